@@ -1,0 +1,46 @@
+# Everything runs in .venv, which the first target that needs it creates.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format lint types imports fast clean
+
+demo: .venv/.installed  ## the whole story on real images
+	$(BIN)/splitplace demo
+
+test: .venv/.installed  ## the whole suite
+	$(BIN)/pytest
+
+check: lint types imports fast  ## everyday use, under 3 minutes
+
+format: .venv/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+# Static tools must see the rooms under their installed names: links, because setuptools' editable finder is
+# invisible to them.
+.PHONY: .typing
+.typing:
+	@rm -rf .typing && mkdir -p .typing/splitplace
+	@for entry in splitplace/* ; do ln -s ../../$$entry .typing/$$entry; done
+	@for room in splitting training export placement benchmarks; do ln -s ../../$$room .typing/splitplace/$$room; done
+
+types: .venv/.installed .typing
+	cd .typing && ../$(BIN)/mypy --config-file ../pyproject.toml
+
+imports: .venv/.installed .typing
+	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo
+
+fast: .venv/.installed
+	$(BIN)/pytest -m "not slow" -q
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .typing build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Shipping fragments: ONNX, catalog, profiles, evaluations."""

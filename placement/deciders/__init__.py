@@ -1,0 +1,1 @@
+"""Which split a task runs as; one algorithm a file."""

@@ -1,0 +1,82 @@
+"""What a decider and a placer are: pure functions of a view, a state and a passed generator.
+
+A state is a frozen value of the policy's own; `decide` and `place` change nothing, `update` answers the next state.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from splitplace.records.action import Action, Decide
+from splitplace.records.view import Finished, View
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """What happened since the last update: tasks that left, and decisions just taken."""
+
+    view: View
+    finished: Finished
+    decided: tuple[Decide, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A container that needs a device: a task's row in the view and the fragments of its split still without one."""
+
+    task: int
+    """Row of `View.tasks`."""
+    split: int
+    """Row of `View.splits`: the decision, which may have been taken in this very plan."""
+    fragments: tuple[int, ...]
+    """Rows of `View.fragments`."""
+
+
+class Decider(Protocol):
+    """Chooses a split for each undecided task (paper §4.1)."""
+
+    name: ClassVar[str]
+
+    def init(self, view: View) -> Any:
+        """The state before anything was seen."""
+        ...
+
+    def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
+        """One decision for each undecided task of the view."""
+        ...
+
+    def update(self, state: Any, feedback: Feedback) -> Any:
+        """The state after this feedback."""
+        ...
+
+
+class Placer(Protocol):
+    """Chooses devices for fragments (paper §4.2)."""
+
+    name: ClassVar[str]
+
+    def init(self, view: View) -> Any:
+        """The state before anything was seen."""
+        ...
+
+    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+        """Place, Wait, Migrate or Evict; every requested fragment is placed or waits, and no memory limit is broken."""
+        ...
+
+    def update(self, state: Any, feedback: Feedback) -> Any:
+        """The state after this feedback."""
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A decider and a placer; any composes with any."""
+
+    decider: Decider
+    placer: Placer
+
+    @property
+    def name(self) -> str:
+        """`DECIDER+PLACER`, as the command line takes it."""
+        return f"{self.decider.name}+{self.placer.name}"

@@ -1,0 +1,1 @@
+"""The live fleet: device processes, their tensor stream, the engines that launch them, the broker."""

@@ -1,0 +1,44 @@
+"""The command line: a table of typed functions, each imported only when it is called."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from splitplace.cli.output import fail
+from splitplace.errors import SplitPlaceError
+
+# name, where the function is, one line for the overview (so that --help imports none of them)
+COMMANDS: tuple[tuple[str, str, str], ...] = ()
+GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
+
+
+def build() -> App:
+    """The application with every command of the table, none of them imported."""
+    app = App(
+        name="splitplace", help="Split CNNs, ship the fragments, place them by deadline.", help_format="plaintext"
+    )
+    groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
+    for group in groups.values():
+        app.command(group)
+    for name, target, text in COMMANDS:
+        parent, _, leaf = name.rpartition(" ")
+        (groups[parent] if parent else app).command(target, name=leaf, help=text)
+    return app
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run one command: exit 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
+    app = build()
+    arguments = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        fail(" ".join(str(error).split()) + " See --help.", 2)
+    except SplitPlaceError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left: nobody to tell
+        sys.exit(1)

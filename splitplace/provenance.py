@@ -1,0 +1,77 @@
+"""Collects a `Provenance`: what is needed to ask for a figure again."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from splitplace import __version__
+from splitplace.records.provenance import Machine, Provenance
+
+_LIBRARIES = ("numpy", "onnxruntime", "onnx", "torch", "torchvision", "timm", "lightning", "torch-pruning", "pyzmq")
+
+
+def collect(seed: int | None = None) -> Provenance:
+    """The provenance of a figure measured now, on this machine, from this code."""
+    return Provenance(
+        splitplace=__version__,
+        commit=_commit(),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        versions={"python": platform.python_version()} | _versions(),
+        machine=machine(),
+        seed=seed,
+    )
+
+
+@cache
+def machine() -> Machine:
+    """This computer."""
+    return Machine(
+        cpu=_cpu(),
+        architecture=platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()}",
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in fields.items()}
+    return named.get("model name") or named.get("Model") or platform.machine()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Installed versions, read from metadata: importing torch to ask for its version would cost seconds."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _commit() -> str:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+dirty" if _git(root, "status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]  # `git` by name: where it lives differs by system
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()

@@ -1,0 +1,54 @@
+"""What all records share: frozen, strict, closed to unknown fields, finite, and bounded in size on the way in."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from splitplace.errors import SplitPlaceError
+
+MAX_DOCUMENT_BYTES = 16 * 2**20
+"""No record of ours comes near this; larger input is refused before it is parsed."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""Safe in file names, OCI tags and catalog references."""
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Record(BaseModel):
+    """A frozen value that passes between rooms, and through JSON, unchanged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, text: str | bytes, source: str) -> Self:
+        """Read a record from JSON.
+
+        Args:
+            text: The JSON document.
+            source: Where it came from, for the error message.
+
+        Raises:
+            SplitPlaceError: The document is too large, is not JSON, or does not have the record's form.
+        """
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise SplitPlaceError(f"{source}: {len(text)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SplitPlaceError(f"{source}: not a {cls.__name__.lower()}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first thing wrong, on one line: where, what, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"]) or "document"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place}: {first['msg']}{more}"

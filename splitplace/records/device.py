@@ -1,0 +1,75 @@
+"""A device (worker) and a fleet: one record and one TOML schema for split, simulate and the live fleet."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
+
+
+class Device(Record):
+    """One kind of device entry in a fleet; `count` of them exist.
+
+    `core_speed` is relative to the reference core: 1.0 runs the probe as fast as it does. `power_w` is the draw at
+    0, 10, ... 100 % CPU (SPECpower's eleven points).
+    """
+
+    name: Name
+    kind: Name
+    count: PositiveCount = 1
+    cores: PositiveCount
+    core_speed: Positive
+    memory_bytes: PositiveCount
+    disk_bytes: PositiveCount
+    disk_bytes_per_s: Positive
+    up_bytes_per_s: Positive
+    down_bytes_per_s: Positive
+    rtt_s: NonNegative
+    power_w: Annotated[tuple[NonNegative, ...], Field(min_length=11, max_length=11)]
+    cost_usd_per_h: NonNegative = 0.0
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    def units(self) -> tuple["Device", ...]:
+        """The `count` single devices this entry stands for, named `name-0`, `name-1`, ... (or `name` if one)."""
+        if self.count == 1:
+            return (self,)
+        return tuple(self.model_copy(update={"name": f"{self.name}-{i}", "count": 1}) for i in range(self.count))
+
+
+class Fleet(Record):
+    """Every device a broker or the simulator can place on; in TOML, one `[[devices]]` table per entry."""
+
+    name: Name
+    devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [unit.name for unit in self.units()]
+        if len(set(names)) != len(names):
+            raise ValueError(f"device names must differ, got {sorted(names)}")
+        return self
+
+    def units(self) -> tuple[Device, ...]:
+        """Every single device, in file order."""
+        return tuple(unit for entry in self.devices for unit in entry.units())
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a fleet file.
+
+        Raises:
+            UsageError: No such file.
+            SplitPlaceError: Not TOML, or not a fleet.
+        """
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"no fleet file {path}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SplitPlaceError(f"{path}: not TOML: {error}") from error
+        # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.
+        return cls.parse(json.dumps(document, default=str), str(path))

@@ -1,0 +1,68 @@
+"""Metrics: one schema for demo, simulate and fleet, so that their figures can stand side by side."""
+
+from pydantic import Field
+
+from splitplace.records.base import Count, Fraction, NonNegative, Record
+
+
+class TaskCounts(Record):
+    """Every task that arrived is finished or unfinished."""
+
+    arrived: Count
+    finished: Count
+    unfinished: Count
+
+
+class Distribution(Record):
+    """Seconds over tasks; null where there is no task to speak of."""
+
+    mean: NonNegative | None = None
+    p50: NonNegative | None = None
+    p95: NonNegative | None = None
+
+
+class Outcome(Record):
+    """What a set of tasks got (paper §6.4). Null where no task was scored, never a made-up zero."""
+
+    tasks: TaskCounts
+    response_s: Distribution = Distribution()
+    wait_s: Distribution = Distribution()
+    execute_s: Distribution = Distribution()
+    transfer_s: Distribution = Distribution()
+    migrate_s: Distribution = Distribution()
+    sla_violation: Fraction | None = None
+    """Share of scored tasks with response > deadline; an unfinished task past its deadline is one."""
+    accuracy: Fraction | None = None
+    """Mean p over finished tasks."""
+    reward: Fraction | None = None
+    """Mean of (1(response <= deadline) + p) / 2 over scored tasks (eq. 15, violation read as response > deadline)."""
+    reward_exec_only: Fraction | None = None
+    """The same with the wait left out of the response, as the paper's published code has it."""
+
+
+class Timings(Record):
+    """Wall-clock measured here and now: never part of what a seed determines."""
+
+    decision_s: Distribution = Distribution()
+    wall_s: NonNegative = 0.0
+
+
+class Metrics(Outcome):
+    """The whole run."""
+
+    energy_j: NonNegative | None = None
+    energy_kwh: NonNegative | None = None
+    """energy_j / 3.6e6."""
+    energy_estimated: bool = False
+    """True where it comes from a power curve and CPU use rather than from a scenario's definition."""
+    cost_usd: NonNegative | None = None
+    cost_usd_per_fragment: NonNegative | None = None
+    jain_devices: Fraction | None = None
+    """Jain's index of work done per unit of capacity, over devices."""
+    jain_tasks: Fraction | None = None
+    """Jain's index of response over deadline, over finished tasks."""
+    ram_utilisation: Fraction | None = None
+    decisions: dict[str, Count] = Field(default_factory=dict)
+    """Tasks by strategy."""
+    applications: dict[str, Outcome] = Field(default_factory=dict)
+    timings: Timings = Timings()

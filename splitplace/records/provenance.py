@@ -1,0 +1,26 @@
+"""Where a figure comes from: commit, versions, machine, seed."""
+
+from splitplace.records.base import Count, PositiveCount, Record
+
+
+class Machine(Record):
+    """The computer a figure was measured on."""
+
+    cpu: str
+    architecture: str
+    cores: PositiveCount
+    memory_bytes: PositiveCount
+    system: str
+
+
+class Provenance(Record):
+    """Stamped on every result, so that a reader can ask for it again."""
+
+    splitplace: str
+    commit: str
+    """The commit of the checkout, with `+dirty` where files differ from it; `unknown` outside a checkout."""
+    created: str
+    """UTC, ISO 8601."""
+    versions: dict[str, str]
+    machine: Machine
+    seed: Count | None = None

@@ -1,0 +1,1 @@
+"""Making the models: data, networks, Lightning modules, runs."""
