@@ -24,8 +24,8 @@ class ModuleSplit:
     """A split in torch.
 
     A fragment input named as the split's input is fed by the task, any other by the fragment whose output bears that
-    name. Modules are in eval mode, take the raw input (`input_spec`, uint8 images for our applications: normalisation is
-    part of the first fragment, so that a quarter of the bytes travel) and are plain dense networks: no masks.
+    name. Modules are in eval mode, take the raw input (`input_spec`; uint8 images for our applications, normalised by
+    the first fragment, so that a quarter of the bytes travel) and are plain dense networks: no masks.
     """
 
     application: str
