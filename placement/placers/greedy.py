@@ -10,7 +10,7 @@ from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import Floats, View
 
 Score = Callable[[MemoryLedger, Floats, int, int], Floats]
-"""(ledger, backlog_s_D, fragment, n) -> score of each device, shape D; the lowest that fits wins, the first of equals."""
+"""(ledger, backlog_s_D, fragment, n) -> a score per device, shape D; the lowest that fits wins, the first of equals."""
 
 
 def place_whole_tasks(view: View, requests: list[Request], score: Score) -> list[Action]:
