@@ -23,6 +23,7 @@ power_w = [2.7, 3.0, 3.3, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6, 6.0, 6.4]
 
 
 def read(tmp_path, text: str) -> Fleet:
+    """A fleet file with this text, read."""
     path = tmp_path / "fleet.toml"
     path.write_text('name = "lab"\n' + text)
     return Fleet.from_toml(path)

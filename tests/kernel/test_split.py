@@ -12,10 +12,12 @@ DIGEST = "sha256:" + "0" * 64
 
 
 def tensor(name: str, features: int) -> dict:
+    """A float32 boundary tensor."""
     return {"name": name, "dtype": "float32", "shape": ["batch", features]}
 
 
 def fragment(name: str, source: tuple[str, int], out: tuple[str, int], classes: tuple[int, ...] = ()) -> dict:
+    """A fragment with one tensor in, one out."""
     return {
         "name": name,
         "inputs": [tensor(*source)],
@@ -53,6 +55,7 @@ def tree() -> dict:
 
 
 def parse(document: dict) -> Split:
+    """Through JSON, as from a catalog."""
     return Split.parse(json.dumps(document), "test")
 
 
@@ -74,6 +77,7 @@ def test_json_there_and_back_is_the_same_split():
 
 
 def broken(change) -> dict:
+    """The tree with one thing changed."""
     document = copy.deepcopy(tree())
     change(document)
     return document
