@@ -39,13 +39,15 @@ class Room:
 
         Negative where it does not fit; -inf where the device is down.
         """
-        if not self._shares:
-            left: Floats = self._free_D - self._memory_FD[fragment]
-            return left
-        others_FD = self._idle_FD.copy()
-        others_FD[fragment] = False
-        idle_D = np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
-        return self._free_D + idle_D - np.where(self._resident_FD[fragment], 0.0, self._memory_FD[fragment])
+        free_D = self._free_D
+        need_D = self._memory_FD[fragment]
+        if self._shares:
+            others_FD = self._idle_FD.copy()
+            others_FD[fragment] = False
+            free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
+            need_D = np.where(self._resident_FD[fragment], 0.0, need_D)
+        left_D: Floats = free_D - need_D
+        return left_D
 
     def fits(self, fragment: int) -> Bools:
         """The devices that can take this fragment now, shape D."""
