@@ -56,7 +56,7 @@ def analyse(whole: bytes, source: str = "model") -> Blocks:
         SplitPlaceError: Not a model that can be cut.
     """
     network = graph.build(model.normalise(whole, source), source)
-    return fusion.blocks(network, fusion.ask(network))
+    return fusion.blocks(network, *fusion.ask(network))
 
 
 def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:
