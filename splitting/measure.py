@@ -43,15 +43,13 @@ def measured(blocks: Blocks, micro_batch: int, runs: int = RUNS, seed: int = 0) 
 def _by_block(kernels: list[tuple[str, float]], owner: Mapping[str, int], n: int) -> Floats:
     """Seconds of each of n blocks in one run."""
     spent = np.zeros(n)
-    block, unowned = 0, 0.0
+    unowned = 0.0
     for name, seconds in kernels:
-        block = owner.get(name, -1)
-        if block >= 0:
-            spent[block] += seconds + unowned
+        unowned += seconds
+        if name in owner:
+            spent[owner[name]] += unowned
             unowned = 0.0
-        else:
-            unowned += seconds
-    spent[block] += unowned  # after the last one
+    spent[-1] += unowned  # after the last one
     return spent
 
 
@@ -90,7 +88,9 @@ def _profile(model: bytes, feed: Mapping[str, Array], runs: int) -> Iterator[lis
                 session.run(None, dict(feed))
         except Exception as error:
             # onnxruntime raises a dozen unrelated classes of its own here; each means that the model does not run.
-            raise SplitPlaceError(f"measuring costs failed: {str(error).splitlines()[0]}; try analytic costs") from error
+            raise SplitPlaceError(
+                f"measuring costs failed: {str(error).splitlines()[0]}; try analytic costs"
+            ) from error
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     current: list[tuple[str, float]] = []
     seen = 0
