@@ -11,15 +11,15 @@ from graphlib import CycleError, TopologicalSorter
 import numpy as np
 import onnx
 import torch
-from splitplace.export.costs import Costs, costs
-from splitplace.splitting.artifact import SplitArtifact, digest
-from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.executor import Array, FragmentSession
+from splitplace.export.costs import Costs, costs
 from splitplace.records.fragment import BATCH, DType, Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Split
+from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 
 OPSET = 18
 """What every onnxruntime since 1.14 runs; the exporter's native opset, so no version conversion takes part."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from splitplace.export.catalog import CatalogWriter
 
 from splitplace.catalog import Catalog
 from splitplace.executor import Executor
+from splitplace.export.catalog import CatalogWriter
 
 
 def answer(split, images):

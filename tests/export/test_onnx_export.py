@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from splitplace.export.costs import costs
-from splitplace.export.onnx_export import OPSET, relative_difference, to_onnx
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
+from splitplace.export.costs import costs
+from splitplace.export.onnx_export import OPSET, relative_difference, to_onnx
 
 
 def test_the_same_weights_give_the_same_bytes(tree, tree_artifact):
