@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from splitplace.placement.policy import Feedback, Policy, Request
 
+from splitplace.placement.policy import Feedback, Policy, Request
 from splitplace.records.action import Action, Decide
 from splitplace.records.view import NONE, Finished, View
 

@@ -52,9 +52,16 @@ class Front(nn.Module):
         return x
 
 
-def model_names() -> list[str]:
-    """Our names, then timm's."""
-    return [*ALIASES, *timm.list_models()]
+def check_model(name: str) -> str:
+    """The name timm has for a model.
+
+    Raises:
+        UsageError: Neither one of ours nor of timm's.
+    """
+    timm_name = ALIASES.get(name, name)
+    if not timm.is_model(timm_name):
+        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+    return timm_name
 
 
 def build(
@@ -77,9 +84,7 @@ def build(
     Raises:
         UsageError: An unknown model, strides that the family does not have, or images it cannot take.
     """
-    timm_name = ALIASES.get(name, name)
-    if timm_name not in timm.list_models():
-        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+    timm_name = check_model(name)
     options = {"aux_logits": False} if timm_name.startswith("inception_v3") else {}
     network = timm.create_model(timm_name, pretrained=False, num_classes=n_classes, in_chans=shape_CHW[0], **options)
     for family, (fit, stages) in _FAMILIES.items():

@@ -62,8 +62,8 @@ class Preset(Record):
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
-    strides: dict[str, tuple[Stride, ...]] = {}
-    cuts: dict[str, tuple[str, ...]] = {}
+    strides: dict[str, tuple[Stride, ...]]
+    cuts: dict[str, tuple[str, ...]]
 
 
 def load_preset(name: str) -> Preset:
