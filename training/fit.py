@@ -24,6 +24,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image_BCHW, logits_BK, y_B) to a scalar."""
 
 _EVALUATION_BATCH = 500
+_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fitted:
 
 
 class Classifier(lightning.LightningModule):
-    """A network under AdamW and a one-cycle schedule, stepped every batch.
+    """A network under one optimizer and a one-cycle schedule, stepped every batch.
 
     Args:
         network: Raw images to logits; only parameters that require a gradient are trained.
@@ -73,9 +74,14 @@ class Classifier(lightning.LightningModule):
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=True)
+        rate = self.recipe.learning_rate
+        optimizer: torch.optim.Optimizer
+        if self.recipe.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=True)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.recipe.learning_rate, total_steps=self.steps, pct_start=self.recipe.warmup_share
+            optimizer, rate, total_steps=self.steps, pct_start=self.recipe.warmup_share, cycle_momentum=False
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -129,7 +135,7 @@ def fit(
     network.train()
     for part in frozen:
         part.requires_grad_(False).eval()  # Lightning keeps the modes it finds
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from nn.Module's stubs
+    network.to(memory_format=torch.channels_last)
     module = Classifier(network, loss, recipe, steps=recipe.epochs * len(batches))
     clock = _Clock()
     shown = sys.stderr.isatty()

@@ -16,6 +16,8 @@ class SplitNetwork(nn.Module):
         input_name: The raw input's.
     """
 
+    columns: Tensor
+
     def __init__(self, fragments: Sequence[ModuleFragment], input_name: str):
         super().__init__()
         self.fragments = tuple(fragments)

@@ -29,7 +29,7 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
 from splitplace.training.preset import FullRecipe, SemanticRecipe
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
 
 
