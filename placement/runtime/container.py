@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from splitplace.placement.runtime import wire
-
 from splitplace.errors import SplitPlaceError
 from splitplace.executor import check_tensor
+from splitplace.placement.runtime import wire
 from splitplace.records.fragment import Fragment
 from splitplace.records.split import INPUT
 

@@ -22,18 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from splitplace.errors import SplitPlaceError
+from splitplace.executor import FragmentSession
 from splitplace.placement.runtime import wire
 from splitplace.placement.runtime.blobs import BlobStore
 from splitplace.placement.runtime.container import Container, Outflow, Values
 from splitplace.placement.runtime.cpu_share import CpuShare, Governor, open_share
 from splitplace.placement.runtime.engine import DeviceConfig
 from splitplace.placement.runtime.stream import Keys, Malformed, Node, Received
-
-from splitplace.errors import SplitPlaceError
-from splitplace.executor import FragmentSession
 from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
+
+Work = Callable[[], Any]
+Then = Callable[[Future[Any]], None]
 
 POLL_S = 1.0
 EXIT_S = 5.0
@@ -54,10 +56,10 @@ class Device:
         self.store = BlobStore(Path(config.catalog))
         self.sessions: dict[str, FragmentSession] = {}
         self.containers: dict[tuple[int, str], Container] = {}
-        self._loads: deque[Fragment] = deque()
+        self._orders: deque[tuple[Work, Then]] = deque()
         self._contracts: dict[str, Fragment] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._working: tuple[Future[Any], Callable[[Future[Any]], None]] | None = None
+        self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
@@ -106,9 +108,11 @@ class Device:
                         self.node.connect(peer.name, peer.endpoint, peer.public_key)
             case wire.Ping(sequence=sequence):
                 self._tell(wire.Pong(sequence=sequence, rss_bytes=rss_bytes()))
+            case wire.Probe():
+                self._orders.append((partial(measured_core_speed, self.share), self._probed))
             case wire.Load(fragment=fragment):
                 self._contracts[fragment.digest] = fragment
-                self._loads.append(fragment)
+                self._orders.append((partial(self._load, fragment), partial(self._loaded, fragment)))
             case wire.Unload(digest=digest):
                 self.sessions.pop(digest, None)
                 self._contracts.pop(digest, None)
@@ -156,9 +160,8 @@ class Device:
         """Give the worker its next piece, if it is idle and there is one."""
         if self._working is not None:
             return
-        if self._loads:
-            fragment = self._loads.popleft()
-            self._start(partial(self._load, fragment), partial(self._loaded, fragment))
+        if self._orders:
+            self._start(*self._orders.popleft())
             return
         ready = [(found, key) for key, container in self.containers.items() if (found := container.ready())]
         for (_, micro_batch), key in sorted(ready):
@@ -173,7 +176,7 @@ class Device:
             self._start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
             return
 
-    def _start(self, work: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:
+    def _start(self, work: Work, then: Then) -> None:
         future = self._worker.submit(work)
         self._working = future, then
         future.add_done_callback(lambda _: self.wake())
@@ -183,6 +186,9 @@ class Device:
             future, then = self._working
             self._working = None
             then(future)
+
+    def _probed(self, future: Future[float | None]) -> None:
+        self._tell(wire.Probed(core_speed=future.result()))
 
     def _load(self, fragment: Fragment) -> tuple[FragmentSession, float, float]:
         def load() -> FragmentSession:
@@ -318,7 +324,6 @@ def main() -> None:
                 pid=os.getpid(),
                 cpu_share=share.share,
                 cpu_share_method=share.method,
-                core_speed=measured_core_speed(share),
                 rss_bytes=rss_bytes(),
             ),
         )

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
 from pydantic import Field
+
 from splitplace.placement.runtime.cpu_share import ShareMethod
 from splitplace.placement.runtime.wire import MAX_FRAME_BYTES, Endpoint, Key
-
 from splitplace.records.base import Name, PositiveCount, Record
 
 

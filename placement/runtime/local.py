@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, ClassVar
 
+from splitplace.errors import SplitPlaceError
 from splitplace.placement.runtime import cpu_share
 from splitplace.placement.runtime.engine import DeviceConfig, Exited
-
-from splitplace.errors import SplitPlaceError
 
 
 @dataclass

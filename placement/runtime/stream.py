@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 
 import zmq
-from splitplace.placement.runtime import wire
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.runtime import wire
 
 log = logging.getLogger(__name__)
 

@@ -66,15 +66,27 @@ class Frame(Record):
 
 
 class Hello(Record):
-    """Device to broker, first: I am up, and this fast."""
+    """Device to broker, first: I am up."""
 
     type: Literal["hello"] = "hello"
     endpoint: Endpoint
     pid: PositiveCount
     cpu_share: Positive
     cpu_share_method: CpuShareMethod
-    core_speed: Positive | None
     rss_bytes: Count
+
+
+class Probe(Record):
+    """Broker to device: how fast are you? Asked of one device at a time, for they may share a machine."""
+
+    type: Literal["probe"] = "probe"
+
+
+class Probed(Record):
+    """Device to broker: the fixed probe's answer; 1.0 is the reference core. Null where no probe is installed."""
+
+    type: Literal["probed"] = "probed"
+    core_speed: Positive | None
 
 
 class Peers(Record):
@@ -241,7 +253,7 @@ class Refused(Record):
 
 
 Message = (
-    Hello | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
+    Hello | Probe | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
     | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Refused
 )  # fmt: skip
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
