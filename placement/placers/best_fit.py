@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.placement.placers.greedy import place_whole_tasks
-from splitplace.placement.placers.memory import MemoryLedger
+from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
 from splitplace.records.action import Action
 from splitplace.records.view import Floats, View
@@ -25,8 +25,7 @@ class BestFit:
     def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
         """Requests in the order given: waiting tasks first, oldest first."""
 
-        def memory_left(ledger: MemoryLedger, backlog_s_D: Floats, fragment: int, n: int) -> Floats:
-            left: Floats = ledger.free_bytes_D + ledger.evictable_bytes(fragment) - ledger.need_bytes(fragment)
-            return left
+        def memory_left(room: Room, backlog_s_D: Floats, fragment: int, n: int) -> Floats:
+            return room.left_bytes(fragment)
 
         return place_whole_tasks(view, requests, memory_left)

@@ -9,7 +9,9 @@ from splitplace.cli.output import fail
 from splitplace.errors import SplitPlaceError
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
-COMMANDS: tuple[tuple[str, str, str], ...] = ()
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("demo", "splitplace.cli.demo:demo", "The whole story on real images on this machine."),
+)
 GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
 
 

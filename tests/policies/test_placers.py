@@ -1,12 +1,15 @@
 """Placers against the memory limits."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.placement.placers.memory import MemoryLedger
+from splitplace.placement.placers.earliest_finish import EarliestFinish
+from splitplace.placement.placers.room import Room
 from splitplace.placement.plan import init, plan
 from splitplace.placement.policy import Policy, Request
 from splitplace.records.action import Evict, Place, Wait
@@ -19,6 +22,15 @@ def test_best_fit_takes_the_tightest_device(view):
     """60 bytes into 65 rather than 100; then 30 bytes only fit the 100."""
     now = view(memory_bytes=(100.0, 65.0), deadlines_s=(9.0,))
     assert BestFit().place(None, now, [CHAIN], RNG) == [Place(100, 0, 1), Place(100, 1, 0)]
+
+
+def test_earliest_finish_spreads_branches_and_spares_a_busy_device(view):
+    """Two equal branches on two idle devices run side by side; behind 9 s of backlog, both go to the idle one."""
+    branches = Request(task=0, split=1, fragments=(2, 3))
+    idle = view(deadlines_s=(9.0,))
+    assert EarliestFinish().place(None, idle, [branches], RNG) == [Place(100, 2, 0), Place(100, 3, 1)]
+    busy = replace(idle, devices=replace(idle.devices, backlog_s_D=np.array([9.0, 0.0])))
+    assert EarliestFinish().place(None, busy, [branches], RNG) == [Place(100, 2, 1), Place(100, 3, 1)]
 
 
 def test_a_fragment_fits_at_its_limit_and_not_one_byte_under(view):
@@ -98,11 +110,18 @@ def test_no_plan_breaks_a_memory_limit(view, memory, splits, resident, shares):
         assert all(u <= m for u, m in zip(used, memory, strict=True))
 
 
-def test_taking_memory_leaves_the_ledger_before_as_it_was(view):
-    """A ledger is a value."""
-    ledger = MemoryLedger.of(view(memory_bytes=(100.0,)))
-    after, _ = ledger.take(0, 0)
-    assert (ledger.free_bytes_D[0], after.free_bytes_D[0]) == (100.0, 40.0)
+def test_a_copy_of_the_room_can_be_thrown_away(view):
+    """What is tried on a copy is not booked."""
+    room = Room(view(memory_bytes=(100.0,)))
+    room.copy().take(0, 0)
+    assert room.left_bytes(0)[0] == 40.0
+
+
+def test_what_was_evicted_must_be_paid_for_again(view):
+    """A branch that made room for the chain is no longer loaded."""
+    room = Room(view(memory_bytes=(70.0,), used_bytes=(20.0,), resident=((2, 0),)))
+    assert room.take(0, 0) == [Evict(2, 0)]
+    assert not room.fits_on(2, 0)
 
 
 def test_plan_decides_then_places_and_is_pure(view):
