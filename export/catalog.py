@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from splitplace.splitting.artifact import SplitArtifact
-
 from splitplace.catalog import oci
 from splitplace.catalog.oci import Descriptor, Graph, Index
 from splitplace.catalog.onnxfile import check_model
@@ -27,6 +25,7 @@ from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import Profile
 from splitplace.records.split import Split
+from splitplace.splitting.artifact import SplitArtifact
 
 
 class CatalogWriter(Catalog):

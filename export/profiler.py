@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import onnxruntime as ort
 from rich.console import Console
 from rich.progress import Progress
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.profile_worker import Base, Cell, WorkOrder
 
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError
+from splitplace.export.catalog import CatalogWriter
+from splitplace.export.profile_worker import Base, Cell, WorkOrder
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from splitplace.export.onnx_export import to_onnx
-from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from torch import nn
 
+from splitplace.export.onnx_export import to_onnx
 from splitplace.records.fragment import BATCH, TensorSpec
 from splitplace.records.split import Merge
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 
 IMAGE = TensorSpec(name="image", dtype="uint8", shape=(BATCH, 1, 12, 12))
 

@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import onnxruntime as ort
 import pytest
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.demand import demand, write_demand
-from splitplace.export.evaluation import evaluate
-from splitplace.export.profiler import Effort, profile_split
 
 from splitplace.catalog import Catalog
 from splitplace.errors import SplitPlaceError
 from splitplace.executor import Executor
+from splitplace.export.catalog import CatalogWriter
+from splitplace.export.demand import demand, write_demand
+from splitplace.export.evaluation import evaluate
+from splitplace.export.profiler import Effort, profile_split
 from splitplace.records.demand import Demand
 
 TINY = Effort((1, 4), min_runs=3, budget_s=0.01)
