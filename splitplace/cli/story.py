@@ -37,6 +37,8 @@ from splitplace.splitting import layerwise
 from splitplace.splitting.modules import ModuleSplit
 from splitplace.training.applications import fetch
 from splitplace.training.dataset import Dataset
+from splitplace.training.full import train_full
+from splitplace.training.semantic import train_semantic
 
 APPLICATION, MODEL = "fashionmnist", "mobilenetv2"
 KIND = "local"
