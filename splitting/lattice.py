@@ -172,7 +172,8 @@ class Lattice:
     def _without(self, place: int, block: int) -> bytes:
         row = self.inside_Nn[place].copy()
         row[block] = False
-        return row.tobytes()
+        key: bytes = row.tobytes()
+        return key
 
 
 def _product(matrix: Bools, vector: Floats) -> Floats:
