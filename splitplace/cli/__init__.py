@@ -13,6 +13,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("demo", "splitplace.cli.demo:demo", "The whole story on real images on this machine."),
     ("data fetch", "splitplace.cli.data:fetch", "Get real data sets by every known way."),
     ("train", "splitplace.cli.train:train", "Train a model into a RUN folder."),
+    ("split", "splitplace.cli.split:split", "Cut a model into fragments, layer by layer."),
     ("export", "splitplace.cli.export:export", "Put a RUN's or SPLIT's fragments into a catalog as ONNX."),
     ("catalog ls", "splitplace.cli.catalog:ls", "List the splits of a catalog."),
     ("catalog show", "splitplace.cli.catalog:show", "Show a split's graph and measurements."),
