@@ -45,7 +45,7 @@ def from_timm(name: str, size: int | None = None, random_weights: bool = False, 
     except (OSError, RuntimeError, ValueError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise SplitPlaceError(f"the weights of {name} cannot be reached ({why}): give --random-weights") from error
-    settings = network.pretrained_cfg
+    settings: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]  # nn.Module types it a Tensor
     side = size or int(settings["input_size"][-1])
     channels = int(settings["input_size"][0])
     whole = nn.Sequential(Front(settings["mean"], settings["std"]), network).eval()

@@ -1,8 +1,8 @@
 """Lower bounds that no plan can beat, found without looking at any plan.
 
 They say how far from optimal a plan can be at most: `gap = value / bound - 1`. Each drops a part of the problem, so
-that what is left is easy: transfers and memory (heaviest block, average), or the indivisibility of whatever runs in
-parallel with something else (relaxed chain).
+that what is left is easy: transfers and memory (heaviest block, average), or which of the blocks that run in parallel
+come before which (relaxed chain).
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.splitting.lattice import Bools, Floats, Lattice, Work
+from splitplace.splitting.lattice import Bools, Floats, Lattice, Work, down_sets
 from splitplace.splitting.planner import Host, Objective, State, kinds, states
 
 SLACK = 1 + 1e-12
 """Sums of floats differ by their order; a bound must not come out higher by it."""
 
+REGION_LIMIT = 1000
+"""Down-sets of one region that are listed; the rest of the bound is linear in their number."""
 PRECISION = 1e-4
 """The relaxed chain's optimum is narrowed down to this share of itself; the lower end is the bound."""
 
@@ -82,13 +84,13 @@ class _Chain:
 
 
 def relaxed_chain(work: Work, hosts: Sequence[Host], fragments: int) -> float:
-    """The smallest bottleneck of a chain in which parallel work is a fluid.
+    """The smallest bottleneck of a chain in which it is forgotten what runs in parallel to what.
 
-    A block that every other block comes before or after (a separator) keeps its place and stays whole. Between two
-    separators, blocks run in parallel to something: their work is poured together and may be cut anywhere, for free.
-    Every plan is a plan of this chain, so its optimum bounds theirs. A cut right before or after a separator cuts
-    through known tensors: what they cost to copy and to send is kept. Solved by halving: a period is enough if some
-    order of hosts covers the chain with no stage longer.
+    A block that every other block comes before or after (a separator) keeps its place. Between two separators blocks
+    run in parallel to something: the down-sets of such a region stand in one row, ordered by cost, and any may follow
+    any cheaper one though it does not hold it. A region with too many of them is a fluid that may be cut anywhere, for
+    free. Memory is forgotten too. Every plan is a plan of this chain, so its optimum bounds theirs; what a place costs
+    to copy and to send is kept. Solved by halving: a period is enough if some order of hosts covers the chain.
     """
     network = _chain(work)
     groups = [group[0] for group in kinds(hosts)]
@@ -121,16 +123,35 @@ def _chain(work: Work) -> _Chain:
     inside = [np.zeros(work.n, bool)]
     fluid: list[bool] = []
     for separator in separators[np.argsort(ancestors[separators].sum(axis=1))]:
-        if ancestors[separator].sum() > inside[-1].sum():
-            inside.append(ancestors[separator])
-            fluid.append(True)
-        inside.append(ancestors[separator] | (np.arange(work.n) == separator))
-        fluid.append(False)
-    if not inside[-1].all():
-        inside.append(np.ones(work.n, bool))
-        fluid.append(True)
+        _append_region(work, inside, fluid, ancestors[separator])
+        _append_region(work, inside, fluid, ancestors[separator] | (np.arange(work.n) == separator))
+    _append_region(work, inside, fluid, np.ones(work.n, bool))
     cuts = Lattice(work, np.array(inside), complete=False)
     return _Chain(cuts.cost_s_N, cuts.boundary_bytes_N, np.array(fluid, bool))
+
+
+def _append_region(work: Work, inside: list[Bools], fluid: list[bool], end: Bools) -> None:
+    """The places up to `end`: by cost where they can be listed, else one fluid segment."""
+    start = inside[-1]
+    region = np.flatnonzero(end & ~start)
+    if not len(region):
+        return
+    number = {int(block): i for i, block in enumerate(region)}
+    parents = [frozenset(number[p] for p in work.parents[block] if p in number) for block in region]
+    masks = down_sets(parents, REGION_LIMIT)
+    if masks is None:
+        inside.append(end)
+        fluid.append(True)
+        return
+    rows = []
+    for mask in masks[1:]:
+        row = start.copy()
+        row[[block for block, i in number.items() if mask >> i & 1]] = True
+        rows.append(row)
+    rows.sort(key=lambda row: float(work.cost_s[row].sum()))
+    rows[-1] = end
+    inside.extend(rows)
+    fluid.extend([False] * len(rows))
 
 
 def _covers(

@@ -22,9 +22,14 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("catalog demand", "splitplace.cli.catalog:demand", "Write costs and accuracies for the simulator."),
     ("profile", "splitplace.cli.profile:profile", "Measure what each fragment costs on this device."),
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
+    ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
 )
-GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
+GROUPS = {
+    "bench": "The project's claims, measured.",
+    "data": "Data sets.",
+    "catalog": "The OCI image layout that holds splits.",
+}
 
 
 def build() -> App:

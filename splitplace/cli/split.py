@@ -244,8 +244,8 @@ def _table(document: dict[str, Any]) -> Table:
         caption=(
             f"bottleneck {document['bottleneck_s'] * 1e3:.2f} ms, latency {document['latency_s'] * 1e3:.2f} ms a "
             f"micro-batch of {document['micro_batch']} ({document['costs']} costs); {how} {document['search']}, at "
-            f"most {document['gap']:.2%} above the lower bound; recomposed on {document['recomposition']['source']}: error "
-            f"{document['recomposition']['max_error']:.1e} of the output range\n{document['out']}"
+            f"most {document['gap']:.2%} above the lower bound; recomposed on {document['recomposition']['source']}: "
+            f"error {document['recomposition']['max_error']:.1e} of the output range\n{document['out']}"
         ),
     )
     for row in document["fragments"]:
