@@ -6,6 +6,7 @@ The same weights give the same bytes: no path, time, stack trace or tool version
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
@@ -15,10 +16,13 @@ from torch import nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.executor import Array, FragmentSession
-from splitplace.export.costs import Costs, costs
 from splitplace.records.fragment import BATCH, DType, Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Split
+from splitplace.splitting import recompose
 from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.extract import Piece, assemble
+from splitplace.splitting.graph import build
+from splitplace.splitting.model import normalise
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 
 OPSET = 18
@@ -28,48 +32,66 @@ TOLERANCE = 1e-4
 """Largest difference from torch allowed, relative to the largest value of the output: float32 sums in another order."""
 
 
-def to_onnx(split: ModuleSplit, tolerance: float = TOLERANCE) -> SplitArtifact:
+def to_onnx(split: ModuleSplit, images: Array | None = None, tolerance: float = TOLERANCE) -> SplitArtifact:
     """Export every fragment of a torch split.
 
     Each file has a symbolic batch, passes the ONNX checker, and is compared with its torch source on random inputs at
-    the batch sizes `CHECK_BATCHES`, fragment by fragment, each fed by torch's own outputs.
+    the batch sizes `CHECK_BATCHES`, fragment by fragment, each fed by torch's own outputs. With real images the whole
+    split is held against the torch modules once more.
 
     Args:
         split: The modules, in eval mode.
+        images: Real inputs, (n, ...) with n >= 32, if there are any.
         tolerance: Largest absolute difference from torch, relative to the output's largest value.
 
     Raises:
-        SplitPlaceError: A tensor that no fragment gives, a cycle, or an export that does not equal its source.
+        SplitPlaceError: A tensor that no fragment gives, a cycle, a module that cannot be exported, or an export that
+            does not equal its source.
     """
     modules = {fragment.name: fragment for fragment in split.fragments}
     values = {batch: {split.input_spec.name: _sample(split.input_spec, batch)} for batch in CHECK_BATCHES}
     specs = {split.input_spec.name: split.input_spec}
-    models: dict[str, bytes] = {}
-    fragments: dict[str, Fragment] = {}
+    pieces: dict[str, Piece] = {}
     for name in _order(split):
         module = modules[name].module.eval()
         with torch.inference_mode():
             for known in values.values():
                 known[modules[name].output] = module(*(known[tensor] for tensor in modules[name].inputs))
         specs[modules[name].output] = _spec(modules[name].output, values[CHECK_BATCHES[-1]][modules[name].output])
-        model = _export(modules[name], {tensor: values[CHECK_BATCHES[-1]][tensor] for tensor in modules[name].inputs})
-        models[name] = model.SerializeToString(deterministic=True)
-        fragments[name] = _fragment(modules[name], specs, models[name], costs(model))
+        sample = {tensor: values[CHECK_BATCHES[-1]][tensor] for tensor in modules[name].inputs}
+        pieces[name] = _export(modules[name], sample, specs)
         for known in values.values():
-            _compare(fragments[name], models[name], known, tolerance)
-    ordered = tuple(fragments[fragment.name] for fragment in split.fragments)
-    return SplitArtifact(
+            _compare(pieces[name], known, tolerance)
+    artifact = SplitArtifact(
         Split(
             application=split.application,
             model=split.model,
             strategy=split.strategy,
             variant=split.variant,
-            fragments=ordered,
+            fragments=tuple(pieces[fragment.name].fragment for fragment in split.fragments),
             edges=_edges(split, specs),
             merge=split.merge,
         ),
-        models,
+        {name: piece.model for name, piece in pieces.items()},
     )
+    if images is not None:
+        recompose.check(artifact, partial(answer, split), {split.input_spec.name: images}, tolerance=tolerance)
+    return artifact
+
+
+def answer(split: ModuleSplit, inputs: Mapping[str, Array]) -> Array:
+    """What the torch split answers: logits (n, classes), column c for class c."""
+    known = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    modules = {fragment.name: fragment for fragment in split.fragments}
+    with torch.inference_mode():
+        for name in _order(split):
+            fragment = modules[name]
+            known[fragment.output] = fragment.module(*(known[tensor] for tensor in fragment.inputs))
+    sinks = [fragment for fragment in split.fragments if fragment.classes]
+    merged = torch.cat([known[fragment.output] for fragment in sinks], dim=1)
+    columns = [c for fragment in sinks for c in fragment.classes]
+    result: Array = merged[:, np.argsort(columns)].numpy()
+    return result
 
 
 def _order(split: ModuleSplit) -> tuple[str, ...]:
@@ -109,19 +131,6 @@ def _edges(split: ModuleSplit, specs: Mapping[str, TensorSpec]) -> tuple[Edge, .
     )
 
 
-def _fragment(source: ModuleFragment, specs: Mapping[str, TensorSpec], model: bytes, cost: Costs) -> Fragment:
-    return Fragment(
-        name=source.name,
-        inputs=tuple(specs[tensor] for tensor in source.inputs),
-        outputs=(specs[source.output],),
-        classes=source.classes,
-        params=cost.params,
-        flops_per_sample=cost.flops_per_sample,
-        weight_bytes=cost.weight_bytes,
-        digest=digest(model),
-    )
-
-
 class _Positional(nn.Module):
     """Gives a module with any signature one that takes its tensors by position, as `dynamic_shapes` needs."""
 
@@ -135,7 +144,8 @@ class _Positional(nn.Module):
         return result
 
 
-def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor]) -> onnx.ModelProto:
+def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor], specs: Mapping[str, TensorSpec]) -> Piece:
+    """Torch's exporter, then the splitter's normal form: BatchNorm folded, constants folded, no trace of the maker."""
     batch = torch.export.Dim(BATCH)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
@@ -144,7 +154,6 @@ def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor]) -> onn
             _Positional(fragment.module).eval(),
             tuple(sample.values()),
             dynamo=True,
-            # Folds constants, and BatchNorm into Conv.
             optimize=True,
             opset_version=OPSET,
             input_names=list(sample),
@@ -153,36 +162,31 @@ def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor]) -> onn
             verbose=False,
         )
     assert program is not None
-    model = normalise(program.model_proto, fragment.name)
+    raw: bytes = program.model_proto.SerializeToString(deterministic=True)
+    graph = build(normalise(raw, fragment.name), fragment.name)
+    inputs, output = [specs[tensor] for tensor in fragment.inputs], specs[fragment.output]
+    model = assemble(graph, range(len(graph.nodes)), inputs, [output], fragment.name)
     onnx.checker.check_model(model, full_check=True)
-    left = [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
-    if left and any(node.op_type == "Conv" and node.output[0] in _inputs(model, left) for node in model.graph.node):
-        raise SplitPlaceError(f"{fragment.name}: BatchNorm after Conv was not folded: {left}")
-    return model
+    data = model.SerializeToString(deterministic=True)
+    weights = frozenset(name for node in graph.nodes for name in node.weights)
+    return Piece(
+        Fragment(
+            name=fragment.name,
+            inputs=tuple(inputs),
+            outputs=(output,),
+            classes=fragment.classes,
+            params=graph.params(weights),
+            flops_per_sample=sum(node.flops_per_sample for node in graph.nodes),
+            weight_bytes=graph.weight_bytes(weights),
+            digest=digest(data),
+        ),
+        data,
+    )
 
 
-def _inputs(model: onnx.ModelProto, names: list[str]) -> set[str]:
-    return {node.input[0] for node in model.graph.node if node.name in names}
-
-
-def normalise(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The model without traces of where, when and by what it was made; its values keep their names."""
-    clean = onnx.ModelProto()
-    clean.CopyFrom(model)
-    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string", "metadata_props"):
-        clean.ClearField(field)
-    clean.graph.name = name
-    for field in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
-        clean.graph.ClearField(field)
-    for part in (*clean.graph.node, *clean.graph.initializer, *clean.graph.input, *clean.graph.output):
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
-    return clean
-
-
-def _compare(fragment: Fragment, model: bytes, known: Mapping[str, torch.Tensor], tolerance: float) -> None:
-    session = FragmentSession(fragment, model)
-    got = session.run({spec.name: known[spec.name].numpy() for spec in fragment.inputs})
+def _compare(piece: Piece, known: Mapping[str, torch.Tensor], tolerance: float) -> None:
+    fragment = piece.fragment
+    got = FragmentSession(fragment, piece.model).run({spec.name: known[spec.name].numpy() for spec in fragment.inputs})
     for spec in fragment.outputs:
         difference = relative_difference(got[spec.name], known[spec.name].numpy())
         if not difference <= tolerance:

@@ -163,3 +163,33 @@ def _described(name: str, group: Any, network: nn.Module) -> ChannelSet:
     if root is last and layers != {root}:
         raise SplitPlaceError(f"the logits of {name} are coupled to another layer: cannot drop classes")
     return ChannelSet(name, len(group[0].idxs), root is last)
+
+
+def adopt_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give each layer the shapes of its tensors in `state`, so that a sliced network can be loaded without surgery.
+
+    Args:
+        network: The whole network's layers; changed in place, its weights are left undefined.
+        state: As the sliced network's `state_dict()` gave it.
+
+    Raises:
+        KeyError: A layer has no tensors in `state`.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            weight = state[f"{name}.weight"]
+            depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
+            assert depthwise or layer.groups == 1, "grouped convolutions that are not depthwise are not sliced"
+            layer.out_channels = weight.shape[0]
+            layer.groups = weight.shape[0] if depthwise else 1
+            layer.in_channels = weight.shape[1] * layer.groups
+        elif isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = state[f"{name}.weight"].shape
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.num_features = state[f"{name}.running_mean"].shape[0]
+        else:
+            continue
+        for key, value in list(layer.named_parameters(recurse=False)):
+            setattr(layer, key, nn.Parameter(torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype)))
+        for key, value in list(layer.named_buffers(recurse=False)):
+            setattr(layer, key, torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype))

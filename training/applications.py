@@ -1,8 +1,9 @@
 """The applications we know by name, and how to get each: every known way in order, checked by hash."""
 
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,19 @@ def data_root() -> Path:
     return Path(os.environ.get(DATA_VARIABLE) or Path.home() / ".cache" / "splitplace" / "data").absolute()
 
 
+def check_names(applications: Sequence[str], own: bool) -> None:
+    """Refuse unknown applications before anything is fetched; with `own` images any name will do.
+
+    Raises:
+        UsageError: Lists the known ones.
+    """
+    for application in applications:
+        if application not in APPLICATIONS and not own:
+            raise unknown("application", application, [*APPLICATIONS, "any other name with --path to your own images"])
+        if not re.fullmatch("[a-z0-9_-]+", application):
+            raise UsageError(f"application {application!r}: expected a name of a-z, 0-9, _ and -")
+
+
 def fetch(
     application: str,
     root: Path | None = None,
@@ -103,9 +117,9 @@ def fetch(
         IntegrityError: The data is not what it should be.
     """
     known = APPLICATIONS.get(application)
+    check_names([application], own=path is not None)
     if known is None:
-        if path is None:
-            raise unknown("application", application, [*APPLICATIONS, "any other name with --path to your own images"])
+        assert path is not None, "checked above"
         return load_own(path, application, size=size, seed=seed)
     folder = (root or data_root()) / application
     if saved(folder):

@@ -6,13 +6,14 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.records.base import Name, PositiveCount, Record
-from splitplace.records.fragment import BATCH, TensorSpec
+from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
 
 Images = npt.NDArray[np.uint8]
@@ -99,7 +100,8 @@ class Dataset:
     @property
     def input_spec(self) -> TensorSpec:
         """The raw input every fragment that reads images takes: `image`, uint8 [batch,C,H,W]."""
-        return TensorSpec(name="image", dtype="uint8", shape=(BATCH, *self.shape_CHW))
+        shape: tuple[int | Literal["batch"], ...] = ("batch", *self.shape_CHW)
+        return TensorSpec(name="image", dtype="uint8", shape=shape)
 
     @cached_property
     def sha256(self) -> str:

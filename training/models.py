@@ -6,6 +6,7 @@ in (normalised by a module at the front), and the whole is an `nn.Sequential` of
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -36,6 +37,9 @@ class Front(nn.Module):
         size: Height and width to resize to; None leaves the image's.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean_C: Sequence[float], std_C: Sequence[float], size: int | None = None):
         super().__init__()
         self.size = size
@@ -52,9 +56,16 @@ class Front(nn.Module):
         return x
 
 
-def model_names() -> list[str]:
-    """Our names, then timm's."""
-    return [*ALIASES, *timm.list_models()]
+def check_model(name: str) -> str:
+    """The name timm has for a model.
+
+    Raises:
+        UsageError: Neither one of ours nor of timm's.
+    """
+    timm_name = ALIASES.get(name, name)
+    if not timm.is_model(timm_name):
+        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+    return timm_name
 
 
 def build(
@@ -77,10 +88,8 @@ def build(
     Raises:
         UsageError: An unknown model, strides that the family does not have, or images it cannot take.
     """
-    timm_name = ALIASES.get(name, name)
-    if timm_name not in timm.list_models():
-        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
-    options = {"aux_logits": False} if timm_name.startswith("inception_v3") else {}
+    timm_name = check_model(name)
+    options: dict[str, Any] = {"aux_logits": False} if timm_name.startswith("inception_v3") else {}
     network = timm.create_model(timm_name, pretrained=False, num_classes=n_classes, in_chans=shape_CHW[0], **options)
     for family, (fit, stages) in _FAMILIES.items():
         if isinstance(network, family):
@@ -119,13 +128,22 @@ def _size_needed(name: str, network: nn.Module, shape_CHW: tuple[int, int, int],
 def _fit_mobilenet(network: EfficientNet, strides: list[int]) -> None:
     """Stem, then the stages whose first depthwise convolution has stride 2 (blocks 1, 2, 3, 5 of MobileNetV2)."""
     network.conv_stem.stride = (strides[0], strides[0])
-    shrinking = [stage[0].conv_dw for stage in network.blocks if getattr(stage[0], "conv_dw", None) is not None]
-    _restride([conv for conv in shrinking if conv.stride != (1, 1)], strides[1:])
+    depthwise = [getattr(next(stage.children()), "conv_dw", None) for stage in network.blocks]
+    shrinking = [conv for conv in depthwise if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1)]
+    if len(strides) - 1 > len(shrinking):
+        raise UsageError(f"{len(strides) - 1} strides after the stem's, but {len(shrinking)} stages that shrink")
+    for conv, stride in zip(shrinking, strides[1:], strict=False):
+        conv.stride = (stride, stride)
+    for block in (block for stage in network.blocks for block in stage.children() if getattr(block, "has_skip", False)):
+        # Each residual block starts as the identity (Goyal et al. 2017, 5.1), as timm starts its ResNets.
+        *_, last = (layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d))
+        nn.init.zeros_(last.weight)
 
 
 def _fit_resnet(network: ResNetV2, strides: list[int]) -> None:
     """A 3x3 stem without pooling (He et al. 2016, for CIFAR); then the stages that shrink."""
-    stem = network.stem.conv
+    stem = network.stem.get_submodule("conv")
+    assert isinstance(stem, nn.Conv2d)
     network.stem.conv = nn.Conv2d(stem.in_channels, stem.out_channels, 3, stride=strides[0], padding=1, bias=False)
     network.stem.pool = nn.Identity()
     if len(strides) > 1:
@@ -135,17 +153,10 @@ def _fit_resnet(network: ResNetV2, strides: list[int]) -> None:
 def _fit_inception(network: InceptionV3, strides: list[int]) -> None:
     """A stem without its two pools, so that 28 px leave at least 1 px after the two later reductions."""
     network.Conv2d_1a_3x3.conv.stride = (strides[0], strides[0])
-    network.Pool1 = nn.Identity()
-    network.Pool2 = nn.Identity()
+    network.register_module("Pool1", nn.Identity())
+    network.register_module("Pool2", nn.Identity())
     if len(strides) > 1:
         raise UsageError("InceptionV3: only the stem's stride can be set")
-
-
-def _restride(convolutions: list[nn.Conv2d], strides: list[int]) -> None:
-    if len(strides) > len(convolutions):
-        raise UsageError(f"{len(strides)} strides after the stem's, but {len(convolutions)} stages that shrink")
-    for convolution, stride in zip(convolutions, strides, strict=False):
-        convolution.stride = (stride, stride)
 
 
 def _mobilenet_stages(network: EfficientNet) -> "OrderedDict[str, nn.Module]":

@@ -15,12 +15,13 @@ Stride = Annotated[int, Field(ge=1, le=8)]
 
 
 class FullRecipe(Record):
-    """How one network is trained: AdamW under a one-cycle schedule (Smith & Topin 2018).
+    """How one network is trained, under a one-cycle schedule (Smith & Topin 2018).
 
     Args:
         epochs: Passes.
         samples: Training images a pass; 0 for all.
         batch_size: Images a step.
+        optimizer: SGD with Nesterov momentum, or AdamW.
         learning_rate: The schedule's peak.
         weight_decay: Of weights; biases and norms have none.
         warmup_share: Share of the steps before the peak.
@@ -32,6 +33,7 @@ class FullRecipe(Record):
     epochs: PositiveCount
     samples: Count
     batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_share: Annotated[float, Field(gt=0, lt=1)]
@@ -62,8 +64,8 @@ class Preset(Record):
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
-    strides: dict[str, tuple[Stride, ...]] = {}
-    cuts: dict[str, tuple[str, ...]] = {}
+    strides: dict[str, tuple[Stride, ...]]
+    cuts: dict[str, tuple[str, ...]]
 
 
 def load_preset(name: str) -> Preset:

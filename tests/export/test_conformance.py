@@ -1,23 +1,11 @@
 """The 2,2 tree with a shared trunk, through export, catalog and executor."""
 
 import numpy as np
-import torch
 
 from splitplace.catalog import Catalog
 from splitplace.executor import Executor
 from splitplace.export.catalog import CatalogWriter
-
-
-def answer(split, images):
-    """The tree in torch: logits with column c for class c."""
-    known = {"image": torch.from_numpy(images)}
-    merged = torch.zeros(len(images), len(split.merge.class_order))
-    with torch.inference_mode():
-        for fragment in split.fragments:
-            known[fragment.output] = fragment.module(*(known[name] for name in fragment.inputs))
-            if fragment.classes:
-                merged[:, list(fragment.classes)] = known[fragment.output]
-    return merged.numpy()
+from splitplace.export.onnx_export import answer
 
 
 def test_a_tree_comes_back_from_the_catalog_and_answers_as_torch_does(tree, tree_artifact, tmp_path):
@@ -33,7 +21,9 @@ def test_a_tree_comes_back_from_the_catalog_and_answers_as_torch_does(tree, tree
 
     images = np.random.default_rng(0).integers(0, 256, (37, 1, 12, 12)).astype(np.uint8)
     executor = Executor(split, lambda name: catalog.load(split, name))
-    np.testing.assert_allclose(executor.run({"image": images}, micro_batch=8), answer(tree, images), atol=1e-5)
+    np.testing.assert_allclose(
+        executor.run({"image": images}, micro_batch=8), answer(tree, {"image": images}), atol=1e-5
+    )
 
 
 def test_a_missing_inner_node_takes_its_leaves_along(tree, tree_artifact):
@@ -42,4 +32,4 @@ def test_a_missing_inner_node_takes_its_leaves_along(tree, tree_artifact):
     executor = Executor(tree_artifact.split, lambda name: tree_artifact.models[name], missing=frozenset({"inner0"}))
     logits = executor.run({"image": images})
     assert np.isneginf(logits[:, [3, 0, 6, 1]]).all()
-    np.testing.assert_allclose(logits[:, [7, 2, 5, 4]], answer(tree, images)[:, [7, 2, 5, 4]], atol=1e-5)
+    np.testing.assert_allclose(logits[:, [7, 2, 5, 4]], answer(tree, {"image": images})[:, [7, 2, 5, 4]], atol=1e-5)
