@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.placement.policy import Feedback, Policy, Request
+from splitplace.placement.policy import Leaving, Policy, Request, Taken
 from splitplace.records.action import Action, Decide
-from splitplace.records.view import NONE, Finished, View
+from splitplace.records.view import NONE, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +42,13 @@ def plan(policy: Policy, view: View, states: States, rng: np.random.Generator) -
     Returns:
         The decisions first, then placements; and the states for the next plan.
     """
-    leaving = Feedback(view, view.finished)
+    leaving = Leaving(view, view.finished)
     decider = policy.decider.update(states.decider, leaving)
     placer = policy.placer.update(states.placer, leaving)
 
     decided = policy.decider.decide(decider, view, rng)
     _check_decisions(policy, view, decided)
-    taken = Feedback(view, Finished.none(), tuple(decided))
+    taken = Taken(view, tuple(decided))
     decider = policy.decider.update(decider, taken)
     placer = policy.placer.update(placer, taken)
 
