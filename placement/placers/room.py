@@ -30,12 +30,12 @@ class Room:
 
     def fits(self, fragment: int) -> Bools:
         """The devices that can take this fragment now, shape D."""
-        if not self._shares:
-            result: Bools = self._memory_FD[fragment] <= self._free_D
-            return result
-        need_D = np.where(self._resident_FD[fragment], 0.0, self._memory_FD[fragment])
-        result = need_D <= self._free_D + self._idle_bytes_D
-        return result
+        need_D, room_D = self._memory_FD[fragment], self._free_D
+        if self._shares:
+            need_D = np.where(self._resident_FD[fragment], 0.0, need_D)
+            room_D = room_D + self._idle_bytes_D
+        fits_D: Bools = need_D <= room_D
+        return fits_D
 
     def fits_on(self, fragment: int, device: int) -> bool:
         """Whether this device can take this fragment now."""
