@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from splitplace.placement.policy import Feedback, Policy, Request
 
+from splitplace.placement.policy import Leaving, Policy, Request, Taken
 from splitplace.records.action import Action, Decide
-from splitplace.records.view import NONE, Finished, View
+from splitplace.records.view import NONE, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,13 @@ def plan(
     Returns:
         The decisions first, then placements; and the states for the next plan.
     """
-    leaving = Feedback(view, view.finished)
+    leaving = Leaving(view, view.finished)
     decider = policy.decider.update(states.decider, leaving)
     placer = policy.placer.update(states.placer, leaving)
 
     decided = policy.decider.decide(decider, view, rng)
     _check_decisions(policy, view, decided)
-    taken = Feedback(view, Finished.none(), tuple(decided))
+    taken = Taken(view, tuple(decided))
     decider = policy.decider.update(decider, taken)
     placer = policy.placer.update(placer, taken)
 

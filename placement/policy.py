@@ -13,12 +13,22 @@ from splitplace.records.view import Finished, View
 
 
 @dataclass(frozen=True, eq=False)
-class Feedback:
-    """What happened since the last update: tasks that left, and decisions just taken."""
+class Leaving:
+    """The tasks that left since the last plan, perhaps none: comes once a plan, before its decisions."""
 
     view: View
     finished: Finished
-    decided: tuple[Decide, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """The decisions just taken: comes once a plan, after them."""
+
+    view: View
+    decisions: tuple[Decide, ...]
+
+
+Feedback = Leaving | Taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from splitplace.placement.policy import Decider, Placer, Policy
-
 from splitplace.errors import UsageError, unknown
+from splitplace.placement.policy import Decider, Placer, Policy
 
 # Each imported when it is asked for: some need libraries that others do not.
 DECIDERS = {
     "compressed": "splitplace.placement.deciders.fixed:Compressed",
     "full": "splitplace.placement.deciders.fixed:Full",
     "layer": "splitplace.placement.deciders.fixed:Layer",
+    "mab": "splitplace.placement.deciders.mab:Mab",
     "random": "splitplace.placement.deciders.random:Random",
     "semantic": "splitplace.placement.deciders.fixed:Semantic",
 }
 PLACERS = {
+    "best-fit": "splitplace.placement.placers.best_fit:BestFit",
+    "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
     "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
     "random": "splitplace.placement.placers.random:Random",
 }

@@ -41,11 +41,13 @@ def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
         outputs: Logits by sink, each (batch, classes of that sink). A sink may be absent: its classes get -inf.
 
     Returns:
-        Logits (batch, n_classes), column c for class c.
+        Logits (batch, n_classes), column c for class c; of a split without classes, what its one sink answers.
     """
     present = [np.asarray(outputs[sink]) for sink in split.sinks if sink in outputs]
     if not present:
         raise SplitPlaceError(f"{split.reference}: no sink answered, expected any of {', '.join(split.sinks)}")
+    if not split.n_classes:  # no scores over classes (a map, a box): the one sink's answer as it is
+        return present[0]
     merged = np.full((present[0].shape[0], split.n_classes), -np.inf, present[0].dtype)
     for sink in split.sinks:
         if sink in outputs:

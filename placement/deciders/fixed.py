@@ -3,9 +3,9 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from splitplace.placement.policy import Feedback
 
 from splitplace.errors import UsageError
+from splitplace.placement.policy import Feedback
 from splitplace.records.action import Decide
 from splitplace.records.split import Strategy
 from splitplace.records.view import View

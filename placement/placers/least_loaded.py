@@ -4,9 +4,9 @@ import heapq
 from typing import Any, ClassVar
 
 import numpy as np
+
 from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
-
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
 

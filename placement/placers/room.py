@@ -1,62 +1,82 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
+import copy
+
 import numpy as np
 
 from splitplace.records.action import Evict
-from splitplace.records.view import NONE, Bools, View
+from splitplace.records.view import NONE, Bools, Floats, View
 
 
 class Room:
-    """A ledger for one plan, starting from what the view shows.
+    """A ledger for one plan, starting from what the view shows; `copy` it to try something and take it back.
 
-    Weights that are loaded already cost nothing again. Idle ones (loaded, used by no container) give way, by an
-    `Evict`, when a placement needs their memory. Two placements of one fragment on one device within the same plan
-    are both counted in full: at worst one of them waits for the next plan, and no device is ever overrun.
+    Where tasks share loaded fragments (`Devices.shares_fragments`), one that is loaded already costs nothing again,
+    and idle ones (loaded, needed by no container) give way, by an `Evict`, when a placement needs their memory.
     """
 
     def __init__(self, view: View):
         devices = view.devices
         self._memory_FD = view.fragments.memory_bytes_FD
         self._free_D = np.where(devices.up_D, devices.memory_free_bytes_D, -np.inf)
-        self._resident_FD = devices.resident_FD
-        self._shares = bool(devices.resident_FD.any())
-        self._idle_FD = np.zeros(devices.resident_FD.shape, np.bool_)
-        self._idle_bytes_D = np.zeros(len(self._free_D))
+        self._shares = devices.shares_fragments
         if self._shares:
-            placed = view.containers.device_C != NONE
+            self._resident_FD = devices.resident_FD.copy()
             self._idle_FD = devices.resident_FD.copy()
+            placed = view.containers.device_C != NONE
             self._idle_FD[view.containers.fragment_C[placed], view.containers.device_C[placed]] = False
-            self._idle_bytes_D = np.where(self._idle_FD, self._memory_FD, 0.0).sum(axis=0)
+
+    def copy(self) -> "Room":
+        """A ledger of its own with the same bookings."""
+        other = copy.copy(self)
+        other._free_D = self._free_D.copy()
+        if self._shares:
+            other._resident_FD, other._idle_FD = self._resident_FD.copy(), self._idle_FD.copy()
+        return other
+
+    def left_bytes(self, fragment: int) -> Floats:
+        """What would be left on each device after taking this fragment and evicting all idle ones, shape D.
+
+        Negative where it does not fit; -inf where the device is down.
+        """
+        free_D = self._free_D
+        need_D = self._memory_FD[fragment]
+        if self._shares:
+            others_FD = self._idle_FD.copy()
+            others_FD[fragment] = False
+            free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
+            need_D = np.where(self._resident_FD[fragment], 0.0, need_D)
+        left_D: Floats = free_D - need_D
+        return left_D
 
     def fits(self, fragment: int) -> Bools:
         """The devices that can take this fragment now, shape D."""
-        need_D, room_D = self._memory_FD[fragment], self._free_D
-        if self._shares:
-            need_D = np.where(self._resident_FD[fragment], 0.0, need_D)
-            room_D = room_D + self._idle_bytes_D
-        fits_D: Bools = need_D <= room_D
-        return fits_D
+        result: Bools = self.left_bytes(fragment) >= 0
+        return result
 
     def fits_on(self, fragment: int, device: int) -> bool:
-        """Whether this device can take this fragment now."""
-        return self._need(fragment, device) <= float(self._free_D[device] + self._idle_bytes_D[device])
+        """Whether this device can take this fragment now; cheaper than `fits` where nothing is shared."""
+        if self._shares:
+            return bool(self.fits(fragment)[device])
+        return bool(self._memory_FD[fragment, device] <= self._free_D[device])
 
     def take(self, fragment: int, device: int) -> list[Evict]:
-        """Book the memory; what must be evicted first, if anything."""
-        assert self.fits_on(fragment, device)
-        need = self._need(fragment, device)
-        if self._idle_FD[fragment, device]:
-            self._idle_FD[fragment, device] = False
-            self._idle_bytes_D[device] -= self._memory_FD[fragment, device]
+        """Book the memory; what must be evicted first, the largest idle fragments before smaller ones."""
+        assert self.fits_on(fragment, device), f"fragment {fragment} does not fit device {device}"
+        if not self._shares:
+            self._free_D[device] -= self._memory_FD[fragment, device]
+            return []
+        self._idle_FD[fragment, device] = False
+        if self._resident_FD[fragment, device]:
+            return []
+        sizes_F = self._memory_FD[:, device]
         evicted = []
-        while need > self._free_D[device]:
-            idle = int(np.flatnonzero(self._idle_FD[:, device])[0])
-            self._idle_FD[idle, device] = False
-            self._idle_bytes_D[device] -= self._memory_FD[idle, device]
-            self._free_D[device] += self._memory_FD[idle, device]
+        for idle in sorted(np.flatnonzero(self._idle_FD[:, device]).tolist(), key=lambda row: -sizes_F[row]):
+            if sizes_F[fragment] <= self._free_D[device]:
+                break
+            self._idle_FD[idle, device] = self._resident_FD[idle, device] = False
+            self._free_D[device] += sizes_F[idle]
             evicted.append(Evict(idle, device))
-        self._free_D[device] -= need
+        self._free_D[device] -= sizes_F[fragment]
+        self._resident_FD[fragment, device] = True
         return evicted
-
-    def _need(self, fragment: int, device: int) -> float:
-        return 0.0 if self._resident_FD[fragment, device] else float(self._memory_FD[fragment, device])

@@ -1,12 +1,12 @@
 """A fragment: one deployable piece of a split, and the tensors at its boundary."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from splitplace.records.base import Count, Digest, Name, PositiveCount, Record
 
-BATCH = "batch"
+BATCH: Final = "batch"
 """The symbolic first dimension of every boundary tensor."""
 
 DType = Literal["float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"]

@@ -43,6 +43,8 @@ class Devices:
     power_w_D11: Floats
     resident_FD: Bools
     """Whether the fragment's weights are loaded already, and so cost no memory again."""
+    shares_fragments: bool = False
+    """Whether tasks share a loaded fragment (the live fleet), or each brings a container of its own (the paper)."""
 
     @property
     def memory_free_bytes_D(self) -> Floats:  # noqa: N802 - shape suffix

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from splitplace.placement.metrics import Outcomes, Usage, jain, summarise
 
 APPLICATIONS = ("mnist", "cifar100")

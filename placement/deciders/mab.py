@@ -1,0 +1,155 @@
+"""The paper's bandit (§4.1): layer or semantic by context, with upper confidence bounds (eq. 2-5 and 9).
+
+Deliberate readings, where the paper leaves a choice:
+
+* R_a starts at the profiles' estimate for the first task of the application (the paper pre-trains it).
+* The context is fixed when the decision is taken and travels with the task (R_a moves while the task runs).
+* A cell of eq. 3, 4 that saw no task is not updated (0/0); before its first sample, Q is optimistic, 1.
+* The first sample becomes Q as it is; eq. 5 holds from the second.
+* N counts decisions, one after another also within one plan; an arm never played is played first (eq. 9 with N = 0).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.deciders.estimate import unloaded_response_s
+from splitplace.placement.policy import Feedback, Leaving
+from splitplace.records.action import Decide
+from splitplace.records.split import Strategy
+from splitplace.records.view import Floats, Ints, View
+
+HIGH, LOW = 0, 1
+"""Contexts: the deadline is at least R_a, or below it."""
+ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
+
+
+@dataclass(frozen=True, eq=False)
+class BanditState:
+    """What the bandit has learned; c is a context (HIGH, LOW), d an arm (layer, semantic), A an application."""
+
+    layer_response_s_A: Floats
+    """R_a; NaN before the first task of the application."""
+    reward_cd: Floats
+    """Q; NaN before the first sample."""
+    count_cd: Ints
+    """N: decisions taken."""
+    t: int
+    """Plans so far."""
+
+
+@dataclass(frozen=True)
+class Mab:
+    """UCB over {layer, semantic} in the two contexts of §4.1.2, at test time (eq. 9).
+
+    Args:
+        phi: Weight of the newest response in R_a (eq. 2).
+        gamma: Step of Q (eq. 5).
+        c: Exploration factor (eq. 9).
+        sla_weight: Weight of the deadline against accuracy in the reward (eq. 3, 4); the paper's is one half.
+    """
+
+    phi: float = 0.9
+    gamma: float = 0.1
+    c: float = 0.5
+    sla_weight: float = 0.5
+
+    name: ClassVar[str] = "mab"
+
+    def init(self, view: View) -> BanditState:
+        """Nothing known.
+
+        Raises:
+            SplitPlaceError: An application is not offered as both a layer and a semantic split.
+        """
+        for index, application in enumerate(view.applications):
+            missing = [arm for arm in ARMS if (index, arm) not in view.offers]
+            if missing:
+                raise SplitPlaceError(
+                    f"mab chooses between layer and semantic, but {application} has no {' and no '.join(missing)} split"
+                )
+        return BanditState(
+            layer_response_s_A=np.full(len(view.applications), np.nan),
+            reward_cd=np.full((2, 2), np.nan),
+            count_cd=np.zeros((2, 2), np.int64),
+            t=0,
+        )
+
+    def decide(self, state: BanditState, view: View, rng: np.random.Generator) -> list[Decide]:
+        """Eq. 9 for each undecided task; deterministic."""
+        count_cd = state.count_cd.copy()
+        decisions = []
+        for row in view.tasks.undecided:
+            application = int(view.tasks.application_T[row])
+            in_time = view.tasks.deadline_s_T[row] >= state.layer_response_s_A[application]
+            context = HIGH if in_time else LOW
+            arm = int(np.argmax(self.upper_bounds(state, context, count_cd[context])))
+            count_cd[context, arm] += 1
+            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], tag=context))
+        return decisions
+
+    def upper_bounds(self, state: BanditState, context: int, count_d: Ints) -> Floats:
+        """Q + c sqrt(log t / N) of both arms (eq. 9), shape (2,); infinite for an arm never played."""
+        reward = np.where(np.isnan(state.reward_cd[context]), 1.0, state.reward_cd[context])
+        bonus = self.c * np.sqrt(math.log(max(state.t, 1)) / np.maximum(count_d, 1))
+        bounds: Floats = np.where(count_d == 0, np.inf, reward + bonus)
+        return bounds
+
+    def update(self, state: BanditState, feedback: Feedback) -> BanditState:
+        """Algorithm 1: eq. 2-5 when tasks leave (lines 3-5), N when decisions are taken (line 6)."""
+        if isinstance(feedback, Leaving):
+            learned = self._learn_rewards(self._learn_responses(state, feedback), feedback)
+            return replace(_with_priors(learned, feedback.view), t=state.t + 1)
+        count_cd = state.count_cd.copy()
+        for decision in feedback.decisions:
+            count_cd[decision.tag, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
+        return replace(state, count_cd=count_cd)
+
+    def _learn_responses(self, state: BanditState, leaving: Leaving) -> BanditState:
+        """Eq. 2, task by task in the order they left."""
+        response_s_A = state.layer_response_s_A.copy()
+        left = leaving.finished
+        for application, split, response_s in zip(left.application_E, left.split_E, left.response_s_E, strict=True):
+            if leaving.view.splits.strategies[split] == "layer":
+                before = response_s_A[application]
+                response_s_A[application] = (
+                    response_s if math.isnan(before) else self.phi * response_s + (1 - self.phi) * before
+                )
+        return replace(state, layer_response_s_A=response_s_A)
+
+    def _learn_rewards(self, state: BanditState, leaving: Leaving) -> BanditState:
+        """Eq. 3 and 4, then 5, for the cells that saw a task."""
+        left = leaving.finished
+        met = (left.response_s_E <= left.deadline_s_E).astype(np.float64)
+        reward_E = self.sla_weight * met + (1 - self.sla_weight) * left.accuracy_E
+        arm_E = np.array([_arm(leaving.view, int(split)) for split in left.split_E], np.int64)
+        reward_cd = state.reward_cd.copy()
+        for context in (HIGH, LOW):
+            for arm in range(len(ARMS)):
+                cell = (left.tag_E == context) & (arm_E == arm)
+                if cell.any():
+                    observed, before = float(reward_E[cell].mean()), reward_cd[context, arm]
+                    reward_cd[context, arm] = (
+                        observed if math.isnan(before) else before + self.gamma * (observed - before)
+                    )
+        return replace(state, reward_cd=reward_cd)
+
+
+def _arm(view: View, split: int) -> int:
+    """The arm a finished task's split stands for; -1 for a strategy the bandit does not play."""
+    strategy = view.splits.strategies[split]
+    return ARMS.index(strategy) if strategy in ARMS else -1
+
+
+def _with_priors(state: BanditState, view: View) -> BanditState:
+    """R_a of applications met for the first time, from profiles."""
+    response_s_A = state.layer_response_s_A.copy()
+    for row in view.tasks.undecided:
+        application = int(view.tasks.application_T[row])
+        if math.isnan(response_s_A[application]):
+            split = view.offers[application, "layer"]
+            response_s_A[application] = unloaded_response_s(view, split, int(view.tasks.n_T[row]))
+    return replace(state, layer_response_s_A=response_s_A)

@@ -1,0 +1,57 @@
+"""What became of one task: what the live fleet and the simulator both hand on, and metrics are computed from."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.split import Strategy
+
+PSource = Literal["labels", "prior"]
+"""Where p comes from: counted on the request's own labels, or the split's evaluation."""
+
+
+class TaskOutcome(Record):
+    """One task that left, with its response time taken apart: response_s = wait_s + execute_s + transfer_s.
+
+    Every moment between arrival and answer counts once: as execution while any fragment of the task runs, else as
+    transfer while any of its tensors is on its way, else as wait (for a decision, a place, a load, or a busy device).
+    A task with an `error` is not finished: it has no times and no p.
+    """
+
+    id: Count
+    application: Name
+    split: str | None = None
+    """Catalog reference of the decision; none if the task failed before one was taken."""
+    strategy: Strategy | None = None
+    n: PositiveCount
+    deadline_s: Positive
+    """Relative to `arrival_s`."""
+    arrival_s: NonNegative
+    """On the environment's clock, which starts with the run."""
+    wait_s: NonNegative | None = None
+    execute_s: NonNegative | None = None
+    transfer_s: NonNegative | None = None
+    response_s: NonNegative | None = None
+    """Arrival to answer, wait included."""
+    correct: Count | None = None
+    """Images answered right; none where the request had no labels."""
+    p: Fraction | None = None
+    """Share of the task's images answered right (p_i, paper §6.4)."""
+    p_source: PSource | None = None
+    error: str | None = None
+    """Why there is no answer, on one line."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the task was answered."""
+        return self.error is None
+
+    @model_validator(mode="after")
+    def _answered_or_failed(self) -> Self:
+        measured = (self.wait_s, self.execute_s, self.transfer_s, self.response_s, self.p, self.p_source)
+        if self.finished and (None in measured or self.split is None or self.strategy is None):
+            raise ValueError(f"task {self.id} has no error, so it needs a split, times and p")
+        if not self.finished and any(value is not None for value in measured):
+            raise ValueError(f"task {self.id} failed, so it has no times and no p")
+        return self

@@ -1,0 +1,315 @@
+"""The network as the splitter sees it: nodes, and the values between them with their bytes at any batch size."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any, cast, get_args
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from splitplace.splitting.fold import materialise_reshapes
+
+from splitplace.errors import SplitPlaceError
+from splitplace.records.fragment import BATCH, DType, TensorSpec
+
+PROBES = (2, 3)
+"""Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that a node makes or the task brings.
+
+    `spec` is None where it cannot pass between two fragments: no leading batch, or a type the wire does not carry.
+    """
+
+    name: str
+    spec: TensorSpec | None
+    bytes_constant: int
+    bytes_per_sample: int
+
+    def size_bytes(self, batch: int) -> int:
+        """Bytes at this batch size."""
+        return self.bytes_constant + self.bytes_per_sample * batch
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator; `inputs` are values (initializers are `weights`), with what its subgraphs capture."""
+
+    proto: onnx.NodeProto
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+    outputs: tuple[str, ...]
+    flops_per_sample: int
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model in normal form with one output."""
+
+    model: onnx.ModelProto
+    inputs: tuple[str, ...]
+    output: str
+    nodes: tuple[Node, ...]
+    values: Mapping[str, Value]
+    initializers: Mapping[str, onnx.TensorProto]
+    fixed_batch: int | None = None
+    """The batch size that the model insists on; None when any will do."""
+    producer: dict[str, int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.producer.update({name: i for i, node in enumerate(self.nodes) for name in node.outputs})
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[int, ...]]:
+        """The nodes that read each value, in order."""
+        found: dict[str, list[int]] = {name: [] for name in self.values}
+        for i, node in enumerate(self.nodes):
+            for name in node.inputs:
+                found[name].append(i)
+        return {name: tuple(readers) for name, readers in found.items()}
+
+    def weight_bytes(self, names: frozenset[str]) -> int:
+        """Bytes of these initializers."""
+        return sum(_tensor_bytes(self.initializers[name]) for name in names)
+
+    def params(self, names: frozenset[str]) -> int:
+        """Floating-point elements of these initializers: the parameters, without shapes and indices."""
+        floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+        chosen = (self.initializers[name] for name in names)
+        return sum(prod(tensor.dims) for tensor in chosen if tensor.data_type in floating)
+
+
+def build(model: onnx.ModelProto, source: str = "model") -> Graph:
+    """The graph of a model in normal form.
+
+    Raises:
+        SplitPlaceError: More than one output, a dynamic dimension besides the batch, or shapes nobody can tell.
+    """
+    if len(model.graph.output) != 1:
+        names = [output.name for output in model.graph.output]
+        raise SplitPlaceError(f"{source}: {len(names)} outputs {names}, expected one; export it with the logits alone")
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    inputs = tuple(value.name for value in model.graph.input if value.name not in initializers)
+    fixed = _fixed_batch(model, inputs, source)
+    if fixed is not None and _freed(model, inputs, fixed):
+        fixed = None
+    shapes = [infer_shapes(model, inputs, batch, source) for batch in ((fixed, fixed) if fixed else PROBES)]
+    if fixed is None:
+        materialise_reshapes(model, shapes, PROBES)
+        initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    protos = _live(model, model.graph.output[0].name)
+    known = {name for node in protos for name in node.output if name} | set(inputs)
+    values = {name: _value(name, [s.get(name) for s in shapes], fixed, source) for name in sorted(known)}
+    nodes = tuple(_node(proto, initializers, values, shapes, fixed) for proto in protos)
+    return Graph(model, inputs, model.graph.output[0].name, nodes, values, initializers, fixed)
+
+
+Shape = tuple[int, tuple[int, ...]]
+"""Element type (of onnx.TensorProto) and sizes."""
+
+
+def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, source: str) -> dict[str, Shape]:
+    """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
+
+    Raises:
+        SplitPlaceError: The model does not run at this batch size.
+    """
+    concrete = onnx.ModelProto()
+    concrete.CopyFrom(model)
+    del concrete.graph.value_info[:]
+    for value in concrete.graph.input:
+        if value.name in inputs:
+            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    for output in concrete.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
+    shapes: dict[str, Shape] = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[value.name] = (tensor.elem_type, tuple(dim.dim_value for dim in tensor.shape.dim))
+    made = [name for node in concrete.graph.node for name in node.output if name]
+    missing = [name for name in made if name not in shapes]
+    return shapes | _observed(concrete, inputs, shapes, missing, source) if missing else shapes
+
+
+def _observed(
+    model: onnx.ModelProto, inputs: tuple[str, ...], shapes: Mapping[str, Shape], missing: list[str], source: str
+) -> dict[str, Shape]:
+    """Shapes that inference cannot tell (control flow, custom operators), from one run on zeros."""
+    outputs = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing if name not in outputs)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    feed = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results = session.run(missing, feed)
+    except Exception as error:
+        # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
+        raise SplitPlaceError(
+            f"{source}: the shape of {missing[0]!r} is unknown and a trial run fails: {str(error).splitlines()[0]}"
+        ) from error
+    return {
+        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
+        for name, result in zip(missing, results, strict=True)
+        if isinstance(result, np.ndarray)
+    }
+
+
+def _fixed_batch(model: onnx.ModelProto, inputs: tuple[str, ...], source: str) -> int | None:
+    """The batch size that the inputs state, None where it is symbolic; refuses other dynamic dimensions."""
+    leading: set[int | None] = set()
+    if not inputs:
+        raise SplitPlaceError(f"{source}: no inputs, expected at least one with a leading batch dimension")
+    for value in model.graph.input:
+        if value.name not in inputs:
+            continue
+        dims = value.type.tensor_type.shape.dim
+        if not value.type.HasField("tensor_type") or not dims:
+            raise SplitPlaceError(f"{source}: input {value.name!r} has no shape, expected [batch, ...]")
+        for i, dim in enumerate(dims[1:], 1):
+            if not dim.dim_value:
+                raise SplitPlaceError(
+                    f"{source}: dimension {i} of input {value.name!r} is {dim.dim_param or 'unknown'}; "
+                    "expected a size: only the batch may vary, export with fixed image sizes"
+                )
+        leading.add(dims[0].dim_value or None)
+    if len(leading) > 1:
+        raise SplitPlaceError(f"{source}: its inputs have different batch sizes {leading}, expected one batch for all")
+    return leading.pop()
+
+
+def _freed(model: onnx.ModelProto, inputs: tuple[str, ...], fixed: int) -> bool:
+    """Make a fixed batch symbolic where the model allows it: shapes at other batch sizes scale with the batch alone.
+
+    Reshape targets that begin with the fixed batch are the usual obstacle: they are made relative first. The answer
+    is checked by running the model at twice the batch, against itself, sample by sample (`recompose`).
+    """
+    return False
+
+
+def _live(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes that the output needs, in the model's order."""
+    wanted, kept = {output}, []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node_inputs(node))
+            kept.append(node)
+    return kept[::-1]
+
+
+def node_inputs(node: onnx.NodeProto) -> tuple[str, ...]:
+    """What a node reads: its inputs, then what its subgraphs capture from outside; each once."""
+    names = [name for name in node.input if name]
+    for graph in _subgraphs(node):
+        names += _captured(graph)
+    return tuple(dict.fromkeys(names))
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _captured(graph: onnx.GraphProto) -> list[str]:
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own |= {name for node in graph.node for name in node.output}
+    used = [name for node in graph.node for name in node_inputs(node)] + [value.name for value in graph.output]
+    return [name for name in used if name not in own]
+
+
+def _value(name: str, seen: list[Shape | None], fixed: int | None, source: str) -> Value:
+    """A value from its shapes at the two probe batch sizes."""
+    first, second = seen
+    if first is None or second is None:
+        raise SplitPlaceError(f"{source}: the shape of {name!r} is unknown; run onnx.shape_inference to see why")
+    sizes, item_bytes = [prod(shape) for _, shape in (first, second)], _item_bytes(first[0])
+    slope = 0 if fixed else (sizes[1] - sizes[0]) // (PROBES[1] - PROBES[0])
+    constant = sizes[0] - slope * PROBES[0] if not fixed else 0
+    per_sample = slope * item_bytes if not fixed else sizes[0] * item_bytes
+    return Value(name, _spec(name, first, second, fixed), constant * item_bytes, per_sample)
+
+
+def _spec(name: str, first: Shape, second: Shape, fixed: int | None) -> TensorSpec | None:
+    dtype = _dtype(first[0])
+    if dtype is None or len(first[1]) != len(second[1]) or not first[1] or not all(first[1]):
+        return None
+    if fixed:
+        return TensorSpec(name=name, dtype=dtype, shape=first[1])
+    if (first[1][0], second[1][0]) != PROBES or first[1][1:] != second[1][1:]:
+        return None
+    return TensorSpec(name=name, dtype=dtype, shape=(BATCH, *first[1][1:]))
+
+
+def _dtype(elem_type: int) -> DType | None:
+    try:
+        name = onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
+    except KeyError:
+        return None
+    return cast(DType, name) if name in get_args(DType) else None
+
+
+def _item_bytes(elem_type: int) -> int:
+    try:
+        return int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+    except KeyError:
+        return 1  # sequences and strings: never between fragments, and no layer of a network worth cutting
+
+
+def _tensor_bytes(tensor: onnx.TensorProto) -> int:
+    return int(prod(tensor.dims)) * _item_bytes(tensor.data_type)
+
+
+def _node(
+    proto: onnx.NodeProto,
+    initializers: Mapping[str, onnx.TensorProto],
+    values: Mapping[str, Value],
+    shapes: list[dict[str, Shape]],
+    fixed: int | None,
+) -> Node:
+    read = node_inputs(proto)
+    sizes = [{name: shape for name, (_, shape) in known.items()} for known in shapes]
+    for known in sizes:
+        known |= {name: tuple(initializers[name].dims) for name in read if name in initializers}
+    flops = [_flops(proto, known) for known in sizes]
+    return Node(
+        proto=proto,
+        inputs=tuple(name for name in read if name in values),
+        weights=tuple(name for name in read if name in initializers),
+        outputs=tuple(name for name in proto.output if name),
+        flops_per_sample=flops[0] if fixed else (flops[1] - flops[0]) // (PROBES[1] - PROBES[0]),
+    )
+
+
+def _flops(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Floating-point operations of one node: two a multiply-add, one an element for what is not a product."""
+    out = shapes.get(node.output[0], ())
+    known = [shapes.get(name, ()) for name in node.input]
+    if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
+        weight = known[3] if node.op_type == "QLinearConv" else known[1]
+        return 2 * prod(out) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return 2 * prod(known[0]) * prod(known[1][1:])
+    if node.op_type == "Gemm":
+        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+        return 2 * prod(out) * known[0][0 if transposed else 1]
+    if node.op_type in ("MatMul", "MatMulInteger"):
+        return 2 * prod(out) * known[0][-1]
+    if node.op_type in ("MaxPool", "AveragePool"):
+        kernel: Any = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), ())
+        return prod(out) * int(prod(kernel))
+    if node.op_type.startswith("Reduce") or node.op_type.startswith("Global"):
+        return prod(known[0])
+    if node.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Slice", "Split", "Shape"):
+        return 0  # moves bytes, computes nothing
+    return prod(out)
