@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
+from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.disruptions import migrate
 from splitplace.placement.simulator.engine import Engine
-
-from splitplace.errors import SplitPlaceError
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from splitplace.placement.simulator.costs import Costs
 
+from splitplace.placement.simulator.costs import Costs
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.device import Device
 from splitplace.records.split import Strategy
@@ -26,6 +26,11 @@ class ConstantSplit(Record):
     weight_bytes: PositiveCount
     """Of each fragment."""
     top1: Fraction | None = None
+
+    @property
+    def reference(self) -> str:
+        """What the results call it."""
+        return f"{self.application}.constant.{self.strategy}-{len(self.core_s)}"
 
     @model_validator(mode="after")
     def _one_output_each(self) -> Self:
@@ -68,7 +73,7 @@ def from_constants(constants: Constants, devices: tuple[Device, ...]) -> Costs:
     return Costs(
         applications=applications,
         splits=Splits(
-            references=tuple(f"{s.application}.upstream.{s.strategy}-{len(s.core_s)}" for s in constants.splits),
+            references=tuple(split.reference for split in constants.splits),
             application_S=np.array([applications.index(s.application) for s in constants.splits], np.int64),
             strategies=tuple(s.strategy for s in constants.splits),
             first_S=first,

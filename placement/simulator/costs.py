@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from splitplace.placement import tables
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement import tables
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.view import NONE, Floats, Fragments, Ints, Splits

@@ -8,10 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from splitplace.placement.simulator.constants import Constants, from_constants
-from splitplace.placement.simulator.costs import Costs, feasible, from_demand
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.simulator.constants import Constants, from_constants
+from splitplace.placement.simulator.costs import Costs, feasible, from_demand
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 
@@ -86,3 +86,10 @@ def _constants(text: str, source: str) -> Constants:
         return Constants.parse(json.dumps(tomllib.loads(text), default=str), source)
     except tomllib.TOMLDecodeError as error:
         raise SplitPlaceError(f"{source}: not TOML: {error}") from error
+
+
+def references(demand: DemandLike) -> tuple[str, ...]:
+    """The name of every split of a demand."""
+    if isinstance(demand, Constants):
+        return tuple(split.reference for split in demand.splits)
+    return tuple(entry.split.reference for entry in demand.splits)

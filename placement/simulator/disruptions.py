@@ -3,7 +3,6 @@
 import math
 
 from splitplace.placement.simulator.engine import Engine
-
 from splitplace.records.view import NONE
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from splitplace.placement.simulator.costs import Costs, Graph
 from splitplace.placement.simulator.links import Links
 from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.state import Containers, Edges, Tasks
-
 from splitplace.records.device import Device
 from splitplace.records.view import NONE, Ints
 

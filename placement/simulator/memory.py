@@ -3,8 +3,8 @@
 from typing import Literal
 
 import numpy as np
-from splitplace.placement.simulator.scenario import Swap
 
+from splitplace.placement.simulator.scenario import Swap
 from splitplace.records.view import Floats
 
 Mode = Literal["container", "shared", "warm"]

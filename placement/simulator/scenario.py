@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from splitplace.placement.simulator.demands import DATA
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.device import Device, Fleet
 
@@ -112,6 +112,9 @@ class Scenario(Record):
     """Micro-batches handed on together, if pipelined."""
     place: Literal["task", "ready"] = "task"
     """Devices, and their memory, for all fragments of a task at once, or for each when its inputs exist."""
+    retry: Literal["freed", "interval"] = "freed"
+    """When what waits for a device is asked for again: as soon as memory it may fit comes free, or (the paper) at the
+    next interval."""
     inputs: Literal["broadcast", "ring"] = "broadcast"
     """§3.1: the broker sends every root its own copy, or each root hands the input to the next."""
     discipline: Literal["sharing", "fifo"] = "sharing"

@@ -5,7 +5,6 @@ its split's graph). Its images pass in `chunks` of `chunk_n`, the last one small
 """
 
 from splitplace.placement.simulator.costs import Graph
-
 from splitplace.records.view import NONE
 
 WAIT, EXECUTE, TRANSFER, MIGRATE = range(4)

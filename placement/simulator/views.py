@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from splitplace.placement.simulator.engine import Engine
 from splitplace.placement.simulator.workload import Arrivals
-
 from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Ints, Links, Tasks, View
 
 
@@ -84,6 +84,7 @@ class Viewer:
             disk_D=self._disk_D,
             backlog_s_D=backlog_s_D,
             power_w_D11=self._power_D11,
+            shares_fragments=shared,
             resident_FD=memory.resident_FD.copy() if shared else self._none_resident,
         )
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.scenario import Scenario, Workload
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.simulator.costs import Costs
+from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.view import NONE, Floats, Ints
 from splitplace.seeds import generator
 
