@@ -4,11 +4,13 @@ A task is scored if it finished, or if it is unfinished and past its deadline (a
 task that still has time is counted, and excluded from every mean: nobody knows yet what it will be worth.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from splitplace.placement.outcome import TaskOutcome
 from splitplace.records.metrics import Distribution, Metrics, Outcome, TaskCounts, Timings
 from splitplace.records.split import STRATEGIES
 from splitplace.records.view import NONE, Bools, Floats, Ints
@@ -39,6 +41,26 @@ class Outcomes:
     def where(self, rows: Bools) -> "Outcomes":
         """The tasks of a mask, shape N."""
         return Outcomes(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def of_tasks(tasks: Sequence[TaskOutcome], applications: tuple[str, ...]) -> Outcomes:
+    """The live fleet's outcomes as arrays; a task that failed is unfinished, and counts as past its deadline."""
+
+    def column(name: str, otherwise: float) -> Floats:
+        return np.array([getattr(task, name) if task.finished else otherwise for task in tasks], np.float64)
+
+    return Outcomes(
+        application_N=np.array([applications.index(task.application) for task in tasks], np.int64),
+        strategy_N=np.array([STRATEGIES.index(task.strategy) if task.strategy else NONE for task in tasks], np.int64),
+        finished_N=np.array([task.finished for task in tasks], np.bool_),
+        deadline_s_N=np.array([task.deadline_s for task in tasks], np.float64),
+        response_s_N=column("response_s", np.inf),
+        wait_s_N=column("wait_s", 0.0),
+        execute_s_N=column("execute_s", 0.0),
+        transfer_s_N=column("transfer_s", 0.0),
+        migrate_s_N=np.zeros(len(tasks)),
+        p_N=column("p", 0.0),
+    )
 
 
 @dataclass(frozen=True, eq=False)

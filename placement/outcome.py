@@ -14,8 +14,9 @@ PSource = Literal["labels", "prior"]
 class TaskOutcome(Record):
     """One task that left, with its response time taken apart: response_s = wait_s + execute_s + transfer_s.
 
-    Every moment between arrival and answer counts once: as execution while any fragment of the task runs, else as
-    transfer while any of its tensors is on its way, else as wait (for a decision, a place, a load, or a busy device).
+    Every moment between arrival and answer counts once. Wait: nothing of the task is on any device or on its way to
+    one (it waits for a decision or a place). After that, transfer: a tensor of it is on its way while none of its
+    fragments runs; execute: all the rest, a fragment running, or loading, or queued on its device.
     A task with an `error` is not finished: it has no times and no p.
     """
 

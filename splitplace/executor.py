@@ -1,5 +1,6 @@
 """Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
 
+import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,10 +28,23 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
         raise IntegrityError(f"{source}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+    trim_memory()
+    return session
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, where the C library can (glibc).
+
+    Loading parses and copies the model: without this, two to three times its size stay with the process, by chance
+    more or less, and a device's memory is neither small nor predictable.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def merge(split: Split, outputs: Mapping[str, Array]) -> Array:

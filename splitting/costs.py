@@ -1,6 +1,7 @@
 """What each block costs: seconds by the roofline or by onnxruntime's own profile, bytes by shape."""
 
 import numpy as np
+
 from splitplace.splitting.fusion import Blocks
 from splitplace.splitting.lattice import Floats, Flow, Work
 

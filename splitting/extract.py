@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from splitplace.splitting.artifact import digest
-from splitplace.splitting.fusion import Blocks
-from splitplace.splitting.graph import Graph
 
 from splitplace.errors import IntegrityError
 from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.splitting.artifact import digest
+from splitplace.splitting.fusion import Blocks
+from splitplace.splitting.graph import Graph
 
 
 @dataclass(frozen=True)

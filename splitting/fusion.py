@@ -14,9 +14,9 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
-from splitplace.splitting.graph import Graph
 
 from splitplace.errors import IntegrityError
+from splitplace.splitting.graph import Graph
 
 LAYOUT_SUFFIXES = ("_nchwc", "_bn_nchwc")
 """onnxruntime names the blocked-layout form of the node that makes `v` so."""

@@ -9,10 +9,10 @@ from typing import Any, cast, get_args
 import numpy as np
 import onnx
 import onnxruntime as ort
-from splitplace.splitting.fold import materialise_reshapes
 
 from splitplace.errors import SplitPlaceError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
+from splitplace.splitting.fold import materialise_reshapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from splitplace.executor import Array
+from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting import costs, extract, fusion, graph, model, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.fusion import Blocks
 from splitplace.splitting.lattice import Lattice, lattice
-
-from splitplace.executor import Array
-from splitplace.records.split import INPUT, Edge, Merge, Split
 
 MAX_DOWN_SETS = 2000
 """Planning compares every pair of places, so this bounds it at seconds; beyond it, one order of the blocks is taken."""

@@ -11,10 +11,10 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
-from splitplace.splitting.lattice import Floats, Lattice
 
 from splitplace.errors import InfeasibleError
 from splitplace.records.device import Device
+from splitplace.splitting.lattice import Floats, Lattice
 
 Objective = Literal["bottleneck", "latency", "fewest"]
 MAX_OPERATIONS = 2e9

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from splitplace.splitting.artifact import SplitArtifact
 
 from splitplace.errors import IntegrityError
 from splitplace.executor import Array, Executor, open_session
 from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
+from splitplace.splitting.artifact import SplitArtifact
 
 TOLERANCE = 1e-4
 """Largest absolute error, as a share of the output's range (largest less smallest answer of the whole)."""

@@ -1,1 +1,1 @@
-"""Making the models: data, networks, Lightning modules, runs."""
+"""Data, models and training: from images to a RUN folder that loads back as a `ModuleSplit`."""

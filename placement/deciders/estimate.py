@@ -2,32 +2,33 @@
 
 import numpy as np
 
-from splitplace.records.view import NONE, View
+from splitplace.records.view import NONE, Fragments, Links, Splits
 
 
-def unloaded_response_s(view: View, split: int, n: int) -> float:
+def unloaded_response_s(splits: Splits, fragments: Fragments, links: Links, split: int, n: int) -> float:
     """Seconds from arrival to result of n samples on an otherwise idle fleet, each fragment on the median device.
 
     Strict precedence (paper §3.2): a fragment starts when the former has finished the task, so the response is the
     longest path of service and transfer times. A pipelined environment stays below it.
 
     Args:
-        view: Its static tables and links are read.
-        split: Row of `View.splits`.
+        splits: Tables of a view, or of a fleet that is not up yet.
+        fragments: As above.
+        links: As above.
+        split: Row of `splits`.
         n: Samples.
     """
-    table, links = view.fragments, view.links
     bandwidth = min(float(np.median(links.up_bytes_per_s_D)), float(np.median(links.down_bytes_per_s_D)))
     hop_s = float(np.median(links.rtt_s_D)) / 2
-    rows = view.splits.fragments(split)
+    rows = splits.fragments(split)
     done = dict.fromkeys(rows, 0.0)
     # Edges and fragments are stored parents first (`Split` allows any order of edges, so relax once per fragment).
     for _ in rows:
         for fragment in rows:
             arrives = 0.0
-            for x in np.flatnonzero(table.edge_dst_X == fragment):
-                src = int(table.edge_src_X[x])
+            for x in np.flatnonzero(fragments.edge_dst_X == fragment):
+                src = int(fragments.edge_src_X[x])
                 sent = 0.0 if src == NONE else done[src]
-                arrives = max(arrives, sent + hop_s + n * float(table.edge_bytes_X[x]) / bandwidth)
-            done[fragment] = arrives + float(np.median(table.service_s(fragment, n)))
+                arrives = max(arrives, sent + hop_s + n * float(fragments.edge_bytes_X[x]) / bandwidth)
+            done[fragment] = arrives + float(np.median(fragments.service_s(fragment, n)))
     return max(done.values()) + hop_s

@@ -151,5 +151,6 @@ def _with_priors(state: BanditState, view: View) -> BanditState:
         application = int(view.tasks.application_T[row])
         if math.isnan(response_s_A[application]):
             split = view.offers[application, "layer"]
-            response_s_A[application] = unloaded_response_s(view, split, int(view.tasks.n_T[row]))
+            n = int(view.tasks.n_T[row])
+            response_s_A[application] = unloaded_response_s(view.splits, view.fragments, view.links, split, n)
     return replace(state, layer_response_s_A=response_s_A)

@@ -9,7 +9,11 @@ from splitplace.cli.output import fail
 from splitplace.errors import SplitPlaceError
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
-COMMANDS: tuple[tuple[str, str, str], ...] = ()
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("demo", "splitplace.cli.demo:demo", "The whole story on real images on this machine."),
+    ("data fetch", "splitplace.cli.data:fetch", "Get real data sets by every known way."),
+    ("train", "splitplace.cli.train:train", "Train a model into a RUN folder."),
+)
 GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
 
 

@@ -2,11 +2,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from splitplace.splitting import layerwise, recompose
-from splitplace.splitting.artifact import SplitArtifact, digest
 
 from splitplace.errors import IntegrityError
 from splitplace.executor import Executor, open_session
+from splitplace.splitting import layerwise, recompose
+from splitplace.splitting.artifact import SplitArtifact, digest
 
 Builder = Callable[..., bytes]
 

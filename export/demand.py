@@ -1,0 +1,57 @@
+"""Gathers what a catalog knows of its splits' cost and accuracy into one document for schedulers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from splitplace import provenance
+from splitplace.catalog import Catalog
+from splitplace.errors import SplitPlaceError
+from splitplace.records.demand import Demand, SplitDemand
+
+MAX_BYTES = 200_000
+"""A demand travels in packages and reports; what is larger holds more than the simulator reads."""
+
+
+def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 64) -> Demand:
+    """The demand of these splits (all by default), from the profiles and evaluations stored beside them.
+
+    Raises:
+        UsageError: No such split.
+        SplitPlaceError: The catalog is empty, or a fragment has no profile.
+    """
+    references = tuple(references) or catalog.references()
+    if not references:
+        raise SplitPlaceError(f"the catalog {catalog.path} holds no split: export one first")
+    splits = []
+    for reference in references:
+        split, profiles = catalog.split(reference), catalog.profiles(reference)
+        profiled = {profile.digest for profile in profiles}
+        missing = [fragment.name for fragment in split.fragments if fragment.digest not in profiled]
+        if missing:
+            command = f"splitplace profile {catalog.path}:{reference}"
+            raise SplitPlaceError(f"{reference} has no profile of {', '.join(missing)}: run `{command}`")
+        splits.append(
+            SplitDemand(
+                split=split, micro_batch=micro_batch, profiles=profiles, evaluation=catalog.evaluation(reference)
+            )
+        )
+    return Demand(splits=tuple(splits), provenance=provenance.collect())
+
+
+def write_demand(value: Demand, path: Path) -> int:
+    """Write a demand file; returns its bytes.
+
+    Raises:
+        SplitPlaceError: It would be larger than `MAX_BYTES`, or cannot be written.
+    """
+    data = value.model_dump_json(exclude_defaults=True).encode()
+    if len(data) > MAX_BYTES:
+        raise SplitPlaceError(
+            f"the demand of {len(value.splits)} splits takes {len(data)} bytes, expected at most {MAX_BYTES}: "
+            "name fewer splits, or profile fewer kinds of device"
+        )
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise SplitPlaceError(f"cannot write {path}: {error.strerror}") from error
+    return len(data)

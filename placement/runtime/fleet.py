@@ -1,0 +1,228 @@
+"""The broker's side of the fleet: launches the devices, knows their keys, hears from them, notices when one is gone."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splitplace.errors import SplitPlaceError, unknown
+from splitplace.placement.runtime import wire
+from splitplace.placement.runtime.cpu_share import ShareMethod
+from splitplace.placement.runtime.engine import DeviceConfig, Engine
+from splitplace.placement.runtime.meter import DeviceReport, Meter
+from splitplace.placement.runtime.stream import Keys, Malformed, Node, Received
+from splitplace.records.device import Device
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 120.0
+PING_EVERY_S = 1.0
+SILENCE_S = 20.0
+"""A device answers pings while it computes; one that says nothing for so long is lost."""
+
+
+@dataclass(eq=False)
+class Member:
+    """One device of the fleet, as the broker knows it."""
+
+    device: Device
+    row: int
+    keys: Keys
+    cpu_share: float
+    hello: wire.Hello | None = None
+    core_speed: float | None = None
+    up: bool = False
+    up_since_s: float = 0.0
+    down_at_s: float | None = None
+    seen_s: float = 0.0
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self.device.name
+
+    def report(self, memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
+        """What it is and did so far."""
+        assert self.hello is not None
+        up_s = (now_s if self.down_at_s is None else self.down_at_s) - self.up_since_s
+        return DeviceReport(
+            name=self.name,
+            up=self.up,
+            cpu_share=self.cpu_share,
+            cpu_share_method=self.hello.cpu_share_method,
+            core_speed_stated=self.device.core_speed,
+            core_speed_measured=self.core_speed,
+            fragments_run=self.meter.fragments_run,
+            micro_batches_run=self.meter.micro_batches_run,
+            busy_s=self.meter.busy_s,
+            busy_share=min(self.meter.busy_s / max(up_s, 1e-9), 1.0),
+            memory_bytes=memory_bytes,
+            memory_peak_bytes=memory_peak_bytes,
+            rss_bytes=self.meter.rss_bytes,
+        )
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A device that no longer answers, and why."""
+
+    member: Member
+    reason: str
+
+
+class Fleet:
+    """Devices that are up, and the one node through which the broker talks to them. For one thread.
+
+    Args:
+        devices: Single devices (`Device.units`), each with a name of its own.
+        engine: What launches them.
+        catalog: Folder of the OCI image layout they read fragments from.
+        cpu_shares: Emulated share of the machine by device name; 1.0 where not given.
+        method: How the shares are kept.
+        wake: A file descriptor that ends the wait of `hear`.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        engine: Engine,
+        catalog: Path,
+        cpu_shares: Mapping[str, float],
+        method: ShareMethod,
+        wake: int,
+    ):
+        names = [device.name for device in devices]
+        if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
+            raise SplitPlaceError(f"a fleet needs single devices with names of their own, got {names}")
+        for name in cpu_shares:
+            if name not in names:
+                raise unknown("device", name, names)
+        self.engine, self.catalog, self.method = engine, catalog, method
+        self.keys = Keys.generate()
+        self.members = {
+            device.name: Member(device, row, Keys.generate(), cpu_shares.get(device.name, 1.0))
+            for row, device in enumerate(devices)
+        }
+        self.node = Node(self.keys, {member.keys.public: name for name, member in self.members.items()})
+        self.node.watch(wake)
+        self.origin_s = time.monotonic()
+        self._pinged_s = 0.0
+        self._sequence = 0
+
+    def now_s(self) -> float:
+        """The run's clock."""
+        return time.monotonic() - self.origin_s
+
+    def on_clock(self, monotonic_s: float) -> float:
+        """A device's time on the run's clock; devices of the local engine share the machine's monotonic clock."""
+        return max(monotonic_s - self.origin_s, 0.0)
+
+    def start(self, stopping: Callable[[], bool]) -> None:
+        """Launch every device, wait until all answer, introduce them to each other, and probe them one by one.
+
+        Raises:
+            SplitPlaceError: A device did not come up; names it and says why.
+        """
+        for member in self.members.values():
+            self.engine.launch(self._config(member))
+        self._await("did not start", START_TIMEOUT_S, stopping, lambda member: member.hello is not None)
+        peers = tuple(
+            wire.Peer(name=member.name, endpoint=member.hello.endpoint, public_key=member.keys.public)
+            for member in self.members.values()
+            if member.hello
+        )
+        for member in self.members.values():
+            assert member.hello is not None
+            self.node.connect(member.name, member.hello.endpoint, member.keys.public)
+            self.send(member.name, wire.Peers(peers=tuple(peer for peer in peers if peer.name != member.name)))
+        asked: set[str] = set()
+        for member in self.members.values():
+            asked.add(member.name)
+            self.send(member.name, wire.Probe())
+            self._await(
+                "did not answer the probe", PROBE_TIMEOUT_S, stopping, lambda other: other.up or other.name not in asked
+            )
+
+    def _config(self, member: Member) -> DeviceConfig:
+        return DeviceConfig(
+            name=member.name,
+            catalog=str(self.catalog.resolve()),
+            threads=member.device.cores,
+            cpu_share=member.cpu_share,
+            cpu_share_method=self.method,
+            public_key=member.keys.public,
+            secret_key=member.keys.secret,
+            broker_endpoint=self.node.endpoint,
+            broker_key=self.keys.public,
+            peers={other.name: other.keys.public for other in self.members.values() if other is not member},
+        )
+
+    def _await(
+        self, failure: str, timeout_s: float, stopping: Callable[[], bool], reached: Callable[[Member], bool]
+    ) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while waiting := [member for member in self.members.values() if not reached(member)]:
+            for event in self.engine.events():
+                raise SplitPlaceError(f"device {event.device} {failure}: {event.reason}")
+            if stopping() or time.monotonic() > deadline_s:
+                raise SplitPlaceError(f"device {waiting[0].name} {failure} within {timeout_s:.0f} s")
+            for received in self.node.receive(0.1):
+                if isinstance(received, Received):
+                    self._greet(self.members[received.peer], received.message)
+
+    def _greet(self, member: Member, message: wire.Message) -> None:
+        if isinstance(message, wire.Hello):
+            member.hello = message
+            member.meter.rss_bytes = message.rss_bytes
+        elif isinstance(message, wire.Probed):
+            member.core_speed = message.core_speed
+            member.up, member.up_since_s, member.seen_s = True, self.now_s(), time.monotonic()
+
+    def send(self, name: str, message: wire.Message, values: Sequence[wire.Array] = ()) -> None:
+        """To a device; dropped if it is gone."""
+        self.node.send(name, message, values)
+
+    def hear(self, timeout_s: float) -> Iterable[tuple[Member, Received]]:
+        """What the devices said; what is only about their health is taken in here."""
+        for received in self.node.receive(timeout_s):
+            member = self.members[received.peer]
+            member.seen_s = time.monotonic()
+            if isinstance(received, Malformed):
+                log.warning("%s sent no message of ours: %s", member.name, received.error)
+            elif isinstance(received.message, wire.Pong):
+                member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
+            elif member.up:
+                yield member, received
+
+    def check(self) -> list[Lost]:
+        """Ping the devices now and then; those found gone since the last check. Call after `hear`."""
+        now_s = time.monotonic()
+        ended = {event.device: event.reason for event in self.engine.events()}
+        if now_s - self._pinged_s > PING_EVERY_S:
+            self._pinged_s = now_s
+            self._sequence += 1
+            for member in self.members.values():
+                if member.up:
+                    self.send(member.name, wire.Ping(sequence=self._sequence))
+        lost = []
+        for member in self.members.values():
+            reason = ended.get(member.name)
+            if reason is None and now_s - member.seen_s > SILENCE_S:
+                reason = f"said nothing for {SILENCE_S:.0f} s"
+            if member.up and reason is not None:
+                member.up, member.down_at_s = False, self.now_s()
+                self.node.disconnect(member.name)
+                self.engine.stop(member.name, timeout_s=0.0)
+                lost.append(Lost(member, reason))
+        return lost
+
+    def close(self) -> None:
+        """End every device and leave nothing behind."""
+        for name in self.members:
+            self.send(name, wire.Stop())
+        for name in self.members:
+            self.engine.stop(name)
+        self.node.close()

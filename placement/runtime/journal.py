@@ -1,0 +1,225 @@
+"""What happened in a run, event by event: an append-only JSONL file, one typed record a line, parsed strictly again.
+
+Every `*_s` is seconds on the run's clock, which starts at 0 when the broker starts; `created` in the first line says
+when that was. Lines stand in the order in which the broker learnt of things, so a run ends before it is written.
+"""
+
+from pathlib import Path
+from typing import IO, Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.outcome import TaskOutcome
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.profile import CpuShareMethod
+from splitplace.records.split import Strategy
+
+MAX_LINE_BYTES = 2**20
+VERSION: Literal[1] = 1
+
+
+class Start(Record):
+    """First line: which run this is."""
+
+    event: Literal["start"] = "start"
+    version: Literal[1] = VERSION
+    created: str
+    """UTC, ISO 8601: when the clock was 0."""
+    policy: str
+    engine: str
+    precedence: Literal["strict", "pipelined"]
+    devices: tuple[Name, ...]
+
+
+class DeviceUp(Record):
+    """A device runtime answered."""
+
+    event: Literal["device_up"] = "device_up"
+    at_s: NonNegative
+    device: Name
+    pid: PositiveCount
+    cpu_share: Positive
+    cpu_share_method: CpuShareMethod
+    core_speed: Positive | None
+    """Measured by the probe."""
+
+
+class DeviceDown(Record):
+    """A device runtime ended or fell silent while it was needed."""
+
+    event: Literal["device_down"] = "device_down"
+    at_s: NonNegative
+    device: Name
+    reason: str
+
+
+class Arrive(Record):
+    """A task came in."""
+
+    event: Literal["arrive"] = "arrive"
+    at_s: NonNegative
+    task: Count
+    application: Name
+    n: PositiveCount
+    deadline_s: Positive
+
+
+class Planned(Record):
+    """One call of `plan` and the wall-clock it took."""
+
+    event: Literal["plan"] = "plan"
+    at_s: NonNegative
+    decision_s: NonNegative
+    actions: Count
+
+
+class Decided(Record):
+    """A task's split was chosen."""
+
+    event: Literal["decide"] = "decide"
+    at_s: NonNegative
+    task: Count
+    split: str
+    strategy: Strategy
+
+
+class Placed(Record):
+    """A fragment of a task got a device; `attempt` counts from 0 each time the task is placed anew."""
+
+    event: Literal["place"] = "place"
+    at_s: NonNegative
+    task: Count
+    attempt: Count
+    fragment: Name
+    device: Name
+
+
+class Migrated(Record):
+    """A fragment of a task that had not started was moved."""
+
+    event: Literal["migrate"] = "migrate"
+    at_s: NonNegative
+    task: Count
+    fragment: Name
+    source: Name
+    device: Name
+
+
+class Load(Record):
+    """A device read, verified and opened a fragment."""
+
+    event: Literal["load"] = "load"
+    device: Name
+    split: str
+    fragment: Name
+    digest: Digest
+    start_s: NonNegative
+    end_s: NonNegative
+
+
+class Evicted(Record):
+    """A device forgot an idle fragment."""
+
+    event: Literal["evict"] = "evict"
+    at_s: NonNegative
+    device: Name
+    split: str
+    fragment: Name
+
+
+class Run(Record):
+    """A device ran one micro-batch of one fragment of a task."""
+
+    event: Literal["run"] = "run"
+    device: Name
+    task: Count
+    split: str
+    strategy: Strategy
+    fragment: Name
+    micro_batch: Count
+    samples: PositiveCount
+    start_s: NonNegative
+    end_s: NonNegative
+
+
+class Send(Record):
+    """The inputs of a micro-batch (`dst` a fragment), or a sink's logits (`dst` is `@answer`), were on their way."""
+
+    event: Literal["send"] = "send"
+    task: Count
+    dst: str
+    device: str
+    """Who received: a device, or `@broker`."""
+    micro_batch: Count
+    bytes: Count
+    start_s: NonNegative
+    end_s: NonNegative
+
+
+class Finish(Record):
+    """A task left, answered or failed."""
+
+    event: Literal["finish"] = "finish"
+    at_s: NonNegative
+    outcome: TaskOutcome
+
+
+Event = (
+    Start | DeviceUp | DeviceDown | Arrive | Planned | Decided | Placed | Migrated
+    | Load | Evicted | Run | Send | Finish
+)  # fmt: skip
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+class Journal:
+    """Keeps the events of a run, and writes each to a file as it comes if there is one."""
+
+    def __init__(self, path: Path | None = None):
+        self.events: list[Event] = []
+        self._file: IO[str] | None = path.open("w", encoding="utf-8") if path else None
+
+    def append(self, event: Event) -> None:
+        """Write one event; it is in the file when this returns, whatever becomes of the process."""
+        self.events.append(event)
+        if self._file is not None:
+            self._file.write(event.model_dump_json() + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_journal(path: Path) -> tuple[Event, ...]:
+    """The events of a run, in the order written. A last line cut off by a kill is left out.
+
+    Raises:
+        UsageError: No such file.
+        SplitPlaceError: A line is no event of ours; names it.
+    """
+    events: list[Event] = []
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                    break
+                events.append(_parse(line, f"{path}:{number}"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no journal {path}") from error
+    if not events or not isinstance(events[0], Start):
+        raise SplitPlaceError(f"{path}: not a journal: its first line is no start event")
+    return tuple(events)
+
+
+def _parse(line: bytes, where: str) -> Event:
+    try:
+        return _EVENTS.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "line"
+        raise SplitPlaceError(f"{where}: not an event: {place}: {first['msg']}") from error

@@ -1,0 +1,77 @@
+"""What a device did: totals for the report, and how busy it was just now for the view."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, Record
+from splitplace.records.profile import CpuShareMethod
+
+LOOK_BACK_S = 2.0
+"""Over how long `busy` looks: long against a micro-batch, short against a change of load."""
+
+
+class DeviceReport(Record):
+    """One device of a run. Its speed is emulated where `cpu_share_method` is not `none`."""
+
+    name: Name
+    up: bool
+    cpu_share: Annotated[float, Field(gt=0, le=1)]
+    cpu_share_method: CpuShareMethod
+    core_speed_stated: Positive
+    core_speed_measured: Positive | None
+    fragments_run: Count
+    """Distinct (task, fragment) pairs it finished."""
+    micro_batches_run: Count
+    busy_s: NonNegative
+    """Seconds it spent running micro-batches."""
+    memory_peak_bytes: NonNegative
+    """By the broker's account: fragments, without the runtime's base."""
+    memory_bytes: NonNegative
+    """What fragments may use."""
+    rss_bytes: Count
+    """The largest resident memory the process reported, base included."""
+    busy_share: Fraction
+    """busy_s over the time it was up."""
+
+
+@dataclass(eq=False)
+class Meter:
+    """Counts one device's work."""
+
+    fragments_run: int = 0
+    micro_batches_run: int = 0
+    busy_s: float = 0.0
+    sent_bytes: int = 0
+    rss_bytes: int = 0
+    _runs: deque[tuple[float, float]] = field(default_factory=deque)
+    _sends: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def ran(self, start_s: float, end_s: float) -> None:
+        """It ran a micro-batch."""
+        self.micro_batches_run += 1
+        self.busy_s += end_s - start_s
+        self._runs.append((start_s, end_s))
+
+    def sent(self, at_s: float, size_bytes: int) -> None:
+        """Tensors passed over its link."""
+        self.sent_bytes += size_bytes
+        self._sends.append((at_s, size_bytes))
+
+    def busy(self, now_s: float) -> float:
+        """Share of the last moments it was running something, 0..1."""
+        since_s = max(now_s - LOOK_BACK_S, 0.0)
+        while self._runs and self._runs[0][1] < since_s:
+            self._runs.popleft()
+        busy_s = sum(end - max(start, since_s) for start, end in self._runs)
+        return min(busy_s / max(now_s - since_s, 1e-9), 1.0)
+
+    def link(self, now_s: float, bytes_per_s: float) -> float:
+        """Share of the last moments its link was in use at the stated speed, 0..1."""
+        since_s = max(now_s - LOOK_BACK_S, 0.0)
+        while self._sends and self._sends[0][0] < since_s:
+            self._sends.popleft()
+        seconds = sum(size for _, size in self._sends) / bytes_per_s
+        return min(seconds / max(now_s - since_s, 1e-9), 1.0)

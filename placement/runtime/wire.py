@@ -1,0 +1,312 @@
+"""What passes between broker and devices: a strict JSON header, then one raw frame a tensor. Nothing is unpickled.
+
+A message is a ZeroMQ multipart: frame 0 the header, frames 1.. the tensors that the header lists, C order, little
+endian. Whoever receives one bounds it, parses the header into one of the records below, and holds every frame against
+the size its dtype and shape say, before anything else looks at it.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from splitplace.errors import SplitPlaceError
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
+from splitplace.records.profile import CpuShareMethod
+
+Array = npt.NDArray[Any]
+
+MAX_HEADER_BYTES = 2**20
+MAX_TENSORS = 64
+MAX_FRAME_BYTES = 256 * 2**20
+"""Of one tensor of one micro-batch; ZeroMQ drops the connection of a peer that sends more."""
+
+BROKER = "@broker"
+"""The broker's name as a peer; no device can have it, `Name` starts with a letter or digit."""
+ANSWER = "@answer"
+"""Where sinks send their logits: the broker's merge. No fragment can have this name."""
+
+assert sys.byteorder == "little", "frames are little endian"
+
+Precedence = Literal["strict", "pipelined"]
+Key = Annotated[str, StringConstraints(min_length=40, max_length=40)]
+"""A CURVE key in Z85."""
+Text = Annotated[str, StringConstraints(max_length=2000)]
+Endpoint = Annotated[str, StringConstraints(pattern=r"^tcp://[A-Za-z0-9.:\[\]-]{1,255}$")]
+PeerName = Annotated[str, StringConstraints(pattern=r"^(@broker|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+Target = Annotated[str, StringConstraints(pattern=r"^(@answer|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+TensorName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+TensorNames = Annotated[tuple[TensorName, ...], Field(min_length=1, max_length=MAX_TENSORS)]
+
+
+class Peer(Record):
+    """Where a device listens, and the key it proves itself with."""
+
+    name: Name
+    endpoint: Endpoint
+    public_key: Key
+
+
+class Frame(Record):
+    """One tensor frame of a message."""
+
+    name: TensorName
+    dtype: DType
+    shape: Annotated[tuple[PositiveCount, ...], Field(min_length=1, max_length=16)]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the frame must measure."""
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
+
+
+class Hello(Record):
+    """Device to broker, first: I am up."""
+
+    type: Literal["hello"] = "hello"
+    endpoint: Endpoint
+    pid: PositiveCount
+    cpu_share: Positive
+    cpu_share_method: CpuShareMethod
+    rss_bytes: Count
+
+
+class Probe(Record):
+    """Broker to device: how fast are you? Asked of one device at a time, for they may share a machine."""
+
+    type: Literal["probe"] = "probe"
+
+
+class Probed(Record):
+    """Device to broker: the fixed probe's answer; 1.0 is the reference core. Null where no probe is installed."""
+
+    type: Literal["probed"] = "probed"
+    core_speed: Positive | None
+
+
+class Peers(Record):
+    """Broker to device: the other devices of the fleet."""
+
+    type: Literal["peers"] = "peers"
+    peers: tuple[Peer, ...]
+
+
+class Ping(Record):
+    """Broker to device: are you there?"""
+
+    type: Literal["ping"] = "ping"
+    sequence: Count
+
+
+class Pong(Record):
+    """Device to broker: yes, and this is what I hold."""
+
+    type: Literal["pong"] = "pong"
+    sequence: Count
+    rss_bytes: Count
+
+
+class Stop(Record):
+    """Broker to device: end."""
+
+    type: Literal["stop"] = "stop"
+
+
+class Load(Record):
+    """Broker to device: open this fragment's ONNX file, found by its digest."""
+
+    type: Literal["load"] = "load"
+    fragment: Fragment
+
+
+class Loaded(Record):
+    """Device to broker: the fragment is resident."""
+
+    type: Literal["loaded"] = "loaded"
+    digest: Digest
+    start_s: NonNegative
+    end_s: NonNegative
+    rss_bytes: Count
+
+
+class LoadFailed(Record):
+    """Device to broker: the fragment's bytes are missing, damaged, or no model."""
+
+    type: Literal["load_failed"] = "load_failed"
+    digest: Digest
+    error: Text
+
+
+class Unload(Record):
+    """Broker to device: forget this fragment."""
+
+    type: Literal["unload"] = "unload"
+    digest: Digest
+
+
+class Inlet(Record):
+    """The tensors that one source (a fragment, or the task's `input`) gives to a fragment."""
+
+    src: Name
+    tensors: TensorNames
+
+
+class Outlet(Record):
+    """Where a fragment's tensors go: to a fragment on a device (or on this one), or to the broker's answer."""
+
+    dst: Target
+    device: PeerName
+    tensors: TensorNames
+
+
+class Assign(Record):
+    """Broker to device: you will run this fragment of this job; what comes in, and where to send what comes out."""
+
+    type: Literal["assign"] = "assign"
+    job: Count
+    fragment: Name
+    digest: Digest
+    n: PositiveCount
+    micro_batch: PositiveCount
+    precedence: Precedence
+    window: PositiveCount
+    """Micro-batches a sender may have under way to one fragment before it has to wait for credits."""
+    inlets: Annotated[tuple[Inlet, ...], Field(min_length=1)]
+    senders: dict[Name, PeerName]
+    """The device of each source, for the credits that go back."""
+    outlets: Annotated[tuple[Outlet, ...], Field(min_length=1)]
+
+
+class Assigned(Record):
+    """Device to broker: ready for the job's tensors."""
+
+    type: Literal["assigned"] = "assigned"
+    job: Count
+    fragment: Name
+
+
+class Cancel(Record):
+    """Broker to device: drop everything of this job."""
+
+    type: Literal["cancel"] = "cancel"
+    job: Count
+
+
+class Tensors(Record):
+    """What one source gives to one fragment for one micro-batch; a tensor frame follows for each entry."""
+
+    type: Literal["tensors"] = "tensors"
+    job: Count
+    src: Name
+    dst: Target
+    micro_batch: Count
+    sent_s: NonNegative
+    frames: Annotated[tuple[Frame, ...], Field(min_length=1, max_length=MAX_TENSORS)]
+
+
+class Credit(Record):
+    """Receiver to sender: `count` more micro-batches of this stream may come."""
+
+    type: Literal["credit"] = "credit"
+    job: Count
+    src: Name
+    dst: Target
+    count: PositiveCount
+
+
+class Ran(Record):
+    """Device to broker: one micro-batch of one fragment is done. Times are the machine's monotonic clock."""
+
+    type: Literal["ran"] = "ran"
+    job: Count
+    fragment: Name
+    micro_batch: Count
+    samples: PositiveCount
+    sent_s: NonNegative
+    """When the first of its inputs was sent."""
+    ready_s: NonNegative
+    """When the last of its inputs had arrived."""
+    start_s: NonNegative
+    end_s: NonNegative
+
+
+class Failed(Record):
+    """Device to broker: this job cannot go on here."""
+
+    type: Literal["failed"] = "failed"
+    job: Count
+    fragment: Target
+    error: Text
+
+
+class Refused(Record):
+    """Device to broker: a message came that is none of ours; it was dropped."""
+
+    type: Literal["refused"] = "refused"
+    peer: PeerName
+    error: Text
+
+
+Message = (
+    Hello | Probe | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
+    | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Refused
+)  # fmt: skip
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def text(error: object) -> str:
+    """An error as it may travel: one line, bounded."""
+    return " ".join(str(error).split())[:2000]
+
+
+def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Array]) -> Tensors:
+    """The header for these values."""
+    frames = tuple(
+        Frame.model_validate({"name": name, "dtype": value.dtype.name, "shape": value.shape})
+        for name, value in values.items()
+    )
+    return Tensors(job=job, src=src, dst=dst, micro_batch=micro_batch, sent_s=sent_s, frames=frames)
+
+
+def encode(message: Message, values: Sequence[Array] = ()) -> list[bytes | memoryview]:
+    """The frames of a message; `values` are the tensors its header lists."""
+    header = message.model_dump_json().encode()
+    assert len(header) <= MAX_HEADER_BYTES, f"a header of {len(header)} bytes"
+    # Through uint8, because a buffer of a zero-dimensional or oddly typed array is not what sockets take.
+    return [header, *(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data for value in values)]
+
+
+def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Array]]:
+    """The message and its tensors by name, as read-only arrays over the frames themselves.
+
+    Raises:
+        SplitPlaceError: Not a message of ours, too large, or frames that are not what the header says.
+    """
+    if not frames or len(frames[0]) > MAX_HEADER_BYTES:
+        size = len(frames[0]) if frames else 0
+        raise SplitPlaceError(f"message header of {size} bytes, expected 1 to {MAX_HEADER_BYTES}")
+    try:
+        message = _MESSAGES.validate_json(bytes(frames[0]))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "header"
+        raise SplitPlaceError(f"not a message: {place}: {first['msg']}") from error
+    listed = message.frames if isinstance(message, Tensors) else ()
+    if len(listed) != len(frames) - 1:
+        raise SplitPlaceError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")
+    values: dict[str, Array] = {}
+    for frame, data in zip(listed, frames[1:], strict=True):
+        if len(data) != frame.size_bytes:
+            raise SplitPlaceError(
+                f"tensor {frame.name!r}: {len(data)} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
+            )
+        array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
+        values[frame.name] = np.require(array, requirements="A")  # a frame may start at any byte
+    if len(values) != len(listed):
+        raise SplitPlaceError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
+    return message, values

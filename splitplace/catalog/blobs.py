@@ -1,0 +1,89 @@
+"""Blobs by digest: bounded, verified before anyone uses them, and never read through a link."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from splitplace.catalog.oci import MAX_JSON_BYTES, Descriptor, digest
+from splitplace.errors import IntegrityError
+
+
+def read_file(path: Path, limit: int, source: str) -> bytes:
+    """The bytes of a regular file that is no link.
+
+    Raises:
+        IntegrityError: A link, no regular file, or more than `limit` bytes.
+        FileNotFoundError: No such file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # non-blocking: a FIFO must not hang us
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise IntegrityError(f"{source} is a link: expected a file inside the catalog") from error
+        raise
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{source} is no regular file")
+        if status.st_size > limit:
+            raise IntegrityError(f"{source}: {status.st_size} bytes, expected at most {limit}")
+        return file.read(limit)
+
+
+class BlobStore:
+    """The folder `blobs/sha256` of a layout."""
+
+    def __init__(self, layout: Path):
+        self.folder = layout / "blobs" / "sha256"
+        for folder in (self.folder.parent, self.folder):
+            if folder.is_symlink():
+                raise IntegrityError(f"{folder} is a link: expected a folder inside the catalog")
+
+    def path(self, digest_: str) -> Path:
+        """Where the blob of this digest lies (whether it exists or not)."""
+        algorithm, _, value = digest_.partition(":")
+        assert algorithm == "sha256" and len(value) == 64, digest_
+        return self.folder / value
+
+    def read(self, descriptor: Descriptor, media_type: str, limit: int = MAX_JSON_BYTES) -> bytes:
+        """The bytes a descriptor promises.
+
+        Raises:
+            IntegrityError: Another media type, too large, missing, or not the promised size or digest.
+        """
+        if descriptor.mediaType != media_type:
+            raise IntegrityError(
+                f"blob {descriptor.digest}: got media type {descriptor.mediaType}, expected {media_type}"
+            )
+        if descriptor.size > limit:
+            raise IntegrityError(f"blob {descriptor.digest}: {descriptor.size} bytes stated, expected at most {limit}")
+        data = self.read_digest(descriptor.digest, limit)
+        if len(data) != descriptor.size:
+            raise IntegrityError(f"blob {descriptor.digest}: got {len(data)} bytes, {descriptor.size} were stated")
+        return data
+
+    def read_digest(self, digest_: str, limit: int) -> bytes:
+        """The bytes of this digest.
+
+        Raises:
+            IntegrityError: Missing, too large, or with another digest than its name.
+        """
+        try:
+            data = read_file(self.path(digest_), limit, f"blob {digest_}")
+        except FileNotFoundError as error:
+            raise IntegrityError(
+                f"blob {digest_} is missing: export the split again or copy the catalog anew"
+            ) from error
+        actual = digest(data)
+        if actual != digest_:
+            raise IntegrityError(f"blob {digest_} is damaged: its {len(data)} bytes have the digest {actual}")
+        return data
+
+    def digests(self) -> Iterator[str]:
+        """Every blob that lies there."""
+        if self.folder.is_dir():
+            for name in sorted(entry.name for entry in self.folder.iterdir()):
+                if len(name) == 64 and all(letter in "0123456789abcdef" for letter in name):
+                    yield f"sha256:{name}"

@@ -1,0 +1,110 @@
+"""The documents of an OCI image layout, as far as the catalog uses them: media types, strict forms, bounds.
+
+OCI image-spec 1.1 (descriptors, manifests, indexes, `subject`); CNCF ModelPack v0.0.7 for a fragment's manifest.
+Unknown fields are ignored, as the image spec demands of a reader; every field that is used is held to its form.
+"""
+
+import hashlib
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from splitplace.errors import IntegrityError
+from splitplace.records.base import Digest, Record
+from splitplace.records.split import Edge, Merge, Strategy
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+MODEL_ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+MODEL_CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
+WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
+CONTRACT_TYPE = "application/vnd.cncf.model.weight.config.v1.raw"
+PROFILE_TYPE = "application/vnd.splitplace.profile.v1+json"
+EVALUATION_TYPE = "application/vnd.splitplace.evaluation.v1+json"
+
+TITLE = "org.opencontainers.image.title"
+REF_NAME = "org.opencontainers.image.ref.name"
+FILEPATH = "org.cncf.model.filepath"
+SPLIT = "org.splitplace.split"
+"""Marks an image index as a split and holds its graph. An `artifactType` would do, but skopeo 1.9 rewrites an index
+that carries one, and so gives it another digest."""
+
+MODEL_FILE = "model.onnx"
+CONTRACT_FILE = "fragment.json"
+
+MAX_JSON_BYTES = 4 * 2**20
+"""A manifest, config, contract or record; the image spec asks registries for no more than this."""
+MAX_MODEL_BYTES = 2 * 2**30
+"""What one protobuf message, and so one ONNX file without external data, can hold."""
+
+
+def digest(data: bytes) -> str:
+    """The OCI digest of these bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Document(BaseModel):
+    """An OCI document: frozen, strict in what it states, open to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, data: bytes, source: str) -> Self:
+        """Read the document from JSON.
+
+        Raises:
+            IntegrityError: Not JSON, or not of this form; names `source`.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "document"
+            raise IntegrityError(f"{source}: not an OCI {cls.__name__.lower()}: {place}: {first['msg']}") from error
+
+
+class Descriptor(Document):
+    """What one document says of a blob."""
+
+    mediaType: Annotated[str, StringConstraints(max_length=255)]
+    digest: Digest
+    size: Annotated[int, Field(ge=0, le=MAX_MODEL_BYTES)]
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Manifest(Document):
+    """An image manifest: a fragment, or a record attached to its `subject`."""
+
+    schemaVersion: Literal[2]
+    mediaType: Literal["application/vnd.oci.image.manifest.v1+json"]
+    artifactType: str = ""
+    config: Descriptor
+    layers: Annotated[tuple[Descriptor, ...], Field(min_length=1, max_length=64)]
+    subject: Descriptor | None = None
+
+
+class Index(Document):
+    """An image index: a split, or the layout's own list of entry points."""
+
+    schemaVersion: Literal[2]
+    mediaType: Literal["application/vnd.oci.image.index.v1+json"] = "application/vnd.oci.image.index.v1+json"
+    manifests: Annotated[tuple[Descriptor, ...], Field(max_length=20_000)]
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Layout(Document):
+    """The file `oci-layout`."""
+
+    imageLayoutVersion: Literal["1.0.0"]
+
+
+class Graph(Record):
+    """What a split's index holds in its annotation: the `Split` without its fragments, which are its manifests."""
+
+    application: str
+    model: str
+    strategy: Strategy
+    variant: str
+    edges: tuple[Edge, ...]
+    merge: Merge

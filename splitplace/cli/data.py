@@ -1,0 +1,57 @@
+"""`splitplace data`: real data sets on this machine."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from splitplace.cli.output import emit, err
+from splitplace.errors import UsageError
+
+
+def fetch(
+    *applications: str, path: Path | None = None, size: int | None = None, seed: int = 0, json: bool = False
+) -> None:
+    """Get real data sets by every known way, and keep them decoded.
+
+    Kept in $SPLITPLACE_DATA, else ~/.cache/splitplace/data.
+
+    Args:
+        applications: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
+        path: Your own images: a folder of class folders, or Parquet with the columns image and label.
+        size: Resize your own images to SIZE x SIZE.
+        seed: Of the held-out part, where your own images have none.
+        json: Print one JSON document.
+    """
+    if not applications:
+        raise UsageError("name at least one application, as: splitplace data fetch fashionmnist")
+    if path is not None and len(applications) > 1:
+        raise UsageError(f"--path belongs to one application, got {', '.join(applications)}")
+    from splitplace.training.applications import check_names, data_root
+    from splitplace.training.applications import fetch as get
+
+    check_names(applications, own=path is not None)
+    found = []
+    for application in applications:
+        with err.status(f"fetching {application}"):
+            found.append(get(application, path=path, size=size, seed=seed))
+    table = Table("application", "train", "held out", "classes", "image", "source")
+    for data in found:
+        shape = "x".join(str(n) for n in data.shape_CHW)
+        counts = (len(data.y_train_N), len(data.y_test_N), data.n_classes)
+        table.add_row(data.application, *(str(n) for n in counts), shape, data.source)
+    document = {
+        "root": str(data_root()),
+        "datasets": [
+            {
+                "application": data.application,
+                "n_train": len(data.y_train_N),
+                "n_test": len(data.y_test_N),
+                "classes": list(data.class_names),
+                "shape": list(data.shape_CHW),
+                "sha256": data.sha256,
+                "source": data.source,
+            }
+            for data in found
+        ],
+    }
+    emit(document, table, json)

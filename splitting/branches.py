@@ -1,0 +1,133 @@
+"""Grows a tree of branches out of one network: each a physically smaller copy that keeps its classes' channels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splitplace.errors import UsageError
+from splitplace.records.fragment import TensorSpec
+from splitplace.records.split import Merge
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.surgery import channel_importance, channel_sets, slice_channels
+from splitplace.splitting.tree import ClassTree, divide_channels
+
+TRUNK = "trunk"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of a network with the class of each, for importance."""
+
+    x_B: Tensor
+    y_B: Tensor
+
+
+def check_cuts(network: nn.Sequential, cuts: Sequence[str]) -> None:
+    """Refuse a cut that does not exist, or cuts out of order.
+
+    Raises:
+        UsageError: As said; lists the stages a cut may stand before.
+    """
+    names = [name for name, _ in network.named_children()]
+    valid = names[2:]  # something must stand before a cut: the front and at least one stage
+    for cut in cuts:
+        if cut not in valid:
+            raise UsageError(f"no cut before {cut!r}: expected one of {', '.join(valid) or 'none (no known stages)'}")
+    if [names.index(cut) for cut in cuts] != sorted({names.index(cut) for cut in cuts}):
+        raise UsageError(f"cuts {', '.join(cuts)} are not in the order of the network: {', '.join(valid)}")
+
+
+def grow_fragments(
+    network: nn.Sequential, cuts: Sequence[str], tree: ClassTree, batches: Sequence[Batch], input_name: str
+) -> tuple[ModuleFragment, ...]:
+    """Cut a trained network into a trunk and a tree of branches.
+
+    Each level divides every channel set behind its cut among the children, by class-wise Taylor importance; the last
+    layer keeps the classes of the branch. A disjoint branch of G has about 1/G² of the weights behind the cut.
+
+    Args:
+        network: A chain of named stages, trained, in eval mode; left as it is.
+        cuts: The stages before which level 1, 2, ... branch.
+        tree: The classes; its depth is the number of cuts used.
+        batches: Raw inputs with labels, to weigh channels by.
+        input_name: Of the raw input.
+
+    Returns:
+        Trunk, inner branches and leaves, every parent before its children; leaves in the order of the tree.
+    """
+    check_cuts(network, cuts)
+    first = _position(network, cuts[0])
+    trunk = network[:first]
+    with torch.no_grad():
+        below = [Batch(trunk(batch.x_B), batch.y_B) for batch in batches]
+    fragments = [ModuleFragment(TRUNK, trunk, (input_name,), f"{TRUNK}_features")]
+    fragments += _grow(network[first:], cuts[1:], tree, below, f"{TRUNK}_features", "g")
+    return tuple(fragments)
+
+
+def assemble(
+    application: str, model: str, variant: str, input_spec: TensorSpec, fragments: Sequence[ModuleFragment]
+) -> ModuleSplit:
+    """A semantic split of these fragments; leaves' logits are concatenated in fragment order."""
+    order = tuple(c for fragment in fragments for c in fragment.classes)
+    for fragment in fragments:
+        fragment.module.eval()
+    merge = Merge(kind="concat", class_order=order)
+    return ModuleSplit(application, model, "semantic", variant, input_spec, tuple(fragments), merge)
+
+
+def _grow(
+    network: nn.Sequential, cuts: Sequence[str], node: ClassTree, batches: Sequence[Batch], fed_by: str, prefix: str
+) -> list[ModuleFragment]:
+    example_B = batches[0].x_B[:2]
+    keep = _divide(network, node, batches, example_B)
+    fragments: list[ModuleFragment] = []
+    for i, child in enumerate(node.children):
+        name = f"{prefix}{i}"
+        branch = slice_channels(network, example_B, keep[i])
+        assert isinstance(branch, nn.Sequential)
+        if not child.children:
+            fragments.append(ModuleFragment(name, branch, (fed_by,), f"{name}_logits", child.classes))
+            continue
+        cut = _position(branch, cuts[0])
+        inner = branch[:cut]
+        own = [_only(batch, child.classes) for batch in batches]
+        with torch.no_grad():
+            below = [Batch(inner(batch.x_B), batch.y_B) for batch in own if len(batch.y_B)]
+        fragments.append(ModuleFragment(name, inner, (fed_by,), f"{name}_features"))
+        fragments += _grow(branch[cut:], cuts[1:], child, below, f"{name}_features", f"{name}-")
+    return fragments
+
+
+def _divide(
+    network: nn.Module, node: ClassTree, batches: Sequence[Batch], example_B: Tensor
+) -> list[dict[str, list[int]]]:
+    """For each child of `node`, the channels it keeps of every set; of the logits, its classes."""
+    place = {c: i for i, c in enumerate(node.classes)}  # the logit of a class in this network
+    importances = []
+    for child in node.children:
+        own = [_only(batch, child.classes) for batch in batches]
+        pairs = [(b.x_B, torch.tensor([place[int(c)] for c in b.y_B])) for b in own if len(b.y_B)]
+        importances.append(channel_importance(network, example_B, pairs, nn.CrossEntropyLoss()))
+    keep: list[dict[str, list[int]]] = [{} for _ in node.children]
+    for channels in channel_sets(network, example_B):
+        if channels.is_output:
+            parts = [[place[c] for c in child.classes] for child in node.children]
+        else:
+            scores = [np.asarray(importance[channels.name], np.float64) for importance in importances]
+            parts = divide_channels(np.stack(scores))
+        for kept, part in zip(keep, parts, strict=True):
+            kept[channels.name] = part
+    return keep
+
+
+def _only(batch: Batch, classes: Sequence[int]) -> Batch:
+    rows = torch.isin(batch.y_B, torch.tensor(classes))
+    return Batch(batch.x_B[rows], batch.y_B[rows])
+
+
+def _position(network: nn.Sequential, stage: str) -> int:
+    return [name for name, _ in network.named_children()].index(stage)

@@ -1,0 +1,195 @@
+"""Channel surgery: a physically smaller dense network that keeps some channels of every layer and no others.
+
+torch-pruning's dependency graph says which channels of which layers are one and the same (Fang et al. 2023,
+DepGraph); here such a coupled set is named by the layer at its root, and slicing is exact: what is kept computes what
+it computed before, as far as nothing that was dropped fed it.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from splitplace.errors import SplitPlaceError
+
+
+@dataclass(frozen=True)
+class ChannelSet:
+    """Channels that must stay or go together through the layers that share them.
+
+    Args:
+        name: The layer at the root, by its path in the network.
+        size: How many channels.
+        is_output: Whether they are the network's own outputs: its logits.
+    """
+
+    name: str
+    size: int
+    is_output: bool
+
+
+def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...]:
+    """The coupled channel sets of `network`, in the order of the dependency graph; its inputs belong to none.
+
+    Args:
+        network: Ends in the layer that gives the logits; left as it is.
+        example_B: An input it takes.
+
+    Raises:
+        SplitPlaceError: The last layer's outputs are coupled to others, so that logits could not be dropped alone.
+    """
+    with _tracing(network):
+        traced = _trace(network, example_B)
+        return tuple(_described(name, group, network) for name, group in traced.groups.items())
+
+
+def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Sequence[int]]) -> nn.Module:
+    """A copy of `network` with only the channels `keep` of each named set; sets not named stay whole.
+
+    Args:
+        network: Left as it is.
+        example_B: An input it takes; the copy takes the same.
+        keep: Channels to keep, by set name; their order in the copy is ascending.
+
+    Raises:
+        SplitPlaceError: A set that is not there, a channel that is not in it, or none kept.
+    """
+    smaller = copy.deepcopy(network)
+    with _tracing(smaller):
+        traced = _trace(smaller, example_B)
+        sizes = {name: len(group[0].idxs) for name, group in traced.groups.items()}
+        for name, channels in keep.items():
+            if name not in sizes:
+                raise SplitPlaceError(f"no channel set {name!r}: expected one of {', '.join(sizes)}")
+            kept = set(channels)
+            if not kept or not kept <= set(range(sizes[name])) or len(kept) != len(channels):
+                raise SplitPlaceError(f"channel set {name!r}: got {len(channels)} channels to keep of {sizes[name]}")
+            drop = [channel for channel in range(sizes[name]) if channel not in kept]
+            if drop:
+                # The whole complement at once: after a first cut the indices would mean other channels.
+                root = smaller.get_submodule(name)
+                prune = traced.graph.get_pruner_of_module(root).prune_out_channels
+                traced.graph.get_pruning_group(root, prune, drop).prune()
+    for parameter in smaller.parameters():
+        parameter.grad = None
+    return smaller
+
+
+def channel_importance(
+    network: nn.Module, example_B: Tensor, batches: Sequence[tuple[Tensor, Tensor]], loss: nn.Module
+) -> dict[str, Tensor]:
+    """First-order Taylor importance of every channel for a loss: |Σ gradient x weight| over a set's layers.
+
+    Molchanov et al. 2019, eq. 8, in torch-pruning's grouped form, summed over batches. Parameters keep no gradient.
+
+    Args:
+        network: In whatever mode it is; running statistics are not touched.
+        example_B: An input it takes.
+        batches: Inputs and targets of the loss.
+        loss: `loss(network(input), target)`.
+
+    Returns:
+        For each channel set, one non-negative number a channel.
+    """
+    score = tp.importance.GroupTaylorImportance(normalizer=None, multivariable=True, bias=True)
+    with _tracing(network):
+        groups = _trace(network, example_B).groups
+        sums = {name: torch.zeros(len(group[0].idxs)) for name, group in groups.items()}
+        for x_B, target_B in batches:
+            network.zero_grad(set_to_none=True)
+            loss(network(x_B), target_B).backward()
+            for name, group in groups.items():
+                sums[name] += score(group).detach()
+    network.zero_grad(set_to_none=True)
+    return sums
+
+
+@contextmanager
+def _tracing(network: nn.Module) -> Iterator[None]:
+    """Trace in eval mode and with gradients on; leave modes and flags as they were."""
+    modes = {module: module.training for module in network.modules()}
+    wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    in_place = [module for module in network.modules() if getattr(module, "inplace", False)]
+    for module in in_place:
+        # An activation that overwrites its input hides the layer before it from the graph's hooks.
+        module.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
+    network.eval().requires_grad_(True)
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch-pruning warns of unwrapped parameters it then handles
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, wanted in wants.items():
+            parameter.requires_grad_(wanted)
+        for module in in_place:
+            module.inplace = True  # type: ignore[assignment]  # as above
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A dependency graph with its prunable groups by the name of their root layer."""
+
+    graph: Any
+    groups: dict[str, Any]
+
+
+def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
+    # A layer stands for whatever feeds the network: without one, concatenations with the input itself (Inception's
+    # pooling paths) have no offsets. What is coupled to it belongs to the input, and stays whole.
+    source = nn.Conv2d(example_B.shape[1], example_B.shape[1], 1)
+    fed = nn.Sequential(source, network)
+    graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
+    names = {module: name for name, module in network.named_modules()}
+    groups = {}
+    for group in graph.get_all_groups():
+        layers = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
+        if source not in layers:
+            groups[names[group[0].dep.target.module]] = group
+    return _Traced(graph, groups)
+
+
+def _described(name: str, group: Any, network: nn.Module) -> ChannelSet:
+    root = network.get_submodule(name)
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+    layers = {item.dep.target.module for item in group if isinstance(item.dep.target.module, nn.Conv2d | nn.Linear)}
+    if root is last and layers != {root}:
+        raise SplitPlaceError(f"the logits of {name} are coupled to another layer: cannot drop classes")
+    return ChannelSet(name, len(group[0].idxs), root is last)
+
+
+def adopt_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give each layer the shapes of its tensors in `state`, so that a sliced network can be loaded without surgery.
+
+    Args:
+        network: The whole network's layers; changed in place, its weights are left undefined.
+        state: As the sliced network's `state_dict()` gave it.
+
+    Raises:
+        KeyError: A layer has no tensors in `state`.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            weight = state[f"{name}.weight"]
+            depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
+            assert depthwise or layer.groups == 1, "grouped convolutions that are not depthwise are not sliced"
+            layer.out_channels = weight.shape[0]
+            layer.groups = weight.shape[0] if depthwise else 1
+            layer.in_channels = weight.shape[1] * layer.groups
+        elif isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = state[f"{name}.weight"].shape
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.num_features = state[f"{name}.running_mean"].shape[0]
+        else:
+            continue
+        for key, value in list(layer.named_parameters(recurse=False)):
+            setattr(layer, key, nn.Parameter(torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype)))
+        for key, value in list(layer.named_buffers(recurse=False)):
+            setattr(layer, key, torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype))

@@ -1,0 +1,134 @@
+"""The whole story, as a newcomer meets it: real images, real training, real processes."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from splitplace.catalog import Catalog
+from splitplace.placement.runtime.journal import Run, read_journal
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+MAIN = "from splitplace.cli import main; main()"
+
+
+def _device_processes() -> set[int]:
+    """Every device runtime on this machine."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if b"splitplace.placement.runtime.device" in command:
+            found.add(int(entry.name))
+    return found
+
+
+def test_a_first_run_takes_at_most_eight_minutes(cold_demo):
+    """From nothing but installed packages, on two cores."""
+    assert cold_demo.wall_s <= 480, cold_demo.document["timings"]
+
+
+def test_a_second_run_takes_at_most_ninety_seconds(warm_demo):
+    """What is trained and measured is reused."""
+    assert warm_demo.wall_s <= 90, warm_demo.document["timings"]
+
+
+def test_layer_accuracy_is_the_unsplit_models(cold_demo):
+    """At least 0.85 on all held-out images, and the same figure: the demo itself compares image by image."""
+    layer = cold_demo.document["splits"]["layer"]
+    assert layer["accuracy"] >= 0.85
+    assert layer["accuracy"] == cold_demo.document["accuracy_unsplit"]
+    assert layer["n"] == 10_000
+
+
+def test_both_splits_ran_tasks_on_several_devices(cold_demo):
+    """The bandit plays both arms, and at least two devices ran fragments."""
+    splits, devices = cold_demo.document["splits"], cold_demo.document["devices"]
+    assert {len(splits["layer"]["fragments"]), len(splits["semantic"]["fragments"])} == {3}
+    for split in splits.values():
+        assert split["tasks"] > 0
+        assert split["response_s"]["mean"] > 0
+        assert 0 <= split["sla_violation"] <= 1
+        assert 0 <= split["reward"] <= 1
+    assert sum(device["fragments_run"] > 0 for device in devices) >= 2
+
+
+def test_measured_speeds_differ_by_the_stated_ratio(warm_demo):
+    """Within 15 %, each device against the first."""
+    first, *others = warm_demo.document["devices"]
+    for device in others:
+        stated = device["cpu_share"] / first["cpu_share"]
+        measured = device["core_speed_measured"] / first["core_speed_measured"]
+        assert measured == pytest.approx(stated, rel=0.15)
+
+
+def test_the_catalog_holds_all_three_splits_verified(cold_demo):
+    """Its path is absolute; every blob is what its digest says; each split has profiles and an evaluation."""
+    path = Path(cold_demo.document["catalog"])
+    assert path.is_absolute()
+    catalog = Catalog(path)
+    assert catalog.verify().problems == ()
+    for reference in catalog.references():
+        assert len(catalog.profiles(reference)) == len(catalog.split(reference).fragments)
+        assert catalog.evaluation(reference) is not None
+    assert len(catalog.references()) == 3
+
+
+def test_the_journal_tells_who_ran_what(cold_demo):
+    """Every task's fragments ran, each micro-batch once."""
+    runs = [event for event in read_journal(cold_demo.folder / "journal.jsonl") if isinstance(event, Run)]
+    samples: dict[tuple[int, str], int] = {}
+    for run in runs:
+        samples[run.task, run.fragment] = samples.get((run.task, run.fragment), 0) + run.samples
+    assert set(samples.values()) == {256}
+
+
+def test_the_page_shows_the_run(cold_demo):
+    """One self-contained file with the picture, the devices and where the figures come from."""
+    page = (cold_demo.folder / "report.html").read_text()
+    assert "<svg" in page
+    assert all(device["name"] in page for device in cold_demo.document["devices"])
+    assert cold_demo.document["provenance"]["commit"] in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+
+
+def test_ctrl_c_leaves_no_process_and_the_demo_runs_again(warm_demo):
+    """Interrupted while the fleet is up: exit 130, one line, no device left."""
+    before = _device_processes()
+    command = [sys.executable, "-c", MAIN, "demo", "--json", "--out", str(warm_demo.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(_device_processes() - before) < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    assert len(_device_processes() - before) == 3
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("splitplace: interrupted")
+    assert _device_processes() <= before
+
+
+def test_a_damaged_blob_is_refused_by_its_digest(warm_demo, tmp_path):
+    """Flip one byte of a fragment: whoever reads it is told which blob."""
+    import shutil
+
+    copy = tmp_path / "catalog"
+    shutil.copytree(warm_demo.document["catalog"], copy)
+    catalog = Catalog(copy)
+    split = catalog.split(catalog.references()[0])
+    digest = split.fragments[0].digest
+    blob = copy / "blobs" / "sha256" / digest.removeprefix("sha256:")
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(ValueError, match=digest):
+        Catalog(copy).load(split, split.fragments[0].name)

@@ -1,0 +1,142 @@
+"""Profiles, evaluations and demand of small splits, through the catalog."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from splitplace.catalog import Catalog
+from splitplace.errors import SplitPlaceError
+from splitplace.executor import Executor
+from splitplace.export.catalog import CatalogWriter
+from splitplace.export.demand import demand, write_demand
+from splitplace.export.evaluation import evaluate
+from splitplace.export.profiler import Effort, profile_split
+from splitplace.records.demand import Demand
+
+TINY = Effort((1, 4), min_runs=3, budget_s=0.01)
+REFERENCE = "fashionmnist.tiny.semantic-2x2"
+
+
+@pytest.fixture
+def stored(tree_artifact, tmp_path):
+    """A catalog with the 2,2 tree."""
+    catalog = CatalogWriter(tmp_path / "catalog")
+    catalog.write(tree_artifact)
+    return catalog
+
+
+def held_out(n=40):
+    """Random images and labels of eight classes."""
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (n, 1, 12, 12)).astype(np.uint8), rng.integers(0, 8, n)
+
+
+def evaluated(catalog, images, labels, **changes):
+    """An evaluation with plausible provenance."""
+    split = catalog.split(REFERENCE)
+    facts = {"dataset": "fashionmnist", "sha256": "0" * 64, "seed": 0, "source": "random numbers"} | changes
+    return evaluate(split, lambda name: catalog.load(split, name), images, labels, **facts)
+
+
+@pytest.mark.slow
+def test_each_fragment_is_profiled_in_a_process_and_stored_as_its_referrer(stored):
+    """Profiles hold every batch size; the split's digest stays; another reader sees them."""
+    before = stored.split_descriptor(REFERENCE).digest
+    profiles = profile_split(stored, REFERENCE, TINY)
+    assert [profile.fragment for profile in profiles] == [f.name for f in stored.split(REFERENCE).fragments]
+    for profile in profiles:
+        assert [row.batch_size for row in profile.latency] == [1, 4]
+        assert all(row.p10_s <= row.median_s <= row.p90_s and row.runs >= 3 for row in profile.latency)
+        assert 30e6 < profile.runtime_base_bytes < 500e6
+        assert profile.memory[-1].fragment_bytes < 50e6
+        assert profile.device.onnxruntime == ort.__version__
+    assert profiles[0].input_bytes_per_sample == 144
+    assert profiles[0].output_bytes_per_sample == 6 * 144 * 4
+    assert Catalog(stored.path).profiles(REFERENCE) == profiles
+    assert stored.split_descriptor(REFERENCE).digest == before
+
+
+@pytest.mark.slow
+def test_profiling_goes_on_where_it_stopped(stored, monkeypatch):
+    """What is measured on this device is not measured again; one missing fragment is."""
+    first = profile_split(stored, REFERENCE, TINY)
+    assert profile_split(stored, REFERENCE, TINY) == first
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert profile_split(stored, REFERENCE, TINY) == first
+    with pytest.raises(SplitPlaceError, match="what was measured before is kept"):
+        profile_split(stored, REFERENCE, TINY, again=True)
+
+
+def test_measuring_needs_neither_torch_nor_onnx():
+    """What `profile`, `evaluate` and `infer` import on a device: no torch, no onnx."""
+    code = (
+        "import sys, splitplace.export.profiler, splitplace.export.profile_worker, splitplace.export.evaluation, "
+        "splitplace.export.catalog, splitplace.export.demand, splitplace.probe\n"
+        "print(sorted({'torch', 'onnx', 'onnxscript', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_evaluation_counts_right_answers_and_each_leaf_missing(stored):
+    """`top1` and `top1_missing` equal what the executor answers, run anew without that leaf."""
+    images, labels = held_out()
+    evaluation, predictions = evaluated(stored, images, labels, micro_batch=16)
+    split = stored.split(REFERENCE)
+    whole = Executor(split, lambda name: stored.load(split, name)).run({"image": images})
+    np.testing.assert_array_equal(predictions, whole.argmax(axis=1))
+    assert evaluation.top1 == np.mean(whole.argmax(axis=1) == labels)
+    assert [row.missing for row in evaluation.top1_missing] == [("leaf0",), ("leaf1",), ("leaf2",), ("leaf3",)]
+    for row in evaluation.top1_missing:
+        without = Executor(split, lambda name: stored.load(split, name), missing=frozenset(row.missing))
+        assert row.top1 == np.mean(without.run({"image": images}).argmax(axis=1) == labels)
+
+
+def test_the_last_evaluation_of_the_same_data_takes_the_earlier_ones_place(stored):
+    """Another data set stands beside it."""
+    images, labels = held_out()
+    first, _ = evaluated(stored, images, labels)
+    second, _ = evaluated(stored, images, labels, seed=1)
+    other, _ = evaluated(stored, images, labels, sha256="1" * 64)
+    for evaluation in (first, other, second):
+        stored.attach(REFERENCE, evaluation)
+    assert stored.evaluations(REFERENCE) == (second, other)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((0, 1, 12, 12), np.uint8), np.zeros(0, int), "0 images"),
+        (np.zeros((2, 1, 12, 12), np.uint8), np.zeros(3, int), "2 images and 3 labels"),
+        (np.zeros((1, 1, 12, 12), np.uint8), np.array([8]), "labels 8..8, expected 0..7"),
+        (np.zeros((1, 1, 12, 12), np.float32), np.array([0]), "got float32"),
+        (np.zeros((1, 3, 12, 12), np.uint8), np.array([0]), "expected uint8"),
+    ],
+)
+def test_evaluating_refuses_what_is_not_the_splits_data(stored, images, labels, said):
+    """No images, too few labels, foreign classes, another dtype or shape."""
+    with pytest.raises(SplitPlaceError, match=said):
+        evaluated(stored, images, labels)
+
+
+@pytest.mark.slow
+def test_demand_is_profiles_and_evaluation_in_one_small_file(stored, tmp_path):
+    """It round-trips through the file and costs as the profile says."""
+    images, labels = held_out()
+    evaluation, _ = evaluated(stored, images, labels)
+    stored.attach(REFERENCE, evaluation)
+    profiles = profile_split(stored, REFERENCE, TINY)
+    value = demand(stored, micro_batch=4)
+    assert value.splits[0].evaluation == evaluation
+    assert value.splits[0].profiles == profiles
+    assert write_demand(value, tmp_path / "demand.json") == (tmp_path / "demand.json").stat().st_size < 200_000
+    assert Demand.parse((tmp_path / "demand.json").read_bytes(), "file") == value
+
+
+def test_demand_says_which_fragment_has_no_profile(stored):
+    """One line with the command to run."""
+    with pytest.raises(SplitPlaceError, match=r"no profile of trunk, .*splitplace profile"):
+        demand(stored)

@@ -1,0 +1,27 @@
+"""The probe that measures a core's speed."""
+
+import time
+
+from splitplace import probe
+
+
+def test_the_shipped_model_is_the_one_its_script_builds():
+    """Byte by byte, so that speeds measured anywhere compare."""
+    from splitplace.export.probe_model import build
+
+    assert build() == probe.model()
+
+
+def test_the_probe_takes_less_than_a_second_and_gives_a_speed():
+    """A core of today is within a factor of fifty of the reference, whatever else runs here."""
+    start = time.perf_counter()
+    speed = probe.core_speed()
+    assert time.perf_counter() - start < 2  # under one on an idle machine
+    assert 0.02 < speed < 50
+
+
+def test_more_blocks_measure_longer():
+    """Each block is a tenth of a second, so that a CPU quota's period fits in several times."""
+    start = time.perf_counter()
+    probe.measure(blocks=1)
+    assert time.perf_counter() - start >= 0.2

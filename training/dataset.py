@@ -1,0 +1,205 @@
+"""A data set as one frozen value in memory, and its decoded copy on disk."""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.records.base import Name, PositiveCount, Record
+from splitplace.records.fragment import TensorSpec
+from splitplace.seeds import generator
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+MAX_DECODED_BYTES = 8 * 2**30
+"""A data set lives in memory; a larger one is refused before it is decoded."""
+
+_ARRAYS = ("x_train_NCHW", "y_train_N", "x_test_NCHW", "y_test_N")
+_CARD = "dataset.json"
+
+
+class Card(Record):
+    """What the decoded copy of a data set says about itself."""
+
+    application: Name
+    class_names: tuple[str, ...]
+    source: str
+    mirror: bool
+    n_train: PositiveCount
+    n_test: PositiveCount
+    sha256: str
+    train_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and held-out images of one application.
+
+    Args:
+        application: Its name.
+        x_train_NCHW: Training images, uint8.
+        y_train_N: Their classes, int64, 0..K-1.
+        x_test_NCHW: Held-out images, uint8; nothing is ever fitted to them.
+        y_test_N: Their classes.
+        class_names: One a class.
+        source: Where the images came from.
+        mirror: Whether an image's mirror image is of the same class (a shirt's is, a 2's is not).
+
+    Raises:
+        SplitPlaceError: The arrays do not fit together, or hold a single class.
+    """
+
+    application: str
+    x_train_NCHW: Images
+    y_train_N: Labels
+    x_test_NCHW: Images
+    y_test_N: Labels
+    class_names: tuple[str, ...]
+    source: str
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        for part, x, y in (("train", self.x_train_NCHW, self.y_train_N), ("test", self.x_test_NCHW, self.y_test_N)):
+            where = f"{self.application}: {part}"
+            if x.dtype != np.uint8 or x.ndim != 4 or y.dtype != np.int64 or y.shape != x.shape[:1] or not len(x):
+                raise SplitPlaceError(
+                    f"{where}: got images {x.dtype}{list(x.shape)} and labels {y.dtype}{list(y.shape)}, "
+                    "expected uint8 [N,C,H,W] and int64 [N] with N > 0"
+                )
+            if y.min() < 0 or y.max() >= self.n_classes:
+                raise SplitPlaceError(
+                    f"{where}: labels {y.min()}..{y.max()}, expected 0..{self.n_classes - 1} ({self.n_classes} classes)"
+                )
+        if self.x_train_NCHW.shape[1:] != self.x_test_NCHW.shape[1:]:
+            raise SplitPlaceError(
+                f"{self.application}: training images are {list(self.x_train_NCHW.shape[1:])}, "
+                f"held-out images {list(self.x_test_NCHW.shape[1:])}: expected one shape"
+            )
+        if len(np.unique(self.y_train_N)) < 2:
+            raise SplitPlaceError(f"{self.application}: one class only, expected at least 2 to tell apart")
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def shape_CHW(self) -> tuple[int, int, int]:  # noqa: N802 - shape suffix
+        """Channels, height and width of every image."""
+        c, h, w = self.x_train_NCHW.shape[1:]
+        return c, h, w
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """The raw input every fragment that reads images takes: `image`, uint8 [batch,C,H,W]."""
+        shape: tuple[int | Literal["batch"], ...] = ("batch", *self.shape_CHW)
+        return TensorSpec(name="image", dtype="uint8", shape=shape)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the decoded held-out images and labels: two evaluations with one hash saw the same data."""
+        return _hash(self.x_test_NCHW, self.y_test_N)
+
+    @cached_property
+    def train_sha256(self) -> str:
+        """Of the decoded training images and labels."""
+        return _hash(self.x_train_NCHW, self.y_train_N)
+
+    @cached_property
+    def mean_std_C(self) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N802 - shape suffix
+        """Mean and standard deviation of each channel of the training images, on a scale of 0..1."""
+        levels = np.arange(256) / 255
+        means, stds = [], []
+        for c in range(self.shape_CHW[0]):
+            # Exact from the histogram, without a float copy of the images.
+            share = np.bincount(self.x_train_NCHW[:, c].ravel(), minlength=256) / self.x_train_NCHW[:, c].size
+            mean = float(share @ levels)
+            means.append(mean)
+            stds.append(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1 / 255))
+        return tuple(means), tuple(stds)
+
+    def save(self, folder: Path) -> None:
+        """Keep the decoded arrays in `folder`; an interrupted save leaves nothing there."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            for name in _ARRAYS:
+                np.save(scratch / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            card = Card(
+                application=self.application,
+                class_names=self.class_names,
+                source=self.source,
+                mirror=self.mirror,
+                n_train=len(self.y_train_N),
+                n_test=len(self.y_test_N),
+                sha256=self.sha256,
+                train_sha256=self.train_sha256,
+            )
+            (scratch / _CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.replace(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    @staticmethod
+    def load(folder: Path) -> "Dataset":
+        """Read back what `save` kept.
+
+        Raises:
+            IntegrityError: The arrays are not what was saved.
+        """
+        card = Card.parse((folder / _CARD).read_bytes(), str(folder / _CARD))
+        remedy = f"delete {folder} and fetch again"
+        try:
+            arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+            data = Dataset(
+                application=card.application,
+                class_names=card.class_names,
+                source=card.source,
+                mirror=card.mirror,
+                **arrays,
+            )
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{folder}: damaged ({error}): {remedy}") from error
+        for part, actual, expected in (
+            ("training", data.train_sha256, card.train_sha256),
+            ("held-out", data.sha256, card.sha256),
+        ):
+            if actual != expected:
+                raise IntegrityError(f"{folder}: {part} data has sha256 {actual}, expected {expected}: {remedy}")
+        return data
+
+
+def saved(folder: Path) -> bool:
+    """Whether a decoded copy stands in `folder`."""
+    return (folder / _CARD).is_file()
+
+
+def split_by_seed(y_N: Labels, test_share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows for training and for testing, `test_share` of every class held out, drawn by `seed`.
+
+    Returns:
+        Two sorted arrays of row numbers, disjoint, together all rows.
+    """
+    rng = generator(seed, "data", "split")
+    test: list[npt.NDArray[np.int64]] = []
+    for c in np.unique(y_N):
+        rows = rng.permutation(np.flatnonzero(y_N == c))
+        test.append(rows[: max(1, round(test_share * len(rows)))] if len(rows) > 1 else rows[:0])
+    held_out = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(y_N)), held_out), held_out
+
+
+def _hash(x_NCHW: Images, y_N: Labels) -> str:
+    digest = hashlib.sha256(f"uint8{list(x_NCHW.shape)} int64{list(y_N.shape)}\n".encode())
+    digest.update(np.ascontiguousarray(x_NCHW).data)
+    digest.update(np.ascontiguousarray(y_N, dtype="<i8").data)
+    return digest.hexdigest()

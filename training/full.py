@@ -1,0 +1,90 @@
+"""Trains a full model: one fragment, the teacher of every split."""
+
+import time
+from pathlib import Path
+
+import lightning
+
+from splitplace.records.split import Merge
+from splitplace.seeds import derive
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.training import run as runs
+from splitplace.training.dataset import Dataset
+from splitplace.training.fit import accuracy, cross_entropy, fit
+from splitplace.training.models import build
+from splitplace.training.preset import Preset, load_preset
+from splitplace.training.run import FragmentMetrics, Request, Run, RunMetrics
+
+FULL = "full"
+
+
+def train_full(
+    data: Dataset,
+    model: str = "mobilenetv2",
+    *,
+    preset: str | Preset = "quick",
+    epochs: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Run:
+    """Train a network on all classes, or reuse the run if this very request is complete at `out`.
+
+    Args:
+        data: Images.
+        model: One of ours or a timm name.
+        preset: The recipe, by name or as it is.
+        epochs: Instead of the recipe's.
+        samples: Training images a pass, instead of the recipe's.
+        seed: Of weights, order and augmentation.
+        out: The RUN folder; runs/APP.MODEL.full by default.
+
+    Raises:
+        UsageError: An unknown model or preset.
+        SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
+    """
+    started_s = time.perf_counter()
+    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    override = {"epochs": epochs, "samples": samples}
+    recipe = settings.full.model_copy(update={k: v for k, v in override.items() if v is not None})
+    request = Request(
+        application=data.application,
+        data_sha256=data.sha256,
+        train_sha256=data.train_sha256,
+        model=model,
+        strategy="full",
+        preset=settings.name,
+        seed=seed,
+        strides=settings.strides.get(model, ()),
+        recipe=recipe,
+    )
+    folder = (out or Path("runs") / f"{data.application}.{model}.full").absolute()
+    finished = runs.find(folder, request)
+    if finished is not None:
+        return finished
+    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
+    fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder / "logs")
+    classes = tuple(range(data.n_classes))
+    split = ModuleSplit(
+        application=data.application,
+        model=model,
+        strategy="full",
+        variant="",
+        input_spec=data.input_spec,
+        fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
+        merge=Merge(kind="identity", class_order=classes),
+    )
+    params = sum(parameter.numel() for parameter in network.parameters())
+    metrics = RunMetrics(
+        accuracy=accuracy(network, data.x_test_NCHW, data.y_test_N),
+        n=len(data.y_test_N),
+        epochs=recipe.epochs,
+        images_per_s=fitted.images_per_s,
+        train_s=fitted.train_s,
+        wall_s=time.perf_counter() - started_s,
+        final_loss=fitted.final_loss,
+        params=params,
+        fragments=(FragmentMetrics(name=FULL, params=params, classes=classes),),
+    )
+    return runs.save(folder, request, split, data, metrics)

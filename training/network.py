@@ -1,0 +1,43 @@
+"""A `ModuleSplit` as one torch module: its fragments wired by name, their logits put in class order."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+
+
+class SplitNetwork(nn.Module):
+    """Fragments that train and answer together.
+
+    Args:
+        fragments: Every parent before its children.
+        input_name: The raw input's.
+    """
+
+    columns: Tensor
+
+    def __init__(self, fragments: Sequence[ModuleFragment], input_name: str):
+        super().__init__()
+        self.fragments = tuple(fragments)
+        self.input_name = input_name
+        # Registered by position: fragment names may hold characters that module names may not.
+        self.parts = nn.ModuleList(fragment.module for fragment in fragments)
+        order = [c for fragment in fragments for c in fragment.classes]
+        self.register_buffer("columns", torch.argsort(torch.tensor(order)), persistent=False)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Logits [B,K], column c for class c."""
+        produced = {self.input_name: image_BCHW}
+        for fragment, part in zip(self.fragments, self.parts, strict=True):
+            produced[fragment.output] = part(*(produced[name] for name in fragment.inputs))
+        logits = [produced[fragment.output] for fragment in self.fragments if fragment.classes]
+        return torch.cat(logits, dim=1)[:, self.columns]
+
+
+def as_network(split: ModuleSplit) -> SplitNetwork:
+    """All of a split in one module, in eval mode."""
+    network = SplitNetwork(split.fragments, split.input_spec.name)
+    network.eval()
+    return network

@@ -1,0 +1,90 @@
+"""Training presets: every number of a recipe, read from a TOML file that people can read too."""
+
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from splitplace.errors import SplitPlaceError, unknown
+from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+
+Stride = Annotated[int, Field(ge=1, le=8)]
+
+
+class FullRecipe(Record):
+    """How one network is trained, under a one-cycle schedule (Smith & Topin 2018).
+
+    Args:
+        epochs: Passes.
+        samples: Training images a pass; 0 for all.
+        batch_size: Images a step.
+        optimizer: SGD with Nesterov momentum, or AdamW.
+        learning_rate: The schedule's peak.
+        weight_decay: Of weights; biases and norms have none.
+        warmup_share: Share of the steps before the peak.
+        label_smoothing: Of the cross-entropy.
+        shift_px: Largest random shift of an image, by pixels.
+        precision: Lightning's name of it.
+    """
+
+    epochs: PositiveCount
+    samples: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_share: Annotated[float, Field(gt=0, lt=1)]
+    label_smoothing: Fraction
+    shift_px: Count
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class SemanticRecipe(FullRecipe):
+    """How branches are trained after surgery: cross-entropy and distillation (Hinton et al. 2015).
+
+    Args:
+        freeze_trunk: Whether the trunk stays what it was in the full model.
+        distil_share: Weight of the distillation in the loss; cross-entropy has the rest.
+        temperature: Of both softmaxes in the distillation.
+        importance_images: Training images a class from which channels are chosen.
+    """
+
+    freeze_trunk: bool
+    distil_share: Fraction
+    temperature: Positive
+    importance_images: PositiveCount
+
+
+class Preset(Record):
+    """A named set of recipes, with the strides and cuts of each model."""
+
+    name: Name
+    full: FullRecipe
+    semantic: SemanticRecipe
+    strides: dict[str, tuple[Stride, ...]]
+    cuts: dict[str, tuple[str, ...]]
+
+
+def load_preset(name: str) -> Preset:
+    """A preset by its name, or from a TOML file of the user's.
+
+    Raises:
+        UsageError: An unknown name.
+        SplitPlaceError: A file that is no preset.
+    """
+    shipped = resources.files("splitplace.training") / "presets"
+    names = sorted(entry.name.removesuffix(".toml") for entry in shipped.iterdir() if entry.name.endswith(".toml"))
+    if name in names:
+        text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
+    elif name.endswith(".toml") and Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        raise unknown("preset", name, [*names, "a .toml file"])
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SplitPlaceError(f"preset {name}: not TOML: {error}") from error
+    return Preset.parse(json.dumps(document, default=str), f"preset {name}")

@@ -1,0 +1,269 @@
+"""A RUN folder: config.json, metrics.json, provenance.json and model.safetensors, complete or not there at all.
+
+A run is rebuilt from its config (the network's name, strides, tree) and its tensors; nothing in it is executed.
+"""
+
+import copy
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from splitplace import provenance
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.records.base import Count, Fraction, Name, NonNegative, PositiveCount, Record
+from splitplace.records.fragment import TensorSpec
+from splitplace.records.split import Merge
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.surgery import adopt_shapes
+from splitplace.training.dataset import Dataset
+from splitplace.training.models import build
+from splitplace.training.preset import FullRecipe, SemanticRecipe
+
+FORMAT: Literal[1] = 1
+CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
+
+
+class Request(Record):
+    """All that determines a run; two runs of one request are one run."""
+
+    application: Name
+    data_sha256: str
+    train_sha256: str
+    model: str
+    strategy: Literal["full", "semantic"]
+    preset: str
+    seed: Count
+    strides: tuple[int, ...]
+    recipe: FullRecipe | SemanticRecipe
+    tree: tuple[int, ...] = ()
+    cuts: tuple[str, ...] = ()
+    groups: str = ""
+    """How classes were grouped; empty for a full model."""
+    teacher_sha256: str = ""
+    """Of the full model's weights; empty for a full model."""
+
+
+class Part(Record):
+    """One fragment: which stages of the network it holds, and how it is wired."""
+
+    name: Name
+    stages: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+    classes: tuple[Count, ...] = ()
+
+
+class Config(Record):
+    """What a run is, and how to rebuild its network."""
+
+    format: Literal[1]
+    request: Request
+    input_spec: TensorSpec
+    class_names: tuple[str, ...]
+    mean_C: tuple[float, ...]
+    std_C: tuple[float, ...]
+    parts: tuple[Part, ...] = Field(min_length=1)
+    merge: Merge
+    weights_sha256: str
+
+    @property
+    def variant(self) -> str:
+        """The last part of the catalog reference: `2x2` for a tree of 2,2."""
+        return "x".join(str(children) for children in self.request.tree)
+
+
+class FragmentMetrics(Record):
+    """A fragment's size; `classes` are those it predicts."""
+
+    name: Name
+    params: Count
+    classes: tuple[Count, ...] = ()
+
+
+class RunMetrics(Record):
+    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to."""
+
+    accuracy: Fraction
+    n: PositiveCount
+    epochs: PositiveCount
+    images_per_s: NonNegative
+    train_s: NonNegative
+    wall_s: NonNegative
+    final_loss: float
+    params: Count
+    fragments: tuple[FragmentMetrics, ...]
+    teacher_accuracy: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run on disk."""
+
+    path: Path
+    config: Config
+    metrics: RunMetrics
+
+    @staticmethod
+    def open(path: Path) -> "Run":
+        """Read a RUN folder; weights are verified when they are loaded.
+
+        Raises:
+            SplitPlaceError: No complete run there, or one of another version.
+        """
+        folder = path.absolute()
+        missing = [name for name in (CONFIG, METRICS, WEIGHTS) if not (folder / name).is_file()]
+        if missing:
+            raise SplitPlaceError(f"{folder}: no complete run ({', '.join(missing)} missing): train it first")
+        text = (folder / CONFIG).read_bytes()
+        _check_format(text, folder)
+        config = Config.parse(text, str(folder / CONFIG))
+        return Run(folder, config, RunMetrics.parse((folder / METRICS).read_bytes(), str(folder / METRICS)))
+
+    def load(self) -> ModuleSplit:
+        """The run's fragments as torch modules in eval mode, with exactly the outputs they had when saved.
+
+        Raises:
+            IntegrityError: The weights are not those of the config.
+        """
+        tensors = self._tensors()
+        config, request = self.config, self.config.request
+        whole = build(
+            request.model,
+            len(config.class_names),
+            _chw(config.input_spec),
+            (config.mean_C, config.std_C),
+            request.strides,
+        )
+        stages = dict(whole.named_children())
+        fragments = []
+        for part in config.parts:
+            unknown = [name for name in part.stages if name not in stages]
+            if unknown:
+                raise IntegrityError(f"{self.path / CONFIG}: {request.model} has no stage {unknown[0]}")
+            module = nn.Sequential(OrderedDict((name, copy.deepcopy(stages[name])) for name in part.stages))
+            state = {
+                key.removeprefix(f"{part.name}."): value
+                for key, value in tensors.items()
+                if key.startswith(f"{part.name}.")
+            }
+            try:
+                adopt_shapes(module, state)
+                module.load_state_dict(state, strict=True)
+            except (KeyError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise IntegrityError(f"{self.path / WEIGHTS}: does not fit fragment {part.name}: {reason}") from error
+            fragments.append(ModuleFragment(part.name, module.eval(), part.inputs, part.output, part.classes))
+        return ModuleSplit(
+            request.application,
+            request.model,
+            request.strategy,
+            config.variant,
+            config.input_spec,
+            tuple(fragments),
+            config.merge,
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        data = (self.path / WEIGHTS).read_bytes()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != self.config.weights_sha256:
+            raise IntegrityError(
+                f"{self.path / WEIGHTS}: got sha256 {actual}, expected {self.config.weights_sha256}: train it again"
+            )
+        try:
+            return safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise IntegrityError(f"{self.path / WEIGHTS}: not safetensors: {error}") from error
+
+
+def find(path: Path, request: Request) -> Run | None:
+    """The complete run at `path`, if it is of this request; None if nothing is there.
+
+    Raises:
+        SplitPlaceError: A run of something else stands there.
+    """
+    if not (path / CONFIG).exists():
+        if path.exists() and any(entry.name != "logs" for entry in path.iterdir()):
+            raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
+        return None
+    run = Run.open(path)
+    if run.config.request != request:
+        theirs, ours = run.config.request.model_dump(), request.model_dump()
+        field = next(name for name in ours if ours[name] != theirs[name])
+        raise SplitPlaceError(
+            f"{path} holds another run ({field}: {theirs[field]}, asked for {ours[field]}): choose another --out"
+        )
+    run._tensors()  # a damaged run must not pass for a finished one
+    return run
+
+
+def save(path: Path, request: Request, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:
+    """Write a complete run to `path`, all at once."""
+    tensors = {
+        f"{fragment.name}.{key}": value.detach().contiguous()
+        for fragment in split.fragments
+        for key, value in fragment.module.state_dict().items()
+    }
+    weights = safetensors.torch.save(tensors, {"format": "pt"})
+    mean_C, std_C = data.mean_std_C
+    config = Config(
+        format=FORMAT,
+        request=request,
+        input_spec=split.input_spec,
+        class_names=data.class_names,
+        mean_C=mean_C,
+        std_C=std_C,
+        parts=tuple(
+            Part(
+                name=fragment.name,
+                stages=tuple(name for name, _ in fragment.module.named_children()),
+                inputs=fragment.inputs,
+                output=fragment.output,
+                classes=fragment.classes,
+            )
+            for fragment in split.fragments
+        ),
+        merge=split.merge,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        (scratch / WEIGHTS).write_bytes(weights)
+        (scratch / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        stamp = provenance.collect(seed=request.seed)
+        (scratch / PROVENANCE).write_text(stamp.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (scratch / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if (path / "logs").is_dir():
+            (path / "logs").replace(scratch / "logs")
+        shutil.rmtree(path, ignore_errors=True)
+        scratch.chmod(0o755)
+        scratch.replace(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Run.open(path)
+
+
+def _check_format(text: bytes, folder: Path) -> None:
+    try:
+        document: Any = json.loads(text)
+    except ValueError as error:
+        raise SplitPlaceError(f"{folder / CONFIG}: not JSON") from error
+    version = document.get("format") if isinstance(document, dict) else None
+    if version != FORMAT:
+        raise SplitPlaceError(f"{folder}: a run of format {version}, expected {FORMAT}: train it again")
+
+
+def _chw(spec: TensorSpec) -> tuple[int, int, int]:
+    c, h, w = (size for size in spec.shape[1:] if isinstance(size, int))
+    return c, h, w
