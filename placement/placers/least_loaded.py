@@ -49,6 +49,8 @@ class _Loads:
         self.now: list[float] = (view.devices.backlog_s_D / view.devices.cores_D).tolist()
         self._heap = [(load, device) for device, load in enumerate(self.now)]
         heapq.heapify(self._heap)
+        self._shares = view.devices.shares_fragments  # then a loaded fragment fits even where the smallest does not
+        self._smallest_D = view.fragments.memory_bytes_FD.argmin(axis=0)
 
     def least(self, room: Room, fragment: int) -> int | None:
         """The least loaded device with room, the first of equals."""
@@ -56,9 +58,13 @@ class _Loads:
         found = None
         while self._heap and found is None:
             load, device = heapq.heappop(self._heap)
-            if load == self.now[device]:  # else it has been raised or lowered since, and stands elsewhere too
+            if load != self.now[device]:
+                continue  # it has been raised or lowered since, and stands elsewhere too
+            if room.fits_on(fragment, device):
+                found = device
                 passed.append((load, device))
-                found = device if room.fits_on(fragment, device) else None
+            elif self._shares or room.fits_on(int(self._smallest_D[device]), device):
+                passed.append((load, device))  # else it is full for this plan, and looked at no more
         for entry in passed:
             heapq.heappush(self._heap, entry)
         return found
