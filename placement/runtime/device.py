@@ -7,8 +7,6 @@ in the order in which their inputs became complete. Standard input carries the c
 line) and then stays open: when it ends, whoever launched the device is gone, and the device goes too.
 """
 
-import importlib
-import importlib.util
 import logging
 import os
 import signal
@@ -22,10 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from splitplace import probe
+from splitplace.catalog.blobs import BlobStore
+from splitplace.catalog.oci import MAX_MODEL_BYTES
+from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import SplitPlaceError
 from splitplace.executor import FragmentSession
 from splitplace.placement.runtime import wire
-from splitplace.placement.runtime.blobs import BlobStore
 from splitplace.placement.runtime.container import Container, Outflow, Values
 from splitplace.placement.runtime.cpu_share import CpuShare, Governor, open_share
 from splitplace.placement.runtime.engine import DeviceConfig
@@ -109,7 +110,7 @@ class Device:
             case wire.Ping(sequence=sequence):
                 self._tell(wire.Pong(sequence=sequence, rss_bytes=rss_bytes()))
             case wire.Probe():
-                self._orders.append((partial(measured_core_speed, self.share), self._probed))
+                self._orders.append((partial(measured_core_speed, self.share, self.config.threads), self._probed))
             case wire.Load(fragment=fragment):
                 self._contracts[fragment.digest] = fragment
                 self._orders.append((partial(self._load, fragment), partial(self._loaded, fragment)))
@@ -187,12 +188,14 @@ class Device:
             self._working = None
             then(future)
 
-    def _probed(self, future: Future[float | None]) -> None:
+    def _probed(self, future: Future[float]) -> None:
         self._tell(wire.Probed(core_speed=future.result()))
 
     def _load(self, fragment: Fragment) -> tuple[FragmentSession, float, float]:
         def load() -> FragmentSession:
-            return FragmentSession(fragment, self.store.read(fragment.digest), self.config.threads)
+            model = self.store.read_digest(fragment.digest, MAX_MODEL_BYTES)
+            check_model(model, f"{fragment.name} ({fragment.digest})")
+            return FragmentSession(fragment, model, self.config.threads)
 
         return _timed(partial(self.share.run, load))
 
@@ -291,16 +294,14 @@ def _drain(descriptor: int) -> None:
         return
 
 
-def measured_core_speed(share: CpuShare) -> float | None:
-    """The fixed probe, run here at this share: 1.0 is the reference core. None where no probe is installed."""
-    if importlib.util.find_spec("splitplace.probe") is None:
-        return None
-    probe: Callable[[], float] = importlib.import_module("splitplace.probe").core_speed
+def measured_core_speed(share: CpuShare, threads: int) -> float:
+    """The fixed probe, run here at this share: 1.0 is the reference core."""
+    measure = partial(probe.core_speed, threads)
     if not isinstance(share, Governor):
-        return probe()
-    # The governor's pauses come after the probe has taken its own time, so they are put in here, as measured.
+        return measure()
+    # The governor's pause comes after the probe has taken its own time, so it is put in here, as measured.
     start_s = time.perf_counter()
-    speed, began_s, ended_s = share.run(partial(_timed, probe))
+    speed, began_s, ended_s = share.run(partial(_timed, measure))
     return float(speed) * (ended_s - began_s) / (time.perf_counter() - start_s)
 
 

@@ -1,0 +1,34 @@
+"""`CATALOG` and `CATALOG:REF`, as the command line takes them."""
+
+from pathlib import Path
+
+from splitplace.catalog.reader import Catalog
+from splitplace.errors import UsageError
+
+
+def parse_location(text: str) -> tuple[Path, str]:
+    """The catalog's folder and the reference after the last colon, empty if there is none.
+
+    A text that is itself a folder is a catalog, colons and all.
+    """
+    if Path(text).is_dir() or ":" not in text:
+        return Path(text), ""
+    folder, _, reference = text.rpartition(":")
+    return Path(folder), reference
+
+
+def open_split(text: str) -> tuple[Catalog, str]:
+    """The catalog and the split of `CATALOG:REF`; the reference may be left out where there is only one.
+
+    Raises:
+        UsageError: No catalog, no such split, or several to choose from.
+    """
+    folder, reference = parse_location(text)
+    catalog = Catalog(folder)
+    if not reference:
+        references = catalog.references()
+        if len(references) != 1:
+            raise UsageError(f"{text}: which split? expected {folder}:REF with one of {', '.join(references)}")
+        (reference,) = references
+    catalog.split_descriptor(reference)
+    return catalog, reference

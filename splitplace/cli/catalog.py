@@ -1,0 +1,149 @@
+"""`splitplace catalog`: look into a catalog, check it, clean it, take its demand out."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from splitplace.cli.output import emit, fail
+
+
+def ls(catalog: Path, *, json: bool = False) -> None:
+    """List the splits of a catalog.
+
+    Args:
+        catalog: The catalog's folder.
+        json: Print one JSON document.
+    """
+    from splitplace.catalog import Catalog
+
+    source = Catalog(catalog)
+    rows = []
+    for reference in source.references():
+        split, evaluation = source.split(reference), source.evaluation(reference)
+        kinds = sorted({profile.device.kind for profile in source.profiles(reference)})
+        rows.append(
+            {
+                "reference": reference,
+                "digest": source.split_descriptor(reference).digest,
+                "fragments": len(split.fragments),
+                "params": sum(fragment.params for fragment in split.fragments),
+                "weight_bytes": sum(fragment.weight_bytes for fragment in split.fragments),
+                "top1": None if evaluation is None else evaluation.top1,
+                "profiled_on": kinds,
+            }
+        )
+    table = Table("split", "fragments", "parameters", "weights", "top-1", "profiled on")
+    for row in rows:
+        top1 = "not run" if row["top1"] is None else f"{row['top1']:.4f}"
+        size = f"{row['weight_bytes'] / 2**20:.2f} MiB"  # type: ignore[operator]  # an int, in a dict of several types
+        profiled = ", ".join(row["profiled_on"]) or "not run"  # type: ignore[arg-type]  # as above: a list of names
+        table.add_row(str(row["reference"]), str(row["fragments"]), f"{row['params']:,}", size, top1, profiled)
+    emit({"catalog": str(catalog.absolute()), "splits": rows}, table, json)
+
+
+def show(location: str, *, json: bool = False) -> None:
+    """Show a split: its graph, and what was measured of its fragments.
+
+    Args:
+        location: CATALOG:REF.
+        json: Print one JSON document.
+    """
+    from splitplace.catalog.location import open_split
+
+    source, reference = open_split(location)
+    split, profiles, evaluation = source.split(reference), source.profiles(reference), source.evaluation(reference)
+    table = Table(
+        "fragment", "reads", "predicts", "weights", "device", "batch 1", "largest batch", "memory", title=reference
+    )
+    for fragment in split.fragments:
+        own = [profile for profile in profiles if profile.digest == fragment.digest]
+        facts = [
+            fragment.name,
+            ", ".join(edge.src for edge in split.edges if edge.dst == fragment.name),
+            f"{len(fragment.classes)} classes" if fragment.classes else "features",
+            f"{fragment.weight_bytes / 2**20:.2f} MiB",
+        ]
+        for profile in own or [None]:
+            if profile is None:
+                table.add_row(*facts, "not run", "not run", "not run", "not run")
+                continue
+            last = profile.latency[-1]
+            table.add_row(
+                *facts,
+                profile.device.kind,
+                f"{1e3 * profile.latency_s(1):.2f} ms",
+                f"{1e3 * last.median_s:.2f} ms of {last.batch_size}",
+                f"{profile.memory[-1].fragment_bytes / 2**20:.1f} MiB",
+            )
+    document = {
+        "catalog": str(source.path.absolute()),
+        "reference": reference,
+        "digest": source.split_descriptor(reference).digest,
+        "split": split.model_dump(mode="json"),
+        "profiles": [profile.model_dump(mode="json") for profile in profiles],
+        "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
+    }
+    emit(document, table, json)
+
+
+def verify(catalog: Path, *, json: bool = False) -> None:
+    """Read everything in a catalog and hold it against its digests; exit 1 if anything is wrong.
+
+    Args:
+        catalog: The catalog's folder.
+        json: Print one JSON document.
+    """
+    from splitplace.catalog import Catalog
+
+    found = Catalog(catalog).verify()
+    document = {
+        "catalog": str(catalog.absolute()),
+        "splits": found.splits,
+        "records": found.records,
+        "blobs": found.blobs,
+        "size_bytes": found.size_bytes,
+        "problems": list(found.problems),
+    }
+    line = f"{found.splits} splits, {found.records} measurements, {found.blobs} blobs, {found.size_bytes} bytes"
+    emit(document, line + (": all as their digests say" if not found.problems else ""), json)
+    if found.problems:
+        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+        fail(found.problems[0] + more, 1)
+
+
+def gc(catalog: Path, *, json: bool = False) -> None:
+    """Remove what nothing leads to: replaced splits, measurements of what is gone, leftovers of killed writers.
+
+    Args:
+        catalog: The catalog's folder.
+        json: Print one JSON document.
+    """
+    from splitplace.catalog import Catalog
+    from splitplace.export.catalog import CatalogWriter
+
+    files, size_bytes = CatalogWriter(Catalog(catalog).path).gc()
+    document = {"catalog": str(catalog.absolute()), "removed_files": files, "removed_bytes": size_bytes}
+    emit(document, f"removed {files} files, {size_bytes} bytes", json)
+
+
+def demand(
+    catalog: Path, references: tuple[str, ...] = (), *, out: Path, micro_batch: int = 64, json: bool = False
+) -> None:
+    """Write what splits cost and how accurate they are into one file, for `splitplace simulate --demand`.
+
+    Args:
+        catalog: The catalog's folder.
+        references: The splits; all by default.
+        out: The file to write.
+        micro_batch: Samples a device runs at once.
+        json: Print one JSON document.
+    """
+    from splitplace.catalog import Catalog
+    from splitplace.export.demand import demand as gather
+    from splitplace.export.demand import write_demand
+
+    value = gather(Catalog(catalog), references, micro_batch)
+    size_bytes = write_demand(value, out)
+    names = [entry.split.reference for entry in value.splits]
+    document = {"demand": str(out.absolute()), "splits": names, "size_bytes": size_bytes}
+    emit(document, f"{out}: {len(names)} splits, {size_bytes} bytes", json)

@@ -1,0 +1,48 @@
+"""`splitplace export`: a RUN or a SPLIT folder into a catalog."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from splitplace.cli.output import emit
+
+
+def export(source: Path, *, catalog: Path, check_images: Path | None = None, json: bool = False) -> None:
+    """Export a split's fragments as ONNX into a catalog, an OCI image layout.
+
+    Args:
+        source: A RUN folder (`splitplace train`) or a SPLIT folder (`splitplace split`).
+        catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
+        check_images: Real inputs (.npy, at least 32) to hold the exported RUN against its torch source with.
+        json: Print one JSON document.
+    """
+    from splitplace.export.catalog import CatalogWriter
+    from splitplace.export.split_folder import SPLIT_FILE, read_split
+
+    if (source / SPLIT_FILE).exists():
+        artifact = read_split(source)
+    else:
+        from splitplace.export.onnx_export import to_onnx
+        from splitplace.export.samples import read_array
+        from splitplace.training.run import Run
+
+        module_split = Run.open(source).load()
+        artifact = to_onnx(module_split, None if check_images is None else read_array(check_images))
+    digest = CatalogWriter(catalog).write(artifact)
+    split = artifact.split
+    document = {
+        "catalog": str(catalog.absolute()),
+        "reference": split.reference,
+        "digest": digest,
+        "fragments": [fragment.model_dump(mode="json") for fragment in split.fragments],
+    }
+    table = Table("fragment", "parameters", "MFLOP a sample", "weights", "digest", title=f"{split.reference} {digest}")
+    for fragment in split.fragments:
+        table.add_row(
+            fragment.name,
+            f"{fragment.params:,}",
+            f"{fragment.flops_per_sample / 1e6:.2f}",
+            f"{fragment.weight_bytes / 2**20:.2f} MiB",
+            fragment.digest[:19],
+        )
+    emit(document, table, json)
