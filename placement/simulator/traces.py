@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from splitplace.errors import SplitPlaceError
 
 
@@ -32,7 +34,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, Sequence[objec
     return {name: table.column(name).to_pylist() for name in columns}
 
 
-def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], about: str) -> None:
+def write_parquet(path: Path, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], about: str) -> None:
     """A table of equally long columns; `about` goes into the file's own metadata."""
     pyarrow = _pyarrow()
     path.parent.mkdir(parents=True, exist_ok=True)

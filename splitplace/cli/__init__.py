@@ -21,6 +21,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("catalog demand", "splitplace.cli.catalog:demand", "Write costs and accuracies for the simulator."),
     ("profile", "splitplace.cli.profile:profile", "Measure what each fragment costs on this device."),
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
+    ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
 )
 GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
