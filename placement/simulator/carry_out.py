@@ -24,13 +24,19 @@ def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
             case Migrate(task, fragment, device):
                 _migrate(engine, _container(engine, task, fragment, action), device, action)
             case Evict(fragment, device):
-                if not engine.memory.idle(fragment, device):
-                    raise SplitPlaceError(f"{action}: no idle weights of it there")
-                engine.evict(fragment, device)
+                _evict(engine, fragment, device, action)
             case Wait(task, fragment):
                 _container(engine, task, fragment, action)
             case _:
                 raise SplitPlaceError(f"{action!r} is no action")
+
+
+def _late(engine: Engine) -> bool:
+    """Whether a plan takes effect some time after its view: a device may have failed meanwhile, with what it held.
+
+    What that makes void is left out; it waits for the next plan.
+    """
+    return engine.world.scenario.scheduling_delay_s > 0
 
 
 def _decide(engine: Engine, task: int, split: int, tag: int) -> None:
@@ -57,6 +63,8 @@ def _place(engine: Engine, c: int, device: int, action: Action) -> None:
     if engine.containers.device[c] != NONE:
         raise SplitPlaceError(f"{action}: it has a device already")
     if not engine.containers.queued[c]:
+        if _late(engine):
+            return  # whoever made its inputs failed
         raise SplitPlaceError(f"{action}: its inputs do not exist yet")
     if _takes(engine, c, device, action):
         engine.place(c, device)
@@ -65,6 +73,8 @@ def _place(engine: Engine, c: int, device: int, action: Action) -> None:
 def _migrate(engine: Engine, c: int, device: int, action: Action) -> None:
     containers = engine.containers
     if containers.device[c] == NONE:
+        if _late(engine):
+            return  # its device failed
         raise SplitPlaceError(f"{action}: it has no device to move from")
     computed = containers.done[c] == engine.tasks.chunks[containers.task[c]]
     # It may have been computed, or have started to move, since the plan's view.
@@ -74,13 +84,20 @@ def _migrate(engine: Engine, c: int, device: int, action: Action) -> None:
         migrate(engine, c, device)
 
 
+def _evict(engine: Engine, fragment: int, device: int, action: Action) -> None:
+    if engine.memory.idle(fragment, device):
+        engine.evict(fragment, device)
+    elif not _late(engine):
+        raise SplitPlaceError(f"{action}: no idle weights of it there")
+
+
 def _takes(engine: Engine, c: int, device: int, action: Action) -> bool:
     """Whether the device is still up; it must exist, and have the room."""
     if not 0 <= device < len(engine.up):
         raise SplitPlaceError(f"{action}: there are {len(engine.up)} devices")
     if not engine.up[device]:
-        if engine.world.scenario.scheduling_delay_s:
-            return False  # it went between the plan and its effect
+        if _late(engine):
+            return False
         raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} is down")
     fragment = engine.containers.fragment[c]
     if not engine.memory.fits(fragment, device):

@@ -83,8 +83,11 @@ def _fail_task(engine: Engine, task: int, device: int) -> None:
     rows = range(first, first + graph.count)
 
     def needed(c: int) -> bool:
-        return not containers.complete[c] or any(edges.sent[e] < chunks for e in engine.outbound(c))
+        return containers.done[c] < chunks or any(edges.sent[e] < chunks for e in engine.outbound(c))
 
+    for c in rows:
+        if c in engine.unseen and containers.device[c] == device and not needed(c):
+            engine.notice(c)  # its results have left: no reason to compute them again
     lost = [c for c in rows if device in (containers.device[c], containers.moving[c]) and needed(c)]
     torn: set[int] = set()
     while lost:

@@ -153,13 +153,17 @@ class Engine:
 
     def see(self) -> None:
         """An interval starts: notice what was computed since the last (tick = interval)."""
-        unseen, self.unseen = self.unseen, []
-        for c in unseen:
-            self._seen(c)
+        for c in list(self.unseen):
+            self.notice(c)
         tasks, self.unseen_tasks = self.unseen_tasks, []
         for task in tasks:
             self._finish(task)
         self.settle()
+
+    def notice(self, c: int) -> None:
+        """The broker learns of one container's work (tick = interval)."""
+        self.unseen.remove(c)
+        self._seen(c)
 
     # ---- helpers that disruptions use too
 
