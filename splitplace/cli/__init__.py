@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from splitplace.cli.output import fail
 from splitplace.errors import SplitPlaceError
@@ -30,7 +30,10 @@ GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds spli
 def build() -> App:
     """The application with every command of the table, none of them imported."""
     app = App(
-        name="splitplace", help="Split CNNs, ship the fragments, place them by deadline.", help_format="plaintext"
+        name="splitplace",
+        help="Split CNNs, ship the fragments, place them by deadline.",
+        help_format="plaintext",
+        default_parameter=Parameter(negative=()),  # flags are off unless given: no --no-json beside --json
     )
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
     for group in groups.values():
