@@ -8,17 +8,17 @@ this size would have: onnxruntime's arena never shrinks.
 """
 
 import gc
-import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from splitplace import probe
+from splitplace.errors import SplitPlaceError
 from splitplace.executor import Array, FragmentSession, trim_memory
+from splitplace.placement.runtime.cpu_share import PERIOD_US, open_share
 from splitplace.records.base import Count, Positive, PositiveCount, Record
 from splitplace.records.fragment import BATCH, Fragment, TensorSpec
 
@@ -37,9 +37,13 @@ class WorkOrder(Record):
     min_runs: PositiveCount
     budget_s: Positive
     """Wall time for the timed runs of one batch size; `min_runs` are made even if they take longer."""
-    block_s: float
-    """Above 0, under a CPU quota: each sample is the mean of runs spanning at least this long, for the quota's pauses
-    fall between runs as often as into them."""
+    cpu_share: Positive = 1.0
+    """Below 1, the process puts itself under a CPU quota of this share of its threads' cores."""
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of runs behind one sample: one run, or five quota periods, whose pauses fall between runs too."""
+        return 5 * PERIOD_US / 1e6 if self.cpu_share < 1 else 0.0
 
 
 class Base(Record):
@@ -63,7 +67,8 @@ class Cell(Record):
 
 def measure_base(order: WorkOrder) -> Base:
     """Core speed by the probe; then what the process holds once the probe is gone again."""
-    speed = probe.core_speed(order.threads)
+    # As the cells are timed: a speed that neighbours slowed must not scale latencies that they did not.
+    speed = probe.core_speed(order.threads, order.block_s)
     gc.collect()
     trim_memory()
     return Base(core_speed=speed, runtime_base_bytes=_resident_bytes("VmRSS"))
@@ -120,7 +125,7 @@ def _timed(session: FragmentSession, inputs: dict[str, Array], order: WorkOrder)
     samples: list[float] = []
     runs = 0
     end = time.perf_counter() + order.budget_s
-    while len(samples) < order.min_runs or time.perf_counter() < end:
+    while len(samples) < (1 if order.block_s else order.min_runs) or time.perf_counter() < end:
         block: list[float] = []
         while not block or sum(block) < order.block_s:
             block.append(_run(session, inputs))
@@ -144,17 +149,25 @@ def _resident_bytes(field: str) -> int:
 
 
 def main() -> None:
-    """Work off the order on stdin."""
-    # onnxruntime prints warnings to stdout's neighbour; results keep a channel of their own.
-    results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    ort.set_default_logger_severity(3)
+    """Work off the order on stdin; a refusal is one line on stderr and exit 1."""
     order = WorkOrder.parse(sys.stdin.buffer.readline(), "work order")
     model = sys.stdin.buffer.read(order.model_bytes)
-    print(measure_base(order).model_dump_json(), file=results, flush=True)
+    try:
+        share = open_share(order.cpu_share, order.threads, "cgroup")
+        try:
+            _measure(order, model)
+        finally:
+            share.close()
+    except SplitPlaceError as error:
+        sys.exit(str(error))
+
+
+def _measure(order: WorkOrder, model: bytes) -> None:
+    print(measure_base(order).model_dump_json(), flush=True)
     # The first session of a process leaves a little behind that no later one does; it belongs to no batch size.
-    measure_cell(order.model_copy(update={"min_runs": 1, "budget_s": 1e-3, "block_s": 0.0}), model, 1)
+    measure_cell(order.model_copy(update={"min_runs": 1, "budget_s": 1e-3}), model, 1)
     for batch_size in order.batch_sizes:
-        print(measure_cell(order, model, batch_size).model_dump_json(), file=results, flush=True)
+        print(measure_cell(order, model, batch_size).model_dump_json(), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from splitplace import provenance
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog import CatalogWriter
 from splitplace.export.profile_worker import Base, Cell, WorkOrder
+from splitplace.placement.runtime.cpu_share import sweep
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 
@@ -34,17 +35,27 @@ FULL = Effort(tuple(2**i for i in range(9)), min_runs=10, budget_s=1.0)
 QUICK = Effort((1, 8, 32, 64), min_runs=5, budget_s=0.25)
 
 
-def fingerprint(kind: str | None = None, threads: int = 1) -> DeviceFingerprint:
-    """This device as a profile names it; `kind` defaults to a short form of the CPU's name."""
+def fingerprint(kind: str | None = None, threads: int = 1, cpu_share: float = 1.0) -> DeviceFingerprint:
+    """This device as a profile names it; `kind` defaults to a short form of the CPU's name.
+
+    Args:
+        kind: The kind's name.
+        threads: onnxruntime threads.
+        cpu_share: Below 1, profiles are taken under a CPU quota of this share of the threads' cores.
+    """
+    if threads < 1 or not 0 < cpu_share <= 1:
+        raise UsageError(f"{threads} threads at a CPU share of {cpu_share}: expected at least 1, and above 0 to 1")
     machine = provenance.machine()
     short = re.sub(r"[^A-Za-z0-9]+", "-", machine.cpu).strip("-").lower()[:64]
     return DeviceFingerprint(
-        kind=kind or short or machine.architecture,
+        kind=kind or (short or machine.architecture) + ("" if cpu_share == 1 else f"-{cpu_share:g}cpu"),
         cpu=machine.cpu,
         architecture=machine.architecture,
         cores=machine.cores,
         onnxruntime=ort.__version__,
         threads=threads,
+        cpu_share=cpu_share,
+        cpu_share_method="none" if cpu_share == 1 else "cgroup",
     )
 
 
@@ -128,7 +139,7 @@ def measure(
         threads=device.threads,
         min_runs=effort.min_runs,
         budget_s=effort.budget_s,
-        block_s=0.0 if device.cpu_share_method == "none" else 0.1,
+        cpu_share=device.cpu_share,
     )
     command = [sys.executable, "-m", "splitplace.export.profile_worker"]
     # One arena: threads of onnxruntime or numpy would otherwise get heaps of their own, more or fewer by chance.
@@ -152,6 +163,8 @@ def measure(
             status = worker.wait()
         finally:
             worker.kill()
+            worker.wait()
+            sweep()  # a killed worker cannot remove its own CPU quota
         if status != 0:
             complaints.seek(0)
             last = complaints.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]

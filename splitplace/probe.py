@@ -19,37 +19,42 @@ REFERENCE_S = 0.13e-3
 
 REFERENCE_CPU = "AMD EPYC (family 26 model 2, Zen 5, under KVM), onnxruntime 1.32.0, one thread, machine idle"
 
-_BLOCK_S = 0.1
-_BLOCKS = 5
+BLOCK_S = 0.1
+"""Spans several periods of a CPU quota; one run of the probe is shorter than any, and would not feel it."""
+_WARM_UP_S = 0.1
+_BUDGET_S = 0.5
 
 
-def core_speed(threads: int = 1) -> float:
+def core_speed(threads: int = 1, block_s: float = BLOCK_S) -> float:
     """The speed of this process's CPU relative to the reference core: 2.0 runs the probe in half its time.
 
-    Takes about 0.6 s. A CPU quota on the process slows it as it slows everything else.
+    Takes about 0.6 s.
 
     Args:
         threads: onnxruntime threads to measure with; with more than one the result is the speed of them together.
+        block_s: By default the sustained speed, which a CPU quota or busy neighbours slow as they slow everything
+            else; with 0 the speed of a single undisturbed run.
     """
-    return REFERENCE_S / measure(threads)
+    return REFERENCE_S / measure(threads, block_s)
 
 
-def measure(threads: int = 1, blocks: int = _BLOCKS) -> float:
-    """Seconds of one run of the probe: the median over blocks of a tenth of a second, the mean inside a block.
-
-    One run is shorter than any quota's period and would not feel it; a block spans several periods.
-    """
+def measure(threads: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
+    """Seconds of one run of the probe: the median over blocks, the mean inside a block (one run, if block_s is 0)."""
     session = open_session(model(), threads, "the probe")
     x = np.linspace(-1, 1, 24 * 28 * 28, dtype=np.float32).reshape(1, 24, 28, 28)
-    times = [_block(session, x) for _ in range(1 + blocks)]
-    return float(np.median(times[1:]))  # the first warms up
+    _block(session, x, _WARM_UP_S)
+    times: list[float] = []
+    end = time.perf_counter() + budget_s
+    while not times or time.perf_counter() < end:
+        times.append(_block(session, x, block_s))
+    return float(np.median(times))
 
 
-def _block(session: ort.InferenceSession, x: npt.NDArray[np.float32]) -> float:
-    runs, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < _BLOCK_S:
+def _block(session: ort.InferenceSession, x: npt.NDArray[np.float32], block_s: float) -> float:
+    runs, start, elapsed = 0, time.perf_counter(), 0.0
+    while runs == 0 or elapsed < block_s:
         session.run(["y"], {"x": x})
-        runs += 1
+        runs, elapsed = runs + 1, time.perf_counter() - start
     return elapsed / runs
 
 

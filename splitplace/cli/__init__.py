@@ -22,8 +22,9 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("catalog demand", "splitplace.cli.catalog:demand", "Write costs and accuracies for the simulator."),
     ("profile", "splitplace.cli.profile:profile", "Measure what each fragment costs on this device."),
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
-    ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
+    ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
+    ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {
     "bench": "The project's claims, measured.",

@@ -63,10 +63,9 @@ def show(location: str, *, json: bool = False) -> None:
             f"{len(fragment.classes)} classes" if fragment.classes else "features",
             f"{fragment.weight_bytes / 2**20:.2f} MiB",
         ]
-        for profile in own or [None]:
-            if profile is None:
-                table.add_row(*facts, "not run", "not run", "not run", "not run")
-                continue
+        if not own:
+            table.add_row(*facts, "not run", "not run", "not run", "not run")
+        for profile in own:
             last = profile.latency[-1]
             table.add_row(
                 *facts,

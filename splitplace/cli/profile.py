@@ -10,6 +10,7 @@ def profile(
     *,
     kind: str | None = None,
     threads: int = 1,
+    cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
     json: bool = False,
@@ -20,6 +21,7 @@ def profile(
         location: CATALOG (all its splits) or CATALOG:REF.
         kind: What to call this kind of device; by default after its CPU.
         threads: onnxruntime threads.
+        cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
         json: Print one JSON document.
@@ -35,7 +37,7 @@ def profile(
     references = (reference,) if reference else catalog.references()
     if not references:
         raise SplitPlaceError(f"the catalog {folder} holds no split: export one first")
-    device = fingerprint(kind, threads)
+    device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
     profiles = {
         name: profile_split(catalog, name, QUICK if quick else FULL, device=device, again=again) for name in references
     }

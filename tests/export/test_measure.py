@@ -8,12 +8,12 @@ import onnxruntime as ort
 import pytest
 
 from splitplace.catalog import Catalog
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.executor import Executor
 from splitplace.export.catalog import CatalogWriter
 from splitplace.export.demand import demand, write_demand
 from splitplace.export.evaluation import evaluate
-from splitplace.export.profiler import Effort, profile_split
+from splitplace.export.profiler import Effort, fingerprint, profile_split
 from splitplace.records.demand import Demand
 
 TINY = Effort((1, 4), min_runs=3, budget_s=0.01)
@@ -140,3 +140,27 @@ def test_demand_says_which_fragment_has_no_profile(stored):
     """One line with the command to run."""
     with pytest.raises(SplitPlaceError, match=r"no profile of trunk, .*splitplace profile"):
         demand(stored)
+
+
+@pytest.mark.slow
+def test_a_fifth_of_a_cpu_measures_five_times_slower(full_artifact, tmp_path):
+    """Under a quota the probe and the fragment both slow down by it, and the profile says how it was done."""
+    catalog = CatalogWriter(tmp_path / "catalog")
+    reference = full_artifact.split.reference
+    catalog.write(full_artifact)
+    effort = Effort((64,), min_runs=3, budget_s=0.5)
+    (whole,) = profile_split(catalog, reference, effort, fingerprint())
+    (fifth,) = profile_split(catalog, reference, effort, fingerprint(cpu_share=0.2))
+    assert (fifth.device.cpu_share, fifth.device.cpu_share_method) == (0.2, "cgroup")
+    assert fifth.device.kind == f"{whole.device.kind}-0.2cpu"
+    # Neighbours on the machine may slow the quota further, and never speed it up.
+    assert fifth.core_speed < 0.2 * whole.core_speed * 1.25
+    assert fifth.latency[0].median_s > 5 * whole.latency[0].p10_s / 1.25
+    assert catalog.profiles(reference) == (fifth, whole)
+
+
+def test_a_device_of_no_cores_is_refused():
+    """Threads and share have bounds."""
+    for bad in ({"threads": 0}, {"cpu_share": 0.0}, {"cpu_share": 1.5}):
+        with pytest.raises(UsageError, match="expected at least 1"):
+            fingerprint(**bad)
