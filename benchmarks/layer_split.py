@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks.from_timm import from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
 from splitplace.executor import Array, open_session
-from splitplace.export.from_timm import from_timm
 from splitplace.probe import core_speed
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
