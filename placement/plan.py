@@ -30,7 +30,9 @@ def init(policy: Policy, view: View) -> States:
     return States(policy.decider.init(view), policy.placer.init(view))
 
 
-def plan(policy: Policy, view: View, states: States, rng: np.random.Generator) -> tuple[list[Action], States]:
+def plan(
+    policy: Policy, view: View, states: States, rng: np.random.Generator, ahead: bool = True
+) -> tuple[list[Action], States]:
     """Decide every undecided task and place every fragment without a device.
 
     Args:
@@ -38,6 +40,7 @@ def plan(policy: Policy, view: View, states: States, rng: np.random.Generator) -
         view: The environment now. `view.finished` is taken in exactly once: pass each finished task to one plan only.
         states: What `init` or the last plan answered.
         rng: The only source of randomness.
+        ahead: Whether a fragment gets its device before its inputs exist; if not, only ready ones are asked for.
 
     Returns:
         The decisions first, then placements; and the states for the next plan.
@@ -52,7 +55,7 @@ def plan(policy: Policy, view: View, states: States, rng: np.random.Generator) -
     decider = policy.decider.update(decider, taken)
     placer = policy.placer.update(placer, taken)
 
-    requests = _requests(view, decided)
+    requests = _requests(view, decided, ahead)
     placed = policy.placer.place(placer, view, requests, rng)
     return [*decided, *placed], replace(states, decider=decider, placer=placer)
 
@@ -64,16 +67,19 @@ def _check_decisions(policy: Policy, view: View, decided: list[Decide]) -> None:
     )
 
 
-def _requests(view: View, decided: list[Decide]) -> list[Request]:
+def _requests(view: View, decided: list[Decide], ahead: bool) -> list[Request]:
     """The waiting containers, oldest task first, then those of the tasks just decided."""
     waiting: dict[int, list[int]] = {}
-    for row in np.flatnonzero(view.containers.device_C == NONE):
+    may_have = view.containers.device_C == NONE
+    if not ahead:
+        may_have &= view.containers.ready_C
+    for row in np.flatnonzero(may_have):
         waiting.setdefault(int(view.containers.task_C[row]), []).append(int(view.containers.fragment_C[row]))
     requests = [Request(task, int(view.tasks.split_T[task]), tuple(rows)) for task, rows in waiting.items()]
     requests.sort(key=lambda request: -view.tasks.age_s_T[request.task])
     row_of = {int(task): row for row, task in enumerate(view.tasks.id_T)}
-    requests += [
-        Request(row_of[decision.task], decision.split, tuple(view.splits.fragments(decision.split)))
-        for decision in decided
-    ]
+    later = set() if ahead else set(view.fragments.edge_dst_X[view.fragments.edge_src_X != NONE].tolist())
+    for decision in decided:
+        fragments = tuple(row for row in view.splits.fragments(decision.split) if row not in later)
+        requests.append(Request(row_of[decision.task], decision.split, fragments))
     return requests

@@ -144,7 +144,7 @@ class _Traced:
 def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
     # A layer stands for whatever feeds the network: without one, concatenations with the input itself (Inception's
     # pooling paths) have no offsets. What is coupled to it belongs to the input, and stays whole.
-    source = nn.Conv2d(example_B.shape[1], example_B.shape[1], 1)
+    source = nn.Conv2d(example_B.shape[1], example_B.shape[1], 1).to(example_B)
     fed = nn.Sequential(source, network)
     graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
     names = {module: name for name, module in network.named_modules()}

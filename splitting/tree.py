@@ -53,7 +53,7 @@ def check_tree(shape: Sequence[int], n_classes: int, depth: int) -> None:
     leaves = int(np.prod(shape))
     if leaves > n_classes:
         raise UsageError(
-            f"a tree of {','.join(map(str, shape))} has {leaves} groups, but there are {n_classes} classes"
+            f"a tree of {','.join(map(str, shape))} has {leaves} groups, expected at most {n_classes} classes"
         )
     if len(shape) > depth:
         raise UsageError(f"a tree of {len(shape)} levels needs {len(shape)} cuts, got {depth}")

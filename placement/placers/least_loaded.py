@@ -12,53 +12,82 @@ from splitplace.records.view import View
 
 
 class LeastLoaded:
-    """Greedy on backlog / cores, with what this plan has booked; ties to the first device; stateless, draws nothing.
+    """Greedy on backlog / cores, with what this plan has booked; stateless, draws nothing.
 
-    Devices stand in a heap by the backlog they have, so that a placement costs O(log D) where memory is not the limit.
+    A task's fragments are placed together or not at all: half-placed chains could wait for each other's memory.
     """
 
     name: ClassVar[str] = "least-loaded"
 
     def init(self, view: View) -> None:
-        """Nothing to remember."""
-
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
-        """Oldest task first; a fragment that fits nowhere waits."""
-        room = Room(view)
-        cores_D = view.devices.cores_D
-        heap = [(load, d) for d, load in enumerate((view.devices.backlog_s_D / cores_D).tolist())]
-        heapq.heapify(heap)
-        full: set[int] = set()  # room only shrinks within a plan: what fits nowhere once fits nowhere again
-        actions: list[Action] = []
-        for request in requests:
-            task = int(view.tasks.id_T[request.task])
-            n = int(view.tasks.n_T[request.task])
-            for fragment in request.fragments:
-                device = None if fragment in full else self._pop(heap, room, fragment, n, view)
-                if device is None:
-                    full.add(fragment)
-                    actions.append(Wait(task, fragment))
-                else:
-                    actions += [*room.take(fragment, device), Place(task, fragment, device)]
-        return actions
+        """Remembers nothing."""
 
     def update(self, state: Any, feedback: Feedback) -> None:
-        """Nothing to learn."""
+        """Learns nothing."""
 
-    @staticmethod
-    def _pop(heap: list[tuple[float, int]], room: Room, fragment: int, n: int, view: View) -> int | None:
-        """The first device of the heap with room, its load raised by the fragment's service."""
-        passed: list[tuple[float, int]] = []
+    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+        """Requests in the order given; a task that does not fit waits."""
+        room, loads = Room(view), _Loads(view)
+        full: set[tuple[int, ...]] = set()  # room only shrinks within a plan: what did not fit once does not fit later
+        actions: list[Action] = []
+        for request in requests:
+            task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
+            placed = None if request.fragments in full else _place_task(view, room, loads, request, n)
+            if placed is None:
+                full.add(request.fragments)
+                actions += [Wait(task, fragment) for fragment in request.fragments]
+            else:
+                room, booked = placed
+                actions += booked
+        return actions
+
+
+class _Loads:
+    """Seconds of work per core on each device as a heap, so that the least costs O(log D) to find and to raise."""
+
+    def __init__(self, view: View):
+        self.now: list[float] = (view.devices.backlog_s_D / view.devices.cores_D).tolist()
+        self._heap = [(load, device) for device, load in enumerate(self.now)]
+        heapq.heapify(self._heap)
+        self._shares = view.devices.shares_fragments  # then a loaded fragment fits even where the smallest does not
+        self._smallest_D = view.fragments.memory_bytes_FD.argmin(axis=0)
+
+    def least(self, room: Room, fragment: int) -> int | None:
+        """The least loaded device with room, the first of equals."""
+        passed = []
         found = None
-        while heap:
-            load, device = heapq.heappop(heap)
+        while self._heap and found is None:
+            load, device = heapq.heappop(self._heap)
+            if load != self.now[device]:
+                continue  # it has been raised or lowered since, and stands elsewhere too
             if room.fits_on(fragment, device):
-                batches = -(-n // int(view.fragments.micro_batch_F[fragment]))
-                service_s = batches * float(view.fragments.latency_s_FD[fragment, device])
-                passed.append((load + service_s / int(view.devices.cores_D[device]), device))
                 found = device
-                break
-            passed.append((load, device))
+                passed.append((load, device))
+            elif self._shares or room.fits_on(int(self._smallest_D[device]), device):
+                passed.append((load, device))  # else it is full for this plan, and looked at no more
         for entry in passed:
-            heapq.heappush(heap, entry)
+            heapq.heappush(self._heap, entry)
         return found
+
+    def set(self, device: int, load: float) -> None:
+        """Raise or lower a load."""
+        self.now[device] = load
+        heapq.heappush(self._heap, (load, device))
+
+
+def _place_task(view: View, room: Room, loads: _Loads, request: Request, n: int) -> tuple[Room, list[Action]] | None:
+    tried, actions = room.copy(), list[Action]()
+    before: list[tuple[int, float]] = []
+    for fragment in request.fragments:
+        device = loads.least(tried, fragment)
+        if device is None:
+            for changed, load in reversed(before):
+                loads.set(changed, load)
+            return None
+        before.append((device, loads.now[device]))
+        batches = -(-n // int(view.fragments.micro_batch_F[fragment]))
+        service_s = batches * float(view.fragments.latency_s_FD[fragment, device])
+        loads.set(device, loads.now[device] + service_s / int(view.devices.cores_D[device]))
+        task = int(view.tasks.id_T[request.task])
+        actions += [*tried.take(fragment, device), Place(task, fragment, device)]
+    return tried, actions

@@ -11,27 +11,34 @@ from splitplace.records.view import View
 
 
 class Random:
-    """Uniform over the devices that are up and have the memory; stateless."""
+    """Uniform over the devices that are up and have the memory; stateless.
+
+    A task's fragments are placed together or not at all: half-placed chains could wait for each other's memory.
+    """
 
     name: ClassVar[str] = "random"
 
     def init(self, view: View) -> None:
-        """Nothing to remember."""
+        """Remembers nothing."""
+
+    def update(self, state: Any, feedback: Feedback) -> None:
+        """Learns nothing."""
 
     def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
-        """One draw a fragment, oldest task first; a fragment that fits nowhere waits."""
+        """One draw a fragment, requests in the order given; a task that does not fit waits."""
         room = Room(view)
         actions: list[Action] = []
         for request in requests:
             task = int(view.tasks.id_T[request.task])
+            tried, placed = room.copy(), list[Action]()
             for fragment in request.fragments:
-                devices = np.flatnonzero(room.fits(fragment))
+                devices = np.flatnonzero(tried.fits(fragment))
                 if len(devices) == 0:
-                    actions.append(Wait(task, fragment))
-                    continue
+                    actions += [Wait(task, waiting) for waiting in request.fragments]
+                    break
                 device = int(devices[rng.integers(len(devices))])
-                actions += [*room.take(fragment, device), Place(task, fragment, device)]
+                placed += [*tried.take(fragment, device), Place(task, fragment, device)]
+            else:
+                room = tried
+                actions += placed
         return actions
-
-    def update(self, state: Any, feedback: Feedback) -> None:
-        """Nothing to learn."""

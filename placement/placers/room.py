@@ -55,10 +55,14 @@ class Room:
         return result
 
     def fits_on(self, fragment: int, device: int) -> bool:
-        """Whether this device can take this fragment now; cheaper than `fits` where nothing is shared."""
+        """Whether this device can take this fragment now; looks at this device only."""
+        need, free = self._memory_FD[fragment, device], self._free_D[device]
         if self._shares:
-            return bool(self.fits(fragment)[device])
-        return bool(self._memory_FD[fragment, device] <= self._free_D[device])
+            idle_F = self._idle_FD[:, device].copy()
+            idle_F[fragment] = False
+            free = free + self._memory_FD[idle_F, device].sum()
+            need = 0.0 if self._resident_FD[fragment, device] else need
+        return bool(need <= free)
 
     def take(self, fragment: int, device: int) -> list[Evict]:
         """Book the memory; what must be evicted first, the largest idle fragments before smaller ones."""

@@ -156,7 +156,7 @@ class Broker:
             )
         )
         for member in fleet.members.values():
-            assert member.hello is not None
+            assert member.hello is not None and member.core_speed is not None
             self._journal.append(
                 book.DeviceUp(
                     at_s=member.up_since_s,

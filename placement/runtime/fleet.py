@@ -46,7 +46,7 @@ class Member:
 
     def report(self, memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
         """What it is and did so far."""
-        assert self.hello is not None
+        assert self.hello is not None and self.core_speed is not None
         up_s = (now_s if self.down_at_s is None else self.down_at_s) - self.up_since_s
         return DeviceReport(
             name=self.name,
@@ -113,7 +113,7 @@ class Fleet:
         self._sequence = 0
 
     def now_s(self) -> float:
-        """The run's clock."""
+        """The run's clock: 0 when every device was up."""
         return time.monotonic() - self.origin_s
 
     def on_clock(self, monotonic_s: float) -> float:
@@ -145,6 +145,10 @@ class Fleet:
             self._await(
                 "did not answer the probe", PROBE_TIMEOUT_S, stopping, lambda other: other.up or other.name not in asked
             )
+        # The run begins: what came before is none of its time, nor silence of the devices that were up first.
+        self.origin_s = time.monotonic()
+        for member in self.members.values():
+            member.up_since_s, member.seen_s = 0.0, self.origin_s
 
     def _config(self, member: Member) -> DeviceConfig:
         return DeviceConfig(
@@ -179,7 +183,7 @@ class Fleet:
             member.meter.rss_bytes = message.rss_bytes
         elif isinstance(message, wire.Probed):
             member.core_speed = message.core_speed
-            member.up, member.up_since_s, member.seen_s = True, self.now_s(), time.monotonic()
+            member.up = True
 
     def send(self, name: str, message: wire.Message, values: Sequence[wire.Array] = ()) -> None:
         """To a device; dropped if it is gone."""

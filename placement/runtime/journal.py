@@ -1,6 +1,6 @@
 """What happened in a run, event by event: an append-only JSONL file, one typed record a line, parsed strictly again.
 
-Every `*_s` is seconds on the run's clock, which starts at 0 when the broker starts; `created` in the first line says
+Every `*_s` is seconds on the run's clock, which is 0 when all devices are up; `created` in the first line says
 when that was. Lines stand in the order in which the broker learnt of things, so a run ends before it is written.
 """
 
@@ -41,7 +41,7 @@ class DeviceUp(Record):
     pid: PositiveCount
     cpu_share: Positive
     cpu_share_method: CpuShareMethod
-    core_speed: Positive | None
+    core_speed: Positive
     """Measured by the probe."""
 
 

@@ -21,7 +21,7 @@ class DeviceReport(Record):
     cpu_share: Annotated[float, Field(gt=0, le=1)]
     cpu_share_method: CpuShareMethod
     core_speed_stated: Positive
-    core_speed_measured: Positive | None
+    core_speed_measured: Positive
     fragments_run: Count
     """Distinct (task, fragment) pairs it finished."""
     micro_batches_run: Count

@@ -83,10 +83,10 @@ class Probe(Record):
 
 
 class Probed(Record):
-    """Device to broker: the fixed probe's answer; 1.0 is the reference core. Null where no probe is installed."""
+    """Device to broker: the fixed probe's answer; 1.0 is the reference core."""
 
     type: Literal["probed"] = "probed"
-    core_speed: Positive | None
+    core_speed: Positive
 
 
 class Peers(Record):

@@ -28,6 +28,8 @@ def tell(
 ) -> dict[str, Any]:
     """The whole result as one JSON document."""
     return {
+        "application": catalog.split(shipped.full).application,
+        "model": catalog.split(shipped.full).model,
         "accuracy_unsplit": evaluations[shipped.full].top1,
         "splits": {
             "layer": _split(catalog, shipped.layer, evaluations, played),
@@ -83,7 +85,13 @@ def _split(catalog: Catalog, reference: str, evaluations: dict[str, Evaluation],
 
 def tables(told: dict[str, Any], report: Path) -> RenderableType:
     """The result for a terminal."""
-    return Group(_grid("splits", _splits_table(told)), _grid("devices", _devices_table(told)), f"report: {report}")
+    return Group(
+        _grid(
+            f"splits of {told['model']} (accuracy of the whole: {told['accuracy_unsplit']:.4f})", _splits_table(told)
+        ),
+        _grid(f"devices (speeds emulated by {told['devices'][0]['cpu_share_method']})", _devices_table(told)),
+        f"Who ran what when: {report}",
+    )
 
 
 def page(told: dict[str, Any], played: Played) -> str:
@@ -115,7 +123,13 @@ def page(told: dict[str, Any], played: Played) -> str:
             "tasks that ran as this split.",
             _splits_table(told),
         ),
-        Section("Devices", table=_devices_table(told)),
+        Section(
+            "Devices",
+            "Processes of this machine, each slowed to its share of a core: emulated. Speed is relative to the "
+            "reference core: what the share should give, and what the probe measured on the device. Memory is what its "
+            "fragments took at most, of what they may use, beside the runtime's own.",
+            _devices_table(told),
+        ),
         Section(
             "Tasks",
             f"Deadlines are {deadlines['tight']:.2f} s (tight) or {deadlines['loose']:.2f} s (loose): "
@@ -134,48 +148,35 @@ def page(told: dict[str, Any], played: Played) -> str:
 
 
 def _splits_table(told: dict[str, Any]) -> Table:
-    columns = ("split", "accuracy", "fragments", "tasks", "response mean", "response p95", "violations", "reward")
     rows = [
         (
-            split["reference"],
+            strategy,
             f"{split['accuracy']:.4f}",
-            len(split["fragments"]),
             split["tasks"],
             _seconds(split["response_s"]["mean"]),
             _seconds(split["response_s"]["p95"]),
             _share(split["sla_violation"]),
             _share(split["reward"]),
         )
-        for split in told["splits"].values()
+        for strategy, split in told["splits"].items()
     ]
-    return Table(columns, rows)
+    return Table(("split", "accuracy", "tasks", "response", "p95", "violated", "reward"), rows)
 
 
 def _devices_table(told: dict[str, Any]) -> Table:
-    columns = (
-        "device",
-        "cpu share (emulated)",
-        "method",
-        "speed stated",
-        "measured",
-        "fragments run",
-        "busy",
-        "memory",
-    )
     rows = [
         (
             device["name"],
             f"{device['cpu_share']:.2f}",
-            device["cpu_share_method"],
             f"{device['core_speed_stated']:.2f}",
             "-" if device["core_speed_measured"] is None else f"{device['core_speed_measured']:.2f}",
             device["fragments_run"],
             f"{device['busy_share']:.0%}",
-            f"{device['memory_peak_bytes'] / 1e6:.0f} of {device['memory_bytes'] / 1e6:.0f} MB",
+            f"{device['memory_peak_bytes'] / 1e6:.0f}/{device['memory_bytes'] / 1e6:.0f}",
         )
         for device in told["devices"]
     ]
-    return Table(columns, rows)
+    return Table(("device", "cpu share", "speed", "measured", "fragments", "busy", "memory MB"), rows)
 
 
 def _tasks_table(outcomes: tuple[TaskOutcome, ...]) -> Table:

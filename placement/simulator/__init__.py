@@ -1,0 +1,1 @@
+"""Discrete-event simulation of a fleet that serves split networks, around the same `plan` as the live broker."""

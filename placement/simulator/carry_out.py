@@ -1,0 +1,109 @@
+"""Holds a plan against the rules before anything of it happens, and then carries it out."""
+
+from collections.abc import Sequence
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.simulator.disruptions import migrate
+from splitplace.placement.simulator.engine import Engine
+from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
+from splitplace.records.view import NONE
+
+
+def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
+    """Apply a plan, in its order.
+
+    Raises:
+        SplitPlaceError: An action names what is not there, or would overrun a device's memory. The run is over then.
+    """
+    for action in actions:
+        match action:
+            case Decide(task, split, tag):
+                _decide(engine, task, split, tag)
+            case Place(task, fragment, device):
+                _place(engine, _container(engine, task, fragment, action), device, action)
+            case Migrate(task, fragment, device):
+                _migrate(engine, _container(engine, task, fragment, action), device, action)
+            case Evict(fragment, device):
+                _evict(engine, fragment, device, action)
+            case Wait(task, fragment):
+                _container(engine, task, fragment, action)
+            case _:
+                raise SplitPlaceError(f"{action!r} is no action")
+
+
+def _late(engine: Engine) -> bool:
+    """Whether a plan takes effect some time after its view: a device may have failed meanwhile, with what it held.
+
+    What that makes void is left out; it waits for the next plan.
+    """
+    return engine.world.scenario.scheduling_delay_s > 0
+
+
+def _decide(engine: Engine, task: int, split: int, tag: int) -> None:
+    splits = engine.world.costs.splits
+    if task not in engine.active or engine.tasks.split[task] != NONE:
+        raise SplitPlaceError(f"task {task} is not there or decided already")
+    if not 0 <= split < len(splits.references):
+        raise SplitPlaceError(f"task {task}: split {split} does not exist, there are {len(splits.references)}")
+    if splits.application_S[split] != engine.world.application_N[task]:
+        raise SplitPlaceError(f"task {task}: {splits.references[split]} is a split of another application")
+    engine.decide(task, split, tag)
+
+
+def _container(engine: Engine, task: int, fragment: int, action: Action) -> int:
+    if task not in engine.active or engine.tasks.split[task] == NONE:
+        raise SplitPlaceError(f"{action}: no such decided task")
+    rows = engine.world.costs.splits.fragments(engine.tasks.split[task])
+    if fragment not in rows:
+        raise SplitPlaceError(f"{action}: the task's split has the fragments {rows.start}..{rows.stop - 1}")
+    return engine.tasks.first_c[task] + fragment - rows.start
+
+
+def _place(engine: Engine, c: int, device: int, action: Action) -> None:
+    if engine.containers.device[c] != NONE:
+        raise SplitPlaceError(f"{action}: it has a device already")
+    if not engine.containers.queued[c]:
+        if _late(engine):
+            return  # whoever made its inputs failed
+        raise SplitPlaceError(f"{action}: its inputs do not exist yet")
+    if _takes(engine, c, device, action):
+        engine.place(c, device)
+
+
+def _migrate(engine: Engine, c: int, device: int, action: Action) -> None:
+    containers = engine.containers
+    if containers.device[c] == NONE:
+        if _late(engine):
+            return  # its device failed
+        raise SplitPlaceError(f"{action}: it has no device to move from")
+    computed = containers.done[c] == engine.tasks.chunks[containers.task[c]]
+    # It may have been computed, or have started to move, since the plan's view.
+    if computed or containers.moving[c] != NONE or containers.device[c] == device:
+        return
+    if _takes(engine, c, device, action):
+        migrate(engine, c, device)
+
+
+def _evict(engine: Engine, fragment: int, device: int, action: Action) -> None:
+    if engine.memory.idle(fragment, device):
+        engine.evict(fragment, device)
+    elif not _late(engine):
+        raise SplitPlaceError(f"{action}: no idle weights of it there")
+
+
+def _takes(engine: Engine, c: int, device: int, action: Action) -> bool:
+    """Whether the device is still up; it must exist, and have the room."""
+    if not 0 <= device < len(engine.up):
+        raise SplitPlaceError(f"{action}: there are {len(engine.up)} devices")
+    if not engine.up[device]:
+        if _late(engine):
+            return False
+        raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} is down")
+    fragment = engine.containers.fragment[c]
+    if not engine.memory.fits(fragment, device):
+        free = engine.memory.limit_D[device] - engine.memory.used[device]
+        raise SplitPlaceError(
+            f"{action}: {engine.world.devices[device].name} has {free:.0f} bytes free, it needs "
+            f"{engine.memory.need(fragment, device):.0f}"
+        )
+    return True

@@ -1,0 +1,95 @@
+"""Demands by name or file, and their costs on a fleet."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.simulator.constants import Constants, from_constants
+from splitplace.placement.simulator.costs import Costs, feasible, from_demand
+from splitplace.records.demand import Demand
+from splitplace.records.device import Device
+
+DATA = files("splitplace.placement") / "data"
+"""Fleets, scenarios, demands and traces that ship with the package, as `KIND.NAME.SUFFIX`."""
+
+DemandLike = Demand | Constants
+
+
+def load_demand(name: str) -> DemandLike:
+    """`measured`, `upstream`, a demand file (.json) or a table of constants (.toml).
+
+    Raises:
+        UsageError: No such file.
+        SplitPlaceError: Not what it should be.
+    """
+    if name == "upstream":
+        return _constants((DATA / "demand.upstream.toml").read_text(encoding="utf-8"), "demand upstream")
+    if name == "measured":
+        shipped = DATA / "demand.measured.json"
+        if not shipped.is_file():
+            raise UsageError(
+                "demand 'measured': this build ships no measured demand; give a demand file (--demand FILE.json) or "
+                "--demand upstream"
+            )
+        return Demand.parse(shipped.read_text(encoding="utf-8"), "demand measured")
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"no demand {name!r}: expected measured, upstream, or a file (.json or .toml)")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SplitPlaceError(f"{path}: not text: {error}") from error
+    return _constants(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
+
+
+def build(demand: DemandLike, devices: Sequence[Device], claim_bytes: int | None = None) -> Costs:
+    """The tables of a demand on these devices, without the splits that fit on none of them.
+
+    Args:
+        demand: Measured or constant.
+        devices: Single devices, D of them.
+        claim_bytes: What every container claims, in place of its own demand (upstream's 5000 MB).
+
+    Raises:
+        SplitPlaceError: An application is left with no split.
+    """
+    # Costs depend on the kind and the speed alone: 10,000 devices of four kinds need four columns.
+    kinds = {(device.kind, device.core_speed): device for device in devices}
+    column = {key: i for i, key in enumerate(kinds)}
+    column_D = np.array([column[device.kind, device.core_speed] for device in devices])
+    disk_D = np.array([device.disk_bytes_per_s for device in devices])
+    few = tuple(kinds.values())
+    costs = from_demand(demand, few) if isinstance(demand, Demand) else from_constants(demand, few)
+    memory_FD = costs.fragments.memory_bytes_FD[:, column_D]
+    if claim_bytes is not None:
+        memory_FD = np.full_like(memory_FD, float(claim_bytes))
+    weights_F1 = costs.fragments.weight_bytes_F[:, None]
+    costs = replace(
+        costs,
+        fragments=replace(
+            costs.fragments, latency_s_FD=costs.fragments.latency_s_FD[:, column_D], memory_bytes_FD=memory_FD
+        ),
+        load_s_FD=np.maximum(costs.load_s_FD[:, column_D], weights_F1 / disk_D),
+        runtime_base_bytes_D=costs.runtime_base_bytes_D[column_D],
+    )
+    return feasible(costs, devices)
+
+
+def _constants(text: str, source: str) -> Constants:
+    try:
+        return Constants.parse(json.dumps(tomllib.loads(text), default=str), source)
+    except tomllib.TOMLDecodeError as error:
+        raise SplitPlaceError(f"{source}: not TOML: {error}") from error
+
+
+def references(demand: DemandLike) -> tuple[str, ...]:
+    """The name of every split of a demand."""
+    if isinstance(demand, Constants):
+        return tuple(split.reference for split in demand.splits)
+    return tuple(entry.split.reference for entry in demand.splits)

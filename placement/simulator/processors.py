@@ -1,0 +1,151 @@
+"""The devices' cores as queues, exact at any instant, at O(log n) an event.
+
+Sharing: each device is an egalitarian processor-sharing queue with c cores, in which no job gets more than one core.
+With n jobs each runs at min(1, c/n). A device keeps a virtual time V with dV/dt = that rate, so a job that needs s
+core-seconds ends when V has grown by s, whatever happens meanwhile: only the smallest tag of a heap is ever looked at
+(Parekh & Gallager 1993, eq. 10, with equal weights). For c = 1 and Poisson arrivals the mean response is E[s]/(1-ρ).
+
+FIFO: the same with at most c jobs admitted, the others in order of arrival behind them (M/D/1 and M/M/c for c cores).
+
+State is kept as columns, one list a field: reading one number from a list costs a third of reading it from an array.
+"""
+
+import heapq
+from collections import deque
+
+import numpy as np
+
+from splitplace.records.view import Floats, Ints
+
+
+class Processors:
+    """D devices that run jobs named by integers; a job's service is in seconds of one core of its device."""
+
+    def __init__(self, cores_D: Ints, power_w_D11: Floats, fifo: bool):
+        count = len(cores_D)
+        self.cores = [int(c) for c in cores_D]
+        self.on = [True] * count
+        self.pace = [1.0] * count
+        """Below 1 while a device swaps: virtual time passes that much slower."""
+        self.running = [0] * count
+        self.version = [0] * count
+        """Of the next completion announced: an older announcement is void."""
+        self.busy_core_s = [0.0] * count
+        self.energy_j = [0.0] * count
+        self.on_s = [0.0] * count
+        self._clock = [0.0] * count
+        self._virtual = [0.0] * count
+        self._heap: list[list[tuple[float, int]]] = [[] for _ in range(count)]
+        self._queue: list[deque[tuple[int, float]]] = [deque() for _ in range(count)]
+        self._fifo = fifo
+        self._tag: dict[int, float] = {}
+        # Watts with k cores busy: SPECpower's curve, linear between its points.
+        points = np.linspace(0.0, 1.0, 11)
+        curves: dict[tuple[int, bytes], list[float]] = {}
+        self._watts: list[list[float]] = []
+        for cores, power in zip(self.cores, power_w_D11, strict=True):
+            key = (cores, power.tobytes())
+            if key not in curves:
+                curves[key] = np.interp(np.arange(cores + 1) / cores, points, power).tolist()
+            self._watts.append(curves[key])
+
+    def advance(self, device: int, now: float) -> None:
+        """Bring one device's clock, energy and work done up to now."""
+        elapsed = now - self._clock[device]
+        if elapsed <= 0:
+            return
+        self._clock[device] = now
+        if not self.on[device]:
+            return
+        running, cores = self.running[device], self.cores[device]
+        if running:
+            busy = running if running < cores else cores
+            self.busy_core_s[device] += busy * elapsed
+            self._virtual[device] += elapsed * self.pace[device] * busy / running
+        else:
+            busy = 0
+        self.energy_j[device] += self._watts[device][busy] * elapsed
+        self.on_s[device] += elapsed
+
+    def start(self, device: int, job: int, service_s: float, now: float) -> None:
+        """A job arrives."""
+        self.advance(device, now)
+        if self._fifo and self.running[device] >= self.cores[device]:
+            self._queue[device].append((job, service_s))
+        else:
+            self._admit(device, job, service_s)
+
+    def _admit(self, device: int, job: int, service_s: float) -> None:
+        tag = self._virtual[device] + service_s
+        self._tag[job] = tag
+        heapq.heappush(self._heap[device], (tag, job))
+        self.running[device] += 1
+
+    def remove(self, device: int, job: int, now: float) -> float:
+        """A job leaves before its end; the core-seconds it still needed."""
+        self.advance(device, now)
+        for entry in self._queue[device]:
+            if entry[0] == job:
+                self._queue[device].remove(entry)
+                return entry[1]
+        left = self._tag.pop(job) - self._virtual[device]
+        self._one_less(device)
+        return max(left, 0.0)
+
+    def left_s(self, device: int, job: int, now: float) -> float | None:
+        """Core-seconds a running job still needs; None if it has not been admitted yet."""
+        self.advance(device, now)
+        tag = self._tag.get(job)
+        return None if tag is None else max(tag - self._virtual[device], 0.0)
+
+    def finish(self, device: int, now: float) -> list[int]:
+        """The jobs that end now, after an announcement of `next_s` came true."""
+        self.advance(device, now)
+        heap, ended = self._heap[device], []
+        self._drop_void(device)
+        if heap:
+            # The announced job ends by definition; rounding must not leave it a last 1e-17 s.
+            self._virtual[device] = max(self._virtual[device], heap[0][0])
+        while heap and heap[0][0] <= self._virtual[device]:
+            tag, job = heapq.heappop(heap)
+            if self._tag.get(job) == tag:
+                del self._tag[job]
+                ended.append(job)
+                self._one_less(device)
+        return ended
+
+    def next_s(self, device: int) -> float | None:
+        """When the next job ends if nothing else happens; None if none runs."""
+        self._drop_void(device)
+        heap, running, cores = self._heap[device], self.running[device], self.cores[device]
+        if not heap:
+            return None
+        rate = self.pace[device] * (1.0 if running <= cores else cores / running)
+        return self._clock[device] + max(heap[0][0] - self._virtual[device], 0.0) / rate
+
+    def _one_less(self, device: int) -> None:
+        self.running[device] -= 1
+        queue = self._queue[device]
+        if queue and self.running[device] < self.cores[device]:
+            self._admit(device, *queue.popleft())
+
+    def _drop_void(self, device: int) -> None:
+        heap = self._heap[device]
+        while heap and self._tag.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+
+    def set_pace(self, device: int, pace: float, now: float) -> None:
+        """How fast a device computes from now on, 1 being its own speed."""
+        self.advance(device, now)
+        self.pace[device] = pace
+
+    def switch(self, device: int, on: bool, now: float) -> None:
+        """On or off from now on; a device that is off draws nothing."""
+        self.advance(device, now)
+        self.on[device] = on
+
+    def totals(self, now: float) -> tuple[Floats, Floats, Floats]:
+        """Core-seconds done, joules and seconds on of each device up to now, three arrays of shape D."""
+        for device in range(len(self.cores)):
+            self.advance(device, now)
+        return np.array(self.busy_core_s), np.array(self.energy_j), np.array(self.on_s)

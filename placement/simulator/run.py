@@ -1,0 +1,356 @@
+"""A run: the scenario's clock around engine and policy, and what came of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement import plan as planning
+from splitplace.placement.metrics import Outcomes, Usage, summarise
+from splitplace.placement.policy import Policy
+from splitplace.placement.simulator import disruptions
+from splitplace.placement.simulator.carry_out import carry_out
+from splitplace.placement.simulator.demands import DemandLike, build, references
+from splitplace.placement.simulator.engine import Engine, World
+from splitplace.placement.simulator.mobility import Mobility, load_mobility
+from splitplace.placement.simulator.scenario import Scenario, units
+from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
+from splitplace.placement.simulator.views import Viewer
+from splitplace.placement.simulator.workload import Arrivals, draw
+from splitplace.records.action import Action, Wait
+from splitplace.records.device import Fleet
+from splitplace.records.metrics import Metrics
+from splitplace.records.split import STRATEGIES
+from splitplace.records.view import NONE, View
+from splitplace.seeds import generator
+
+Columns = dict[str, npt.NDArray[np.generic]]
+Watch = Callable[[View, Sequence[Action]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What came of a run."""
+
+    metrics: Metrics
+    tasks: Columns
+    """One row a task; NaN or -1 for what did not happen."""
+    fragments: Columns
+    """One row a fragment that started: task, fragment, device, start and end."""
+    intervals: Columns
+    devices: tuple[str, ...]
+    splits: tuple[str, ...]
+    dropped: tuple[str, ...]
+    """Splits of the demand that fit no device of the fleet, and were not on offer."""
+    rate: float
+    """λ, as stated or as solved from the utilisation."""
+    states: planning.States
+    """What the policy remembers at the end."""
+
+
+def simulate(
+    scenario: Scenario,
+    fleet: Fleet,
+    demand: DemandLike,
+    policy: Policy,
+    intervals: int | None = None,
+    seed: int = 0,
+    states: planning.States | None = None,
+    watch: Watch | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Run:
+    """Run a policy through a scenario; the same arguments give the same result, `metrics.timings` apart.
+
+    Args:
+        scenario: Everything but the policy and the seed.
+        fleet: The devices.
+        demand: What the splits cost.
+        policy: Decider and placer.
+        intervals: How many; the scenario's own number if not stated.
+        seed: Of the workload, the accuracies, the failures and the policy, each with a generator of its own.
+        states: What the policy remembers from an earlier run (training); none to start anew.
+        watch: Called with each view and the plan made of it.
+        progress: Called with the number of each interval that starts.
+
+    Raises:
+        SplitPlaceError: The scenario cannot be run (no room, no such application, ...), or the policy failed.
+    """
+    started = time.perf_counter()
+    run = _Simulation(scenario, fleet, demand, policy, intervals or scenario.intervals, seed, states)
+    run.watch, run.progress = watch, progress
+    run.play()
+    return run.result(time.perf_counter() - started)
+
+
+class _Simulation:
+    """The moving parts of one run."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        fleet: Fleet,
+        demand: DemandLike,
+        policy: Policy,
+        intervals: int,
+        seed: int,
+        states: planning.States | None,
+    ):
+        devices = units(scenario, fleet)
+        costs = build(demand, devices, scenario.memory_claim_bytes)
+        links = (
+            np.array([d.up_bytes_per_s for d in devices]),
+            np.array([d.down_bytes_per_s for d in devices]),
+            np.array([d.rtt_s for d in devices]),
+        )
+        cores_D = np.array([d.cores for d in devices], np.int64)
+        self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
+        self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
+        self.engine = Engine(self.world)
+        self.viewer = Viewer(self.engine, self.arrivals)
+        self.policy, self.scenario = policy, scenario
+        self.intervals, self.end_s = intervals, intervals * scenario.interval_s
+        self.rng = generator(seed, "policy")
+        self.mobility: Mobility | None = load_mobility(scenario.mobility) if scenario.mobility else None
+        offered = costs.splits.references
+        self.dropped = tuple(name for name in references(demand) if name not in offered)
+        self.watch: Watch | None = None
+        self.progress: Callable[[int], None] | None = None
+        self.decision_s: list[float] = []
+        self.rows: list[tuple[float, ...]] = []
+        self.interval = -1
+        self._next_task = 0
+        self._boundary = self._arrived = self._planning = False
+        self._schedule(seed)
+        self.states = states or planning.init(policy, self.viewer.look())
+
+    def _schedule(self, seed: int) -> None:
+        """What is known to come: intervals, arrivals, devices that come and go, the radio."""
+        engine, scenario = self.engine, self.scenario
+        engine.schedule(0.0, self._on_interval)
+        if len(self.arrivals.arrival_s_N):
+            engine.schedule(float(self.arrivals.arrival_s_N[0]), self._on_arrival)
+        index = {device.name: row for row, device in enumerate(self.world.devices)}
+        seen: set[int] = set()
+        for at, event in enumerate(sorted(scenario.events, key=lambda event: event.time_s)):
+            if event.device not in index:
+                raise SplitPlaceError(
+                    f"scenario {scenario.name}: event {at + 1} names no device of the fleet: {event.device!r}"
+                )
+            device = index[event.device]
+            if device not in seen and event.kind == "join":
+                disruptions.fail(engine, device)  # whoever joins first was not there before
+            seen.add(device)
+            engine.schedule(event.time_s, getattr(self, f"_on_{event.kind}"), device)
+        if scenario.failures is not None:
+            for device in range(len(engine.up)):
+                rng, now = generator(seed, "failures", device), 0.0
+                while now < self.end_s:
+                    now += rng.exponential(scenario.failures.mtbf_s)
+                    engine.schedule(now, self._on_fail, device)
+                    now += rng.exponential(scenario.failures.mttr_s)
+                    engine.schedule(now, self._on_join, device)
+        if scenario.startup_s:
+            self._starting = [device for device, up in enumerate(engine.up) if up]
+            engine.up = [False] * len(engine.up)
+            engine.schedule(scenario.startup_s, self._on_started)
+        if self.mobility is not None:
+            engine.schedule(0.0, self._on_mobility)
+
+    # ---- events
+
+    def _on_interval(self, a: int, b: int) -> None:
+        self.interval += 1
+        self._boundary = True
+        if self.interval < self.intervals:
+            self.engine.schedule((self.interval + 1) * self.scenario.interval_s, self._on_interval)
+
+    def _on_arrival(self, a: int, b: int) -> None:
+        times = self.arrivals.arrival_s_N
+        while self._next_task < len(times) and times[self._next_task] <= self.engine.now:
+            self.engine.arrive()
+            self._next_task += 1
+        self._arrived = True
+        if self._next_task < len(times):
+            self.engine.schedule(float(times[self._next_task]), self._on_arrival)
+
+    def _on_started(self, a: int, b: int) -> None:
+        for device in self._starting:
+            disruptions.join(self.engine, device)
+
+    def _on_join(self, device: int, b: int) -> None:
+        disruptions.join(self.engine, device)
+
+    def _on_leave(self, device: int, b: int) -> None:
+        disruptions.leave(self.engine, device)
+
+    def _on_fail(self, device: int, b: int) -> None:
+        disruptions.fail(self.engine, device)
+
+    def _on_mobility(self, a: int, b: int) -> None:
+        assert self.mobility is not None
+        self.mobility.apply(self.engine)
+        self.engine.schedule(self.engine.now + self.mobility.step_s, self._on_mobility)
+
+    # ---- the clock
+
+    def play(self) -> None:
+        """From the first event to the end of the last interval; nothing is drained."""
+        engine = self.engine
+        while engine.step(self.end_s):
+            if self._boundary:
+                if self.scenario.tick == "interval":
+                    engine.see()
+                self._note()
+                if self.progress is not None:
+                    self.progress(self.interval)
+            if self.interval < self.intervals and not self._planning and self._due():
+                self._plan()
+            self._boundary = False
+
+    def _due(self) -> bool:
+        """Whether it is time to plan: at interval starts; if tick = event, also on arrivals and when room came free."""
+        if self._boundary or self.scenario.tick == "interval":
+            return self._boundary
+        freed = self.engine.freed and bool(self.engine.queued) and self.scenario.retry == "freed"
+        return self._arrived or freed or (self.engine.freed and self.scenario.place == "ready")
+
+    def _plan(self) -> None:
+        view = self.viewer.look()
+        began = time.perf_counter()
+        try:
+            ahead = self.scenario.place == "task"
+            actions, self.states = planning.plan(self.policy, view, self.states, self.rng, ahead)
+        except Exception as error:
+            # A policy is somebody's code: whatever it raises, the user gets its name and the interval.
+            raise self._blame(f"{type(error).__name__}: {error}") from error
+        self.decision_s.append(time.perf_counter() - began)
+        self._arrived = False
+        if self.watch is not None:
+            self.watch(view, actions)
+        if self.scenario.scheduling_delay_s:
+            self._planning, self._planned = True, actions
+            self.engine.schedule(self.engine.now + self.scenario.scheduling_delay_s, self._on_planned)
+        else:
+            self._carry_out(actions)
+
+    def _on_planned(self, a: int, b: int) -> None:
+        self._planning = False
+        self._carry_out(self._planned)
+
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        engine = self.engine
+        try:
+            carry_out(engine, actions)
+        except SplitPlaceError as error:
+            raise self._blame(str(error)) from error
+        waits = sum(isinstance(action, Wait) for action in actions)
+        if not self.scenario.scheduling_delay_s and sum(engine.queued.values()) != waits:
+            raise self._blame(f"{sum(engine.queued.values())} fragments have no device, it let {waits} wait")
+        engine.freed = False
+        engine.settle()
+
+    def _blame(self, message: str) -> SplitPlaceError:
+        return SplitPlaceError(f"policy {self.policy.name} failed in interval {self.interval}: {message}")
+
+    # ---- results
+
+    def _note(self) -> None:
+        """Running totals at an interval's start, for the trace."""
+        engine = self.engine
+        busy_D, energy_D, _ = engine.processors.totals(engine.now)
+        waiting = sum(1 for task in engine.active if not engine.tasks.executing[task])
+        self.rows.append(
+            (
+                float(self._next_task),
+                float(self._next_task - len(engine.active)),
+                float(waiting),
+                float(energy_D.sum()),
+                float(busy_D.sum()),
+                float(sum(engine.memory.used)),
+                float(sum(engine.up)),
+            )
+        )
+
+    def result(self, wall_s: float) -> Run:
+        """Everything measured, at the end."""
+        engine, arrivals = self.engine, self.arrivals
+        count = self._next_task
+        tasks = engine.tasks
+        for task in engine.active:
+            tasks.touch(task, self.end_s)
+        split_N = np.array(tasks.split, np.int64)
+        strategy_S = np.array([STRATEGIES.index(name) for name in self.world.costs.splits.strategies], np.int64)
+        finish_N = np.array(tasks.finish_s)
+        finished_N = finish_N >= 0
+        arrival_N = arrivals.arrival_s_N[:count]
+        p_N = np.where(finished_N, arrivals.p_NS[np.arange(count), split_N], np.nan)
+        outcomes = Outcomes(
+            application_N=arrivals.application_N[:count],
+            strategy_N=np.where(split_N == NONE, NONE, strategy_S[split_N]),
+            finished_N=finished_N,
+            deadline_s_N=arrivals.deadline_s_N[:count],
+            response_s_N=np.where(finished_N, finish_N, self.end_s) - arrival_N,
+            wait_s_N=np.array(tasks.spent_s[WAIT]),
+            execute_s_N=np.array(tasks.spent_s[EXECUTE]),
+            transfer_s_N=np.array(tasks.spent_s[TRANSFER]),
+            migrate_s_N=np.array(tasks.spent_s[MIGRATE]),
+            p_N=p_N,
+        )
+        return Run(
+            metrics=summarise(outcomes, self.world.costs.applications, self._usage(wall_s)),
+            tasks={
+                "task": np.arange(count),
+                "arrival_s": arrival_N,
+                "images": arrivals.n_N[:count],
+                "split": split_N,
+                **{name.removesuffix("_N"): getattr(outcomes, name) for name in outcomes.__dataclass_fields__},
+            },
+            fragments=self._fragments(),
+            intervals=self._intervals(),
+            devices=tuple(device.name for device in self.world.devices),
+            splits=self.world.costs.splits.references,
+            dropped=self.dropped,
+            rate=arrivals.rate,
+            states=self.states,
+        )
+
+    def _usage(self, wall_s: float) -> Usage:
+        engine, devices = self.engine, self.world.devices
+        busy_D, energy_D, on_s_D = engine.processors.totals(self.end_s)
+        there = on_s_D > 0
+        cores_D = np.array([device.cores for device in devices])
+        price_D = np.array([device.cost_usd_per_h for device in devices])
+        return Usage(
+            energy_j=float(energy_D.sum()),
+            cost_usd=float((price_D * on_s_D).sum() / 3600),
+            fragments=engine.executions,
+            work_per_capacity_D=busy_D[there] / (cores_D * on_s_D)[there],
+            ram_utilisation=min(engine.memory.mean_utilisation(self.end_s), 1.0),
+            decision_s=np.array(self.decision_s),
+            wall_s=wall_s,
+        )
+
+    def _fragments(self) -> Columns:
+        columns = self.engine.containers
+        rows = [c for c in range(len(columns.task)) if columns.start_s[c] >= 0]
+        end = [columns.end_s[c] if columns.complete[c] else np.nan for c in rows]
+        return {
+            "task": np.array([columns.task[c] for c in rows], np.int64),
+            "fragment": np.array([columns.fragment[c] for c in rows], np.int64),
+            "device": np.array([columns.device[c] for c in rows], np.int64),
+            "start_s": np.array([columns.start_s[c] for c in rows]),
+            "end_s": np.array(end),
+        }
+
+    def _intervals(self) -> Columns:
+        totals = np.array(self.rows)
+        names = ("arrived", "finished", "not_executing", "energy_j", "busy_core_s", "memory_used_bytes", "devices_up")
+        columns: Columns = {"interval": np.arange(len(totals) - 1)}
+        for column, name in enumerate(names):
+            grows = name in ("arrived", "finished", "energy_j", "busy_core_s")
+            values = totals[:, column]
+            columns[name] = np.diff(values) if grows else values[1:]
+        return columns

@@ -1,0 +1,245 @@
+"""A scenario: everything a run depends on but the policy and the seed, as one TOML file."""
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.simulator.demands import DATA
+from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.device import Device, Fleet
+
+Range = tuple[Positive, Positive]
+
+
+class Phase(Record):
+    """From this interval on, another rate and mix: how a workload is made non-stationary."""
+
+    start: Count
+    rate_factor: Positive = 1.0
+    mix: dict[Name, NonNegative] = Field(default_factory=dict)
+    """Weights of the applications; empty for the workload's own."""
+
+
+class Workload(Record):
+    """Who asks for what, when. The load is stated as `rate`, as `utilisation`, or by a recorded `trace`."""
+
+    arrivals: Literal["poisson", "gauss"] = "poisson"
+    """Tasks an interval: Poisson(rate), or the published code's int(gauss(rate, 0.5))."""
+    spread: bool = False
+    """Uniform over the interval (a Poisson process); else all at its start, as in the paper."""
+    rate: Positive | None = None
+    """λ, mean tasks an interval."""
+    utilisation: Positive | None = None
+    """ρ, offered core-seconds (every task as its layer split) over core-seconds on offer; λ is solved from it."""
+    trace: str | None = None
+    """A CSV or Parquet file with the columns arrival_s, application, n, deadline_s."""
+    mix: dict[Name, NonNegative] = Field(default_factory=dict)
+    """Weights of the applications; those the demand lacks are left out, and empty means uniform over the demand's."""
+    batch: tuple[PositiveCount, PositiveCount] = (16_000, 64_000)
+    """Images a task, uniform, ends included."""
+    deadline_intervals: dict[Name, tuple[PositiveCount, PositiveCount]] = Field(default_factory=dict)
+    """Deadlines as whole intervals, uniform, ends included, by application."""
+    deadline_relative: Range | None = None
+    """Deadlines as U(low, high) x the application's unloaded layer response for the batch on the median device."""
+    phases: tuple[Phase, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_load_one_deadline(self) -> Self:
+        if sum(value is not None for value in (self.rate, self.utilisation, self.trace)) != 1:
+            raise ValueError("state exactly one of rate, utilisation and trace")
+        if self.trace is None and bool(self.deadline_intervals) == (self.deadline_relative is not None):
+            raise ValueError("state exactly one of deadline_intervals and deadline_relative")
+        ranges = [self.batch, self.deadline_relative or (1.0, 1.0), *self.deadline_intervals.values()]
+        if any(low > high for low, high in ranges):
+            raise ValueError("every range must be [low, high] with low <= high")
+        starts = [phase.start for phase in self.phases]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"phases must start one after another, got {starts}")
+        return self
+
+
+class DeviceEvent(Record):
+    """`leave`: takes no more work, finishes what it has. `fail`: loses what it has. `join`: is (back) there."""
+
+    time_s: NonNegative
+    device: Name
+    kind: Literal["join", "leave", "fail"]
+
+
+class Failures(Record):
+    """Every device fails and is repaired at random, with exponential times."""
+
+    mtbf_s: Positive
+    mttr_s: Positive
+
+
+class Swap(Record):
+    """Memory beyond the device's own, on its disk (off unless stated: the limit is hard)."""
+
+    fraction: Positive
+    """Swap space over memory."""
+    slowdown: Annotated[float, Field(ge=1)]
+    """How many times slower swapped memory is: a device that uses u of m bytes runs at 1 / (1 + (s-1) (u-m)/u)."""
+
+
+class Constrain(Record):
+    """Paper A.3: half the cores, the network or the memory of every device."""
+
+    cores: Positive = 1.0
+    network: Positive = 1.0
+    memory: Positive = 1.0
+
+
+class Scenario(Record):
+    """See the fields; a file states what differs from these defaults."""
+
+    name: Name
+    about: str = ""
+    fleet: str = "azure50"
+    """A shipped fleet, `NAME:N` for N devices in its proportions, or a file."""
+    intervals: PositiveCount = 100
+    interval_s: Positive = 300.0
+    tick: Literal["event", "interval"] = "event"
+    """`event`: planned and seen as it happens. `interval`: only at interval starts, as in the published code."""
+    precedence: Literal["strict", "pipelined"] = "strict"
+    """`strict`: a fragment starts when those before it have finished the task. `pipelined`: by micro-batch."""
+    pipeline_grain: PositiveCount = 1
+    """Micro-batches handed on together, if pipelined."""
+    place: Literal["task", "ready"] = "task"
+    """Devices, and their memory, for all fragments of a task at once, or for each when its inputs exist."""
+    retry: Literal["freed", "interval"] = "freed"
+    """When what waits for a device is asked for again: as soon as memory it may fit comes free, or (the paper) at the
+    next interval."""
+    inputs: Literal["broadcast", "ring"] = "broadcast"
+    """§3.1: the broker sends every root its own copy, or each root hands the input to the next."""
+    discipline: Literal["sharing", "fifo"] = "sharing"
+    """How a device's cores serve its fragments: all at equal shares, or in order with one core each."""
+    weights: Literal["container", "shared", "warm"] = "container"
+    """Each container loads and claims its own copy (the paper); containers of a fragment share one on a device; or it
+    stays loaded until evicted."""
+    startup_s: NonNegative = 0.0
+    """Image distribution before the first placement (the paper: 30 s)."""
+    scheduling_delay_s: NonNegative = 0.0
+    """Between a plan and its effect. Measured decision time is a timing, and never enters simulated time."""
+    memory_claim_bytes: PositiveCount | None = None
+    """What every container claims, in place of its demand (the published code: 5000 MB)."""
+    swap: Swap | None = None
+    reference_mips: Positive | None = None
+    """Recomputes the core_speed of devices labelled with `mips`."""
+    broker_bytes_per_s: Positive | None = None
+    """The broker's card, each way; unlimited if not stated, since inputs come from many gateways."""
+    constrain: Constrain = Constrain()
+    workload: Workload
+    events: tuple[DeviceEvent, ...] = ()
+    failures: Failures | None = None
+    mobility: str | None = None
+    """A trace of rtt and bandwidth per device and second: a shipped name or a Parquet file."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.tick == "interval" and self.precedence == "pipelined":
+            raise ValueError("tick = 'interval' sees whole fragments only: it needs precedence = 'strict'")
+        if self.place == "ready" and self.precedence == "pipelined":
+            raise ValueError("place = 'ready' starts a fragment after those before it: it needs precedence = 'strict'")
+        return self
+
+
+def load_scenario(name: str) -> Scenario:
+    """A shipped scenario by name, or a file.
+
+    Raises:
+        UsageError: No such name or file.
+        SplitPlaceError: Not a scenario.
+    """
+    text = _shipped("scenario", name)
+    try:
+        return Scenario.parse(json.dumps(tomllib.loads(text), default=str), f"scenario {name}")
+    except tomllib.TOMLDecodeError as error:
+        raise SplitPlaceError(f"scenario {name}: not TOML: {error}") from error
+
+
+def load_fleet(name: str) -> Fleet:
+    """A shipped fleet by name, `NAME:N` for N devices in its proportions, or a file.
+
+    Raises:
+        UsageError: No such name or file, or an N that is no number.
+        SplitPlaceError: Not a fleet.
+    """
+    base, _, size = name.partition(":")
+    if size and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
+        raise UsageError(f"fleet {name!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
+    text = _shipped("fleet", base)
+    try:
+        document = json.dumps(tomllib.loads(text), default=str)
+    except tomllib.TOMLDecodeError as error:
+        raise SplitPlaceError(f"fleet {base}: not TOML: {error}") from error
+    fleet = Fleet.parse(document, f"fleet {base}")
+    return scale(fleet, int(size)) if size else fleet
+
+
+def scale(fleet: Fleet, size: int) -> Fleet:
+    """`size` devices in the fleet's proportions: largest remainders, ties to the first entries."""
+    counts = [entry.count for entry in fleet.devices]
+    exact = [size * count / sum(counts) for count in counts]
+    whole = [math.floor(x) for x in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: whole[i] - exact[i])
+    for i in by_remainder[: size - sum(whole)]:
+        whole[i] += 1
+    devices = tuple(e.model_copy(update={"count": n}) for e, n in zip(fleet.devices, whole, strict=True) if n)
+    return Fleet(name=f"{fleet.name}-{size}", devices=devices)
+
+
+def units(scenario: Scenario, fleet: Fleet) -> tuple[Device, ...]:
+    """The fleet's single devices, as the scenario constrains them.
+
+    Raises:
+        SplitPlaceError: A device is left with a part of a core, or labelled with MIPS that are no number.
+    """
+    entries = tuple(_constrained(entry, scenario) for entry in fleet.devices)
+    return Fleet(name=fleet.name, devices=entries).units()
+
+
+def _constrained(entry: Device, scenario: Scenario) -> Device:
+    by = scenario.constrain
+    cores = entry.cores * by.cores
+    if cores != round(cores) or cores < 1:
+        raise SplitPlaceError(f"{entry.name}: {entry.cores} cores x {by.cores} is no whole number of cores")
+    speed = entry.core_speed
+    if scenario.reference_mips and "mips" in entry.labels:
+        try:
+            # Table 3 states the MIPS of the whole host.
+            speed = float(entry.labels["mips"]) / entry.cores / scenario.reference_mips
+        except ValueError as error:
+            raise SplitPlaceError(f"{entry.name}: label mips {entry.labels['mips']!r} is no number") from error
+    return entry.model_copy(
+        update={
+            "cores": round(cores),
+            "core_speed": speed,
+            "up_bytes_per_s": entry.up_bytes_per_s * by.network,
+            "down_bytes_per_s": entry.down_bytes_per_s * by.network,
+            "memory_bytes": int(entry.memory_bytes * by.memory),
+        }
+    )
+
+
+def names(kind: str) -> list[str]:
+    """What ships of this kind."""
+    found = (entry.name.split(".") for entry in DATA.iterdir() if entry.name.count(".") == 2)
+    return sorted(name for prefix, name, _ in found if prefix == kind)
+
+
+def _shipped(kind: str, name: str) -> str:
+    if name in names(kind):
+        return (DATA / f"{kind}.{name}.toml").read_text(encoding="utf-8")
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"no {kind} {name!r}: expected one of {', '.join(names(kind))}, or a TOML file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SplitPlaceError(f"{path}: not text: {error}") from error

@@ -1,0 +1,42 @@
+"""Parquet in and out: recorded workloads, mobility, and what a run did. Needs pyarrow (the extra `sim`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from splitplace.errors import SplitPlaceError
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise SplitPlaceError("Parquet needs pyarrow: pip install 'splitplace[sim]'") from error
+    return pyarrow
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, Sequence[object]]:
+    """These columns of a file, as lists.
+
+    Raises:
+        SplitPlaceError: Not Parquet, or a column is missing.
+    """
+    pyarrow = _pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(path, columns=list(columns))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SplitPlaceError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from error
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise SplitPlaceError(f"{path}: no column {missing[0]!r}, expected {', '.join(columns)}")
+    return {name: table.column(name).to_pylist() for name in columns}
+
+
+def write_parquet(path: Path, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], about: str) -> None:
+    """A table of equally long columns; `about` goes into the file's own metadata."""
+    pyarrow = _pyarrow()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table(dict(columns)).replace_schema_metadata({"splitplace": about})
+    pyarrow.parquet.write_table(table, path, compression="zstd")

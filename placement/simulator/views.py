@@ -1,0 +1,168 @@
+"""What the policy sees of an engine: the same `View` that the live broker shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.workload import Arrivals
+from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Ints, Links, Tasks, View
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Totals at the last look, from which the next one's shares are taken."""
+
+    now_s: float
+    busy_core_s_D: Floats
+    moved_bytes: Floats
+
+
+class Viewer:
+    """Builds views; what never changes is built once."""
+
+    def __init__(self, engine: Engine, arrivals: Arrivals):
+        self.engine = engine
+        self.arrivals = arrivals
+        world = engine.world
+        costs, devices = world.costs, world.devices
+        self._names = tuple(device.name for device in devices)
+        self._cores_D = np.array([device.cores for device in devices], np.int64)
+        self._speed_D = np.array([device.core_speed for device in devices])
+        self._power_D11 = np.array([device.power_w for device in devices])
+        # Every device holds the images of all fragments, distributed at the start (§3.1).
+        images = float(costs.fragments.weight_bytes_F.sum())
+        self._disk_D = np.minimum(images / np.array([float(device.disk_bytes) for device in devices]), 1.0)
+        self._none_resident = np.zeros(costs.fragments.memory_bytes_FD.shape, np.bool_)
+        self._mark = Mark(0.0, np.zeros(len(devices)), np.zeros(2 * len(devices) + 2))
+
+    def look(self) -> View:
+        """The view of this instant; takes in the tasks that finished since the last look."""
+        engine = self.engine
+        costs = engine.world.costs
+        ids = np.fromiter(engine.active, np.int64, len(engine.active))
+        tasks = self._tasks(ids)
+        containers, backlog_s_D = self._containers(tasks)
+        left, engine.left = engine.left, []
+        return View(
+            now_s=engine.now,
+            applications=costs.applications,
+            devices=self._devices(backlog_s_D),
+            links=self._links(),
+            splits=costs.splits,
+            fragments=costs.fragments,
+            tasks=tasks,
+            containers=containers,
+            finished=self._finished(np.array(left, np.int64)),
+        )
+
+    def _devices(self, backlog_s_D: Floats) -> Devices:
+        engine, before = self.engine, self._mark
+        busy_D, _, _ = engine.processors.totals(engine.now)
+        moved = engine.links.moved_bytes(engine.now)
+        elapsed = engine.now - before.now_s
+        cpu_D = net_D = np.zeros(len(self._names))
+        if elapsed > 0:
+            cpu_D = np.minimum((busy_D - before.busy_core_s_D) / (elapsed * self._cores_D), 1.0)
+            capacity = np.array(engine.links.capacity) * elapsed
+            share = np.divide(moved - before.moved_bytes, capacity, out=np.zeros(len(capacity)), where=capacity > 0)
+            count = len(self._names)
+            # The busier of the two directions; the broker's links are the last of each half.
+            net_D = np.clip(np.maximum(share[:count], share[count + 1 : 2 * count + 1]), 0.0, 1.0)
+            self._mark = Mark(engine.now, busy_D, moved)
+        memory = engine.memory
+        shared = engine.world.scenario.weights != "container"
+        return Devices(
+            names=self._names,
+            up_D=np.array(engine.up),
+            cores_D=self._cores_D,
+            core_speed_D=self._speed_D,
+            memory_bytes_D=memory.limit_D,
+            memory_used_bytes_D=np.array(memory.used),
+            cpu_D=cpu_D,
+            net_D=net_D,
+            disk_D=self._disk_D,
+            backlog_s_D=backlog_s_D,
+            power_w_D11=self._power_D11,
+            shares_fragments=shared,
+            resident_FD=memory.resident_FD.copy() if shared else self._none_resident,
+        )
+
+    def _links(self) -> Links:
+        links, count = self.engine.links, len(self._names)
+        return Links(
+            up_bytes_per_s_D=np.array(links.capacity[:count]),
+            down_bytes_per_s_D=np.array(links.capacity[count + 1 : 2 * count + 1]),
+            rtt_s_D=np.array(self.engine.rtt_s[:count]),
+        )
+
+    def _tasks(self, ids: Ints) -> Tasks:
+        arrivals, split = self.arrivals, self.engine.tasks.split
+        return Tasks(
+            id_T=ids,
+            application_T=arrivals.application_N[ids],
+            n_T=arrivals.n_N[ids],
+            deadline_s_T=arrivals.deadline_s_N[ids],
+            age_s_T=self.engine.now - arrivals.arrival_s_N[ids],
+            split_T=np.array([split[task] for task in ids.tolist()], np.int64),
+        )
+
+    def _containers(self, tasks: Tasks) -> tuple[Containers, Floats]:
+        """The containers that are not complete, and each device's seconds of work left on one core."""
+        engine, columns = self.engine, self.engine.containers
+        task_row: list[int] = []
+        rows: list[int] = []
+        for row, (task, split) in enumerate(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True)):
+            if split != NONE:
+                first = engine.tasks.first_c[task]
+                mine = [c for c in range(first, first + engine.graph(task).count) if not columns.complete[c]]
+                rows += mine
+                task_row += [row] * len(mine)
+        task_C = np.array(task_row, np.int64)
+        fragment_C = np.array([columns.fragment[c] for c in rows], np.int64)
+        device_C = np.array([columns.device[c] for c in rows], np.int64)
+        remaining_C = self._remaining(rows)
+        containers = Containers(
+            task_C=task_C,
+            fragment_C=fragment_C,
+            device_C=device_C,
+            remaining_C=remaining_C,
+            ready_C=np.array([engine.ready(c) for c in rows], np.bool_),
+        )
+        fragments = engine.world.costs.fragments
+        placed = device_C != NONE
+        batches_C = -(-tasks.n_T[task_C[placed]] // fragments.micro_batch_F[fragment_C[placed]])
+        work_C = remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C[placed], device_C[placed]]
+        backlog_s_D = np.bincount(device_C[placed], work_C, len(self._names)).astype(np.float64)
+        return containers, backlog_s_D
+
+    def _remaining(self, rows: list[int]) -> Floats:
+        """Share of each container's work still to do, by chunks and by what runs of the current one."""
+        engine, columns = self.engine, self.engine.containers
+        shares = []
+        for c in rows:
+            chunks = engine.tasks.chunks[columns.task[c]]
+            share = 1.0 - columns.done[c] / chunks
+            if columns.running[c] and columns.done[c] < chunks:
+                device = columns.device[c]
+                left_s = engine.processors.left_s(device, c, engine.now)
+                if left_s is not None:
+                    share -= max(1.0 - left_s / engine.service_s(c, device), 0.0) / chunks
+            shares.append(max(share, 0.0))
+        return np.array(shares, np.float64)
+
+    def _finished(self, ids: Ints) -> Finished:
+        if len(ids) == 0:
+            return Finished.none()
+        tasks, arrivals = self.engine.tasks, self.arrivals
+        split = np.array([tasks.split[task] for task in ids], np.int64)
+        finish_s = np.array([tasks.finish_s[task] for task in ids])
+        return Finished(
+            id_E=ids,
+            application_E=arrivals.application_N[ids],
+            split_E=split,
+            deadline_s_E=arrivals.deadline_s_N[ids],
+            response_s_E=finish_s - arrivals.arrival_s_N[ids],
+            accuracy_E=arrivals.p_NS[ids, split],
+            tag_E=np.array([tasks.tag[task] for task in ids], np.int64),
+        )

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from splitplace.errors import UsageError
+from splitplace.splitting.branches import Batch, check_cuts, grow_fragments
+from splitplace.splitting.tree import consecutive_tree
+from splitplace.training.models import build
+
+CUTS = {
+    "mobilenetv2": ("blocks3", "blocks5"),
+    "resnet34v2": ("stage2", "stage3"),
+    "inceptionv3": ("mixed_6a", "mixed_7a"),
+}
+N_CLASSES = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small networks gain nothing from threads, and lose much where other processes run beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def grown(model: str, shape: tuple[int, ...]):
+    """The fragments of a random network's tree over six consecutive classes."""
+    torch.manual_seed(3)
+    network = build(model, N_CLASSES, (1, 28, 28), ((0.3,), (0.3,)), (2,)).eval()
+    batches = [
+        Batch(torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8), torch.full((2,), c)) for c in range(N_CLASSES)
+    ]
+    tree = consecutive_tree(N_CLASSES, shape)
+    return network, grow_fragments(network, CUTS[model], tree, batches, "image")
+
+
+@pytest.mark.parametrize("model", list(CUTS))
+@pytest.mark.parametrize("shape", [(2,), (4,), (2, 2)])
+def test_every_class_is_predicted_by_exactly_one_leaf(model, shape):
+    """Leaves' logits are as many as their classes, and the fragments run in order from the raw image."""
+    _, fragments = grown(model, shape)
+    assert sorted(c for fragment in fragments for c in fragment.classes) == list(range(N_CLASSES))
+    produced = {"image": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
+    with torch.no_grad():
+        for fragment in fragments:
+            produced[fragment.output] = fragment.module(*(produced[name] for name in fragment.inputs))
+            if fragment.classes:
+                assert produced[fragment.output].shape == (2, len(fragment.classes))
+
+
+def test_a_nested_tree_is_named_and_wired_by_its_branches():
+    """Leaves read their inner branch, inner branches the trunk, the trunk the image."""
+    _, fragments = grown("mobilenetv2", (2, 2))
+    wires = {fragment.name: fragment.inputs for fragment in fragments}
+    assert list(wires) == ["trunk", "g0", "g0-0", "g0-1", "g1", "g1-0", "g1-1"]
+    assert wires["trunk"] == ("image",)
+    assert wires["g0"] == wires["g1"] == ("trunk_features",)
+    assert wires["g1-0"] == wires["g1-1"] == ("g1_features",)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_a_disjoint_branch_has_about_one_in_g_squared_of_the_weights(groups):
+    """What stands behind the cut shrinks in both directions of every layer."""
+    network, fragments = grown("mobilenetv2", (groups,))
+    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731 - local shorthand
+    behind = count(network) - count(fragments[0].module)
+    for fragment in fragments[1:]:
+        assert count(fragment.module) / behind == pytest.approx(1 / groups**2, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        (["blocks9"], "no cut before 'blocks9': expected one of blocks0, .*head"),
+        (["stem"], "no cut before 'stem'"),
+        (["front"], "no cut before 'front'"),
+        (["blocks5", "blocks3"], "not in the order of the network"),
+        (["blocks3", "blocks3"], "not in the order of the network"),
+    ],
+)
+def test_cuts_that_do_not_exist_are_refused(cuts, message):
+    """Lists where a cut may stand."""
+    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)))
+    with pytest.raises(UsageError, match=message):
+        check_cuts(network, cuts)

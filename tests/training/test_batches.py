@@ -1,0 +1,67 @@
+import numpy as np
+import torch
+
+from splitplace.training.batches import Batches
+
+
+def images(n=10, size=6):
+    """Images whose every pixel differs, labels that are their row."""
+    x_NCHW = (np.arange(n * size * size) % 251).astype(np.uint8).reshape(n, 1, size, size)
+    return x_NCHW, np.arange(n)
+
+
+def test_an_epoch_serves_every_image_once():
+    """Whole batches cover the data without repetition."""
+    batches = Batches(*images(), batch_size=5, seed=1)
+    assert sorted(int(y) for _, y_B in batches for y in y_B) == list(range(10))
+
+
+def test_the_same_seed_gives_the_same_order_and_epochs_differ():
+    """Order is a function of seed and epoch."""
+    one, two = (Batches(*images(), batch_size=5, seed=1) for _ in range(2))
+    first = [y_B.tolist() for _, y_B in one]
+    assert first == [y_B.tolist() for _, y_B in two]
+    assert first != [y_B.tolist() for _, y_B in one]
+
+
+def test_images_keep_their_labels():
+    """Without augmentation an image is the one its label says."""
+    x_NCHW, y_N = images()
+    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=3, seed=2):
+        np.testing.assert_array_equal(x_BCHW.numpy(), x_NCHW[y_B.numpy()])
+
+
+def test_mirroring_flips_whole_images_left_to_right():
+    """Every image is itself or its mirror image, and both occur."""
+    x_NCHW, y_N = images()
+    kinds = set()
+    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=3, mirror=True):
+        for image, y in zip(x_BCHW.numpy(), y_B.numpy(), strict=True):
+            same, flipped = (np.array_equal(image, x_NCHW[y][..., ::s]) for s in (1, -1))
+            assert same or flipped
+            kinds.add(same)
+    assert kinds == {True, False}
+
+
+def test_shifting_moves_images_by_at_most_the_limit():
+    """Every image equals its original moved by some offset within the limit, edges repeated; offsets vary."""
+    x_NCHW, y_N = images()
+    padded = np.pad(x_NCHW, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    found = set()
+    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=4, shift_px=2):
+        for image, y in zip(x_BCHW.numpy(), y_B.numpy(), strict=True):
+            offsets = [
+                (dy, dx)
+                for dy in range(5)
+                for dx in range(5)
+                if np.array_equal(image, padded[y][:, dy : dy + 6, dx : dx + 6])
+            ]
+            assert offsets
+            found.add(offsets[0])
+    assert len(found) > 3
+
+
+def test_fewer_images_than_a_batch_still_make_one():
+    """A small data set is one batch, not none."""
+    batches = Batches(*images(), batch_size=64, seed=0)
+    assert [x.shape for x, _ in batches] == [torch.Size([10, 1, 6, 6])]

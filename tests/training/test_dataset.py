@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.training.dataset import Dataset, split_by_seed
+
+
+def test_mean_and_std_are_those_of_the_training_pixels(data):
+    """The histogram's mean and standard deviation equal numpy's over all pixels."""
+    pixels = data.x_train_NCHW.astype(np.float64) / 255
+    mean_C, std_C = data.mean_std_C
+    assert mean_C == pytest.approx([pixels.mean()])
+    assert std_C == pytest.approx([pixels.std()])
+
+
+def test_a_saved_data_set_loads_back_unchanged(data, tmp_path):
+    """Every array, name and hash survives the disk."""
+    data.save(tmp_path / "squares")
+    back = Dataset.load(tmp_path / "squares")
+    for name in ("x_train_NCHW", "y_train_N", "x_test_NCHW", "y_test_N"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
+    assert (back.class_names, back.source, back.sha256) == (data.class_names, data.source, data.sha256)
+
+
+def test_saving_leaves_no_scratch_folder(data, tmp_path):
+    """Only the data set stands there when saving is done."""
+    data.save(tmp_path / "squares")
+    data.save(tmp_path / "squares")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["squares"]
+
+
+def test_a_changed_pixel_is_found_by_hash(data, tmp_path):
+    """A decoded copy that is not what was saved is refused, naming the folder and the remedy."""
+    data.save(tmp_path / "squares")
+    file = tmp_path / "squares" / "x_test_NCHW.npy"
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(IntegrityError, match=r"held-out data has sha256 .* fetch again"):
+        Dataset.load(tmp_path / "squares")
+
+
+def test_a_pickled_array_is_never_opened(data, tmp_path):
+    """An object array in the cache is refused, not unpickled."""
+    data.save(tmp_path / "squares")
+    np.save(tmp_path / "squares" / "y_test_N.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(IntegrityError, match="damaged"):
+        Dataset.load(tmp_path / "squares")
+
+
+def test_an_unknown_field_in_the_card_is_refused(data, tmp_path):
+    """The card is read strictly."""
+    data.save(tmp_path / "squares")
+    card = tmp_path / "squares" / "dataset.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"extra": 1}))
+    with pytest.raises(SplitPlaceError, match="extra"):
+        Dataset.load(tmp_path / "squares")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_test_N": np.full(32, 4)}, "labels 4..4, expected 0..3"),
+        ({"y_train_N": np.zeros(96, np.int64)}, "one class only"),
+        ({"x_test_NCHW": np.zeros((32, 1, 20, 28), np.uint8)}, "expected one shape"),
+        ({"x_train_NCHW": np.zeros((96, 1, 28, 28), np.float32)}, "got images float32"),
+        ({"y_train_N": np.zeros(95, np.int64)}, r"labels int64\[95\]"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(data, change, message):
+    """Each says what was got and what was expected."""
+    fields = {
+        name: getattr(data, name)
+        for name in ("application", "x_train_NCHW", "y_train_N", "x_test_NCHW", "y_test_N", "class_names", "source")
+    }
+    with pytest.raises(SplitPlaceError, match=message):
+        Dataset(**fields | change)
+
+
+def test_the_draw_holds_out_the_share_of_every_class():
+    """A fifth of each class is held out, no row twice, the same by the same seed and another by another."""
+    y_N = np.repeat([0, 1, 2], [50, 20, 10])
+    train, test = split_by_seed(y_N, 0.2, seed=3)
+    assert sorted([*train, *test]) == list(range(80))
+    assert np.bincount(y_N[test]).tolist() == [10, 4, 2]
+    np.testing.assert_array_equal(test, split_by_seed(y_N, 0.2, seed=3)[1])
+    assert not np.array_equal(test, split_by_seed(y_N, 0.2, seed=4)[1])

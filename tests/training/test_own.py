@@ -1,0 +1,153 @@
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.training.own import load_own
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """A PNG: lossless, so that decoding can be held against the pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def images(n: int, seed: int = 7, size: int = 12) -> list[np.ndarray]:
+    """Random RGB images from a stated seed."""
+    return list(np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8))
+
+
+def write_folder(root, names=("cat", "dog"), per_class=5, size=12):
+    """A folder of class folders; returns the pixels in the order of classes and files."""
+    written = []
+    for k, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i, pixels in enumerate(images(per_class, seed=k, size=size)):
+            (root / name / f"{i}.png").write_bytes(encode(pixels))
+            written.append(pixels)
+    return written
+
+
+def write_parquet(file, pixels, labels, metadata=None, image_type=None):
+    """A Parquet file with the columns image and label."""
+    column = pa.array([encode(p) for p in pixels]) if image_type is None else image_type
+    table = pa.table({"image": column, "label": pa.array(labels, pa.int16())})
+    pq.write_table(table.replace_schema_metadata(metadata or {}), file)
+
+
+def test_an_image_folder_with_train_and_test_is_read_as_given(tmp_path):
+    """Pixels, classes and the user's own division arrive unchanged."""
+    train = write_folder(tmp_path / "train")
+    test = write_folder(tmp_path / "test", per_class=2)
+    data = load_own(tmp_path, "pets")
+    np.testing.assert_array_equal(data.x_train_NCHW, np.stack(train).transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(data.x_test_NCHW, np.stack(test).transpose(0, 3, 1, 2))
+    assert data.class_names == ("cat", "dog")
+    assert data.y_test_N.tolist() == [0, 0, 1, 1]
+
+
+def test_an_image_folder_without_test_is_split_by_seed(tmp_path):
+    """A fifth of each class is held out and said so in the source."""
+    write_folder(tmp_path, per_class=10)
+    data = load_own(tmp_path, "pets", seed=5)
+    assert np.bincount(data.y_test_N).tolist() == [2, 2]
+    assert "held out by seed 5" in data.source
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path):
+    """Without --size the first image that differs is named; with it all are resized."""
+    write_folder(tmp_path, names=("a", "b"))
+    (tmp_path / "b" / "odd.png").write_bytes(encode(images(1, size=20)[0]))
+    with pytest.raises(SplitPlaceError, match=r"odd\.png: 20x20 pixels.*--size"):
+        load_own(tmp_path, "pets")
+    assert load_own(tmp_path, "pets", size=16).shape_CHW == (3, 16, 16)
+
+
+def test_grey_images_have_one_channel(tmp_path):
+    """A folder of grey images is not blown up to three channels."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            (tmp_path / name / f"{i}.png").write_bytes(encode(images(1)[0][:, :, 0]))
+    assert load_own(tmp_path, "grey").shape_CHW == (1, 12, 12)
+
+
+def test_corrupt_images_are_named_and_counted(tmp_path):
+    """A file cut short is refused by name, not skipped."""
+    write_folder(tmp_path, names=("a", "b"))
+    for name in ("0", "3"):
+        file = tmp_path / "a" / f"{name}.png"
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(SplitPlaceError, match=r"2 corrupt image\(s\): .*a/0\.png"):
+        load_own(tmp_path, "pets")
+
+
+def test_a_folder_of_one_class_is_refused(tmp_path):
+    """There is nothing to tell apart."""
+    write_folder(tmp_path, names=("only",))
+    with pytest.raises(SplitPlaceError, match=r"1 class folder\(s\) \(only\), expected at least 2"):
+        load_own(tmp_path, "pets")
+
+
+def test_parquet_with_train_and_test_is_read_as_given(tmp_path):
+    """Encoded images, labels and class names arrive unchanged."""
+    pixels = images(6)
+    names = {"class_names": json.dumps(["x", "y", "z"])}
+    write_parquet(tmp_path / "train.parquet", pixels, [0, 1, 2, 0, 1, 2], names)
+    write_parquet(tmp_path / "test.parquet", pixels[:2], [1, 2], names)
+    data = load_own(tmp_path, "mine")
+    np.testing.assert_array_equal(data.x_train_NCHW, np.stack(pixels).transpose(0, 3, 1, 2))
+    assert data.class_names == ("x", "y", "z")
+    assert data.y_test_N.tolist() == [1, 2]
+
+
+def test_one_parquet_file_is_split_by_seed_and_takes_struct_images(tmp_path):
+    """The struct {bytes, path} that data set hubs write is understood; unnamed classes bear their numbers."""
+    pixels = images(20)
+    column = pa.array([{"bytes": encode(p), "path": "x.png"} for p in pixels])
+    write_parquet(tmp_path / "all.parquet", pixels, [0, 1] * 10, image_type=column)
+    data = load_own(tmp_path / "all.parquet", "mine")
+    assert (len(data.y_train_N), len(data.y_test_N)) == (16, 4)
+    assert data.class_names == ("0", "1")
+
+
+def test_a_corrupt_parquet_row_is_named(tmp_path):
+    """By file and row."""
+    column = pa.array([encode(images(1)[0]), b"no image"])
+    write_parquet(tmp_path / "all.parquet", [0, 0], [0, 1], image_type=column)
+    with pytest.raises(SplitPlaceError, match=r"1 corrupt image\(s\): all\.parquet row 1"):
+        load_own(tmp_path / "all.parquet", "mine")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": [b"x"]}, r"got the columns \['image'\], expected image and label"),
+        ({"image": ["text"], "label": [0]}, "column image is string"),
+        ({"image": [b"x"], "label": [0.5]}, "column label is double"),
+    ],
+)
+def test_parquet_of_another_form_is_refused(tmp_path, columns, message):
+    """Each says which column is wrong."""
+    pq.write_table(pa.table(columns), tmp_path / "all.parquet")
+    with pytest.raises(SplitPlaceError, match=message):
+        load_own(tmp_path / "all.parquet", "mine")
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path):
+    """One line, no traceback of the reader's."""
+    (tmp_path / "all.parquet").write_bytes(b"hello")
+    with pytest.raises(SplitPlaceError, match="not a Parquet file"):
+        load_own(tmp_path / "all.parquet", "mine")
+
+
+def test_a_path_that_is_not_there_is_a_usage_error(tmp_path):
+    """Exit code 2: the user's mistake."""
+    with pytest.raises(UsageError, match="no such file"):
+        load_own(tmp_path / "nowhere", "mine")
