@@ -225,7 +225,7 @@ def _create(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((_TEMPORARY, ".lock"))]
-        if set(foreign) - {"blobs", "index.json"}:
+        if set(foreign) - {"blobs", "index.json", "oci-layout"}:  # another writer may be at it this very moment
             raise UsageError(f"{path} is no catalog and not empty: give a new folder, or one that `export` made")
         with (path / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -203,6 +203,24 @@ def test_two_writers_at_once_both_succeed(make_artifact, tmp_path):
     assert catalog.verify().problems == ()
 
 
+def test_writers_may_create_the_catalog_at_once(tmp_path):
+    """Four start at the same moment, thirty times: none takes another's half-made catalog for something foreign."""
+    context = multiprocessing.get_context("fork")
+
+    def create(path, barrier):
+        barrier.wait()
+        CatalogWriter(path)
+
+    for i in range(30):
+        barrier = context.Barrier(4)
+        writers = [context.Process(target=create, args=(tmp_path / str(i), barrier)) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join(60)
+            assert writer.exitcode == 0
+
+
 @pytest.mark.slow
 def test_kill_9_at_any_point_leaves_the_old_or_the_new(artifact, make_artifact, tmp_path):
     """200 writers killed at random moments of replacing a split and its evaluation: always one whole state."""
