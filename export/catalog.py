@@ -214,7 +214,10 @@ class CatalogWriter(Catalog):
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         document = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": entries}
         data = _canonical(document).encode()
-        Index.parse(data, "the new index.json")  # a list we could not read again must not replace one we can
+        # A list we could not read again must not replace one we can.
+        if len(data) > oci.MAX_JSON_BYTES:
+            raise SplitPlaceError(f"{self.path}: {len(entries)} entries are too many for one catalog: start another")
+        Index.parse(data, "the new index.json")
         _write_atomically(self.path, self.path / "index.json", data)
 
 
@@ -233,7 +236,8 @@ def _create(path: Path) -> None:
                 return  # another writer was faster
             (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             empty = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []}
-            _write_atomically(path, path / "index.json", _canonical(empty).encode())
+            if not (path / "index.json").exists():  # a list that is there is whole, and may lead to something
+                _write_atomically(path, path / "index.json", _canonical(empty).encode())
             # Last, because its presence says that the rest is there.
             _write_atomically(path, path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     except OSError as error:
