@@ -10,7 +10,7 @@ from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.run import Run
+    from splitplace.placement.simulator.results import Run
     from splitplace.placement.simulator.scenario import Scenario
     from splitplace.records.metrics import Outcome
 
