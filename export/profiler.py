@@ -99,7 +99,7 @@ def profile_split(
                 bar.advance(task, 1 + len(effort.batch_sizes))
                 continue
             base, cells = None, []
-            for result in _measure(fragment, catalog.load(split, fragment.name), effort, device, reference):
+            for result in measure(fragment, catalog.load(split, fragment.name), effort, device, reference):
                 if isinstance(result, Base):
                     base = result
                 else:
@@ -128,7 +128,7 @@ def _bar(progress: Progress | None) -> Iterator[Progress]:
         yield own
 
 
-def _measure(
+def measure(
     fragment: Fragment, model: bytes, effort: Effort, device: DeviceFingerprint, reference: str
 ) -> Iterator[Base | Cell]:
     """The worker's results as they come."""

@@ -5,11 +5,12 @@ import numpy as np
 from splitplace.splitting.fusion import Blocks
 from splitplace.splitting.lattice import Floats, Flow, Work
 
-REFERENCE_FLOPS_PER_S = 40e9
-"""What analytic costs take a core of speed 1.0 to compute; measured costs need no such figure."""
+REFERENCE_FLOPS_PER_S = 160e9
+"""What analytic costs take a core of speed 1.0 to compute: the middle of what convolutions reach there (onnxruntime
+1.32, Zen 5, one thread, batch 8). Measured costs need no such figure."""
 
-REFERENCE_BYTES_PER_S = 8e9
-"""What analytic costs take it to read or write in main memory."""
+REFERENCE_BYTES_PER_S = 20e9
+"""What analytic costs take it to read or write outside its caches."""
 
 
 def analytic(blocks: Blocks, micro_batch: int) -> Floats:
@@ -32,7 +33,7 @@ def _leaves(blocks: Blocks, name: str, members: tuple[int, ...]) -> bool:
     return name == graph.output or any(reader not in members for reader in graph.consumers[name])
 
 
-def work(blocks: Blocks, cost_s: Floats, micro_batch: int, copy_s_per_byte: float = 2 / REFERENCE_BYTES_PER_S) -> Work:
+def work(blocks: Blocks, cost_s: Floats, micro_batch: int, copy_s_per_byte: float = 1 / REFERENCE_BYTES_PER_S) -> Work:
     """The network as planning sees it.
 
     Args:

@@ -31,6 +31,8 @@ class Blocks:
     """Node indices of each block, in node order; blocks in topological order."""
     fused: frozenset[str] = frozenset()
     """Values that no operator writes out, because a fusion passes them on inside."""
+    blocked: frozenset[str] = frozenset()
+    """Values that onnxruntime keeps in its blocked layout when it runs the whole model."""
 
     @cached_property
     def of_node(self) -> tuple[int, ...]:
@@ -85,12 +87,13 @@ def _edges(graph: Graph) -> Iterable[tuple[int, int]]:
                 yield graph.producer[name], reader
 
 
-def blocks(graph: Graph, fused: Collection[tuple[int, int]]) -> Blocks:
+def blocks(graph: Graph, fused: Collection[tuple[int, int]], blocked: frozenset[str] = frozenset()) -> Blocks:
     """The finest DAG of convex blocks that keeps each of these node pairs together.
 
     Args:
         graph: The network.
         fused: Pairs of nodes that must not be parted.
+        blocked: Values in blocked layout, as `ask` answers them.
     """
     root = list(range(len(graph.nodes)))
 
@@ -116,7 +119,7 @@ def blocks(graph: Graph, fused: Collection[tuple[int, int]]) -> Blocks:
     for node in range(len(root)):
         groups.setdefault(find(node), []).append(node)
     inside = frozenset(name for a, _ in fused for name in graph.nodes[a].outputs)
-    return Blocks(graph, _ordered(graph, groups), inside)
+    return Blocks(graph, _ordered(graph, groups), inside, blocked)
 
 
 def _cycle(graph: Graph, owner: list[int]) -> list[int]:
@@ -150,8 +153,8 @@ def _ordered(graph: Graph, groups: dict[int, list[int]]) -> tuple[tuple[int, ...
     return tuple(tuple(groups[key]) for key in order)
 
 
-def ask(graph: Graph) -> set[tuple[int, int]]:
-    """The pairs of nodes that onnxruntime fuses on this machine: a value its optimised graph no longer makes.
+def ask(graph: Graph) -> tuple[set[tuple[int, int]], frozenset[str]]:
+    """What onnxruntime makes of the model on this machine: the pairs of nodes it fuses, the values it keeps blocked.
 
     Two looks. At the level of operator fusions the names of values survive, so a value that is gone was inside a
     fusion. The blocked layout renames its values, but names its nodes after the value they make; there an Add or an
@@ -161,14 +164,14 @@ def ask(graph: Graph) -> set[tuple[int, int]]:
         IntegrityError: onnxruntime cannot load the model.
     """
     model = graph.model.SerializeToString()
-    extended = _optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+    extended = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
     pairs: set[tuple[int, int]] = set()
     made = {name for node in extended.graph.node for name in node.output}
     for name, producer in graph.producer.items():
         if name not in made:
             pairs |= {(producer, reader) for reader in graph.consumers[name]}
 
-    layout = _optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    layout = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     present = {name for node in layout.graph.node for name in node.output}
     nodes = {node.name: node for node in layout.graph.node}
     for name in sorted(made - present):
@@ -179,7 +182,7 @@ def ask(graph: Graph) -> set[tuple[int, int]]:
             continue
         absorbing = [v for v in graph.nodes[reader].inputs if _absorbs(v, graph, nodes)]
         pairs |= {(graph.producer[v], reader) for v in absorbing}
-    return pairs
+    return pairs, frozenset(made - present) & frozenset(graph.producer)
 
 
 def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool:
@@ -197,7 +200,7 @@ def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool
     return adds if reader in ("Add", "Sum") else True
 
 
-def _optimised(model: bytes, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
+def optimised(model: bytes, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
     """The graph that onnxruntime would run."""
     options = ort.SessionOptions()
     options.graph_optimization_level = level

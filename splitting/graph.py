@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import onnx
@@ -16,6 +16,9 @@ from splitplace.splitting.fold import materialise_reshapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
+
+NUMBERS = tuple(getattr(onnx.TensorProto, name) for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8"))
+"""Element types of weights; other integers are shapes and indices."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,9 @@ class Graph:
         return sum(_tensor_bytes(self.initializers[name]) for name in names)
 
     def params(self, names: frozenset[str]) -> int:
-        """Floating-point elements of these initializers: the parameters, without shapes and indices."""
-        floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+        """Elements of these initializers that are numbers: the parameters, without shapes and indices."""
         chosen = (self.initializers[name] for name in names)
-        return sum(prod(tensor.dims) for tensor in chosen if tensor.data_type in floating)
+        return sum(prod(tensor.dims) for tensor in chosen if tensor.data_type in NUMBERS)
 
 
 def build(model: onnx.ModelProto, source: str = "model") -> Graph:
@@ -292,7 +294,7 @@ def _node(
 
 
 def _flops(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Floating-point operations of one node: two a multiply-add, one an element for what is not a product."""
+    """2 x multiply-accumulates of products; all other operators count nothing, as in `Fragment`s from training."""
     out = shapes.get(node.output[0], ())
     known = [shapes.get(name, ()) for name in node.input]
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
@@ -305,11 +307,4 @@ def _flops(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
         return 2 * prod(out) * known[0][0 if transposed else 1]
     if node.op_type in ("MatMul", "MatMulInteger"):
         return 2 * prod(out) * known[0][-1]
-    if node.op_type in ("MaxPool", "AveragePool"):
-        kernel: Any = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), ())
-        return prod(out) * int(prod(kernel))
-    if node.op_type.startswith("Reduce") or node.op_type.startswith("Global"):
-        return prod(known[0])
-    if node.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Slice", "Split", "Shape"):
-        return 0  # moves bytes, computes nothing
-    return prod(out)
+    return 0

@@ -158,24 +158,22 @@ class Lattice:
 
     def _fill_peaks(self, peak_NN: Floats, held_NN: Floats, running_n: Floats) -> None:
         """The block of a slice that runs last is the one with the highest index; without it, it is a smaller slice."""
-        n = self.work.n
-        masks = {row.tobytes(): i for i, row in enumerate(self.inside_Nn)}
-        without = np.full((self.size, n), -1)
-        for j, row in enumerate(self.inside_Nn):
-            for block in np.flatnonzero(row):
-                smaller = row.copy()
-                smaller[block] = False
-                without[j, block] = masks.get(smaller.tobytes(), -1)
-        sizes = self.inside_Nn.sum(axis=1)
-        starts = np.searchsorted(sizes, np.arange(n + 2))
-        for i in range(self.size):
-            fresh = self.inside_Nn & ~self.inside_Nn[i]
-            last = n - 1 - np.argmax(fresh[:, ::-1], axis=1)
-            for size in range(int(sizes[i]) + 1, n + 1):
-                level = np.arange(starts[size], starts[size + 1])
-                j = level[self.before_NN[i, level]]
-                former = without[j, last[j]]
-                peak_NN[i, j] = np.maximum(peak_NN[i, former], held_NN[i, former] + running_n[last[j]])
+        number = {row.tobytes(): i for i, row in enumerate(self.inside_Nn)}
+        last_NN = np.zeros((self.size, self.size), np.int64)
+        for j in range(1, self.size):
+            highest = int(np.flatnonzero(self.inside_Nn[j])[-1])
+            last_NN[:, j] = np.where(self.inside_Nn[:, highest], last_NN[:, number[self._without(j, highest)]], highest)
+            slices = np.flatnonzero(self.before_NN[:, j])
+            blocks, which = np.unique(last_NN[slices, j], return_inverse=True)
+            former = np.array([number[self._without(j, block)] for block in blocks])[which]
+            running = held_NN[slices, former] + running_n[blocks][which]
+            peak_NN[slices, j] = np.maximum(peak_NN[slices, former], running)
+
+    def _without(self, place: int, block: int) -> bytes:
+        row = self.inside_Nn[place].copy()
+        row[block] = False
+        key: bytes = row.tobytes()
+        return key
 
 
 def _product(matrix: Bools, vector: Floats) -> Floats:

@@ -1,18 +1,48 @@
 """Layer-wise splits: a pure function of an ONNX model, so that it takes any model, ours or not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from splitplace.errors import UsageError
 from splitplace.executor import Array
 from splitplace.records.split import INPUT, Edge, Merge, Split
-from splitplace.splitting import costs, extract, fusion, graph, model, planner, recompose
+from splitplace.splitting import bounds, costs, extract, fusion, graph, model, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.fusion import Blocks
-from splitplace.splitting.lattice import Lattice, lattice
+from splitplace.splitting.lattice import Lattice, Work, lattice
 
 MAX_DOWN_SETS = 2000
 """Planning compares every pair of places, so this bounds it at seconds; beyond it, one order of the blocks is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Where to cut a network and for which hosts, with what shows how good that is."""
+
+    network: Blocks
+    places: Lattice
+    plan: planner.Plan
+    objective: planner.Objective
+    lower_bound_s: float
+
+    @property
+    def value_s(self) -> float:
+        """What was minimised: the latency, else the bottleneck."""
+        return self.plan.latency_s if self.objective == "latency" else self.plan.bottleneck_s
+
+    @property
+    def gap(self) -> float:
+        """By how much the plan could at most be beaten, as a share of the lower bound."""
+        return self.value_s / self.lower_bound_s - 1 if self.lower_bound_s else 0.0
+
+    @property
+    def search(self) -> str:
+        """Among which cuts the plan is the best."""
+        if self.places.complete:
+            return f"all {self.places.size} down-sets of the graph"
+        return f"the {self.places.size} prefixes of one topological order (over {MAX_DOWN_SETS} down-sets)"
 
 
 def split(
@@ -41,12 +71,40 @@ def split(
         SplitPlaceError: A model that cannot be cut, or a split that does not equal the whole.
     """
     network = analyse(whole)
-    cost_s = costs.analytic(network, micro_batch)
-    places = lattice(costs.work(network, cost_s, micro_batch), MAX_DOWN_SETS)
-    chosen = planner.plan(places, [planner.Host(f"d{i}") for i in range(fragments)], fragments, "bottleneck")
-    artifact = cut(network, places, chosen.places, application, model_name)
+    fragments = min(fragments, len(network.members))
+    hosts = [planner.Host(f"d{i}") for i in range(fragments)]
+    proposal = propose(
+        network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments
+    )
+    artifact = cut(network, proposal.places, proposal.plan.places, application, model_name)
     verify(artifact, whole, inputs)
     return artifact
+
+
+def propose(
+    network: Blocks,
+    work: Work,
+    hosts: Sequence[planner.Host],
+    fragments: int,
+    objective: planner.Objective = "bottleneck",
+    exactly: bool = False,
+) -> Proposal:
+    """The best plan for a network, its lower bound and its gap.
+
+    Raises:
+        UsageError: More fragments than blocks, or than devices where exactly so many are asked for.
+        InfeasibleError: No plan meets the memory limits; says the smallest limit that would work.
+    """
+    if fragments > work.n:
+        raise UsageError(
+            f"{fragments} fragments: the network has {work.n} blocks that a cut can tell apart; ask for fewer"
+        )
+    if exactly and fragments > len(hosts):
+        raise UsageError(f"exactly {fragments} fragments need as many devices, got {len(hosts)}")
+    places = lattice(work, MAX_DOWN_SETS)
+    plan = planner.plan(places, hosts, fragments, objective, exactly)
+    limit = len(plan.hosts) if objective == "fewest" else fragments
+    return Proposal(network, places, plan, objective, bounds.lower_bound(work, hosts, limit, objective, exactly))
 
 
 def analyse(whole: bytes, source: str = "model") -> Blocks:
@@ -56,7 +114,7 @@ def analyse(whole: bytes, source: str = "model") -> Blocks:
         SplitPlaceError: Not a model that can be cut.
     """
     network = graph.build(model.normalise(whole, source), source)
-    return fusion.blocks(network, fusion.ask(network))
+    return fusion.blocks(network, *fusion.ask(network))
 
 
 def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:

@@ -14,11 +14,13 @@ import numpy as np
 
 from splitplace.errors import InfeasibleError
 from splitplace.records.device import Device
-from splitplace.splitting.lattice import Floats, Lattice
+from splitplace.splitting.lattice import Bools, Floats, Lattice
 
 Objective = Literal["bottleneck", "latency", "fewest"]
-MAX_OPERATIONS = 2e9
-"""Elementary steps after which planning over all down-sets is given up for one order: a few seconds."""
+State = tuple[int, ...]
+"""How many hosts of each kind have been used."""
+UNLIMITED_S = 1e100
+"""A period that every slice keeps which is one at all: those that are none, or do not fit, have an infinite one."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def stage_s(lattice: Lattice, host: Host) -> Floats:
     return np.maximum(period, (crossing / host.up_bytes_per_s)[None, :])
 
 
-def _feasible(lattice: Lattice, host: Host) -> np.ndarray:
+def _feasible(lattice: Lattice, host: Host) -> Bools:
     if host.memory_bytes == float("inf"):
         return lattice.before_NN
     return lattice.memory_bytes_NN <= host.memory_bytes
@@ -116,21 +118,28 @@ def plan(lattice: Lattice, hosts: Sequence[Host], fragments: int, objective: Obj
     Raises:
         InfeasibleError: No plan meets the memory limits.
     """
+    if exactly and fragments > min(len(hosts), lattice.work.n):
+        raise InfeasibleError(
+            f"exactly {fragments} fragments: got {len(hosts)} devices for them and {lattice.work.n} blocks that a cut "
+            "can tell apart; ask for fewer"
+        )
     groups = kinds(hosts)
     searched = [state for state in states(hosts, fragments) if any(state)]
     finals = [state for state in searched if sum(state) == fragments or not exactly]
     if objective == "latency":
         places, used = _smallest_latency(lattice, groups, searched, finals)
+        if not used:
+            raise _infeasible(lattice, hosts, fragments, exactly)
     else:
-        stages = [stage_s(lattice, group[0]) for group in groups]
-        best = _smallest_bottleneck(stages, searched)
+        search = _Search(lattice, [group[0] for group in groups], searched, fragments)
         if objective == "fewest":
-            fewest = min((sum(state) for state in finals if np.isfinite(best[state][-1])), default=0)
+            reached = search.reach(UNLIMITED_S)
+            fewest = min((sum(state) for state in finals if reached[state][-1]), default=0)
             finals = [state for state in finals if sum(state) == fewest]
-        optimum = min((best[state][-1] for state in finals), default=np.inf)
-        if not np.isfinite(optimum):
-            raise _infeasible(lattice, hosts, fragments)
-        places, used = _fewest_bytes(lattice, stages, searched, finals, optimum)
+        optimum = search.smallest_bottleneck(finals)
+        if optimum is None:
+            raise _infeasible(lattice, hosts, fragments, exactly)
+        places, used = search.fewest_bytes(finals, optimum)
     left = [list(group) for group in groups]
     return _plan(lattice, places, [left[kind].pop(0) for kind in used])
 
@@ -162,9 +171,6 @@ def _hop_s(source: Host | None, target: Host | None, size_bytes: Floats | float)
     return size_bytes / min(up, down) + half_trips
 
 
-State = tuple[int, ...]
-
-
 def _less(state: State, kind: int) -> State:
     return (*state[:kind], state[kind] - 1, *state[kind + 1 :])
 
@@ -179,57 +185,107 @@ def _start(size: int) -> Floats:
     return start
 
 
-def _smallest_bottleneck(stages: Sequence[Floats], searched: Sequence[State]) -> dict[State, Floats]:
-    """For every state and place: the smallest longest stage of a chain that ends there with just these hosts."""
-    size = len(stages[0])
-    best = {_empty(len(stages)): _start(size)}
-    for state in searched:
-        reached = np.full(size, np.inf)
-        for kind, stage in enumerate(stages):
-            if state[kind]:
-                former = best[_less(state, kind)]
-                rows = np.flatnonzero(np.isfinite(former))
-                if len(rows):
-                    reached = np.minimum(reached, np.maximum(former[rows, None], stage[rows]).min(axis=0))
-        best[state] = reached
-    return best
+class _Search:
+    """The bottleneck's dynamic programs, over the same states: which places can hosts so used come to an end at?"""
 
+    def __init__(self, lattice: Lattice, hosts: Sequence[Host], searched: Sequence[State], fragments: int):
+        self.lattice, self.searched = lattice, searched
+        self.empty = _empty(len(hosts))
+        self.stages = [stage_s(lattice, host) for host in hosts]
+        self.speeds = [host.speed for host in hosts]
+        counts = np.max(searched, axis=0)
+        unused = {state: [n - used for n, used in zip(counts, state, strict=True)] for state in [self.empty, *searched]}
+        self.left_speed = {
+            state: sum(sorted(np.repeat(self.speeds, rest), reverse=True)[: fragments - sum(state)])
+            for state, rest in unused.items()
+        }
 
-def _fewest_bytes(
-    lattice: Lattice, stages: Sequence[Floats], searched: Sequence[State], finals: Sequence[State], limit_s: float
-) -> tuple[list[int], list[int]]:
-    """Of the chains whose stages all keep the limit, one that carries the fewest bytes over its cuts."""
-    allowed = [np.where(stage <= limit_s, lattice.boundary_bytes_N[:, None], np.inf) for stage in stages]
-    best = {_empty(len(stages)): _start(lattice.size)}
-    for state in searched:
-        reached = np.full(lattice.size, np.inf)
-        for kind, carried in enumerate(allowed):
-            if state[kind]:
-                former = best[_less(state, kind)]
-                rows = np.flatnonzero(np.isfinite(former))
-                if len(rows):
-                    reached = np.minimum(reached, (former[rows, None] + carried[rows]).min(axis=0))
-        best[state] = reached
-    state = min(finals, key=lambda state: (best[state][-1], sum(state)))
-    places, used = [lattice.size - 1], []
-    while any(state):
-        for kind, carried in enumerate(allowed):
-            if not state[kind]:
-                continue
-            sums = best[_less(state, kind)] + carried[:, places[-1]]
-            at = int(np.argmin(sums))
-            if sums[at] <= best[state][places[-1]]:
-                places.append(at)
-                used.append(kind)
-                state = _less(state, kind)
-                break
-    return places[::-1], used[::-1]
+    def reach(self, period_s: float) -> dict[State, Bools]:
+        """The places that a chain of just these hosts can end at with no stage longer than this.
+
+        Places from which not even all hosts left, without loss, could finish in time are dropped on the way.
+        """
+        allowed = [np.packbits(stage <= period_s, axis=1) for stage in self.stages]
+        size, cost_s = self.lattice.size, self.lattice.cost_s_N
+        start = np.zeros(size, bool)
+        start[0] = True
+        reached = {self.empty: start}
+        for state in self.searched:
+            ends = np.zeros(allowed[0].shape[1], np.uint8)
+            for kind, ahead in enumerate(allowed):
+                if state[kind] and (rows := np.flatnonzero(reached[_less(state, kind)])).size:
+                    ends |= np.bitwise_or.reduce(ahead[rows], axis=0)
+            late = cost_s < cost_s[-1] - period_s * self.left_speed[state] * (1 + 1e-9)
+            reached[state] = np.unpackbits(ends, count=size).astype(bool) & ~late
+        return reached
+
+    def smallest_bottleneck(self, finals: Sequence[State]) -> float | None:
+        """The smallest period some chain keeps, exactly; None if memory allows no chain at all."""
+
+        def enough(period_s: float) -> bool:
+            reached = self.reach(period_s)
+            return any(reached[state][-1] for state in finals)
+
+        if not enough(UNLIMITED_S):
+            return None
+        low = float(self.lattice.cost_s_N[-1] / self.left_speed[self.empty])
+        high, step = low, 0.01
+        while not enough(high):
+            low, step = high, step * 2
+            high = max(low * (1 + step), 1e-12)
+        # The optimum is the period of some slice: when few candidates are left, search among them.
+        candidates = self._between(low, high)
+        while len(candidates) > 1000 and high - low > 1e-9 * high:
+            middle = (low + high) / 2
+            low, high = (low, middle) if enough(middle) else (middle, high)
+            candidates = candidates[(candidates >= low) & (candidates <= high)]
+        first, last = 0, len(candidates) - 1
+        while first < last:
+            at = (first + last) // 2
+            first, last = (first, at) if enough(float(candidates[at])) else (at + 1, last)
+        return float(candidates[first])
+
+    def _between(self, low: float, high: float) -> Floats:
+        return np.unique(np.concatenate([stage[(stage >= low) & (stage <= high)] for stage in self.stages]))
+
+    def fewest_bytes(self, finals: Sequence[State], period_s: float) -> tuple[list[int], list[int]]:
+        """Of the chains that keep this period, one that carries the fewest bytes over its cuts, then the shortest."""
+        carried, size = self.lattice.boundary_bytes_N, self.lattice.size
+        reached = self.reach(period_s)
+        best = {self.empty: np.where(reached[self.empty], 0.0, np.inf)}
+        for state in self.searched:
+            sums = np.full(size, np.inf)
+            for kind, stage in enumerate(self.stages):
+                if state[kind] and (rows := np.flatnonzero(reached[_less(state, kind)])).size:
+                    former = best[_less(state, kind)][rows] + carried[rows]
+                    ends = np.where(stage[rows] <= period_s, former[:, None], np.inf).min(axis=0)
+                    sums = np.minimum(sums, ends)
+            best[state] = np.where(reached[state], sums, np.inf)
+        state = min(finals, key=lambda state: (best[state][-1], sum(state)))
+        places, used = [size - 1], []
+        while any(state):
+            for kind, stage in enumerate(self.stages):
+                if not state[kind]:
+                    continue
+                sums = np.where(stage[:, places[-1]] <= period_s, best[_less(state, kind)] + carried, np.inf)
+                at = int(np.argmin(sums))
+                if sums[at] <= best[state][places[-1]]:
+                    places.append(at)
+                    used.append(kind)
+                    state = _less(state, kind)
+                    break
+        return places[::-1], used[::-1]
 
 
 def _smallest_latency(
     lattice: Lattice, groups: Sequence[Sequence[Host]], searched: Sequence[State], finals: Sequence[State]
 ) -> tuple[list[int], list[int]]:
-    """As above with sums, and the last host in the state: a hop's time depends on both its ends."""
+    """Sums instead of a maximum, and the last host in the state: a hop depends on both its ends. Empty if none fits.
+
+    Places from which the fastest host could not finish before the best chain so far are dropped on the way.
+    """
+    total_s, fastest = lattice.cost_s_N[-1], max(group[0].speed for group in groups)
+    best_s = np.inf
     crossing = lattice.boundary_bytes_N
     costs = [compute_s(lattice, group[0]) for group in groups]
     ready: dict[tuple[State, int, int], Floats] = {}  # state, last kind (-1 the broker), next kind -> seconds to start
@@ -247,9 +303,11 @@ def _smallest_latency(
         for kind, count in enumerate(state):
             if count:
                 start = np.min([seconds for _, seconds in starts(_less(state, kind), kind)], axis=0)
-                rows = np.flatnonzero(np.isfinite(start))
+                rows = np.flatnonzero(start + (total_s - lattice.cost_s_N) / fastest < best_s)
                 ends = (start[rows, None] + costs[kind][rows]).min(axis=0) if len(rows) else np.full_like(start, np.inf)
                 done[state, kind] = ends
+                if state in finals:
+                    best_s = min(best_s, float(ends[-1] + _hop_s(groups[kind][0], None, crossing[-1])))
 
     ends = {
         (state, kind): float(done[state, kind][-1] + _hop_s(groups[kind][0], None, crossing[-1]))
@@ -257,8 +315,8 @@ def _smallest_latency(
         for kind, count in enumerate(state)
         if count
     }
-    if not ends or not np.isfinite(min(ends.values())):
-        raise _infeasible(lattice, [host for group in groups for host in group], sum(finals[-1]) if finals else 0)
+    if not np.isfinite(min(ends.values())):
+        return [], []
     state, kind = min(ends, key=lambda end: (ends[end], sum(end[0])))
     places, used = [lattice.size - 1], []
     while kind >= 0:
@@ -273,22 +331,21 @@ def _smallest_latency(
     return places[::-1], used[::-1]
 
 
-def smallest_memory(lattice: Lattice, fragments: int) -> float:
-    """The smallest memory limit, one for all hosts, that some chain of at most so many fragments meets."""
-    searched = [(count,) for count in range(1, fragments + 1)]
-    best = _smallest_bottleneck([lattice.memory_bytes_NN], searched)
-    return float(min(best[state][-1] for state in searched))
+def smallest_memory(lattice: Lattice, fragments: int, exactly: bool = False) -> float:
+    """The smallest memory limit, one for all hosts, that some chain of at most (or exactly) so many fragments meets."""
+    reached, fewest = np.where(np.arange(lattice.size) == 0, 0.0, np.inf), np.inf
+    for count in range(1, fragments + 1):
+        reached = np.maximum(reached[:, None], lattice.memory_bytes_NN).min(axis=0)
+        if count == fragments or not exactly:
+            fewest = min(fewest, float(reached[-1]))
+    return fewest
 
 
-def _infeasible(lattice: Lattice, hosts: Sequence[Host], fragments: int) -> InfeasibleError:
-    count = min(fragments, len(hosts))
-    largest = max(host.memory_bytes for host in hosts)
-    if largest == float("inf"):
-        return InfeasibleError(
-            f"no {count} fragments: the network has {lattice.work.n} blocks that a cut can tell apart"
-        )
-    need = smallest_memory(lattice, count)
+def _infeasible(lattice: Lattice, hosts: Sequence[Host], fragments: int, exactly: bool) -> InfeasibleError:
+    count = min(fragments, len(hosts), lattice.work.n)
+    need = smallest_memory(lattice, count, exactly)
     return InfeasibleError(
-        f"no split into at most {count} fragments fits: the largest device has {largest:.0f} bytes; the smallest limit "
-        f"that would work on every device is {need:.0f} bytes; allow more fragments or a smaller micro-batch"
+        f"no split into {'exactly' if exactly else 'at most'} {count} fragments fits: the largest device has "
+        f"{max(host.memory_bytes for host in hosts):.0f} bytes; the smallest limit that would work, on every device, "
+        f"is {need:.0f} bytes; allow more fragments or a smaller micro-batch"
     )

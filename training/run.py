@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -162,7 +163,8 @@ class Run:
             except (KeyError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise IntegrityError(f"{self.path / WEIGHTS}: does not fit fragment {part.name}: {reason}") from error
-            fragments.append(ModuleFragment(part.name, module.eval(), part.inputs, part.output, part.classes))
+            module.eval().to(memory_format=torch.channels_last)  # as it was trained: other layouts round differently
+            fragments.append(ModuleFragment(part.name, module, part.inputs, part.output, part.classes))
         return ModuleSplit(
             request.application,
             request.model,

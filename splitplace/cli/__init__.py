@@ -13,6 +13,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("demo", "splitplace.cli.demo:demo", "The whole story on real images on this machine."),
     ("data fetch", "splitplace.cli.data:fetch", "Get real data sets by every known way."),
     ("train", "splitplace.cli.train:train", "Train a model into a RUN folder."),
+    ("split", "splitplace.cli.split:split", "Cut a model into fragments, layer by layer."),
     ("export", "splitplace.cli.export:export", "Put a RUN's or SPLIT's fragments into a catalog as ONNX."),
     ("catalog ls", "splitplace.cli.catalog:ls", "List the splits of a catalog."),
     ("catalog show", "splitplace.cli.catalog:show", "Show a split's graph and measurements."),
@@ -21,10 +22,15 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("catalog demand", "splitplace.cli.catalog:demand", "Write costs and accuracies for the simulator."),
     ("profile", "splitplace.cli.profile:profile", "Measure what each fragment costs on this device."),
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
-    ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
+    ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
+    ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
-GROUPS = {"data": "Data sets.", "catalog": "The OCI image layout that holds splits."}
+GROUPS = {
+    "bench": "The project's claims, measured.",
+    "data": "Data sets.",
+    "catalog": "The OCI image layout that holds splits.",
+}
 
 
 def build() -> App:

@@ -20,7 +20,7 @@ def commands() -> list[str]:
 def test_every_make_target_named_exists():
     """`make -n` knows each target the README and CONTRIBUTING name; what they do is this suite, or tested beside it."""
     text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
-    for target in sorted(set(re.findall(r"`?make ([a-z]+)`?", text))):
+    for target in sorted(set(re.findall(r"(?:^ *|`)make ([a-z]+)", text, re.MULTILINE))):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60)  # noqa: S607
         assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,56 @@
+"""Ratios measured in one run, interleaved, with an interval and a noise floor (METHODOLOGY.md, "Ratios")."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from splitplace.records.base import Positive, PositiveCount, Record
+from splitplace.seeds import generator
+
+MIN_PAIRS = 30
+RESAMPLES = 2000
+
+
+class Ratio(Record):
+    """Median of the paired ratios to the baseline, with a bootstrap 95 % interval of that median."""
+
+    median: Positive
+    low: Positive
+    high: Positive
+    pairs: PositiveCount
+
+
+def paired_ratios(
+    baseline: Callable[[], float], others: Mapping[str, Callable[[], float]], pairs: int, seed: int = 0
+) -> tuple[float, dict[str, Ratio]]:
+    """Run baseline and others in turn, forwards and backwards, and compare within each round.
+
+    Args:
+        baseline: Does the work once and answers its seconds.
+        others: What to compare, by name.
+        pairs: Rounds; each gives every one of `others` one ratio.
+        seed: Of the bootstrap.
+
+    Returns:
+        The baseline's median seconds, and the ratios of `others` and of `A/A`: the baseline against itself.
+    """
+    runs = {"": baseline, **others, "A/A": baseline}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()  # warms caches and arenas
+    for i in range(pairs):
+        # Drift of the machine then falls on all alike.
+        for name in sorted(runs, key=list(runs).index, reverse=bool(i % 2)):
+            seconds[name].append(runs[name]())
+    base = np.array(seconds.pop(""))
+    return float(np.median(base)), {
+        name: bootstrap(np.array(measured) / base, seed) for name, measured in seconds.items()
+    }
+
+
+def bootstrap(ratios: np.typing.NDArray[np.float64], seed: int = 0) -> Ratio:
+    """The median of these ratios with its percentile-bootstrap 95 % interval."""
+    rng = generator(seed, "bootstrap")
+    medians = np.median(rng.choice(ratios, (RESAMPLES, len(ratios))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return Ratio(median=float(np.median(ratios)), low=float(low), high=float(high), pairs=len(ratios))

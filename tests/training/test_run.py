@@ -1,0 +1,245 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.training import full as full_room
+from splitplace.training import run as runs
+from splitplace.training.full import train_full
+from splitplace.training.network import as_network
+from splitplace.training.preset import FullRecipe, load_preset
+from splitplace.training.run import Run
+from splitplace.training.semantic import parse_groups, train_semantic
+
+TINY = {"epochs": 1, "samples": 32}
+
+
+@pytest.fixture(scope="module")
+def preset():
+    """The quick preset, with batches small enough for 32 images."""
+    quick = load_preset("quick")
+    small = {"batch_size": 16}
+    return quick.model_copy(
+        update={"full": quick.full.model_copy(update=small), "semantic": quick.semantic.model_copy(update=small)}
+    )
+
+
+@pytest.fixture(scope="module")
+def full(data, preset, tmp_path_factory):
+    """A full model after two steps."""
+    return train_full(data, "mobilenetv2", preset=preset, out=tmp_path_factory.mktemp("runs") / "full", **TINY)
+
+
+@pytest.fixture(scope="module")
+def nested(data, preset, full, tmp_path_factory):
+    """A 2,2 tree of it after two steps."""
+    out = tmp_path_factory.mktemp("runs") / "nested"
+    return train_semantic(data, full, tree=(2, 2), preset=preset, out=out, **TINY)
+
+
+def logits(run, data):
+    """What the loaded run answers."""
+    with torch.no_grad():
+        return as_network(run.load())(torch.from_numpy(data.x_test_NCHW))
+
+
+def test_a_run_folder_holds_config_metrics_weights_and_provenance(full):
+    """And TensorBoard's events, and nothing half-written beside it."""
+    assert sorted(entry.name for entry in full.path.iterdir()) == [
+        "config.json",
+        "logs",
+        "metrics.json",
+        "model.safetensors",
+        "provenance.json",
+    ]
+    assert list((full.path / "logs").glob("events*"))
+    assert [entry.name for entry in full.path.parent.iterdir()] == ["full"]
+    assert json.loads((full.path / "provenance.json").read_text())["seed"] == 0
+
+
+def test_the_accuracy_of_a_run_is_that_of_the_loaded_model(full, nested, data):
+    """Reloaded from disk, both runs answer the held-out images exactly as often right as their metrics say."""
+    for run in (full, nested):
+        right = (logits(run, data).argmax(1) == torch.from_numpy(data.y_test_N)).sum()
+        assert int(right) == round(run.metrics.accuracy * run.metrics.n)
+
+
+def test_a_reloaded_run_gives_identical_logits(data, preset, full, monkeypatch, tmp_path):
+    """To the bit: what was in memory when the run was saved, and what is rebuilt from its folder."""
+    kept = []
+    save = runs.save
+    monkeypatch.setattr(
+        runs, "save", lambda path, request, split, *rest: kept.append(split) or save(path, request, split, *rest)
+    )
+    done = train_semantic(data, full, tree=(2, 2), preset=preset, out=tmp_path / "again", **TINY)
+    with torch.no_grad():
+        before = as_network(kept[0])(torch.from_numpy(data.x_test_NCHW))
+    assert torch.equal(logits(done, data), before)
+
+
+def test_a_finished_run_is_reused(full, data, preset):
+    """The same request at the same place trains nothing: the weights stay the very file."""
+    before = (full.path / "model.safetensors").stat().st_mtime_ns
+    again = train_full(data, "mobilenetv2", preset=preset, out=full.path, **TINY)
+    assert again.metrics == full.metrics
+    assert (full.path / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_trains_the_same_weights(data, preset, full, tmp_path):
+    """One seed sets weights, order and augmentation."""
+    again = train_full(data, "mobilenetv2", preset=preset, out=tmp_path / "again", **TINY)
+    assert again.config.weights_sha256 == full.config.weights_sha256
+
+
+def test_another_request_at_the_same_place_is_refused(full, data, preset):
+    """Nothing is overwritten; the difference is named."""
+    with pytest.raises(SplitPlaceError, match=r"holds another run \(seed: 0, asked for 1\): choose another --out"):
+        train_full(data, "mobilenetv2", preset=preset, seed=1, out=full.path, **TINY)
+
+
+def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
+    """A user's files are safe."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SplitPlaceError, match="is no RUN folder and not empty"):
+        train_full(data, out=tmp_path)
+
+
+def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):
+    """Stopped between training and the end, nothing that looks finished stands there, and the next try finishes."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(full_room, "accuracy", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        train_full(data, preset=preset, out=tmp_path / "run", **TINY)
+    with pytest.raises(SplitPlaceError, match="no complete run"):
+        Run.open(tmp_path / "run")
+    assert train_full(data, preset=preset, out=tmp_path / "run", **TINY).metrics.n == 32
+
+
+def copied(run, folder):
+    """A copy of a run that a test may damage."""
+    return shutil.copytree(run.path, folder / "copy")
+
+
+def test_damaged_weights_are_refused_by_hash(full, tmp_path):
+    """Naming the file."""
+    folder = copied(full, tmp_path)
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: got sha256 .*, expected .*: train it again"):
+        Run.open(folder).load()
+
+
+def test_a_run_of_another_version_is_refused(full, tmp_path):
+    """Says which."""
+    folder = copied(full, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 9}))
+    with pytest.raises(SplitPlaceError, match="a run of format 9, expected 1"):
+        Run.open(folder)
+
+
+def test_a_config_that_does_not_fit_its_weights_is_refused(full, tmp_path):
+    """A stage the network does not have."""
+    folder = copied(full, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["parts"][0]["stages"][3] = "blocks77"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(IntegrityError, match="mobilenetv2 has no stage blocks77"):
+        Run.open(folder).load()
+
+
+def test_a_nested_tree_predicts_every_class_once(nested):
+    """Merge and fragments agree, for trunk, two inner branches and four leaves."""
+    split = nested.load()
+    assert [f.name for f in split.fragments] == ["trunk", "g0", "g0-0", "g0-1", "g1", "g1-0", "g1-1"]
+    assert sorted(split.merge.class_order) == [0, 1, 2, 3]
+    assert split.merge.class_order == tuple(c for f in split.fragments for c in f.classes)
+    assert (split.strategy, split.variant, split.merge.kind) == ("semantic", "2x2", "concat")
+    assert split.input_spec.dtype == "uint8"
+
+
+def test_a_frozen_trunk_is_the_full_model_s(full, nested):
+    """To the bit, running statistics too."""
+    whole = full.load().fragments[0].module.state_dict()
+    trunk = nested.load().fragments[0].module.state_dict()
+    assert all(torch.equal(value, whole[key]) for key, value in trunk.items())
+    assert len(trunk) > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tree": (5,)}, "has 5 groups, expected at most 4"),
+        ({"tree": (2, 2, 2), "cuts": ("blocks3", "blocks5")}, "has 8 groups"),
+        ({"tree": (2, 2), "cuts": ("blocks3",)}, "2 levels needs 2 cuts, got 1"),
+        ({"cuts": ("blocks99",)}, "no cut before 'blocks99'"),
+        ({"groups": [[0, 1], [1, 2, 3]]}, "every class"),
+    ],
+)
+def test_a_tree_that_does_not_fit_is_refused_before_training(data, full, preset, tmp_path, options, message):
+    """One line, and no folder left."""
+    with pytest.raises(UsageError, match=message):
+        train_semantic(data, full, preset=preset, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_of_a_split_is_refused(data, nested, preset, tmp_path):
+    """The teacher must be a full model."""
+    with pytest.raises(UsageError, match="strategy semantic, expected full"):
+        train_semantic(data, nested, preset=preset, out=tmp_path / "run")
+
+
+def test_a_teacher_of_other_data_is_refused(make_squares, full, preset, tmp_path):
+    """Held-out images of the teacher could be training images here."""
+    with pytest.raises(UsageError, match="was trained on other data"):
+        train_semantic(make_squares(n_test=16), full, preset=preset, out=tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(data, preset, tmp_path):
+    """An absurd learning rate ends in one line, not in a model."""
+    wild = preset.model_copy(update={"full": preset.full.model_copy(update={"learning_rate": 1e30})})
+    with pytest.raises(SplitPlaceError, match=r"the loss is (nan|inf) at step \d+ of"):
+        train_full(data, preset=wild, epochs=4, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_groups_are_written_as_lists():
+    """Classes between commas, groups between slashes."""
+    assert parse_groups("0,1,2/3,4") == [[0, 1, 2], [3, 4]]
+    assert parse_groups("consecutive") == "consecutive"
+    with pytest.raises(UsageError, match=r"groups 'a/b': expected features, consecutive, or classes as 0,1,2/3,4"):
+        parse_groups("a/b")
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_shipped_presets_are_valid(name):
+    """And bear their name."""
+    assert load_preset(name).name == name
+    assert isinstance(load_preset(name).full, FullRecipe)
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    """A usage error."""
+    with pytest.raises(UsageError, match=r"unknown preset 'fast': expected one of a \.toml file, quick, standard"):
+        load_preset("fast")
+
+
+def test_a_preset_of_the_user_s_own_is_read_strictly(tmp_path):
+    """A misspelt key is named."""
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nlearning_rat = 1\n')
+    with pytest.raises(SplitPlaceError, match=r"mine\.toml: not a preset: "):
+        load_preset(str(file))
+
+
+@pytest.mark.slow
+def test_training_really_learns(make_squares, preset, tmp_path):
+    """Squares in noise: a full model, then a tree cut out of it, tell held-out ones apart far above chance (0.25)."""
+    data = make_squares(n_train=512, n_test=128)
+    full = train_full(data, preset=preset, epochs=4, out=tmp_path / "full")
+    split = train_semantic(data, full, tree=(2,), preset=preset, epochs=2, out=tmp_path / "split")
+    assert full.metrics.accuracy > 0.9
+    assert split.metrics.accuracy > 0.9
+    assert split.metrics.params < full.metrics.params
