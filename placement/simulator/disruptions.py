@@ -30,13 +30,13 @@ def migrate(engine: Engine, c: int, device: int) -> None:
         engine.tasks.executing[task] -= 1  # it was loading, and loads anew over there
     containers.epoch[c] += 1
     for e in engine.inbound(c):
-        engine.halt(e)
+        engine.streams.halt(e)
         waiting = range(containers.done[c], edges.received[e])
-        size += sum(graph_edges[edges.local[e]][2] * engine.chunk(c, k) for k in waiting)
+        size += sum(graph_edges[edges.local[e]][2] * engine.streams.chunk(task, k) for k in waiting)
     for e in engine.outbound(c):
-        engine.halt(e)
+        engine.streams.halt(e)
         unsent = range(edges.sent[e], containers.done[c])
-        size += sum(graph_edges[edges.local[e]][2] * engine.chunk(c, k) for k in unsent)
+        size += sum(graph_edges[edges.local[e]][2] * engine.streams.chunk(task, k) for k in unsent)
     containers.moving[c], containers.device[c] = source, device
     engine.held[device] += 1
     engine.claim(c, device)
@@ -107,7 +107,7 @@ def _fail_task(engine: Engine, task: int, device: int) -> None:
             engine.dequeue(c)
             engine.enqueue(c)
     for e in graph.roots:  # who had the input from a neighbour in the ring may now need it from the broker
-        engine.pump(engine.tasks.first_e[task] + e)
+        engine.streams.pump(engine.tasks.first_e[task] + e)
 
 
 def _tear_down(engine: Engine, c: int) -> None:
@@ -134,10 +134,10 @@ def _tear_down(engine: Engine, c: int) -> None:
         engine.release(c, device)
     containers.epoch[c] += 1
     for e in engine.outbound(c):
-        engine.halt(e)
+        engine.streams.halt(e)
     keep = min(edges.sent[e] for e in engine.outbound(c))
     for e in engine.inbound(c):
-        engine.halt(e)
+        engine.streams.halt(e)
         tasks.transferring[task] -= edges.sent[e] - edges.received[e]
         edges.epoch[e] += 1
         edges.sent[e] = edges.received[e] = keep

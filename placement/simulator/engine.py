@@ -4,46 +4,26 @@ A container waits for its weights and its inputs, computes chunk after chunk on 
 its edges, and gives its memory back. Who goes where is decided elsewhere; the engine carries it out exactly.
 """
 
-import heapq
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.placement.simulator.costs import Costs, Graph
 from splitplace.placement.simulator.links import Links
 from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
-from splitplace.placement.simulator.scenario import Scenario
-from splitplace.placement.simulator.state import Containers, Edges, Tasks
-from splitplace.records.device import Device
-from splitplace.records.view import NONE, Ints
-
-Handler = Callable[[int, int], None]
+from splitplace.placement.simulator.state import State, World
+from splitplace.placement.simulator.streams import Streams
+from splitplace.records.view import NONE
 
 
-@dataclass(frozen=True, eq=False)
-class World:
-    """What does not change in a run."""
-
-    scenario: Scenario
-    devices: tuple[Device, ...]
-    costs: Costs
-    n_N: Ints
-    """Images of each task."""
-    application_N: Ints
-
-
-class Engine:
+class Engine(State):
     """All state of a simulated fleet; `now` is the instant it stands at."""
 
     def __init__(self, world: World):
         scenario, devices, costs = world.scenario, world.devices, world.costs
-        self.world = world
-        self.now = 0.0
+        super().__init__(world)
         self.broker = len(devices)
-        self.tasks, self.containers, self.edges = Tasks(), Containers(), Edges()
+        self.streams = Streams(self)
         self.active: dict[int, None] = {}
         """Tasks that have arrived and are not finished, in order of arrival."""
         broker = scenario.broker_bytes_per_s or math.inf
@@ -75,28 +55,13 @@ class Engine:
         self.freed = False
         """Room came free for something queued since the caller last looked."""
         self.notices_at_once = scenario.tick == "event"
-        self._heap: list[tuple[float, int, Handler, int, int]] = []
-        self._sequence = 0
         self._dirty: dict[int, None] = {}
         self._micro = [int(x) for x in costs.fragments.micro_batch_F]
 
-    # ---- the clock
-
-    def schedule(self, at_s: float, handler: Handler, a: int = 0, b: int = 0) -> None:
-        """Call `handler(a, b)` at this time, after what is scheduled for it already."""
-        self._sequence += 1
-        heapq.heappush(self._heap, (at_s, self._sequence, handler, a, b))
-
     def step(self, end_s: float) -> bool:
         """All events of the next instant up to and including `end_s`; False if there is none."""
-        heap = self._heap
-        if not heap or heap[0][0] > end_s:
-            self.now = end_s
+        if not self.step_clock(end_s):
             return False
-        self.now = heap[0][0]
-        while heap and heap[0][0] == self.now:
-            _, _, handler, a, b = heapq.heappop(heap)
-            handler(a, b)
         self.settle()
         return True
 
@@ -109,7 +74,7 @@ class Engine:
                 self.schedule(at_s, self._on_completion, device, self.processors.version[device])
         self._dirty.clear()
         for at_s, flow, version in self.links.settle(self.now):
-            self.schedule(at_s, self._on_flow, flow, version)
+            self.schedule(at_s, self.streams.on_flow, flow, version)
 
     # ---- what a caller orders
 
@@ -144,7 +109,7 @@ class Engine:
         self.claim(c, device)
         self.load(c)
         for e in self.inbound(c):
-            self.pump(e)
+            self.streams.pump(e)
 
     def evict(self, fragment: int, device: int) -> None:
         """Idle weights are unloaded."""
@@ -166,31 +131,6 @@ class Engine:
         self._seen(c)
 
     # ---- helpers that disruptions use too
-
-    def graph(self, task: int) -> Graph:
-        """The graph of a decided task's split."""
-        graph = self.tasks.graph[task]
-        assert graph is not None
-        return graph
-
-    def inbound(self, c: int) -> list[int]:
-        """The edges that feed a container."""
-        task = self.containers.task[c]
-        first = self.tasks.first_e[task]
-        return [first + e for e in self.graph(task).inbound[self.containers.local[c]]]
-
-    def outbound(self, c: int) -> list[int]:
-        """The edges that a container feeds."""
-        task = self.containers.task[c]
-        first = self.tasks.first_e[task]
-        return [first + e for e in self.graph(task).outbound[self.containers.local[c]]]
-
-    def ready(self, c: int) -> bool:
-        """Whether everything the container needs has been computed."""
-        task = self.containers.task[c]
-        edges, first_c = self.graph(task).edges, self.tasks.first_c[task]
-        sources = (edges[e][0] for e in self.graph(task).inbound[self.containers.local[c]])
-        return all(src == NONE or self.containers.complete[first_c + src] for src in sources)
 
     def enqueue(self, c: int) -> None:
         """Let a container without a device have one, if the scenario places ahead or its inputs exist."""
@@ -238,7 +178,7 @@ class Engine:
         if ready_s <= self.now:
             self.containers.loaded[c] = True
             return
-        self._phase(self.containers.task[c], self.tasks.executing, 1)
+        self.phase(self.containers.task[c], self.tasks.executing, 1)
         self.schedule(ready_s, self._on_loaded, c, self.containers.epoch[c])
 
     def stop(self, c: int) -> float | None:
@@ -249,120 +189,23 @@ class Engine:
         left_s = self.processors.remove(device, c, self.now)
         self._dirty[device] = None
         self.containers.running[c] = False
-        self._phase(self.containers.task[c], self.tasks.executing, -1)
+        self.phase(self.containers.task[c], self.tasks.executing, -1)
         return left_s
-
-    def halt(self, e: int) -> None:
-        """Give up the transfer under way on an edge; its chunk counts as not sent."""
-        if self.edges.flow[e] != NONE:
-            self.links.end(self.edges.flow[e], self.now)
-            self.edges.flow[e] = NONE
-            self._phase(self.edges.task[e], self.tasks.transferring, -1)
 
     def service_s(self, c: int, device: int) -> float:
         """Core-seconds the current chunk of a container takes on a device."""
         batches = self.containers.carry[c]
         if batches == NONE:
-            batches = -(-self.chunk(c, self.containers.done[c]) // self._micro[self.containers.fragment[c]])
+            batches = -(
+                -self.streams.chunk(self.containers.task[c], self.containers.done[c])
+                // self._micro[self.containers.fragment[c]]
+            )
         return batches * float(self.world.costs.fragments.latency_s_FD[self.containers.fragment[c], device])
-
-    def chunk(self, c: int, k: int) -> int:
-        """Images in chunk k of a container's task."""
-        return self._chunk(self.containers.task[c], k)
-
-    # ---- streams
-
-    def pump(self, e: int) -> None:
-        """Send what can be sent along an edge: chunks in order, one transfer at a time."""
-        edges, task = self.edges, self.edges.task[e]
-        _, dst, size = self.graph(task).edges[edges.local[e]]
-        chunks = self.tasks.chunks[task]
-        while edges.flow[e] == NONE and edges.sent[e] < chunks:
-            target = self.broker
-            if dst != NONE:
-                c = self.tasks.first_c[task] + dst
-                target = self.containers.device[c]
-                if target == NONE or self.containers.moving[c] != NONE:
-                    return
-            source = self._source(e, edges.sent[e])
-            if source == NONE:
-                return
-            if source == target:
-                edges.sent[e] += 1
-                edges.received[e] += 1
-                self._arrived(e)
-            else:
-                load = size * self._chunk(task, edges.sent[e])
-                edges.flow[e] = self.links.start(source, target, load, e, self.now)
-                self._phase(task, self.tasks.transferring, 1)
-
-    def _source(self, e: int, k: int) -> int:
-        """The node that can send chunk k along an edge now; -1 for none."""
-        task = self.edges.task[e]
-        graph, first_c = self.graph(task), self.tasks.first_c[task]
-        src = graph.edges[self.edges.local[e]][0]
-        if src != NONE:
-            c = first_c + src
-            there = self.containers.done[c] > k and self.containers.moving[c] == NONE
-            return self.containers.device[c] if there else NONE
-        if self.world.scenario.inputs == "ring":
-            first_e = self.tasks.first_e[task]
-            before = graph.roots[: graph.roots.index(self.edges.local[e])]
-            for other in reversed(before):  # the nearest root before this one that has a device hands it on
-                device = self.containers.device[first_c + graph.edges[other][1]]
-                if device != NONE and self.up[device]:
-                    return device if self.edges.received[first_e + other] > k else NONE
-        return self.broker
-
-    def _chunk(self, task: int, k: int) -> int:
-        size = self.tasks.chunk_n[task]
-        return size if k < self.tasks.chunks[task] - 1 else int(self.world.n_N[task]) - k * size
-
-    def _on_flow(self, flow: int, version: int) -> None:
-        if self.links.version[flow] != version:
-            return
-        e = self.links.payload[flow]
-        source, target = self.links.ends(flow)
-        delay_s = (self.rtt_s[source] + self.rtt_s[target]) / 2
-        self.links.end(flow, self.now)
-        if e < 0:
-            c = -1 - e
-            self.containers.move_flow[c] = NONE
-            self.schedule(self.now + delay_s, self.on_moved, c, self.containers.epoch[c])
-            return
-        self.edges.flow[e] = NONE
-        self.edges.sent[e] += 1
-        self.schedule(self.now + delay_s, self._on_delivery, e, self.edges.epoch[e])
-        self.pump(e)
-
-    def _on_delivery(self, e: int, epoch: int) -> None:
-        if self.edges.epoch[e] == epoch:
-            self.edges.received[e] += 1
-            self._phase(self.edges.task[e], self.tasks.transferring, -1)
-            self._arrived(e)
-
-    def _arrived(self, e: int) -> None:
-        task = self.edges.task[e]
-        graph = self.graph(task)
-        src, dst, _ = graph.edges[self.edges.local[e]]
-        if dst == NONE:
-            if self.edges.received[e] == self.tasks.chunks[task]:
-                self.tasks.results_left[task] -= 1
-                if not self.tasks.results_left[task]:
-                    if self.notices_at_once:
-                        self._finish(task)
-                    else:
-                        self.unseen_tasks.append(task)
-            return
-        self._try_run(self.tasks.first_c[task] + dst)
-        if src == NONE and self.world.scenario.inputs == "ring":
-            at = graph.roots.index(self.edges.local[e])
-            for other in graph.roots[at + 1 :]:
-                self.pump(self.tasks.first_e[task] + other)
 
     # ---- computing
 
-    def _try_run(self, c: int) -> None:
+    def try_run(self, c: int) -> None:
+        """Put a container on its device's cores if its weights and the next chunk of all its inputs are there."""
         containers = self.containers
         device, k = containers.device[c], containers.done[c]
         if device == NONE or containers.running[c] or not containers.loaded[c] or containers.moving[c] != NONE:
@@ -374,13 +217,13 @@ class Engine:
         containers.running[c] = True
         if containers.start_s[c] < 0:
             containers.start_s[c] = self.now
-        self._phase(containers.task[c], self.tasks.executing, 1)
+        self.phase(containers.task[c], self.tasks.executing, 1)
 
     def _on_loaded(self, c: int, epoch: int) -> None:
         if self.containers.epoch[c] == epoch:
             self.containers.loaded[c] = True
-            self._phase(self.containers.task[c], self.tasks.executing, -1)
-            self._try_run(c)
+            self.phase(self.containers.task[c], self.tasks.executing, -1)
+            self.try_run(c)
 
     def _on_completion(self, device: int, version: int) -> None:
         if self.processors.version[device] != version:
@@ -400,7 +243,7 @@ class Engine:
         """A chunk has been computed, and the broker knows."""
         containers, task = self.containers, self.containers.task[c]
         containers.running[c] = False
-        self._phase(task, self.tasks.executing, -1)
+        self.phase(task, self.tasks.executing, -1)
         complete = containers.done[c] == self.tasks.chunks[task]
         if complete:
             containers.complete[c] = True
@@ -408,7 +251,7 @@ class Engine:
             self.release(c, containers.device[c])
         self._hand_on(c)
         if not complete:
-            self._try_run(c)
+            self.try_run(c)
         elif self.world.scenario.place == "ready":
             for _, dst, _ in (self.graph(task).edges[e] for e in self.graph(task).outbound[containers.local[c]]):
                 if dst != NONE and containers.device[self.tasks.first_c[task] + dst] == NONE:
@@ -419,7 +262,14 @@ class Engine:
         edges = self.graph(self.containers.task[c]).edges
         for e in self.outbound(c):
             if not results or edges[self.edges.local[e]][1] == NONE:
-                self.pump(e)
+                self.streams.pump(e)
+
+    def answered(self, task: int) -> None:
+        """The last result of a task has arrived."""
+        if self.notices_at_once:
+            self._finish(task)
+        else:
+            self.unseen_tasks.append(task)
 
     def _finish(self, task: int) -> None:
         self.tasks.touch(task, self.now)
@@ -443,15 +293,11 @@ class Engine:
         if self.containers.epoch[c] != epoch:
             return
         source, self.containers.moving[c] = self.containers.moving[c], NONE
-        self._phase(self.containers.task[c], self.tasks.migrating, -1)
+        self.phase(self.containers.task[c], self.tasks.migrating, -1)
         self.release(c, source)
         self.let_go(source)
         if not self.containers.loaded[c]:
             self.load(c)
         for e in (*self.inbound(c), *self.outbound(c)):
-            self.pump(e)
-        self._try_run(c)
-
-    def _phase(self, task: int, counts: list[int], change: int) -> None:
-        self.tasks.touch(task, self.now)
-        counts[task] += change
+            self.streams.pump(e)
+        self.try_run(c)

@@ -2,53 +2,28 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import plan as planning
-from splitplace.placement.metrics import Outcomes, Usage, summarise
 from splitplace.placement.policy import Policy
 from splitplace.placement.simulator import disruptions
 from splitplace.placement.simulator.carry_out import carry_out
 from splitplace.placement.simulator.demands import DemandLike, build, references
-from splitplace.placement.simulator.engine import Engine, World
+from splitplace.placement.simulator.engine import Engine
 from splitplace.placement.simulator.mobility import Mobility, load_mobility
+from splitplace.placement.simulator.results import Meter, Run, collect
 from splitplace.placement.simulator.scenario import Scenario, units
-from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
+from splitplace.placement.simulator.state import World
 from splitplace.placement.simulator.views import Viewer
 from splitplace.placement.simulator.workload import Arrivals, draw
 from splitplace.records.action import Action, Wait
 from splitplace.records.device import Fleet
-from splitplace.records.metrics import Metrics
-from splitplace.records.split import STRATEGIES
-from splitplace.records.view import NONE, View
+from splitplace.records.view import View
 from splitplace.seeds import generator
 
-Columns = dict[str, npt.NDArray[np.generic]]
 Watch = Callable[[View, Sequence[Action]], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What came of a run."""
-
-    metrics: Metrics
-    tasks: Columns
-    """One row a task; NaN or -1 for what did not happen."""
-    fragments: Columns
-    """One row a fragment that started: task, fragment, device, start and end."""
-    intervals: Columns
-    devices: tuple[str, ...]
-    splits: tuple[str, ...]
-    dropped: tuple[str, ...]
-    """Splits of the demand that fit no device of the fleet, and were not on offer."""
-    rate: float
-    """λ, as stated or as solved from the utilisation."""
-    states: planning.States
-    """What the policy remembers at the end."""
 
 
 def simulate(
@@ -82,7 +57,8 @@ def simulate(
     run = _Simulation(scenario, fleet, demand, policy, intervals or scenario.intervals, seed, states)
     run.watch, run.progress = watch, progress
     run.play()
-    return run.result(time.perf_counter() - started)
+    wall_s = time.perf_counter() - started
+    return collect(run.engine, run.arrivals, run.arrived, run.meter, run.decision_s, wall_s, run.dropped, run.states)
 
 
 class _Simulation:
@@ -119,10 +95,10 @@ class _Simulation:
         self.watch: Watch | None = None
         self.progress: Callable[[int], None] | None = None
         self.decision_s: list[float] = []
-        self.rows: list[tuple[float, ...]] = []
+        self.meter = Meter()
         self.interval = -1
-        self._next_task = 0
-        self._boundary = self._arrived = self._planning = False
+        self.arrived = 0
+        self._boundary = self._new_tasks = self._planning = False
         self._schedule(seed)
         self.states = states or planning.init(policy, self.viewer.look())
 
@@ -169,12 +145,12 @@ class _Simulation:
 
     def _on_arrival(self, a: int, b: int) -> None:
         times = self.arrivals.arrival_s_N
-        while self._next_task < len(times) and times[self._next_task] <= self.engine.now:
+        while self.arrived < len(times) and times[self.arrived] <= self.engine.now:
             self.engine.arrive()
-            self._next_task += 1
-        self._arrived = True
-        if self._next_task < len(times):
-            self.engine.schedule(float(times[self._next_task]), self._on_arrival)
+            self.arrived += 1
+        self._new_tasks = True
+        if self.arrived < len(times):
+            self.engine.schedule(float(times[self.arrived]), self._on_arrival)
 
     def _on_started(self, a: int, b: int) -> None:
         for device in self._starting:
@@ -203,7 +179,7 @@ class _Simulation:
             if self._boundary:
                 if self.scenario.tick == "interval":
                     engine.see()
-                self._note()
+                self.meter.note(engine, self.arrived)
                 if self.progress is not None:
                     self.progress(self.interval)
             if self.interval < self.intervals and not self._planning and self._due():
@@ -215,7 +191,7 @@ class _Simulation:
         if self._boundary or self.scenario.tick == "interval":
             return self._boundary
         freed = self.engine.freed and bool(self.engine.queued) and self.scenario.retry == "freed"
-        return self._arrived or freed or (self.engine.freed and self.scenario.place == "ready")
+        return self._new_tasks or freed or (self.engine.freed and self.scenario.place == "ready")
 
     def _plan(self) -> None:
         view = self.viewer.look()
@@ -227,7 +203,7 @@ class _Simulation:
             # A policy is somebody's code: whatever it raises, the user gets its name and the interval.
             raise self._blame(f"{type(error).__name__}: {error}") from error
         self.decision_s.append(time.perf_counter() - began)
-        self._arrived = False
+        self._new_tasks = False
         if self.watch is not None:
             self.watch(view, actions)
         if self.scenario.scheduling_delay_s:
@@ -254,103 +230,3 @@ class _Simulation:
 
     def _blame(self, message: str) -> SplitPlaceError:
         return SplitPlaceError(f"policy {self.policy.name} failed in interval {self.interval}: {message}")
-
-    # ---- results
-
-    def _note(self) -> None:
-        """Running totals at an interval's start, for the trace."""
-        engine = self.engine
-        busy_D, energy_D, _ = engine.processors.totals(engine.now)
-        waiting = sum(1 for task in engine.active if not engine.tasks.executing[task])
-        self.rows.append(
-            (
-                float(self._next_task),
-                float(self._next_task - len(engine.active)),
-                float(waiting),
-                float(energy_D.sum()),
-                float(busy_D.sum()),
-                float(sum(engine.memory.used)),
-                float(sum(engine.up)),
-            )
-        )
-
-    def result(self, wall_s: float) -> Run:
-        """Everything measured, at the end."""
-        engine, arrivals = self.engine, self.arrivals
-        count = self._next_task
-        tasks = engine.tasks
-        for task in engine.active:
-            tasks.touch(task, self.end_s)
-        split_N = np.array(tasks.split, np.int64)
-        strategy_S = np.array([STRATEGIES.index(name) for name in self.world.costs.splits.strategies], np.int64)
-        finish_N = np.array(tasks.finish_s)
-        finished_N = finish_N >= 0
-        arrival_N = arrivals.arrival_s_N[:count]
-        p_N = np.where(finished_N, arrivals.p_NS[np.arange(count), split_N], np.nan)
-        outcomes = Outcomes(
-            application_N=arrivals.application_N[:count],
-            strategy_N=np.where(split_N == NONE, NONE, strategy_S[split_N]),
-            finished_N=finished_N,
-            deadline_s_N=arrivals.deadline_s_N[:count],
-            response_s_N=np.where(finished_N, finish_N, self.end_s) - arrival_N,
-            wait_s_N=np.array(tasks.spent_s[WAIT]),
-            execute_s_N=np.array(tasks.spent_s[EXECUTE]),
-            transfer_s_N=np.array(tasks.spent_s[TRANSFER]),
-            migrate_s_N=np.array(tasks.spent_s[MIGRATE]),
-            p_N=p_N,
-        )
-        return Run(
-            metrics=summarise(outcomes, self.world.costs.applications, self._usage(wall_s)),
-            tasks={
-                "task": np.arange(count),
-                "arrival_s": arrival_N,
-                "images": arrivals.n_N[:count],
-                "split": split_N,
-                **{name.removesuffix("_N"): getattr(outcomes, name) for name in outcomes.__dataclass_fields__},
-            },
-            fragments=self._fragments(),
-            intervals=self._intervals(),
-            devices=tuple(device.name for device in self.world.devices),
-            splits=self.world.costs.splits.references,
-            dropped=self.dropped,
-            rate=arrivals.rate,
-            states=self.states,
-        )
-
-    def _usage(self, wall_s: float) -> Usage:
-        engine, devices = self.engine, self.world.devices
-        busy_D, energy_D, on_s_D = engine.processors.totals(self.end_s)
-        there = on_s_D > 0
-        cores_D = np.array([device.cores for device in devices])
-        price_D = np.array([device.cost_usd_per_h for device in devices])
-        return Usage(
-            energy_j=float(energy_D.sum()),
-            cost_usd=float((price_D * on_s_D).sum() / 3600),
-            fragments=engine.executions,
-            work_per_capacity_D=busy_D[there] / (cores_D * on_s_D)[there],
-            ram_utilisation=min(engine.memory.mean_utilisation(self.end_s), 1.0),
-            decision_s=np.array(self.decision_s),
-            wall_s=wall_s,
-        )
-
-    def _fragments(self) -> Columns:
-        columns = self.engine.containers
-        rows = [c for c in range(len(columns.task)) if columns.start_s[c] >= 0]
-        end = [columns.end_s[c] if columns.complete[c] else np.nan for c in rows]
-        return {
-            "task": np.array([columns.task[c] for c in rows], np.int64),
-            "fragment": np.array([columns.fragment[c] for c in rows], np.int64),
-            "device": np.array([columns.device[c] for c in rows], np.int64),
-            "start_s": np.array([columns.start_s[c] for c in rows]),
-            "end_s": np.array(end),
-        }
-
-    def _intervals(self) -> Columns:
-        totals = np.array(self.rows)
-        names = ("arrived", "finished", "not_executing", "energy_j", "busy_core_s", "memory_used_bytes", "devices_up")
-        columns: Columns = {"interval": np.arange(len(totals) - 1)}
-        for column, name in enumerate(names):
-            grows = name in ("arrived", "finished", "energy_j", "busy_core_s")
-            values = totals[:, column]
-            columns[name] = np.diff(values) if grows else values[1:]
-        return columns

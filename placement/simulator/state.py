@@ -4,8 +4,13 @@ A decided task owns the containers first_c .. first_c + count - 1 (fragment orde
 its split's graph). Its images pass in `chunks` of `chunk_n`, the last one smaller: one chunk if precedence is strict.
 """
 
-from splitplace.placement.simulator.costs import Graph
-from splitplace.records.view import NONE
+from dataclasses import dataclass
+
+from splitplace.placement.simulator.clock import Clock
+from splitplace.placement.simulator.costs import Costs, Graph
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.records.device import Device
+from splitplace.records.view import NONE, Ints
 
 WAIT, EXECUTE, TRANSFER, MIGRATE = range(4)
 
@@ -130,3 +135,54 @@ class Edges:
         self.flow.append(NONE)
         self.epoch.append(0)
         return len(self.task) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What does not change in a run."""
+
+    scenario: Scenario
+    devices: tuple[Device, ...]
+    costs: Costs
+    n_N: Ints
+    """Images of each task."""
+    application_N: Ints
+
+
+class State(Clock):
+    """The columns, and how they hang together."""
+
+    def __init__(self, world: World):
+        super().__init__()
+        self.world = world
+        self.tasks, self.containers, self.edges = Tasks(), Containers(), Edges()
+
+    def graph(self, task: int) -> Graph:
+        """The graph of a decided task's split."""
+        graph = self.tasks.graph[task]
+        assert graph is not None
+        return graph
+
+    def inbound(self, c: int) -> list[int]:
+        """The edges that feed a container."""
+        task = self.containers.task[c]
+        first = self.tasks.first_e[task]
+        return [first + e for e in self.graph(task).inbound[self.containers.local[c]]]
+
+    def outbound(self, c: int) -> list[int]:
+        """The edges that a container feeds."""
+        task = self.containers.task[c]
+        first = self.tasks.first_e[task]
+        return [first + e for e in self.graph(task).outbound[self.containers.local[c]]]
+
+    def ready(self, c: int) -> bool:
+        """Whether everything the container needs has been computed."""
+        task = self.containers.task[c]
+        edges, first_c = self.graph(task).edges, self.tasks.first_c[task]
+        sources = (edges[e][0] for e in self.graph(task).inbound[self.containers.local[c]])
+        return all(src == NONE or self.containers.complete[first_c + src] for src in sources)
+
+    def phase(self, task: int, counts: list[int], change: int) -> None:
+        """One thing more or less that a task is doing."""
+        self.tasks.touch(task, self.now)
+        counts[task] += change

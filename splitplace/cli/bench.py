@@ -67,6 +67,41 @@ def layer_split(
     emit(document, Group(plans, ratios, *lines), json)
 
 
+def simulator(
+    *,
+    results: Path = Path("benchmarks/results/simulator.json"),
+    pairs: int = 30,
+    large: bool = True,
+    json: bool = False,
+) -> None:
+    """Measure how fast the simulator is, on one thread.
+
+    Args:
+        results: The results file.
+        pairs: Interleaved pairs a ratio.
+        large: Also run 10,000 devices for 100 intervals, once.
+        json: Print one JSON document.
+    """
+    if pairs < 1:
+        raise UsageError(f"--pairs {pairs}: expected at least 1")
+    from splitplace.benchmarks import simulator as bench
+
+    with err.status("simulator") as status:
+        found = bench.run(results, pairs, large, status.update)
+    table = Table("what", "figure", title="Simulator")
+    table.add_row("azure50, 100 intervals", f"{found.small_s:.2f} s")
+    ratios = {"over the numpy loop": found.small, "a task at 10,000 over one at 50": found.task_large}
+    for name, ratio in (ratios | {"A/A": found.noise}).items():
+        table.add_row(name, f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
+    if found.large is not None:
+        size = f"{found.large.wall_s:.0f} s, {found.large.peak_bytes / 1e9:.2f} GB"
+        table.add_row(f"{found.large.devices} devices, {found.large.tasks} tasks", size)
+    verdict = bench.verdict(found)
+    lines = [f"{claim}: {'holds' if holds else 'does not hold'}" for claim, holds in verdict.items()]
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *lines), json)
+
+
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))

@@ -10,7 +10,7 @@ from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.run import Run
+    from splitplace.placement.simulator.results import Run
     from splitplace.placement.simulator.scenario import Scenario
     from splitplace.records.metrics import Outcome
 
@@ -29,7 +29,7 @@ def simulate(
     seed: int = 0,
     rate: Annotated[float | None, Parameter(help="Mean tasks an interval, in place of the scenario's load.")] = None,
     utilisation: Annotated[float | None, Parameter(help="Offered load of the cores, likewise.")] = None,
-    trace: Annotated[Path | None, Parameter(help="Folder for tasks, fragments and intervals as Parquet.")] = None,
+    trace_dir: Annotated[Path | None, Parameter(help="Folder for tasks, fragments and intervals as Parquet.")] = None,
     plot: Annotated[Path | None, Parameter(help="File (.svg) for a picture of who ran what when.")] = None,
     json: bool = False,
 ) -> None:
@@ -77,11 +77,37 @@ def simulate(
         "splits_that_fit_no_device": list(run.dropped),
         "metrics": run.metrics.model_dump(mode="json"),
     }
-    if trace is not None:
-        document["trace"] = [str(path) for path in _write_trace(run, trace)]
+    if trace_dir is not None:
+        document["trace"] = [str(path) for path in _write_trace(run, trace_dir)]
     if plot is not None:
         document["plot"] = str(_write_plot(run, plot))
     emit(document, _table(document, run), json)
+
+
+@app.command
+def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, json: bool = False) -> None:
+    """Let vehicles drive through a city (SUMO) and write rtt and bandwidth per vehicle and second.
+
+    Parameters
+    ----------
+    out
+        Parquet file; name it as `mobility` in a scenario.
+    vehicles
+        The first so many devices of a fleet move.
+    seconds
+        A longer run starts the trace over.
+    seed
+        Same seed, same traffic.
+    """
+    from splitplace.placement.simulator.roads import write_trace
+
+    if not 1 <= vehicles <= 500 or not 2 <= seconds <= 86_400 or not 0 <= seed < 2**31:
+        raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
+    path = out.resolve()
+    with err.status("driving"):
+        rows = write_trace(path, vehicles, seconds, seed)
+    document = {"path": str(path), "vehicles": vehicles, "seconds": seconds, "seed": seed, "rows": rows}
+    emit(document, f"{rows} rows in {path}", json)
 
 
 def _with_load(scenario: "Scenario", rate: float | None, utilisation: float | None) -> "Scenario":

@@ -10,7 +10,8 @@ import pytest
 from splitplace.placement.policy import Policy
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.constants import Constants, ConstantSplit
-from splitplace.placement.simulator.run import Run, simulate
+from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.action import Action, Decide, Migrate, Place
 from splitplace.records.device import Device, Fleet

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.engine import Engine, World
+from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.state import World
 from splitplace.records.view import Fragments, Splits
 
 

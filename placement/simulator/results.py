@@ -1,0 +1,146 @@
+"""What came of a run: tasks, fragments and intervals as columns, and the metrics of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from splitplace.placement.metrics import Outcomes, Usage, summarise
+from splitplace.placement.plan import States
+from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
+from splitplace.placement.simulator.workload import Arrivals
+from splitplace.records.metrics import Metrics
+from splitplace.records.split import STRATEGIES
+from splitplace.records.view import NONE
+
+Columns = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What came of a run."""
+
+    metrics: Metrics
+    tasks: Columns
+    """One row a task; NaN or -1 for what did not happen."""
+    fragments: Columns
+    """One row a fragment that started: task, fragment, device, start and end."""
+    intervals: Columns
+    devices: tuple[str, ...]
+    splits: tuple[str, ...]
+    dropped: tuple[str, ...]
+    """Splits of the demand that fit no device of the fleet, and were not on offer."""
+    rate: float
+    """λ, as stated or as solved from the utilisation."""
+    states: States
+    """What the policy remembers at the end."""
+
+
+class Meter:
+    """Reads the engine's totals at each interval's start."""
+
+    TOTALS = ("arrived", "finished", "energy_j", "busy_core_s")
+    LEVELS = ("not_executing", "memory_used_bytes", "devices_up")
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, ...]] = []
+
+    def note(self, engine: Engine, arrived: int) -> None:
+        """One reading."""
+        busy_D, energy_D, _ = engine.processors.totals(engine.now)
+        totals = (arrived, arrived - len(engine.active), energy_D.sum(), busy_D.sum())
+        idle = sum(1 for task in engine.active if not engine.tasks.executing[task])
+        self._rows.append((*totals, idle, sum(engine.memory.used), sum(engine.up)))
+
+    def columns(self) -> Columns:
+        """Of each interval: totals as what it added, levels as they stood at its end."""
+        rows = np.array(self._rows, np.float64)
+        count = len(self.TOTALS)
+        columns: Columns = {"interval": np.arange(len(rows) - 1)}
+        columns |= {name: np.diff(rows[:, i]) for i, name in enumerate(self.TOTALS)}
+        columns |= {name: rows[1:, count + i] for i, name in enumerate(self.LEVELS)}
+        return columns
+
+
+def collect(
+    engine: Engine,
+    arrivals: Arrivals,
+    arrived: int,
+    meter: Meter,
+    decision_s: Sequence[float],
+    wall_s: float,
+    dropped: tuple[str, ...],
+    states: States,
+) -> Run:
+    """Everything measured, at the end of the last interval; `engine.now` is that end."""
+    costs = engine.world.costs
+    outcomes = _outcomes(engine, arrivals, arrived)
+    return Run(
+        metrics=summarise(outcomes, costs.applications, _usage(engine, decision_s, wall_s)),
+        tasks={
+            "task": np.arange(arrived),
+            "arrival_s": arrivals.arrival_s_N[:arrived],
+            "images": arrivals.n_N[:arrived],
+            "split": np.array(engine.tasks.split, np.int64),
+            **{name.removesuffix("_N"): getattr(outcomes, name) for name in outcomes.__dataclass_fields__},
+        },
+        fragments=_fragments(engine),
+        intervals=meter.columns(),
+        devices=tuple(device.name for device in engine.world.devices),
+        splits=costs.splits.references,
+        dropped=dropped,
+        rate=arrivals.rate,
+        states=states,
+    )
+
+
+def _outcomes(engine: Engine, arrivals: Arrivals, arrived: int) -> Outcomes:
+    tasks, splits = engine.tasks, engine.world.costs.splits
+    for task in engine.active:
+        tasks.touch(task, engine.now)
+    split_N = np.array(tasks.split, np.int64)
+    strategy_S = np.array([STRATEGIES.index(name) for name in splits.strategies], np.int64)
+    finish_N = np.array(tasks.finish_s)
+    finished_N = finish_N >= 0
+    return Outcomes(
+        application_N=arrivals.application_N[:arrived],
+        strategy_N=np.where(split_N == NONE, NONE, strategy_S[split_N]),
+        finished_N=finished_N,
+        deadline_s_N=arrivals.deadline_s_N[:arrived],
+        response_s_N=np.where(finished_N, finish_N, engine.now) - arrivals.arrival_s_N[:arrived],
+        wait_s_N=np.array(tasks.spent_s[WAIT]),
+        execute_s_N=np.array(tasks.spent_s[EXECUTE]),
+        transfer_s_N=np.array(tasks.spent_s[TRANSFER]),
+        migrate_s_N=np.array(tasks.spent_s[MIGRATE]),
+        p_N=np.where(finished_N, arrivals.p_NS[np.arange(arrived), split_N], np.nan),
+    )
+
+
+def _usage(engine: Engine, decision_s: Sequence[float], wall_s: float) -> Usage:
+    busy_D, energy_D, on_s_D = engine.processors.totals(engine.now)
+    there = on_s_D > 0
+    cores_D = np.array([device.cores for device in engine.world.devices])
+    price_D = np.array([device.cost_usd_per_h for device in engine.world.devices])
+    return Usage(
+        energy_j=float(energy_D.sum()),
+        cost_usd=float((price_D * on_s_D).sum() / 3600),
+        fragments=engine.executions,
+        work_per_capacity_D=busy_D[there] / (cores_D * on_s_D)[there],
+        ram_utilisation=min(engine.memory.mean_utilisation(engine.now), 1.0),
+        decision_s=np.array(decision_s),
+        wall_s=wall_s,
+    )
+
+
+def _fragments(engine: Engine) -> Columns:
+    columns = engine.containers
+    rows = [c for c, start_s in enumerate(columns.start_s) if start_s >= 0]
+    return {
+        "task": np.array([columns.task[c] for c in rows], np.int64),
+        "fragment": np.array([columns.fragment[c] for c in rows], np.int64),
+        "device": np.array([columns.device[c] for c in rows], np.int64),
+        "start_s": np.array([columns.start_s[c] for c in rows]),
+        "end_s": np.array([columns.end_s[c] if columns.complete[c] else np.nan for c in rows]),
+    }

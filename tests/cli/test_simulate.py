@@ -1,0 +1,50 @@
+"""`splitplace simulate` as a user calls it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CALL = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--demand", "upstream", "--seed", "0")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The installed command, in a process of its own."""
+    code = "from splitplace.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_twice_the_same_but_for_the_timings():
+    """One JSON document on stdout, nothing on stderr."""
+    runs = [run(*CALL, "--intervals", "100", "--json") for _ in range(2)]
+    documents = [json.loads(done.stdout) for done in runs]
+    timings = [document["metrics"].pop("timings") for document in documents]
+    assert documents[0] == documents[1]
+    assert documents[0]["metrics"]["tasks"]["arrived"] > 500
+    assert timings[0]["wall_s"] > 0
+    assert runs[0].stderr == ""
+
+
+def test_trace_and_picture(tmp_path):
+    """Parquet files and an SVG where they were asked for, their absolute paths in the document."""
+    done = run(*CALL, "--intervals", "3", "--trace-dir", str(tmp_path), "--plot", str(tmp_path / "a.svg"), "--json")
+    document = json.loads(done.stdout)
+    assert document["trace"] == [str(tmp_path / f"{name}.parquet") for name in ("tasks", "fragments", "intervals")]
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--policy", "randm+random", "--demand", "upstream"], 2, "semantic"),
+        (["--policy", "random+random", "--demand", "nowhere.json"], 2, "nowhere.json"),
+        (["--policy", "random+random", "--demand", "upstream", "--rate", "0"], 1, "greater than 0"),
+        (["--policy", "random+random", "--demand", "upstream", "--intervals", "0"], 2, "--intervals"),
+    ],
+)
+def test_one_clear_line(arguments, code, said):
+    """On stderr, and nothing on stdout."""
+    done = run("simulate", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert said in done.stderr
