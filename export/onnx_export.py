@@ -3,9 +3,11 @@
 The same weights give the same bytes: no path, time, stack trace or tool version stays in a file.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
@@ -48,12 +50,12 @@ def to_onnx(split: ModuleSplit, images: Array | None = None, tolerance: float = 
         SplitPlaceError: A tensor that no fragment gives, a cycle, a module that cannot be exported, or an export that
             does not equal its source.
     """
-    modules = {fragment.name: fragment for fragment in split.fragments}
+    modules = {fragment.name: _in_plain_layout(fragment) for fragment in split.fragments}
     values = {batch: {split.input_spec.name: _sample(split.input_spec, batch)} for batch in CHECK_BATCHES}
     specs = {split.input_spec.name: split.input_spec}
     pieces: dict[str, Piece] = {}
     for name in _order(split):
-        module = modules[name].module.eval()
+        module = modules[name].module
         with torch.inference_mode():
             for known in values.values():
                 known[modules[name].output] = module(*(known[tensor] for tensor in modules[name].inputs))
@@ -92,6 +94,16 @@ def answer(split: ModuleSplit, inputs: Mapping[str, Array]) -> Array:
     columns = [c for fragment in sinks for c in fragment.classes]
     result: Array = merged[:, np.argsort(columns)].numpy()
     return result
+
+
+def _in_plain_layout(fragment: ModuleFragment) -> ModuleFragment:
+    """A copy whose weights lie channel by channel.
+
+    Traced in channels_last, as networks are trained, the exporter writes some reshapes as gathers by memory address,
+    which hold for the traced batch alone.
+    """
+    plain = copy.deepcopy(fragment.module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing from nn.Module's stubs
+    return replace(fragment, module=plain)
 
 
 def _order(split: ModuleSplit) -> tuple[str, ...]:
