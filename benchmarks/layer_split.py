@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks.from_timm import from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
 from splitplace.executor import Array, open_session
-from splitplace.export.from_timm import from_timm
 from splitplace.probe import core_speed
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
@@ -146,7 +146,7 @@ def _save(results: Results, path: Path) -> None:
 def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -> Iterator[PlanCell]:
     network = layerwise.analyse(from_timm(name, random_weights=True).onnx, name)
     cost_s = measure.measured(network, PLAN_BATCH, settings.profile_runs) * speed
-    work = costs.work(network, cost_s, PLAN_BATCH, measure.copy_s_per_byte(PLAN_BATCH) * speed)
+    work = costs.work(network, cost_s, PLAN_BATCH, measure.copy_s_per_byte() * speed)
     order = prefixes(work)
     for count in counts:
         hosts = [planner.Host(f"d{i}") for i in range(count)]
@@ -208,7 +208,7 @@ def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
     found = from_timm(name, size, random_weights=True)
     network = layerwise.analyse(found.onnx, name)
     cost_s = measure.measured(network, batch)
-    work = costs.work(network, cost_s, batch, measure.copy_s_per_byte(batch))
+    work = costs.work(network, cost_s, batch, measure.copy_s_per_byte())
     hosts = [planner.Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
     proposal = layerwise.propose(network, work, hosts, RATIO_FRAGMENTS)
     ours = layerwise.cut(network, proposal.places, proposal.plan.places, "custom", "ours")

@@ -19,7 +19,7 @@ from splitplace.catalog import oci
 from splitplace.catalog.oci import Descriptor, Graph, Index
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import Catalog
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.records.base import Record
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -101,30 +101,40 @@ class CatalogWriter(Catalog):
             self._replace_entry(lambda other: self._same_measurement(other, subject, record), entry)
 
     def gc(self) -> tuple[int, int]:
-        """Remove records whose subject is gone, then blobs and temporary files that nothing leads to.
+        """Remove records whose subject is gone or that are damaged, then blobs and temporary files nothing leads to.
 
         Returns:
             How many files were removed, and their bytes.
+
+        Raises:
+            IntegrityError: A split's document is damaged, so that nobody can tell what it needs; nothing is removed.
         """
         with self._writing():
             index = self._layout_index()
             splits = [entry for entry in index.manifests if entry.mediaType == oci.INDEX_TYPE]
-            alive = {entry.digest for entry in splits}
-            alive |= {child.digest for entry in splits for child in self._index(entry).manifests}
-            kept = [
+            needed = {digest for entry in splits for digest in self.reachable(entry)}
+            records = [
                 entry
                 for entry in index.manifests
-                if entry.mediaType != oci.MANIFEST_TYPE or self._record(entry)[0] in alive
+                if entry.mediaType == oci.MANIFEST_TYPE and self._alive(entry, needed)
             ]
+            kept = [entry for entry in index.manifests if entry in splits or entry in records]
             if len(kept) < len(index.manifests):
                 self._write_index(self._entries(kept))
-            needed = self.reachable()
+            needed |= {digest for entry in records for digest in self.reachable(entry)}
             useless = [self.blobs.path(digest) for digest in self.blobs.digests() if digest not in needed]
             useless += list(self.path.glob(_TEMPORARY + "*"))
             size_bytes = sum(path.lstat().st_size for path in useless)
             for path in useless:
                 path.unlink()
         return len(useless), size_bytes
+
+    def _alive(self, entry: Descriptor, needed: set[str]) -> bool:
+        """Whether a record can be read and its subject is still there."""
+        try:
+            return self._record(entry)[0] in needed
+        except IntegrityError:
+            return False  # what was measured can be measured again; a record nobody can read is in everybody's way
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -204,7 +214,10 @@ class CatalogWriter(Catalog):
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         document = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": entries}
         data = _canonical(document).encode()
-        Index.parse(data, "the new index.json")  # a list we could not read again must not replace one we can
+        # A list we could not read again must not replace one we can.
+        if len(data) > oci.MAX_JSON_BYTES:
+            raise SplitPlaceError(f"{self.path}: {len(entries)} entries are too many for one catalog: start another")
+        Index.parse(data, "the new index.json")
         _write_atomically(self.path, self.path / "index.json", data)
 
 
@@ -215,7 +228,7 @@ def _create(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((_TEMPORARY, ".lock"))]
-        if set(foreign) - {"blobs", "index.json"}:
+        if set(foreign) - {"blobs", "index.json", "oci-layout"}:  # another writer may be at it this very moment
             raise UsageError(f"{path} is no catalog and not empty: give a new folder, or one that `export` made")
         with (path / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -223,7 +236,8 @@ def _create(path: Path) -> None:
                 return  # another writer was faster
             (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             empty = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []}
-            _write_atomically(path, path / "index.json", _canonical(empty).encode())
+            if not (path / "index.json").exists():  # a list that is there is whole, and may lead to something
+                _write_atomically(path, path / "index.json", _canonical(empty).encode())
             # Last, because its presence says that the rest is there.
             _write_atomically(path, path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     except OSError as error:

@@ -42,7 +42,7 @@ class WorkOrder(Record):
 
     @property
     def block_s(self) -> float:
-        """Seconds of runs behind one sample: one run, or five quota periods, whose pauses fall between runs too."""
+        """Seconds of runs behind a sample: one run, but five periods of a quota, which pauses between runs too."""
         return 5 * PERIOD_US / 1e6 if self.cpu_share < 1 else 0.0
 
 

@@ -33,7 +33,7 @@ def _leaves(blocks: Blocks, name: str, members: tuple[int, ...]) -> bool:
     return name == graph.output or any(reader not in members for reader in graph.consumers[name])
 
 
-def work(blocks: Blocks, cost_s: Floats, micro_batch: int, copy_s_per_byte: float = 1 / REFERENCE_BYTES_PER_S) -> Work:
+def work(blocks: Blocks, cost_s: Floats, micro_batch: int, copy_s_per_byte: float = 2 / REFERENCE_BYTES_PER_S) -> Work:
     """The network as planning sees it.
 
     Args:

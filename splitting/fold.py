@@ -8,15 +8,12 @@ import onnx
 Shape = tuple[int, tuple[int, ...]]
 
 
-def materialise_reshapes(
-    model: onnx.ModelProto, shapes: Sequence[Mapping[str, Shape]], batches: tuple[int, int]
-) -> None:
+def materialise_reshapes(model: onnx.ModelProto, shapes: Sequence[Mapping[str, Shape]]) -> None:
     """Replace each computed Reshape target by a literal one, where only one dimension of the result varies.
 
     Args:
         model: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
-        shapes: Element type and sizes of every value, at each of the two batch sizes.
-        batches: Those batch sizes.
+        shapes: Element type and sizes of every value, at each of two batch sizes.
     """
     literal = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:

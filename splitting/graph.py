@@ -59,8 +59,6 @@ class Graph:
     nodes: tuple[Node, ...]
     values: Mapping[str, Value]
     initializers: Mapping[str, onnx.TensorProto]
-    fixed_batch: int | None = None
-    """The batch size that the model insists on; None when any will do."""
     producer: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,17 +95,19 @@ def build(model: onnx.ModelProto, source: str = "model") -> Graph:
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = tuple(value.name for value in model.graph.input if value.name not in initializers)
     fixed = _fixed_batch(model, inputs, source)
-    if fixed is not None and _freed(model, inputs, fixed):
-        fixed = None
-    shapes = [infer_shapes(model, inputs, batch, source) for batch in ((fixed, fixed) if fixed else PROBES)]
-    if fixed is None:
-        materialise_reshapes(model, shapes, PROBES)
-        initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    if fixed is not None:
+        _free_batch(model, inputs, fixed)
+    shapes = [infer_shapes(model, inputs, batch, source) for batch in PROBES]
+    materialise_reshapes(model, shapes)
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     protos = _live(model, model.graph.output[0].name)
     known = {name for node in protos for name in node.output if name} | set(inputs)
-    values = {name: _value(name, [s.get(name) for s in shapes], fixed, source) for name in sorted(known)}
-    nodes = tuple(_node(proto, initializers, values, shapes, fixed) for proto in protos)
-    return Graph(model, inputs, model.graph.output[0].name, nodes, values, initializers, fixed)
+    values = {name: _value(name, [s.get(name) for s in shapes], source) for name in sorted(known)}
+    if values[model.graph.output[0].name].spec is None:
+        why = f"is fixed at {fixed} and its graph depends on it" if fixed else "does not reach its output"
+        raise SplitPlaceError(f"{source}: the batch {why}; export it with a symbolic batch dimension")
+    nodes = tuple(_node(proto, initializers, values, shapes) for proto in protos)
+    return Graph(model, inputs, model.graph.output[0].name, nodes, values, initializers)
 
 
 Shape = tuple[int, tuple[int, ...]]
@@ -188,13 +188,24 @@ def _fixed_batch(model: onnx.ModelProto, inputs: tuple[str, ...], source: str) -
     return leading.pop()
 
 
-def _freed(model: onnx.ModelProto, inputs: tuple[str, ...], fixed: int) -> bool:
-    """Make a fixed batch symbolic where the model allows it: shapes at other batch sizes scale with the batch alone.
+def _free_batch(model: onnx.ModelProto, inputs: tuple[str, ...], fixed: int) -> None:
+    """Make a fixed batch symbolic: Reshape targets that begin with it, the usual obstacle, are made relative.
 
-    Reshape targets that begin with the fixed batch are the usual obstacle: they are made relative first. The answer
-    is checked by running the model at twice the batch, against itself, sample by sample (`recompose`).
+    Whether the model means the same at other batch sizes is for the shapes to say, and for the recomposition check.
     """
-    return False
+    for value in model.graph.input:
+        if value.name in inputs:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    literal = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in literal:
+            continue
+        target = onnx.numpy_helper.to_array(literal[node.input[1]]).copy()
+        if target.size and target[0] == fixed:
+            target[0] = 0 if -1 in target else -1  # 0 takes the input's own size over
+            name = f"{node.name}_target"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(target, name))
+            node.input[1] = name
 
 
 def _live(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
@@ -230,24 +241,20 @@ def _captured(graph: onnx.GraphProto) -> list[str]:
     return [name for name in used if name not in own]
 
 
-def _value(name: str, seen: list[Shape | None], fixed: int | None, source: str) -> Value:
+def _value(name: str, seen: list[Shape | None], source: str) -> Value:
     """A value from its shapes at the two probe batch sizes."""
     first, second = seen
     if first is None or second is None:
         raise SplitPlaceError(f"{source}: the shape of {name!r} is unknown; run onnx.shape_inference to see why")
     sizes, item_bytes = [prod(shape) for _, shape in (first, second)], _item_bytes(first[0])
-    slope = 0 if fixed else (sizes[1] - sizes[0]) // (PROBES[1] - PROBES[0])
-    constant = sizes[0] - slope * PROBES[0] if not fixed else 0
-    per_sample = slope * item_bytes if not fixed else sizes[0] * item_bytes
-    return Value(name, _spec(name, first, second, fixed), constant * item_bytes, per_sample)
+    slope = (sizes[1] - sizes[0]) // (PROBES[1] - PROBES[0])
+    return Value(name, _spec(name, first, second), (sizes[0] - slope * PROBES[0]) * item_bytes, slope * item_bytes)
 
 
-def _spec(name: str, first: Shape, second: Shape, fixed: int | None) -> TensorSpec | None:
+def _spec(name: str, first: Shape, second: Shape) -> TensorSpec | None:
     dtype = _dtype(first[0])
     if dtype is None or len(first[1]) != len(second[1]) or not first[1] or not all(first[1]):
         return None
-    if fixed:
-        return TensorSpec(name=name, dtype=dtype, shape=first[1])
     if (first[1][0], second[1][0]) != PROBES or first[1][1:] != second[1][1:]:
         return None
     return TensorSpec(name=name, dtype=dtype, shape=(BATCH, *first[1][1:]))
@@ -277,7 +284,6 @@ def _node(
     initializers: Mapping[str, onnx.TensorProto],
     values: Mapping[str, Value],
     shapes: list[dict[str, Shape]],
-    fixed: int | None,
 ) -> Node:
     read = node_inputs(proto)
     sizes = [{name: shape for name, (_, shape) in known.items()} for known in shapes]
@@ -289,7 +295,7 @@ def _node(
         inputs=tuple(name for name in read if name in values),
         weights=tuple(name for name in read if name in initializers),
         outputs=tuple(name for name in proto.output if name),
-        flops_per_sample=flops[0] if fixed else (flops[1] - flops[0]) // (PROBES[1] - PROBES[0]),
+        flops_per_sample=(flops[1] - flops[0]) // (PROBES[1] - PROBES[0]),
     )
 
 

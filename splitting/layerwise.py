@@ -88,8 +88,9 @@ def propose(
     fragments: int,
     objective: planner.Objective = "bottleneck",
     exactly: bool = False,
+    slack: float = 0.0,
 ) -> Proposal:
-    """The best plan for a network, its lower bound and its gap.
+    """The best plan for a network, its lower bound and its gap; arguments as `planner.plan`'s.
 
     Raises:
         UsageError: More fragments than blocks, or than devices where exactly so many are asked for.
@@ -102,7 +103,7 @@ def propose(
     if exactly and fragments > len(hosts):
         raise UsageError(f"exactly {fragments} fragments need as many devices, got {len(hosts)}")
     places = lattice(work, MAX_DOWN_SETS)
-    plan = planner.plan(places, hosts, fragments, objective, exactly)
+    plan = planner.plan(places, hosts, fragments, objective, exactly, slack)
     limit = len(plan.hosts) if objective == "fewest" else fragments
     return Proposal(network, places, plan, objective, bounds.lower_bound(work, hosts, limit, objective, exactly))
 

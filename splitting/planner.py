@@ -104,7 +104,14 @@ def _feasible(lattice: Lattice, host: Host) -> Bools:
     return lattice.memory_bytes_NN <= host.memory_bytes
 
 
-def plan(lattice: Lattice, hosts: Sequence[Host], fragments: int, objective: Objective, exactly: bool = False) -> Plan:
+def plan(
+    lattice: Lattice,
+    hosts: Sequence[Host],
+    fragments: int,
+    objective: Objective,
+    exactly: bool = False,
+    slack: float = 0.0,
+) -> Plan:
     """The best plan over the places of `lattice`.
 
     Args:
@@ -114,6 +121,7 @@ def plan(lattice: Lattice, hosts: Sequence[Host], fragments: int, objective: Obj
         objective: Smallest bottleneck, smallest latency, or fewest fragments (then smallest bottleneck). Of equally
             good plans by bottleneck, one that moves the fewest bytes.
         exactly: Use exactly `fragments` of them.
+        slack: Share of the smallest bottleneck that may be given up for fewer bytes over the cuts.
 
     Raises:
         InfeasibleError: No plan meets the memory limits.
@@ -139,7 +147,7 @@ def plan(lattice: Lattice, hosts: Sequence[Host], fragments: int, objective: Obj
         optimum = search.smallest_bottleneck(finals)
         if optimum is None:
             raise _infeasible(lattice, hosts, fragments, exactly)
-        places, used = search.fewest_bytes(finals, optimum)
+        places, used = search.fewest_bytes(finals, optimum * (1 + slack))
     left = [list(group) for group in groups]
     return _plan(lattice, places, [left[kind].pop(0) for kind in used])
 

@@ -81,9 +81,17 @@ def _session(model: bytes) -> Whole:
     session = open_session(model, source="the whole model")
     name = session.get_outputs()[0].name
 
+    fixed = session.get_inputs()[0].shape[0]
+
     def run(inputs: Mapping[str, Array]) -> Array:
         feed = {node.name: inputs[node.name] for node in session.get_inputs()}
-        return np.asarray(session.run([name], feed)[0])
+        if not isinstance(fixed, int):
+            return np.asarray(session.run([name], feed)[0])
+        # A model that takes one batch size only: piece by piece, the last one filled up with its last row.
+        n = len(next(iter(feed.values())))
+        rows = [np.minimum(np.arange(start, start + fixed), n - 1) for start in range(0, n, fixed)]
+        parts = [session.run([name], {key: value[row] for key, value in feed.items()})[0] for row in rows]
+        return np.concatenate(parts)[:n]
 
     return run
 

@@ -32,7 +32,7 @@ class StoredFragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """What `Catalog.verify` found."""
+    """What `Catalog.verify` found; blobs and bytes are those of splits and records without a problem."""
 
     splits: int
     records: int
@@ -126,47 +126,51 @@ class Catalog:
     def verify(self) -> Verification:
         """Read everything the catalog leads to; collects what is wrong instead of stopping at the first."""
         problems: list[str] = []
+        sizes: dict[str, int] = {}
         entries = self._layout_index().manifests
-        splits = [entry for entry in entries if entry.mediaType == oci.INDEX_TYPE]
-        for entry in splits:
+        counts = {oci.INDEX_TYPE: 0, oci.MANIFEST_TYPE: 0}
+        for entry in entries:
             try:
-                split = self._split(entry, entry.annotations.get(oci.REF_NAME, ""))
-                for fragment in split.fragments:
-                    self.load(split, fragment.name)
+                if entry.mediaType not in counts:
+                    raise IntegrityError(f"blob {entry.digest}: an entry of media type {entry.mediaType}")
+                counts[entry.mediaType] += 1
+                sizes |= self._verify_split(entry) if entry.mediaType == oci.INDEX_TYPE else self._verify_record(entry)
             except SplitPlaceError as error:
                 problems.append(str(error))
-        records = [entry for entry in entries if entry.mediaType == oci.MANIFEST_TYPE]
-        for entry in records:
-            try:
-                self._record(entry)
-            except SplitPlaceError as error:
-                problems.append(str(error))
-        problems += [
-            f"{entry.digest}: an entry of media type {entry.mediaType}"
-            for entry in entries
-            if entry not in splits and entry not in records
-        ]
-        sizes = [self.blobs.path(digest).lstat().st_size for digest in self.reachable()]
-        return Verification(len(splits), len(records), len(sizes), sum(sizes), tuple(dict.fromkeys(problems)))
+        return Verification(
+            splits=counts[oci.INDEX_TYPE],
+            records=counts[oci.MANIFEST_TYPE],
+            blobs=len(sizes),
+            size_bytes=sum(sizes.values()),
+            problems=tuple(dict.fromkeys(problems)),
+        )
 
-    def reachable(self) -> frozenset[str]:
-        """The digests of all blobs that index.json leads to and that lie there, damaged or not."""
-        found: set[str] = set()
-        for entry in self._layout_index().manifests:
-            found |= self._below(entry)
-        return frozenset(digest for digest in found if self.blobs.path(digest).is_file())
+    def _verify_split(self, entry: Descriptor) -> dict[str, int]:
+        """Read all of a split; its blobs' bytes by digest."""
+        split = self._split(entry, entry.annotations.get(oci.REF_NAME, ""))
+        models = {fragment.digest: len(self.load(split, fragment.name)) for fragment in split.fragments}
+        return models | self._sizes(self.reachable(entry) - set(models))
 
-    def _below(self, descriptor: Descriptor) -> set[str]:
+    def _verify_record(self, entry: Descriptor) -> dict[str, int]:
+        self._record(entry)
+        return self._sizes(self.reachable(entry))
+
+    def _sizes(self, digests: set[str]) -> dict[str, int]:
+        return {digest: len(self.blobs.read_digest(digest, oci.MAX_JSON_BYTES)) for digest in digests}
+
+    def reachable(self, descriptor: Descriptor) -> set[str]:
+        """The digests of a manifest or index and of all it leads to.
+
+        Raises:
+            IntegrityError: One of the documents on the way is missing or damaged: what lies below it cannot be known.
+        """
         found = {descriptor.digest}
-        try:
-            if descriptor.mediaType == oci.INDEX_TYPE:
-                for child in self._index(descriptor).manifests:
-                    found |= self._below(child) if child.mediaType == oci.MANIFEST_TYPE else {child.digest}
-            elif descriptor.mediaType == oci.MANIFEST_TYPE:
-                manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), descriptor.digest)
-                found |= {part.digest for part in (manifest.config, *manifest.layers)}
-        except IntegrityError:
-            return found  # damaged: what lies below it cannot be known, and `verify` names it
+        if descriptor.mediaType == oci.INDEX_TYPE:
+            for child in self._index(descriptor).manifests:
+                found |= self.reachable(child) if child.mediaType == oci.MANIFEST_TYPE else {child.digest}
+        elif descriptor.mediaType == oci.MANIFEST_TYPE:
+            manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), f"blob {descriptor.digest}")
+            found |= {part.digest for part in (manifest.config, *manifest.layers)}
         return found
 
     def _layout_index(self) -> Index:

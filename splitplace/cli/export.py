@@ -1,19 +1,32 @@
 """`splitplace export`: a RUN or a SPLIT folder into a catalog."""
 
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
 from splitplace.cli.output import emit
 
 
-def export(source: Path, *, catalog: Path, check_images: Path | None = None, json: bool = False) -> None:
+def export(
+    source: Path,
+    *,
+    catalog: Path,
+    check_images: Path | None = None,
+    precision: Literal["float32", "float16", "int8"] = "float32",
+    calibration: Path | None = None,
+    format: Literal["oci", "triton"] = "oci",
+    json: bool = False,
+) -> None:
     """Export a split's fragments as ONNX into a catalog, an OCI image layout.
 
     Args:
         source: A RUN folder (`splitplace train`) or a SPLIT folder (`splitplace split`).
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
         check_images: Real inputs (.npy, at least 32) to hold the exported RUN against its torch source with.
+        precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
+        calibration: Real inputs (.npy, at least 32, not held-out ones) that int8 is calibrated on.
+        format: triton writes a Triton model repository to the folder of --catalog, in place of a catalog.
         json: Print one JSON document.
     """
     from splitplace.export.catalog import CatalogWriter
@@ -28,8 +41,19 @@ def export(source: Path, *, catalog: Path, check_images: Path | None = None, jso
 
         module_split = Run.open(source).load()
         artifact = to_onnx(module_split, None if check_images is None else read_array(check_images))
-    digest = CatalogWriter(catalog).write(artifact)
+    if precision != "float32":
+        from splitplace.export.precision import with_precision
+        from splitplace.export.samples import read_array
+
+        artifact = with_precision(artifact, precision, None if calibration is None else read_array(calibration))
     split = artifact.split
+    if format == "triton":
+        from splitplace.export.triton import write_triton
+
+        models = [str(model.absolute()) for model in write_triton(artifact, catalog)]
+        emit({"reference": split.reference, "models": models}, "\n".join(models), json)
+        return
+    digest = CatalogWriter(catalog).write(artifact)
     document = {
         "catalog": str(catalog.absolute()),
         "reference": split.reference,

@@ -1,5 +1,7 @@
 """`splitplace profile`: what each fragment costs on this device."""
 
+from dataclasses import asdict
+
 from rich.table import Table
 
 from splitplace.cli.output import emit
@@ -30,6 +32,7 @@ def profile(
     from splitplace.catalog.location import parse_location
     from splitplace.errors import SplitPlaceError
     from splitplace.export.catalog import CatalogWriter
+    from splitplace.export.fit import held_out, worst
     from splitplace.export.profiler import FULL, QUICK, fingerprint, profile_split
 
     folder, reference = parse_location(location)
@@ -41,10 +44,15 @@ def profile(
     profiles = {
         name: profile_split(catalog, name, QUICK if quick else FULL, device=device, again=again) for name in references
     }
+    errors = {
+        name: {row.fragment: [asdict(error) for error in held_out(row)] for row in rows}
+        for name, rows in profiles.items()
+    }
     document = {
         "catalog": str(folder.absolute()),
         "device": device.model_dump(mode="json"),
         "profiles": {name: [row.model_dump(mode="json") for row in rows] for name, rows in profiles.items()},
+        "held_out": errors,
     }
     table = Table("split", "fragment", "load", "batch", "median", "p10", "p90", "memory", title=f"on {device.kind}")
     for name, rows in profiles.items():
@@ -58,4 +66,11 @@ def profile(
                     *(f"{1e3 * value:.3f} ms" for value in (latency.median_s, latency.p10_s, latency.p90_s)),
                     f"{memory.fragment_bytes / 2**20:.2f} MiB",
                 )
+    worsts = [found for rows in profiles.values() for row in rows if (found := worst(row))]
+    if worsts:
+        latency, memory = (max(column) for column in zip(*worsts, strict=True))
+        table.caption = (
+            f"a batch size left out is predicted from its neighbours within {100 * latency:.1f} % (latency) and "
+            f"{100 * memory:.1f} % (memory) at worst"
+        )
     emit(document, table, json)

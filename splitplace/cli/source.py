@@ -37,7 +37,7 @@ def open_source(text: str, random_weights: bool, size: int | None, seed: int) ->
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "model"
         return Source(read(path), "custom", name, str(path.absolute()))
     try:
-        from splitplace.export.from_timm import from_timm
+        from splitplace.benchmarks.from_timm import from_timm
     except ImportError as error:
         raise UsageError(
             f"no file or folder {text}; a timm name needs `pip install splitplace[train,export]` ({error})"

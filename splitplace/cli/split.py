@@ -29,6 +29,7 @@ def split(
     objective: Literal["bottleneck", "latency", "fewest"] = "bottleneck",
     costs: Literal["analytic", "measured"] = "analytic",
     memory_limit: str | None = None,
+    slack: float = 0.0,
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
@@ -50,6 +51,7 @@ def split(
         objective: Smallest bottleneck (throughput), smallest end-to-end latency, or fewest fragments that fit.
         costs: analytic (FLOPs and bytes) or measured (onnxruntime on this machine, one thread).
         memory_limit: Bytes a device gives a fragment, as 64MiB; weights and activations at the micro-batch count.
+        slack: Share of the smallest bottleneck to give up for fewer bytes over the cuts, as 0.01.
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width for a timm name; the network's own by default.
@@ -63,6 +65,8 @@ def split(
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")
+    if not 0 <= slack <= 1:
+        raise UsageError(f"--slack {slack}: expected a share between 0 and 1")
     limit = _bytes(memory_limit) if memory_limit is not None else float("inf")
     from splitplace.cli.source import open_source
     from splitplace.splitting import costs as costing
@@ -87,12 +91,12 @@ def split(
         with err.status(f"measuring {len(network.members)} blocks"):
             speed = core_speed()
             cost_s = measure.measured(network, micro_batch, seed=seed) * speed
-            copy = measure.copy_s_per_byte(micro_batch) * speed
+            copy = measure.copy_s_per_byte() * speed
         work = costing.work(network, cost_s, micro_batch, copy)
     else:
         work = costing.work(network, costing.analytic(network, micro_batch), micro_batch)
     with err.status("planning"):
-        proposal = layerwise.propose(network, work, hosts, fragments, objective, exactly)
+        proposal = layerwise.propose(network, work, hosts, fragments, objective, exactly, slack)
         artifact = layerwise.cut(
             network, proposal.places, proposal.plan.places, application or opened.application, opened.model
         )

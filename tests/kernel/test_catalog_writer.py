@@ -122,6 +122,33 @@ def test_gc_removes_what_nothing_leads_to_and_nothing_else(artifact, make_artifa
     assert catalog.verify().problems == ()
 
 
+def test_gc_removes_nothing_when_it_cannot_tell_what_is_needed(artifact, tmp_path):
+    """A damaged manifest hides what lies below it: everything stays, and the manifest is named."""
+    catalog = CatalogWriter(tmp_path / "c")
+    catalog.write(artifact)
+    manifest = catalog.blobs.path(catalog.fragments(REFERENCE)[0].descriptor.digest)
+    manifest.write_bytes(b"x" * manifest.stat().st_size)
+    before = files(catalog.path)
+    with pytest.raises(IntegrityError, match=manifest.name):
+        catalog.gc()
+    assert files(catalog.path) == before
+
+
+def test_gc_drops_a_damaged_measurement(artifact, tmp_path):
+    """It stands in the way of every reader, and can be measured again."""
+    catalog = CatalogWriter(tmp_path / "c")
+    catalog.write(artifact)
+    before = files(catalog.path)
+    catalog.attach(REFERENCE, evaluation(0.5))
+    (record,) = (path for path in files(catalog.path) if b"top1" in files(catalog.path)[path])
+    (catalog.path / record).write_bytes(b"x")
+    with pytest.raises(IntegrityError, match="blob sha256"):
+        catalog.evaluation(REFERENCE)
+    catalog.gc()
+    assert catalog.evaluation(REFERENCE) is None
+    assert files(catalog.path) == before
+
+
 def test_a_damaged_blob_is_healed_by_writing_the_split_again(artifact, tmp_path):
     """What lies under a digest is looked at, not trusted."""
     catalog = CatalogWriter(tmp_path / "c")
@@ -174,6 +201,24 @@ def test_two_writers_at_once_both_succeed(make_artifact, tmp_path):
     catalog = Catalog(tmp_path / "c")
     assert catalog.references() == tuple(sorted(f"toy.linear.semantic-{i}" for i in range(20)))
     assert catalog.verify().problems == ()
+
+
+def test_writers_may_create_the_catalog_at_once(tmp_path):
+    """Four start at the same moment, thirty times: none takes another's half-made catalog for something foreign."""
+    context = multiprocessing.get_context("fork")
+
+    def create(path, barrier):
+        barrier.wait()
+        CatalogWriter(path)
+
+    for i in range(30):
+        barrier = context.Barrier(4)
+        writers = [context.Process(target=create, args=(tmp_path / str(i), barrier)) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join(60)
+            assert writer.exitcode == 0
 
 
 @pytest.mark.slow

@@ -245,3 +245,16 @@ def test_prefix_memory_is_that_of_running_block_by_block(work: Work) -> None:
         for j in range(i + 1, places.size):
             before, after = (1 << i) - 1, (1 << j) - 1
             assert places.memory_bytes_NN[i, j] == pytest.approx(memory(work, before, after))
+
+
+@settings(max_examples=30, deadline=None)
+@given(work=works(), fragments=st.integers(1, 4))
+def test_slack_buys_fewer_bytes_and_no_more_than_it_allows(work: Work, fragments: int) -> None:
+    """With slack the bottleneck stays within it, and no more bytes cross the cuts than without."""
+    places = lattice(work, 10**6)
+    hosts = [Host(f"h{i}") for i in range(fragments)]
+    best = plan(places, hosts, fragments, "bottleneck")
+    loose = plan(places, hosts, fragments, "bottleneck", slack=0.25)
+    assert loose.bottleneck_s <= best.bottleneck_s * 1.25 * (1 + 1e-9)
+    carried = [sum(places.boundary_bytes_N[list(found.places)]) for found in (loose, best)]
+    assert carried[0] <= carried[1]

@@ -1,0 +1,174 @@
+"""export, catalog, evaluate, infer and profile as somebody types them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from splitplace.export.catalog import CatalogWriter
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split import INPUT, Edge, Merge, Split
+from splitplace.splitting.artifact import SplitArtifact, digest
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A SPLIT folder of one fragment that answers with the class of the brightest of 2x2 pixels."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["floats"], ["logits"]),
+        ],
+        "brightest",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 1, 2, 2])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    fragment = Fragment(
+        name="full",
+        inputs=(TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 2, 2)),),
+        outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 4)),),
+        classes=(0, 1, 2, 3),
+        params=0,
+        flops_per_sample=0,
+        weight_bytes=0,
+        digest=digest(model),
+    )
+    split = Split(
+        application="pixels",
+        model="brightest",
+        strategy="full",
+        fragments=(fragment,),
+        edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
+        merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
+    )
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "split.json").write_text(split.model_dump_json())
+    (folder / "full.onnx").write_bytes(model)
+    return folder, SplitArtifact(split, {"full": model})
+
+
+@pytest.fixture
+def catalog(source, tmp_path):
+    """A catalog that holds it."""
+    CatalogWriter(tmp_path / "catalog").write(source[1])
+    return tmp_path / "catalog"
+
+
+def run(*arguments):
+    """The command in a process of its own."""
+    code = "from splitplace.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def document(*arguments):
+    """What a successful command prints with --json."""
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_split_folder_goes_into_a_catalog_and_comes_up_in_ls_and_show(source, tmp_path):
+    """Absolute path, the split's reference and digest."""
+    written = document("export", source[0], "--catalog", tmp_path / "c")
+    assert written["catalog"] == str(tmp_path / "c")
+    listed = document("catalog", "ls", tmp_path / "c")["splits"]
+    assert [(row["reference"], row["digest"]) for row in listed] == [("pixels.brightest.full", written["digest"])]
+    shown = document("catalog", "show", f"{tmp_path / 'c'}:pixels.brightest.full")
+    assert shown["split"]["fragments"][0]["name"] == "full"
+    assert shown["evaluation"] is None
+
+
+def test_a_split_folder_becomes_a_triton_repository(source, tmp_path):
+    """`--format triton`."""
+    document("export", source[0], "--catalog", tmp_path / "t", "--format", "triton")
+    assert (tmp_path / "t" / "pixels.brightest.full.full" / "config.pbtxt").is_file()
+
+
+def test_evaluate_keeps_the_accuracy_in_the_catalog(catalog, tmp_path):
+    """Three of four right."""
+    images = np.zeros((4, 1, 2, 2), np.uint8)
+    images.reshape(4, 4)[np.arange(4), np.arange(4)] = 255
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", np.array([0, 1, 2, 0]))
+    done = document("evaluate", catalog, "--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+    assert done["evaluation"]["top1"] == 0.75
+    assert document("catalog", "ls", catalog)["splits"][0]["top1"] == 0.75
+
+
+def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
+    """Labels of both, logits on request, without torch or onnx."""
+    pixels = np.array([[10, 20], [30, 5]], np.uint8)
+    np.save(tmp_path / "x.npy", np.stack([pixels, pixels.T])[:, None])
+    answered = document("infer", catalog, "--input", tmp_path / "x.npy", "--logits", "--out", tmp_path / "y.npy")
+    assert answered["labels"] == [2, 1]
+    assert answered["logits"][0] == [10, 20, 30, 5]
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), answered["logits"])
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert document("infer", catalog, "--input", tmp_path / "a.png")["labels"] == [2]
+    code = (
+        "import sys\nfrom splitplace.cli import main\n"
+        f"main(['infer', {str(catalog)!r}, '--input', {str(tmp_path / 'x.npy')!r}])\n"
+    )
+    tail = (
+        "import atexit\natexit.register(lambda: print(sorted({'torch', 'onnx'} & set(sys.modules)), file=sys.stderr))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", "import sys\n" + tail + code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["catalog", "ls", "nowhere"], 2, "is no catalog"),
+        (["catalog", "show", "CATALOG:nope"], 2, "expected one of pixels.brightest.full"),
+        (["infer", "CATALOG", "--input", "none.npy"], 2, "no file none.npy"),
+        (["infer", "CATALOG", "--input", "none.txt"], 2, "expected one .npy file or image files"),
+        (["infer", "CATALOG", "--input", "bad.npy"], 1, "not a numpy array"),
+        (["infer", "CATALOG", "--input", "bad.png"], 1, "not an image"),
+        (["infer", "CATALOG", "--input", "wrong.npy"], 1, "expected uint8"),
+        (["infer", "CATALOG", "--input", "pickled.npy"], 1, "not a numpy array"),
+        (["infer", "CATALOG", "--input", "wrong.npy", "--missing", "leaf"], 2, "unknown fragment"),
+        (["evaluate", "CATALOG", "--images", "wrong.npy"], 2, "belong together"),
+        (["export", "nowhere", "--catalog", "c"], 1, "no complete run"),
+        (["profile", "CATALOG", "--cpus", "0"], 2, "CPU share"),
+        (["catalog", "demand", "CATALOG", "--out", "d.json"], 1, "no profile of full"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(catalog, tmp_path, monkeypatch, arguments, code, said):
+    """Exit 2 for what cannot be meant, 1 for what failed; nothing on stdout, no traceback."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    np.save(tmp_path / "wrong.npy", np.zeros((1, 3, 2, 2)))
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    done = run(*(argument.replace("CATALOG", str(catalog)) for argument in arguments))
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_verify_names_the_damaged_blob_and_exits_1(catalog):
+    """The digest is in the message."""
+    assert run("catalog", "verify", catalog).returncode == 0
+    victim = max((catalog / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    victim.write_bytes(b"x" * victim.stat().st_size)
+    done = run("catalog", "verify", catalog)
+    assert done.returncode == 1
+    assert victim.name in done.stderr
+
+
+@pytest.mark.slow
+def test_profile_prints_costs_and_held_out_errors(catalog):
+    """Every batch size of the quick choice, and how far off the curve is where it was not measured."""
+    done = document("profile", catalog, "--quick", "--kind", "bench")
+    (row,) = done["profiles"]["pixels.brightest.full"]
+    assert [latency["batch_size"] for latency in row["latency"]] == [1, 8, 32, 64]
+    assert done["device"]["kind"] == "bench"
+    assert [error["batch_size"] for error in done["held_out"]["pixels.brightest.full"]["full"]] == [8, 32]

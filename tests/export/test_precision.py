@@ -1,0 +1,70 @@
+"""Splits in float16 and int8."""
+
+import numpy as np
+import onnx
+import pytest
+
+from splitplace.catalog import Catalog
+from splitplace.errors import SplitPlaceError
+from splitplace.executor import Executor
+from splitplace.export.catalog import CatalogWriter
+from splitplace.export.precision import boundary_values, with_precision
+
+
+def images(n, seed=0):
+    """Random bytes."""
+    return np.random.default_rng(seed).integers(0, 256, (n, 1, 12, 12)).astype(np.uint8)
+
+
+def relative_error(got, expected):
+    """Of the range of the expected values."""
+    return np.abs(got - expected).max() / np.ptp(expected)
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float16", 0.01), ("int8", 0.15)])
+def test_a_smaller_split_answers_nearly_the_same(tree_artifact, tmp_path, precision, bound):
+    """Through the catalog, near to float32 on inputs it was not calibrated on; and no answer is float32's own."""
+    small = with_precision(tree_artifact, precision, images(64))
+    assert small.split.reference == f"fashionmnist.tiny.semantic-2x2-{precision}"
+    catalog = CatalogWriter(tmp_path / "c")
+    catalog.write(small)
+    split = Catalog(tmp_path / "c").split(small.split.reference)
+    x = {"image": images(50, seed=1)}
+    expected = Executor(tree_artifact.split, tree_artifact.models.__getitem__).run(x)
+    got = Executor(split, lambda name: catalog.load(split, name)).run(x)
+    assert 0 < relative_error(got, expected) < bound
+
+
+def test_contracts_and_graph_stay_and_weights_shrink(full_artifact):
+    """Boundaries, params and FLOPs as in float32; half the weight bytes in float16."""
+    small = with_precision(full_artifact, "float16")
+    before, after = full_artifact.split.by_name["full"], small.split.by_name["full"]
+    assert (after.inputs, after.outputs, after.params) == (before.inputs, before.outputs, before.params)
+    assert after.flops_per_sample == before.flops_per_sample
+    assert after.weight_bytes < 0.6 * before.weight_bytes
+    assert small.split.edges == full_artifact.split.edges
+    assert with_precision(full_artifact, "float32") is full_artifact
+
+
+def test_int8_holds_int8_weights_and_is_deterministic(full_artifact):
+    """Convolutions between quantised tensors; the same calibration gives the same bytes."""
+    small = with_precision(full_artifact, "int8", images(64))
+    model = onnx.load_from_string(small.models["full"])
+    assert onnx.TensorProto.INT8 in {tensor.data_type for tensor in model.graph.initializer}
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert with_precision(full_artifact, "int8", images(64)).split == small.split
+
+
+def test_int8_without_real_inputs_is_refused(full_artifact):
+    """None, or too few."""
+    for calibration in (None, images(3)):
+        with pytest.raises(SplitPlaceError, match="int8 needs calibration on real inputs"):
+            with_precision(full_artifact, "int8", calibration)
+
+
+def test_boundary_values_are_what_the_fragments_pass(tree_artifact):
+    """Every fragment is fed what its parents give."""
+    fed = boundary_values(tree_artifact, images(40))
+    assert fed["trunk"]["image"].shape == (40, 1, 12, 12)
+    assert fed["inner1"]["trunk_out"].shape == (40, 6, 12, 12)
+    np.testing.assert_array_equal(fed["inner0"]["trunk_out"], fed["inner1"]["trunk_out"])

@@ -1,0 +1,29 @@
+"""A split as a Triton model repository."""
+
+import re
+
+import pytest
+
+from splitplace.errors import UsageError
+from splitplace.export.triton import write_triton
+from splitplace.records.split import Split
+
+
+def test_each_fragment_is_a_model_with_config_and_version(tree_artifact, tmp_path):
+    """Names, types and sizes without the batch; the file under version 1 is the fragment's."""
+    models = write_triton(tree_artifact, tmp_path / "repository")
+    assert [model.name.rpartition(".")[2] for model in models] == [f.name for f in tree_artifact.split.fragments]
+    assert (models[0] / "1" / "model.onnx").read_bytes() == tree_artifact.models["trunk"]
+    text = (models[0] / "config.pbtxt").read_text()
+    assert 'platform: "onnxruntime_onnx"' in text
+    assert 'input [ { name: "image" data_type: TYPE_UINT8 dims: [ 1, 12, 12 ] } ]' in text
+    assert 'output [ { name: "trunk_out" data_type: TYPE_FP32 dims: [ 6, 12, 12 ] } ]' in text
+    assert re.search(r'^name: "fashionmnist\.tiny\.semantic-2x2\.trunk"$', text, re.MULTILINE)
+    assert Split.parse((tmp_path / "repository" / "split.json").read_bytes(), "file") == tree_artifact.split
+
+
+def test_a_folder_in_use_is_refused(tree_artifact, tmp_path):
+    """Nothing of anybody's is overwritten."""
+    (tmp_path / "x").write_text("x")
+    with pytest.raises(UsageError, match="not empty"):
+        write_triton(tree_artifact, tmp_path)

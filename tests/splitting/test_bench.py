@@ -1,0 +1,35 @@
+"""The parts of `bench layer-split` that can be held against something."""
+
+import numpy as np
+import pytest
+
+from splitplace.benchmarks.layer_split import equal_cuts
+from splitplace.benchmarks.paired import bootstrap, paired_ratios
+
+
+def test_equal_cuts_come_closest_to_equal_parts() -> None:
+    """Ten equal blocks in five parts, and a heavy one that no cut can halve."""
+    assert equal_cuts(np.ones(10), 5) == [0, 2, 4, 6, 8, 10]
+    assert equal_cuts(np.array([1.0, 1.0, 8.0, 1.0]), 2) == [0, 2, 4]
+
+
+def test_equal_cuts_leave_no_fragment_empty() -> None:
+    """With all the weight in one block, every fragment still has one."""
+    assert equal_cuts(np.array([0.0, 0.0, 0.0, 5.0]), 4) == [0, 1, 2, 3, 4]
+
+
+def test_paired_ratios_find_a_known_ratio() -> None:
+    """Variants that report fixed seconds give exactly their ratio, and the baseline against itself gives 1."""
+    base, ratios = paired_ratios(lambda: 2.0, {"slow": lambda: 3.0}, pairs=5)
+    assert base == 2.0
+    assert ratios["slow"].median == pytest.approx(1.5)
+    assert (ratios["A/A"].low, ratios["A/A"].high) == (1.0, 1.0)
+    assert ratios["slow"].pairs == 5
+
+
+def test_the_interval_covers_the_median() -> None:
+    """Of noisy ratios around 1.2, the interval holds 1.2 and narrows with more pairs."""
+    rng = np.random.default_rng(0)
+    few, many = (bootstrap(rng.normal(1.2, 0.05, n)) for n in (30, 3000))
+    assert few.low <= 1.2 <= few.high
+    assert many.high - many.low < (few.high - few.low) / 3
