@@ -69,12 +69,16 @@ def _drive(vehicles: int, seconds: int, seed: int) -> Floats:
     with tempfile.TemporaryDirectory() as folder:
         net, trips, positions = (Path(folder) / name for name in ("net.xml", "trips.xml", "positions.csv"))
         grid = ["--grid", "--grid.number", str(BLOCKS), "--grid.length", str(BLOCK_M), "--seed", str(seed)]
-        _call(home, [str(home / "bin" / "netgenerate"), *grid, "-o", str(net)])
+        _call(home, folder, [str(home / "bin" / "netgenerate"), *grid, "-o", str(net)])
         maker = [sys.executable, str(home / "tools" / "randomTrips.py"), "-n", str(net), "-o", str(trips)]
-        _call(home, [*maker, "-b", "0", "-e", str(asked), "-p", "1", "--intermediate", str(hops), "--seed", str(seed)])
+        _call(
+            home,
+            folder,
+            [*maker, "-b", "0", "-e", str(asked), "-p", "1", "--intermediate", str(hops), "--seed", str(seed)],
+        )
         sumo = [str(home / "bin" / "sumo"), "-n", str(net), "-r", str(trips), "--seed", str(seed), "--end", str(end)]
         quiet = ["--no-step-log", "--no-warnings"]
-        _call(home, [*sumo, *quiet, "--fcd-output", str(positions), "--fcd-output.attributes", "x,y"])
+        _call(home, folder, [*sumo, *quiet, "--fcd-output", str(positions), "--fcd-output.attributes", "x,y"])
         return _read(positions, begin, end, vehicles)
 
 
@@ -102,9 +106,10 @@ def _sumo_home() -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def _call(home: Path, command: list[str]) -> None:
+def _call(home: Path, folder: str, command: list[str]) -> None:
     environment = {**os.environ, "SUMO_HOME": str(home)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    # randomTrips leaves its routes in the current folder.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, cwd=folder)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
         raise SplitPlaceError(f"{Path(command[0]).name} of SUMO failed: {said[-1]}")

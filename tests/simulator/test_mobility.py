@@ -34,10 +34,12 @@ def test_the_shipped_trace():
 
 
 @pytest.mark.slow
-def test_sumo_gives_the_same_trace_for_the_same_seed(tmp_path):
-    """Three vehicles for half a minute, twice the same and once another."""
+def test_sumo_gives_the_same_trace_for_the_same_seed(tmp_path, monkeypatch):
+    """Three vehicles for half a minute, twice the same and once another; nothing but the files asked for is left."""
+    monkeypatch.chdir(tmp_path)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert write_trace(tmp_path / f"{name}.parquet", 3, 30, seed) == 90
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "c.parquet"]
     a, b, c = (load_mobility(str(tmp_path / f"{name}.parquet")) for name in "abc")
     np.testing.assert_array_equal(a.bytes_per_s_TK, b.bytes_per_s_TK)
     assert (a.bytes_per_s_TK != c.bytes_per_s_TK).any()
