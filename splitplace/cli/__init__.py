@@ -40,6 +40,7 @@ def build() -> App:
         name="splitplace",
         help="Split CNNs, ship the fragments, place them by deadline.",
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # `main` has a word for it
         default_parameter=Parameter(negative=()),  # flags are off unless given: no --no-json beside --json
     )
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
