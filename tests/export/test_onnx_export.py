@@ -1,5 +1,6 @@
 """Torch fragments to ONNX files."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -19,6 +20,13 @@ def test_the_same_weights_give_the_same_bytes(tree, tree_artifact):
     model = onnx.load_from_string(first.models["trunk"])
     assert (model.producer_name, model.producer_version, len(model.metadata_props)) == ("splitplace", "", 0)
     assert b"site-packages" not in first.models["trunk"] and b"/tests/" not in first.models["trunk"]
+
+
+def test_the_layout_of_training_leaves_no_trace(full, full_artifact):
+    """Networks are trained in channels_last; traced like that, reshapes became gathers that held for one batch size."""
+    last = copy.deepcopy(full.fragments[0].module).to(memory_format=torch.channels_last)
+    trained = dataclasses.replace(full, fragments=(dataclasses.replace(full.fragments[0], module=last),))
+    assert to_onnx(trained).split == full_artifact.split
 
 
 def test_a_file_is_folded_and_takes_any_batch(full_artifact):
