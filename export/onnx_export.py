@@ -102,7 +102,7 @@ def _in_plain_layout(fragment: ModuleFragment) -> ModuleFragment:
     Traced in channels_last, as networks are trained, the exporter writes some reshapes as gathers by memory address,
     which hold for the traced batch alone.
     """
-    plain = copy.deepcopy(fragment.module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing from nn.Module's stubs
+    plain = copy.deepcopy(fragment.module).eval().to(memory_format=torch.contiguous_format)
     return replace(fragment, module=plain)
 
 

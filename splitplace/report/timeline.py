@@ -17,7 +17,7 @@ COLOURS: dict[Strategy, str] = {
     "full": "#6b6b6b",
     "compressed": "#7a9a4b",
 }
-MISSED = "#b3261e"
+MISSED = "#e00000"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def timeline_svg(devices: Sequence[str], spans: Sequence[Span], tasks: Sequence[
     for row, task in enumerate(tasks):
         late = task.response_s > task.deadline_s
         above.barh(row, task.response_s, left=task.arrival_s, height=0.8, color=COLOURS[task.strategy])
-        above.plot(task.arrival_s + task.deadline_s, row, marker="|", color=MISSED if late else "black", markersize=5)
+        mark = {"marker": "|", "markersize": 8, "markeredgewidth": 1.8} if late else {"marker": "|", "markersize": 6}
+        above.plot(task.arrival_s + task.deadline_s, row, color=MISSED if late else "black", zorder=3, **mark)
     above.set_ylabel("tasks")
     above.set_yticks([])
     above.invert_yaxis()
