@@ -156,7 +156,7 @@ class Broker:
             )
         )
         for member in fleet.members.values():
-            assert member.hello is not None and member.core_speed is not None
+            assert member.hello is not None
             self._journal.append(
                 book.DeviceUp(
                     at_s=member.up_since_s,
@@ -288,7 +288,12 @@ class Broker:
         scheduler = self._running()
         ledger, now_s = scheduler.dispatcher.ledger, scheduler.fleet.now_s()
         return tuple(
-            member.report(float(ledger.capacity_bytes_D[member.row]), float(ledger.peak_bytes_D[member.row]), now_s)
+            member.report(
+                scheduler.members[0],
+                float(ledger.capacity_bytes_D[member.row]),
+                float(ledger.peak_bytes_D[member.row]),
+                now_s,
+            )
             for member in scheduler.members
         )
 

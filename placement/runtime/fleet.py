@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from splitplace.errors import SplitPlaceError, unknown
 from splitplace.placement.runtime import wire
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 120.0
+PROBE_ROUNDS = 5
+"""Each round probes every device once, one right after the other: a shared machine's own speed drifts by a quarter
+within seconds, and a ratio taken within a round does not feel that."""
 PING_EVERY_S = 1.0
 SILENCE_S = 20.0
 """A device answers pings while it computes; one that says nothing for so long is lost."""
@@ -32,7 +36,8 @@ class Member:
     keys: Keys
     cpu_share: float
     hello: wire.Hello | None = None
-    core_speed: float | None = None
+    core_speeds: list[float] = field(default_factory=list)
+    """Measured by the probe, one a round."""
     up: bool = False
     up_since_s: float = 0.0
     down_at_s: float | None = None
@@ -44,9 +49,14 @@ class Member:
         """The device's name."""
         return self.device.name
 
-    def report(self, memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
-        """What it is and did so far."""
-        assert self.hello is not None and self.core_speed is not None
+    @property
+    def core_speed(self) -> float:
+        """The median over the rounds; only once the device is up."""
+        return median(self.core_speeds)
+
+    def report(self, first: "Member", memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
+        """What it is and did so far; `first` is the device that speeds are held against."""
+        assert self.hello is not None
         up_s = (now_s if self.down_at_s is None else self.down_at_s) - self.up_since_s
         return DeviceReport(
             name=self.name,
@@ -55,6 +65,7 @@ class Member:
             cpu_share_method=self.hello.cpu_share_method,
             core_speed_stated=self.device.core_speed,
             core_speed_measured=self.core_speed,
+            speed_ratio_measured=median(a / b for a, b in zip(self.core_speeds, first.core_speeds, strict=True)),
             fragments_run=self.meter.fragments_run,
             micro_batches_run=self.meter.micro_batches_run,
             busy_s=self.meter.busy_s,
@@ -138,13 +149,12 @@ class Fleet:
             assert member.hello is not None
             self.node.connect(member.name, member.hello.endpoint, member.keys.public)
             self.send(member.name, wire.Peers(peers=tuple(peer for peer in peers if peer.name != member.name)))
-        asked: set[str] = set()
+        for done in range(PROBE_ROUNDS):
+            for member in self.members.values():
+                self.send(member.name, wire.Probe())
+                self._await("did not answer the probe", PROBE_TIMEOUT_S, stopping, _probed(member, done + 1))
         for member in self.members.values():
-            asked.add(member.name)
-            self.send(member.name, wire.Probe())
-            self._await(
-                "did not answer the probe", PROBE_TIMEOUT_S, stopping, lambda other: other.up or other.name not in asked
-            )
+            member.up = True
         # The run begins: what came before is none of its time, nor silence of the devices that were up first.
         self.origin_s = time.monotonic()
         for member in self.members.values():
@@ -182,8 +192,7 @@ class Fleet:
             member.hello = message
             member.meter.rss_bytes = message.rss_bytes
         elif isinstance(message, wire.Probed):
-            member.core_speed = message.core_speed
-            member.up = True
+            member.core_speeds.append(message.core_speed)
 
     def send(self, name: str, message: wire.Message, values: Sequence[wire.Array] = ()) -> None:
         """To a device; dropped if it is gone."""
@@ -230,3 +239,8 @@ class Fleet:
         for name in self.members:
             self.engine.stop(name)
         self.node.close()
+
+
+def _probed(asked: Member, times: int) -> Callable[[Member], bool]:
+    """Whether this device has answered the probe so often; nobody else is waited for."""
+    return lambda member: member is not asked or len(member.core_speeds) == times

@@ -286,9 +286,13 @@ def _drain(descriptor: int) -> None:
         return
 
 
+PROBE_S = 0.2
+"""Short, because the broker asks again in every round."""
+
+
 def measured_core_speed(share: CpuShare, threads: int) -> float:
     """The fixed probe, run here at this share: 1.0 is the reference core."""
-    measure = partial(probe.core_speed, threads)
+    measure = partial(probe.core_speed, threads, budget_s=PROBE_S)
     if not isinstance(share, Governor):
         return measure()
     # The governor's pause comes after the probe has taken its own time, so it is put in here, as measured.

@@ -22,6 +22,8 @@ class DeviceReport(Record):
     cpu_share_method: CpuShareMethod
     core_speed_stated: Positive
     core_speed_measured: Positive
+    speed_ratio_measured: Positive
+    """Over the first device's, both taken within a moment of each other: free of the machine's own drift."""
     fragments_run: Count
     """Distinct (task, fragment) pairs it finished."""
     micro_batches_run: Count

@@ -43,6 +43,7 @@ def tell(
                 "emulated": report.cpu_share_method != "none",
                 "core_speed_stated": report.core_speed_stated,
                 "core_speed_measured": report.core_speed_measured,
+                "speed_ratio_measured": report.speed_ratio_measured,
                 "fragments_run": report.fragments_run,
                 "busy_share": report.busy_share,
                 "memory_peak_bytes": report.memory_peak_bytes,
