@@ -26,6 +26,9 @@ MIN_PAUSE_S = 0.010
 """The governor saves shorter pauses up, for the same reason."""
 MIN_QUOTA_US = 1000
 """The kernel takes no smaller one."""
+WEIGHT = 32
+"""How many neighbours' worth a device counts when they compete for a core: a device that is to have 0.8 of one must not
+be left with a half. Its quota still bounds it."""
 PREFIX = "splitplace-"
 
 ShareMethod = Literal["auto", "cgroup", "governor"]
@@ -39,6 +42,10 @@ class CpuShare(Protocol):
 
     def run(self, work: Callable[[], T]) -> T:
         """Do `work` at the share, however long that takes."""
+        ...
+
+    def trim(self, factor: float) -> None:
+        """Allow `factor` times the share, so that the speed, not the time on the CPU, is the stated share."""
         ...
 
     def close(self) -> None:
@@ -57,6 +64,9 @@ class Whole:
         """Just does it."""
         return work()
 
+    def trim(self, factor: float) -> None:
+        """Nothing slows it, nothing is trimmed."""
+
     def close(self) -> None:
         """Nothing to leave."""
 
@@ -72,24 +82,27 @@ class Quota:
 
     def __init__(self, share: float, cores: int):
         self.share = share
-        quota_us = round(share * cores * PERIOD_US)
-        period_us = PERIOD_US
-        if quota_us < MIN_QUOTA_US:
-            quota_us, period_us = MIN_QUOTA_US, round(MIN_QUOTA_US / (share * cores))
+        self._quota_us, self._period_us = round(share * cores * PERIOD_US), PERIOD_US
+        if self._quota_us < MIN_QUOTA_US:
+            self._quota_us, self._period_us = MIN_QUOTA_US, round(MIN_QUOTA_US / (share * cores))
         refused: OSError | None = None
         for parent, version in _cpu_groups():
             try:
-                self._group = _create(parent, version, quota_us, period_us)
+                self._group = _create(parent, version, self._quota_us, self._period_us)
             except OSError as error:
                 refused = error
                 continue
-            self._parent = parent
+            self._parent, self._version = parent, version
             return
         raise refused or FileNotFoundError("no cgroup with a cpu controller is mounted")
 
     def run(self, work: Callable[[], T]) -> T:
         """Just does it: the kernel slows it."""
         return work()
+
+    def trim(self, factor: float) -> None:
+        """Set the quota to `factor` times the stated one, and never below what the kernel takes."""
+        _limit(self._group, self._version, max(round(self._quota_us * factor), MIN_QUOTA_US), self._period_us)
 
     def close(self) -> None:
         """Move out of the cgroup and remove it."""
@@ -107,7 +120,7 @@ class Governor:
     method: CpuShareMethod = "governor"
 
     def __init__(self, share: float, threads: int):
-        self.share = share
+        self.share, self._trimmed = share, share
         self._clock = time.thread_time if threads == 1 else time.perf_counter
         self._owed_s = 0.0
 
@@ -117,12 +130,16 @@ class Governor:
         result = work()
         busy_s = self._clock() - busy_before_s
         # Work that a busy machine stretched beyond busy / share earns no credit; a pause that came out too long does.
-        self._owed_s += max(busy_s / self.share - (time.perf_counter() - start_s), 0.0)
+        self._owed_s += max(busy_s / self._trimmed - (time.perf_counter() - start_s), 0.0)
         if self._owed_s > MIN_PAUSE_S:
             paused_s = time.perf_counter()
             time.sleep(self._owed_s)
             self._owed_s -= time.perf_counter() - paused_s
         return result
+
+    def trim(self, factor: float) -> None:
+        """Pause as if the share were `factor` times the stated one."""
+        self._trimmed = min(self.share * factor, 1.0)
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -169,16 +186,24 @@ def _create(parent: Path, version: int, quota_us: int, period_us: int) -> Path:
     group = parent / f"{PREFIX}{os.getpid()}"
     group.mkdir(exist_ok=True)
     try:
+        _limit(group, version, quota_us, period_us)
         if version == 1:
-            (group / "cpu.cfs_period_us").write_text(str(period_us), encoding="ascii")
-            (group / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
+            (group / "cpu.shares").write_text(str(WEIGHT * 1024), encoding="ascii")
         else:
-            (group / "cpu.max").write_text(f"{quota_us} {period_us}", encoding="ascii")
+            (group / "cpu.weight").write_text(str(WEIGHT * 100), encoding="ascii")
         (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
     except OSError:
         group.rmdir()
         raise
     return group
+
+
+def _limit(group: Path, version: int, quota_us: int, period_us: int) -> None:
+    if version == 1:
+        (group / "cpu.cfs_period_us").write_text(str(period_us), encoding="ascii")
+        (group / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
+    else:
+        (group / "cpu.max").write_text(f"{quota_us} {period_us}", encoding="ascii")
 
 
 def _cpu_groups() -> Iterator[tuple[Path, int]]:

@@ -12,6 +12,7 @@ from splitplace.placement.runtime import wire
 from splitplace.placement.runtime.cpu_share import ShareMethod
 from splitplace.placement.runtime.engine import DeviceConfig, Engine
 from splitplace.placement.runtime.meter import DeviceReport, Meter
+from splitplace.placement.runtime.speed import median_error
 from splitplace.placement.runtime.stream import Keys, Malformed, Node, Received
 from splitplace.records.device import Device
 
@@ -19,9 +20,13 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 120.0
-PROBE_ROUNDS = 5
-"""Each round probes every device once, one right after the other: a shared machine's own speed drifts by a quarter
-within seconds, and a ratio taken within a round does not feel that."""
+PROBE_ROUNDS = (4, 8)
+"""At least and at most. Each round probes every device once, one right after the other: a shared machine's own speed
+drifts by a quarter within seconds, and a ratio taken within a round does not feel that."""
+RATIO_ERROR = 0.04
+"""Rounds go on until the standard error of every speed ratio is below this share of it. An emulated share that is off
+by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
+MAX_TRIM = 1.25
 PING_EVERY_S = 1.0
 SILENCE_S = 20.0
 """A device answers pings while it computes; one that says nothing for so long is lost."""
@@ -38,6 +43,8 @@ class Member:
     hello: wire.Hello | None = None
     core_speeds: list[float] = field(default_factory=list)
     """Measured by the probe, one a round."""
+    trim: float = 1.0
+    """What the emulated share is multiplied with, so that the measured speed is the stated one."""
     up: bool = False
     up_since_s: float = 0.0
     down_at_s: float | None = None
@@ -54,6 +61,14 @@ class Member:
         """The median over the rounds; only once the device is up."""
         return median(self.core_speeds)
 
+    def ratios(self, first: "Member") -> list[float]:
+        """Its speed over another device's, one a round."""
+        return [mine / its for mine, its in zip(self.core_speeds, first.core_speeds, strict=True)]
+
+    def off(self, first: "Member") -> float:
+        """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""
+        return median(self.ratios(first)) / (self.cpu_share / first.cpu_share) if self.cpu_share < 1 else 1.0
+
     def report(self, first: "Member", memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
         """What it is and did so far; `first` is the device that speeds are held against."""
         assert self.hello is not None
@@ -65,7 +80,7 @@ class Member:
             cpu_share_method=self.hello.cpu_share_method,
             core_speed_stated=self.device.core_speed,
             core_speed_measured=self.core_speed,
-            speed_ratio_measured=median(a / b for a, b in zip(self.core_speeds, first.core_speeds, strict=True)),
+            speed_ratio_measured=median(self.ratios(first)),
             fragments_run=self.meter.fragments_run,
             micro_batches_run=self.meter.micro_batches_run,
             busy_s=self.meter.busy_s,
@@ -149,16 +164,35 @@ class Fleet:
             assert member.hello is not None
             self.node.connect(member.name, member.hello.endpoint, member.keys.public)
             self.send(member.name, wire.Peers(peers=tuple(peer for peer in peers if peer.name != member.name)))
-        for done in range(PROBE_ROUNDS):
-            for member in self.members.values():
-                self.send(member.name, wire.Probe())
-                self._await("did not answer the probe", PROBE_TIMEOUT_S, stopping, _probed(member, done + 1))
+        self._measure(stopping)
         for member in self.members.values():
             member.up = True
         # The run begins: what came before is none of its time, nor silence of the devices that were up first.
         self.origin_s = time.monotonic()
         for member in self.members.values():
             member.up_since_s, member.seen_s = 0.0, self.origin_s
+
+    def _measure(self, stopping: Callable[[], bool]) -> None:
+        """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured."""
+        members = list(self.members.values())
+        self._probe(members, stopping)
+        wrong = [member for member in members if abs(member.off(members[0]) - 1) > RATIO_ERROR]
+        for member in wrong:
+            member.trim = min(max(1 / member.off(members[0]), 1 / MAX_TRIM), MAX_TRIM)
+        if wrong:
+            for member in members:
+                member.core_speeds.clear()
+            self._probe(members, stopping)
+
+    def _probe(self, members: Sequence[Member], stopping: Callable[[], bool]) -> None:
+        """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough."""
+        at_least, at_most = PROBE_ROUNDS
+        for done in range(at_most):
+            if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
+                return
+            for member in members:
+                self.send(member.name, wire.Probe(trim=member.trim))
+                self._await("did not answer the probe", PROBE_TIMEOUT_S, stopping, _probed(member, done + 1))
 
     def _config(self, member: Member) -> DeviceConfig:
         return DeviceConfig(

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splitplace import probe
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.catalog.onnxfile import check_model
@@ -22,8 +21,9 @@ from splitplace.errors import SplitPlaceError
 from splitplace.executor import FragmentSession
 from splitplace.placement.runtime import wire
 from splitplace.placement.runtime.container import Container, Outflow, Values
-from splitplace.placement.runtime.cpu_share import CpuShare, Governor
+from splitplace.placement.runtime.cpu_share import CpuShare
 from splitplace.placement.runtime.engine import DeviceConfig
+from splitplace.placement.runtime.speed import measured_core_speed
 from splitplace.placement.runtime.stream import Malformed, Node, Received
 from splitplace.records.fragment import Fragment
 
@@ -101,8 +101,9 @@ class Device:
                         self.node.connect(peer.name, peer.endpoint, peer.public_key)
             case wire.Ping(sequence=sequence):
                 self._tell(wire.Pong(sequence=sequence, rss_bytes=rss_bytes()))
-            case wire.Probe():
-                self._orders.append((partial(measured_core_speed, self.share, self.config.threads), self._probed))
+            case wire.Probe(trim=trim):
+                measure = partial(measured_core_speed, self.share, trim, self.config.threads)
+                self._orders.append((measure, self._probed))
             case wire.Load(fragment=fragment):
                 self._contracts[fragment.digest] = fragment
                 self._orders.append((partial(self._load, fragment), partial(self._loaded, fragment)))
@@ -284,18 +285,3 @@ def _drain(descriptor: int) -> None:
             pass
     except BlockingIOError:
         return
-
-
-PROBE_S = 0.2
-"""Short, because the broker asks again in every round."""
-
-
-def measured_core_speed(share: CpuShare, threads: int) -> float:
-    """The fixed probe, run here at this share: 1.0 is the reference core."""
-    measure = partial(probe.core_speed, threads, budget_s=PROBE_S)
-    if not isinstance(share, Governor):
-        return measure()
-    # The governor's pause comes after the probe has taken its own time, so it is put in here, as measured.
-    start_s = time.perf_counter()
-    speed, began_s, ended_s = share.run(partial(_timed, measure))
-    return float(speed) * (ended_s - began_s) / (time.perf_counter() - start_s)

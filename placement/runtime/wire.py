@@ -80,6 +80,8 @@ class Probe(Record):
     """Broker to device: how fast are you? Asked of one device at a time, for they may share a machine."""
 
     type: Literal["probe"] = "probe"
+    trim: Positive = 1.0
+    """What the device multiplies its emulated share with, from now on."""
 
 
 class Probed(Record):

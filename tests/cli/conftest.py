@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,9 @@ def cold_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def warm_demo(cold_demo: Demo) -> Demo:
     """The second run in the same folder."""
     return run_demo(cold_demo.folder)
+
+
+@pytest.fixture
+def another_demo(cold_demo: Demo) -> Callable[[], Demo]:
+    """One more run in the same folder, whenever it is called."""
+    return lambda: run_demo(cold_demo.folder)

@@ -12,7 +12,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.runtime import cpu_share
-from splitplace.placement.runtime.cpu_share import Governor, Quota, Whole, open_share
+from splitplace.placement.runtime.cpu_share import WEIGHT, Governor, Quota, Whole, open_share
 
 WORKER = """
 import os, sys, time
@@ -160,11 +160,38 @@ def test_the_quota_is_written_for_both_versions(version, tmp_path, monkeypatch):
     if version == 1:
         assert (group / "cpu.cfs_quota_us").read_text() == "10000"
         assert (group / "cpu.cfs_period_us").read_text() == "20000"
+        assert (group / "cpu.shares").read_text() == str(WEIGHT * 1024)
     else:
         assert (group / "cpu.max").read_text() == "10000 20000"
+        assert (group / "cpu.weight").read_text() == str(WEIGHT * 100)
     assert (group / "cgroup.procs").read_text() == str(os.getpid())
     quota.close()
     assert not group.exists()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_trim_changes_the_quota_and_not_the_stated_share(version, tmp_path, monkeypatch):
+    """A tenth more of a quarter of two cores; the next trim starts from the stated share again."""
+    monkeypatch.setattr(cpu_share, "_cpu_groups", lambda: iter([(tmp_path, version)]))
+    quota, written = Quota(0.25, 2), []
+    for factor in (1.1, 0.9):
+        quota.trim(factor)
+        name = "cpu.cfs_quota_us" if version == 1 else "cpu.max"
+        written.append((tmp_path / f"splitplace-{os.getpid()}" / name).read_text().split()[0])
+    assert written == ["11000", "9000"]
+    assert quota.share == 0.25
+
+
+def test_a_trimmed_governor_pauses_by_the_trimmed_share(monkeypatch):
+    """20 ms of work at a quarter, trimmed to 1.25 times that: 64 ms."""
+    clock = {"now": 0.0}
+    governor = Governor(0.25, threads=2)
+    governor._clock = lambda: clock["now"]
+    monkeypatch.setattr(cpu_share.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(cpu_share.time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
+    governor.trim(1.25)
+    governor.run(lambda: clock.update(now=clock["now"] + 0.02))
+    assert clock["now"] == pytest.approx(0.02 / (0.25 * 1.25))
 
 
 def test_a_tiny_share_lengthens_the_period(tmp_path, monkeypatch):
