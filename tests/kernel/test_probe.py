@@ -1,5 +1,6 @@
 """The probe that measures a core's speed."""
 
+import statistics
 import time
 
 from splitplace import probe
@@ -21,5 +22,9 @@ def test_the_probe_takes_less_than_a_second_and_gives_a_speed():
 
 
 def test_a_single_run_is_never_slower_than_a_sustained_one_by_much():
-    """The median run of an undisturbed core against the mean that neighbours and quotas take part in."""
-    assert probe.measure(block_s=0.0) < 1.2 * probe.measure()
+    """The median run of an undisturbed core against the mean that neighbours and quotas take part in.
+
+    Five interleaved pairs, because a shared machine's speed drifts between two measurements.
+    """
+    pairs = [probe.measure(block_s=0.0, budget_s=0.1) / probe.measure(budget_s=0.1) for _ in range(5)]
+    assert statistics.median(pairs) < 1.2
