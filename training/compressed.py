@@ -78,7 +78,7 @@ def train_compressed(
     assert isinstance(teacher, nn.Sequential)
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
-    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder / "logs")
+    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
     split = compressed_split(data.application, model, ratio, data.input_spec, network, data.n_classes)
     metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)

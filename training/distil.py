@@ -28,6 +28,8 @@ def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:
     teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def loss(image_BCHW: Tensor, logits_BK: Tensor, y_B: Tensor) -> Tensor:
+        if next(teacher.parameters()).device != image_BCHW.device:
+            teacher.to(image_BCHW.device)
         with torch.no_grad():
             target_BK = (teacher(image_BCHW) / recipe.temperature).log_softmax(1)
         answer_BK = (logits_BK / recipe.temperature).log_softmax(1)

@@ -66,7 +66,7 @@ def train_full(
         return finished
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
-    fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder / "logs")
+    fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder, request.model_dump_json())
     classes = tuple(range(data.n_classes))
     split = ModuleSplit(
         application=data.application,

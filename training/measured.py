@@ -2,7 +2,8 @@
 
 from splitplace.splitting.modules import ModuleSplit
 from splitplace.training.dataset import Dataset
-from splitplace.training.fit import Fitted, accuracy
+from splitplace.training.evaluate import accuracy
+from splitplace.training.fit import Fitted
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
 from splitplace.training.run import FragmentMetrics, Run, RunMetrics
@@ -21,7 +22,7 @@ def measured(
     return RunMetrics(
         accuracy=accuracy(network, data.x_test_NCHW, data.y_test_N),
         n=len(data.y_test_N),
-        epochs=recipe.epochs,
+        epochs=fitted.epochs,
         images_per_s=fitted.images_per_s,
         train_s=fitted.train_s,
         wall_s=wall_s,

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from splitplace.errors import SplitPlaceError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
@@ -28,7 +28,9 @@ class FullRecipe(Record):
         label_smoothing: Of the cross-entropy.
         shift_px: Largest random shift of an image, by pixels.
         precision: Lightning's name of it.
-        validation_share: Share of the training images, of every class, that is held out of training.
+        deterministic: Only algorithms that give the same bits again; on a CPU they all do.
+        validation_share: Share of the training images, of every class, that is kept out of training.
+        patience: Stop after so many epochs without a gain on validation images, and go back to the best; 0 for never.
     """
 
     epochs: PositiveCount
@@ -41,11 +43,20 @@ class FullRecipe(Record):
     label_smoothing: Fraction
     shift_px: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    deterministic: bool = False
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count = 0
+
+    @model_validator(mode="after")
+    def _patience_has_images(self) -> Self:
+        if self.patience and not self.validation_share:
+            raise ValueError("patience needs a validation_share above 0: early stopping goes by validation images")
+        return self
 
     def changed(self, **values: object) -> Self:
         """This recipe with other values; None leaves what was there."""
-        return self.model_copy(update={name: value for name, value in values.items() if value is not None})
+        given = {name: value for name, value in values.items() if value is not None}
+        return self.parse((self.model_copy(update=given)).model_dump_json(), "recipe")
 
 
 class DistilRecipe(FullRecipe):

@@ -27,6 +27,7 @@ from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.pruning import compressed_variant
 from splitplace.splitting.surgery import adopt_shapes
+from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
 from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
 from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
@@ -211,18 +212,32 @@ def find(path: Path, request: Request) -> Run | None:
         SplitPlaceError: A run of something else stands there.
     """
     if not (path / CONFIG).exists():
-        if path.exists() and any(entry.name != "logs" for entry in path.iterdir()):
+        if path.exists() and any(entry.name not in ("logs", CHECKPOINT, PART) for entry in path.iterdir()):
             raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
+        unfinished = checkpointed(path)
+        if unfinished is not None:
+            _check_same(Request.parse(unfinished, str(path / CHECKPOINT)), request, path)
         return None
     run = Run.open(path)
-    if run.config.request != request:
-        theirs, ours = run.config.request.model_dump(), request.model_dump()
-        field = next(name for name in ours if ours[name] != theirs[name])
-        raise SplitPlaceError(
-            f"{path} holds another run ({field}: {theirs[field]}, asked for {ours[field]}): choose another --out"
-        )
+    _check_same(run.config.request, request, path)
     run._tensors()  # a damaged run must not pass for a finished one
     return run
+
+
+def _check_same(theirs: Request, ours: Request, path: Path) -> None:
+    """Name the first difference."""
+    for name in Request.model_fields:
+        there, asked = getattr(theirs, name), getattr(ours, name)
+        if there != asked and isinstance(there, FullRecipe) and type(there) is type(asked):
+            name, there, asked = next(
+                (key, getattr(there, key), getattr(asked, key))
+                for key in type(there).model_fields
+                if getattr(there, key) != getattr(asked, key)
+            )
+        if there != asked:
+            raise SplitPlaceError(
+                f"{path} holds another run ({name}: {there}, asked for {asked}): choose another --out"
+            )
 
 
 def save(path: Path, request: Request, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:
@@ -267,6 +282,8 @@ def save(path: Path, request: Request, split: ModuleSplit, data: Dataset, metric
         shutil.rmtree(path, ignore_errors=True)
         scratch.chmod(0o755)
         scratch.replace(path)
+    except OSError as error:
+        raise SplitPlaceError(f"cannot write {path} ({error.strerror}): make room and run the same command") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Run.open(path)

@@ -109,7 +109,7 @@ def train_semantic(
     fragments = grow_fragments(teacher, chosen, classes, sample, data.input_spec.name)
     network = SplitNetwork(fragments, data.input_spec.name)
     frozen = [f.module for f in fragments if f.name == TRUNK] if recipe.freeze_trunk else []
-    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder / "logs", frozen)
+    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json(), frozen)
     split = assemble(data.application, model, variant, data.input_spec, fragments)
     metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)
