@@ -155,6 +155,10 @@ class Dataset:
             (scratch / _CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             scratch.replace(folder)
+        except OSError as error:
+            raise SplitPlaceError(
+                f"cannot write {folder} ({error.strerror or error}): make room and try again"
+            ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -185,7 +185,12 @@ def fit(
             enable_checkpointing=False,
             log_every_n_steps=10,
         )
-        trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        try:
+            trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        except OSError as error:
+            raise SplitPlaceError(
+                f"cannot write to {folder} ({error.strerror or error}): make room and run it again"
+            ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not trainer.is_global_zero:

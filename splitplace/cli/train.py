@@ -32,6 +32,7 @@ def train(
     seed: int = 0,
     path: Path | None = None,
     size: int | None = None,
+    skip_corrupt: bool = False,
     out: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -55,6 +56,7 @@ def train(
         seed: Of weights, grouping, order and augmentation.
         path: Your own images, or those of tiny100.
         size: Resize your own images to SIZE x SIZE.
+        skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
         json: Print one JSON document.
     """
@@ -88,7 +90,9 @@ def train(
             "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
         )
     with err.status(f"reading {application}"):
-        data = fetch(application, path=path, size=size, seed=seed)
+        data = fetch(application, path=path, size=size, seed=seed, skip_corrupt=skip_corrupt)
+    if skip_corrupt and path is not None:
+        err.print(data.source, soft_wrap=True)
     if strategy == "full":
         done = train_full(
             data,

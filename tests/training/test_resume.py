@@ -187,6 +187,21 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(data, recipe, tmp_path)
     assert SafetensorsIO("this").load_checkpoint(tmp_path / CHECKPOINT) == {"step": 1}
 
 
+def test_a_disk_that_is_full_at_the_end_leaves_no_run(data, tmp_path):
+    """Everything was trained; the weights do not fit; no folder that passes for a run is left."""
+    quick = load_preset("quick")
+    tiny = quick.model_copy(update={"full": quick.full.changed(batch_size=16, samples=16)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(SplitPlaceError, match=r"cannot write .*run \(.*\): make room"):
+            train_full(data, preset=tiny, out=tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monkeypatch):
     """Validation accuracies as scripted: the second epoch is best, and two worse ones end it."""
     scores = iter([0.5, 0.8, 0.7, 0.8, 0.9])
