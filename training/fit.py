@@ -1,6 +1,8 @@
 """Lightning training of anything that maps raw images to logits: one module, one schedule, one loop."""
 
 import logging
+import math
+import os
 import sys
 import time
 import warnings
@@ -83,8 +85,11 @@ class Classifier(lightning.LightningModule):
             optimizer = torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=True)
         else:
             optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+        share = self.recipe.warmup_share
+        if math.isclose(share * self.steps, 1):
+            share = 1.5 / self.steps  # a warm-up of exactly one step divides by zero in torch's schedule
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=self.steps, pct_start=self.recipe.warmup_share, cycle_momentum=False
+            optimizer, rate, total_steps=self.steps, pct_start=share, cycle_momentum=False
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -126,7 +131,8 @@ def fit(
 ) -> Fitted:
     """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
 
-    On one device or on many (whatever Lightning finds), the batches and the schedule are the same.
+    On one device or on many (all that Lightning finds, or as many processes as torchrun started), each batch is the
+    same: several devices divide it, under DDP.
 
     Args:
         network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
@@ -176,7 +182,7 @@ def fit(
             precision=recipe.precision,
             deterministic=recipe.deterministic,
             accelerator="auto",
-            devices="auto",
+            devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
             plugins=[SafetensorsIO(request)],
             logger=TensorBoardLogger(folder / "logs", name="", version=""),
             callbacks=callbacks,

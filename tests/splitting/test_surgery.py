@@ -16,15 +16,15 @@ from splitplace.splitting.surgery import adopt_shapes, channel_importance, chann
 from splitplace.training.models import build
 
 CASES = [  # family, cut, groups
-    ("mobilenetv2", "stem", 2),
+    pytest.param("mobilenetv2", "stem", 2, marks=pytest.mark.slow),
     ("mobilenetv2", "blocks2", 3),
     ("mobilenetv2", "blocks5", 2),
-    ("resnet50v2", "stage1", 3),
+    pytest.param("resnet50v2", "stage1", 3, marks=pytest.mark.slow),
     ("resnet50v2", "stage2", 2),
-    ("resnet34v2", "stage3", 2),
+    pytest.param("resnet34v2", "stage3", 2, marks=pytest.mark.slow),
     ("inceptionv3", "mixed_6a", 2),  # its pooling path hands the trunk's channels on
-    ("inceptionv3", "mixed_6e", 3),
-    ("inceptionv3", "mixed_7a", 2),
+    pytest.param("inceptionv3", "mixed_6e", 3, marks=pytest.mark.slow),
+    pytest.param("inceptionv3", "mixed_7a", 2, marks=pytest.mark.slow),
 ]
 
 

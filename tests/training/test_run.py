@@ -205,6 +205,13 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(data, preset, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_few_steps_train_too(data, preset, tmp_path, steps):
+    """Down to one, and where the warm-up is a single step."""
+    done = train_full(data, preset=preset, epochs=1, samples=16 * steps, out=tmp_path / "run")
+    assert done.metrics.final_loss > 0
+
+
 def test_groups_are_written_as_lists():
     """Classes between commas, groups between slashes."""
     assert parse_groups("0,1,2/3,4") == [[0, 1, 2], [3, 4]]
