@@ -101,6 +101,7 @@ def fetch(
     path: Path | None = None,
     size: int | None = None,
     seed: int = 0,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """Get a data set: the decoded copy if there is one, else by every known way in order.
 
@@ -110,6 +111,7 @@ def fetch(
         path: The user's own images; needed for tiny100 unless its environment variable points to them.
         size: Resize own images to size x size.
         seed: Of the draw of held-out images where `path` has no test part.
+        skip_corrupt: Leave out own images that cannot be decoded.
 
     Raises:
         UsageError: An unknown application without `path`.
@@ -120,7 +122,7 @@ def fetch(
     check_names([application], own=path is not None)
     if known is None:
         assert path is not None, "checked above"
-        return load_own(path, application, size=size, seed=seed)
+        return load_own(path, application, size=size, seed=seed, skip_corrupt=skip_corrupt)
     folder = (root or data_root()) / application
     if saved(folder):
         return Dataset.load(folder)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from splitplace.seeds import derive
@@ -42,29 +43,48 @@ class Batches:
         self.mirror = mirror
         self.shift_px = shift_px
         self.epoch = 0
+        self.served = 0
 
     def __len__(self) -> int:
         return self.n // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rng = torch.Generator().manual_seed(derive(self.seed, "batches", self.epoch))
-        self.epoch += 1
         order = torch.randperm(len(self.y_N), generator=rng)
+        start, self.served = self.served, 0
+        # Several devices share every batch, so that what is trained does not hang on how many there are.
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for i in range(len(self)):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
-            x_BCHW = self.x_NCHW[rows]
-            if self.mirror:
-                flip_B = torch.rand(len(rows), generator=rng) < 0.5
-                x_BCHW = torch.where(flip_B[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
-            if self.shift_px:
-                x_BCHW = _shift(x_BCHW, self.shift_px, rng)
-            yield x_BCHW, self.y_N[rows]
+            flip_B = torch.rand(len(rows), generator=rng) < 0.5 if self.mirror else None
+            limit_px = self.shift_px
+            moves_2B = torch.randint(-limit_px, limit_px + 1, (2, len(rows)), generator=rng) if limit_px else None
+            if i < start:
+                continue  # drawn all the same: a resumed epoch goes on as it would have
+            self.served = i + 1
+            mine = slice(rank, len(rows) - len(rows) % world, world)
+            x_BCHW = self.x_NCHW[rows[mine]]
+            if flip_B is not None:
+                x_BCHW = torch.where(flip_B[mine, None, None, None], x_BCHW.flip(-1), x_BCHW)
+            if moves_2B is not None:
+                x_BCHW = _shift(x_BCHW, moves_2B[:, mine])
+            if i + 1 == len(self):
+                self.epoch, self.served = self.epoch + 1, 0
+            yield x_BCHW, self.y_N[rows[mine]]
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches were served."""
+        return {"epoch": self.epoch, "served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration go on from there."""
+        self.epoch, self.served = state["epoch"], state["served"]
 
 
-def _shift(x_BCHW: Tensor, limit_px: int, rng: torch.Generator) -> Tensor:
-    """Each image moved by its own random offset."""
+def _shift(x_BCHW: Tensor, moves_2B: Tensor) -> Tensor:
+    """Each image moved by its own offset, down and to the right."""
     batch, _, height, width = x_BCHW.shape
-    dy_B, dx_B = torch.randint(-limit_px, limit_px + 1, (2, batch), generator=rng)
+    dy_B, dx_B = moves_2B
     y_BH = (torch.arange(height) + dy_B[:, None]).clamp(0, height - 1)
     x_BW = (torch.arange(width) + dx_B[:, None]).clamp(0, width - 1)
     image_B = torch.arange(batch)[:, None, None]

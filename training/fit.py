@@ -1,12 +1,15 @@
 """Lightning training of anything that maps raw images to logits: one module, one schedule, one loop."""
 
 import logging
+import math
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -17,13 +20,14 @@ from torch import Tensor, nn
 from splitplace.errors import SplitPlaceError
 from splitplace.seeds import derive
 from splitplace.training.batches import Batches
-from splitplace.training.dataset import Dataset, Images, Labels
+from splitplace.training.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
+from splitplace.training.dataset import Dataset
+from splitplace.training.early_stop import EarlyStop
 from splitplace.training.preset import FullRecipe
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image_BCHW, logits_BK, y_B) to a scalar."""
 
-_EVALUATION_BATCH = 500
 _MOMENTUM = 0.9
 
 
@@ -34,6 +38,7 @@ class Fitted:
     train_s: float
     images_per_s: float
     final_loss: float
+    epochs: int
 
 
 class Classifier(lightning.LightningModule):
@@ -80,23 +85,38 @@ class Classifier(lightning.LightningModule):
             optimizer = torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=True)
         else:
             optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+        share = self.recipe.warmup_share
+        if math.isclose(share * self.steps, 1):
+            share = 1.5 / self.steps  # a warm-up of exactly one step divides by zero in torch's schedule
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=self.steps, pct_start=self.recipe.warmup_share, cycle_momentum=False
+            optimizer, rate, total_steps=self.steps, pct_start=share, cycle_momentum=False
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _Clock(Callback):
-    """Times the steps, without start-up."""
+    """Times the steps, without start-up; what a resumed training had behind it counts."""
 
     def __init__(self) -> None:
-        self.started_s = self.ended_s = 0.0
+        self.before_s = 0.0
+        self.started_s = self.ended_s = time.perf_counter()
+
+    @property
+    def train_s(self) -> float:
+        """Seconds so far."""
+        return self.before_s + self.ended_s - self.started_s
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.started_s = self.ended_s = time.perf_counter()
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_batch_end(self, *args: Any) -> None:
         self.ended_s = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train_s": self.train_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before_s = state_dict["train_s"]
 
 
 def fit(
@@ -105,10 +125,14 @@ def fit(
     data: Dataset,
     recipe: FullRecipe,
     seed: int,
-    logs: Path,
+    folder: Path,
+    request: str,
     frozen: Sequence[nn.Module] = (),
 ) -> Fitted:
-    """Train `network` in place, and leave it in eval mode.
+    """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
+
+    On one device or on many (all that Lightning finds, or as many processes as torchrun started), each batch is the
+    same: several devices divide it, under DDP.
 
     Args:
         network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
@@ -116,16 +140,18 @@ def fit(
         data: Its training part is used, and nothing else.
         recipe: The numbers.
         seed: Of the order of images and their augmentation.
-        logs: Where TensorBoard's files go.
+        folder: Where the checkpoint and TensorBoard's files (`logs`) go.
+        request: All that determines this training: a checkpoint of another one is refused.
         frozen: Parts of the network that stay as they are, running statistics too.
 
     Raises:
-        SplitPlaceError: The loss is no longer finite.
+        SplitPlaceError: The loss is no longer finite, the disk is full, or the checkpoint is another's.
         KeyboardInterrupt: The user stopped it.
     """
+    rows, validation = data.training_rows(recipe.validation_share)
     batches = Batches(
-        data.x_train_NCHW,
-        data.y_train_N,
+        data.x_train_NCHW[rows],
+        data.y_train_N[rows],
         recipe.batch_size,
         derive(seed, "fit"),
         samples=recipe.samples,
@@ -137,9 +163,16 @@ def fit(
         part.requires_grad_(False).eval()  # Lightning keeps the modes it finds
     network.to(memory_format=torch.channels_last)
     module = Classifier(network, loss, recipe, steps=recipe.epochs * len(batches))
+    checkpoint = folder / CHECKPOINT
     clock = _Clock()
+    callbacks: list[Callback] = [clock, Checkpoints(checkpoint)]
+    stop = None
+    if recipe.patience:
+        stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
+        callbacks.append(stop)
     shown = sys.stderr.isatty()
-    bar: list[Callback] = [RichProgressBar(console_kwargs={"stderr": True})] if shown else []
+    if shown:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice on data-loading processes and log intervals that does not apply to batches in memory.
@@ -147,22 +180,32 @@ def fit(
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
             precision=recipe.precision,
+            deterministic=recipe.deterministic,
             accelerator="auto",
-            devices=1,
-            logger=TensorBoardLogger(logs, name="", version=""),
-            callbacks=[clock, *bar],
+            devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
+            plugins=[SafetensorsIO(request)],
+            logger=TensorBoardLogger(folder / "logs", name="", version=""),
+            callbacks=callbacks,
             enable_progress_bar=shown,
             enable_model_summary=False,
             enable_checkpointing=False,
             log_every_n_steps=10,
         )
-        trainer.fit(module, batches)
+        try:
+            trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        except OSError as error:
+            raise SplitPlaceError(
+                f"cannot write to {folder} ({error.strerror or error}): make room and run it again"
+            ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        sys.exit(0)  # of several processes, one evaluates and writes the run
+    if stop is not None:
+        stop.restore()
     network.cpu().eval().requires_grad_(True)
-    train_s = clock.ended_s - clock.started_s
-    images = recipe.epochs * len(batches) * batches.batch_size
-    return Fitted(train_s, images / train_s, module.last_loss)
+    epochs = trainer.current_epoch
+    return Fitted(clock.train_s, epochs * len(batches) * batches.batch_size / clock.train_s, module.last_loss, epochs)
 
 
 def cross_entropy(recipe: FullRecipe) -> Loss:
@@ -172,14 +215,3 @@ def cross_entropy(recipe: FullRecipe) -> Loss:
         return nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
 
     return loss
-
-
-def accuracy(network: nn.Module, x_NCHW: Images, y_N: Labels) -> float:
-    """Share of images whose largest logit is their label's; the network must be in eval mode."""
-    right = 0
-    with torch.inference_mode():
-        for start in range(0, len(y_N), _EVALUATION_BATCH):
-            rows = slice(start, start + _EVALUATION_BATCH)
-            answer_B = network(torch.from_numpy(x_NCHW[rows])).argmax(1)
-            right += int((answer_B == torch.from_numpy(y_N[rows])).sum())
-    return right / len(y_N)

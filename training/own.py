@@ -36,6 +36,7 @@ def load_own(
     test_share: float = 0.2,
     seed: int = 0,
     mirror: bool = False,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """Read a data set of the user's own.
 
@@ -49,6 +50,7 @@ def load_own(
         test_share: Share of every class to hold out where the user gives no test part.
         seed: Of that draw.
         mirror: Whether mirror images keep their class (training may then flip).
+        skip_corrupt: Leave out images that cannot be decoded; the data set's `source` says how many.
 
     Raises:
         UsageError: Nothing of that form at `path`.
@@ -60,15 +62,19 @@ def load_own(
         parts, class_names = _parquet_parts(path)
     else:
         parts, class_names = _folder_parts(path)
-    decoded = [_decode(part, size) for part in parts]
+    results = [_decode(part, size, skip_corrupt) for part in parts]
+    decoded = [x for x, _ in results]
     grey = all(x.shape[1] == 1 for x in decoded)
     images = [x if grey or x.shape[1] == 3 else np.repeat(x, 3, axis=1) for x in decoded]
-    labels = [part.y_N for part in parts]
+    labels = [part.y_N[kept] for part, (_, kept) in zip(parts, results, strict=True)]
     if len(parts) == 1:
         train, test = split_by_seed(labels[0], test_share, seed)
         images, labels = [images[0][train], images[0][test]], [labels[0][train], labels[0][test]]
     form = "Parquet" if path.is_file() or (path / "train.parquet").is_file() else "image folder"
     how = "train and test as given" if len(parts) == 2 else f"{test_share:g} of every class held out by seed {seed}"
+    skipped = sum(len(part.y_N) - len(kept) for part, (_, kept) in zip(parts, results, strict=True))
+    if skipped:
+        how += f", {skipped} corrupt image(s) skipped"
     return Dataset(
         application=application,
         x_train_NCHW=images[0],
@@ -163,12 +169,13 @@ def _folder_parts(path: Path) -> tuple[list[_Part], tuple[str, ...]]:
     return parts, class_names
 
 
-def _decode(part: _Part, size: int | None) -> Images:
-    """All images of a part, (N, C, H, W); corrupt ones are named and counted, never skipped."""
+def _decode(part: _Part, size: int | None, skip_corrupt: bool) -> tuple[Images, Labels]:
+    """All images of a part, (N, C, H, W), with their rows; corrupt ones are named and counted, or skipped if asked."""
     images: list[Images] = []
+    kept: list[int] = []
     corrupt: list[str] = []
     decoded_bytes = 0
-    for name, data in zip(part.names, part.encoded, strict=True):
+    for row, (name, data) in enumerate(zip(part.names, part.encoded, strict=True)):
         try:
             image = _decode_one(data, size)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -183,11 +190,15 @@ def _decode(part: _Part, size: int | None) -> Images:
         if decoded_bytes > MAX_DECODED_BYTES:
             raise SplitPlaceError(f"more than {MAX_DECODED_BYTES} bytes decoded at {name}: give a smaller --size")
         images.append(image)
-    if corrupt:
+        kept.append(row)
+    if corrupt and not (skip_corrupt and images):
         more = f" and {len(corrupt) - 3} more" if len(corrupt) > 3 else ""
-        raise SplitPlaceError(f"{len(corrupt)} corrupt image(s): {', '.join(corrupt[:3])}{more}: repair or remove them")
+        raise SplitPlaceError(
+            f"{len(corrupt)} corrupt image(s): {', '.join(corrupt[:3])}{more}: repair or remove them, or --skip-corrupt"
+        )
     channels = max(image.shape[0] for image in images)
-    return np.stack([np.repeat(i, channels, axis=0) if len(i) < channels else i for i in images])
+    whole = np.stack([np.repeat(i, channels, axis=0) if len(i) < channels else i for i in images])
+    return whole, np.asarray(kept, np.int64)
 
 
 def _decode_one(data: bytes, size: int | None) -> Images:

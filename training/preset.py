@@ -4,9 +4,9 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from splitplace.errors import SplitPlaceError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
@@ -28,6 +28,9 @@ class FullRecipe(Record):
         label_smoothing: Of the cross-entropy.
         shift_px: Largest random shift of an image, by pixels.
         precision: Lightning's name of it.
+        deterministic: Only algorithms that give the same bits again; on a CPU they all do.
+        validation_share: Share of the training images, of every class, that is kept out of training.
+        patience: Stop after so many epochs without a gain on validation images, and go back to the best; 0 for never.
     """
 
     epochs: PositiveCount
@@ -40,22 +43,58 @@ class FullRecipe(Record):
     label_smoothing: Fraction
     shift_px: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    deterministic: bool = False
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count = 0
+
+    @model_validator(mode="after")
+    def _patience_has_images(self) -> Self:
+        if self.patience and not self.validation_share:
+            raise ValueError("patience needs a validation_share above 0: early stopping goes by validation images")
+        return self
+
+    def changed(self, **values: object) -> Self:
+        """This recipe with other values; None leaves what was there."""
+        given = {name: value for name, value in values.items() if value is not None}
+        return self.parse((self.model_copy(update=given)).model_dump_json(), "recipe")
 
 
-class SemanticRecipe(FullRecipe):
-    """How branches are trained after surgery: cross-entropy and distillation (Hinton et al. 2015).
+class DistilRecipe(FullRecipe):
+    """How what surgery left is trained: cross-entropy and distillation from the full model (Hinton et al. 2015).
+
+    Args:
+        distil_share: Weight of the distillation in the loss; cross-entropy has the rest.
+        temperature: Of both softmaxes in the distillation.
+    """
+
+    distil_share: Fraction
+    temperature: Positive
+
+
+class SemanticRecipe(DistilRecipe):
+    """How branches are trained.
 
     Args:
         freeze_trunk: Whether the trunk stays what it was in the full model.
-        distil_share: Weight of the distillation in the loss; cross-entropy has the rest.
-        temperature: Of both softmaxes in the distillation.
         importance_images: Training images a class from which channels are chosen.
     """
 
     freeze_trunk: bool
-    distil_share: Fraction
-    temperature: Positive
     importance_images: PositiveCount
+
+
+class CompressedRecipe(DistilRecipe):
+    """How a pruned network is trained, and how its ratio is picked where none is given.
+
+    Args:
+        norm: The n of L_n.
+        ratios: Shares of the channels to remove, to pick from.
+        accuracy_loss: The largest ratio that loses at most this much validation accuracy is picked.
+    """
+
+    norm: Literal[1, 2]
+    ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    accuracy_loss: Fraction
 
 
 class Preset(Record):
@@ -64,6 +103,7 @@ class Preset(Record):
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
+    compressed: CompressedRecipe
     strides: dict[str, tuple[Stride, ...]]
     cuts: dict[str, tuple[str, ...]]
 

@@ -102,6 +102,58 @@ def simulator(
     emit(document, Group(table, *lines), json)
 
 
+def training(
+    *,
+    results: Path = Path("benchmarks/results/training.json"),
+    runs: Path = Path("runs"),
+    train: str | None = None,
+    pairs: int = 30,
+    json: bool = False,
+) -> None:
+    """Measure training speed against a bare loop, and report the accuracies of full models.
+
+    Args:
+        results: The results file.
+        runs: Where the RUN folders of the accuracies are.
+        train: Applications to train on now, comma-separated (hours on a CPU; an interrupted one goes on).
+        pairs: Interleaved pairs.
+        json: Print one JSON document.
+    """
+    if pairs < 1:
+        raise UsageError(f"--pairs {pairs}: expected at least 1")
+    from splitplace.benchmarks import training as bench
+    from splitplace.training.applications import check_names
+
+    applications = train.split(",") if train else []
+    check_names(applications, own=False)
+    with err.status("training") as status:
+        found = bench.run(results, runs, applications, pairs, say=status.update)
+    table = Table("application", "model", "goal", "accuracy", "epochs", "images/s", title="Full models, held out")
+    for cell in found.cells:
+        goal = "" if cell.goal is None else f"{cell.goal:.1%}"
+        if cell.accuracy is None:
+            table.add_row(cell.application, cell.model, goal, "not run", "", "")
+        else:
+            speed = f"{cell.images_per_s:.0f}"
+            table.add_row(cell.application, cell.model, goal, f"{cell.accuracy:.2%}", str(cell.epochs), speed)
+    ratio, noise = found.seconds, found.noise
+    verdict = bench.verdict(found)
+    lines = [
+        f"images a second over the bare loop's ({found.bare_images_per_s:.0f}): {1 / ratio.median:.3f} "
+        f"[{1 / ratio.high:.3f}, {1 / ratio.low:.3f}], A/A {1 / noise.median:.3f} "
+        f"[{1 / noise.high:.3f}, {1 / noise.low:.3f}], {ratio.pairs} pairs",
+        *(f"{claim}: {_word(holds)}" for claim, holds in verdict.items()),
+    ]
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *lines), json)
+
+
+def _word(holds: bool | str) -> str:
+    if isinstance(holds, str):
+        return holds
+    return "holds" if holds else "does not hold"
+
+
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))

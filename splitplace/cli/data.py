@@ -9,7 +9,12 @@ from splitplace.errors import UsageError
 
 
 def fetch(
-    *applications: str, path: Path | None = None, size: int | None = None, seed: int = 0, json: bool = False
+    *applications: str,
+    path: Path | None = None,
+    size: int | None = None,
+    skip_corrupt: bool = False,
+    seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Get real data sets by every known way, and keep them decoded.
 
@@ -19,6 +24,7 @@ def fetch(
         applications: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
         path: Your own images: a folder of class folders, or Parquet with the columns image and label.
         size: Resize your own images to SIZE x SIZE.
+        skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         seed: Of the held-out part, where your own images have none.
         json: Print one JSON document.
     """
@@ -33,7 +39,7 @@ def fetch(
     found = []
     for application in applications:
         with err.status(f"fetching {application}"):
-            found.append(get(application, path=path, size=size, seed=seed))
+            found.append(get(application, path=path, size=size, seed=seed, skip_corrupt=skip_corrupt))
     table = Table("application", "train", "held out", "classes", "image", "source")
     for data in found:
         shape = "x".join(str(n) for n in data.shape_CHW)

@@ -88,6 +88,19 @@ def test_corrupt_images_are_named_and_counted(tmp_path):
         load_own(tmp_path, "pets")
 
 
+def test_corrupt_images_are_skipped_when_asked(tmp_path):
+    """The others keep their labels, and the source says how many are missing."""
+    write_folder(tmp_path, names=("a", "b"))
+    whole = load_own(tmp_path, "pets", test_share=0.5)
+    (tmp_path / "a" / "0.png").write_bytes(b"no image")
+    data = load_own(tmp_path, "pets", test_share=0.5, skip_corrupt=True)
+    assert len(data.y_train_N) + len(data.y_test_N) == len(whole.y_train_N) + len(whole.y_test_N) - 1
+    assert "1 corrupt image(s) skipped" in data.source
+    labels = {x.tobytes(): y for x, y in zip(whole.x_train_NCHW, whole.y_train_N, strict=True)}
+    labels |= {x.tobytes(): y for x, y in zip(whole.x_test_NCHW, whole.y_test_N, strict=True)}
+    assert all(labels[x.tobytes()] == y for x, y in zip(data.x_train_NCHW, data.y_train_N, strict=True))
+
+
 def test_a_folder_of_one_class_is_refused(tmp_path):
     """There is nothing to tell apart."""
     write_folder(tmp_path, names=("only",))

@@ -109,7 +109,7 @@ def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
 def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):
     """Stopped between training and the end, nothing that looks finished stands there, and the next try finishes."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(full_room, "accuracy", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(full_room, "measured", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         train_full(data, preset=preset, out=tmp_path / "run", **TINY)
     with pytest.raises(SplitPlaceError, match="no complete run"):
         Run.open(tmp_path / "run")
@@ -203,6 +203,13 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(data, preset, tmp_path):
     with pytest.raises(SplitPlaceError, match=r"the loss is (nan|inf) at step \d+ of"):
         train_full(data, preset=wild, epochs=4, out=tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_few_steps_train_too(data, preset, tmp_path, steps):
+    """Down to one, and where the warm-up is a single step."""
+    done = train_full(data, preset=preset, epochs=1, samples=16 * steps, out=tmp_path / "run")
+    assert done.metrics.final_loss > 0
 
 
 def test_groups_are_written_as_lists():

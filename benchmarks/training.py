@@ -1,0 +1,170 @@
+"""Claims: our training is as fast as a bare loop around the same network, and its full models are good ones.
+
+Speed is a ratio (METHODOLOGY.md, "Training"). Accuracies take hours on a CPU: they are trained only when asked for, go
+on after an interruption, and are otherwise read from the RUN folders that are there; the rest is "not run".
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from splitplace import provenance
+from splitplace.benchmarks.paired import Ratio, paired_ratios
+from splitplace.errors import SplitPlaceError
+from splitplace.records.base import Count, Fraction, PositiveCount, Record
+from splitplace.records.provenance import Provenance
+from splitplace.training.applications import fetch
+from splitplace.training.batches import Batches
+from splitplace.training.dataset import Dataset
+from splitplace.training.fit import cross_entropy, fit
+from splitplace.training.full import train_full
+from splitplace.training.models import build
+from splitplace.training.preset import FullRecipe, load_preset
+from splitplace.training.run import Run
+
+SPEED = 0.95
+"""Our images a second over the bare loop's: at least this."""
+MODEL = "mobilenetv2"
+PRESET = "standard"
+GOALS: dict[tuple[str, str], float | None] = {
+    ("mnist", MODEL): 0.992,
+    ("fashionmnist", MODEL): 0.925,
+    ("tiny100", MODEL): None,
+    **{(app, model): None for app in ("mnist", "fashionmnist", "tiny100") for model in ("resnet50v2", "inceptionv3")},
+}
+"""Held-out accuracy to reach, where one is set."""
+
+
+class Cell(Record):
+    """Held-out accuracy of one full model: `state` says whether it was trained."""
+
+    application: str
+    model: str
+    goal: Fraction | None
+    state: Literal["run", "not run"]
+    accuracy: Fraction | None = None
+    epochs: PositiveCount | None = None
+    images_per_s: float | None = None
+    seed: Count | None = None
+
+
+class Results(Record):
+    """The results file. `seconds` is ours over the bare loop's for the same steps; `noise` the loop over itself."""
+
+    model: str
+    application: str
+    batch_size: PositiveCount
+    steps: PositiveCount
+    threads: PositiveCount
+    bare_images_per_s: float
+    seconds: Ratio
+    noise: Ratio
+    cells: tuple[Cell, ...]
+    provenance: Provenance
+
+
+def run(
+    results: Path,
+    runs: Path,
+    train: Iterable[str] = (),
+    pairs: int = 30,
+    steps: int = 6,
+    say: Callable[[str], None] = print,
+) -> Results:
+    """Measure the speed, train what is asked for, and write the results file.
+
+    Args:
+        results: The file.
+        runs: Where the RUN folders of the accuracies are, APP.MODEL.standard each.
+        train: Applications to train `MODEL` on now, or to go on with.
+        pairs: Interleaved pairs.
+        steps: Training steps a round.
+        say: Told what is being done.
+    """
+    say("speed")
+    bare_images_per_s, ratios, recipe = speed(fetch("fashionmnist"), pairs, steps)
+    for application in train:
+        say(f"training {MODEL} on {application} (an interruption loses at most a minute)")
+        train_full(fetch(application), MODEL, preset=PRESET, out=runs / f"{application}.{MODEL}.{PRESET}")
+    found = Results(
+        model=MODEL,
+        application="fashionmnist",
+        batch_size=recipe.batch_size,
+        steps=steps,
+        threads=torch.get_num_threads(),
+        bare_images_per_s=bare_images_per_s,
+        seconds=ratios["ours"],
+        noise=ratios["A/A"],
+        cells=tuple(_cell(runs, application, model, goal) for (application, model), goal in GOALS.items()),
+        provenance=provenance.collect(0),
+    )
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def speed(data: Dataset, pairs: int, steps: int) -> tuple[float, dict[str, Ratio], FullRecipe]:
+    """`steps` steps of the standard recipe, by our loop (augmentation, logs, checks and all) and by a bare one."""
+    preset = load_preset(PRESET)
+    recipe = preset.full.changed(epochs=1, batch_size=64, samples=64 * steps)
+
+    def network() -> nn.Sequential:
+        torch.manual_seed(0)
+        shape, mean_std = data.shape_CHW, data.mean_std_C
+        fresh = build(MODEL, data.n_classes, shape, mean_std, preset.strides[MODEL])
+        return fresh.train().to(memory_format=torch.channels_last)
+
+    bare_network, our_network = network(), network()
+    batches = list(Batches(data.x_train_NCHW, data.y_train_N, recipe.batch_size, 0, samples=recipe.samples))
+    optimizer = torch.optim.AdamW(bare_network.parameters(), lr=recipe.learning_rate, fused=True)
+
+    def bare() -> float:
+        start_s = time.perf_counter()
+        for image_BCHW, y_B in batches:
+            optimizer.zero_grad()
+            logits_BK = bare_network(image_BCHW)
+            nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing).backward()
+            optimizer.step()
+        return time.perf_counter() - start_s
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return fit(our_network, cross_entropy(recipe), data, recipe, 0, Path(folder), "bench").train_s
+
+    bare_s, ratios = paired_ratios(bare, {"ours": ours}, pairs)
+    return recipe.batch_size * steps / bare_s, ratios, recipe
+
+
+def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
+    try:
+        done = Run.open(runs / f"{application}.{model}.{PRESET}")
+    except SplitPlaceError:
+        return Cell(application=application, model=model, goal=goal, state="not run")
+    metrics = done.metrics
+    return Cell(
+        application=application,
+        model=model,
+        goal=goal,
+        state="run",
+        accuracy=metrics.accuracy,
+        epochs=metrics.epochs,
+        images_per_s=metrics.images_per_s,
+        seed=done.config.request.seed,
+    )
+
+
+def verdict(found: Results) -> dict[str, bool | Literal["not run"]]:
+    """Each claim and whether it holds."""
+    claims: dict[str, bool | Literal["not run"]] = {
+        f"images a second at least {SPEED} of the bare loop's": found.seconds.low <= 1 / SPEED
+    }
+    for cell in found.cells:
+        if cell.goal is not None:
+            claim = f"{cell.model} on {cell.application} at least {cell.goal:.1%}"
+            claims[claim] = "not run" if cell.accuracy is None else cell.accuracy >= cell.goal
+    return claims

@@ -1,0 +1,55 @@
+"""The benchmark of training, a few steps: a ratio comes out, and what was not trained says so."""
+
+import numpy as np
+import pytest
+
+from splitplace import provenance
+from splitplace.benchmarks import training
+from splitplace.benchmarks.paired import Ratio
+from splitplace.training.dataset import Dataset
+
+
+def results(low, accuracy):
+    """A results file with one accuracy."""
+    ratio = Ratio(median=1.2, low=low, high=1.3, pairs=30)
+    state = "not run" if accuracy is None else "run"
+    cell = training.Cell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
+    return training.Results(
+        model="mobilenetv2",
+        application="fashionmnist",
+        batch_size=64,
+        steps=6,
+        threads=1,
+        bare_images_per_s=100.0,
+        seconds=ratio,
+        noise=ratio,
+        cells=(cell,),
+        provenance=provenance.collect(0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "accuracy", "expected"),
+    [(1.05, 0.993, [True, True]), (1.06, 0.991, [False, False]), (1.0, None, [True, "not run"])],
+)
+def test_claims_hold_by_the_interval_and_by_the_goal(low, accuracy, expected):
+    """1 / .95 is 1.053 times the bare loop's seconds; an accuracy that was not measured is no verdict."""
+    assert list(training.verdict(results(low, accuracy)).values()) == expected
+
+
+def test_cells_without_a_finished_run_are_not_run(tmp_path):
+    """For every application and model that is named."""
+    cell = training._cell(tmp_path, "mnist", "mobilenetv2", 0.992)
+    assert (cell.state, cell.accuracy) == ("not run", None)
+
+
+@pytest.mark.slow
+def test_both_loops_are_timed_over_the_same_steps():
+    """Two rounds of one step on made-up images: both take time, and the bare loop against itself too."""
+    rng = np.random.default_rng(1)
+    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    images_per_s, ratios, recipe = training.speed(data, pairs=2, steps=1)
+    assert images_per_s > 0
+    assert set(ratios) == {"ours", "A/A"}
+    assert recipe.samples == 64

@@ -1,0 +1,226 @@
+import json
+import pickle
+import random
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from splitplace.errors import SplitPlaceError
+from splitplace.training import checkpoint
+from splitplace.training.batches import Batches
+from splitplace.training.checkpoint import CHECKPOINT, SafetensorsIO
+from splitplace.training.fit import cross_entropy, fit
+from splitplace.training.full import train_full
+from splitplace.training.models import build
+from splitplace.training.preset import load_preset
+
+TRAIN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from splitplace.training import checkpoint
+from splitplace.training.full import train_full
+from splitplace.training.own import load_own
+from splitplace.training.preset import load_preset
+checkpoint.EVERY_S = 0.0  # after every step
+data = load_own(Path(sys.argv[1]), "shades", mirror=True)
+quick = load_preset("quick")
+full = quick.full.changed(batch_size=4, epochs=3, shift_px=2, validation_share=0.2, patience=9)
+train_full(data, preset=quick.model_copy(update={"full": full}), out=Path(sys.argv[2]))
+"""
+STEPS = 3 * 6
+
+
+def steps_on(network, data, recipe, folder, request="this"):
+    """Fit with a checkpoint after every step."""
+    return fit(network, cross_entropy(recipe), data, recipe, 0, folder, request)
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    """Two epochs of six steps, with everything that draws at random."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    return load_preset("quick").full.changed(batch_size=16, epochs=2, shift_px=2)
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_as_if_it_had_never_been(image_folder, tmp_path):
+    """SIGKILL after a random step of a real process; the same command again gives the same weights and metrics."""
+
+    def command(out):
+        return [sys.executable, "-c", TRAIN, str(image_folder), str(out)]
+
+    subprocess.run(command(tmp_path / "unbroken"), check=True, timeout=240)
+    broken = tmp_path / "broken"
+    kill_after = random.Random().randrange(1, STEPS - 3)
+    with subprocess.Popen(command(broken)) as process:
+        written = set()
+        while process.poll() is None and len(written) < kill_after:
+            if (broken / CHECKPOINT).exists():
+                written.add((broken / CHECKPOINT).stat().st_mtime_ns)
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -9
+    assert not (broken / "config.json").exists()
+    subprocess.run(command(broken), check=True, timeout=240)
+    one, two = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("unbroken", "broken"))
+    assert one == two, f"killed after {kill_after} steps"
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("unbroken", "broken"))
+    timings = ("images_per_s", "train_s", "wall_s")
+    assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in two.items() if k not in timings}
+    assert not (broken / CHECKPOINT).exists()
+
+
+def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
+    """A network that draws at random in every step, stopped by an error in the ninth of twelve."""
+
+    def network():
+        torch.manual_seed(3)
+        whole = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
+        return torch.nn.Sequential(whole, torch.nn.Dropout(0.5))
+
+    class StopError(Exception):
+        """The ninth step."""
+
+    calls = []
+    inner = cross_entropy(recipe)
+
+    def breaks(*batch):
+        calls.append(1)
+        if len(calls) == 9:
+            raise StopError
+        return inner(*batch)
+
+    unbroken = network()
+    steps_on(unbroken, data, recipe, tmp_path / "unbroken")
+    broken = network()
+    with pytest.raises(StopError):
+        fit(broken, breaks, data, recipe, 0, tmp_path / "broken", "this")
+    again = network()
+    torch.manual_seed(99)
+    fitted = steps_on(again, data, recipe, tmp_path / "broken")
+    assert fitted.epochs == 2
+    expected = unbroken.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in again.state_dict().items())
+
+
+def test_an_epoch_goes_on_in_its_own_order(data):
+    """What is left of a shuffled, augmented epoch, and the epoch after it, to the bit."""
+
+    def batches():
+        return Batches(data.x_train_NCHW, data.y_train_N, 16, seed=4, mirror=True, shift_px=2)
+
+    whole = batches()
+    expected = [*whole, *whole]
+    first, second = batches(), batches()
+    iterator = iter(first)
+    for _ in range(4):
+        next(iterator)
+    second.load_state_dict(first.state_dict())
+    rest = [*second, *second]
+    assert len(rest) == len(expected) - 4
+    assert all(torch.equal(a, b) for x, y in zip(rest, expected[4:], strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_a_checkpoint_keeps_every_kind_of_value(tmp_path):
+    """Tensors of every shape and type, numbers to the last bit, keys that are numbers; shared memory is copied."""
+    t = torch.arange(6).reshape(2, 3)
+    tree = {"a": [t, t.T, t[0]], 3: {0: torch.tensor(1.5, dtype=torch.float64)}, "n": [None, True, 0.1 + 0.2, -7, "é"]}
+    store = SafetensorsIO("this")
+    store.save_checkpoint(tree, tmp_path / CHECKPOINT)
+    back = store.load_checkpoint(tmp_path / CHECKPOINT)
+    assert back["n"] == tree["n"]
+    assert all(torch.equal(a, b) for a, b in zip(back["a"], tree["a"], strict=True))
+    assert back[3][0].dtype == torch.float64
+
+
+class Bomb:
+    """Says so if anybody unpickles it."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "safetensors", "empty"])
+def test_a_foreign_checkpoint_is_refused_and_never_unpickled(data, tmp_path, kind):
+    """One line; the file stays as it is."""
+    path = tmp_path / "run" / CHECKPOINT
+    path.parent.mkdir()
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Bomb()))
+    elif kind == "torch":
+        torch.save({"state_dict": Bomb()}, path)
+    elif kind == "safetensors":
+        checkpoint.safetensors.torch.save_file({"w": torch.zeros(2)}, path)
+    else:
+        path.touch()
+    before = path.read_bytes()
+    with pytest.raises(SplitPlaceError, match=r"is not a checkpoint of splitplace"):
+        train_full(data, out=tmp_path / "run")
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_training_is_refused(data, recipe, tmp_path):
+    """Where only the loop itself looks."""
+    SafetensorsIO("that").save_checkpoint({}, tmp_path / CHECKPOINT)
+    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
+    with pytest.raises(SplitPlaceError, match="is a checkpoint of another training: delete it"):
+        steps_on(network, data, recipe, tmp_path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(data, recipe, tmp_path):
+    """The system's own limit on a file's size stands for the full disk; the former checkpoint survives."""
+    SafetensorsIO("this").save_checkpoint({"step": 1}, tmp_path / CHECKPOINT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(SplitPlaceError, match=r"cannot write .*safetensors \(.*\): make room and run the same"):
+            SafetensorsIO("this").save_checkpoint({"w": torch.zeros(2**20)}, tmp_path / CHECKPOINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [entry.name for entry in tmp_path.iterdir()] == [CHECKPOINT]
+    assert SafetensorsIO("this").load_checkpoint(tmp_path / CHECKPOINT) == {"step": 1}
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_no_run(data, tmp_path):
+    """Everything was trained; the weights do not fit; no folder that passes for a run is left."""
+    quick = load_preset("quick")
+    tiny = quick.model_copy(update={"full": quick.full.changed(batch_size=16, samples=16)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(SplitPlaceError, match=r"cannot write .*run \(.*\): make room"):
+            train_full(data, preset=tiny, out=tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monkeypatch):
+    """Validation accuracies as scripted: the second epoch is best, and two worse ones end it."""
+    scores = iter([0.5, 0.8, 0.7, 0.8, 0.9])
+    kept = []
+
+    def scripted(network, x_NCHW, y_N):
+        assert len(y_N) == 24
+        assert not network.training
+        kept.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr("splitplace.training.early_stop.accuracy", scripted)
+    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
+    patient = recipe.changed(epochs=9, validation_share=0.25, patience=2)
+    assert steps_on(network, data, patient, tmp_path).epochs == 4
+    assert all(torch.equal(value, kept[1][name]) for name, value in network.state_dict().items())
+
+
+def test_patience_without_validation_images_is_refused(recipe):
+    """Held-out images are not for choosing."""
+    with pytest.raises(SplitPlaceError, match="patience needs a validation_share above 0"):
+        recipe.changed(patience=3)
