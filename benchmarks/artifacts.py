@@ -42,7 +42,7 @@ CLASSES = 100
 IMAGE = TensorSpec(name="image", dtype="uint8", shape=("batch", 3, 32, 32))
 FRAGMENTS = 4
 MICRO_BATCH = 16
-MEASURED = Effort((1, 2, 4, 8, 16, 32, 64), FULL.min_runs, FULL.budget_s)
+MEASURED = Effort((1, 2, 4, 8, 16, 32, 64), FULL.rounds, FULL.budget_s)
 HELD_OUT = replace(MEASURED, batch_sizes=(3, 6, 12, 24, 48))
 LATENCY_BOUND, MEMORY_BOUND, CHAIN_BOUND, SHARE = 0.10, 0.05, 0.10, 0.90
 

@@ -1,6 +1,5 @@
 """Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
 
-import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Split
 
@@ -21,33 +21,15 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
     Raises:
         IntegrityError: onnxruntime cannot load the bytes (no ONNX, an unknown operator, ...).
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would eat the CPU share of the neighbours on one machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A pattern is one block for a whole run, beside what the arena holds from runs before: up to twice the memory, in
-    # jumps over the batch size. Measured on MobileNetV2 fragments at batch 1 to 64: no slower without.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
         raise IntegrityError(f"{source}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
-    trim_memory()
+    # It keeps the file for `set_providers`, which nobody calls: as much again as the weights.
+    session._model_bytes = None
+    trim()
     return session
-
-
-def trim_memory() -> None:
-    """Give freed memory back to the system, where the C library can (glibc).
-
-    Loading parses and copies the model: without this, two to three times its size stay with the process, by chance
-    more or less, and a device's memory is neither small nor predictable.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def merge(split: Split, outputs: Mapping[str, Array]) -> Array:

@@ -16,7 +16,7 @@ from splitplace.export.evaluation import evaluate
 from splitplace.export.profiler import Effort, fingerprint, profile_split
 from splitplace.records.demand import Demand
 
-TINY = Effort((1, 4), min_runs=3, budget_s=0.01)
+TINY = Effort((1, 4), rounds=3, budget_s=0.01)
 REFERENCE = "fashionmnist.tiny.semantic-2x2"
 
 
@@ -148,7 +148,7 @@ def test_a_fifth_of_a_cpu_measures_five_times_slower(full_artifact, tmp_path):
     catalog = CatalogWriter(tmp_path / "catalog")
     reference = full_artifact.split.reference
     catalog.write(full_artifact)
-    effort = Effort((64,), min_runs=3, budget_s=0.5)
+    effort = Effort((64,), rounds=3, budget_s=0.5)
     (whole,) = profile_split(catalog, reference, effort, fingerprint())
     (fifth,) = profile_split(catalog, reference, effort, fingerprint(cpu_share=0.2))
     assert (fifth.device.cpu_share, fifth.device.cpu_share_method) == (0.2, "cgroup")
