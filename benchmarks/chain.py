@@ -1,4 +1,4 @@
-"""Times a whole split on this device, in a process of its own: `python -m splitplace.benchmarks.chain CATALOG REF N...`.
+"""Times a whole split in a process of its own: `python -m splitplace.benchmarks.chain CATALOG REF BATCH_SIZE...`.
 
 Fragments run one after another and hand numpy arrays on, as `splitplace infer` does. Timed exactly as a profile is
 (`export/timing.py`); prints one JSON line: the core's speed, and the latency at each batch size.
