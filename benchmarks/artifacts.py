@@ -2,7 +2,8 @@
 
 Profiles are taken at powers of two; then each fragment is measured afresh, in new processes, at sizes in between, and
 held against what its profile says of them: at least 90 % of those cells within 10 % (latency) and 5 % (memory
-increment). A chain's summed profile is held against the chain run as a whole: within 10 %. Cost does not depend on what
+increment). A chain's summed profile is held against the chain run as a whole: within 10 % at micro-batches of 16 and 64,
+and, stated apart, of one image. Cost does not depend on what
 the weights are, so nothing is trained here, and no accuracy is stated; the compressed network is pruned by the norms of
 its random channels, which makes it as small as a trained one.
 """
@@ -43,7 +44,7 @@ CLASSES = 100
 IMAGE = TensorSpec(name="image", dtype="uint8", shape=("batch", 3, 32, 32))
 FRAGMENTS = 4
 RATIO = 0.5
-CHAIN_BATCHES = (1, 16)
+CHAIN_BATCHES = (1, 16, 64)
 MEASURED = Effort((1, 2, 4, 8, 16, 32, 64), rounds=10, budget_s=0.5)
 HELD_OUT = Effort((3, 6, 12, 24, 48), rounds=10, budget_s=0.5)
 LATENCY_BOUND, MEMORY_BOUND, CHAIN_BOUND, SHARE = 0.10, 0.05, 0.10, 0.90
@@ -186,10 +187,12 @@ def claims(cells: list[dict[str, Any]], chains: list[dict[str, Any]]) -> dict[st
     """Each bound with what was found."""
     latency = float(np.mean([abs(cell["latency_error"]) <= LATENCY_BOUND for cell in cells]))
     memory = float(np.mean([abs(cell["memory_error"]) <= MEMORY_BOUND for cell in cells]))
-    worst = max(abs(found["error"]) for found in chains)
+    worst = max(abs(found["error"]) for found in chains if found["batch_size"] > 1)
+    image = max(abs(found["error"]) for found in chains if found["batch_size"] == 1)
     return {
         "latency_cells_within_bound": {"share": latency, "expected": SHARE, "holds": latency >= SHARE},
         "memory_cells_within_bound": {"share": memory, "expected": SHARE, "holds": memory >= SHARE},
         "chain_sum_error": {"worst": worst, "expected": CHAIN_BOUND, "holds": worst <= CHAIN_BOUND},
+        "chain_sum_error_of_one_image": {"worst": image, "expected": CHAIN_BOUND, "holds": image <= CHAIN_BOUND},
         "cells": len(cells),
     }
