@@ -2,10 +2,10 @@
 
 Profiles are taken at powers of two; then each fragment is measured afresh, in new processes, at sizes in between, and
 held against what its profile says of them: at least 90 % of those cells within 10 % (latency) and 5 % (memory
-increment). A chain's summed profile is held against the chain run as a whole: within 10 % at micro-batches of 16 and 64,
-and, stated apart, of one image. Cost does not depend on what
-the weights are, so nothing is trained here, and no accuracy is stated; the compressed network is pruned by the norms of
-its random channels, which makes it as small as a trained one.
+increment). A chain's summed profile is held against the chain run as a whole: within 10 % at micro-batches of 16 and
+64 and, stated apart, of one image. Cost does not depend on what the weights are, so nothing is trained here, and no
+accuracy is stated; the compressed network is pruned by the norms of its random channels, which makes it as small as a
+trained one.
 """
 
 import json
