@@ -4,7 +4,7 @@ from json import dumps
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
@@ -129,7 +129,8 @@ def artifacts(
     found = bench.run(results, work, families, again=fresh, say=err.print)
     size = 16
     table = Table(
-        *("split", "digest", "fragment", "weights", "load", "batch 1", f"batch {size}", f"memory at {size}"),
+        Column("split", overflow="fold", min_width=14),
+        *("digest", "fragment", "weights", "load", "batch 1", f"batch {size}", f"memory at {size}"),
         title="Fragments, weights random",
     )
     for reference, row in found["splits"].items():

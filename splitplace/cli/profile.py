@@ -90,7 +90,7 @@ def _table(reference: str, profiles: "tuple[Profile, ...]", kind: str) -> Table:
                 profile.fragment,
                 f"{1e3 * profile.load_s:.0f}",
                 str(latency.batch_size),
-                *(f"{1e3 * seconds:.3f}" for seconds in (latency.median_s, latency.p10_s, latency.p90_s)),
+                *(f"{1e3 * seconds:.4g}" for seconds in (latency.median_s, latency.p10_s, latency.p90_s)),
                 off[0],
                 f"{memory.fragment_bytes / 2**20:.2f}",
                 off[1],

@@ -1,5 +1,7 @@
 """Timing in rounds, on a clock that the test turns."""
 
+from time import sleep, thread_time
+
 import pytest
 
 from splitplace import probe
@@ -21,7 +23,8 @@ class Machine:
                 return [probe.REFERENCE_S / machine.speed]
 
         monkeypatch.setattr(timing.probe, "Probe", Probe)
-        monkeypatch.setattr(timing, "perf_counter", lambda: machine.now)
+        for clock in ("perf_counter", "thread_time"):
+            monkeypatch.setattr(timing, clock, lambda: machine.now)
 
     @property
     def speed(self):
@@ -86,3 +89,16 @@ def test_under_a_quota_a_sample_is_the_mean_of_a_block(monkeypatch):
     _, (row,) = timing.in_rounds({1: paused}, threads=1, rounds=4, budget_s=4.0, block_s=0.5)
     assert row.p10_s == pytest.approx(0.025, rel=0.05)
     assert row.p90_s == pytest.approx(0.025, rel=0.05)
+
+
+def test_what_another_process_takes_of_the_core_is_not_counted():
+    """Work that sleeps half its time, as one that had to wait would: only the other half is its cost."""
+
+    def interrupted():
+        end = thread_time() + 0.01
+        while thread_time() < end:
+            pass
+        sleep(0.02)
+
+    _, (row,) = timing.in_rounds({1: interrupted}, threads=1, rounds=3, budget_s=0.05)
+    assert row.p10_s < 0.02
