@@ -87,11 +87,13 @@ def profile_split(
 
     Raises:
         UsageError: No such split.
-        SplitPlaceError: A measuring process died, for lack of memory for example.
+        SplitPlaceError: The catalog cannot be written to; a measuring process died, for lack of memory for example.
     """
     device = device or fingerprint()
     split = catalog.split(reference)
     known = {} if again else _known(catalog, reference, device, effort)
+    if len(known) < len(split.fragments):
+        catalog.check_writable()
     profiles = []
     with _bar(progress) as bar:
         steps = len(effort.batch_sizes) + effort.rounds + 1
