@@ -100,6 +100,16 @@ class CatalogWriter(Catalog):
             entry["artifactType"] = artifact_type
             self._replace_entry(lambda other: self._same_measurement(other, subject, record), entry)
 
+    def check_writable(self) -> None:
+        """Refuse at once what `attach` would refuse after an hour of measuring.
+
+        Raises:
+            SplitPlaceError: The disk is full or not writable.
+        """
+        with self._writing(), tempfile.NamedTemporaryFile(prefix=_TEMPORARY, dir=self.path) as file:
+            file.write(b"x")
+            file.flush()
+
     def gc(self) -> tuple[int, int]:
         """Remove records whose subject is gone or that are damaged, then blobs and temporary files nothing leads to.
 

@@ -1,7 +1,9 @@
 """Measures a split's accuracy on held-out images through onnxruntime, whole and with branches missing."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from splitplace.records.evaluation import Evaluation, MissingFragments
 from splitplace.records.split import Split
 
 Ints = npt.NDArray[np.int64]
+MAX_MISSING = 64
+"""All sets of up to six leaves; an evaluation travels in a demand, which is small."""
 
 
 def evaluate(
@@ -49,7 +53,8 @@ def evaluate(
         progress: A bar to add to; one of its own on stderr by default.
 
     Returns:
-        The evaluation (with `top1_missing` for each single leaf, where there are several), and predictions (n,).
+        The evaluation (with `top1_missing` for every set of leaves that leaves one or more; of many leaves, the
+        smaller sets, `MAX_MISSING` rows at most), and predictions (n,).
 
     Raises:
         SplitPlaceError: No images, labels of another number or outside the classes, or images of another form.
@@ -63,10 +68,10 @@ def evaluate(
     logits = _logits(split, load, images, micro_batch, threads, progress)
     predictions = logits.argmax(axis=1)
     missing = []
-    for sink in split.sinks if len(split.sinks) > 1 else ():
+    for sinks in _absent(split.sinks):
         without = logits.copy()
-        without[:, list(split.by_name[sink].classes)] = -np.inf
-        missing.append(MissingFragments(missing=(sink,), top1=float(np.mean(without.argmax(axis=1) == labels))))
+        without[:, [column for sink in sinks for column in split.by_name[sink].classes]] = -np.inf
+        missing.append(MissingFragments(missing=sinks, top1=float(np.mean(without.argmax(axis=1) == labels))))
     evaluation = Evaluation(
         dataset=dataset,
         sha256=sha256,
@@ -77,6 +82,16 @@ def evaluate(
         source=source,
     )
     return evaluation, predictions
+
+
+def _absent(sinks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Every k of G sinks, k = 1..G-1, as far as whole k fit."""
+    room = MAX_MISSING
+    for k in range(1, len(sinks)):
+        room -= comb(len(sinks), k)
+        if room < 0:
+            return
+        yield from combinations(sinks, k)
 
 
 def data_sha256(images: Array, labels: Ints) -> str:

@@ -1,42 +1,44 @@
 """Measures one fragment in a process of its own: `python -m splitplace.export.profile_worker`, neither torch nor onnx.
 
-Reads a `WorkOrder` as one JSON line on stdin, then the ONNX file; writes one JSON line per result on stdout: the
-`Base` first, then a `Cell` for each batch size. Memory is anonymous resident memory, which is the process's own
-(mapped library code is shared and can be dropped): its growth from before a session is opened until it has run, with
-the input batch, after freed memory was given back. Each batch size gets a new session, as a device that runs only
-this size would have: onnxruntime's arena never shrinks.
+Reads a `WorkOrder` as one JSON line on stdin, then the ONNX file; writes one JSON line per result on stdout.
+
+Memory: one process a batch size, because a heap remembers what was in it before. It is anonymous resident memory, which
+is the process's own (mapped library code is shared and can be dropped): its growth from the runtime up and nothing
+loaded to the fragment loaded and run, with the input batch, after freed memory was given back.
+
+Latency: one process for all batch sizes, which take turns (`export/timing.py`).
 """
 
 import gc
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from splitplace import probe
+from splitplace import memory, probe
 from splitplace.errors import SplitPlaceError
-from splitplace.executor import Array, FragmentSession, trim_memory
+from splitplace.executor import Array, FragmentSession
+from splitplace.export.timing import in_rounds
 from splitplace.placement.runtime.cpu_share import PERIOD_US, open_share
 from splitplace.records.base import Count, Positive, PositiveCount, Record
 from splitplace.records.fragment import BATCH, Fragment, TensorSpec
-
-STABLE = 0.05
-"""Warm when the median of the last runs is within this of the runs before."""
-WINDOW = 3
+from splitplace.records.profile import Latency
 
 
 class WorkOrder(Record):
-    """What to measure."""
+    """What to measure; memory at the first batch size, or latency at all."""
 
+    what: Literal["memory", "latency"]
     fragment: Fragment
     model_bytes: PositiveCount
     batch_sizes: tuple[PositiveCount, ...]
     threads: PositiveCount
-    min_runs: PositiveCount
+    rounds: PositiveCount
     budget_s: Positive
-    """Wall time for the timed runs of one batch size; `min_runs` are made even if they take longer."""
+    """Wall time for the timed runs of one batch size, over all rounds."""
     cpu_share: Positive = 1.0
     """Below 1, the process puts itself under a CPU quota of this share of its threads' cores."""
 
@@ -46,56 +48,66 @@ class WorkOrder(Record):
         return 5 * PERIOD_US / 1e6 if self.cpu_share < 1 else 0.0
 
 
-class Base(Record):
-    """The process with the runtime up and nothing loaded."""
-
-    core_speed: Positive
-    runtime_base_bytes: Count
-
-
-class Cell(Record):
-    """One batch size."""
+class Loaded(Record):
+    """A fragment loaded and run at one batch size."""
 
     batch_size: PositiveCount
-    load_s: Positive
-    median_s: Positive
-    p10_s: Positive
-    p90_s: Positive
-    runs: PositiveCount
+    runtime_base_bytes: Count
+    """Resident with the runtime up and nothing loaded."""
     fragment_bytes: Count
+    load_s: Positive
 
 
-def measure_base(order: WorkOrder) -> Base:
-    """Core speed by the probe; then what the process holds once the probe is gone again."""
-    # As the cells are timed: a speed that neighbours slowed must not scale latencies that they did not.
-    speed = probe.core_speed(order.threads, order.block_s)
+class Round(Record):
+    """One round of latencies is done."""
+
+    number: Count
+
+
+class Timed(Record):
+    """All rounds."""
+
+    core_speed: Positive
+    """By the probe, taken in each round."""
+    latency: tuple[Latency, ...]
+
+
+def measure_memory(order: WorkOrder) -> Loaded:
+    """Load the fragment, run one batch size, and say what it took."""
+    probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
     gc.collect()
-    trim_memory()
-    return Base(core_speed=speed, runtime_base_bytes=_resident_bytes("VmRSS"))
-
-
-def measure_cell(order: WorkOrder, model: bytes, batch_size: int) -> Cell:
-    """Load, warm up and time one batch size."""
-    gc.collect()
-    trim_memory()
-    before = _resident_bytes("RssAnon")
+    memory.release()
+    base, before = _resident_bytes("VmRSS"), _resident_bytes("RssAnon")
+    model = _model(order)
     start = time.perf_counter()
     session = FragmentSession(order.fragment, model, order.threads)
     load_s = time.perf_counter() - start
-    inputs = {spec.name: sample(spec, batch_size) for spec in order.fragment.inputs}
-    _warm_up(session, inputs, order.budget_s)
-    times, runs = _timed(session, inputs, order)
-    grown = _resident_bytes("RssAnon") - before
-    p10, median, p90 = np.percentile(times, [10, 50, 90])
-    return Cell(
-        batch_size=batch_size,
-        load_s=load_s,
-        median_s=float(median),
-        p10_s=float(p10),
-        p90_s=float(p90),
-        runs=runs,
-        fragment_bytes=max(grown, 0),
+    del model
+    inputs = samples(order.fragment, order.batch_sizes[0])
+    session.run(inputs)
+    session.run(inputs)
+    memory.trim()
+    grown = max(_resident_bytes("RssAnon") - before, 0)
+    return Loaded(batch_size=order.batch_sizes[0], runtime_base_bytes=base, fragment_bytes=grown, load_s=load_s)
+
+
+def measure_latency(order: WorkOrder) -> Timed:
+    """Time every batch size; says on stdout how far it is."""
+    session = FragmentSession(order.fragment, _model(order), order.threads)
+    speed, latency = in_rounds(
+        {size: partial(session.run, samples(order.fragment, size)) for size in order.batch_sizes},
+        threads=order.threads,
+        rounds=order.rounds,
+        budget_s=order.budget_s,
+        block_s=order.block_s,
+        after_round=lambda number: _say(Round(number=number)),
     )
+    return Timed(core_speed=speed, latency=latency)
+
+
+def samples(fragment: Fragment, batch_size: int) -> dict[str, Array]:
+    """One random batch for every input of a contract."""
+    return {spec.name: sample(spec, batch_size) for spec in fragment.inputs}
 
 
 def sample(spec: TensorSpec, batch_size: int) -> Array:
@@ -107,39 +119,6 @@ def sample(spec: TensorSpec, batch_size: int) -> Array:
     return rng.integers(0, 2 if spec.dtype == "bool" else 100, shape).astype(spec.dtype)
 
 
-def _warm_up(session: FragmentSession, inputs: dict[str, Array], budget_s: float) -> None:
-    times: list[float] = []
-    end = time.perf_counter() + budget_s
-    while len(times) < 2 * WINDOW or (not _stable(times) and time.perf_counter() < end):
-        times.append(_run(session, inputs))
-        if times[0] > budget_s and len(times) >= 2:
-            return  # one run outlasts the budget: warm after the second
-
-
-def _stable(times: list[float]) -> bool:
-    last, earlier = np.median(times[-WINDOW:]), np.median(times[-2 * WINDOW : -WINDOW])
-    return bool(abs(last - earlier) <= STABLE * earlier)
-
-
-def _timed(session: FragmentSession, inputs: dict[str, Array], order: WorkOrder) -> tuple[npt.NDArray[np.float64], int]:
-    samples: list[float] = []
-    runs = 0
-    end = time.perf_counter() + order.budget_s
-    while len(samples) < (1 if order.block_s else order.min_runs) or time.perf_counter() < end:
-        block: list[float] = []
-        while not block or sum(block) < order.block_s:
-            block.append(_run(session, inputs))
-        samples.append(float(np.mean(block)))
-        runs += len(block)
-    return np.array(samples), runs
-
-
-def _run(session: FragmentSession, inputs: dict[str, Array]) -> float:
-    start = time.perf_counter()
-    session.run(inputs)
-    return time.perf_counter() - start
-
-
 def _resident_bytes(field: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
@@ -148,26 +127,25 @@ def _resident_bytes(field: str) -> int:
     raise RuntimeError(f"no {field} in /proc/self/status: profiling needs Linux")
 
 
+def _model(order: WorkOrder) -> bytes:
+    return sys.stdin.buffer.read(order.model_bytes)
+
+
+def _say(result: Record) -> None:
+    print(result.model_dump_json(), flush=True)
+
+
 def main() -> None:
     """Work off the order on stdin; a refusal is one line on stderr and exit 1."""
     order = WorkOrder.parse(sys.stdin.buffer.readline(), "work order")
-    model = sys.stdin.buffer.read(order.model_bytes)
     try:
         share = open_share(order.cpu_share, order.threads, "cgroup")
         try:
-            _measure(order, model)
+            _say(measure_memory(order) if order.what == "memory" else measure_latency(order))
         finally:
             share.close()
     except SplitPlaceError as error:
         sys.exit(str(error))
-
-
-def _measure(order: WorkOrder, model: bytes) -> None:
-    print(measure_base(order).model_dump_json(), flush=True)
-    # The first session of a process leaves a little behind that no later one does; it belongs to no batch size.
-    measure_cell(order.model_copy(update={"min_runs": 1, "budget_s": 1e-3}), model, 1)
-    for batch_size in order.batch_sizes:
-        print(measure_cell(order, model, batch_size).model_dump_json(), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
 
 import onnxruntime as ort
 from rich.console import Console
@@ -16,23 +18,23 @@ from rich.progress import Progress
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog import CatalogWriter
-from splitplace.export.profile_worker import Base, Cell, WorkOrder
+from splitplace.export.profile_worker import Loaded, Timed, WorkOrder
 from splitplace.placement.runtime.cpu_share import sweep
 from splitplace.records.fragment import Fragment
-from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
+from splitplace.records.profile import DeviceFingerprint, MemoryIncrement, Profile
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: at every batch size at least `min_runs` runs, and at least `budget_s` seconds."""
+    """How long to measure: in so many rounds, `budget_s` seconds of runs at every batch size, but at least 3 runs."""
 
     batch_sizes: tuple[int, ...]
-    min_runs: int
+    rounds: int
     budget_s: float
 
 
-FULL = Effort(tuple(2**i for i in range(9)), min_runs=10, budget_s=1.0)
-QUICK = Effort((1, 8, 32, 64), min_runs=5, budget_s=0.25)
+FULL = Effort(tuple(2**i for i in range(9)), rounds=10, budget_s=1.0)
+QUICK = Effort((1, 8, 32, 64), rounds=5, budget_s=0.25)
 
 
 def fingerprint(kind: str | None = None, threads: int = 1, cpu_share: float = 1.0) -> DeviceFingerprint:
@@ -85,29 +87,26 @@ def profile_split(
 
     Raises:
         UsageError: No such split.
-        SplitPlaceError: A measuring process died, for lack of memory for example.
+        SplitPlaceError: The catalog cannot be written to; a measuring process died, for lack of memory for example.
     """
     device = device or fingerprint()
     split = catalog.split(reference)
     known = {} if again else _known(catalog, reference, device, effort)
+    if len(known) < len(split.fragments):
+        catalog.check_writable()
     profiles = []
     with _bar(progress) as bar:
-        task = bar.add_task(f"profile {reference}", total=len(split.fragments) * (1 + len(effort.batch_sizes)))
+        steps = len(effort.batch_sizes) + effort.rounds + 1
+        task = bar.add_task(f"profile {reference}", total=len(split.fragments) * steps)
         for fragment in split.fragments:
             if fragment.name in known:
                 profiles.append(known[fragment.name])
-                bar.advance(task, 1 + len(effort.batch_sizes))
+                bar.advance(task, steps)
                 continue
-            base, cells = None, []
-            for result in measure(fragment, catalog.load(split, fragment.name), effort, device, reference):
-                if isinstance(result, Base):
-                    base = result
-                else:
-                    cells.append(result)
-                bar.advance(task)
-            assert base is not None
-            profiles.append(_profile(fragment, device, base, cells))
-            catalog.attach(reference, profiles[-1])
+            model = catalog.load(split, fragment.name)
+            profile = measure(fragment, model, effort, device, reference, lambda: bar.advance(task))
+            catalog.attach(reference, profile)
+            profiles.append(profile)
     return tuple(profiles)
 
 
@@ -129,18 +128,77 @@ def _bar(progress: Progress | None) -> Iterator[Progress]:
 
 
 def measure(
-    fragment: Fragment, model: bytes, effort: Effort, device: DeviceFingerprint, reference: str
-) -> Iterator[Base | Cell]:
-    """The worker's results as they come."""
-    order = WorkOrder(
+    fragment: Fragment,
+    model: bytes,
+    effort: Effort,
+    device: DeviceFingerprint,
+    reference: str,
+    advance: Callable[[], None] = lambda: None,
+) -> Profile:
+    """One fragment's profile: memory by a process for each batch size, latency by one for all.
+
+    Args:
+        fragment: Its contract.
+        model: Its ONNX file.
+        effort: Batch sizes and time.
+        device: The fingerprint to file under, and whose threads and CPU share to measure with.
+        reference: The split, for messages.
+        advance: Called after each batch size and each round.
+
+    Raises:
+        SplitPlaceError: A measuring process died, for lack of memory for example.
+    """
+    where = f"{reference}/{fragment.name}"
+    loaded = []
+    for size in effort.batch_sizes:
+        loaded.append(measure_memory(fragment, model, size, device, where))
+        advance()
+    order = _order("latency", fragment, model, effort, device)
+    line = b""
+    for line in _work(order, model, where):  # noqa: B007 - the last one is the result
+        advance()
+    timed = Timed.parse(line, where)
+    return Profile(
+        fragment=fragment.name,
+        digest=fragment.digest,
+        device=device,
+        core_speed=timed.core_speed,
+        load_s=float(median(cell.load_s for cell in loaded)),
+        runtime_base_bytes=round(median(cell.runtime_base_bytes for cell in loaded)),
+        memory=tuple(
+            MemoryIncrement(micro_batch=cell.batch_size, fragment_bytes=cell.fragment_bytes) for cell in loaded
+        ),
+        latency=timed.latency,
+        input_bytes_per_sample=sum(spec.bytes_per_sample for spec in fragment.inputs),
+        output_bytes_per_sample=sum(spec.bytes_per_sample for spec in fragment.outputs),
+        provenance=provenance.collect(),
+    )
+
+
+def measure_memory(fragment: Fragment, model: bytes, batch_size: int, device: DeviceFingerprint, where: str) -> Loaded:
+    """What a fragment adds to a process at one batch size; arguments as `measure`'s, `where` for messages."""
+    order = _order("memory", fragment, model, replace(QUICK, batch_sizes=(batch_size,)), device)
+    (line,) = _work(order, model, where)
+    return Loaded.parse(line, where)
+
+
+def _order(
+    what: Literal["memory", "latency"], fragment: Fragment, model: bytes, effort: Effort, device: DeviceFingerprint
+) -> WorkOrder:
+    return WorkOrder(
+        what=what,
         fragment=fragment,
         model_bytes=len(model),
         batch_sizes=effort.batch_sizes,
-        threads=device.threads,
-        min_runs=effort.min_runs,
+        rounds=effort.rounds,
         budget_s=effort.budget_s,
+        threads=device.threads,
         cpu_share=device.cpu_share,
     )
+
+
+def _work(order: WorkOrder, model: bytes, where: str) -> Iterator[bytes]:
+    """The lines of one worker as they come."""
     command = [sys.executable, "-m", "splitplace.export.profile_worker"]
     # One arena: threads of onnxruntime or numpy would otherwise get heaps of their own, more or fewer by chance.
     environment = os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -157,9 +215,7 @@ def measure(
                 worker.stdin.close()
             except BrokenPipeError:
                 pass  # it died early: said below, with its own words
-            for number, line in enumerate(worker.stdout):
-                kind = Base if number == 0 else Cell
-                yield kind.parse(line, f"the profile of {reference}/{fragment.name}")
+            yield from worker.stdout
             status = worker.wait()
         finally:
             worker.kill()
@@ -169,33 +225,4 @@ def measure(
             complaints.seek(0)
             last = complaints.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
             why = " ".join(last) if status > 0 else f"signal {-status} (9 is often a lack of memory)"
-            raise SplitPlaceError(
-                f"profiling {reference}/{fragment.name} failed: {why}; what was measured before is kept"
-            )
-
-
-def _profile(fragment: Fragment, device: DeviceFingerprint, base: Base, cells: list[Cell]) -> Profile:
-    return Profile(
-        fragment=fragment.name,
-        digest=fragment.digest,
-        device=device,
-        core_speed=base.core_speed,
-        load_s=sorted(cell.load_s for cell in cells)[len(cells) // 2],
-        runtime_base_bytes=base.runtime_base_bytes,
-        memory=tuple(
-            MemoryIncrement(micro_batch=cell.batch_size, fragment_bytes=cell.fragment_bytes) for cell in cells
-        ),
-        latency=tuple(
-            Latency(
-                batch_size=cell.batch_size,
-                median_s=cell.median_s,
-                p10_s=cell.p10_s,
-                p90_s=cell.p90_s,
-                runs=cell.runs,
-            )
-            for cell in cells
-        ),
-        input_bytes_per_sample=sum(spec.bytes_per_sample for spec in fragment.inputs),
-        output_bytes_per_sample=sum(spec.bytes_per_sample for spec in fragment.outputs),
-        provenance=provenance.collect(),
-    )
+            raise SplitPlaceError(f"profiling {where} failed: {why}; what was measured before is kept")

@@ -1,6 +1,5 @@
 """Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
 
-import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Split
 
@@ -21,33 +21,15 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
     Raises:
         IntegrityError: onnxruntime cannot load the bytes (no ONNX, an unknown operator, ...).
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would eat the CPU share of the neighbours on one machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A pattern is one block for a whole run, beside what the arena holds from runs before: up to twice the memory, in
-    # jumps over the batch size. Measured on MobileNetV2 fragments at batch 1 to 64: no slower without.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
         raise IntegrityError(f"{source}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
-    trim_memory()
+    # It keeps the file for `set_providers`, which nobody calls: as much again as the weights.
+    session._model_bytes = None
+    trim()
     return session
-
-
-def trim_memory() -> None:
-    """Give freed memory back to the system, where the C library can (glibc).
-
-    Loading parses and copies the model: without this, two to three times its size stay with the process, by chance
-    more or less, and a device's memory is neither small nor predictable.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
@@ -92,16 +74,17 @@ class FragmentSession:
     def __init__(self, fragment: Fragment, model: bytes, threads: int = 1):
         self.fragment = fragment
         self.session = open_session(model, threads, fragment.name)
-        declared = sorted(spec.name for spec in (*fragment.inputs, *fragment.outputs))
+        self._inputs = [spec.name for spec in fragment.inputs]
+        self._outputs = [spec.name for spec in fragment.outputs]
+        declared = sorted(self._inputs + self._outputs)
         actual = sorted(node.name for node in (*self.session.get_inputs(), *self.session.get_outputs()))
         if declared != actual:
             raise IntegrityError(f"{fragment.name}: its contract names the tensors {declared}, the model has {actual}")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for one micro-batch; inputs by name, each (batch, ...)."""
-        names = [spec.name for spec in self.fragment.outputs]
-        feed = {spec.name: inputs[spec.name] for spec in self.fragment.inputs}
-        return dict(zip(names, self.session.run(names, feed), strict=True))
+        feed = {name: inputs[name] for name in self._inputs}
+        return dict(zip(self._outputs, self.session.run(self._outputs, feed), strict=True))
 
 
 class Executor:
@@ -127,6 +110,14 @@ class Executor:
             for name in split.topological
             if name not in dead
         }
+        # Worked out once: a chain's micro-batch of one image takes less than a millisecond.
+        self._sources = {
+            name: [(edge.tensor, (edge.src, edge.tensor)) for edge in split.edges if edge.dst == name]
+            for name in self.sessions
+        }
+        self._sinks = {
+            sink: (sink, split.by_name[sink].outputs[0].name) for sink in split.sinks if sink in self.sessions
+        }
 
     def run(self, inputs: Mapping[str, Array], micro_batch: int = 64) -> Array:
         """Logits (n, n_classes) for inputs by tensor name, each (n, ...), in micro-batches.
@@ -148,7 +139,6 @@ class Executor:
     def _run_batch(self, inputs: Mapping[str, Array]) -> Array:
         produced: dict[tuple[str, str], Array] = {(INPUT, name): value for name, value in inputs.items()}
         for name, session in self.sessions.items():
-            feed = {edge.tensor: produced[edge.src, edge.tensor] for edge in self.split.edges if edge.dst == name}
-            produced |= {(name, tensor): value for tensor, value in session.run(feed).items()}
-        sinks = [sink for sink in self.split.sinks if sink in self.sessions]
-        return merge(self.split, {sink: produced[sink, self.split.by_name[sink].outputs[0].name] for sink in sinks})
+            answers = session.run({tensor: produced[source] for tensor, source in self._sources[name]})
+            produced |= {(name, tensor): value for tensor, value in answers.items()}
+        return merge(self.split, {sink: produced[place] for sink, place in self._sinks.items()})

@@ -9,8 +9,6 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime as ort
 
 from splitplace.executor import open_session
 
@@ -41,22 +39,31 @@ def core_speed(threads: int = 1, block_s: float = BLOCK_S, budget_s: float = _BU
 
 def measure(threads: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
     """Seconds of one run of the probe: the median over blocks, the mean inside a block (one run, if block_s is 0)."""
-    session = open_session(model(), threads, "the probe")
-    x = np.linspace(-1, 1, 24 * 28 * 28, dtype=np.float32).reshape(1, 24, 28, 28)
-    _block(session, x, _WARM_UP_S)
-    times: list[float] = []
-    end = time.perf_counter() + budget_s
-    while not times or time.perf_counter() < end:
-        times.append(_block(session, x, block_s))
-    return float(np.median(times))
+    return float(np.median(Probe(threads).times(block_s, budget_s)))
 
 
-def _block(session: ort.InferenceSession, x: npt.NDArray[np.float32], block_s: float) -> float:
-    runs, start, elapsed = 0, time.perf_counter(), 0.0
-    while runs == 0 or elapsed < block_s:
-        session.run(["y"], {"x": x})
-        runs, elapsed = runs + 1, time.perf_counter() - start
-    return elapsed / runs
+class Probe:
+    """The probe, loaded and warm."""
+
+    def __init__(self, threads: int = 1):
+        self._session = open_session(model(), threads, "the probe")
+        self._x = np.linspace(-1, 1, 24 * 28 * 28, dtype=np.float32).reshape(1, 24, 28, 28)
+        self._block(_WARM_UP_S)
+
+    def times(self, block_s: float, budget_s: float) -> list[float]:
+        """Seconds of one run, for each block that begins within the budget; at least one."""
+        times: list[float] = []
+        end = time.perf_counter() + budget_s
+        while not times or time.perf_counter() < end:
+            times.append(self._block(block_s))
+        return times
+
+    def _block(self, block_s: float) -> float:
+        runs, start, elapsed = 0, time.perf_counter(), 0.0
+        while runs == 0 or elapsed < block_s:
+            self._session.run(["y"], {"x": self._x})
+            runs, elapsed = runs + 1, time.perf_counter() - start
+        return elapsed / runs
 
 
 @cache

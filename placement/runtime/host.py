@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from splitplace import memory
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.catalog.onnxfile import check_model
@@ -110,6 +111,7 @@ class Device:
             case wire.Unload(digest=digest):
                 self.sessions.pop(digest, None)
                 self._contracts.pop(digest, None)
+                self._orders.append((memory.release, Future.result))
             case wire.Assign():
                 self._assign(message)
             case wire.Cancel(job=job):

@@ -1,5 +1,6 @@
 """Reads splits, models, profiles and evaluations from a catalog; everything by digest, verified before use."""
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,11 +233,13 @@ class Catalog:
     def _check_size(self, descriptor: Descriptor) -> None:
         """Notice a missing or truncated model without reading it."""
         try:
-            size = self.blobs.path(descriptor.digest).lstat().st_size
+            status = self.blobs.path(descriptor.digest).lstat()
         except FileNotFoundError as error:
             raise IntegrityError(f"blob {descriptor.digest} is missing") from error
-        if size != descriptor.size:
-            raise IntegrityError(f"blob {descriptor.digest}: got {size} bytes, {descriptor.size} were stated")
+        if stat.S_ISLNK(status.st_mode):
+            raise IntegrityError(f"blob {descriptor.digest} is a link: expected a file inside the catalog")
+        if status.st_size != descriptor.size:
+            raise IntegrityError(f"blob {descriptor.digest}: got {status.st_size} bytes, {descriptor.size} were stated")
 
     def _records(self, artifact_type: str, kind: type[R]) -> Iterator[tuple[str, R]]:
         """The digest of the subject and the record, for every attached record of one kind, in index order."""

@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench:training", "How fast training is, and how good full models are."),
+    ("bench artifacts", "splitplace.cli.bench:artifacts", "How well fragments know their own cost."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {

@@ -36,6 +36,7 @@ def evaluate(
     source, reference = open_split(location)
     catalog = CatalogWriter(source.path)
     split = catalog.split(reference)
+    catalog.check_writable()
     if (images is None) != (labels is None):
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
     if images is not None and labels is not None:

@@ -174,16 +174,15 @@ def _measured_memory(
     artifact: "SplitArtifact", stages: "tuple[Stage, ...]", micro_batch: int
 ) -> dict[str, dict[str, Any]]:
     """What each fragment really adds to a process, and by how much the estimate was off."""
-    from splitplace.export.profiler import Effort, fingerprint, measure
+    from splitplace.export.profiler import fingerprint, measure_memory
 
-    effort, found = Effort((micro_batch,), min_runs=3, budget_s=0.1), {}
+    found: dict[str, dict[str, Any]] = {}
     with err.status("measuring memory, each fragment in a process of its own"):
         for stage in stages:
             fragment = artifact.split.by_name[stage.name]
-            cells = list(
-                measure(fragment, artifact.models[stage.name], effort, fingerprint(), artifact.split.reference)
-            )
-            increment: int = cells[-1].fragment_bytes  # type: ignore[union-attr]  # the base comes first, cells after
+            where = f"{artifact.split.reference}/{stage.name}"
+            model = artifact.models[stage.name]
+            increment = measure_memory(fragment, model, micro_batch, fingerprint(), where).fragment_bytes
             estimate = stage.weight_bytes + stage.peak_activation_bytes
             found[stage.name] = {
                 "memory_measured_bytes": increment,

@@ -26,7 +26,7 @@ class DeviceFingerprint(Record):
 
 
 class Latency(Record):
-    """Seconds one micro-batch takes, over `runs` runs."""
+    """Seconds one micro-batch takes at the profile's `core_speed`, over `runs` runs."""
 
     batch_size: PositiveCount
     median_s: Positive
@@ -43,7 +43,7 @@ class MemoryIncrement(Record):
 
 
 class Profile(Record):
-    """Measured in a process of its own; `core_speed` by the fixed probe in the same process."""
+    """Measured in processes of its own; `core_speed` by the fixed probe in turns with the latencies."""
 
     fragment: Name
     digest: Digest

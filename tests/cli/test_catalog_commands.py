@@ -138,6 +138,7 @@ def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
         (["evaluate", "CATALOG", "--images", "wrong.npy"], 2, "belong together"),
         (["export", "nowhere", "--catalog", "c"], 1, "no complete run"),
         (["profile", "CATALOG", "--cpus", "0"], 2, "CPU share"),
+        (["profile", "CATALOG", "--plot", "bad.npy"], 1, "--plot bad.npy: cannot be made"),
         (["catalog", "demand", "CATALOG", "--out", "d.json"], 1, "no profile of full"),
     ],
 )
@@ -165,10 +166,13 @@ def test_verify_names_the_damaged_blob_and_exits_1(catalog):
 
 
 @pytest.mark.slow
-def test_profile_prints_costs_and_held_out_errors(catalog):
-    """Every batch size of the quick choice, and how far off the curve is where it was not measured."""
-    done = document("profile", catalog, "--quick", "--kind", "bench")
+def test_profile_prints_costs_held_out_errors_and_a_picture_a_split(catalog, tmp_path):
+    """Every batch size of the quick choice, how far off the curve is without each, and where the picture is."""
+    done = document("profile", catalog, "--quick", "--kind", "bench", "--plot", tmp_path / "plots")
     (row,) = done["profiles"]["pixels.brightest.full"]
     assert [latency["batch_size"] for latency in row["latency"]] == [1, 8, 32, 64]
     assert done["device"]["kind"] == "bench"
     assert [error["batch_size"] for error in done["held_out"]["pixels.brightest.full"]["full"]] == [8, 32]
+    assert done["plots"] == [str(tmp_path / "plots" / "pixels.brightest.full.svg")]
+    picture = (tmp_path / "plots" / "pixels.brightest.full.svg").read_text()
+    assert "<svg" in picture and picture.count("batch size") == 3

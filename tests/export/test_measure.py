@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import onnxruntime as ort
@@ -12,11 +13,11 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.executor import Executor
 from splitplace.export.catalog import CatalogWriter
 from splitplace.export.demand import demand, write_demand
-from splitplace.export.evaluation import evaluate
+from splitplace.export.evaluation import _absent, evaluate
 from splitplace.export.profiler import Effort, fingerprint, profile_split
 from splitplace.records.demand import Demand
 
-TINY = Effort((1, 4), min_runs=3, budget_s=0.01)
+TINY = Effort((1, 4), rounds=3, budget_s=0.01)
 REFERENCE = "fashionmnist.tiny.semantic-2x2"
 
 
@@ -81,18 +82,26 @@ def test_measuring_needs_neither_torch_nor_onnx():
     assert done.stdout.strip() == "[]"
 
 
-def test_an_evaluation_counts_right_answers_and_each_leaf_missing(stored):
-    """`top1` and `top1_missing` equal what the executor answers, run anew without that leaf."""
+def test_an_evaluation_counts_right_answers_with_every_k_of_four_leaves_missing(stored):
+    """`top1` and the 4 + 6 + 4 of `top1_missing` equal what the executor answers, run anew without those leaves."""
     images, labels = held_out()
     evaluation, predictions = evaluated(stored, images, labels, micro_batch=16)
     split = stored.split(REFERENCE)
     whole = Executor(split, lambda name: stored.load(split, name)).run({"image": images})
     np.testing.assert_array_equal(predictions, whole.argmax(axis=1))
     assert evaluation.top1 == np.mean(whole.argmax(axis=1) == labels)
-    assert [row.missing for row in evaluation.top1_missing] == [("leaf0",), ("leaf1",), ("leaf2",), ("leaf3",)]
+    leaves = ("leaf0", "leaf1", "leaf2", "leaf3")
+    assert [row.missing for row in evaluation.top1_missing] == [
+        absent for k in (1, 2, 3) for absent in combinations(leaves, k)
+    ]
     for row in evaluation.top1_missing:
         without = Executor(split, lambda name: stored.load(split, name), missing=frozenset(row.missing))
         assert row.top1 == np.mean(without.run({"image": images}).argmax(axis=1) == labels)
+
+
+def test_of_many_leaves_the_smaller_sets_are_counted_out():
+    """Ten leaves: each alone and every pair, 55 rows; one leaf: nothing to miss."""
+    assert [len(list(_absent(range(n)))) for n in (1, 2, 6, 10)] == [0, 2, 62, 55]
 
 
 def test_the_last_evaluation_of_the_same_data_takes_the_earlier_ones_place(stored):
@@ -148,7 +157,7 @@ def test_a_fifth_of_a_cpu_measures_five_times_slower(full_artifact, tmp_path):
     catalog = CatalogWriter(tmp_path / "catalog")
     reference = full_artifact.split.reference
     catalog.write(full_artifact)
-    effort = Effort((64,), min_runs=3, budget_s=0.5)
+    effort = Effort((64,), rounds=3, budget_s=0.5)
     (whole,) = profile_split(catalog, reference, effort, fingerprint())
     (fifth,) = profile_split(catalog, reference, effort, fingerprint(cpu_share=0.2))
     assert (fifth.device.cpu_share, fifth.device.cpu_share_method) == (0.2, "cgroup")

@@ -279,8 +279,9 @@ def test_a_full_disk_leaves_the_catalog_as_it_was(artifact, make_artifact, tmp_p
     assert files(catalog.path) == before
 
 
-def test_no_write_permission_is_one_clear_error(artifact, make_artifact, tmp_path):
-    """Reading goes on; writing says why it cannot."""
+@pytest.mark.parametrize("at_once", [False, True])
+def test_no_write_permission_is_one_clear_error(artifact, make_artifact, tmp_path, at_once):
+    """Reading goes on; writing says why it cannot, and so does asking for it before a long measurement."""
     catalog = CatalogWriter(tmp_path / "c")
     catalog.write(artifact)
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
@@ -299,7 +300,8 @@ def test_no_write_permission_is_one_clear_error(artifact, make_artifact, tmp_pat
             (catalog.path / ".lock").chmod(0o444)
         try:
             Catalog(catalog.path).split(REFERENCE)
-            CatalogWriter(catalog.path).write(make_artifact(seed=5))
+            writer = CatalogWriter(catalog.path)
+            writer.check_writable() if at_once else writer.write(make_artifact(seed=5))
         except SplitPlaceError as error:
             return 7 if "cannot write to the catalog" in str(error) else 8
         return 9
