@@ -25,6 +25,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
+    ("bench demand", "splitplace.cli.bench:demand", "Makes the demand that ships with the simulator."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {
