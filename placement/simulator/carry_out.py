@@ -1,5 +1,6 @@
 """Holds a plan against the rules before anything of it happens, and then carries it out."""
 
+import math
 from collections.abc import Sequence
 
 from splitplace.errors import SplitPlaceError
@@ -100,6 +101,8 @@ def _takes(engine: Engine, c: int, device: int, action: Action) -> bool:
             return False
         raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} is down")
     fragment = engine.containers.fragment[c]
+    if math.isinf(engine.memory.need(fragment, device)):
+        raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} has no image of it on its disk")
     if not engine.memory.fits(fragment, device):
         free = engine.memory.limit_D[device] - engine.memory.used[device]
         raise SplitPlaceError(

@@ -75,7 +75,8 @@ class _Simulation:
         states: planning.States | None,
     ):
         devices = units(scenario, fleet)
-        costs = build(demand, devices, scenario.memory_claim_bytes)
+        swap = scenario.swap.fraction if scenario.swap else 0.0
+        costs = build(demand, devices, scenario.memory_claim_bytes, swap)
         links = (
             np.array([d.up_bytes_per_s for d in devices]),
             np.array([d.down_bytes_per_s for d in devices]),
