@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.disruptions import migrate
 from splitplace.placement.simulator.engine import Engine
@@ -17,6 +19,7 @@ def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
         SplitPlaceError: An action names what is not there, or would overrun a device's memory. The run is over then.
     """
     for action in actions:
+        _check_whole(action)
         match action:
             case Decide(task, split, tag):
                 _decide(engine, task, split, tag)
@@ -30,6 +33,12 @@ def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
                 _container(engine, task, fragment, action)
             case _:
                 raise SplitPlaceError(f"{action!r} is no action")
+
+
+def _check_whole(action: Action) -> None:
+    numbers = [getattr(action, name) for name in getattr(action, "__slots__", ())]
+    if not all(isinstance(number, int | np.integer) for number in numbers):
+        raise SplitPlaceError(f"{action!r}: expected whole numbers")
 
 
 def _late(engine: Engine) -> bool:

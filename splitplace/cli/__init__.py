@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
     ("bench demand", "splitplace.cli.bench:demand", "Makes the demand that ships with the simulator."),
+    ("bench published-code", "splitplace.cli.bench:published_code", "The simulator against the paper's own code."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {

@@ -102,6 +102,32 @@ def simulator(
     emit(document, Group(table, *lines), json)
 
 
+def published_code(
+    *, results: Path = Path("benchmarks/results/published_code.json"), seeds: int = 5, json: bool = False
+) -> None:
+    """Hold the simulator against what the paper's published code gave with the same constants.
+
+    Args:
+        results: The results file.
+        seeds: Runs of 100 intervals a cell.
+        json: Print one JSON document.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
+    from splitplace.benchmarks import published_code as bench
+
+    with err.status("published-code"):
+        found = bench.run(results, seeds)
+    table = Table("every task as", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals")
+    for cell in found.cells:
+        times = (f"{cell.response:.2f} ± {cell.response_std:.2f}", f"{cell.published:.2f}", f"{cell.wait:.2f}")
+        table.add_row(cell.decider, cell.tick, *times, f"{cell.transfer:.2f}", f"{cell.sla_violation:.3f}")
+    verdict = bench.verdict(found)
+    lines = [f"{claim}: {'holds' if holds else 'does not hold'}" for claim, holds in verdict.items()]
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *lines), json)
+
+
 def demand(
     *,
     work: Path = Path("runs/demand"),
