@@ -174,7 +174,7 @@ def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatc
 
     rogue = Rogue([])
     rogue.init = lambda view: {}["x"]
-    with pytest.raises(SplitPlaceError, match=r"rogue\.rogue failed before the first interval: KeyError"):
+    with pytest.raises(SplitPlaceError, match=r"rogue\+rogue failed before the first interval: KeyError"):
         by_hand(
             [(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), Policy(rogue, rogue)
         )
