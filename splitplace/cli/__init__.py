@@ -27,6 +27,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench:training", "How fast training is, and how good full models are."),
     ("bench artifacts", "splitplace.cli.bench:artifacts", "How well fragments know their own cost."),
+    ("bench demand", "splitplace.cli.bench:demand", "Makes the demand that ships with the simulator."),
+    ("bench published-code", "splitplace.cli.bench:published_code", "The simulator against the paper's own code."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {

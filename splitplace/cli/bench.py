@@ -71,26 +71,29 @@ def layer_split(
 
 def simulator(
     *,
-    results: Path = Path("benchmarks/results/simulator.json"),
+    results: Path | None = None,
+    demand: str = "upstream",
     pairs: int = 30,
-    large: bool = True,
+    quick: bool = False,
     json: bool = False,
 ) -> None:
     """Measure how fast the simulator is, on one thread.
 
     Args:
-        results: The results file.
+        results: The results file; benchmarks/results/simulator-DEMAND.json by default.
+        demand: What the splits cost: upstream (constants), measured or a file.
         pairs: Interleaved pairs a ratio.
-        large: Also run 10,000 devices for 100 intervals, once.
+        quick: Leave out the run of 10,000 devices for 100 intervals.
         json: Print one JSON document.
     """
     if pairs < 1:
         raise UsageError(f"--pairs {pairs}: expected at least 1")
     from splitplace.benchmarks import simulator as bench
 
+    results = results or Path(f"benchmarks/results/simulator-{Path(demand).stem}.json")
     with err.status("simulator") as status:
-        found = bench.run(results, pairs, large, status.update)
-    table = Table("what", "figure", title="Simulator")
+        found = bench.run(results, pairs, not quick, status.update, demand)
+    table = Table("what", "figure", title=f"Simulator, demand {demand}")
     table.add_row("azure50, 100 intervals", f"{found.small_s:.2f} s")
     ratios = {"over the numpy loop": found.small, "a task at 10,000 over one at 50": found.task_large}
     for name, ratio in (ratios | {"A/A": found.noise}).items():
@@ -210,6 +213,97 @@ def artifacts(
         holds = "holds" if claim["holds"] else "does not hold"
         lines.append(f"{name}: {figure:.1%}, expected {sign} {claim['expected']:.0%}: {holds}")
     emit({"results": str(results.absolute()), **found}, Group(table, chains, *lines), json)
+
+
+def published_code(
+    *, results: Path = Path("benchmarks/results/published_code.json"), seeds: int = 5, json: bool = False
+) -> None:
+    """Hold the simulator against what the paper's published code gave with the same constants.
+
+    Args:
+        results: The results file.
+        seeds: Runs of 100 intervals a cell.
+        json: Print one JSON document.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
+    from splitplace.benchmarks import published_code as bench
+
+    with err.status("published-code"):
+        found = bench.run(results, seeds)
+    table = Table("every task as", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals")
+    for cell in found.cells:
+        times = (f"{cell.response:.2f} ± {cell.response_std:.2f}", f"{cell.published:.2f}", f"{cell.wait:.2f}")
+        table.add_row(cell.decider, cell.tick, *times, f"{cell.transfer:.2f}", f"{cell.sla_violation:.3f}")
+    verdict = bench.verdict(found)
+    lines = [f"{claim}: {'holds' if holds else 'does not hold'}" for claim, holds in verdict.items()]
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *lines), json)
+
+
+def demand(
+    *,
+    work: Path = Path("runs/demand"),
+    out: Path = Path("placement/data/demand.measured.json"),
+    applications: str | None = None,
+    tiny100: Path | None = None,
+    again: bool = False,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Make the demand that ships with the simulator: train, split, export, evaluate and profile, on one thread.
+
+    What the work folder holds already is used, so an interrupted run goes on where it stopped.
+
+    Args:
+        work: Folder of the RUNs and the catalog.
+        out: The demand file.
+        applications: Names, comma-separated; mnist, fashionmnist and tiny100 by default.
+        tiny100: Folder of tiny100's train.parquet and test.parquet, the first time.
+        again: Measure the profiles anew, on a quiet machine; the rest stays.
+        quick: Profile in a quarter of the time.
+        json: Print one JSON document.
+    """
+    from dataclasses import replace
+
+    from rich.progress import Progress
+
+    from splitplace.benchmarks import demand as bench
+    from splitplace.export.profiler import QUICK
+    from splitplace.training.applications import fetch
+
+    settings = bench.Settings()
+    if applications:
+        settings = settings.only(tuple(applications.split(",")))
+    if quick:
+        settings = replace(settings, effort=QUICK)
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        found, size_bytes = bench.run(
+            work,
+            out,
+            lambda name: fetch(name, path=tiny100 if name == "tiny100" else None),
+            settings,
+            progress,
+            profile_again=again,
+        )
+    rows = bench.table(found)
+    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
+    for row in rows:
+        table.add_row(
+            row.reference,
+            f"{row.top1:.4f}",
+            str(row.fragments),
+            f"{row.weight_bytes / 1e6:.2f} MB",
+            f"{1e3 * row.seconds_a_sample:.3f}",
+            f"{row.memory_bytes / 1e6:.0f} MB",
+            f"{row.bytes_between / 1e3:.1f} kB",
+        )
+    document = {
+        "demand": str(out.absolute()),
+        "size_bytes": size_bytes,
+        "splits": [row.model_dump(mode="json") for row in rows],
+    }
+    emit(document, Group(table, f"{out}: {len(rows)} splits, {size_bytes} bytes"), json)
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
