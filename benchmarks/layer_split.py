@@ -24,6 +24,7 @@ from splitplace.records.provenance import Provenance
 from splitplace.splitting import costs, fusion, layerwise, measure, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.fusion import Blocks
+from splitplace.splitting.hosts import Host
 from splitplace.splitting.lattice import Floats, Lattice, Work
 
 FAMILIES = ("resnet50v2", "mobilenetv2", "inceptionv3")
@@ -149,7 +150,7 @@ def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -
     work = costs.work(network, cost_s, PLAN_BATCH, measure.copy_s_per_byte() * speed)
     order = prefixes(work)
     for count in counts:
-        hosts = [planner.Host(f"d{i}") for i in range(count)]
+        hosts = [Host(f"d{i}") for i in range(count)]
         proposal = layerwise.propose(network, work, hosts, count)
         equal = {
             rule: planner.evaluate(order, equal_cuts(share(network, rule), count), hosts[:count]).bottleneck_s
@@ -209,7 +210,7 @@ def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
     network = layerwise.analyse(found.onnx, name)
     cost_s = measure.measured(network, batch)
     work = costs.work(network, cost_s, batch, measure.copy_s_per_byte())
-    hosts = [planner.Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
+    hosts = [Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
     proposal = layerwise.propose(network, work, hosts, RATIO_FRAGMENTS)
     ours = layerwise.cut(network, proposal.places, proposal.plan.places, "custom", "ours")
     inputs = recompose.noise(ours.split.inputs, max(batch, max(recompose.BATCHES)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from splitplace.splitting.artifact import SplitArtifact
     from splitplace.splitting.explain import Stage
     from splitplace.splitting.layerwise import Proposal
-    from splitplace.splitting.planner import Host
+    from splitplace.splitting.hosts import Host
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -146,7 +146,7 @@ def _hosts(devices: Path | None, fragments: int, limit: float) -> list["Host"]:
     from dataclasses import replace
 
     from splitplace.records.device import Fleet
-    from splitplace.splitting.planner import Host
+    from splitplace.splitting.hosts import Host
 
     if devices is None:
         return [Host(f"device-{i}", memory_bytes=limit) for i in range(fragments)]

@@ -184,13 +184,14 @@ def test_an_unknown_shape_is_refused(make_model: Builder) -> None:
 
 def test_more_fragments_than_blocks_are_refused(make_model: Builder) -> None:
     """K over the number of blocks is a usage error that names the number."""
-    from splitplace.splitting import costs, planner
+    from splitplace.splitting import costs
+    from splitplace.splitting.hosts import Host
 
     whole = make_model([helper.make_node("Relu", ["x"], ["y"])], {}, {"x": ["n", 3]}, {"y": ["n", 3]})
     network = layerwise.analyse(whole)
     work = costs.work(network, costs.analytic(network, 8), 8)
     with pytest.raises(UsageError, match="1 blocks"):
-        layerwise.propose(network, work, [planner.Host("a"), planner.Host("b")], 2)
+        layerwise.propose(network, work, [Host("a"), Host("b")], 2)
 
 
 def test_tensors_keep_their_names(residual_cnn: Builder) -> None:
