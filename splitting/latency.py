@@ -84,7 +84,9 @@ class _Steps:
         self.finish = [(copy_s + cost_s) / host.speed for host in hosts]
         ends = [*hosts, None]  # -1: the broker
         self.hop = {
-            (a, b): hop_s(ends[a], ends[b], crossing) for a in range(-1, len(hosts)) for b in range(-1, len(hosts))
+            (a, b): np.asarray(hop_s(ends[a], ends[b], crossing))
+            for a in range(-1, len(hosts))
+            for b in range(-1, len(hosts))
         }
         self.start = np.where(np.arange(lattice.size) == 0, 0.0, np.inf)
         self.most_s = np.array([_most(lattice, host) for host in hosts])

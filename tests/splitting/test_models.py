@@ -76,6 +76,33 @@ def test_local_functions_are_inlined(make_model: Builder) -> None:
     assert len(artifact.models) == 2 and operators <= {"MatMul", "Relu", "Gemm"}
 
 
+def test_no_shape_crosses_a_cut(make_model: Builder) -> None:
+    """A model that computes shapes with its batch size: each fragment takes the batch from what it reads anyway."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"]),
+        helper.make_node("Concat", ["n1", "sizes"], ["target"], axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["h0"]),
+    ]
+    weights = {"zero": np.int64(0), "axes": np.array([0]), "sizes": np.array([4, 6]), "w": dense(6, 6)}
+    for i in range(4):
+        nodes += [
+            helper.make_node("Reshape", [f"h{i}", "middle"], [f"m{i}"]),
+            helper.make_node("Expand", [f"m{i}", "target"], [f"e{i}"]),
+            helper.make_node("ReduceMax", [f"e{i}", "one"], [f"r{i}"], keepdims=0),
+            helper.make_node("MatMul", [f"r{i}", f"w{i}"], [f"h{i + 1}"]),
+        ]
+        weights[f"w{i}"] = dense(6, 6)
+    weights |= {"middle": np.array([-1, 1, 6]), "one": np.array([1])}
+    whole = make_model(nodes, weights, {"x": ["n", 6]}, {"h4": ["n", 6]})
+    split = layerwise.split(whole, 3).split
+    assert len(split.fragments) == 3
+    for fragment in split.fragments:
+        assert len(fragment.inputs) == len(fragment.outputs) == 1
+        assert fragment.inputs[0].dtype == "float32"
+
+
 def test_control_flow_is_kept_whole(make_model: Builder) -> None:
     """An If whose branches read values from outside stays one node, and what it reads is carried to it."""
     taken = helper.make_graph(
