@@ -33,3 +33,11 @@ def test_the_interval_covers_the_median() -> None:
     few, many = (bootstrap(rng.normal(1.2, 0.05, n)) for n in (30, 3000))
     assert few.low <= 1.2 <= few.high
     assert many.high - many.low < (few.high - few.low) / 3
+
+
+def test_pipelining_still_ships_no_automatic_split() -> None:
+    """METHODOLOGY.md says so: a hook that takes a policy, and no policy to give it."""
+    from torch.distributed import pipelining
+
+    assert {"pipeline", "SplitPoint", "pipe_split"} <= set(pipelining.__all__)
+    assert not [name for name in pipelining.__all__ if "policy" in name.lower() or "auto" in name.lower()]
