@@ -112,7 +112,7 @@ def split(
     if plot is not None:
         _draw(plot, proposal, artifact.split.reference)
     reasons = explaining.explain(proposal) if explain else ()
-    document = {
+    document: dict[str, Any] = {
         "reference": artifact.split.reference,
         "out": str(out.absolute()) if out is not None else None,
         "weights": opened.weights,

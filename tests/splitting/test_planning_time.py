@@ -57,4 +57,4 @@ def test_a_thousand_blocks_for_eight_devices_are_planned_in_two_seconds(objectiv
         lower_bound(work, hosts, 8, objective)
         return time.process_time() - start
 
-    assert min(seconds() for _ in range(3)) < LIMIT_S
+    assert any(seconds() < LIMIT_S for _ in range(3))
