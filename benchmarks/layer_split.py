@@ -9,13 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.from_timm import from_timm
+from splitplace.benchmarks.from_timm import TimmModel, from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
 from splitplace.executor import Array, open_session
 from splitplace.probe import core_speed
@@ -24,9 +25,11 @@ from splitplace.records.provenance import Provenance
 from splitplace.splitting import costs, fusion, layerwise, measure, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.fusion import Blocks
+from splitplace.splitting.hosts import Host
 from splitplace.splitting.lattice import Floats, Lattice, Work
 
-FAMILIES = ("resnet50v2", "mobilenetv2", "inceptionv3")
+FAMILIES = ("mobilenetv2", "inceptionv3", "resnet50v2", "resnet34v2")
+"""The three families; of ResNet-V2, ours and the paper's."""
 FOREIGN = ("efficientnet_lite0", "densenet121", "vit_tiny_patch16_224")
 FRAGMENTS = range(2, 9)
 PLAN_BATCH = 8
@@ -120,7 +123,7 @@ def _missing(
         plans = tuple(_plans(name, counts, settings, results.core_speed))
         yield lambda so_far: so_far.model_copy(update={"plans": so_far.plans + plans})
     sizes: list[int | None] = [None]
-    if settings.small and name in FAMILIES[:2]:  # Inception's stem has no 32 px form at its own strides
+    if settings.small and name in FAMILIES and name != "inceptionv3":  # its stem has no 32 px form at its own strides
         sizes.append(SMALL_PX)
     batches = settings.batches if name in FAMILIES else settings.batches[:1]
     for size in sizes:
@@ -144,12 +147,12 @@ def _save(results: Results, path: Path) -> None:
 
 
 def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -> Iterator[PlanCell]:
-    network = layerwise.analyse(from_timm(name, random_weights=True).onnx, name)
+    _, network = _opened(name, None)
     cost_s = measure.measured(network, PLAN_BATCH, settings.profile_runs) * speed
     work = costs.work(network, cost_s, PLAN_BATCH, measure.copy_s_per_byte() * speed)
     order = prefixes(work)
     for count in counts:
-        hosts = [planner.Host(f"d{i}") for i in range(count)]
+        hosts = [Host(f"d{i}") for i in range(count)]
         proposal = layerwise.propose(network, work, hosts, count)
         equal = {
             rule: planner.evaluate(order, equal_cuts(share(network, rule), count), hosts[:count]).bottleneck_s
@@ -166,6 +169,12 @@ def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -
             equal_params_s=equal["params"],
             equal_flops_s=equal["flops"],
         )
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str, size: int | None) -> tuple[TimmModel, Blocks]:
+    found = from_timm(name, size, random_weights=True)
+    return found, layerwise.analyse(found.onnx, name)
 
 
 def prefixes(work: Work) -> Lattice:
@@ -205,11 +214,10 @@ def naive_chain(network: Blocks, fragments: int) -> SplitArtifact:
 
 
 def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
-    found = from_timm(name, size, random_weights=True)
-    network = layerwise.analyse(found.onnx, name)
+    found, network = _opened(name, size)
     cost_s = measure.measured(network, batch)
     work = costs.work(network, cost_s, batch, measure.copy_s_per_byte())
-    hosts = [planner.Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
+    hosts = [Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
     proposal = layerwise.propose(network, work, hosts, RATIO_FRAGMENTS)
     ours = layerwise.cut(network, proposal.places, proposal.plan.places, "custom", "ours")
     inputs = recompose.noise(ours.split.inputs, max(batch, max(recompose.BATCHES)))

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splitplace.splitting.hosts import Host, State, kinds, states
 from splitplace.splitting.lattice import Bools, Floats, Lattice, Work, down_sets
-from splitplace.splitting.planner import Host, Objective, State, kinds, states
+from splitplace.splitting.planner import Objective
 
 SLACK = 1 + 1e-12
 """Sums of floats differ by their order; a bound must not come out higher by it."""

@@ -94,6 +94,9 @@ def assemble(
 BLOCK = 16
 """Channels in a block of onnxruntime's widest layout; a multiple of it is one of the narrower layouts' too."""
 
+WIDEST_IDENTITY = 64
+"""Channels up to which multiplying a tensor by the identity costs less than the passes over memory it saves."""
+
 TAKES_ANY_LAYOUT = ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
 """Operators that onnxruntime runs blocked whatever comes in; all others only if every input is blocked already."""
 
@@ -103,7 +106,9 @@ def anchor(model: onnx.ModelProto, blocked: frozenset[str]) -> None:
 
     A tensor arrives in plain layout. If an Add or a Concat reads it, onnxruntime runs that in plain layout too, and
     everything down the skip connections with it: additions no longer fuse into convolutions up to the next stage
-    (measured 4-6 % of ResNet50-V2). A pooling of one pixel changes no value, and pulls the tensor into the layout.
+    (measured 4-6 % of ResNet50-V2). A pooling of one pixel changes no value, and pulls the tensor into the layout. It
+    does so for whole blocks of channels only; a few channels more or less (the 24 of MobileNetV2) take a pixel-wise
+    convolution with the identity, which changes no finite value either.
     """
     inputs = {
         value.name: value.type.tensor_type.shape.dim[1].dim_value
@@ -111,22 +116,28 @@ def anchor(model: onnx.ModelProto, blocked: frozenset[str]) -> None:
         if value.name in blocked and len(value.type.tensor_type.shape.dim) == 4
     }
     anchored = {
-        name
-        for name, channels in inputs.items()
-        if channels % BLOCK == 0
+        name: channels
+        for name, channels in sorted(inputs.items())
+        if (channels % BLOCK == 0 or channels <= WIDEST_IDENTITY)
         and any(name in node.input and node.op_type not in TAKES_ANY_LAYOUT for node in model.graph.node)
     }
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             if name in anchored:
                 node.input[i] = f"{name}_blocked"
-    poolings = [
-        onnx.helper.make_node("MaxPool", [name], [f"{name}_blocked"], f"{name}_anchor", kernel_shape=[1, 1])
-        for name in sorted(anchored)
-    ]
-    body = [*poolings, *model.graph.node]
+    body = [*(_anchor(model, name, channels) for name, channels in anchored.items()), *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(body)
+
+
+def _anchor(model: onnx.ModelProto, name: str, channels: int) -> onnx.NodeProto:
+    """A node that makes `<name>_blocked` of the same values."""
+    made, node = [f"{name}_blocked"], f"{name}_anchor"
+    if channels % BLOCK == 0:
+        return onnx.helper.make_node("MaxPool", [name], made, node, kernel_shape=[1, 1])
+    identity = np.eye(channels, dtype=np.float32)[:, :, None, None]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(identity, f"{name}_identity"))
+    return onnx.helper.make_node("Conv", [name, f"{name}_identity"], made, node, kernel_shape=[1, 1])
 
 
 def _spec(graph: Graph, name: str) -> TensorSpec:

@@ -6,13 +6,12 @@ from functools import cached_property
 from math import prod
 from typing import cast, get_args
 
-import numpy as np
 import onnx
-import onnxruntime as ort
 
 from splitplace.errors import SplitPlaceError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
-from splitplace.splitting.fold import materialise_reshapes
+from splitplace.splitting.fold import localise_shapes, materialise_reshapes
+from splitplace.splitting.shapes import Shape, infer_shapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
@@ -99,6 +98,7 @@ def build(model: onnx.ModelProto, source: str = "model") -> Graph:
         _free_batch(model, inputs, fixed)
     shapes = [infer_shapes(model, inputs, batch, source) for batch in PROBES]
     materialise_reshapes(model, shapes)
+    localise_shapes(model, shapes)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     protos = _live(model, model.graph.output[0].name)
     known = {name for node in protos for name in node.output if name} | set(inputs)
@@ -108,61 +108,6 @@ def build(model: onnx.ModelProto, source: str = "model") -> Graph:
         raise SplitPlaceError(f"{source}: the batch {why}; export it with a symbolic batch dimension")
     nodes = tuple(_node(proto, initializers, values, shapes) for proto in protos)
     return Graph(model, inputs, model.graph.output[0].name, nodes, values, initializers)
-
-
-Shape = tuple[int, tuple[int, ...]]
-"""Element type (of onnx.TensorProto) and sizes."""
-
-
-def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, source: str) -> dict[str, Shape]:
-    """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
-
-    Raises:
-        SplitPlaceError: The model does not run at this batch size.
-    """
-    concrete = onnx.ModelProto()
-    concrete.CopyFrom(model)
-    del concrete.graph.value_info[:]
-    for value in concrete.graph.input:
-        if value.name in inputs:
-            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    for output in concrete.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
-    shapes: dict[str, Shape] = {}
-    for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            shapes[value.name] = (tensor.elem_type, tuple(dim.dim_value for dim in tensor.shape.dim))
-    made = [name for node in concrete.graph.node for name in node.output if name]
-    missing = [name for name in made if name not in shapes]
-    return shapes | _observed(concrete, inputs, shapes, missing, source) if missing else shapes
-
-
-def _observed(
-    model: onnx.ModelProto, inputs: tuple[str, ...], shapes: Mapping[str, Shape], missing: list[str], source: str
-) -> dict[str, Shape]:
-    """Shapes that inference cannot tell (control flow, custom operators), from one run on zeros."""
-    outputs = {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing if name not in outputs)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    feed = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        results = session.run(missing, feed)
-    except Exception as error:
-        # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
-        raise SplitPlaceError(
-            f"{source}: the shape of {missing[0]!r} is unknown and a trial run fails: {str(error).splitlines()[0]}"
-        ) from error
-    return {
-        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
-        for name, result in zip(missing, results, strict=True)
-        if isinstance(result, np.ndarray)
-    }
 
 
 def _fixed_batch(model: onnx.ModelProto, inputs: tuple[str, ...], source: str) -> int | None:

@@ -181,6 +181,29 @@ def _product(matrix: Bools, vector: Floats) -> Floats:
     return np.asarray(result, np.float64)
 
 
+def cheapest(values_N: Floats, allowed_NN: Bools, wanted_N: Bools | None = None) -> Floats:
+    """For every place j, the smallest of `values_N` over the places i with `allowed_NN[i, j]`; infinite without one.
+
+    Only for the places j that are wanted; infinite for all others.
+
+    The cheapest places are looked at first, and for each j the first one allowed is the answer: most are found among
+    few, so this is many times faster than a minimum over the whole matrix.
+    """
+    order = np.argsort(values_N, kind="stable")[: np.count_nonzero(np.isfinite(values_N))]
+    found = np.full(len(values_N), np.inf)
+    open_ = np.arange(len(values_N)) if wanted_N is None else np.flatnonzero(wanted_N)
+    looked, chunk = 0, 16
+    while looked < len(order) and len(open_):
+        rows = order[looked : looked + chunk]
+        looked, chunk = looked + chunk, 2 * chunk
+        block = allowed_NN[rows[:, None], open_]
+        first = block.argmax(axis=0)
+        hit = block[first, np.arange(len(open_))]
+        found[open_[hit]] = values_N[rows[first[hit]]]
+        open_ = open_[~hit]
+    return found
+
+
 def lattice(work: Work, limit: int) -> Lattice:
     """All down-sets if there are at most `limit`, else the prefixes of the blocks' own order."""
     masks = down_sets(work.parents, limit)

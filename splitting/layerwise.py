@@ -11,6 +11,7 @@ from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting import bounds, costs, extract, fusion, graph, model, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.fusion import Blocks
+from splitplace.splitting.hosts import Host
 from splitplace.splitting.lattice import Lattice, Work, lattice
 
 MAX_DOWN_SETS = 2000
@@ -72,7 +73,7 @@ def split(
     """
     network = analyse(whole)
     fragments = min(fragments, len(network.members))
-    hosts = [planner.Host(f"d{i}") for i in range(fragments)]
+    hosts = [Host(f"d{i}") for i in range(fragments)]
     proposal = propose(
         network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments
     )
@@ -84,7 +85,7 @@ def split(
 def propose(
     network: Blocks,
     work: Work,
-    hosts: Sequence[planner.Host],
+    hosts: Sequence[Host],
     fragments: int,
     objective: planner.Objective = "bottleneck",
     exactly: bool = False,

@@ -48,7 +48,9 @@ def layer_split(
         results.unlink(missing_ok=True)
     with err.status("layer-split") as status:
         found = bench.run(results, settings, status.update)
-    plans = Table("model", "K", "bottleneck ms", "bound ms", "gap", "nodes", "params", "FLOPs", title="Plans")
+    plans = Table(
+        "model", "K", "bottleneck ms", "bound ms", "gap", "nodes", "params", "FLOPs", "pipelining", title="Plans"
+    )
     for plan in found.plans:
         others = (plan.equal_nodes_s, plan.equal_params_s, plan.equal_flops_s)
         plans.add_row(
@@ -58,7 +60,9 @@ def layer_split(
             f"{plan.lower_bound_s * 1e3:.2f}",
             f"{plan.gap:.2%}" + ("" if plan.exact else " (one order)"),
             *(f"{seconds / plan.bottleneck_s - 1:+.0%}" for seconds in others),
+            "not run",
         )
+    plans.caption = "torch.distributed.pipelining has a hook for automatic splits and none of its own (METHODOLOGY.md)"
     ratios = Table("model", "px", "batch", "whole ms", "ours", "naive", "A/A", title="Chain / whole, K = 4, one thread")
     for cell in found.ratios:
         three = [f"{r.median:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in (cell.ours, cell.naive, cell.same)]

@@ -13,17 +13,19 @@ from splitplace.errors import UsageError
 if TYPE_CHECKING:
     from splitplace.splitting.artifact import SplitArtifact
     from splitplace.splitting.explain import Stage
+    from splitplace.splitting.hosts import Host
     from splitplace.splitting.layerwise import Proposal
-    from splitplace.splitting.planner import Host
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+NOT_MEASURED = {"memory_measured_bytes": None, "memory_error": None}
 
 
 def split(
     source: str,
     *,
     fragments: int,
-    out: Path,
+    out: Path | None = None,
     exactly: bool = False,
     devices: Path | None = None,
     objective: Literal["bottleneck", "latency", "fewest"] = "bottleneck",
@@ -45,7 +47,7 @@ def split(
     Args:
         source: A RUN folder, an .onnx file, or a timm name.
         fragments: At most so many; see --exactly.
-        out: The SPLIT folder to write: split.json and one ONNX file a fragment.
+        out: The SPLIT folder to write: split.json and one ONNX file a fragment. Without, nothing is written.
         exactly: So many, no fewer.
         devices: The fleet to cut for (TOML); by default as many equal devices as fragments, with free links.
         objective: Smallest bottleneck (throughput), smallest end-to-end latency, or fewest fragments that fit.
@@ -73,7 +75,8 @@ def split(
     from splitplace.splitting import explain as explaining
     from splitplace.splitting import folder, layerwise
 
-    folder.check_writable(out)
+    if out is not None:
+        folder.check_writable(out)
     if plot is not None:
         from splitplace.report.cuts import check_format
 
@@ -104,18 +107,19 @@ def split(
         checked = layerwise.verify(artifact, opened.onnx, _inputs(images, opened.images, artifact))
     stages = explaining.stages(proposal)
     memory = _measured_memory(artifact, stages, micro_batch) if costs == "measured" else {}
-    folder.write(artifact, out)
+    if out is not None:
+        folder.write(artifact, out)
     if plot is not None:
         _draw(plot, proposal, artifact.split.reference)
     reasons = explaining.explain(proposal) if explain else ()
-    document = {
+    document: dict[str, Any] = {
         "reference": artifact.split.reference,
-        "out": str(out.absolute()),
+        "out": str(out.absolute()) if out is not None else None,
         "weights": opened.weights,
         "objective": objective,
         "costs": costs,
         "micro_batch": micro_batch,
-        "fragments": [_row(artifact, stage, out) | memory.get(stage.name, {}) for stage in stages],
+        "fragments": [_row(artifact, stage, out) | memory.get(stage.name, NOT_MEASURED) for stage in stages],
         "bottleneck_s": proposal.plan.bottleneck_s,
         "latency_s": proposal.plan.latency_s,
         "lower_bound_s": proposal.lower_bound_s,
@@ -146,7 +150,7 @@ def _hosts(devices: Path | None, fragments: int, limit: float) -> list["Host"]:
     from dataclasses import replace
 
     from splitplace.records.device import Fleet
-    from splitplace.splitting.planner import Host
+    from splitplace.splitting.hosts import Host
 
     if devices is None:
         return [Host(f"device-{i}", memory_bytes=limit) for i in range(fragments)]
@@ -191,7 +195,7 @@ def _measured_memory(
     return found
 
 
-def _row(artifact: "SplitArtifact", stage: "Stage", out: Path) -> dict[str, Any]:
+def _row(artifact: "SplitArtifact", stage: "Stage", out: Path | None) -> dict[str, Any]:
     fragment = artifact.split.by_name[stage.name]
     return {
         "name": stage.name,
@@ -206,7 +210,7 @@ def _row(artifact: "SplitArtifact", stage: "Stage", out: Path) -> dict[str, Any]
         "peak_activation_bytes": stage.peak_activation_bytes,
         "memory_bytes": stage.weight_bytes + stage.peak_activation_bytes,
         "digest": fragment.digest,
-        "file": str((out / f"{stage.name}.onnx").absolute()),
+        "file": str((out / f"{stage.name}.onnx").absolute()) if out is not None else None,
     }
 
 
@@ -235,6 +239,12 @@ def _draw(path: Path, proposal: "Proposal", title: str) -> None:
 
 def _table(document: dict[str, Any]) -> Table:
     how = "optimal among" if document["exact"] else "best of"
+    errors = [row["memory_error"] for row in document["fragments"] if row["memory_error"] is not None]
+    memory = (
+        f"estimated memory is {min(errors):+.0%} to {max(errors):+.0%} off what a process grows by"
+        if errors
+        else "memory estimate against a process: not run (--costs measured)"
+    )
     table = Table(
         "fragment",
         "device",
@@ -242,24 +252,27 @@ def _table(document: dict[str, Any]) -> Table:
         "MFLOP a sample",
         "weights",
         "activations",
+        "memory measured",
         "hands on",
         title=document["reference"],
         caption=(
             f"bottleneck {document['bottleneck_s'] * 1e3:.2f} ms, latency {document['latency_s'] * 1e3:.2f} ms a "
             f"micro-batch of {document['micro_batch']} ({document['costs']} costs); {how} {document['search']}, at "
             f"most {document['gap']:.2%} above the lower bound; recomposed on {document['recomposition']['source']}: "
-            f"error {document['recomposition']['max_error']:.1e} of the output range\n{document['out']}"
+            f"error {document['recomposition']['max_error']:.1e} of the output range; {memory}\n"
+            f"{document['out'] or 'nothing written: no --out'}"
         ),
     )
     for row in document["fragments"]:
-        measured = row.get("memory_error")
+        measured = row["memory_measured_bytes"]
         table.add_row(
             row["name"],
             row["device"],
             f"{row['cost_s'] * 1e3:.2f}",
             f"{row['flops'] / 1e6:.1f}",
             f"{row['weight_bytes'] / 2**20:.2f} MiB",
-            f"{row['peak_activation_bytes'] / 2**20:.2f} MiB" + (f" ({measured:+.0%})" if measured is not None else ""),
+            f"{row['peak_activation_bytes'] / 2**20:.2f} MiB",
+            "not run" if measured is None else f"{measured / 2**20:.2f} MiB ({row['memory_error'] or 0:+.0%})",
             f"{row['boundary_bytes'] / 1e6:.2f} MB in {len(row['cut_tensors'])}",
         )
     return table

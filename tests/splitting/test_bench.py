@@ -1,9 +1,12 @@
 """The parts of `bench layer-split` that can be held against something."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from splitplace.benchmarks.layer_split import equal_cuts
+from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
 from splitplace.benchmarks.paired import bootstrap, paired_ratios
 
 
@@ -33,3 +36,26 @@ def test_the_interval_covers_the_median() -> None:
     few, many = (bootstrap(rng.normal(1.2, 0.05, n)) for n in (30, 3000))
     assert few.low <= 1.2 <= few.high
     assert many.high - many.low < (few.high - few.low) / 3
+
+
+def test_pipelining_still_ships_no_automatic_split() -> None:
+    """METHODOLOGY.md says so: a hook that takes a policy, and no policy to give it."""
+    from torch.distributed import pipelining
+
+    assert {"pipeline", "SplitPoint", "pipe_split"} <= set(pipelining.__all__)
+    assert not [name for name in pipelining.__all__ if "policy" in name.lower() or "auto" in name.lower()]
+
+
+@pytest.mark.slow
+def test_an_interrupted_bench_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Cells are written as they are measured; a second run measures the missing ones only and keeps the others."""
+    path, said = tmp_path / "results.json", list[str]()
+    first = Settings(models=("mobilenetv2",), fragments=(2,), batches=(), profile_runs=2)
+    one = run(path, first, said.append)
+    assert one.plans[0].lower_bound_s <= one.plans[0].bottleneck_s * (1 + 1e-9)
+    assert one.plans[0].bottleneck_s <= one.plans[0].equal_nodes_s
+    said.clear()
+    two = run(path, replace(first, fragments=(2, 4)), said.append)
+    assert said == ["mobilenetv2: measuring blocks, planning K = [4]"]
+    assert two.plans[0] == one.plans[0] and two.plans[1].fragments == 4
+    assert Results.parse(path.read_bytes(), "results") == two

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from splitplace.errors import InfeasibleError
 from splitplace.splitting.bounds import lower_bound
+from splitplace.splitting.hosts import Host
 from splitplace.splitting.lattice import Flow, Work, down_sets, lattice
-from splitplace.splitting.planner import Host, Objective, Plan, plan, smallest_memory
+from splitplace.splitting.planner import Objective, Plan, plan, smallest_memory
 
 FOUR_LAYERS = Work(
     parents=(frozenset(), frozenset({0}), frozenset({1}), frozenset({2})),

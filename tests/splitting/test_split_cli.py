@@ -115,3 +115,30 @@ def test_a_folder_of_something_else_is_left_alone(
     code, line = fails(capsys, "split", str(toy), "--fragments", "2", "--out", str(tmp_path / "out"))
     assert code == 2 and "no SPLIT folder" in line
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_without_out_nothing_is_written(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan is made, verified and printed all the same."""
+    before = sorted(tmp_path.rglob("*"))
+    document = run(capsys, "split", str(toy), "--fragments", "2")
+    assert document["out"] is None and len(list(document["fragments"])) == 2  # type: ignore[call-overload]  # JSON
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_memory_limit_holds_to_the_byte(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the smallest limit that the error names, a split; one byte under it, none."""
+    _, line = fails(capsys, "split", str(toy), "--fragments", "2", "--memory-limit", "10KiB")
+    smallest = int(line.split("on every device, is ")[1].split(" bytes")[0])
+    document = run(capsys, "split", str(toy), "--fragments", "2", "--memory-limit", str(smallest))
+    assert max(row["memory_bytes"] for row in document["fragments"]) == smallest  # type: ignore[attr-defined]  # JSON
+    code, _ = fails(capsys, "split", str(toy), "--fragments", "2", "--memory-limit", str(smallest - 1))
+    assert code == 1
+
+
+@pytest.mark.slow
+def test_measured_costs_print_the_memory_errors(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With measured costs every fragment also says what a process grew by, and how far the estimate is off."""
+    rows = run(capsys, "split", str(toy), "--fragments", "2", "--costs", "measured")["fragments"]
+    for row in rows:  # type: ignore[attr-defined]  # JSON
+        expected = row["memory_bytes"] / row["memory_measured_bytes"] - 1
+        assert row["memory_error"] == pytest.approx(expected)

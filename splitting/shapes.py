@@ -1,0 +1,63 @@
+"""Element type and sizes of every value of a model at one batch size: by inference, or by a run."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from splitplace.errors import SplitPlaceError
+
+Shape = tuple[int, tuple[int, ...]]
+"""Element type (of onnx.TensorProto) and sizes."""
+
+
+def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, source: str) -> dict[str, Shape]:
+    """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
+
+    Raises:
+        SplitPlaceError: The model does not run at this batch size.
+    """
+    concrete = onnx.ModelProto()
+    concrete.CopyFrom(model)
+    del concrete.graph.value_info[:]
+    for value in concrete.graph.input:
+        if value.name in inputs:
+            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    for output in concrete.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
+    shapes: dict[str, Shape] = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[value.name] = (tensor.elem_type, tuple(dim.dim_value for dim in tensor.shape.dim))
+    made = [name for node in concrete.graph.node for name in node.output if name]
+    missing = [name for name in made if name not in shapes]
+    return shapes | _observed(concrete, inputs, shapes, missing, source) if missing else shapes
+
+
+def _observed(
+    model: onnx.ModelProto, inputs: tuple[str, ...], shapes: Mapping[str, Shape], missing: list[str], source: str
+) -> dict[str, Shape]:
+    """Shapes that inference cannot tell (control flow, custom operators), from one run on zeros."""
+    outputs = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing if name not in outputs)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    feed = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results = session.run(missing, feed)
+    except Exception as error:
+        # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
+        raise SplitPlaceError(
+            f"{source}: the shape of {missing[0]!r} is unknown and a trial run fails: {str(error).splitlines()[0]}"
+        ) from error
+    return {
+        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
+        for name, result in zip(missing, results, strict=True)
+        if isinstance(result, np.ndarray)
+    }
