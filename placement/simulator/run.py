@@ -85,7 +85,7 @@ class _Simulation:
         self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = Engine(self.world)
-        self.viewer = Viewer(self.engine, self.arrivals)
+        self.viewer = Viewer(self.engine, self.arrivals, policy.clairvoyant)
         self.policy, self.scenario = policy, scenario
         self.intervals, self.end_s = intervals, intervals * scenario.interval_s
         self.rng = generator(seed, "policy")
