@@ -10,7 +10,8 @@ from splitplace.records.view import Finished, Floats, View
 
 ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
 CONTEXTS = 2
-"""High and low SLA setting; a task's `tag` says in which it was decided. Deciders without contexts tag all 0."""
+"""High and low SLA setting: the `tag` of a task says in which it was decided. A tag beyond is a decider's own mark, of no
+context, and counts as the first."""
 
 
 def rewards(view: View, left: Finished, sla_weight: float = 0.5) -> Floats:
@@ -40,8 +41,9 @@ def cell_sums(view: View, left: Finished, sla_weight: float = 0.5) -> tuple[Floa
     arm_S = np.array([ARMS.index(name) if name in ARMS else -1 for name in view.splits.strategies], np.int64)
     arm_E = arm_S[left.split_E]
     played = arm_E >= 0
-    np.add.at(total_cd, (left.tag_E[played], arm_E[played]), reward_E[played])
-    np.add.at(count_cd, (left.tag_E[played], arm_E[played]), 1.0)
+    cell = np.where(left.tag_E < CONTEXTS, left.tag_E, 0)[played], arm_E[played]
+    np.add.at(total_cd, cell, reward_E[played])
+    np.add.at(count_cd, cell, 1.0)
     return total_cd, count_cd
 
 

@@ -17,8 +17,10 @@ DECIDERS = {
     "compressed": "splitplace.placement.deciders.compressed:Compressed",
     "epsilon-greedy": "splitplace.placement.deciders.epsilon_greedy:EpsilonGreedy",
     "full": "splitplace.placement.deciders.fixed:Full",
+    "gillis": "splitplace.placement.deciders.gillis:Gillis",
     "layer": "splitplace.placement.deciders.fixed:Layer",
     "mab": "splitplace.placement.deciders.mab:Mab",
+    "oracle": "splitplace.placement.deciders.oracle:Oracle",
     "random": "splitplace.placement.deciders.random:Random",
     "semantic": "splitplace.placement.deciders.fixed:Semantic",
 }

@@ -19,6 +19,7 @@ from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.objective import ARMS, cell_means, cell_sums
 from splitplace.placement.policy import Feedback, Leaving, Taken
+from splitplace.placement.states import Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import Floats, Ints, View
 
@@ -107,6 +108,19 @@ class Mab:
                 count_cd[decision.tag, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
             return replace(state, count_cd=count_cd)
         return state
+
+    def pack(self, state: BanditState) -> Packed:
+        """R, Q and N."""
+        arrays = {"r": state.layer_response_s_A, "q": state.reward_cd, "n": state.count_cd}
+        return Packed(arrays, {})
+
+    def unpack(self, packed: Packed, view: View) -> BanditState:
+        """At the start of a phase: t counts the plans of this one (eq. 9)."""
+        fresh = self.init(view)
+        r, q, n = (packed.arrays[name] for name in ("r", "q", "n"))
+        if r.shape != fresh.layer_response_s_A.shape or q.shape != (2, 2) or n.shape != (2, 2) or (n < 0).any():
+            raise SplitPlaceError("the state of mab has not the R, Q and N of these applications")
+        return BanditState(r.astype(np.float64), q.astype(np.float64), n.astype(np.int64), t=0)
 
     def _learn_responses(self, state: BanditState, leaving: Leaving) -> BanditState:
         """Eq. 2, task by task in the order they left."""

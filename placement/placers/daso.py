@@ -5,7 +5,8 @@ feasible placement; f goes on learning from what came of it (Algorithm 1, line 1
 Deliberate readings, besides those of ascent.py, projection.py and objective.py:
 
 * A container without a P_{t-1} (it is new, or waited) starts at a device drawn uniformly from those it fits, from the
-  passed generator. `DasoWarm` starts it on the least loaded one instead, and so never does worse than knows f.
+  passed generator. `DasoWarm` starts where the least-loaded placer
+  would put it instead.
 * η: 1e-3 as printed never leaves the start (the slopes of f are about 1e-3 and less); `eta` is the tuned value.
 * With `migrate`, containers that have a device are in P as variables too, and move if another device wins; without (the
   default: a move costs time that f cannot see before it has learned it), they are constants.
@@ -29,6 +30,7 @@ from splitplace.placement.learning.surrogate import Surrogate
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Leaving, Placed, Request
+from splitplace.placement.states import Packed
 from splitplace.records.action import Action, Place
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
@@ -51,6 +53,8 @@ class DasoState:
     """When it was last fine-tuned."""
     trained: bool
     """Whether it comes from `policy train`; if not, it starts from random weights."""
+    eta: float
+    """Step of the ascent: tuned where it was trained, else the placer's own."""
     overflow: int = 0
     """Containers that found no slot (layout `slots`)."""
 
@@ -60,7 +64,7 @@ class Daso:
     """The paper's placer.
 
     Args:
-        eta: Step of the ascent on the logits (eq. 12).
+        eta: Step of the ascent on the logits (eq. 12), for a state that was not trained.
         layout: `pooled`, or the literal `slots`.
         decisions: Whether f sees D_t; without, this is GOBI.
         start: Where a container without a P_{t-1} starts.
@@ -81,7 +85,7 @@ class Daso:
     migrate: bool = False
     alpha: float = 0.5
     beta: float = 0.5
-    lr: float = 1e-3
+    lr: float = 3e-4
     weight_decay: float = 1e-4
     fine_tune: int = 4
     batch: int = 32
@@ -109,12 +113,12 @@ class Daso:
         devices = len(view.devices.names)
         form: surrogate.Form = "flat" if devices <= FLAT_DEVICES else "shared"
         untrained = surrogate.init(form, self.features(devices).width(devices), generator(0, "surrogate", self.name))
-        return self.state(untrained, view.longest_s, devices, trained=False)
+        return self.state(untrained, view.longest_s, devices, self.eta, trained=False)
 
-    def state(self, net: Surrogate, time_s: float, devices: int, trained: bool) -> DasoState:
+    def state(self, net: Surrogate, time_s: float, devices: int, eta: float, trained: bool) -> DasoState:
         """A state with nothing but a surrogate."""
         moments, experience = Moments.zero(net.weights), Experience(self.replay)
-        return DasoState(net, moments, time_s, devices, experience, tuned_s=-math.inf, trained=trained)
+        return DasoState(net, moments, time_s, devices, experience, -math.inf, trained, eta)
 
     def update(self, state: DasoState, feedback: Feedback) -> DasoState:
         """Algorithm 1, line 14: close the intervals that are over, fine-tune; and begin one with what was placed."""
@@ -158,7 +162,7 @@ class Daso:
             return self._rows(encoding.pull(dx), climbing_C, len(problem))
 
         begin = ascent.start(self._start(view, requests, problem, climbing_C, fits_CD, rng), fits_CD)
-        climbed_CD, _ = ascent.climb(gradient, begin, self.eta)
+        climbed_CD, _ = ascent.climb(gradient, begin, state.eta)
         free_p_CD = np.zeros((len(free_C), p_CD.shape[1]))
         free_p_CD[possible] = climbed_CD
         return project(view, problem, free_C, free_p_CD)
@@ -167,6 +171,31 @@ class Daso:
         """O^P that the surrogate expects of a plan."""
         x = self.input(state, view, carried_out(view, actions))
         return float(surrogate.predict(state.surrogate, x[None])[0])
+
+    def pack(self, state: DasoState) -> Packed:
+        """Weights, and what features are scaled by."""
+        arrays = {f"w{i}": w.astype(np.float32) for i, w in enumerate(state.surrogate.weights)}
+        return Packed(arrays, {"form": state.surrogate.form, "time_s": state.time_s, "eta": state.eta})
+
+    def unpack(self, packed: Packed, view: View) -> DasoState:
+        """A trained state with an empty replay.
+
+        Raises:
+            SplitPlaceError: The arrays are not those of this fleet's surrogate.
+        """
+        fresh = self.init(view)
+        weights = tuple(packed.arrays[f"w{i}"].astype(np.float64) for i in range(len(packed.arrays)))
+        ours = [w.shape for w in fresh.surrogate.weights]
+        if [w.shape for w in weights] != ours or not all(np.isfinite(w).all() for w in weights):
+            raise SplitPlaceError(f"the state of {self.name} has not the weights of a surrogate for this fleet")
+        net = Surrogate(fresh.surrogate.form, weights)
+        time_s, eta = float(packed.facts["time_s"]), float(packed.facts["eta"])
+        return self.state(net, time_s, fresh.devices, eta, trained=True)
+
+    @property
+    def of_one_fleet(self) -> bool:
+        """The surrogate knows each device by its place."""
+        return True
 
     @staticmethod
     def _rows(d_CD: Floats, climbing_C: Ints, count: int) -> Floats:

@@ -33,7 +33,7 @@ def simulate(
     policy: Policy,
     intervals: int | None = None,
     seed: int = 0,
-    states: planning.States | None = None,
+    states: planning.States | Callable[[View], planning.States] | None = None,
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Run:
@@ -46,7 +46,7 @@ def simulate(
         policy: Decider and placer.
         intervals: How many; the scenario's own number if not stated.
         seed: Of the workload, the accuracies, the failures and the policy, each with a generator of its own.
-        states: What the policy remembers from an earlier run (training); none to start anew.
+        states: What the policy remembers from an earlier run, or how to make that of the first view; none to start anew.
         watch: Called with each view and the plan made of it.
         progress: Called with the number of each interval that starts.
 
@@ -72,7 +72,7 @@ class _Simulation:
         policy: Policy,
         intervals: int,
         seed: int,
-        states: planning.States | None,
+        states: planning.States | Callable[[View], planning.States] | None,
     ):
         devices = units(scenario, fleet)
         costs = build(demand, devices, scenario.memory_claim_bytes)
@@ -100,7 +100,8 @@ class _Simulation:
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
         self._schedule(seed)
-        self.states = states or planning.init(policy, self.viewer.look())
+        first = self.viewer.look()
+        self.states = states(first) if callable(states) else states or planning.init(policy, first)
 
     def _schedule(self, seed: int) -> None:
         """What is known to come: intervals, arrivals, devices that come and go, the radio."""

@@ -24,12 +24,15 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
+    ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
+    ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {
     "bench": "The project's claims, measured.",
     "data": "Data sets.",
+    "policy": "Policies that learn.",
     "catalog": "The OCI image layout that holds splits.",
 }
 
