@@ -76,13 +76,32 @@ def placement_objective(o_mab: float, aec: float, art: float, alpha: float, beta
     return o_mab - alpha * aec - beta * art
 
 
+def overdue(view: View) -> Finished:
+    """The tasks that are still there past their deadline, as if they left now with nothing right.
+
+    Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a few
+    quick tasks ever leaves, would be the best of all. The view keeps no tag of a running task: the first context's.
+    """
+    tasks = view.tasks
+    rows = np.flatnonzero((tasks.age_s_T > tasks.deadline_s_T) & (tasks.split_T >= 0))
+    return Finished(
+        id_E=tasks.id_T[rows],
+        application_E=tasks.application_T[rows],
+        split_E=tasks.split_T[rows],
+        deadline_s_E=tasks.deadline_s_T[rows],
+        response_s_E=tasks.age_s_T[rows],
+        accuracy_E=np.zeros(len(rows)),
+        tag_E=np.zeros(len(rows), np.int64),
+    )
+
+
 def observed_objective(
     view: View, left: Sequence[Finished], energy_j: float, seconds: float, alpha: float = 0.5, beta: float = 0.5
 ) -> float | None:
-    """O^P of a span of time.
+    """O^P of a span of time, over the tasks that left in it and those `overdue` at its end.
 
     Args:
-        view: At its end; its tables are read.
+        view: At its end.
         left: The tasks that left in it.
         energy_j: What the fleet drew in it.
         seconds: Its length.
@@ -90,18 +109,20 @@ def observed_objective(
         beta: Weight of response time.
 
     Returns:
-        None where no task left: such a span has neither O^MAB nor ART.
+        None where there is no such task: such a span has neither O^MAB nor ART.
     """
-    if not any(len(finished) for finished in left):
+    everyone = [*left, overdue(view)]
+    count = sum(len(finished) for finished in everyone)
+    if count == 0:
         return None
-    total_cd, count_cd, reward_sum, count = np.zeros((2, 2)), np.zeros((2, 2)), 0.0, 0
-    for finished in left:
+    total_cd, count_cd, reward_sum = np.zeros((2, 2)), np.zeros((2, 2)), 0.0
+    for finished in everyone:
         total, counts = cell_sums(view, finished)
         total_cd, count_cd = total_cd + total, count_cd + counts
-        reward_sum, count = reward_sum + float(rewards(view, finished).sum()), count + len(finished)
+        reward_sum += float(rewards(view, finished).sum())
     o_mab = mean_reward(cell_means(total_cd, count_cd))
-    if np.isnan(o_mab):  # neither layer nor semantic (MC, unsplit): the mean over all tasks stands for the mean over cells
+    if np.isnan(o_mab):  # neither layer nor semantic (MC, unsplit): the mean over all tasks stands for the cells'
         o_mab = reward_sum / count
-    response_s = np.concatenate([finished.response_s_E for finished in left])
+    response_s = np.concatenate([finished.response_s_E for finished in everyone])
     aec = normalised_power(energy_j, seconds, view.devices.power_w_D11)
     return placement_objective(o_mab, aec, normalised_response(response_s, view.longest_s), alpha, beta)

@@ -85,15 +85,23 @@ def _load(target: str) -> Any:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"cannot import {module_name!r} for policy {target!r}: {error}") from error
+    except Exception as error:  # somebody's code: it may raise anything
+        raise UsageError(f"cannot import {module_name!r} for policy {target!r}: {_said(error)}") from error
     finally:
         sys.path.remove(here)
     factory = getattr(module, class_name, None)
     if not callable(factory):
         raise UsageError(f"policy {target!r}: module {module_name} has no class {class_name!r}")
-    loaded = factory()
+    try:
+        loaded = factory()
+    except Exception as error:
+        raise UsageError(f"cannot make policy {target!r}: {_said(error)}") from error
     if not hasattr(loaded, "name") and not hasattr(loaded, "decider"):
         # The results need something to call it by.
         loaded.name = target
     return loaded
+
+
+def _said(error: Exception) -> str:
+    """In one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

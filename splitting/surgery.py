@@ -110,6 +110,25 @@ def channel_importance(
     return sums
 
 
+def channel_norms(network: nn.Module, example_B: Tensor, norm: int) -> dict[str, Tensor]:
+    """L_n norm, to the power n, of every channel's weights: the mean over the layers that a set couples.
+
+    Structured L_n pruning (Li et al. 2017, section 3.1) in torch-pruning's grouped form (Fang et al. 2023).
+
+    Args:
+        network: Left as it is.
+        example_B: An input it takes.
+        norm: The n of L_n.
+
+    Returns:
+        For each channel set, one non-negative number a channel.
+    """
+    score = tp.importance.GroupMagnitudeImportance(p=norm, normalizer=None)
+    with _tracing(network):
+        groups = _trace(network, example_B).groups
+        return {name: score(group).detach() for name, group in groups.items()}
+
+
 @contextmanager
 def _tracing(network: nn.Module) -> Iterator[None]:
     """Trace in eval mode and with gradients on; leave modes and flags as they were."""

@@ -113,6 +113,15 @@ class Dataset:
         """Of the decoded training images and labels."""
         return _hash(self.x_train_NCHW, self.y_train_N)
 
+    def training_rows(self, validation_share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows of the training images to train on and to validate on: the same for every seed and strategy.
+
+        So a model cut out of another is never validated on what the other was trained on.
+        """
+        if validation_share == 0:
+            return np.arange(len(self.y_train_N)), np.arange(0)
+        return split_by_seed(self.y_train_N, validation_share, seed=0)
+
     @cached_property
     def mean_std_C(self) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N802 - shape suffix
         """Mean and standard deviation of each channel of the training images, on a scale of 0..1."""

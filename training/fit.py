@@ -123,9 +123,10 @@ def fit(
         SplitPlaceError: The loss is no longer finite.
         KeyboardInterrupt: The user stopped it.
     """
+    rows, _ = data.training_rows(recipe.validation_share)
     batches = Batches(
-        data.x_train_NCHW,
-        data.y_train_N,
+        data.x_train_NCHW[rows],
+        data.y_train_N[rows],
         recipe.batch_size,
         derive(seed, "fit"),
         samples=recipe.samples,

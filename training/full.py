@@ -10,10 +10,11 @@ from splitplace.seeds import derive
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training import run as runs
 from splitplace.training.dataset import Dataset
-from splitplace.training.fit import accuracy, cross_entropy, fit
+from splitplace.training.fit import cross_entropy, fit
+from splitplace.training.measured import measured
 from splitplace.training.models import build
 from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import FragmentMetrics, Request, Run, RunMetrics
+from splitplace.training.run import Request, Run
 
 FULL = "full"
 
@@ -25,6 +26,7 @@ def train_full(
     preset: str | Preset = "quick",
     epochs: int | None = None,
     samples: int | None = None,
+    validation_share: float | None = None,
     seed: int = 0,
     out: Path | None = None,
 ) -> Run:
@@ -36,6 +38,7 @@ def train_full(
         preset: The recipe, by name or as it is.
         epochs: Instead of the recipe's.
         samples: Training images a pass, instead of the recipe's.
+        validation_share: Share of the training images to keep for validation, instead of the recipe's.
         seed: Of weights, order and augmentation.
         out: The RUN folder; runs/APP.MODEL.full by default.
 
@@ -45,8 +48,7 @@ def train_full(
     """
     started_s = time.perf_counter()
     settings = preset if isinstance(preset, Preset) else load_preset(preset)
-    override = {"epochs": epochs, "samples": samples}
-    recipe = settings.full.model_copy(update={k: v for k, v in override.items() if v is not None})
+    recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
     request = Request(
         application=data.application,
         data_sha256=data.sha256,
@@ -75,16 +77,5 @@ def train_full(
         fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
         merge=Merge(kind="identity", class_order=classes),
     )
-    params = sum(parameter.numel() for parameter in network.parameters())
-    metrics = RunMetrics(
-        accuracy=accuracy(network, data.x_test_NCHW, data.y_test_N),
-        n=len(data.y_test_N),
-        epochs=recipe.epochs,
-        images_per_s=fitted.images_per_s,
-        train_s=fitted.train_s,
-        wall_s=time.perf_counter() - started_s,
-        final_loss=fitted.final_loss,
-        params=params,
-        fragments=(FragmentMetrics(name=FULL, params=params, classes=classes),),
-    )
+    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s)
     return runs.save(folder, request, split, data, metrics)

@@ -4,7 +4,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class FullRecipe(Record):
         label_smoothing: Of the cross-entropy.
         shift_px: Largest random shift of an image, by pixels.
         precision: Lightning's name of it.
+        validation_share: Share of the training images, of every class, that is held out of training.
     """
 
     epochs: PositiveCount
@@ -40,22 +41,49 @@ class FullRecipe(Record):
     label_smoothing: Fraction
     shift_px: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def changed(self, **values: object) -> Self:
+        """This recipe with other values; None leaves what was there."""
+        return self.model_copy(update={name: value for name, value in values.items() if value is not None})
 
 
-class SemanticRecipe(FullRecipe):
-    """How branches are trained after surgery: cross-entropy and distillation (Hinton et al. 2015).
+class DistilRecipe(FullRecipe):
+    """How what surgery left is trained: cross-entropy and distillation from the full model (Hinton et al. 2015).
+
+    Args:
+        distil_share: Weight of the distillation in the loss; cross-entropy has the rest.
+        temperature: Of both softmaxes in the distillation.
+    """
+
+    distil_share: Fraction
+    temperature: Positive
+
+
+class SemanticRecipe(DistilRecipe):
+    """How branches are trained.
 
     Args:
         freeze_trunk: Whether the trunk stays what it was in the full model.
-        distil_share: Weight of the distillation in the loss; cross-entropy has the rest.
-        temperature: Of both softmaxes in the distillation.
         importance_images: Training images a class from which channels are chosen.
     """
 
     freeze_trunk: bool
-    distil_share: Fraction
-    temperature: Positive
     importance_images: PositiveCount
+
+
+class CompressedRecipe(DistilRecipe):
+    """How a pruned network is trained, and how its ratio is picked where none is given.
+
+    Args:
+        norm: The n of L_n.
+        ratios: Shares of the channels to remove, to pick from.
+        accuracy_loss: The largest ratio that loses at most this much validation accuracy is picked.
+    """
+
+    norm: Literal[1, 2]
+    ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    accuracy_loss: Fraction
 
 
 class Preset(Record):
@@ -64,6 +92,7 @@ class Preset(Record):
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
+    compressed: CompressedRecipe
     strides: dict[str, tuple[Stride, ...]]
     cuts: dict[str, tuple[str, ...]]
 

@@ -11,7 +11,7 @@ import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -25,10 +25,11 @@ from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.pruning import compressed_variant
 from splitplace.splitting.surgery import adopt_shapes
 from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
-from splitplace.training.preset import FullRecipe, SemanticRecipe
+from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
 
 FORMAT: Literal[1] = 1
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
@@ -41,15 +42,17 @@ class Request(Record):
     data_sha256: str
     train_sha256: str
     model: str
-    strategy: Literal["full", "semantic"]
+    strategy: Literal["full", "semantic", "compressed"]
     preset: str
     seed: Count
     strides: tuple[int, ...]
-    recipe: FullRecipe | SemanticRecipe
+    recipe: FullRecipe | SemanticRecipe | CompressedRecipe
     tree: tuple[int, ...] = ()
     cuts: tuple[str, ...] = ()
     groups: str = ""
-    """How classes were grouped; empty for a full model."""
+    """How classes were grouped; only for a tree."""
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the channels removed; only for a compressed model."""
     teacher_sha256: str = ""
     """Of the full model's weights; empty for a full model."""
 
@@ -79,8 +82,17 @@ class Config(Record):
 
     @property
     def variant(self) -> str:
-        """The last part of the catalog reference: `2x2` for a tree of 2,2."""
+        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels."""
+        if self.request.ratio is not None:
+            return compressed_variant(self.request.ratio)
         return "x".join(str(children) for children in self.request.tree)
+
+    @property
+    def reference(self) -> str:
+        """The catalog reference of what `splitplace export` makes of it."""
+        request = self.request
+        name = f"{request.application}.{request.model}.{request.strategy}"
+        return f"{name}-{self.variant}" if self.variant else name
 
 
 class FragmentMetrics(Record):
@@ -92,7 +104,10 @@ class FragmentMetrics(Record):
 
 
 class RunMetrics(Record):
-    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to."""
+    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
+
+    `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
+    """
 
     accuracy: Fraction
     n: PositiveCount
@@ -104,6 +119,7 @@ class RunMetrics(Record):
     params: Count
     fragments: tuple[FragmentMetrics, ...]
     teacher_accuracy: Fraction | None = None
+    validation_accuracy: Fraction | None = None
 
 
 @dataclass(frozen=True)

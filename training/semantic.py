@@ -26,11 +26,13 @@ from splitplace.splitting.tree import (
 )
 from splitplace.training import run as runs
 from splitplace.training.dataset import Dataset
-from splitplace.training.fit import Loss, accuracy, fit
+from splitplace.training.distil import check_teacher, distillation
+from splitplace.training.fit import fit
+from splitplace.training.measured import measured
 from splitplace.training.models import HEAD
 from splitplace.training.network import SplitNetwork
-from splitplace.training.preset import Preset, SemanticRecipe, load_preset
-from splitplace.training.run import FragmentMetrics, Request, Run, RunMetrics
+from splitplace.training.preset import Preset, load_preset
+from splitplace.training.run import Request, Run
 
 Grouping = Literal["features", "consecutive"] | Sequence[Sequence[int]]
 
@@ -69,12 +71,12 @@ def train_semantic(
     """
     started_s = time.perf_counter()
     settings = preset if isinstance(preset, Preset) else load_preset(preset)
-    override = {"epochs": epochs, "samples": samples}
-    recipe = settings.semantic.model_copy(update={k: v for k, v in override.items() if v is not None})
+    validation_share = full.config.request.recipe.validation_share
+    recipe = settings.semantic.changed(epochs=epochs, samples=samples, validation_share=validation_share)
     model = full.config.request.model
     shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
     chosen = tuple(cuts if cuts is not None else settings.cuts.get(model, ()))
-    _check_teacher(full, data)
+    check_teacher(full, data)
     check_tree(shape, data.n_classes, len(chosen))
     chosen = chosen[: len(shape)]
     request = Request(
@@ -107,24 +109,9 @@ def train_semantic(
     fragments = grow_fragments(teacher, chosen, classes, sample, data.input_spec.name)
     network = SplitNetwork(fragments, data.input_spec.name)
     frozen = [f.module for f in fragments if f.name == TRUNK] if recipe.freeze_trunk else []
-    fitted = fit(network, _distillation(teacher, recipe), data, recipe, seed, folder / "logs", frozen)
+    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder / "logs", frozen)
     split = assemble(data.application, model, variant, data.input_spec, fragments)
-    sizes = tuple(
-        FragmentMetrics(name=f.name, params=sum(p.numel() for p in f.module.parameters()), classes=f.classes)
-        for f in fragments
-    )
-    metrics = RunMetrics(
-        accuracy=accuracy(network, data.x_test_NCHW, data.y_test_N),
-        n=len(data.y_test_N),
-        epochs=recipe.epochs,
-        images_per_s=fitted.images_per_s,
-        train_s=fitted.train_s,
-        wall_s=time.perf_counter() - started_s,
-        final_loss=fitted.final_loss,
-        params=sum(size.params for size in sizes),
-        fragments=sizes,
-        teacher_accuracy=full.metrics.accuracy,
-    )
+    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)
 
 
@@ -140,14 +127,6 @@ def parse_groups(text: str) -> Grouping:
     if len(parts) < 2 or not all(c.strip().isdecimal() for group in parts for c in group):
         raise UsageError(f"groups {text!r}: expected features, consecutive, or classes as 0,1,2/3,4")
     return [[int(c) for c in group] for group in parts]
-
-
-def _check_teacher(full: Run, data: Dataset) -> None:
-    request = full.config.request
-    if request.strategy != "full":
-        raise UsageError(f"{full.path} is a run of strategy {request.strategy}, expected full")
-    if request.data_sha256 != data.sha256:
-        raise UsageError(f"{full.path} was trained on other data ({request.application}) than {data.application}")
 
 
 def _sample(data: Dataset, per_class: int, seed: int) -> list[Batch]:
@@ -185,18 +164,3 @@ def _features(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
     finally:
         handle.remove()
     return seen[0]
-
-
-def _distillation(teacher: nn.Sequential, recipe: SemanticRecipe) -> Loss:
-    """Cross-entropy + T² KL(teacher || student) at temperature T (Hinton et al. 2015, section 2)."""
-    teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-
-    def loss(image_BCHW: Tensor, logits_BK: Tensor, y_B: Tensor) -> Tensor:
-        with torch.no_grad():
-            target_BK = (teacher(image_BCHW) / recipe.temperature).log_softmax(1)
-        answer_BK = (logits_BK / recipe.temperature).log_softmax(1)
-        distil = nn.functional.kl_div(answer_BK, target_BK, reduction="batchmean", log_target=True)
-        hard = nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
-        return (1 - recipe.distil_share) * hard + recipe.distil_share * recipe.temperature**2 * distil
-
-    return loss

@@ -71,7 +71,8 @@ class Daso:
         migrate: Whether containers that have a device may move.
         alpha: Weight of energy in O^P (eq. 10).
         beta: Weight of response time in O^P.
-        lr: AdamW's step.
+        lr: AdamW's step in training.
+        tune_lr: AdamW's step while running.
         weight_decay: AdamW's.
         fine_tune: AdamW steps an interval while running.
         batch: Pairs a step.
@@ -86,6 +87,7 @@ class Daso:
     alpha: float = 0.5
     beta: float = 0.5
     lr: float = 3e-4
+    tune_lr: float = 1e-4
     weight_decay: float = 1e-4
     fine_tune: int = 4
     batch: int = 32
@@ -252,7 +254,7 @@ class Daso:
         for _ in range(self.fine_tune):
             chosen = [experience.pairs[i] for i in rng.integers(len(experience.pairs), size=self.batch)]
             x_BN, y_B = np.stack([x for x, _ in chosen]), np.array([y for _, y in chosen])
-            net, moments = surrogate.learn(net, moments, x_BN, y_B, self.lr, self.weight_decay)
+            net, moments = surrogate.learn(net, moments, x_BN, y_B, self.tune_lr, self.weight_decay)
         return replace(state, surrogate=net, moments=moments, tuned_s=view.now_s)
 
 

@@ -1,6 +1,9 @@
 """Holds a plan against the rules before anything of it happens, and then carries it out."""
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.disruptions import migrate
@@ -16,6 +19,7 @@ def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
         SplitPlaceError: An action names what is not there, or would overrun a device's memory. The run is over then.
     """
     for action in actions:
+        _check_whole(action)
         match action:
             case Decide(task, split, tag):
                 _decide(engine, task, split, tag)
@@ -29,6 +33,12 @@ def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
                 _container(engine, task, fragment, action)
             case _:
                 raise SplitPlaceError(f"{action!r} is no action")
+
+
+def _check_whole(action: Action) -> None:
+    numbers = [getattr(action, name) for name in getattr(action, "__slots__", ())]
+    if not all(isinstance(number, int | np.integer) for number in numbers):
+        raise SplitPlaceError(f"{action!r}: expected whole numbers")
 
 
 def _late(engine: Engine) -> bool:
@@ -100,6 +110,8 @@ def _takes(engine: Engine, c: int, device: int, action: Action) -> bool:
             return False
         raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} is down")
     fragment = engine.containers.fragment[c]
+    if math.isinf(engine.memory.need(fragment, device)):
+        raise SplitPlaceError(f"{action}: {engine.world.devices[device].name} has no image of it on its disk")
     if not engine.memory.fits(fragment, device):
         free = engine.memory.limit_D[device] - engine.memory.used[device]
         raise SplitPlaceError(

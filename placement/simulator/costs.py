@@ -113,9 +113,16 @@ def feasible(costs: Costs, devices: Sequence[Device]) -> Costs:
         if not keep_S[mine].any():
             fragment = int(np.flatnonzero(~fits_F & mine[costs.fragments.split_F])[0])
             best = int(np.argmax(room_D - memory_FD[fragment]))
+            reference = costs.splits.references[int(costs.fragments.split_F[fragment])]
+            if np.isinf(memory_FD[fragment, best]):
+                disk = max(devices, key=lambda device: device.disk_bytes)
+                raise SplitPlaceError(
+                    f"no disk holds the images of any split of {application}: with those before it, {reference} needs "
+                    f"{int(costs.fragments.weight_bytes_F[: fragment + 1].sum())} bytes, {disk.name} comes closest "
+                    f"with {disk.disk_bytes}; give a fleet with larger disks or a demand of fewer splits"
+                )
             raise SplitPlaceError(
-                f"no device can hold every fragment of any split of {application}: "
-                f"{costs.splits.references[int(costs.fragments.split_F[fragment])]} needs "
+                f"no device can hold every fragment of any split of {application}: {reference} needs "
                 f"{int(memory_FD[fragment, best])} bytes, {devices[best].name} comes closest with {int(room_D[best])}; "
                 "give a fleet with more memory or split into more fragments"
             )

@@ -48,13 +48,20 @@ def load_demand(name: str) -> DemandLike:
     return _constants(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
 
 
-def build(demand: DemandLike, devices: Sequence[Device], claim_bytes: int | None = None) -> Costs:
+def build(
+    demand: DemandLike, devices: Sequence[Device], claim_bytes: int | None = None, swap_fraction: float = 0.0
+) -> Costs:
     """The tables of a demand on these devices, without the splits that fit on none of them.
+
+    Images of all fragments are distributed to all devices at the start (§3.1). A disk that is too small for all holds
+    the first ones, in the order of the demand; a fragment whose image is not there needs infinite memory there, so no
+    placer can place it.
 
     Args:
         demand: Measured or constant.
         devices: Single devices, D of them.
         claim_bytes: What every container claims, in place of its own demand (upstream's 5000 MB).
+        swap_fraction: Swap space over memory; it takes disk from the images.
 
     Raises:
         SplitPlaceError: An application is left with no split.
@@ -70,6 +77,8 @@ def build(demand: DemandLike, devices: Sequence[Device], claim_bytes: int | None
     if claim_bytes is not None:
         memory_FD = np.full_like(memory_FD, float(claim_bytes))
     weights_F1 = costs.fragments.weight_bytes_F[:, None]
+    disk_bytes_D = np.array([device.disk_bytes - swap_fraction * device.memory_bytes for device in devices])
+    memory_FD = np.where(np.cumsum(weights_F1, axis=0) <= disk_bytes_D, memory_FD, np.inf)
     costs = replace(
         costs,
         fragments=replace(

@@ -79,8 +79,7 @@ def fail(engine: Engine, device: int) -> None:
 
 def _fail_task(engine: Engine, task: int, device: int) -> None:
     containers, edges, chunks = engine.containers, engine.edges, engine.tasks.chunks[task]
-    first, graph = engine.tasks.first_c[task], engine.graph(task)
-    rows = range(first, first + graph.count)
+    rows, graph = engine.rows(task), engine.graph(task)
 
     def needed(c: int) -> bool:
         return containers.done[c] < chunks or any(edges.sent[e] < chunks for e in engine.outbound(c))
@@ -98,8 +97,8 @@ def _fail_task(engine: Engine, task: int, device: int) -> None:
         _tear_down(engine, c)
         for e in graph.inbound[containers.local[c]]:
             src = graph.edges[e][0]
-            if src != NONE and containers.complete[first + src] and not engine.up[containers.device[first + src]]:
-                lost.append(first + src)
+            if src != NONE and containers.complete[rows[src]] and not engine.up[containers.device[rows[src]]]:
+                lost.append(rows[src])
     if not torn:
         return
     for c in rows:

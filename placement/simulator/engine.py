@@ -1,10 +1,11 @@
 """The physics: what happens to placed fragments, event by event.
 
-A container waits for its weights and its inputs, computes chunk after chunk on its device, hands each chunk on along
-its edges, and gives its memory back. Who goes where is decided elsewhere; the engine carries it out exactly.
+A container waits for its weights and inputs, computes chunk after chunk on its device, hands each on along its edges,
+and gives its memory back. Who goes where is decided elsewhere; the engine carries it out exactly.
 """
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Engine(State):
         self.held = [0] * len(devices)
         """Containers of active tasks whose work or output is there."""
         self.leaving: set[int] = set()
-        self.queued: dict[int, int] = {}
+        self.queued = Counter[int]()
         """How many containers of each fragment wait for a device and may have one."""
         self.unseen: list[int] = []
         """Computed, to be noticed at the next interval start (tick = interval)."""
@@ -60,10 +61,9 @@ class Engine(State):
 
     def step(self, end_s: float) -> bool:
         """All events of the next instant up to and including `end_s`; False if there is none."""
-        if not self.step_clock(end_s):
-            return False
-        self.settle()
-        return True
+        if happened := self.step_clock(end_s):
+            self.settle()
+        return happened
 
     def settle(self) -> None:
         """Announce the next completion of every queue and transfer that this instant changed."""
@@ -136,8 +136,7 @@ class Engine(State):
         """Let a container without a device have one, if the scenario places ahead or its inputs exist."""
         if not self.containers.queued[c] and (self.world.scenario.place == "task" or self.ready(c)):
             self.containers.queued[c] = True
-            fragment = self.containers.fragment[c]
-            self.queued[fragment] = self.queued.get(fragment, 0) + 1
+            self.queued[self.containers.fragment[c]] += 1
             self.freed = True
 
     def dequeue(self, c: int) -> None:
@@ -196,10 +195,8 @@ class Engine(State):
         """Core-seconds the current chunk of a container takes on a device."""
         batches = self.containers.carry[c]
         if batches == NONE:
-            batches = -(
-                -self.streams.chunk(self.containers.task[c], self.containers.done[c])
-                // self._micro[self.containers.fragment[c]]
-            )
+            images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
+            batches = -(-images // self._micro[self.containers.fragment[c]])
         return batches * float(self.world.costs.fragments.latency_s_FD[self.containers.fragment[c], device])
 
     # ---- computing
@@ -276,8 +273,7 @@ class Engine(State):
         self.tasks.finish_s[task] = self.now
         del self.active[task]
         self.left.append(task)
-        first = self.tasks.first_c[task]
-        for c in range(first, first + self.graph(task).count):
+        for c in self.rows(task):
             self.let_go(self.containers.device[c])
 
     def let_go(self, device: int) -> None:

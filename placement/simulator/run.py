@@ -75,7 +75,8 @@ class _Simulation:
         states: planning.States | Callable[[View], planning.States] | None,
     ):
         devices = units(scenario, fleet)
-        costs = build(demand, devices, scenario.memory_claim_bytes)
+        swap = scenario.swap.fraction if scenario.swap else 0.0
+        costs = build(demand, devices, scenario.memory_claim_bytes, swap)
         links = (
             np.array([d.up_bytes_per_s for d in devices]),
             np.array([d.down_bytes_per_s for d in devices]),
@@ -100,8 +101,16 @@ class _Simulation:
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
         self._schedule(seed)
-        first = self.viewer.look()
-        self.states = states(first) if callable(states) else states or planning.init(policy, first)
+        self.states = states if isinstance(states, planning.States) else self._init(states)
+
+    def _init(self, make: Callable[[View], planning.States] | None) -> planning.States:
+        view = self.viewer.look()
+        try:
+            return make(view) if make else planning.init(self.policy, view)
+        except SplitPlaceError:
+            raise  # a policy of ours that says what it lacks
+        except Exception as error:
+            raise self._blame(f"{type(error).__name__}: {error}") from error
 
     def _schedule(self, seed: int) -> None:
         """What is known to come: intervals, arrivals, devices that come and go, the radio."""
@@ -230,4 +239,5 @@ class _Simulation:
         engine.settle()
 
     def _blame(self, message: str) -> SplitPlaceError:
-        return SplitPlaceError(f"policy {self.policy.name} failed in interval {self.interval}: {message}")
+        when = f"in interval {self.interval}" if self.interval >= 0 else "before the first interval"
+        return SplitPlaceError(f"policy {self.policy.name} failed {when}: {' '.join(message.split())}")

@@ -163,6 +163,11 @@ class State(Clock):
         assert graph is not None
         return graph
 
+    def rows(self, task: int) -> range:
+        """The containers of a decided task."""
+        first = self.tasks.first_c[task]
+        return range(first, first + self.graph(task).count)
+
     def inbound(self, c: int) -> list[int]:
         """The edges that feed a container."""
         task = self.containers.task[c]

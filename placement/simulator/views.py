@@ -119,8 +119,7 @@ class Viewer:
         rows: list[int] = []
         for row, (task, split) in enumerate(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True)):
             if split != NONE:
-                first = engine.tasks.first_c[task]
-                mine = [c for c in range(first, first + engine.graph(task).count) if not columns.complete[c]]
+                mine = [c for c in engine.rows(task) if not columns.complete[c]]
                 rows += mine
                 task_row += [row] * len(mine)
         task_C = np.array(task_row, np.int64)

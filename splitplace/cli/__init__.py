@@ -27,6 +27,9 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
+    ("bench demand", "splitplace.cli.bench:demand", "Makes the demand that ships with the simulator."),
+    ("bench published-code", "splitplace.cli.bench:published_code", "The simulator against the paper's own code."),
+    ("bench placement", "splitplace.cli.bench:placement", "What DASO is worth, beside controls and bounds."),
     ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
 )
 GROUPS = {

@@ -102,6 +102,97 @@ def simulator(
     emit(document, Group(table, *lines), json)
 
 
+def published_code(
+    *, results: Path = Path("benchmarks/results/published_code.json"), seeds: int = 5, json: bool = False
+) -> None:
+    """Hold the simulator against what the paper's published code gave with the same constants.
+
+    Args:
+        results: The results file.
+        seeds: Runs of 100 intervals a cell.
+        json: Print one JSON document.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
+    from splitplace.benchmarks import published_code as bench
+
+    with err.status("published-code"):
+        found = bench.run(results, seeds)
+    table = Table("every task as", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals")
+    for cell in found.cells:
+        times = (f"{cell.response:.2f} ± {cell.response_std:.2f}", f"{cell.published:.2f}", f"{cell.wait:.2f}")
+        table.add_row(cell.decider, cell.tick, *times, f"{cell.transfer:.2f}", f"{cell.sla_violation:.3f}")
+    verdict = bench.verdict(found)
+    lines = [f"{claim}: {'holds' if holds else 'does not hold'}" for claim, holds in verdict.items()]
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *lines), json)
+
+
+def demand(
+    *,
+    work: Path = Path("runs/demand"),
+    out: Path = Path("placement/data/demand.measured.json"),
+    applications: str | None = None,
+    tiny100: Path | None = None,
+    again: bool = False,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Make the demand that ships with the simulator: train, split, export, evaluate and profile, on one thread.
+
+    What the work folder holds already is used, so an interrupted run goes on where it stopped.
+
+    Args:
+        work: Folder of the RUNs and the catalog.
+        out: The demand file.
+        applications: Names, comma-separated; mnist, fashionmnist and tiny100 by default.
+        tiny100: Folder of tiny100's train.parquet and test.parquet, the first time.
+        again: Measure the profiles anew, on a quiet machine; the rest stays.
+        quick: Profile in a quarter of the time.
+        json: Print one JSON document.
+    """
+    from dataclasses import replace
+
+    from rich.progress import Progress
+
+    from splitplace.benchmarks import demand as bench
+    from splitplace.export.profiler import QUICK
+    from splitplace.training.applications import fetch
+
+    settings = bench.Settings()
+    if applications:
+        settings = settings.only(tuple(applications.split(",")))
+    if quick:
+        settings = replace(settings, effort=QUICK)
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        found, size_bytes = bench.run(
+            work,
+            out,
+            lambda name: fetch(name, path=tiny100 if name == "tiny100" else None),
+            settings,
+            progress,
+            profile_again=again,
+        )
+    rows = bench.table(found)
+    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
+    for row in rows:
+        table.add_row(
+            row.reference,
+            f"{row.top1:.4f}",
+            str(row.fragments),
+            f"{row.weight_bytes / 1e6:.2f} MB",
+            f"{1e3 * row.seconds_a_sample:.3f}",
+            f"{row.memory_bytes / 1e6:.0f} MB",
+            f"{row.bytes_between / 1e3:.1f} kB",
+        )
+    document = {
+        "demand": str(out.absolute()),
+        "size_bytes": size_bytes,
+        "splits": [row.model_dump(mode="json") for row in rows],
+    }
+    emit(document, Group(table, f"{out}: {len(rows)} splits, {size_bytes} bytes"), json)
+
+
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))
@@ -110,3 +201,62 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     if min(numbers) < 1:
         raise UsageError(f"--{name} {text}: expected numbers of at least 1")
     return numbers
+
+
+def placement(
+    *,
+    results: Path = Path("benchmarks/results/placement.json"),
+    scenario: str = "measured-50",
+    fleet: str | None = None,
+    demand: str = "measured",
+    state: Path | None = None,
+    seeds: int = 5,
+    intervals: int = 50,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what DASO is worth: predicted and realised O^P beside controls and bounds, on paired workloads.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped. On fleets of up to 10
+    devices, the exact placer takes part.
+
+    Args:
+        results: The results file.
+        scenario: A shipped scenario, or a TOML file.
+        fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated.
+        demand: As in `simulate`.
+        state: Folder of trained states; those that ship if not stated.
+        seeds: How many; 0 to N - 1.
+        intervals: Of each run.
+        fresh: Measure everything again.
+        json: Print one JSON document.
+    """
+    if not 2 <= seeds <= 100 or intervals < 2:
+        raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
+    from splitplace.benchmarks import placement as bench
+    from splitplace.cli.simulate import load_costs
+    from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+
+    chosen = load_scenario(scenario)
+    setting = bench.Setting(
+        chosen, load_fleet(fleet or chosen.fleet), load_costs(demand), demand, state, intervals, tuple(range(seeds))
+    )
+    if fresh:
+        results.unlink(missing_ok=True)
+    with err.status("placement") as status:
+        found = bench.run(results, setting, status.update)
+    columns = ("placer", "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
+    table = Table(*columns, title=f"Placers, {found.scenario}, {found.fleet}, {seeds} seeds")
+    for row in setting.rows:
+        cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
+        realised = bench.interval(cells["realised"])
+        table.add_row(
+            row,
+            f"{realised.mean:.4f} [{realised.low:.4f}, {realised.high:.4f}]",
+            *(f"{bench.interval(cells[field]).mean:.4f}" for field in ("predicted", "reward")),
+            *(f"{bench.interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
+            *(f"{1e3 * bench.interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
+        )
+    verdict = bench.verdict(found)
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *verdict.values()), json)

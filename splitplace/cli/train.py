@@ -1,4 +1,4 @@
-"""`splitplace train`: a full model, or a semantic tree split of one."""
+"""`splitplace train`: a full model, a semantic tree split of one, or a compressed one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +9,10 @@ from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from splitplace.training.compressed import Picked
     from splitplace.training.run import Run
 
-TRAINED = ("full", "semantic")
+TRAINED = ("full", "semantic", "compressed")
 
 
 def train(
@@ -22,10 +23,12 @@ def train(
     tree: str = "2",
     cuts: str | None = None,
     groups: str = "features",
+    ratio: float | None = None,
     full: Path | None = None,
     preset: str = "quick",
     epochs: int | None = None,
     samples: int | None = None,
+    validation: float | None = None,
     seed: int = 0,
     path: Path | None = None,
     size: int | None = None,
@@ -37,18 +40,22 @@ def train(
     Args:
         application: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
         model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3 or any timm name.
-        strategy: full, or semantic: a tree of branches cut out of a full model and fine-tuned.
+        strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
+            without a share of its channels, fine-tuned.
         tree: Branches of every node, level by level: 2, 4 or 2,2.
         cuts: Stages before which each level branches, as blocks3,blocks5; the preset's by default.
         groups: How classes are grouped: features (of the full model), consecutive, or your own as 0,1,2/3,4.
-        full: The RUN of the full model to split; trained first by default.
+        ratio: Share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all trained and one is
+            picked on validation images.
+        full: The RUN of the full model to split or compress; trained first by default.
         preset: quick, standard, or a TOML file.
         epochs: Passes over the training images, instead of the preset's.
         samples: Training images a pass, instead of the preset's.
+        validation: Share of the training images that the full model keeps for validation, as 0.1.
         seed: Of weights, grouping, order and augmentation.
         path: Your own images, or those of tiny100.
         size: Resize your own images to SIZE x SIZE.
-        out: The RUN folder; runs/REFERENCE by default.
+        out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
         json: Print one JSON document.
     """
     if strategy not in TRAINED:
@@ -58,8 +65,12 @@ def train(
             raise UsageError(f"--{name} {value}: expected at least 1")
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected at least 0")
+    if validation is not None and not 0 <= validation < 1:
+        raise UsageError(f"--validation {validation:g}: expected a share of the training images, as 0.1")
+    from splitplace.splitting.pruning import compressed_variant
     from splitplace.splitting.tree import parse_tree
     from splitplace.training.applications import check_names, fetch
+    from splitplace.training.compressed import pick_compressed, train_compressed
     from splitplace.training.full import train_full
     from splitplace.training.models import check_model
     from splitplace.training.preset import load_preset
@@ -67,14 +78,34 @@ def train(
     from splitplace.training.semantic import parse_groups, train_semantic
 
     shape, grouping, settings = parse_tree(tree), parse_groups(groups), load_preset(preset)
+    if ratio is not None:
+        compressed_variant(ratio)
     check_model(model)
     check_names([application], own=path is not None)
+    picks = strategy == "compressed" and ratio is None
+    if picks and full is None and not (validation or settings.full.validation_share):
+        raise UsageError(
+            "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
+        )
     with err.status(f"reading {application}"):
         data = fetch(application, path=path, size=size, seed=seed)
     if strategy == "full":
-        done = train_full(data, model, preset=settings, epochs=epochs, samples=samples, seed=seed, out=out)
+        done = train_full(
+            data,
+            model,
+            preset=settings,
+            epochs=epochs,
+            samples=samples,
+            validation_share=validation,
+            seed=seed,
+            out=out,
+        )
+        return _report(done, json)
+    if full is not None:
+        teacher = Run.open(full)
     else:
-        teacher = Run.open(full) if full else train_full(data, model, preset=settings, seed=seed)
+        teacher = train_full(data, model, preset=settings, validation_share=validation, seed=seed)
+    if strategy == "semantic":
         done = train_semantic(
             data,
             teacher,
@@ -87,10 +118,19 @@ def train(
             seed=seed,
             out=out,
         )
-    _report(done, json)
+        return _report(done, json)
+    if ratio is not None:
+        done = train_compressed(
+            data, teacher, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=out
+        )
+        return _report(done, json)
+    picked = pick_compressed(
+        data, teacher, preset=settings, epochs=epochs, samples=samples, seed=seed, folder=out or Path("runs")
+    )
+    return _report(picked.run, json, picked)
 
 
-def _report(run: "Run", json: bool) -> None:
+def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
     config, metrics = run.config, run.metrics
     request = config.request
     parents = {part.output: part.name for part in config.parts}
@@ -100,7 +140,7 @@ def _report(run: "Run", json: bool) -> None:
         names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
         reads = ", ".join(src for src, dst in edges if dst == part.name)
         table.add_row(part.name, reads, f"{size.params:,}", names or str(len(part.classes)))
-    table.title = f"{request.application}.{request.model}.{request.strategy}"
+    table.title = config.reference
     table.caption = (
         f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
         f"{metrics.images_per_s:.0f} images/s · {run.path}"
@@ -113,6 +153,20 @@ def _report(run: "Run", json: bool) -> None:
         "tree": list(request.tree),
         "cuts": list(request.cuts),
         "edges": [{"src": src, "dst": dst} for src, dst in edges],
+        "ratio": request.ratio,
         **metrics.model_dump(mode="json"),
     }
+    if picked is not None:
+        document |= {
+            "full_validation_accuracy": picked.full_validation_accuracy,
+            "tried": [
+                {
+                    "ratio": tried.config.request.ratio,
+                    "validation_accuracy": tried.metrics.validation_accuracy,
+                    "params": tried.metrics.params,
+                    "run": str(tried.path),
+                }
+                for tried in picked.tried
+            ],
+        }
     emit(document, table, json)

@@ -70,6 +70,18 @@ def test_a_fleet_that_can_hold_no_fragment(world, by_hand):
         by_hand([(0, "a", 1, 1)], world.fleet(world.device(memory_bytes=1000)), demand, "layer+random")
 
 
+def test_a_fleet_whose_disks_hold_no_split(world, by_hand):
+    """Images of 1 byte a fragment: the third of a chain finds no room on two bytes, nor any beside the swap space."""
+    demand = world.constants({"core_s": (1.0, 1.0, 1.0)})
+    fleet = world.fleet(world.device(disk_bytes=2))
+    with pytest.raises(SplitPlaceError, match=r"a.constant.layer-3 needs 3 bytes, d comes closest with 2"):
+        by_hand([(0, "a", 1, 1)], fleet, demand, "layer+random")
+    roomy = world.fleet(world.device(disk_bytes=1001, memory_bytes=1000))
+    assert by_hand([(0, "a", 1, 9)], roomy, demand, "layer+random").metrics.tasks.finished == 1
+    with pytest.raises(SplitPlaceError, match="no disk"):
+        by_hand([(0, "a", 1, 9)], roomy, demand, "layer+random", swap={"fraction": 1.0, "slowdown": 2.0})
+
+
 def test_a_strategy_nobody_offers(world, by_hand):
     """A fixed decider says so before the run."""
     demand = world.constants({"core_s": (1.0,)})
@@ -141,6 +153,8 @@ class Rogue:
         ([Wait(0, 0), Evict(0, 0)], "no idle weights"),
         ([Decide(0, 0), Wait(0, 0)], "decided already"),
         (["up"], "no action"),
+        ([Place(0, 0, 0.5)], "whole numbers"),
+        (7, "TypeError"),
     ],
 )
 def test_a_policy_that_raises_or_answers_nonsense_is_stopped_by_name(world, by_hand, answer, said):
@@ -152,6 +166,35 @@ def test_a_policy_that_raises_or_answers_nonsense_is_stopped_by_name(world, by_h
     demand = world.constants({"core_s": (1.0,)}, memory_bytes=100)
     with pytest.raises(SplitPlaceError, match=f"rogue.rogue failed in interval 3: .*{re.escape(said)}"):
         by_hand([(350, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
+
+
+def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatch):
+    """In its `init`, by its name; in its module or its constructor, as wrong usage."""
+    from splitplace.placement.policy import Policy
+
+    rogue = Rogue([])
+    rogue.init = lambda view: {}["x"]
+    with pytest.raises(SplitPlaceError, match=r"rogue\+rogue failed before the first interval: KeyError"):
+        by_hand(
+            [(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), Policy(rogue, rogue)
+        )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_policy.py").write_text("class No:\n    def __init__(self):\n        raise KeyError('no')\n")
+    (tmp_path / "worse_policy.py").write_text("class No:\n  1 +\n")
+    for target, said in (("broken_policy:No", "KeyError: 'no'"), ("worse_policy:No", "SyntaxError")):
+        with pytest.raises(UsageError, match=said):
+            parse_policy(target)
+
+
+def test_a_placement_where_the_image_is_not(world, by_hand):
+    """The second device's disk holds the first fragment only; who places the other there is told."""
+    from splitplace.placement.policy import Policy
+
+    rogue = Rogue([Place(0, 0, 1), Place(0, 1, 1)])
+    fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", disk_bytes=1))
+    demand = world.constants({"core_s": (1.0, 1.0)})
+    with pytest.raises(SplitPlaceError, match="tiny has no image of it on its disk"):
+        by_hand([(0, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
 
 
 def test_the_example_policy_of_the_readme_runs(tmp_path, monkeypatch):

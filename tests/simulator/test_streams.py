@@ -207,3 +207,12 @@ def test_startup_and_scheduling_delay_hold_a_task_up(world, by_hand):
     run = by_hand([(0, "a", 1000, 99)], fleet, demand, "layer+random", startup_s=30.0, scheduling_delay_s=2.0)
     assert responses(run) == pytest.approx([42.0])
     assert math.isclose(run.metrics.wait_s.mean, 32.0)
+
+
+def test_a_small_disk_takes_part_with_what_it_holds(world, by_hand):
+    """Two fragments, images of a byte each; one disk holds only the first: the second always runs on the other."""
+    demand = world.constants({"core_s": (5.0, 5.0)})
+    fleet = world.fleet(world.device(name="small", disk_bytes=1), world.device(name="large"))
+    run = by_hand([(0, "a", 1000, 99)] * 20, fleet, demand, "layer+random")
+    where = {(int(f), int(d)) for f, d in zip(run.fragments["fragment"], run.fragments["device"], strict=True)}
+    assert where == {(0, 0), (0, 1), (1, 1)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from splitplace.training.dataset import Dataset
 
@@ -42,3 +43,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """An image folder of two classes, dark and bright, from a stated seed."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(11)
+    for c, name in enumerate(("bright", "dark")):
+        (root / name).mkdir()
+        for i in range(20):
+            pixels = rng.integers(0, 100, (28, 28), dtype=np.uint8) + (120 if c == 0 else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root

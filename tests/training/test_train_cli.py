@@ -3,11 +3,9 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from splitplace.cli import main
 
@@ -23,23 +21,19 @@ def run(capsys, *tokens):
     return code, out, err
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """An image folder of two classes, dark and bright, from a stated seed."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(11)
-    for c, name in enumerate(("bright", "dark")):
-        (root / name).mkdir()
-        for i in range(20):
-            pixels = rng.integers(0, 100, (28, 28), dtype=np.uint8) + (120 if c == 0 else 0)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
-
-
-def test_own_images_train_from_the_command_line(capsys, folder, tmp_path):
+def test_own_images_train_from_the_command_line(capsys, image_folder, tmp_path):
     """One JSON document with accuracy, epochs, images a second and the run's absolute path."""
     code, out, _ = run(
-        capsys, "train", "shades", "--path", str(folder), "--epochs", "1", "--out", str(tmp_path / "run"), "--json"
+        capsys,
+        "train",
+        "shades",
+        "--path",
+        str(image_folder),
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
     )
     document = json.loads(out)
     assert code == 0
@@ -57,13 +51,16 @@ def test_own_images_train_from_the_command_line(capsys, folder, tmp_path):
         (["train", "mnist", "--model", "mobilenet9"], "unknown model 'mobilenet9'"),
         (
             ["train", "mnist", "--strategy", "layer"],
-            "unknown strategy to train 'layer': expected one of full, ",
+            "unknown strategy to train 'layer': expected one of compressed, full, semantic",
         ),
         (["train", "mnist", "--strategy", "semantic", "--tree", "1"], "tree '1'"),
         (["train", "mnist", "--preset", "slow"], "unknown preset 'slow'"),
         (["train", "mnist", "--epochs", "0"], "--epochs 0: expected at least 1"),
         (["train", "mnist", "--groups", "random?"], "groups 'random"),
         (["train", "mnist", "--colour", "red"], "(?i)unknown option"),
+        (["train", "mnist", "--validation", "1"], "--validation 1: expected a share"),
+        (["train", "mnist", "--strategy", "compressed"], "give --ratio, or have one picked"),
+        (["train", "mnist", "--strategy", "compressed", "--ratio", "1.5"], "ratio 1.5: expected the share"),
         (["data", "fetch"], "name at least one application"),
         (["data", "fetch", "mnist", "svhn"], "unknown application 'svhn'"),
         (["data", "fetch", "mine", "--path", "/nowhere/at/all"], "no such file"),
@@ -78,10 +75,10 @@ def test_wrong_usage_is_one_line_and_exit_2(capsys, tokens, message):
     assert re.search(message, err)
 
 
-def test_fetching_own_parquet_reports_what_it_holds(capsys, folder, tmp_path, monkeypatch):
+def test_fetching_own_parquet_reports_what_it_holds(capsys, image_folder, tmp_path, monkeypatch):
     """Counts, classes, shape, hash and source in one document."""
     monkeypatch.setenv("SPLITPLACE_DATA", str(tmp_path))
-    files = sorted(folder.rglob("*.png"))
+    files = sorted(image_folder.rglob("*.png"))
     table = pa.table({"image": [f.read_bytes() for f in files], "label": [int("dark" in str(f)) for f in files]})
     pq.write_table(table, tmp_path / "all.parquet")
     code, out, _ = run(capsys, "data", "fetch", "shades", "--path", str(tmp_path / "all.parquet"), "--json")

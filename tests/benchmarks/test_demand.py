@@ -1,0 +1,75 @@
+"""The benchmark that makes the measured demand, on made-up images: every split comes out, and it can be simulated."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from splitplace.benchmarks import demand as bench
+from splitplace.errors import UsageError
+from splitplace.export.profiler import Effort
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.training.dataset import Dataset
+
+
+def images() -> Dataset:
+    """Two classes, bright and dark."""
+    rng = np.random.default_rng(3)
+
+    def part(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y_N = np.arange(n) % 2
+        x_NCHW = rng.integers(0, 100, (n, 1, 28, 28)) + 120 * y_N[:, None, None, None]
+        return x_NCHW.astype(np.uint8), y_N
+
+    return Dataset("squares", *part(160), *part(96), ("dark", "bright"), "drawn in the test")
+
+
+@pytest.mark.slow
+def test_every_step_once(tmp_path):
+    """Layer, semantic, compressed and full splits with profiles and accuracies; the file runs in the simulator."""
+    settings = bench.Settings(
+        trainings={"squares": bench.Training(1, 1)}, layers=(2,), tree=(2,), effort=Effort((1, 64), 1, 0.01)
+    )
+    asked = []
+
+    def fetch(name: str) -> Dataset:
+        asked.append(name)
+        return images()
+
+    def make() -> bytes:
+        with Progress(disable=True) as progress:
+            value, size_bytes = bench.run(tmp_path / "work", tmp_path / "demand.json", fetch, settings, progress)
+        written = (tmp_path / "demand.json").read_bytes()
+        assert size_bytes == len(written)
+        assert load_demand(str(tmp_path / "demand.json")) == value
+        return value
+
+    first, second = make(), make()
+    assert asked == ["squares"] * 2
+    assert first.splits == second.splits  # profiles too: nothing was measured again
+    rows = bench.table(first)
+    assert [row.reference.split(".")[-1] for row in rows] == [
+        "layer-2",
+        "semantic-2",
+        rows[2].reference.split(".")[-1],
+        rows[3].reference.split(".")[-1],
+        "full",
+    ]
+    assert {row.reference.split(".")[-1] for row in rows[2:4]} == {"compressed-50", "compressed-75"}
+    assert all(row.top1 >= 0.5 for row in rows if "layer" in row.reference or "full" in row.reference)
+    workload = load_scenario("measured-50").workload.model_copy(update={"utilisation": 0.05})
+    scenario = load_scenario("measured-50").model_copy(update={"workload": workload, "interval_s": 10.0})
+    run = simulate(scenario, load_fleet("azure10"), first, parse_policy("random+random"), 3)
+    assert run.metrics.tasks.arrived > 0
+
+
+def test_an_application_nobody_trains():
+    """Named are those that can be asked for."""
+    with pytest.raises(UsageError, match="mnist, fashionmnist, tiny100"):
+        bench.Settings().only(("cifar100",))
+    assert list(bench.Settings().only(("tiny100", "mnist")).trainings) == ["mnist", "tiny100"]
+    assert replace(bench.Settings(), seed=1).layers == (4, 3, 2)

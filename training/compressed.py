@@ -1,0 +1,146 @@
+"""Trains compressed models: structured L_n pruning of a full model, fine-tuned by distillation from it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import torch
+from torch import nn
+
+from splitplace.errors import UsageError
+from splitplace.seeds import derive
+from splitplace.splitting.pruning import compress, compressed_split, compressed_variant
+from splitplace.training import run as runs
+from splitplace.training.dataset import Dataset
+from splitplace.training.distil import check_teacher, distillation
+from splitplace.training.fit import fit
+from splitplace.training.measured import measured
+from splitplace.training.preset import Preset, load_preset
+from splitplace.training.run import Request, Run
+
+
+def train_compressed(
+    data: Dataset,
+    full: Run,
+    ratio: float,
+    *,
+    preset: str | Preset = "quick",
+    epochs: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Run:
+    """Prune a trained full model and fine-tune what is left, or reuse the finished run.
+
+    Args:
+        data: The images the full model was trained on.
+        full: A run of strategy `full`; its validation images are kept out of this training too.
+        ratio: Share of the channels of every layer to remove, in whole percent.
+        preset: The recipe, by name or as it is.
+        epochs: Instead of the recipe's.
+        samples: Training images a pass, instead of the recipe's.
+        seed: Of order and augmentation.
+        out: The RUN folder; runs/APP.MODEL.compressed-PERCENT by default.
+
+    Raises:
+        UsageError: A ratio that is no share, or `full` is of other data or another strategy.
+        SplitPlaceError: The model cannot be sliced, another run stands at `out`, or the loss is no longer finite.
+    """
+    started_s = time.perf_counter()
+    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    teacher_request = full.config.request
+    recipe = settings.compressed.changed(
+        epochs=epochs, samples=samples, validation_share=teacher_request.recipe.validation_share
+    )
+    check_teacher(full, data)
+    variant = compressed_variant(ratio)
+    model = teacher_request.model
+    request = Request(
+        application=data.application,
+        data_sha256=data.sha256,
+        train_sha256=data.train_sha256,
+        model=model,
+        strategy="compressed",
+        preset=settings.name,
+        seed=seed,
+        strides=teacher_request.strides,
+        recipe=recipe,
+        ratio=ratio,
+        teacher_sha256=full.config.weights_sha256,
+    )
+    folder = (out or Path("runs") / f"{data.application}.{model}.compressed-{variant}").absolute()
+    finished = runs.find(folder, request)
+    if finished is not None:
+        return finished
+    teacher = full.load().fragments[0].module
+    assert isinstance(teacher, nn.Sequential)
+    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
+    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder / "logs")
+    split = compressed_split(data.application, model, ratio, data.input_spec, network, data.n_classes)
+    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
+    return runs.save(folder, request, split, data, metrics)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The run whose ratio was picked, among all that were tried, and the full model's accuracy on the same images."""
+
+    run: Run
+    tried: tuple[Run, ...]
+    full_validation_accuracy: float
+
+
+def pick_compressed(
+    data: Dataset,
+    full: Run,
+    *,
+    ratios: Sequence[float] | None = None,
+    preset: str | Preset = "quick",
+    epochs: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    folder: Path = Path("runs"),
+) -> Picked:
+    """Train every ratio and pick the largest that loses no more accuracy than the recipe allows; else the smallest.
+
+    Both accuracies are on validation images, which neither the full model nor the pruned ones were trained on.
+
+    Args:
+        data: The images the full model was trained on.
+        full: A run of strategy `full` that kept validation images.
+        ratios: To pick from; the recipe's by default.
+        preset: The recipe, by name or as it is.
+        epochs: Instead of the recipe's.
+        samples: Training images a pass, instead of the recipe's.
+        seed: Of order and augmentation.
+        folder: Where the RUN folders go, APP.MODEL.compressed-PERCENT each.
+
+    Raises:
+        UsageError: The full model kept no validation images.
+        SplitPlaceError: As `train_compressed`.
+    """
+    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    before = full.metrics.validation_accuracy
+    if before is None:
+        raise UsageError(
+            f"a ratio is picked on validation images, and {full.path} kept none: give --ratio, or train the full "
+            "model with --validation 0.1"
+        )
+    tried = []
+    for ratio in sorted(ratios or settings.compressed.ratios):
+        name = f"{data.application}.{full.config.request.model}.compressed-{compressed_variant(ratio)}"
+        tried.append(
+            train_compressed(
+                data, full, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=folder / name
+            )
+        )
+    return Picked(pick(tried, before - settings.compressed.accuracy_loss), tuple(tried), before)
+
+
+def pick(tried: Sequence[Run], accuracy: float) -> Run:
+    """Of runs by ascending ratio, the last with at least this validation accuracy; else the first."""
+    good = [run for run in tried if (run.metrics.validation_accuracy or 0.0) >= accuracy]
+    return good[-1] if good else tried[0]

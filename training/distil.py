@@ -1,0 +1,38 @@
+"""What a full model teaches: everything cut out of it is trained against its answers."""
+
+import torch
+from torch import Tensor, nn
+
+from splitplace.errors import UsageError
+from splitplace.training.dataset import Dataset
+from splitplace.training.fit import Loss
+from splitplace.training.preset import DistilRecipe
+from splitplace.training.run import Run
+
+
+def check_teacher(full: Run, data: Dataset) -> None:
+    """Refuse a teacher that is no full model of these images.
+
+    Raises:
+        UsageError: As said.
+    """
+    request = full.config.request
+    if request.strategy != "full":
+        raise UsageError(f"{full.path} is a run of strategy {request.strategy}, expected full")
+    if request.data_sha256 != data.sha256:
+        raise UsageError(f"{full.path} was trained on other data ({request.application}) than {data.application}")
+
+
+def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:
+    """Cross-entropy + T² KL(teacher || student) at temperature T (Hinton et al. 2015, section 2)."""
+    teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def loss(image_BCHW: Tensor, logits_BK: Tensor, y_B: Tensor) -> Tensor:
+        with torch.no_grad():
+            target_BK = (teacher(image_BCHW) / recipe.temperature).log_softmax(1)
+        answer_BK = (logits_BK / recipe.temperature).log_softmax(1)
+        distil = nn.functional.kl_div(answer_BK, target_BK, reduction="batchmean", log_target=True)
+        hard = nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
+        return (1 - recipe.distil_share) * hard + recipe.distil_share * recipe.temperature**2 * distil
+
+    return loss
