@@ -1,7 +1,9 @@
 """Grows a tree of branches out of one network: each a physically smaller copy that keeps its classes' channels."""
 
+import copy
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,6 +79,26 @@ def assemble(
         fragment.module.eval()
     merge = Merge(kind="concat", class_order=order)
     return ModuleSplit(application, model, "semantic", variant, input_spec, tuple(fragments), merge)
+
+
+def replicate_trunk(split: ModuleSplit) -> ModuleSplit:
+    """The same split with all that is above a leaf copied into it: each leaf reads the raw input, none waits for any.
+
+    It answers exactly what `split` answers; it computes the trunk once a leaf, and sends raw inputs, not features.
+
+    Returns:
+        Parallel fragments in the order of the leaves; the variant gains `-roots`.
+    """
+    made_by = {fragment.output: fragment for fragment in split.fragments}
+    leaves = []
+    for leaf in (fragment for fragment in split.fragments if fragment.classes):
+        stages, top = list(leaf.module.named_children()), leaf
+        while top.inputs[0] in made_by:
+            top = made_by[top.inputs[0]]
+            stages = [*top.module.named_children(), *stages]
+        module = nn.Sequential(OrderedDict(copy.deepcopy(stages))).eval()
+        leaves.append(replace(leaf, module=module, inputs=top.inputs))
+    return replace(split, fragments=tuple(leaves), variant=f"{split.variant}-roots")
 
 
 def _grow(

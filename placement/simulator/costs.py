@@ -65,6 +65,11 @@ class Graph:
         return tuple(tuple(e for e, edge in enumerate(self.edges) if edge[0] == f) for f in range(self.count))
 
     @cached_property
+    def parents(self) -> tuple[tuple[int, ...], ...]:
+        """For each fragment, those that feed it."""
+        return tuple(tuple(src for src, dst, _ in self.edges if dst == f and src != NONE) for f in range(self.count))
+
+    @cached_property
     def roots(self) -> tuple[int, ...]:
         """The edges that carry the task's input, in fragment order: the ring of `inputs = "ring"`."""
         return tuple(

@@ -35,7 +35,8 @@ class Workload(Record):
     rate: Positive | None = None
     """λ, mean tasks an interval."""
     utilisation: Positive | None = None
-    """ρ, offered core-seconds (every task as its layer split) over core-seconds on offer; λ is solved from it."""
+    """ρ, load offered (every task as its layer split) over capacity, of cores or links, whichever is scarcer; λ is
+    solved from it."""
     trace: str | None = None
     """A CSV or Parquet file with the columns arrival_s, application, n, deadline_s."""
     mix: dict[Name, NonNegative] = Field(default_factory=dict)

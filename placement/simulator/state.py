@@ -183,9 +183,8 @@ class State(Clock):
     def ready(self, c: int) -> bool:
         """Whether everything the container needs has been computed."""
         task = self.containers.task[c]
-        edges, first_c = self.graph(task).edges, self.tasks.first_c[task]
-        sources = (edges[e][0] for e in self.graph(task).inbound[self.containers.local[c]])
-        return all(src == NONE or self.containers.complete[first_c + src] for src in sources)
+        first, complete = self.tasks.first_c[task], self.containers.complete
+        return all(complete[first + parent] for parent in self.graph(task).parents[self.containers.local[c]])
 
     def phase(self, task: int, counts: list[int], change: int) -> None:
         """One thing more or less that a task is doing."""

@@ -57,7 +57,7 @@ def draw(
         arrival, application, n, deadline = arrival[keep], application[keep], n[keep], deadline[keep]
         rate = len(arrival) / intervals
     else:
-        rate = workload.rate or _rate(scenario, costs, cores_D)
+        rate = workload.rate or _rate(scenario, costs, cores_D, links)
         counts = _counts(workload, rate, intervals, seed)
         arrival = np.repeat(np.arange(intervals) * scenario.interval_s, counts)
         if workload.spread:
@@ -89,19 +89,25 @@ def weights(mix: dict[str, float], applications: tuple[str, ...]) -> Floats:
     return share_A
 
 
-def _rate(scenario: Scenario, costs: Costs, cores_D: Ints) -> float:
-    """λ from ρ: every core of the fleet busy for ρ of the time, were every task run as its layer split.
+def _rate(scenario: Scenario, costs: Costs, cores_D: Ints, links: Sequence[Floats]) -> float:
+    """λ from ρ: the share ρ of what the fleet can finish in an interval, were every task run as its layer split.
 
-    A core-second is counted where it is spent: the work of a task on a device, averaged over the fleet's cores.
+    What it can finish is set by the resource it has least of: cores, uplinks or downlinks, each fragment on a device of
+    its own. A core-second is counted where it is spent, so fast cores offer more.
     """
     workload = scenario.workload
     assert workload.utilisation is not None
     share_A = weights(workload.mix, costs.applications)
     mean_n = (workload.batch[0] + workload.batch[1]) / 2
-    # Cores of different speed finish different amounts: the fleet's capacity in tasks is the sum over its cores.
     per_sample_AD = np.stack([_layer_s(costs, row) for row in range(len(costs.applications))])
     work_D = mean_n * share_A @ per_sample_AD
-    return float(workload.utilisation * (cores_D / work_D).sum() * scenario.interval_s)
+    tasks_per_s = [float((cores_D / work_D).sum())]
+    edges_A = [costs.graphs[reference_split(costs, row)].edges for row in range(len(costs.applications))]
+    for end, capacity_D in ((0, links[0]), (1, links[1])):  # what leaves the broker takes nobody's uplink, and so on
+        sent_A = np.array([sum(edge[2] for edge in edges if edge[end] != NONE) for edges in edges_A])
+        if sent_A.any():
+            tasks_per_s.append(float(capacity_D.sum() / (mean_n * share_A @ sent_A)))
+    return workload.utilisation * min(tasks_per_s) * scenario.interval_s
 
 
 def _layer_s(costs: Costs, application: int) -> Floats:

@@ -104,6 +104,15 @@ def test_fast_cores_offer_more(world):
     assert run.rate == pytest.approx(0.6 * (40 + 20 * 3) * 100 / 30)
 
 
+def test_offered_utilisation_is_of_the_scarcer_resource(world):
+    """30 s of work, 500 kB over uplinks of 1 kB/s: in 100 s sixty links finish 12 tasks, sixty cores 200."""
+    load = {"utilisation": 0.5, "batch": (1000, 1000), "deadline_relative": (1.0, 2.0)}
+    demand = world.constants({"core_s": (10.0, 20.0), "output_bytes": (400e3, 100e3)}, micro_batch=10)
+    fleet = world.fleet(world.device(count=60, up_bytes_per_s=1000.0))
+    run = simulate(world.scenario(workload=load), fleet, demand, parse_policy("layer+random"), 1)
+    assert run.rate == pytest.approx(0.5 * 60 * 1000 * 100 / 500e3)
+
+
 @pytest.mark.parametrize("name", names("scenario"))
 def test_every_shipped_scenario_runs(name):
     """Three intervals each, with the published constants."""

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from splitplace.errors import UsageError
-from splitplace.splitting.branches import Batch, check_cuts, grow_fragments
+from splitplace.records.fragment import TensorSpec
+from splitplace.splitting.branches import Batch, assemble, check_cuts, grow_fragments, replicate_trunk
 from splitplace.splitting.tree import consecutive_tree
 from splitplace.training.models import build
 
@@ -56,6 +57,25 @@ def test_a_nested_tree_is_named_and_wired_by_its_branches():
     assert wires["trunk"] == ("image",)
     assert wires["g0"] == wires["g1"] == ("trunk_features",)
     assert wires["g1-0"] == wires["g1-1"] == ("g1_features",)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2)])
+def test_leaves_with_a_trunk_of_their_own_answer_the_same(shape):
+    """Each reads the image alone, and its logits are those of the tree, bit for bit."""
+    _, fragments = grown("mobilenetv2", shape)
+    spec = TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 28, 28))
+    tree = assemble("a", "mobilenetv2", "x", spec, fragments)
+    roots = replicate_trunk(tree)
+    image = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
+    produced = {"image": image}
+    with torch.no_grad():
+        for fragment in tree.fragments:
+            produced[fragment.output] = fragment.module(*(produced[name] for name in fragment.inputs))
+        for leaf in roots.fragments:
+            assert leaf.inputs == ("image",)
+            assert torch.equal(leaf.module(image), produced[leaf.output])
+    assert [leaf.classes for leaf in roots.fragments] == [part.classes for part in fragments if part.classes]
+    assert (roots.merge, roots.variant) == (tree.merge, "x-roots")
 
 
 @pytest.mark.parametrize("groups", [2, 3])
