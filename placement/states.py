@@ -83,6 +83,11 @@ def tables_digest(view: View) -> str:
     return _digest([*view.applications, *view.splits.references])
 
 
+def stem_of(part: Storable) -> str:
+    """What the files of a part's state are called."""
+    return str(getattr(part, "stored_as", part.name))
+
+
 def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[str, str | int | float]) -> list[Path]:
     """Write one part's state; the two paths."""
     from safetensors.numpy import save as to_bytes
@@ -91,7 +96,7 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
     data = to_bytes({name: np.ascontiguousarray(array) for name, array in packed.arrays.items()})
     saved = Saved(
         version=VERSION,
-        part=part.name,
+        part=stem_of(part),
         fleet=fleet_digest(view),
         devices=len(view.devices.names),
         tables=tables_digest(view),
@@ -103,7 +108,7 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
         provenance=provenance.collect(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{part.name}.json", folder / f"{part.name}.safetensors"]
+    paths = [folder / f"{stem_of(part)}.json", folder / f"{stem_of(part)}.safetensors"]
     paths[0].write_text(saved.model_dump_json(indent=2) + "\n", encoding="utf-8")
     paths[1].write_bytes(data)
     return paths
@@ -157,8 +162,8 @@ def restore(part: Storable, loaded: Loaded, view: View) -> Any:
         SplitPlaceError: It was trained for another part, fleet or set of splits.
     """
     saved = loaded.saved
-    if saved.part != part.name:
-        raise SplitPlaceError(f"the state is of {saved.part}, expected {part.name}")
+    if saved.part != stem_of(part):
+        raise SplitPlaceError(f"the state is of {saved.part}, expected {stem_of(part)}")
     if saved.tables != tables_digest(view):
         theirs, ours = set(saved.splits), set(view.splits.references)
         differ = sorted(theirs ^ ours)
@@ -187,8 +192,8 @@ def from_folder(policy: Policy, folder: Path, view: View) -> tuple[States, list[
     fresh = init(policy, view)
     found: dict[str, Any] = {}
     for role, part in (("decider", policy.decider), ("placer", policy.placer)):
-        if isinstance(part, Storable) and (folder / f"{part.name}.json").is_file():
-            found[role] = restore(part, read(folder, part.name), view)
+        if isinstance(part, Storable) and (folder / f"{stem_of(part)}.json").is_file():
+            found[role] = restore(part, read(folder, stem_of(part)), view)
     if not found:
         raise UsageError(f"{folder} holds no state of {policy.decider.name} or {policy.placer.name}")
     states = States(found.get("decider", fresh.decider), found.get("placer", fresh.placer))
@@ -200,7 +205,7 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[States, list[str
     states, found = init(policy, view), list[str]()
     changed: dict[str, Any] = {"decider": states.decider, "placer": states.placer}
     for role, part in (("decider", policy.decider), ("placer", policy.placer)):
-        stem = f"state.{scenario}.{part.name}"
+        stem = f"state.{scenario}.{stem_of(part)}"
         if not isinstance(part, Storable) or not (SHIPPED / f"{stem}.json").is_file():
             continue
         loaded = read(SHIPPED, stem)

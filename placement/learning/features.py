@@ -9,13 +9,13 @@ Scaled to about 0..1: work and bytes by what the device could do within the scen
 device's own, rtt by 100 ms (and no further), core speed by the fleet's fastest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from splitplace.placement.learning.problem import Problem
-from splitplace.records.view import Floats, View
+from splitplace.records.view import NONE, Floats, Ints, View
 
 STATE = 6
 """Columns of a device's own state."""
@@ -30,7 +30,11 @@ class Encoding(Protocol):
         ...
 
     def pull(self, dx: Floats) -> Floats:
-        """d f / d P, shape (C, D), from d f / d x."""
+        """d f / d P, shape (C, D), from d f / d x; zero for a container that x does not show."""
+        ...
+
+    def given(self, p_CD: Floats, free_C: Ints) -> "Encoding":
+        """x as a function of the rows `free_C` alone, the others as they are in this P."""
         ...
 
 
@@ -72,6 +76,8 @@ class PooledEncoding:
     """See `Pooled`."""
 
     state_DS: Floats
+    load_DK: Floats
+    """Of containers that are not in P any more."""
     demand_CK: Floats
     """Zero in the columns of the other decision."""
     capacity_DK: Floats
@@ -79,7 +85,8 @@ class PooledEncoding:
 
     def x(self, p_CD: Floats) -> Floats:
         """The table, shape (D, STATE + K); flattened for the flat form."""
-        table = np.concatenate([self.state_DS, (p_CD.T @ self.demand_CK) / self.capacity_DK], axis=1)
+        load_DK = self.load_DK + (p_CD.T @ self.demand_CK) / self.capacity_DK
+        table = np.concatenate([self.state_DS, load_DK], axis=1)
         return table.ravel() if self.flat else table
 
     def pull(self, dx: Floats) -> Floats:
@@ -87,6 +94,13 @@ class PooledEncoding:
         d_DK = dx.reshape(len(self.state_DS), -1)[:, self.state_DS.shape[1] :]
         result: Floats = self.demand_CK @ (d_DK / self.capacity_DK).T
         return result
+
+    def given(self, p_CD: Floats, free_C: Ints) -> "PooledEncoding":
+        """The others' load is added up once."""
+        others = np.ones(len(p_CD), np.bool_)
+        others[free_C] = False
+        load_DK = self.load_DK + (p_CD[others].T @ self.demand_CK[others]) / self.capacity_DK
+        return replace(self, load_DK=load_DK, demand_CK=self.demand_CK[free_C])
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ class Pooled:
             semantic = problem.semantic_C[:, None]
             demand = np.concatenate([np.where(semantic, 0.0, demand), np.where(semantic, demand, 0.0)], axis=1)
             room = np.concatenate([room, room], axis=1)
-        return PooledEncoding(device_state(view), demand, room, self.flat)
+        return PooledEncoding(device_state(view), np.zeros_like(room), demand, room, self.flat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +130,32 @@ class SlotsEncoding:
     """See `Slots`."""
 
     state_DS: Floats
-    seen: int
-    """Of the containers, the last so many: the newest are the ones to place."""
     decision_MG: Floats
+    rows_MD: Floats
+    """Rows of P that are given; zero in those of `slot_C` and in empty slots."""
+    slot_C: Ints
+    """Of each container; -1 for one that found none."""
 
     def x(self, p_CD: Floats) -> Floats:
         """State, then a decision and a row of P for each slot."""
-        slots, devices = len(self.decision_MG), len(self.state_DS)
-        rows = np.zeros((slots, devices))
-        rows[: self.seen] = p_CD[len(p_CD) - self.seen :]
-        return np.concatenate([self.state_DS.ravel(), np.concatenate([self.decision_MG, rows], axis=1).ravel()])
+        rows_MD, has = self.rows_MD.copy(), self.slot_C != NONE
+        rows_MD[self.slot_C[has]] = p_CD[has]
+        return np.concatenate([self.state_DS.ravel(), np.concatenate([self.decision_MG, rows_MD], axis=1).ravel()])
 
     def pull(self, dx: Floats) -> Floats:
-        """The slots' rows; nothing for containers without one."""
+        """The slots' rows."""
         tail = dx[self.state_DS.size :].reshape(len(self.decision_MG), -1)[:, self.decision_MG.shape[1] :]
-        result: Floats = tail[: self.seen]
-        return result
+        has = self.slot_C != NONE
+        pulled = np.zeros((len(self.slot_C), tail.shape[1]))
+        pulled[has] = tail[self.slot_C[has]]
+        return pulled
+
+    def given(self, p_CD: Floats, free_C: Ints) -> "SlotsEncoding":
+        """The others' rows are filled in."""
+        rows_MD, slot_C = self.rows_MD.copy(), self.slot_C.copy()
+        slot_C[free_C] = NONE
+        rows_MD[slot_C[slot_C != NONE]] = p_CD[slot_C != NONE]
+        return replace(self, rows_MD=rows_MD, slot_C=self.slot_C[free_C])
 
 
 @dataclass(frozen=True)
@@ -147,9 +171,12 @@ class Slots:
 
     def encode(self, view: View, problem: Problem, time_s: float) -> SlotsEncoding:
         """Everything but P."""
-        seen = min(len(problem), self.slots)
+        # The newest containers have slots: they are the ones to place.
+        slot_C = np.arange(len(problem)) - max(len(problem) - self.slots, 0)
+        slot_C[slot_C < 0] = NONE
         decision_MG = np.zeros((self.slots, 2 if self.decisions else 0))
         if self.decisions:
-            semantic = problem.semantic_C[len(problem) - seen :]
-            decision_MG[:seen] = np.stack([~semantic, semantic], axis=1)
-        return SlotsEncoding(device_state(view), seen, decision_MG)
+            semantic = problem.semantic_C[slot_C != NONE]
+            decision_MG[: len(semantic)] = np.stack([~semantic, semantic], axis=1)
+        rows_MD = np.zeros((self.slots, len(view.devices.names)))
+        return SlotsEncoding(device_state(view), decision_MG, rows_MD, slot_C)

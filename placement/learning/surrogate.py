@@ -55,10 +55,10 @@ def predict(surrogate: Surrogate, x_BN: Floats) -> Floats:
 
 def input_gradient(surrogate: Surrogate, x_N: Floats) -> tuple[float, Floats]:
     """Predicted O^P of one input, and its gradient in the input's shape."""
+    if surrogate.form == "flat":  # vectors, not batches of one: this is the inner loop of every plan
+        y, done = forward(surrogate.weights, x_N)
+        return float(y[0]), backward_input(surrogate.weights, done, np.ones(1))
     one = np.ones((1, 1))
-    if surrogate.form == "flat":
-        y, done = forward(surrogate.weights, x_N[None])
-        return float(y[0, 0]), backward_input(surrogate.weights, done, one)[0]
     inner, outer = _halves(surrogate)
     each, done = forward(inner, x_N)
     y, done_outer = forward(outer, each.mean(axis=0)[None])

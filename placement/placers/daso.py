@@ -156,12 +156,10 @@ class Daso:
         p_CD = np.zeros((len(problem), state.devices if state.surrogate.form == "flat" else len(view.devices.names)))
         placed = problem.device_C != NONE
         p_CD[placed, problem.device_C[placed]] = 1.0
-        encoding = self.features(p_CD.shape[1]).encode(view, problem, state.time_s)
+        encoding = self.features(p_CD.shape[1]).encode(view, problem, state.time_s).given(p_CD, climbing_C)
 
         def gradient(free_p_CD: Floats) -> Floats:
-            p_CD[climbing_C] = free_p_CD
-            dx = surrogate.input_gradient(state.surrogate, encoding.x(p_CD))[1]
-            return self._rows(encoding.pull(dx), climbing_C, len(problem))
+            return encoding.pull(surrogate.input_gradient(state.surrogate, encoding.x(free_p_CD))[1])
 
         begin = ascent.start(self._start(view, requests, problem, climbing_C, fits_CD, rng), fits_CD)
         climbed_CD, _ = ascent.climb(gradient, begin, state.eta)
@@ -198,17 +196,6 @@ class Daso:
     def of_one_fleet(self) -> bool:
         """The surrogate knows each device by its place."""
         return True
-
-    @staticmethod
-    def _rows(d_CD: Floats, climbing_C: Ints, count: int) -> Floats:
-        """The gradient's rows of the climbing containers; zero for those without a slot."""
-        if len(d_CD) == count:
-            return d_CD[climbing_C]
-        unseen = count - len(d_CD)
-        rows = np.zeros((len(climbing_C), d_CD.shape[1]))
-        has = climbing_C >= unseen
-        rows[has] = d_CD[climbing_C[has] - unseen]
-        return rows
 
     @staticmethod
     def _fits(view: View, problem: Problem, free_C: Ints) -> Bools:
@@ -272,3 +259,5 @@ class DasoWarm(Daso):
 
     start: Literal["random", "least-loaded"] = "least-loaded"
     name: ClassVar[str] = "daso-warm"
+    stored_as: ClassVar[str] = "daso"
+    """The surrogate is the same."""
