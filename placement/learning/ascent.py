@@ -47,8 +47,9 @@ def climb(
     p_CD = start_CD
     for taken in range(1, steps + 1):
         slope = gradient(p_CD)
-        logits = logits + eta * p_CD * (slope - (p_CD * slope).sum(axis=1, keepdims=True))
-        moved = np.exp(logits - logits.max(axis=1, keepdims=True))
+        logits += eta * p_CD * (slope - np.einsum("cd,cd->c", p_CD, slope)[:, None])
+        logits -= logits.max(axis=1, keepdims=True)
+        moved = np.exp(logits)
         moved /= moved.sum(axis=1, keepdims=True)
         change = moved - p_CD
         p_CD = moved

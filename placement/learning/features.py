@@ -37,6 +37,18 @@ class Encoding(Protocol):
         """x as a function of the rows `free_C` alone, the others as they are in this P."""
         ...
 
+    def varying(self) -> Ints:
+        """The entries of a flat x that P can change."""
+        ...
+
+    def moving(self, p_CD: Floats) -> Floats:
+        """Those entries."""
+        ...
+
+    def pull_moving(self, d_M: Floats) -> Floats:
+        """As `pull`, from the gradient with respect to those entries."""
+        ...
+
 
 class Layout(Protocol):
     """How x is laid out."""
@@ -85,14 +97,27 @@ class PooledEncoding:
 
     def x(self, p_CD: Floats) -> Floats:
         """The table, shape (D, STATE + K); flattened for the flat form."""
-        load_DK = self.load_DK + (p_CD.T @ self.demand_CK) / self.capacity_DK
-        table = np.concatenate([self.state_DS, load_DK], axis=1)
+        table = np.concatenate([self.state_DS, self.moving(p_CD).reshape(self.load_DK.shape)], axis=1)
         return table.ravel() if self.flat else table
 
     def pull(self, dx: Floats) -> Floats:
         """Through the sums over containers."""
-        d_DK = dx.reshape(len(self.state_DS), -1)[:, self.state_DS.shape[1] :]
-        result: Floats = self.demand_CK @ (d_DK / self.capacity_DK).T
+        return self.pull_moving(dx.reshape(len(self.state_DS), -1)[:, self.state_DS.shape[1] :])
+
+    def varying(self) -> Ints:
+        """The load columns of every device."""
+        width = self.state_DS.shape[1] + self.capacity_DK.shape[1]
+        columns = np.arange(len(self.state_DS) * width).reshape(-1, width)
+        result: Ints = columns[:, self.state_DS.shape[1] :].ravel()
+        return result
+
+    def moving(self, p_CD: Floats) -> Floats:
+        """The loads."""
+        return (self.load_DK + (p_CD.T @ self.demand_CK) / self.capacity_DK).ravel()
+
+    def pull_moving(self, d_M: Floats) -> Floats:
+        """Through the sums over containers."""
+        result: Floats = self.demand_CK @ (d_M.reshape(self.capacity_DK.shape) / self.capacity_DK).T
         return result
 
     def given(self, p_CD: Floats, free_C: Ints) -> "PooledEncoding":
@@ -144,10 +169,25 @@ class SlotsEncoding:
 
     def pull(self, dx: Floats) -> Floats:
         """The slots' rows."""
-        tail = dx[self.state_DS.size :].reshape(len(self.decision_MG), -1)[:, self.decision_MG.shape[1] :]
+        return self.pull_moving(dx[self.varying()])
+
+    def varying(self) -> Ints:
+        """The rows of the slots of `slot_C`."""
+        slots, width = len(self.decision_MG), self.decision_MG.shape[1] + self.rows_MD.shape[1]
+        columns = self.state_DS.size + np.arange(slots * width).reshape(slots, width)
+        result: Ints = columns[self.slot_C[self.slot_C != NONE], self.decision_MG.shape[1] :].ravel()
+        return result
+
+    def moving(self, p_CD: Floats) -> Floats:
+        """The rows of P that have slots."""
+        result: Floats = p_CD[self.slot_C != NONE].ravel()
+        return result
+
+    def pull_moving(self, d_M: Floats) -> Floats:
+        """Back to the rows of P."""
         has = self.slot_C != NONE
-        pulled = np.zeros((len(self.slot_C), tail.shape[1]))
-        pulled[has] = tail[self.slot_C[has]]
+        pulled = np.zeros((len(self.slot_C), self.rows_MD.shape[1]))
+        pulled[has] = d_M.reshape(-1, self.rows_MD.shape[1])
         return pulled
 
     def given(self, p_CD: Floats, free_C: Ints) -> "SlotsEncoding":

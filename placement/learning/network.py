@@ -41,10 +41,8 @@ def forward(weights: Weights, x_BI: Floats) -> tuple[Floats, Pass]:
         z = x_BI @ weights[2 * layer] + weights[2 * layer + 1]
         if layer == layers - 1:
             return z, Pass(tuple(inputs), tuple(slopes))
-        # Stable for either sign: log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
-        small = np.exp(-np.abs(z))
-        slopes.append(np.where(z > 0, 1.0, small) / (1.0 + small))
-        x_BI = np.maximum(z, 0.0) + np.log1p(small)
+        x_BI = np.logaddexp(z, 0.0)
+        slopes.append(-np.expm1(-x_BI))  # the logistic function of z, as 1 - e^-softplus(z)
     raise AssertionError("a network has at least one layer")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from splitplace.placement.learning.adamw import Moments, step
 from splitplace.placement.learning.network import Weights, backward_input, backward_weights, forward, init_weights
-from splitplace.records.view import Floats
+from splitplace.records.view import Floats, Ints
 
 Form = Literal["flat", "shared"]
 HIDDEN = {"flat": (64, 32), "shared": (32, 16)}
@@ -64,6 +64,16 @@ def input_gradient(surrogate: Surrogate, x_N: Floats) -> tuple[float, Floats]:
     y, done_outer = forward(outer, each.mean(axis=0)[None])
     d_mean = backward_input(outer, done_outer, one) / len(x_N)
     return float(y[0, 0]), backward_input(inner, done, np.repeat(d_mean, len(x_N), axis=0))
+
+
+def narrow(surrogate: Surrogate, x_N: Floats, columns_M: Ints) -> Surrogate:
+    """The flat surrogate as a function of some inputs, the others as they are in `x_N`: folded into the first bias.
+
+    The ascent changes what P changes, half of the input or less, and asks a hundred times a plan.
+    """
+    first, bias, *rest = surrogate.weights
+    kept = first[columns_M]
+    return Surrogate(surrogate.form, (kept, bias + x_N @ first - x_N[columns_M] @ kept, *rest))
 
 
 def mse(surrogate: Surrogate, x_BN: Floats, y_B: Floats) -> float:

@@ -158,10 +158,16 @@ class Daso:
         p_CD[placed, problem.device_C[placed]] = 1.0
         encoding = self.features(p_CD.shape[1]).encode(view, problem, state.time_s).given(p_CD, climbing_C)
 
-        def gradient(free_p_CD: Floats) -> Floats:
-            return encoding.pull(surrogate.input_gradient(state.surrogate, encoding.x(free_p_CD))[1])
-
         begin = ascent.start(self._start(view, requests, problem, climbing_C, fits_CD, rng), fits_CD)
+        net = state.surrogate
+        if net.form == "flat":
+            net = surrogate.narrow(net, encoding.x(begin), encoding.varying())
+
+        def gradient(free_p_CD: Floats) -> Floats:
+            if net.form == "flat":
+                return encoding.pull_moving(surrogate.input_gradient(net, encoding.moving(free_p_CD))[1])
+            return encoding.pull(surrogate.input_gradient(net, encoding.x(free_p_CD))[1])
+
         climbed_CD, _ = ascent.climb(gradient, begin, state.eta)
         free_p_CD = np.zeros((len(free_C), p_CD.shape[1]))
         free_p_CD[possible] = climbed_CD

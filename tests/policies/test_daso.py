@@ -71,6 +71,9 @@ def test_pull_is_the_transpose_of_x(view, layout):
     rest = encoding.given(p, np.array([2, 3]))
     assert rest.x(p[2:]) == pytest.approx(x)
     assert rest.pull(dx) == pytest.approx(pulled[2:])
+    flat = x.ravel()
+    assert flat[encoding.varying()] == pytest.approx(encoding.moving(p))
+    assert encoding.pull_moving(dx.ravel()[encoding.varying()]) == pytest.approx(pulled)
 
 
 @given(

@@ -53,6 +53,19 @@ def test_the_shared_form_takes_any_number_of_devices():
     assert surrogate.predict(net, np.concatenate([x, x], axis=1)) == pytest.approx(surrogate.predict(net, x))
 
 
+def test_a_narrowed_surrogate_is_the_same_function():
+    """Of three inputs, the other four fixed: value and gradient agree with the whole."""
+    net, x, _ = case("flat")
+    columns = np.array([1, 4, 5])
+    narrowed = surrogate.narrow(net, x[0], columns)
+    changed = x[0].copy()
+    changed[columns] = (0.3, -0.2, 0.9)
+    value, gradient = surrogate.input_gradient(net, changed)
+    value_narrow, gradient_narrow = surrogate.input_gradient(narrowed, changed[columns])
+    assert value_narrow == pytest.approx(value)
+    assert gradient_narrow == pytest.approx(gradient[columns])
+
+
 def test_adamw_by_hand():
     """First step: m/(1-β1) = g, v/(1-β2) = g², so it moves by lr, after the weight has decayed by lr x decay."""
     weights = (np.array([2.0]),)
