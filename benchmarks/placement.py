@@ -117,7 +117,7 @@ def _states(setting: Setting, policy: Policy, view: View) -> States:
     else:
         states, found = store.from_folder(policy, setting.state, view)
     missing = [part for part in store.trainable(policy) if part not in found]
-    if "daso" in missing or "mab" in missing or "gobi" in missing:
+    if missing:
         raise UsageError(
             f"no trained state of {', '.join(missing)} for this scenario, fleet and demand: train one (policy train "
             "--out DIR) and hand it over (--state DIR)"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, TrainingState
 from splitplace.placement.learning.experience import Experience
 from splitplace.placement.learning.fit import Traces
@@ -133,6 +134,9 @@ def collect(
         intervals: Of each run; the paper trains for 200.
         seed: Of all of it.
         progress: Told run and interval.
+
+    Raises:
+        SplitPlaceError: A run was too short for any task to leave.
     """
     columns: dict[str, list[tuple[Any, float, int]]] = {placer.name: [] for placer in placers}
     bandit, first_notes, first_view = None, list[tuple[float, TrainingState]](), None
@@ -153,6 +157,12 @@ def collect(
         if run == 0:
             bandit, first_notes, first_view = result.states.decider, witness.notes, recorder.first
     assert bandit is not None and first_view is not None
+    for run in range(runs):
+        if not all(any(row[2] == run for row in rows) for rows in columns.values()):
+            raise SplitPlaceError(
+                f"nothing to learn from: in {intervals} intervals of {scenario.interval_s:g} s of training run {run}, no "
+                "task left or was overdue; train for more intervals, or with a larger load"
+            )
     return Collected({name: _traces(rows) for name, rows in columns.items()}, bandit, first_notes, first_view)
 
 

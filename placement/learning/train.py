@@ -31,7 +31,7 @@ from splitplace.seeds import generator
 
 ETAS = (1e-3, 1e2, 1e3, 1e4, 1e5)
 """Steps of eq. 12 that are tried; the first is the paper's."""
-TUNING_SEEDS, TUNING_INTERVALS = (0, 1), 40
+TUNING_SEEDS, TUNING_INTERVALS = (0, 1, 2, 3), 40
 
 Say = Callable[[str, float], None]
 """Told what is being done and how far it is, 0 to 1."""
