@@ -69,26 +69,29 @@ def layer_split(
 
 def simulator(
     *,
-    results: Path = Path("benchmarks/results/simulator.json"),
+    results: Path | None = None,
+    demand: str = "upstream",
     pairs: int = 30,
-    large: bool = True,
+    quick: bool = False,
     json: bool = False,
 ) -> None:
     """Measure how fast the simulator is, on one thread.
 
     Args:
-        results: The results file.
+        results: The results file; benchmarks/results/simulator-DEMAND.json by default.
+        demand: What the splits cost: upstream (constants), measured or a file.
         pairs: Interleaved pairs a ratio.
-        large: Also run 10,000 devices for 100 intervals, once.
+        quick: Leave out the run of 10,000 devices for 100 intervals.
         json: Print one JSON document.
     """
     if pairs < 1:
         raise UsageError(f"--pairs {pairs}: expected at least 1")
     from splitplace.benchmarks import simulator as bench
 
+    results = results or Path(f"benchmarks/results/simulator-{Path(demand).stem}.json")
     with err.status("simulator") as status:
-        found = bench.run(results, pairs, large, status.update)
-    table = Table("what", "figure", title="Simulator")
+        found = bench.run(results, pairs, not quick, status.update, demand)
+    table = Table("what", "figure", title=f"Simulator, demand {demand}")
     table.add_row("azure50, 100 intervals", f"{found.small_s:.2f} s")
     ratios = {"over the numpy loop": found.small, "a task at 10,000 over one at 50": found.task_large}
     for name, ratio in (ratios | {"A/A": found.noise}).items():
