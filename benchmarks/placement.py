@@ -1,9 +1,9 @@
 """What placers are worth: predicted and realised O^P (eq. 10) and the reward, on paired workloads.
 
 Every placer meets the same tasks under the same bandit, seed by seed; differences are taken within a seed, with a 95 %
-interval (Student's t) over seeds. `predicted` is what one and the same trained surrogate expects of each placer's plans,
-whoever made them; `realised` is what came of them. Cells that are in the results file are kept, so that an interrupted
-run goes on where it stopped.
+interval (Student's t) over seeds. `predicted` is what one and the same trained surrogate expects of each placer's
+plans, whoever made them; `realised` is what came of them. Cells that are in the results file are kept, so that an
+interrupted run goes on where it stopped.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,12 +10,12 @@ from splitplace.records.view import Finished, Floats, View
 
 ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
 CONTEXTS = 2
-"""High and low SLA setting: the `tag` of a task says in which it was decided. A tag beyond is a decider's own mark, of no
-context, and counts as the first."""
+"""High and low SLA setting: the `tag` of a task says in which it was decided. A tag beyond is a decider's own mark, of
+no context, and counts as the first."""
 
 
 def rewards(view: View, left: Finished, sla_weight: float = 0.5) -> Floats:
-    """w 1(r <= sla) + (1 - w) p of each task that left, shape E: the summand of eq. 3 and 4 with w = 1/2.
+    """W 1(r <= sla) + (1 - w) p of each task that left, shape E: the summand of eq. 3 and 4 with w = 1/2.
 
     Raises:
         SplitPlaceError: A task left with an accuracy that is no number: its split has no evaluation.
@@ -59,7 +59,7 @@ def mean_reward(cells_cd: Floats) -> float:
 
 
 def normalised_power(energy_j: float, seconds: float, power_w_D11: Floats) -> float:
-    """AEC of an interval, as where the fleet's mean draw lies between all idle (0) and all busy (1); clipped to that."""
+    """AEC of an interval: where the fleet's mean draw lies between all idle (0) and all busy (1); clipped to that."""
     idle_w, full_w = float(power_w_D11[:, 0].sum()), float(power_w_D11[:, -1].sum())
     if full_w <= idle_w:
         return 0.0  # a flat power curve: no placement changes the energy
@@ -79,8 +79,8 @@ def placement_objective(o_mab: float, aec: float, art: float, alpha: float, beta
 def overdue(view: View) -> Finished:
     """The tasks that are still there past their deadline, as if they left now with nothing right.
 
-    Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a few
-    quick tasks ever leaves, would be the best of all. The view keeps no tag of a running task: the first context's.
+    Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a
+    few quick tasks ever leaves, would be the best of all. The view keeps no tag of a running task: the first context's.
     """
     tasks = view.tasks
     rows = np.flatnonzero((tasks.age_s_T > tasks.deadline_s_T) & (tasks.split_T >= 0))

@@ -139,7 +139,9 @@ def read(source: Any, stem: str) -> Loaded:
         )
     content = data.read_bytes()
     if len(content) > MAX_BYTES or hashlib.sha256(content).hexdigest() != saved.arrays_sha256:
-        raise SplitPlaceError(f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)")
+        raise SplitPlaceError(
+            f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)"
+        )
     return Loaded(saved, _arrays(content, str(data)))
 
 

@@ -71,5 +71,7 @@ class Compressed:
         split_A = tuple(int(row) for row in packed.arrays["split"])
         allowed = self.candidates(view)
         if len(split_A) != len(allowed) or any(s not in rows for s, rows in zip(split_A, allowed, strict=True)):
-            raise SplitPlaceError("the state of compressed names splits that are no compressed ones of these applications")
+            raise SplitPlaceError(
+                "the state of compressed names splits that are no compressed ones of these applications"
+            )
         return CompressedState(split_A)

@@ -1,4 +1,4 @@
-"""What a split should take, from profiles alone: on an idle fleet (the prior of R), or behind the queues of the moment."""
+"""What a split should take, from profiles alone: on an idle fleet (the prior of R), or behind the queues of now."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def unloaded_response_s(splits: Splits, fragments: Fragments, links: Links, spli
 
 
 def expected_response_s(view: View, split: int, n: int) -> float:
-    """The same now, each fragment where its device's backlog and its own work would be over first; inf if none is up."""
+    """The same now, each fragment where backlog and its own work would be over first; inf if no device is up."""
     waiting_s_D = np.where(view.devices.up_D, view.devices.backlog_s_D / view.devices.cores_D, np.inf)
 
     def soonest(fragment: int) -> float:
@@ -33,8 +33,10 @@ def expected_response_s(view: View, split: int, n: int) -> float:
 def _longest_path_s(
     splits: Splits, fragments: Fragments, links: Links, split: int, n: int, takes_s: Callable[[int], float]
 ) -> float:
-    """Strict precedence (paper §3.2): a fragment starts when the former has finished the task, so the response is the
-    longest path of service and transfer times. A pipelined environment stays below it.
+    """The longest path of service and transfer times.
+
+    Strict precedence (paper §3.2): a fragment starts when the former has finished the task. A pipelined environment
+    stays below it.
     """
     bandwidth = min(float(np.median(links.up_bytes_per_s_D)), float(np.median(links.down_bytes_per_s_D)))
     hop_s = float(np.median(links.rtt_s_D)) / 2

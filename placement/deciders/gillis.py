@@ -1,9 +1,9 @@
-"""Gillis, the paper's serverless baseline, as Q-learning over what is on offer (ours: upstream has none, no parity claimed).
+"""Gillis, the paper's serverless baseline, as Q-learning over what is on offer (ours; no parity claimed).
 
 State (§6.5 and the notes of this project): the application, a bucket of deadline / R_layer and a bucket of the fleet's
-queue. Actions: layer splits into 2, 3 and 4 fragments and compressed models at two ratios, those that the demand has;
-partitions by the exact planner. A decision ends its episode with the task's reward r = (1(response <= deadline) + p) / 2,
-so the update is Q <- Q + a (r - Q); ε-greedy while training, greedy after.
+queue. Actions: layer splits into 2, 3 and 4 fragments and compressed models at two ratios, those that the demand
+has; partitions by the exact planner. A decision ends its episode with the task's reward
+r = (1(response <= deadline) + p) / 2, so the update is Q <- Q + a (r - Q); ε-greedy while training, greedy after.
 """
 
 from dataclasses import dataclass, replace
@@ -87,10 +87,8 @@ class Gillis:
         for row in view.tasks.undecided:
             cell = self._cell(view, int(row), actions)
             rows = actions[cell[0]]
-            if rng.random() < state.epsilon:
-                action = int(rng.integers(len(rows)))
-            else:
-                action = int(np.argmax(state.value[cell]))
+            greedy = int(np.argmax(state.value[cell]))
+            action = int(rng.integers(len(rows))) if rng.random() < state.epsilon else greedy
             tag = CONTEXTS + int(np.ravel_multi_index((*cell, action), state.value.shape))  # no bandit's context
             decisions.append(Decide(int(view.tasks.id_T[row]), rows[action], tag))
         return decisions

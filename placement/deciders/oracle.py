@@ -1,9 +1,9 @@
 """A clairvoyant decider, for a yardstick and not for use: it knows the accuracy p_i that each task would get.
 
-It chooses, of all splits on offer, the one with the best reward (1(response <= deadline) + p) / 2, where p is the task's
-own, drawn before the run and handed over in `View.foresight`, which only a simulator fills and only for a decider that
-says `clairvoyant`. The response is what no draw decides: it is estimated from the profiles and the queues of the moment,
-so that this is what perfect knowledge of accuracy is worth, not a proven optimum. Of equal rewards, the faster split.
+It chooses, of all splits on offer, the one with the best reward (1(response <= deadline) + p) / 2, where p is the
+task's own, drawn before the run and handed over in `View.foresight`, which only a simulator fills and only for a
+decider that says `clairvoyant`. The response is estimated from the profiles and the queues of the moment, so that
+this is what perfect knowledge of accuracy is worth, not a proven optimum. Of equal rewards, the faster split.
 """
 
 from typing import Any, ClassVar
@@ -30,7 +30,9 @@ class Oracle:
             SplitPlaceError: The environment does not tell, as a live fleet cannot.
         """
         if view.foresight is None:
-            raise SplitPlaceError("decider 'oracle' needs what only a simulator knows: it runs in `splitplace simulate`")
+            raise SplitPlaceError(
+                "decider 'oracle' needs what only a simulator knows: it runs in `splitplace simulate`"
+            )
 
     def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
         """The best split for each undecided task."""

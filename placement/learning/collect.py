@@ -160,7 +160,7 @@ def collect(
     for run in range(runs):
         if not all(any(row[2] == run for row in rows) for rows in columns.values()):
             raise SplitPlaceError(
-                f"nothing to learn from: in {intervals} intervals of {scenario.interval_s:g} s of training run {run}, no "
+                f"nothing to learn from: in {intervals} intervals of {scenario.interval_s:g} s of run {run}, no "
                 "task left or was overdue; train for more intervals, or with a larger load"
             )
     return Collected({name: _traces(rows) for name, rows in columns.items()}, bandit, first_notes, first_view)

@@ -30,11 +30,11 @@ class Encoding(Protocol):
         ...
 
     def pull(self, dx: Floats) -> Floats:
-        """d f / d P, shape (C, D), from d f / d x; zero for a container that x does not show."""
+        """D f / d P, shape (C, D), from d f / d x; zero for a container that x does not show."""
         ...
 
     def given(self, p_CD: Floats, free_C: Ints) -> "Encoding":
-        """x as a function of the rows `free_C` alone, the others as they are in this P."""
+        """X as a function of the rows `free_C` alone, the others as they are in this P."""
         ...
 
     def varying(self) -> Ints:

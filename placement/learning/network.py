@@ -5,6 +5,7 @@ once, and linear far out, so that a load beyond any seen in training still costs
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,7 @@ Weights = tuple[Floats, ...]
 def init_weights(sizes: tuple[int, ...], rng: np.random.Generator) -> Weights:
     """Gaussian weights of variance 2 / fan-in (He et al. 2015), zero biases, for layers of these widths."""
     weights: list[Floats] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         weights += [rng.normal(0.0, np.sqrt(2.0 / fan_in), (fan_in, fan_out)), np.zeros(fan_out)]
     return tuple(weights)
 
@@ -47,7 +48,7 @@ def forward(weights: Weights, x_BI: Floats) -> tuple[Floats, Pass]:
 
 
 def backward_input(weights: Weights, done: Pass, d_BO: Floats) -> Floats:
-    """d loss / d input, shape (B, I), from d loss / d output, shape (B, O)."""
+    """D loss / d input, shape (B, I), from d loss / d output, shape (B, O)."""
     for layer in range(len(weights) // 2 - 1, -1, -1):
         if layer < len(done.slopes):
             d_BO = d_BO * done.slopes[layer]
@@ -56,7 +57,7 @@ def backward_input(weights: Weights, done: Pass, d_BO: Floats) -> Floats:
 
 
 def backward_weights(weights: Weights, done: Pass, d_BO: Floats) -> tuple[Weights, Floats]:
-    """d loss / d weights, each in its weight's shape, and d loss / d input."""
+    """D loss / d weights, each in its weight's shape, and d loss / d input."""
     gradients: list[Floats] = []
     for layer in range(len(weights) // 2 - 1, -1, -1):
         if layer < len(done.slopes):

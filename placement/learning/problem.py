@@ -49,8 +49,6 @@ def carried_out(view: View, actions: Sequence[Action]) -> Problem:
     return _problem(view, [*_running(view, moved), *new])
 
 
-
-
 def _running(view: View, moved: dict[tuple[int, int], int]) -> list[Row]:
     c = view.containers
     rows = []

@@ -1,4 +1,4 @@
-"""`policy train`: the bandit by ε-greedy (§6.3), then the surrogates on the traces of the same runs, then what is tuned.
+"""`policy train`: the bandit by ε-greedy (§6.3), then surrogates on the traces of the same runs, then what is tuned.
 
 Everything that is chosen here is chosen on runs that neither the training nor any evaluation meets.
 """

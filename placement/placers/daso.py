@@ -1,4 +1,6 @@
-"""DASO (§4.2): decision-aware surrogate optimisation. A surrogate f([S_t, P_t, D_t]; θ) learns what O^P (eq. 10) a
+"""DASO (§4.2): decision-aware surrogate optimisation.
+
+A surrogate f([S_t, P_t, D_t]; θ) learns what O^P (eq. 10) a
 placement gets in the next interval (eq. 11); each plan climbs it from P_{t-1} (eq. 12) and projects the end to a
 feasible placement; f goes on learning from what came of it (Algorithm 1, line 14).
 
@@ -135,7 +137,7 @@ class Daso:
         return state
 
     def input(self, state: DasoState, view: View, problem: Problem) -> Floats:
-        """x of a placement without choice: every container on its device."""
+        """X of a placement without choice: every container on its device."""
         p_CD = np.zeros((len(problem), len(view.devices.names)))
         p_CD[np.arange(len(problem)), problem.device_C] = 1.0
         return self.features(p_CD.shape[1]).encode(view, problem, state.time_s).x(p_CD)

@@ -6,7 +6,7 @@
                 x_ch <= y_fh, Σ_f m_fh y_fh <= ...   (copies shared: a fragment is paid for once a device)
                 L_h = (backlog_h + Σ_c s_ch x_ch) / cores_h <= T
 
-It optimises what a plan can see, seconds of work a core; eq. 10 depends on what arrives later, and has no exact optimum.
+It optimises what a plan can see, seconds of work a core; eq. 10 depends on what arrives later: it has no exact optimum.
 Needs scipy (the extra `sim`). Refuses more than 10 devices. Idle loaded fragments are not evicted to make room.
 """
 

@@ -46,7 +46,7 @@ def simulate(
         policy: Decider and placer.
         intervals: How many; the scenario's own number if not stated.
         seed: Of the workload, the accuracies, the failures and the policy, each with a generator of its own.
-        states: What the policy remembers from an earlier run, or how to make that of the first view; none to start anew.
+        states: What the policy remembers from an earlier run, or a maker of it from the first view; none to start anew.
         watch: Called with each view and the plan made of it.
         progress: Called with the number of each interval that starts.
 

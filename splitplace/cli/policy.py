@@ -18,7 +18,9 @@ def train(
     fleet: str | None = None,
     demand: str = "measured",
     out: Path = Path("policy-states"),
-    runs: Annotated[int, Parameter(help="Training runs; a quarter of them is held out. The bandit is the first's.")] = 12,
+    runs: Annotated[
+        int, Parameter(help="Training runs; a quarter of them is held out. The bandit is the first's.")
+    ] = 12,
     intervals: Annotated[int, Parameter(help="Of each run; the paper trains for 200.")] = 200,
     seed: int = 0,
     json: bool = False,
@@ -101,7 +103,7 @@ def _readable(name: str, loaded: "Loaded") -> str:
     head = [
         f"{name}: state of {saved.part}, for {saved.devices} devices and {', '.join(saved.applications)}",
         "  trained on " + ", ".join(f"{key} {value}" for key, value in saved.about.items()),
-        f"  made by splitplace {saved.provenance.splitplace} ({saved.provenance.commit[:12]}) {saved.provenance.created}",
+        f"  made by {saved.provenance.splitplace} ({saved.provenance.commit[:12]}), {saved.provenance.created}",
     ]
     if saved.part == "mab":
         r = ", ".join(f"{app} {value:.1f} s" for app, value in zip(saved.applications, arrays["r"], strict=True))
@@ -113,7 +115,9 @@ def _readable(name: str, loaded: "Loaded") -> str:
         head.append("  runs " + ", ".join(saved.splits[int(row)] for row in arrays["split"]))
     else:
         size = sum(array.size for array in arrays.values())
-        head.append(f"  {size} numbers in {len(arrays)} arrays; " + ", ".join(f"{k} {v}" for k, v in saved.facts.items()))
+        head.append(
+            f"  {size} numbers in {len(arrays)} arrays; " + ", ".join(f"{k} {v}" for k, v in saved.facts.items())
+        )
     return "\n".join(head)
 
 

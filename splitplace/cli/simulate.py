@@ -86,9 +86,7 @@ def simulate(
         return states
 
     with _Bar(number) as bar:
-        run = run_simulation(
-            chosen, devices, costs, chosen_policy, number, seed, states=first_states, progress=bar.at
-        )
+        run = run_simulation(chosen, devices, costs, chosen_policy, number, seed, states=first_states, progress=bar.at)
     start_untrained = [part for part in store.trainable(chosen_policy) if part not in trained]
     if start_untrained:
         err.print(f"{' and '.join(start_untrained)} started untrained; `splitplace policy train` makes states")

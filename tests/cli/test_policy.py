@@ -33,9 +33,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
     """A JSON and a safetensors file a part, a trace set a placer, figure 6's curves an interval."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     import pyarrow.parquet as parquet
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for part in ("mab", "daso", "gobi", "daso-slots"):
         assert (trained / f"{part}.json").is_file()
@@ -56,7 +55,19 @@ def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
 @pytest.mark.slow
 def test_a_trained_policy_runs_twice_the_same(trained: Path) -> None:
     """Identical but for the timings, and it says what was trained."""
-    call = ("simulate", "--policy", "mab+daso", *SMALL, "--state", str(trained), "--intervals", "20", "--seed", "0", "--json")
+    call = (
+        "simulate",
+        "--policy",
+        "mab+daso",
+        *SMALL,
+        "--state",
+        str(trained),
+        "--intervals",
+        "20",
+        "--seed",
+        "0",
+        "--json",
+    )
     runs = [run(*call) for _ in range(2)]
     documents = [json.loads(done.stdout) for done in runs]
     for document in documents:
@@ -70,7 +81,12 @@ def test_a_trained_policy_runs_twice_the_same(trained: Path) -> None:
 def test_policy_show_prints_r_q_and_n(trained: Path) -> None:
     """For people, and as JSON."""
     shown = run("policy", "show", str(trained)).stdout
-    for words in ("mab: state of mab, for 10 devices", "R (layer response): mnist", "deadline < R, semantic: Q", "daso:"):
+    for words in (
+        "mab: state of mab, for 10 devices",
+        "R (layer response): mnist",
+        "deadline < R, semantic: Q",
+        "daso:",
+    ):
         assert words in shown
     document = json.loads(run("policy", "show", str(trained / "mab.json"), "--json").stdout)
     assert set(document["mab"]["values"]) == {"r", "q", "n"}

@@ -15,7 +15,7 @@ TRAINED = BanditState(np.array([10.0]), np.array([[0.97, 0.8], [0.97, 0.8]]), np
 
 
 def rewards_after_a_network_shift(view, left, frozen):
-    """Layer was the better arm; from now on its transfers take longer than any deadline. Mean reward, last 100 tasks."""
+    """Layer was the better arm; from now on its transfers take longer than any deadline. Mean reward, last 100."""
     policy, states, rng = Policy(Mab(), BestFit(), frozen=frozen), States(TRAINED, None), np.random.default_rng(0)
     finished, got = None, []
     for _ in range(400):

@@ -60,7 +60,7 @@ def test_gillis_may_choose_layer_and_compressed_splits(view):
 
 
 def test_gillis_moves_q_of_the_cell_it_decided_in(view):
-    """The first reward replaces the optimistic start, later ones are averaged: (.9 + 1)/2 = .95, then (0 + .5)/2 = .25."""
+    """The first reward replaces the optimistic start, others are averaged: (.9 + 1)/2 = .95, then (0 + .5)/2 = .25."""
     gillis, now = Gillis(), squeezed(view, deadlines_s=(9.0,))
     state = gillis.init(now)
     (decision,) = gillis.decide(state, now, RNG)

@@ -27,12 +27,15 @@ CHAIN, BRANCHES = Request(0, 0, (0, 1)), Request(1, 1, (2, 3))
 def two_tasks(view, **changes):
     """A chain that runs on device 1, and a task of branches that is to be placed."""
     return view(
-        deadlines_s=(50.0, 50.0), split=(0, -1), containers=((0, 0, 1), (0, 1, 1)), **({"memory_bytes": (200.0, 200.0)} | changes)
+        deadlines_s=(50.0, 50.0),
+        split=(0, -1),
+        containers=((0, 0, 1), (0, 1, 1)),
+        **({"memory_bytes": (200.0, 200.0)} | changes),
     )
 
 
 def test_pooled_features_by_hand(view):
-    """Device 1 holds the chain: (10 + 5) s of 100 s on its core, (50 + 25 + 25) x 4 of 10,000 bytes, 90 of 200 bytes."""
+    """Device 1 holds the chain: (10 + 5) s of 100 s on its core, (50 + 25 + 25) x 4 of 10,000 bytes, 90 of 200."""
     now = two_tasks(view)
     problem = asked(now, [BRANCHES])
     p = np.zeros((4, 2))
@@ -57,7 +60,7 @@ def test_gobi_does_not_see_the_decisions(view):
 
 @pytest.mark.parametrize("layout", [Pooled(), Pooled(flat=False), Pooled(False), Slots(), Slots(False), Slots(slots=3)])
 def test_pull_is_the_transpose_of_x(view, layout):
-    """<dx, x(P + E) - x(P)> = <pull(dx), E>: x is affine in P. With too few slots, the unseen rows count for nothing."""
+    """<dx, x(P + E) - x(P)> = <pull(dx), E>: x is affine in P. With too few slots, unseen rows count for nothing."""
     now, rng = two_tasks(view), np.random.default_rng(0)
     problem = asked(now, [BRANCHES])
     encoding = layout.encode(now, problem, 100.0)
@@ -110,7 +113,7 @@ def test_the_projection_is_never_infeasible(view, memory, splits, up, shares, se
 
 
 def test_the_projection_takes_the_best_device_with_room_largest_first(view):
-    """60 bytes go to device 1, liked best; 30 more like it too, but only 100 - 60 = 40 hold them: both fit; 20 do not."""
+    """60 bytes go to device 1, liked best; 30 more like it too, but only 40 are left: they fit; then 20 do not."""
     now = view(memory_bytes=(100.0, 100.0), deadlines_s=(9.0, 9.0), shares_fragments=False)
     problem = asked(now, [CHAIN, BRANCHES])
     p = np.tile([0.2, 0.8], (4, 1))

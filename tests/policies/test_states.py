@@ -68,7 +68,9 @@ def test_another_fleet_is_refused(view, folder):
 def test_other_splits_are_refused(view, folder):
     """R, Q and the features mean those of the training."""
     now = view()
-    other = replace(now, splits=replace(now.splits, references=("mnist.mobilenetv2.layer-3", "mnist.mobilenetv2.semantic-2")))
+    other = replace(
+        now, splits=replace(now.splits, references=("mnist.mobilenetv2.layer-3", "mnist.mobilenetv2.semantic-2"))
+    )
     with pytest.raises(SplitPlaceError, match=r"trained for other splits \(mnist.mobilenetv2.layer-2"):
         from_folder(POLICY, folder, other)
 
@@ -95,7 +97,7 @@ def test_damaged_arrays_are_refused(folder):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(SplitPlaceError, match="not the arrays that daso.json was written with"):
+    with pytest.raises(SplitPlaceError, match=r"not the arrays that daso\.json was written with"):
         read(folder, "daso")
 
 

@@ -133,4 +133,6 @@ def test_training_learns_what_can_be_learned_and_stops():
     start = surrogate.init("flat", 4, rng)
     result = fit.fit(start, traces.of((0, 1)), traces.of((2,)), 3e-3, 1e-4, rng)
     assert result.explained > 0.8
-    assert result.held_out_mse == pytest.approx(surrogate.mse(result.surrogate, *[traces.of((2,)).x_BN, traces.of((2,)).y_B]))
+    assert result.held_out_mse == pytest.approx(
+        surrogate.mse(result.surrogate, *[traces.of((2,)).x_BN, traces.of((2,)).y_B])
+    )
