@@ -49,7 +49,8 @@ def cell_sums(view: View, left: Finished, sla_weight: float = 0.5) -> tuple[Floa
 
 def cell_means(total_cd: Floats, count_cd: Floats) -> Floats:
     """O^{c,d} of eq. 3, 4; NaN for a cell that saw no task (the paper's 0/0)."""
-    return np.divide(total_cd, count_cd, out=np.full(total_cd.shape, np.nan), where=count_cd > 0)
+    means: Floats = np.divide(total_cd, count_cd, out=np.full(total_cd.shape, np.nan), where=count_cd > 0)
+    return means
 
 
 def mean_reward(cells_cd: Floats) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Packed:
 class Storable(Protocol):
     """A decider or placer whose state can be saved."""
 
-    name: str
+    name: ClassVar[str]
 
     def pack(self, state: Any) -> Packed:
         """What is worth keeping."""
@@ -207,8 +207,10 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[States, list[str
     states, found = init(policy, view), list[str]()
     changed: dict[str, Any] = {"decider": states.decider, "placer": states.placer}
     for role, part in (("decider", policy.decider), ("placer", policy.placer)):
+        if not isinstance(part, Storable):
+            continue
         stem = f"state.{scenario}.{stem_of(part)}"
-        if not isinstance(part, Storable) or not (SHIPPED / f"{stem}.json").is_file():
+        if not (SHIPPED / f"{stem}.json").is_file():
             continue
         loaded = read(SHIPPED, stem)
         if loaded.saved.tables == tables_digest(view) and loaded.saved.fleet == fleet_digest(view):

@@ -12,17 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splitplace.records.view import Bools, Floats
+from splitplace.records.view import Bools, Floats, Ints
 
 STEPS, TOLERANCE = 100, 1e-3
 PEAK = 0.5
 """Share of a start on the device it stands for; the rest is spread evenly, so that every device has a gradient."""
 
 
-def start(device_C: Floats, fits_CD: Bools) -> Floats:
+def start(device_C: Ints, fits_CD: Bools) -> Floats:
     """P_{t-1}, relaxed: most of each row on its device (which fits), the rest over all that fit; shape (C, D)."""
-    p_CD = (1 - PEAK) * fits_CD / np.maximum(fits_CD.sum(axis=1, keepdims=True), 1)
-    p_CD[np.arange(len(p_CD)), device_C.astype(np.int64)] += PEAK
+    p_CD: Floats = (1 - PEAK) * fits_CD / np.maximum(fits_CD.sum(axis=1, keepdims=True), 1)
+    p_CD[np.arange(len(p_CD)), device_C] += PEAK
     return p_CD
 
 

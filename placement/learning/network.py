@@ -35,7 +35,7 @@ class Pass:
 
 def forward(weights: Weights, x_BI: Floats) -> tuple[Floats, Pass]:
     """The network's output, shape (B, O), for inputs of shape (B, I)."""
-    inputs, slopes = [], []
+    inputs, slopes = list[Floats](), list[Floats]()
     layers = len(weights) // 2
     for layer in range(layers):
         inputs.append(x_BI)

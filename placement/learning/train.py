@@ -6,6 +6,7 @@ Everything that is chosen here is chosen on runs that neither the training nor a
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -197,5 +198,5 @@ def _choose_ratio(
 def _write_traces(found: Collected, out: Path) -> None:
     for name, traces in found.traces.items():
         flat = traces.x_BN.reshape(len(traces.y_B), -1).astype(np.float32)
-        columns = {"run": traces.run_B.astype(np.int64), "objective": traces.y_B, "x": list(flat)}
+        columns: dict[str, Any] = {"run": traces.run_B.astype(np.int64), "objective": traces.y_B, "x": list(flat)}
         write_parquet(out / f"traces.{name}.parquet", columns, f'{{"placer": "{name}"}}')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ("--scenario", "paper-50", "--fleet", "azure10", "--demand", "upstream")
+SMALL = ("--scenario", "upstream-10", "--demand", "upstream")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,11 +20,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short training on ten devices."""
     folder = tmp_path_factory.mktemp("states")
-    done = run("policy", "train", *SMALL, "--runs", "2", "--intervals", "40", "--out", str(folder), "--json")
+    done = run("policy", "train", *SMALL, "--runs", "2", "--intervals", "60", "--out", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     for name in ("daso", "gobi", "daso-slots"):
-        assert document[name]["pairs"] > 50
+        assert document[name]["pairs"] > 20
         assert document[name]["held_out_mse"] > 0
     assert 0 < document["bandit"]["epsilon"] < 1
     return folder
@@ -49,7 +49,7 @@ def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
     epsilon = [event.value for event in curves.Scalars("epsilon")]
     assert epsilon[0] == 1.0
     assert epsilon == sorted(epsilon, reverse=True)
-    assert len(epsilon) >= 35
+    assert len(epsilon) >= 55
 
 
 @pytest.mark.slow
