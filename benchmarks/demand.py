@@ -59,7 +59,7 @@ TRAININGS = {
     "fashionmnist": Training(2, 1, samples=20_000),
     "tiny100": Training(3, 1, samples=20_000),
 }
-"""Half an hour on one core in all. More would be more accurate; what matters here is how the splits compare."""
+"""About 20 minutes on one core in all. More would be more accurate; what matters here is how the splits compare."""
 
 
 @dataclass(frozen=True)

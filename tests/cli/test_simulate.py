@@ -16,11 +16,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_twice_the_same_but_for_the_timings():
-    """One JSON document on stdout, nothing on stderr."""
-    runs = [run(*CALL, "--intervals", "100", "--json") for _ in range(2)]
+    """One JSON document on stdout, nothing on stderr; with the demand that ships, which is the default."""
+    asked = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--intervals", "100", "--seed", "0")
+    runs = [run(*asked, "--json") for _ in range(2)]
     documents = [json.loads(done.stdout) for done in runs]
     timings = [document["metrics"].pop("timings") for document in documents]
     assert documents[0] == documents[1]
+    assert documents[0]["demand"] == "measured"
     assert documents[0]["metrics"]["tasks"]["arrived"] > 500
     assert timings[0]["wall_s"] > 0
     assert runs[0].stderr == ""

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from splitplace.placement.registry import parse_policy
-from splitplace.placement.simulator.demands import build, load_demand
+from splitplace.placement.simulator.demands import DATA, build, load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Workload
+from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario
 from splitplace.placement.simulator.workload import unloaded_s
 from splitplace.provenance import collect
 from splitplace.records.demand import Demand, SplitDemand
@@ -129,3 +129,38 @@ def test_a_demand_file_reads_back(demand, tmp_path):
     path = tmp_path / "demand.json"
     path.write_text(demand.model_dump_json(exclude_defaults=True))
     assert load_demand(str(path)) == demand
+
+
+@pytest.mark.parametrize("fleet", ["azure50", "azure10", "pi-lab"])
+def test_the_shipped_demand_fits_the_shipped_fleets(fleet):
+    """Every split stays on offer, evaluated, in at most 200 kB; each application has all four strategies."""
+    shipped = load_demand("measured")
+    costs = build(shipped, load_fleet(fleet).units())
+    assert costs.splits.references == tuple(entry.split.reference for entry in shipped.splits)
+    assert not np.isnan(costs.splits.top1_S).any()
+    assert len((DATA / "demand.measured.json").read_bytes()) <= 200_000
+    offered = {(entry.split.application, entry.split.strategy) for entry in shipped.splits}
+    strategies = ("layer", "semantic", "compressed", "full")
+    assert offered == {(application, strategy) for application in costs.applications for strategy in strategies}
+    first = [next(e for e in shipped.splits if e.split.application == a) for a in costs.applications]
+    assert [entry.split.variant for entry in first] == ["4"] * len(first)
+
+
+@pytest.mark.parametrize("utilisation", [0.3, 0.6, 0.8, 0.95])
+def test_measured_50_is_loaded_as_it_says(utilisation):
+    """All tasks as their layer splits, spread at random: the scarcer resource, the links, is busy for about ρ."""
+    scenario = load_scenario("measured-50")
+    workload = scenario.workload.model_copy(update={"utilisation": utilisation})
+    scenario = scenario.model_copy(update={"workload": workload})
+    busy = []
+    run = simulate(
+        scenario,
+        load_fleet("azure50"),
+        load_demand("measured"),
+        parse_policy("layer+random"),
+        60,
+        watch=lambda view, _: busy.append(view.devices.net_D.mean()),
+    )
+    assert run.metrics.tasks.arrived == pytest.approx(60 * run.rate, rel=0.15)
+    assert np.mean(busy[30:]) <= 1.0
+    assert np.mean(busy[30:]) == pytest.approx(utilisation, abs=0.2)
