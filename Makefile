@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports fast clean
+.PHONY: demo test check format lint types imports fast states clean
 
 demo: .venv/.installed  ## the whole story on real images
 	$(BIN)/splitplace demo
@@ -36,6 +36,12 @@ imports: .venv/.installed .typing
 
 fast: .venv/.installed
 	$(BIN)/pytest -m "not slow" -q
+
+# The trained states that ship; again whenever the measured demand, the fleet or the features change.
+states: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/splitplace policy train --scenario measured-50 --demand measured --out build/states
+	for part in mab daso daso-slots gobi gillis compressed; do for kind in json safetensors; do \
+	  cp build/states/$$part.$$kind placement/data/state.measured-50.$$part.$$kind; done; done
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -3,18 +3,21 @@
     leaving tasks  ->  decider.update  (lines 3-6)
     new tasks      ->  decider.decide  (lines 7-10)
     waiting + new  ->  placer.place    (lines 11-12)
+    placements     ->  placer.update   (line 14 needs to know them)
 
 It touches no clock, no network and no global; what it answers, the caller carries out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from splitplace.placement.policy import Leaving, Policy, Request, Taken
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.policy import Feedback, Leaving, Placed, Policy, Request, Taken
 from splitplace.records.action import Action, Decide
-from splitplace.records.view import NONE, View
+from splitplace.records.view import NONE, Floats, Ints, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +48,47 @@ def plan(
     Returns:
         The decisions first, then placements; and the states for the next plan.
     """
-    leaving = Leaving(view, view.finished)
-    decider = policy.decider.update(states.decider, leaving)
-    placer = policy.placer.update(states.placer, leaving)
-
+    check(view)
+    decider, placer = _update(policy, states.decider, states.placer, Leaving(view, view.finished))
     decided = policy.decider.decide(decider, view, rng)
     _check_decisions(policy, view, decided)
-    taken = Taken(view, tuple(decided))
-    decider = policy.decider.update(decider, taken)
-    placer = policy.placer.update(placer, taken)
+    decider, placer = _update(policy, decider, placer, Taken(view, tuple(decided)))
 
     requests = _requests(view, decided, ahead)
     placed = policy.placer.place(placer, view, requests, rng)
+    if not policy.frozen:
+        placer = policy.placer.update(placer, Placed(view, tuple(decided), tuple(placed)))
     return [*decided, *placed], replace(states, decider=decider, placer=placer)
+
+
+def check(view: View) -> None:
+    """Refuse a view with numbers that are none: a policy that learned from them would never be right again.
+
+    Raises:
+        SplitPlaceError: Names the field and the device or task.
+    """
+    devices, links, tasks, left = view.devices, view.links, view.tasks, view.finished
+    names = devices.names
+    for field in ("memory_bytes_D", "memory_used_bytes_D", "cpu_D", "net_D", "disk_D", "backlog_s_D", "energy_j_D"):
+        _finite(getattr(devices, field), field, names)
+    for field in ("up_bytes_per_s_D", "down_bytes_per_s_D", "rtt_s_D"):
+        _finite(getattr(links, field), field, names)
+    _finite(tasks.deadline_s_T, "deadline_s_T", tasks.id_T)
+    for field in ("response_s_E", "deadline_s_E"):
+        _finite(getattr(left, field), field, left.id_E)
+
+
+def _finite(values: Floats, field: str, names: Sequence[object] | Ints) -> None:
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        name = field.rpartition("_")[0]
+        raise SplitPlaceError(f"the view's {name} of {names[row]} is {values[row]}, expected a finite number")
+
+
+def _update(policy: Policy, decider: Any, placer: Any, feedback: Feedback) -> tuple[Any, Any]:
+    if policy.frozen:
+        return decider, placer
+    return policy.decider.update(decider, feedback), policy.placer.update(placer, feedback)
 
 
 def _check_decisions(policy: Policy, view: View, decided: list[Decide]) -> None:

@@ -28,7 +28,16 @@ class Taken:
     decisions: tuple[Decide, ...]
 
 
-Feedback = Leaving | Taken
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """The placements just made: comes once a plan, at its end, to the placer only."""
+
+    view: View
+    decisions: tuple[Decide, ...]
+    actions: tuple[Action, ...]
+
+
+Feedback = Leaving | Taken | Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,13 @@ class Policy:
 
     decider: Decider
     placer: Placer
+    frozen: bool = False
+    """Learns nothing while it runs: states stay as they were at the start."""
+
+    @property
+    def clairvoyant(self) -> bool:
+        """Whether the decider asks for what only a simulator knows (`View.foresight`)."""
+        return bool(getattr(self.decider, "clairvoyant", False))
 
     @property
     def name(self) -> str:

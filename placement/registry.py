@@ -14,16 +14,24 @@ from splitplace.placement.policy import Decider, Placer, Policy
 
 # Each imported when it is asked for: some need libraries that others do not.
 DECIDERS = {
-    "compressed": "splitplace.placement.deciders.fixed:Compressed",
+    "compressed": "splitplace.placement.deciders.compressed:Compressed",
+    "epsilon-greedy": "splitplace.placement.deciders.epsilon_greedy:EpsilonGreedy",
     "full": "splitplace.placement.deciders.fixed:Full",
+    "gillis": "splitplace.placement.deciders.gillis:Gillis",
     "layer": "splitplace.placement.deciders.fixed:Layer",
     "mab": "splitplace.placement.deciders.mab:Mab",
+    "oracle": "splitplace.placement.deciders.oracle:Oracle",
     "random": "splitplace.placement.deciders.random:Random",
     "semantic": "splitplace.placement.deciders.fixed:Semantic",
 }
 PLACERS = {
     "best-fit": "splitplace.placement.placers.best_fit:BestFit",
+    "daso": "splitplace.placement.placers.daso:Daso",
+    "daso-slots": "splitplace.placement.placers.daso:DasoSlots",
+    "daso-warm": "splitplace.placement.placers.daso:DasoWarm",
     "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
+    "exact": "splitplace.placement.placers.exact:Exact",
+    "gobi": "splitplace.placement.placers.gobi:Gobi",
     "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
     "random": "splitplace.placement.placers.random:Random",
 }

@@ -1,4 +1,4 @@
-"""Always the same strategy: the paper's semantic-only and layer-only rows, and the unsplit and compressed models."""
+"""Always the same strategy: the paper's semantic-only and layer-only rows, and the unsplit model."""
 
 from typing import Any, ClassVar
 
@@ -62,10 +62,3 @@ class Full(Fixed):
 
     name = "full"
     strategy = "full"
-
-
-class Compressed(Fixed):
-    """Compressed models only."""
-
-    name = "compressed"
-    strategy = "compressed"

@@ -17,14 +17,14 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.estimate import unloaded_response_s
-from splitplace.placement.policy import Feedback, Leaving
+from splitplace.placement.objective import ARMS, cell_means, cell_sums
+from splitplace.placement.policy import Feedback, Leaving, Taken
+from splitplace.placement.states import Packed
 from splitplace.records.action import Decide
-from splitplace.records.split import Strategy
 from splitplace.records.view import Floats, Ints, View
 
 HIGH, LOW = 0, 1
 """Contexts: the deadline is at least R_a, or below it."""
-ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,7 @@ class Mab:
         decisions = []
         for row in view.tasks.undecided:
             application = int(view.tasks.application_T[row])
-            in_time = view.tasks.deadline_s_T[row] >= state.layer_response_s_A[application]
-            context = HIGH if in_time else LOW
+            context = context_of(state, application, float(view.tasks.deadline_s_T[row]))
             arm = int(np.argmax(self.upper_bounds(state, context, count_cd[context])))
             count_cd[context, arm] += 1
             decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], tag=context))
@@ -103,10 +102,25 @@ class Mab:
         if isinstance(feedback, Leaving):
             learned = self._learn_rewards(self._learn_responses(state, feedback), feedback)
             return replace(_with_priors(learned, feedback.view), t=state.t + 1)
-        count_cd = state.count_cd.copy()
-        for decision in feedback.decisions:
-            count_cd[decision.tag, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
-        return replace(state, count_cd=count_cd)
+        if isinstance(feedback, Taken):
+            count_cd = state.count_cd.copy()
+            for decision in feedback.decisions:
+                count_cd[decision.tag, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
+            return replace(state, count_cd=count_cd)
+        return state
+
+    def pack(self, state: BanditState) -> Packed:
+        """R, Q and N."""
+        arrays = {"r": state.layer_response_s_A, "q": state.reward_cd, "n": state.count_cd}
+        return Packed(arrays, {})
+
+    def unpack(self, packed: Packed, view: View) -> BanditState:
+        """At the start of a phase: t counts the plans of this one (eq. 9)."""
+        fresh = self.init(view)
+        r, q, n = (packed.arrays[name] for name in ("r", "q", "n"))
+        if r.shape != fresh.layer_response_s_A.shape or q.shape != (2, 2) or n.shape != (2, 2) or (n < 0).any():
+            raise SplitPlaceError("the state of mab has not the R, Q and N of these applications")
+        return BanditState(r.astype(np.float64), q.astype(np.float64), n.astype(np.int64), t=0)
 
     def _learn_responses(self, state: BanditState, leaving: Leaving) -> BanditState:
         """Eq. 2, task by task in the order they left."""
@@ -122,26 +136,16 @@ class Mab:
 
     def _learn_rewards(self, state: BanditState, leaving: Leaving) -> BanditState:
         """Eq. 3 and 4, then 5, for the cells that saw a task."""
-        left = leaving.finished
-        met = (left.response_s_E <= left.deadline_s_E).astype(np.float64)
-        reward_E = self.sla_weight * met + (1 - self.sla_weight) * left.accuracy_E
-        arm_E = np.array([_arm(leaving.view, int(split)) for split in left.split_E], np.int64)
-        reward_cd = state.reward_cd.copy()
-        for context in (HIGH, LOW):
-            for arm in range(len(ARMS)):
-                cell = (left.tag_E == context) & (arm_E == arm)
-                if cell.any():
-                    observed, before = float(reward_E[cell].mean()), reward_cd[context, arm]
-                    reward_cd[context, arm] = (
-                        observed if math.isnan(before) else before + self.gamma * (observed - before)
-                    )
-        return replace(state, reward_cd=reward_cd)
+        observed_cd = cell_means(*cell_sums(leaving.view, leaving.finished, self.sla_weight))
+        before_cd = state.reward_cd
+        first_cd = np.isnan(before_cd)
+        moved_cd = np.where(first_cd, observed_cd, before_cd + self.gamma * (observed_cd - before_cd))
+        return replace(state, reward_cd=np.where(np.isnan(observed_cd), before_cd, moved_cd))
 
 
-def _arm(view: View, split: int) -> int:
-    """The arm a finished task's split stands for; -1 for a strategy the bandit does not play."""
-    strategy = view.splits.strategies[split]
-    return ARMS.index(strategy) if strategy in ARMS else -1
+def context_of(state: BanditState, application: int, deadline_s: float) -> int:
+    """HIGH if the deadline is at least R_a, else LOW (§4.1.2)."""
+    return HIGH if deadline_s >= state.layer_response_s_A[application] else LOW
 
 
 def _with_priors(state: BanditState, view: View) -> BanditState:

@@ -22,6 +22,8 @@ from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wai
 from splitplace.records.demand import Demand
 from splitplace.records.view import Finished, View
 
+INTERVAL_S = 10.0
+"""A scheduling interval: what a policy averages its objectives over."""
 TICK_S = 0.05
 """How often a waiting task is planned again when nothing else happens."""
 
@@ -139,7 +141,8 @@ class Scheduler:
 
     def _view(self, finished: Finished) -> View:
         tasks, ledger = tuple(self.tasks.values()), self.dispatcher.ledger
-        return build_view(self.statics, self.members, ledger, tasks, finished, self.fleet.now_s())
+        now_s, longest_s = self.fleet.now_s(), self.task_timeout_s  # no task is waited for longer
+        return build_view(self.statics, self.members, ledger, tasks, finished, now_s, INTERVAL_S, longest_s)
 
     def _plan(self) -> None:
         view = self._view(self._finished())

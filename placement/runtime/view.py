@@ -44,11 +44,15 @@ def build_view(
     tasks: Sequence[Live],
     finished: Finished,
     now_s: float,
+    interval_s: float,
+    longest_s: float,
 ) -> View:
     """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
     containers = _containers(statics, members, tasks)
     return View(
         now_s=now_s,
+        interval_s=interval_s,
+        longest_s=longest_s,
         applications=statics.applications,
         devices=_devices(statics, members, ledger, tasks, containers, now_s),
         links=statics.links,
@@ -65,6 +69,12 @@ def build_view(
         containers=containers,
         finished=finished,
     )
+
+
+def _energy_j(member: Member, now_s: float) -> float:
+    """An estimate, nothing measures it: the power curve at the mean share of the time it was busy."""
+    busy = min(member.meter.busy_s / max(now_s, 1e-9), 1.0)
+    return float(np.interp(busy, np.linspace(0.0, 1.0, 11), member.device.power_w)) * now_s
 
 
 def _containers(statics: Statics, members: Sequence[Member], tasks: Sequence[Live]) -> Containers:
@@ -120,6 +130,7 @@ def _devices(
         disk_D=np.minimum(disk_bytes_D / np.array([member.device.disk_bytes for member in members]), 1.0),
         backlog_s_D=backlog_s_D,
         power_w_D11=np.array([member.device.power_w for member in members]),
+        energy_j_D=np.array([_energy_j(member, now_s) for member in members]),
         resident_FD=resident_FD,
         shares_fragments=True,
     )

@@ -33,7 +33,7 @@ def simulate(
     policy: Policy,
     intervals: int | None = None,
     seed: int = 0,
-    states: planning.States | None = None,
+    states: planning.States | Callable[[View], planning.States] | None = None,
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Run:
@@ -46,7 +46,7 @@ def simulate(
         policy: Decider and placer.
         intervals: How many; the scenario's own number if not stated.
         seed: Of the workload, the accuracies, the failures and the policy, each with a generator of its own.
-        states: What the policy remembers from an earlier run (training); none to start anew.
+        states: What the policy remembers from an earlier run, or a maker of it from the first view; none to start anew.
         watch: Called with each view and the plan made of it.
         progress: Called with the number of each interval that starts.
 
@@ -72,7 +72,7 @@ class _Simulation:
         policy: Policy,
         intervals: int,
         seed: int,
-        states: planning.States | None,
+        states: planning.States | Callable[[View], planning.States] | None,
     ):
         devices = units(scenario, fleet)
         swap = scenario.swap.fraction if scenario.swap else 0.0
@@ -86,7 +86,7 @@ class _Simulation:
         self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = Engine(self.world)
-        self.viewer = Viewer(self.engine, self.arrivals)
+        self.viewer = Viewer(self.engine, self.arrivals, policy.clairvoyant)
         self.policy, self.scenario = policy, scenario
         self.intervals, self.end_s = intervals, intervals * scenario.interval_s
         self.rng = generator(seed, "policy")
@@ -101,12 +101,12 @@ class _Simulation:
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
         self._schedule(seed)
-        self.states = states or self._init()
+        self.states = states if isinstance(states, planning.States) else self._init(states)
 
-    def _init(self) -> planning.States:
+    def _init(self, make: Callable[[View], planning.States] | None) -> planning.States:
         view = self.viewer.look()
         try:
-            return planning.init(self.policy, view)
+            return make(view) if make else planning.init(self.policy, view)
         except SplitPlaceError:
             raise  # a policy of ours that says what it lacks
         except Exception as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from splitplace.placement.simulator.engine import Engine
 from splitplace.placement.simulator.workload import Arrivals
-from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Ints, Links, Tasks, View
+from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Foresight, Ints, Links, Tasks, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,8 @@ class Mark:
 class Viewer:
     """Builds views; what never changes is built once."""
 
-    def __init__(self, engine: Engine, arrivals: Arrivals):
+    def __init__(self, engine: Engine, arrivals: Arrivals, clairvoyant: bool = False):
+        self._clairvoyant = clairvoyant
         self.engine = engine
         self.arrivals = arrivals
         world = engine.world
@@ -46,6 +47,8 @@ class Viewer:
         left, engine.left = engine.left, []
         return View(
             now_s=engine.now,
+            interval_s=engine.world.scenario.interval_s,
+            longest_s=self.arrivals.longest_s,
             applications=costs.applications,
             devices=self._devices(backlog_s_D),
             links=self._links(),
@@ -54,11 +57,12 @@ class Viewer:
             tasks=tasks,
             containers=containers,
             finished=self._finished(np.array(left, np.int64)),
+            foresight=Foresight(self.arrivals.p_NS[ids]) if self._clairvoyant else None,
         )
 
     def _devices(self, backlog_s_D: Floats) -> Devices:
         engine, before = self.engine, self._mark
-        busy_D, _, _ = engine.processors.totals(engine.now)
+        busy_D, energy_j_D, _ = engine.processors.totals(engine.now)
         moved = engine.links.moved_bytes(engine.now)
         elapsed = engine.now - before.now_s
         cpu_D = net_D = np.zeros(len(self._names))
@@ -84,6 +88,7 @@ class Viewer:
             disk_D=self._disk_D,
             backlog_s_D=backlog_s_D,
             power_w_D11=self._power_D11,
+            energy_j_D=energy_j_D,
             shares_fragments=shared,
             resident_FD=memory.resident_FD.copy() if shared else self._none_resident,
         )

@@ -29,6 +29,8 @@ class Arrivals:
     """Share of the task's images that each split would get right; NaN for other applications' splits."""
     rate: float
     """Mean tasks an interval that the workload asked for."""
+    longest_s: float
+    """The largest deadline that the workload can ask for, whatever the seed."""
 
 
 def draw(
@@ -50,6 +52,7 @@ def draw(
     workload = scenario.workload
     if workload.trace is not None:
         arrival, application, n, deadline = read_trace(Path(workload.trace), costs.applications)
+        longest_s = float(deadline.max(initial=scenario.interval_s))
         keep = arrival < intervals * scenario.interval_s
         arrival, application, n, deadline = arrival[keep], application[keep], n[keep], deadline[keep]
         rate = len(arrival) / intervals
@@ -64,7 +67,10 @@ def draw(
         n = generator(seed, "workload", "batch").integers(*workload.batch, size=len(arrival), endpoint=True)
         u = generator(seed, "workload", "deadline").random(len(arrival))
         deadline = _deadlines(scenario, costs, links, application, n, u)
-    return Arrivals(arrival, application, n, deadline, _accuracy(costs, application, n, seed), rate)
+        asked = np.flatnonzero(weights(workload.mix, costs.applications))
+        largest = np.full(len(asked), workload.batch[1])
+        longest_s = float(_deadlines(scenario, costs, links, asked, largest, np.full(len(asked), 1 - 1e-9)).max())
+    return Arrivals(arrival, application, n, deadline, _accuracy(costs, application, n, seed), rate, longest_s)
 
 
 def weights(mix: dict[str, float], applications: tuple[str, ...]) -> Floats:

@@ -1,6 +1,7 @@
 """`splitplace simulate`: a policy on a simulated fleet; and `simulate trace`, vehicles on the road."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from splitplace.placement.simulator.results import Run
     from splitplace.placement.simulator.scenario import Scenario
     from splitplace.records.metrics import Outcome
+    from splitplace.records.view import View
 
 app = App(name="simulate", help_format="plaintext")
 PLOTTED_TASKS = 200
@@ -29,6 +31,9 @@ def simulate(
     seed: int = 0,
     rate: Annotated[float | None, Parameter(help="Mean tasks an interval, in place of the scenario's load.")] = None,
     utilisation: Annotated[float | None, Parameter(help="Offered load of the cores, likewise.")] = None,
+    state: Annotated[Path | None, Parameter(help="Folder of trained states, as `policy train` writes it.")] = None,
+    untrained: Annotated[bool, Parameter(help="Start anew even where a trained state ships.")] = False,
+    frozen: Annotated[bool, Parameter(help="Learn nothing during the run.")] = False,
     trace_dir: Annotated[Path | None, Parameter(help="Folder for tasks, fragments and intervals as Parquet.")] = None,
     plot: Annotated[Path | None, Parameter(help="File (.svg) for a picture of who ran what when.")] = None,
     json: bool = False,
@@ -48,6 +53,8 @@ def simulate(
     seed
         Same seed, same result.
     """
+    from splitplace.placement import states as store
+    from splitplace.placement.plan import States, init
     from splitplace.placement.registry import parse_policy
     from splitplace.placement.simulator.run import simulate as run_simulation
     from splitplace.placement.simulator.scenario import load_fleet, load_scenario
@@ -61,10 +68,28 @@ def simulate(
     if plot is not None and plot.suffix != ".svg":
         raise UsageError(f"--plot {plot}: expected a file that ends in .svg")
     fleet = fleet or chosen.fleet
+    if state is not None and untrained:
+        raise UsageError("--state and --untrained exclude each other")
     number = intervals or chosen.intervals
-    devices, costs, chosen_policy = load_fleet(fleet), _demand(demand), parse_policy(policy)
+    devices, costs = load_fleet(fleet), load_costs(demand)
+    chosen_policy = replace(parse_policy(policy), frozen=frozen)
+    trained: list[str] = []
+
+    def first_states(view: "View") -> States:
+        if untrained:
+            return init(chosen_policy, view)
+        if state is not None:
+            states, found = store.from_folder(chosen_policy, state, view)
+        else:
+            states, found = store.shipped(chosen_policy, chosen.name, view)
+        trained.extend(found)
+        return states
+
     with _Bar(number) as bar:
-        run = run_simulation(chosen, devices, costs, chosen_policy, number, seed, progress=bar.at)
+        run = run_simulation(chosen, devices, costs, chosen_policy, number, seed, states=first_states, progress=bar.at)
+    start_untrained = [part for part in store.trainable(chosen_policy) if part not in trained]
+    if start_untrained:
+        err.print(f"{' and '.join(start_untrained)} started untrained; `splitplace policy train` makes states")
     document: dict[str, Any] = {
         "scenario": chosen.name,
         "fleet": fleet,
@@ -73,6 +98,8 @@ def simulate(
         "policy": policy,
         "intervals": number,
         "seed": seed,
+        "trained": trained,
+        "frozen": frozen,
         "rate": run.rate,
         "splits_that_fit_no_device": list(run.dropped),
         "metrics": run.metrics.model_dump(mode="json"),
@@ -122,7 +149,8 @@ def _with_load(scenario: "Scenario", rate: float | None, utilisation: float | No
     return Scenario.parse(json.dumps(document), f"scenario {scenario.name} with the load asked for")
 
 
-def _demand(name: str) -> Any:
+def load_costs(name: str) -> Any:
+    """A demand by name, file or catalog folder."""
     if Path(name).is_dir():
         from splitplace.catalog import Catalog
         from splitplace.export.demand import demand

@@ -41,6 +41,8 @@ class Devices:
     backlog_s_D: Floats
     """Seconds of work placed and not yet done, as this device would take them on one core."""
     power_w_D11: Floats
+    energy_j_D: Floats
+    """Joules drawn since the environment started; never falls. A live fleet estimates them from its power curves."""
     resident_FD: Bools
     """Whether the fragment's weights are loaded already, and so cost no memory again."""
     shares_fragments: bool = False
@@ -166,10 +168,22 @@ class Finished:
 
 
 @dataclass(frozen=True, eq=False)
+class Foresight:
+    """The luck of the tasks in view, drawn before the run: what no real policy may see (a bound, not a rival)."""
+
+    accuracy_TS: Floats
+    """p_i that the task would get from each split; NaN for other applications' splits."""
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """One moment of an environment, simulated or live."""
 
     now_s: float
+    interval_s: float
+    """Length of a scheduling interval I_t, over which the objectives of eq. 10 are averaged."""
+    longest_s: float
+    """The largest deadline a task may have: what response times are normalised by (eq. 10)."""
     applications: tuple[str, ...]
     devices: Devices
     links: Links
@@ -178,6 +192,8 @@ class View:
     tasks: Tasks
     containers: Containers
     finished: Finished
+    foresight: Foresight | None = None
+    """What only a simulator can know, and only for a policy that says it is clairvoyant."""
 
     @cached_property
     def offers(self) -> dict[tuple[int, Strategy], int]:

@@ -9,6 +9,7 @@ from splitplace.records.view import (
     Containers,
     Devices,
     Finished,
+    Foresight,
     Fragments,
     Links,
     Splits,
@@ -32,6 +33,9 @@ def make_view(
     resident: tuple[tuple[int, int], ...] = (),
     shares_fragments: bool = True,
     finished: Finished | None = None,
+    now_s: float = 0.0,
+    energy_j: tuple[float, ...] | None = None,
+    accuracy: tuple[tuple[float, float], ...] | None = None,
 ) -> View:
     """Fragments: 0, 1 the chain (10 and 5 s, 60 and 30 bytes), 2, 3 the branches (2 s, 20 bytes each)."""
     n_devices = len(memory_bytes)
@@ -42,7 +46,10 @@ def make_view(
     tasks = len(deadlines_s)
     rows = np.array(containers, np.int64).reshape(-1, 3)
     return View(
-        now_s=0.0,
+        now_s=now_s,
+        interval_s=300.0,
+        longest_s=100.0,
+        foresight=Foresight(np.array(accuracy)) if accuracy is not None else None,
         applications=("mnist",),
         devices=Devices(
             names=tuple(f"d{i}" for i in range(n_devices)),
@@ -55,7 +62,8 @@ def make_view(
             net_D=0 * ones,
             disk_D=0 * ones,
             backlog_s_D=0 * ones,
-            power_w_D11=np.ones((n_devices, 11)),
+            power_w_D11=np.tile(np.linspace(100.0, 200.0, 11), (n_devices, 1)),
+            energy_j_D=np.array(energy_j if energy_j is not None else [0.0] * n_devices),
             resident_FD=resident_FD,
             shares_fragments=shares_fragments,
         ),

@@ -1,0 +1,223 @@
+"""What placers are worth: predicted and realised O^P (eq. 10) and the reward, on paired workloads.
+
+Every placer meets the same tasks under the same bandit, seed by seed; differences are taken within a seed, with a 95 %
+interval (Student's t) over seeds. `predicted` is what one and the same trained surrogate expects of each placer's
+plans, whoever made them; `realised` is what came of them. Cells that are in the results file are kept, so that an
+interrupted run goes on where it stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from splitplace import provenance
+from splitplace.errors import UsageError
+from splitplace.placement import states as store
+from splitplace.placement.deciders.mab import Mab
+from splitplace.placement.learning.score import Score
+from splitplace.placement.placers.daso import Daso, DasoState
+from splitplace.placement.plan import States, init
+from splitplace.placement.policy import Placer, Policy
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.records.action import Action, Place
+from splitplace.records.base import Count, NonNegative, PositiveCount, Record
+from splitplace.records.device import Fleet
+from splitplace.records.provenance import Provenance
+from splitplace.records.view import View
+
+ROWS = (
+    "daso", "daso, η as printed", "daso, untrained", "daso, frozen", "daso-warm", "daso-slots", "gobi",
+    "least-loaded", "best-fit", "random",
+)  # fmt: skip
+EXACT_ROW = "exact"
+SMALL = 10
+"""Up to so many devices `exact` takes part."""
+
+
+class Cell(Record):
+    """One placer on one seed."""
+
+    row: str
+    seed: Count
+    realised: float
+    predicted: float
+    reward: float
+    response_s: NonNegative
+    energy_kwh: NonNegative
+    decision_p50_s: NonNegative
+    decision_p95_s: NonNegative
+
+
+class Results(Record):
+    """Every cell of one setting, and where it comes from."""
+
+    scenario: str
+    fleet: str
+    demand: str
+    intervals: PositiveCount
+    cells: tuple[Cell, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What is run."""
+
+    scenario: Scenario
+    fleet: Fleet
+    demand: DemandLike
+    demand_name: str
+    state: Path | None
+    """Folder of trained states; none for those that ship."""
+    intervals: int = 50
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """`exact` on small fleets only."""
+        small = len(self.fleet.units()) <= SMALL
+        return (*ROWS, EXACT_ROW) if small else ROWS
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def _placer(row: str) -> Placer:
+    return parse_policy(f"mab+{row.partition(',')[0]}").placer
+
+
+class _Watch:
+    """Scores a run, and asks the judge (a trained DASO that takes no part) what it expects of each placement."""
+
+    def __init__(self, judge: Daso, state: DasoState):
+        self.score, self.judge, self.state = Score(), judge, state
+        self.predicted: list[float] = []
+
+    def __call__(self, view: View, actions: Sequence[Action]) -> None:
+        self.score(view, actions)
+        if any(isinstance(action, Place) for action in actions):
+            self.predicted.append(self.judge.predict(self.state, view, list(actions)))
+
+
+def _states(setting: Setting, policy: Policy, view: View) -> States:
+    if setting.state is None:
+        states, found = store.shipped(policy, setting.scenario.name, view)
+    else:
+        states, found = store.from_folder(policy, setting.state, view)
+    missing = [part for part in store.trainable(policy) if part not in found]
+    if missing:
+        raise UsageError(
+            f"no trained state of {', '.join(missing)} for this scenario, fleet and demand: train one (policy train "
+            "--out DIR) and hand it over (--state DIR)"
+        )
+    return states
+
+
+def measure(setting: Setting, row: str, seed: int) -> Cell:
+    """One run."""
+    judge = Daso()
+    watch: list[_Watch] = []
+    policy = Policy(Mab(), _placer(row), frozen=row.endswith("frozen"))
+
+    def first(view: View) -> States:
+        judged = _states(setting, Policy(Mab(), judge), view)
+        watch.append(_Watch(judge, judged.placer))
+        if row == "daso-warm":
+            return States(judged.decider, judged.placer)
+        if row.endswith("untrained"):
+            fresh = init(policy, view).placer
+            return States(judged.decider, replace(fresh, eta=judged.placer.eta))
+        if row.endswith("printed"):
+            return States(judged.decider, replace(judged.placer, eta=1e-3))
+        return States(judged.decider, _states(setting, policy, view).placer)
+
+    run = simulate(
+        setting.scenario, setting.fleet, setting.demand, policy, setting.intervals, seed, first,
+        watch=lambda view, actions: watch[0](view, actions),
+    )  # fmt: skip
+    m = run.metrics
+    return Cell(
+        row=row,
+        seed=seed,
+        realised=watch[0].score.mean,
+        predicted=float(np.mean(watch[0].predicted)),
+        reward=m.reward or 0.0,
+        response_s=m.response_s.mean or 0.0,
+        energy_kwh=m.energy_kwh or 0.0,
+        decision_p50_s=m.timings.decision_s.p50 or 0.0,
+        decision_p95_s=m.timings.decision_s.p95 or 0.0,
+    )
+
+
+def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
+    """Measure what the results file lacks, and write it after every cell."""
+    done: dict[tuple[str, int], Cell] = {}
+    fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
+    if path.is_file():
+        old = Results.parse(path.read_bytes(), str(path))
+        same = (old.scenario, old.fleet, old.demand, old.intervals)
+        if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals):
+            raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
+        done = {(cell.row, cell.seed): cell for cell in old.cells}
+    results = None
+    for seed in setting.seeds:
+        for row in setting.rows:
+            if (row, seed) not in done:
+                say(f"seed {seed}, {row}")
+                done[row, seed] = measure(setting, row, seed)
+            results = Results(
+                scenario=setting.scenario.name,
+                fleet=fleet,
+                demand=setting.demand_name,
+                intervals=setting.intervals,
+                cells=tuple(done.values()),
+                provenance=provenance.collect(),
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    assert results is not None
+    return results
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % interval over seeds (Student's t)."""
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return Interval(mean, float("-inf"), float("inf"))
+    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
+
+
+def column(results: Results, row: str, field: str) -> list[float]:
+    """One figure of one row, by seed."""
+    return [float(getattr(cell, field)) for cell in sorted(results.cells, key=lambda c: c.seed) if cell.row == row]
+
+
+def advantage(results: Results, row: str, over: str, field: str = "realised") -> Interval:
+    """The paired difference row - over."""
+    pairs = zip(column(results, row, field), column(results, over, field), strict=True)
+    return interval([a - b for a, b in pairs])
+
+
+def verdict(results: Results) -> dict[str, str]:
+    """DASO against each other row, in words: a difference counts only if its interval leaves out zero."""
+    words = {}
+    for row in dict.fromkeys(cell.row for cell in results.cells):
+        if row == "daso":
+            continue
+        d = advantage(results, "daso", row)
+        says = "better than" if d.low > 0 else "worse than" if d.high < 0 else "not to be told from"
+        words[row] = f"DASO is {says} {row}: realised O^P {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+    return words

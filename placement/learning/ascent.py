@@ -1,0 +1,58 @@
+"""Eq. 12: from P_{t-1}, climb the predicted O^P.
+
+Deliberate readings:
+
+* The paper prints a descent (P - η ∇f) though O^P is to be maximised: this is gradient ASCENT.
+* P stays a placement: each row is the softmax of logits over the devices that the container fits; the gradient is taken
+  with respect to the logits.
+* It ends after 100 steps or when P moved by less than 1e-3 (Frobenius norm).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from splitplace.records.view import Bools, Floats, Ints
+
+STEPS, TOLERANCE = 100, 1e-3
+PEAK = 0.5
+"""Share of a start on the device it stands for; the rest is spread evenly, so that every device has a gradient."""
+
+
+def start(device_C: Ints, fits_CD: Bools) -> Floats:
+    """P_{t-1}, relaxed: most of each row on its device (which fits), the rest over all that fit; shape (C, D)."""
+    p_CD: Floats = (1 - PEAK) * fits_CD / np.maximum(fits_CD.sum(axis=1, keepdims=True), 1)
+    p_CD[np.arange(len(p_CD)), device_C] += PEAK
+    return p_CD
+
+
+def climb(
+    gradient: Callable[[Floats], Floats],
+    start_CD: Floats,
+    eta: float,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+) -> tuple[Floats, int]:
+    """Where the ascent ends, and how many steps it took.
+
+    Args:
+        gradient: d f / d P at a placement, shape (C, D) both.
+        start_CD: Rows that sum to 1; what is 0 stays 0.
+        eta: Step on the logits.
+        steps: At most.
+        tolerance: Of ‖ΔP‖.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(start_CD)
+    p_CD = start_CD
+    for taken in range(1, steps + 1):
+        slope = gradient(p_CD)
+        logits += eta * p_CD * (slope - np.einsum("cd,cd->c", p_CD, slope)[:, None])
+        logits -= logits.max(axis=1, keepdims=True)
+        moved = np.exp(logits)
+        moved /= moved.sum(axis=1, keepdims=True)
+        change = moved - p_CD
+        p_CD = moved
+        if float(np.vdot(change, change)) < tolerance * tolerance:
+            return p_CD, taken
+    return p_CD, steps

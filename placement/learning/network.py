@@ -1,0 +1,67 @@
+"""Fully connected networks in numpy: forward, and backward to the weights and to the input.
+
+Hidden layers are softplus, log(1 + e^z): smooth, so that the gradient with respect to a placement never vanishes at
+once, and linear far out, so that a load beyond any seen in training still costs more. The last layer is linear.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from splitplace.records.view import Floats
+
+Weights = tuple[Floats, ...]
+"""Weight (in, out) and bias (out,) of each layer, one after another."""
+
+
+def init_weights(sizes: tuple[int, ...], rng: np.random.Generator) -> Weights:
+    """Gaussian weights of variance 2 / fan-in (He et al. 2015), zero biases, for layers of these widths."""
+    weights: list[Floats] = []
+    for fan_in, fan_out in pairwise(sizes):
+        weights += [rng.normal(0.0, np.sqrt(2.0 / fan_in), (fan_in, fan_out)), np.zeros(fan_out)]
+    return tuple(weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What forward leaves for backward."""
+
+    inputs: tuple[Floats, ...]
+    """Of each layer."""
+    slopes: tuple[Floats, ...]
+    """d softplus / dz of each hidden layer: the logistic function."""
+
+
+def forward(weights: Weights, x_BI: Floats) -> tuple[Floats, Pass]:
+    """The network's output, shape (B, O), for inputs of shape (B, I)."""
+    inputs, slopes = list[Floats](), list[Floats]()
+    layers = len(weights) // 2
+    for layer in range(layers):
+        inputs.append(x_BI)
+        z = x_BI @ weights[2 * layer] + weights[2 * layer + 1]
+        if layer == layers - 1:
+            return z, Pass(tuple(inputs), tuple(slopes))
+        x_BI = np.logaddexp(z, 0.0)
+        slopes.append(-np.expm1(-x_BI))  # the logistic function of z, as 1 - e^-softplus(z)
+    raise AssertionError("a network has at least one layer")
+
+
+def backward_input(weights: Weights, done: Pass, d_BO: Floats) -> Floats:
+    """D loss / d input, shape (B, I), from d loss / d output, shape (B, O)."""
+    for layer in range(len(weights) // 2 - 1, -1, -1):
+        if layer < len(done.slopes):
+            d_BO = d_BO * done.slopes[layer]
+        d_BO = d_BO @ weights[2 * layer].T
+    return d_BO
+
+
+def backward_weights(weights: Weights, done: Pass, d_BO: Floats) -> tuple[Weights, Floats]:
+    """D loss / d weights, each in its weight's shape, and d loss / d input."""
+    gradients: list[Floats] = []
+    for layer in range(len(weights) // 2 - 1, -1, -1):
+        if layer < len(done.slopes):
+            d_BO = d_BO * done.slopes[layer]
+        gradients += [d_BO.sum(axis=0), done.inputs[layer].T @ d_BO]
+        d_BO = d_BO @ weights[2 * layer].T
+    return tuple(reversed(gradients)), d_BO

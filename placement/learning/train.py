@@ -1,0 +1,202 @@
+"""`policy train`: the bandit by ε-greedy (§6.3), then surrogates on the traces of the same runs, then what is tuned.
+
+Everything that is chosen here is chosen on runs that neither the training nor any evaluation meets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitplace.placement import states as store
+from splitplace.placement.deciders.compressed import Compressed, CompressedState
+from splitplace.placement.deciders.gillis import Gillis
+from splitplace.placement.deciders.mab import Mab
+from splitplace.placement.learning import curves
+from splitplace.placement.learning.collect import SEED_BASE, Collected, collect
+from splitplace.placement.learning.fit import Fit, fit
+from splitplace.placement.learning.score import Score
+from splitplace.placement.placers.daso import Daso, DasoSlots, DasoState
+from splitplace.placement.placers.gobi import Gobi
+from splitplace.placement.plan import States
+from splitplace.placement.policy import Decider, Placer, Policy
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.traces import write_parquet
+from splitplace.records.device import Fleet
+from splitplace.seeds import generator
+
+ETAS = (1e-3, 1e2, 1e3, 1e4, 1e5)
+"""Steps of eq. 12 that are tried; the first is the paper's."""
+TUNING_SEEDS, TUNING_INTERVALS = (0, 1, 2, 3), 40
+
+Say = Callable[[str, float], None]
+"""Told what is being done and how far it is, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained, on what."""
+
+    scenario: Scenario
+    fleet: Fleet
+    demand: DemandLike
+    demand_name: str
+    runs: int = 12
+    intervals: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One surrogate's training."""
+
+    fit: Fit
+    state: DasoState
+    eta_scores: dict[float, float]
+    """Mean realised O^P on the tuning runs."""
+
+
+def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
+    """Everything that learns, for one scenario; states, traces and curves are in `out` afterwards.
+
+    Returns:
+        What was learned, as plain figures.
+    """
+    placers = (Daso(), Gobi(), DasoSlots())
+    total = settings.runs * settings.intervals
+
+    def progress(run: int, interval: int) -> None:
+        say("running the training workload", (run * settings.intervals + interval) / total)
+
+    scenario, fleet, demand = settings.scenario, settings.fleet, settings.demand
+    found = collect(scenario, fleet, demand, placers, settings.runs, settings.intervals, settings.seed, progress)
+    _write_traces(found, out)
+    curves.write(out / "curves", found.notes, found.view.applications)
+
+    view, mab = found.view, Mab()
+    bandit = replace(found.bandit.bandit, t=0)
+    about: dict[str, str | int | float] = {
+        "scenario": scenario.name,
+        "demand": settings.demand_name,
+        "runs": settings.runs,
+        "intervals": settings.intervals,
+        "seed": settings.seed,
+    }
+    store.save(out, mab, bandit, view, about | {"epsilon": found.bandit.epsilon, "rho": found.bandit.rho})
+    document: dict[str, object] = {
+        "bandit": {
+            "epsilon": found.bandit.epsilon,
+            "rho": found.bandit.rho,
+            "R_s": dict(zip(view.applications, bandit.layer_response_s_A.tolist(), strict=True)),
+            "Q": bandit.reward_cd.tolist(),
+            "N": bandit.count_cd.tolist(),
+        }
+    }
+    trained: dict[str, Trained] = {}
+    for placer in placers:
+        result = _train_placer(settings, placer, found, Mab(), say)
+        trained[placer.name] = result
+        facts: dict[str, float | int] = {
+            "pairs": len(found.traces[placer.name].y_B),
+            "epochs": result.fit.epochs,
+            "train_mse": result.fit.train_mse,
+            "held_out_mse": result.fit.held_out_mse,
+            "held_out_variance": result.fit.held_out_variance,
+            "eta": result.state.eta,
+        }
+        store.save(out, placer, result.state, view, about | facts)
+        scores = {f"{eta:g}": score for eta, score in result.eta_scores.items()}
+        document[placer.name] = facts | {"explained": result.fit.explained, "objective_by_eta": scores}
+    strategies = {strategy for _, strategy in view.offers}
+    if "compressed" in strategies:
+        gobi = trained["gobi"].state
+        document["gillis"] = _train_gillis(settings, out, gobi, found, about, say)
+        document["compressed"] = _choose_ratio(settings, out, gobi, found, about, say)
+    return document
+
+
+def _train_placer(settings: Settings, placer: Daso, found: Collected, mab: Mab, say: Say) -> Trained:
+    say(f"training {placer.name}", 0.0)
+    traces = found.traces[placer.name]
+    held = max(settings.runs // 4, 1)
+    learned_from = tuple(range(max(settings.runs - held, 1)))
+    held_out = tuple(range(settings.runs - held, settings.runs))
+    start = placer.init(found.view)
+    rng = generator(settings.seed, "fit", placer.name)
+    result = fit(
+        start.surrogate, traces.of(learned_from), traces.of(held_out), placer.lr, placer.weight_decay, rng,
+        lambda epoch, mse: say(f"training {placer.name}: held-out MSE {mse:.4f}", min(epoch / 60, 1.0)),
+    )  # fmt: skip
+    state = placer.state(result.surrogate, start.time_s, start.devices, placer.eta, trained=True)
+    bandit = replace(found.bandit.bandit, t=0)
+    scores: dict[float, float] = {}
+    for i, eta in enumerate(ETAS):
+        say(f"tuning {placer.name}: η = {eta:g}", i / len(ETAS))
+        states = States(bandit, replace(state, eta=eta))
+        scores[eta] = float(np.mean([_objective(settings, mab, placer, states, s) for s in TUNING_SEEDS]))
+    best = max(scores, key=lambda eta: scores[eta])
+    return Trained(result, replace(state, eta=best), scores)
+
+
+def _tuning_run(
+    settings: Settings, decider: Decider, placer: Placer, states: States, seed: int, score: Score | None = None
+) -> Run:
+    at = SEED_BASE + 1000 * settings.seed + 900 + seed  # beyond the training runs
+    intervals = min(TUNING_INTERVALS, settings.intervals)
+    policy = Policy(decider, placer)
+    return simulate(settings.scenario, settings.fleet, settings.demand, policy, intervals, at, states, score)
+
+
+def _objective(settings: Settings, decider: Decider, placer: Placer, states: States, seed: int) -> float:
+    score = Score()
+    _tuning_run(settings, decider, placer, states, seed, score)
+    return score.mean
+
+
+def _train_gillis(
+    settings: Settings, out: Path, gobi: DasoState, found: Collected, about: dict[str, str | int | float], say: Say
+) -> dict[str, object]:
+    """The same number of intervals as the bandit, with GOBI placing."""
+    gillis = Gillis(explore=True)
+    run = simulate(
+        settings.scenario,
+        settings.fleet,
+        settings.demand,
+        Policy(gillis, Gobi()),
+        settings.intervals,
+        SEED_BASE + 1000 * settings.seed,
+        States(gillis.init(found.view), gobi),
+        progress=lambda interval: say("training gillis", interval / settings.intervals),
+    )
+    store.save(out, Gillis(), run.states.decider, found.view, about)
+    return {"visited": int((run.states.decider.count > 0).sum()), "updates": int(run.states.decider.count.sum())}
+
+
+def _choose_ratio(
+    settings: Settings, out: Path, gobi: DasoState, found: Collected, about: dict[str, str | int | float], say: Say
+) -> dict[str, object]:
+    """MC's compressed model of each application: by the reward of the tuning runs, all at one rank of size."""
+    say("choosing compression", 0.0)
+    decider, scores = Compressed(), {}
+    candidates = Compressed.candidates(found.view)
+    for rank in range(max(len(rows) for rows in candidates)):
+        split_A = tuple(rows[min(rank, len(rows) - 1)] for rows in candidates)
+        states = States(CompressedState(split_A), gobi)
+        runs = [_tuning_run(settings, decider, Gobi(), states, seed) for seed in TUNING_SEEDS]
+        scores[split_A] = float(np.mean([run.metrics.reward or 0.0 for run in runs]))
+    best = max(scores, key=lambda split_A: scores[split_A])
+    store.save(out, decider, CompressedState(best), found.view, about)
+    references = found.view.splits.references
+    return {"splits": [references[row] for row in best], "rewards": list(scores.values())}
+
+
+def _write_traces(found: Collected, out: Path) -> None:
+    for name, traces in found.traces.items():
+        flat = traces.x_BN.reshape(len(traces.y_B), -1).astype(np.float32)
+        columns: dict[str, Any] = {"run": traces.run_B.astype(np.int64), "objective": traces.y_B, "x": list(flat)}
+        write_parquet(out / f"traces.{name}.parquet", columns, f'{{"placer": "{name}"}}')

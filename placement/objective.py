@@ -1,0 +1,129 @@
+"""What the paper's two modules are rewarded by: eq. 3, 4 for decisions, eq. 10 for placements; the bounds are here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from splitplace.errors import SplitPlaceError
+from splitplace.records.split import Strategy
+from splitplace.records.view import Finished, Floats, View
+
+ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
+CONTEXTS = 2
+"""High and low SLA setting: the `tag` of a task says in which it was decided. A tag beyond is a decider's own mark, of
+no context, and counts as the first."""
+
+
+def rewards(view: View, left: Finished, sla_weight: float = 0.5) -> Floats:
+    """W 1(r <= sla) + (1 - w) p of each task that left, shape E: the summand of eq. 3 and 4 with w = 1/2.
+
+    Raises:
+        SplitPlaceError: A task left with an accuracy that is no number: its split has no evaluation.
+    """
+    if not np.isfinite(left.accuracy_E).all():
+        row = int(np.flatnonzero(~np.isfinite(left.accuracy_E))[0])
+        raise SplitPlaceError(
+            f"task {left.id_E[row]} left with no accuracy: {view.splits.references[int(left.split_E[row])]} has no "
+            "evaluation to learn from; evaluate it, or choose a policy that does not learn"
+        )
+    met = (left.response_s_E <= left.deadline_s_E).astype(np.float64)
+    result: Floats = sla_weight * met + (1 - sla_weight) * left.accuracy_E
+    return result
+
+
+def cell_sums(view: View, left: Finished, sla_weight: float = 0.5) -> tuple[Floats, Floats]:
+    """Numerators and counts of eq. 3 (row 0) and eq. 4 (row 1) by arm, two arrays of shape (2, 2).
+
+    A task decided as neither layer nor semantic is in no cell.
+    """
+    reward_E = rewards(view, left, sla_weight)
+    total_cd, count_cd = np.zeros((CONTEXTS, len(ARMS))), np.zeros((CONTEXTS, len(ARMS)))
+    arm_S = np.array([ARMS.index(name) if name in ARMS else -1 for name in view.splits.strategies], np.int64)
+    arm_E = arm_S[left.split_E]
+    played = arm_E >= 0
+    cell = np.where(left.tag_E < CONTEXTS, left.tag_E, 0)[played], arm_E[played]
+    np.add.at(total_cd, cell, reward_E[played])
+    np.add.at(count_cd, cell, 1.0)
+    return total_cd, count_cd
+
+
+def cell_means(total_cd: Floats, count_cd: Floats) -> Floats:
+    """O^{c,d} of eq. 3, 4; NaN for a cell that saw no task (the paper's 0/0)."""
+    means: Floats = np.divide(total_cd, count_cd, out=np.full(total_cd.shape, np.nan), where=count_cd > 0)
+    return means
+
+
+def mean_reward(cells_cd: Floats) -> float:
+    """O^MAB, the mean over cells (§4.1.2); cells without a task are left out, NaN if none saw any."""
+    seen = cells_cd[~np.isnan(cells_cd)]
+    return float(seen.mean()) if len(seen) else float("nan")
+
+
+def normalised_power(energy_j: float, seconds: float, power_w_D11: Floats) -> float:
+    """AEC of an interval: where the fleet's mean draw lies between all idle (0) and all busy (1); clipped to that."""
+    idle_w, full_w = float(power_w_D11[:, 0].sum()), float(power_w_D11[:, -1].sum())
+    if full_w <= idle_w:
+        return 0.0  # a flat power curve: no placement changes the energy
+    return float(np.clip((energy_j / seconds - idle_w) / (full_w - idle_w), 0.0, 1.0))
+
+
+def normalised_response(response_s_E: Floats, longest_s: float) -> float:
+    """ART of an interval over the largest deadline, each response clipped to it: 0 to 1."""
+    return float(np.minimum(response_s_E / longest_s, 1.0).mean())
+
+
+def placement_objective(o_mab: float, aec: float, art: float, alpha: float, beta: float) -> float:
+    """O^P = O^MAB - α AEC - β ART (eq. 10), to be maximised; with normalised AEC and ART it lies in -1..1."""
+    return o_mab - alpha * aec - beta * art
+
+
+def overdue(view: View) -> Finished:
+    """The tasks that are still there past their deadline, as if they left now with nothing right.
+
+    Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a
+    few quick tasks ever leaves, would be the best of all. The view keeps no tag of a running task: the first context's.
+    """
+    tasks = view.tasks
+    rows = np.flatnonzero((tasks.age_s_T > tasks.deadline_s_T) & (tasks.split_T >= 0))
+    return Finished(
+        id_E=tasks.id_T[rows],
+        application_E=tasks.application_T[rows],
+        split_E=tasks.split_T[rows],
+        deadline_s_E=tasks.deadline_s_T[rows],
+        response_s_E=tasks.age_s_T[rows],
+        accuracy_E=np.zeros(len(rows)),
+        tag_E=np.zeros(len(rows), np.int64),
+    )
+
+
+def observed_objective(
+    view: View, left: Sequence[Finished], energy_j: float, seconds: float, alpha: float = 0.5, beta: float = 0.5
+) -> float | None:
+    """O^P of a span of time, over the tasks that left in it and those `overdue` at its end.
+
+    Args:
+        view: At its end.
+        left: The tasks that left in it.
+        energy_j: What the fleet drew in it.
+        seconds: Its length.
+        alpha: Weight of energy.
+        beta: Weight of response time.
+
+    Returns:
+        None where there is no such task: such a span has neither O^MAB nor ART.
+    """
+    everyone = [*left, overdue(view)]
+    count = sum(len(finished) for finished in everyone)
+    if count == 0:
+        return None
+    total_cd, count_cd, reward_sum = np.zeros((2, 2)), np.zeros((2, 2)), 0.0
+    for finished in everyone:
+        total, counts = cell_sums(view, finished)
+        total_cd, count_cd = total_cd + total, count_cd + counts
+        reward_sum += float(rewards(view, finished).sum())
+    o_mab = mean_reward(cell_means(total_cd, count_cd))
+    if np.isnan(o_mab):  # neither layer nor semantic (MC, unsplit): the mean over all tasks stands for the cells'
+        o_mab = reward_sum / count
+    response_s = np.concatenate([finished.response_s_E for finished in everyone])
+    aec = normalised_power(energy_j, seconds, view.devices.power_w_D11)
+    return placement_objective(o_mab, aec, normalised_response(response_s, view.longest_s), alpha, beta)
