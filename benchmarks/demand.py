@@ -23,7 +23,7 @@ from splitplace.records.split import INPUT
 from splitplace.splitting import costs, layerwise
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.branches import replicate_trunk
-from splitplace.splitting.planner import Host
+from splitplace.splitting.hosts import Host
 from splitplace.training.compressed import pick_compressed
 from splitplace.training.dataset import Dataset
 from splitplace.training.full import train_full
@@ -36,7 +36,7 @@ LINK_BYTES_PER_S = 10e6
 CHECKED_IMAGES = 64
 VALIDATION_SHARE = 0.1
 """Of the training images, kept by the full model to pick the compressed model's ratio by."""
-EFFORT = Effort((1, 8, 32, 64), min_runs=10, budget_s=1.0)
+EFFORT = Effort((1, 8, 32, 64), rounds=10, budget_s=1.0)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """`splitplace bench`: one claim or one table of the paper each, from scripts in benchmarks/."""
 
 from json import dumps
-from rich.table import Column, Table
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
