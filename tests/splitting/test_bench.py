@@ -1,13 +1,17 @@
 """The parts of `bench layer-split` that can be held against something."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from splitplace.benchmarks import layer_split
+from splitplace.benchmarks.from_timm import TimmModel
 from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
 from splitplace.benchmarks.paired import bootstrap, paired_ratios
+from splitplace.splitting import layerwise
 
 
 def test_equal_cuts_come_closest_to_equal_parts() -> None:
@@ -46,16 +50,20 @@ def test_pipelining_still_ships_no_automatic_split() -> None:
     assert not [name for name in pipelining.__all__ if "policy" in name.lower() or "auto" in name.lower()]
 
 
-@pytest.mark.slow
-def test_an_interrupted_bench_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_bench_goes_on_where_it_stopped(
+    tmp_path: Path, residual_cnn: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cells are written as they are measured; a second run measures the missing ones only and keeps the others."""
+    toy = TimmModel(residual_cnn(), 16, "none")
+    monkeypatch.setattr(layer_split, "_opened", lambda name, size: (toy, layerwise.analyse(toy.onnx, name)))
     path, said = tmp_path / "results.json", list[str]()
-    first = Settings(models=("mobilenetv2",), fragments=(2,), batches=(), profile_runs=2)
+    first = Settings(models=("toy",), fragments=(2,), batches=(1,), pairs=2, profile_runs=2)
     one = run(path, first, said.append)
+    assert len(one.plans) == len(one.ratios) == 1 and len(said) == 2
     assert one.plans[0].lower_bound_s <= one.plans[0].bottleneck_s * (1 + 1e-9)
     assert one.plans[0].bottleneck_s <= one.plans[0].equal_nodes_s
     said.clear()
     two = run(path, replace(first, fragments=(2, 4)), said.append)
-    assert said == ["mobilenetv2: measuring blocks, planning K = [4]"]
-    assert two.plans[0] == one.plans[0] and two.plans[1].fragments == 4
+    assert said == ["toy: measuring blocks, planning K = [4]"]
+    assert two.plans[0] == one.plans[0] and two.ratios == one.ratios and two.plans[1].fragments == 4
     assert Results.parse(path.read_bytes(), "results") == two
