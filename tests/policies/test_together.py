@@ -20,13 +20,13 @@ LIMIT_S = 0.020
 @pytest.mark.slow
 @pytest.mark.parametrize("decider", sorted(DECIDERS))
 def test_any_decider_composes_with_any_placer(decider: str) -> None:
-    """Ten devices, four intervals, about two tasks each: the simulator checks every action, MC's and Gillis's too."""
+    """Ten devices, three intervals, about two tasks each: the simulator checks every action, MC's and Gillis's too."""
     scenario = load_scenario("measured-50")
     workload = scenario.workload.model_copy(update={"utilisation": None, "rate": 2.0})
     scenario = scenario.model_copy(update={"workload": workload, "startup_s": 0.0})
     fleet, demand = load_fleet("azure10"), load_demand("measured")
     for placer in sorted(PLACERS):
-        run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 4, seed=1)
+        run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 3, seed=1)
         assert run.metrics.tasks.arrived > 0
         if decider == "compressed":
             assert set(run.metrics.decisions) == {"compressed"}
