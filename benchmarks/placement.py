@@ -31,10 +31,21 @@ from splitplace.records.device import Fleet
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
+CLIMBING_ETA = 100.0
+"""A step that leaves the start, for the rows that show what the climb itself does where tuning chose not to climb."""
 ROWS = (
-    "daso", "daso, η as printed", "daso, untrained", "daso, frozen", "daso-warm", "daso-slots", "gobi",
-    "least-loaded", "best-fit", "random",
-)  # fmt: skip
+    "daso",
+    "daso, η as printed",
+    "daso, η = 100",
+    "daso, untrained, η = 100",
+    "daso, frozen",
+    "daso-warm",
+    "daso-slots",
+    "gobi",
+    "least-loaded",
+    "best-fit",
+    "random",
+)
 EXACT_ROW = "exact"
 SMALL = 10
 """Up to so many devices `exact` takes part."""
@@ -136,9 +147,9 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
         watch.append(_Watch(judge, judged.placer))
         if row == "daso-warm":
             return States(judged.decider, judged.placer)
-        if row.endswith("untrained"):
-            fresh = init(policy, view).placer
-            return States(judged.decider, replace(fresh, eta=judged.placer.eta))
+        if row.endswith("η = 100"):
+            placer = init(policy, view).placer if "untrained" in row else judged.placer
+            return States(judged.decider, replace(placer, eta=CLIMBING_ETA))
         if row.endswith("printed"):
             return States(judged.decider, replace(judged.placer, eta=1e-3))
         return States(judged.decider, _states(setting, policy, view).placer)

@@ -30,7 +30,7 @@ from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.device import Fleet
 from splitplace.seeds import generator
 
-ETAS = (1e-3, 1e2, 1e3, 1e4, 1e5)
+ETAS = (1e-3, 1e1, 1e2, 1e3, 1e4)
 """Steps of eq. 12 that are tried; the first is the paper's."""
 TUNING_SEEDS, TUNING_INTERVALS = (0, 1, 2, 3), 40
 

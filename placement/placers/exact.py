@@ -6,10 +6,9 @@
                 x_ch <= y_fh, Σ_f m_fh y_fh <= ...   (copies shared: a fragment is paid for once a device)
                 L_h = (backlog_h + Σ_c s_ch x_ch) / cores_h <= T
 
-It optimises what a plan can see, seconds of work a core; eq. 10 depends on what arrives later: it has no exact optimum.
-Needs scipy (the extra `sim`). Refuses more than 10 devices. A plan of many containers is optimal within 1e-4, or the
-best after 100 branch-and-bound nodes; `solve` tells objective and bound. Idle loaded fragments are not evicted to make
-room.
+It optimises what a plan can see, seconds of work a core; eq. 10 depends on what arrives later, and no plan is exact in
+it. Needs scipy (the extra `sim`). Refuses more than 10 devices. A plan of many containers is optimal within 1e-4, or
+the best after 100 branch-and-bound nodes; `solve` tells objective and bound. Idle loaded fragments are not evicted.
 """
 
 from dataclasses import dataclass

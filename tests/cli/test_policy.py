@@ -103,7 +103,13 @@ def test_bench_placement_compares_and_goes_on_where_it_stopped(trained: Path, tm
     first = run(*call)
     assert first.returncode == 0, first.stderr
     document = json.loads(first.stdout)
-    assert {cell["row"] for cell in document["cells"]} >= {"daso", "daso, untrained", "gobi", "random", "exact"}
+    assert {cell["row"] for cell in document["cells"]} >= {
+        "daso",
+        "daso, untrained, η = 100",
+        "gobi",
+        "random",
+        "exact",
+    }
     assert all("DASO is " in words for words in document["verdict"].values())
     assert json.loads(run(*call).stdout)["cells"] == document["cells"]
 

@@ -1,0 +1,56 @@
+"""Every decider with every placer on the measured demand; and how long a plan takes."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from splitplace.placement import plan as planning
+from splitplace.placement.registry import DECIDERS, PLACERS, parse_policy
+from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+
+LIMIT_S = 0.020
+"""Of a decision for azure50 at λ = 6."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decider", sorted(DECIDERS))
+def test_any_decider_composes_with_any_placer(decider: str) -> None:
+    """Ten devices, three intervals, about two tasks each: the simulator checks every action, MC's and Gillis's too."""
+    scenario = load_scenario("measured-50")
+    workload = scenario.workload.model_copy(update={"utilisation": None, "rate": 2.0})
+    scenario = scenario.model_copy(update={"workload": workload, "startup_s": 0.0})
+    fleet, demand = load_fleet("azure10"), load_demand("measured")
+    for placer in sorted(PLACERS):
+        run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 3, seed=1)
+        assert run.metrics.tasks.arrived > 0
+        if decider == "compressed":
+            assert set(run.metrics.decisions) == {"compressed"}
+        if decider == "gillis":
+            assert set(run.metrics.decisions) <= {"compressed", "layer"}
+
+
+@pytest.mark.slow
+def test_a_plan_of_daso_takes_at_most_20_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median plan of 100 intervals at λ = 6, best of three, in CPU time: a neighbour must not decide it."""
+    spent: list[float] = []
+    inner: Callable[..., Any] = planning.plan
+
+    def timed(*arguments: Any) -> Any:
+        began = time.thread_time()
+        answer = inner(*arguments)
+        spent.append(time.thread_time() - began)
+        return answer
+
+    monkeypatch.setattr(planning, "plan", timed)
+    scenario, fleet, demand = load_scenario("paper-50"), load_fleet("azure50"), load_demand("upstream")
+    medians = []
+    for seed in range(3):
+        spent.clear()
+        simulate(scenario, fleet, demand, parse_policy("mab+daso"), 100, seed)
+        medians.append(float(np.median(spent)))
+    assert min(medians) <= LIMIT_S
