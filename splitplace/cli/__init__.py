@@ -26,13 +26,21 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
-    ("bench simulator", "splitplace.cli.bench:simulator", "How fast the simulator is."),
-    ("bench training", "splitplace.cli.bench:training", "How fast training is, and how good full models are."),
-    ("bench artifacts", "splitplace.cli.bench:artifacts", "How well fragments know their own cost."),
-    ("bench demand", "splitplace.cli.bench:demand", "Makes the demand that ships with the simulator."),
-    ("bench published-code", "splitplace.cli.bench:published_code", "The simulator against the paper's own code."),
-    ("bench placement", "splitplace.cli.bench:placement", "What DASO is worth, beside controls and bounds."),
-    ("bench layer-split", "splitplace.cli.bench:layer_split", "How good layer-wise plans are, and what cuts cost."),
+    ("bench simulator", "splitplace.cli.bench_simulator:simulator", "How fast the simulator is."),
+    ("bench training", "splitplace.cli.bench_training:training", "How fast training is, and how good full models are."),
+    ("bench artifacts", "splitplace.cli.bench_artifacts:artifacts", "How well fragments know their own cost."),
+    ("bench demand", "splitplace.cli.bench_demand:demand", "Makes the demand that ships with the simulator."),
+    (
+        "bench published-code",
+        "splitplace.cli.bench_published_code:published_code",
+        "The simulator against the paper's own code.",
+    ),
+    ("bench placement", "splitplace.cli.bench_placement:placement", "What DASO is worth, beside controls and bounds."),
+    (
+        "bench layer-split",
+        "splitplace.cli.bench_layer_split:layer_split",
+        "How good layer-wise plans are, and what cuts cost.",
+    ),
 )
 GROUPS = {
     "bench": "The project's claims, measured.",

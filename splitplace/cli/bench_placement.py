@@ -1,0 +1,68 @@
+"""`splitplace bench placement`: what DASO is worth, beside controls and bounds."""
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.output import emit, err
+from splitplace.errors import UsageError
+
+
+def placement(
+    *,
+    results: Path = Path("benchmarks/results/placement.json"),
+    scenario: str = "measured-50",
+    fleet: str | None = None,
+    demand: str = "measured",
+    state: Path | None = None,
+    seeds: int = 5,
+    intervals: int = 50,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what DASO is worth: predicted and realised O^P beside controls and bounds, on paired workloads.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped. On fleets of up to 10
+    devices, the exact placer takes part.
+
+    Args:
+        results: The results file.
+        scenario: A shipped scenario, or a TOML file.
+        fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated.
+        demand: As in `simulate`.
+        state: Folder of trained states; those that ship if not stated.
+        seeds: How many; 0 to N - 1.
+        intervals: Of each run.
+        fresh: Measure everything again.
+        json: Print one JSON document.
+    """
+    if not 2 <= seeds <= 100 or intervals < 2:
+        raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
+    from splitplace.benchmarks import placement as bench
+    from splitplace.cli.simulate import load_costs
+    from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+
+    chosen = load_scenario(scenario)
+    setting = bench.Setting(
+        chosen, load_fleet(fleet or chosen.fleet), load_costs(demand), demand, state, intervals, tuple(range(seeds))
+    )
+    if fresh:
+        results.unlink(missing_ok=True)
+    with err.status("placement") as status:
+        found = bench.run(results, setting, status.update)
+    columns = ("placer", "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
+    table = Table(*columns, title=f"Placers, {found.scenario}, {found.fleet}, {seeds} seeds")
+    for row in setting.rows:
+        cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
+        realised = bench.interval(cells["realised"])
+        table.add_row(
+            row,
+            f"{realised.mean:.4f} [{realised.low:.4f}, {realised.high:.4f}]",
+            *(f"{bench.interval(cells[field]).mean:.4f}" for field in ("predicted", "reward")),
+            *(f"{bench.interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
+            *(f"{1e3 * bench.interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
+        )
+    verdict = bench.verdict(found)
+    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    emit(document, Group(table, *verdict.values()), json)
