@@ -115,8 +115,9 @@ def test_offered_utilisation_is_of_the_scarcer_resource(world):
 
 @pytest.mark.parametrize("name", names("scenario"))
 def test_every_shipped_scenario_runs(name):
-    """Three intervals each, with the published constants."""
-    run = run_shipped(name, "full+random" if name == "cloud-wan" else "random+random", intervals=3)
+    """Three intervals each, with the demand each is meant for."""
+    demand = "upstream" if name == "upstream-10" else "measured"
+    run = run_shipped(name, "full+random" if name == "cloud-wan" else "random+random", demand, intervals=3)
     assert run.metrics.energy_j > 0
     assert run.metrics.tasks.arrived > 0
 
@@ -154,13 +155,13 @@ def scenarios(draw):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=scenarios(), seed=st.integers(0, 5), placer=st.sampled_from(["random", "least-loaded", "best-fit"]))
 def test_nothing_is_lost_and_no_limit_is_broken(world, scenario, seed, placer):
-    """Every task arrived is finished or not; memory is never overrun; each response adds up; work is conserved."""
+    """Each task is finished or not; neither memory nor disk is overrun; each response adds up; work is conserved."""
     chain = {"core_s": (8.0, 20.0, 4.0), "output_bytes": (8e3, 4e3, 10.0), "input_bytes_per_sample": 5}
     branches = {"core_s": (6.0, 9.0), "shape": "parallel", "strategy": "semantic", "input_bytes_per_sample": 5}
     demand = world.constants(chain, branches, micro_batch=32, memory_bytes=300)
     link = {"up_bytes_per_s": 1500.0, "down_bytes_per_s": 1000.0, "rtt_s": 0.01}
     fleet = world.fleet(
-        world.device(name="small", count=3, memory_bytes=700, cores=1, disk_bytes_per_s=1.0, **link),
+        world.device(name="small", count=3, memory_bytes=700, disk_bytes=4, disk_bytes_per_s=1.0, **link),
         world.device(name="large", count=2, memory_bytes=1300, cores=4, core_speed=2.0, **link),
     )
     seen = []
@@ -175,6 +176,8 @@ def test_nothing_is_lost_and_no_limit_is_broken(world, scenario, seed, placer):
         assert (view.devices.memory_used_bytes_D <= view.devices.memory_bytes_D).all()
         assert ((view.devices.cpu_D >= 0) & (view.devices.cpu_D <= 1)).all()
         assert ((view.containers.remaining_C >= 0) & (view.containers.remaining_C <= 1)).all()
+    on_small = run.fragments["fragment"][run.fragments["device"] < 3]
+    assert (on_small < 4).all()  # its disk holds four of the five images
     if scenario.failures is None:
         _work_is_conserved(run, demand, tasks)
 
