@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from splitplace.cli.output import emit, err
 
@@ -54,7 +54,16 @@ def demand(
             profile_again=again,
         )
     rows = bench.table(found)
-    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
+    table = Table(
+        Column("split", overflow="fold"),
+        "top-1",
+        "fragments",
+        "weights",
+        "ms an image",
+        "memory",
+        "bytes between",
+        title="Demand",
+    )
     for row in rows:
         table.add_row(
             row.reference,
