@@ -38,6 +38,9 @@ RATIO_SLACK = 0.005
 """As `splitplace split` by default: half a percent of the bottleneck for fewer bytes over the cuts."""
 SMALL_PX = 32
 RATIO_LIMIT = 1.03
+OWN_CELLS = 2 * len(FAMILIES)
+"""Ratios of the three families at their own image size, batch 8 and 32: what the claim is about."""
+NOT_RUN = "not run"
 GAP_GOAL = 0.01
 Rule = Literal["nodes", "params", "flops"]
 RULES: tuple[Rule, ...] = ("nodes", "params", "flops")
@@ -257,10 +260,21 @@ def _timed(models: Sequence[bytes], inputs: dict[str, Array]) -> Callable[[], fl
     return run_once
 
 
-def verdict(results: Results) -> dict[str, bool]:
-    """Whether the claims hold: a bound on a ratio holds if the interval's lower end is under it."""
+def verdict(results: Results) -> dict[str, bool | str]:
+    """Whether the claims hold: a bound on a ratio holds if the interval's lower end is under it.
+
+    A cell whose A/A interval is wider than the bound is tight says nothing.
+    """
+    gaps = all(cell.gap <= GAP_GOAL for cell in results.plans) if results.plans else NOT_RUN
+    return {"every gap at most 1 %": gaps, "chain at most 3 % slower": _chain_verdict(results)}
+
+
+def _chain_verdict(results: Results) -> bool | str:
     own = [cell for cell in results.ratios if cell.model in FAMILIES and cell.px > SMALL_PX]
-    return {
-        "every gap at most 1 %": all(cell.gap <= GAP_GOAL for cell in results.plans),
-        "chain at most 3 % slower": all(cell.ours.low <= RATIO_LIMIT for cell in own),
-    }
+    telling = [cell for cell in own if cell.same.high - cell.same.low <= RATIO_LIMIT - 1]
+    if any(cell.ours.low > RATIO_LIMIT for cell in telling):
+        return False
+    if len(own) < OWN_CELLS:
+        return f"{NOT_RUN} in {OWN_CELLS - len(own)} of {OWN_CELLS} cells"
+    noisy = len(own) - len(telling)
+    return f"not known, too noisy in {noisy} of {len(own)} cells: repeat on a quiet machine" if noisy else True

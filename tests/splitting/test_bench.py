@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from splitplace import provenance
 from splitplace.benchmarks import layer_split
 from splitplace.benchmarks.from_timm import TimmModel
 from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
-from splitplace.benchmarks.paired import bootstrap, paired_ratios
+from splitplace.benchmarks.paired import Ratio, bootstrap, paired_ratios
 from splitplace.splitting import layerwise
 
 
@@ -67,3 +68,37 @@ def test_an_interrupted_bench_goes_on_where_it_stopped(
     assert said == ["toy: measuring blocks, planning K = [4]"]
     assert two.plans[0] == one.plans[0] and two.ratios == one.ratios and two.plans[1].fragments == 4
     assert Results.parse(path.read_bytes(), "results") == two
+
+
+def _cell(model: str, batch: int, ours: float, noise: float) -> layer_split.RatioCell:
+    wide = Ratio(median=1.0, low=1.0 - noise / 2, high=1.0 + noise / 2, pairs=30)
+    measured = Ratio(median=ours, low=ours - 0.01, high=ours + 0.01, pairs=30)
+    return layer_split.RatioCell(
+        model=model, px=224, batch=batch, whole_s=0.1, ours=measured, naive=measured, same=wide
+    )
+
+
+@pytest.mark.parametrize(
+    ("worst", "noise", "said"),
+    [
+        (1.035, 0.01, True),
+        (1.045, 0.01, False),
+        (1.035, 0.04, "not known, too noisy in 1 of 8 cells: repeat on a quiet machine"),
+        (1.045, 0.04, "not known, too noisy in 1 of 8 cells: repeat on a quiet machine"),
+    ],
+)
+def test_a_ratio_claim_needs_every_cell_and_a_quiet_machine(worst: float, noise: float, said: bool | str) -> None:
+    """The lower end under 1.03 holds; where the baseline against itself scatters by more than 3 %, nothing is known."""
+    cells = [_cell(model, batch, 1.0, 0.01) for model in layer_split.FAMILIES for batch in (8, 32)]
+    cells[0] = _cell("mobilenetv2", 8, worst, noise)
+    results = Results(ratios=tuple(cells), core_speed=1.0, provenance=provenance.collect())
+    assert layer_split.verdict(results)["chain at most 3 % slower"] == said
+
+
+def test_a_claim_without_its_cells_is_not_run() -> None:
+    """An empty file claims nothing; one with a cell too few says how many lack."""
+    empty = Results(core_speed=1.0, provenance=provenance.collect())
+    assert layer_split.verdict(empty) == {
+        "every gap at most 1 %": "not run",
+        "chain at most 3 % slower": "not run in 8 of 8 cells",
+    }
