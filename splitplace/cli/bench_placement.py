@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
@@ -51,7 +51,8 @@ def placement(
         results.unlink(missing_ok=True)
     with err.status("placement") as status:
         found = bench.run(results, setting, status.update)
-    columns = ("placer", "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
+    placer = Column("placer", overflow="fold", min_width=12)
+    columns = (placer, "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
     table = Table(*columns, title=f"Placers, {found.scenario}, {found.fleet}, {seeds} seeds")
     for row in setting.rows:
         cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
