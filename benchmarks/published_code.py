@@ -1,36 +1,72 @@
 """The paper's published code against the simulator: its constants, its ten hosts, its whole intervals.
 
-What that code gave when it was run (10 hosts, 5 seeds, its own workload) is stated here; beside it stand scenario
-`upstream-10` as it is (`tick = "interval"`) and the same event by event, with random placement, which that code's own
-placer could not be told from. Response times leave the wait out, as that code does.
+What that code gave when it was run (10 hosts, 5 seeds, its own workload) is stated here; beside it stands scenario
+`upstream-10` three ways, with random placement, which that code's own placer could not be told from: placed as that
+code places, placed as ours does, and the same event by event. A response counts from a task's first fragment's start,
+as in that code.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from splitplace import provenance
+from splitplace.placement.placers.random import Random
+from splitplace.placement.placers.room import Room
+from splitplace.placement.policy import Policy, Request
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.results import Run
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.records.action import Action, Place, Wait
 from splitplace.records.base import Fraction, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
+from splitplace.records.view import View
 
-SCENARIO, PLACER = "upstream-10", "random"
+SCENARIO = "upstream-10"
 GIVEN = {"layer": 9.97, "semantic": 1.48}
 """Mean response in intervals, wait left out: its Layer+GOBI and Semantic+GOBI."""
 TOLERANCE = 0.2
+MEMORY_SHARE = 0.8
+"""Of a host's memory that the published code gives to containers."""
 Tick = Literal["interval", "event"]
+Placement = Literal["unchecked", "checked"]
+WAYS: tuple[tuple[Placement, Tick], ...] = (("unchecked", "interval"), ("checked", "interval"), ("checked", "event"))
+
+
+class Unchecked(Random):
+    """As the published code places: each fragment by itself, on a device drawn without a look at its room.
+
+    Where it does not fit it is refused and drawn again an interval later, while the rest of its task runs.
+    """
+
+    name: ClassVar[str] = "unchecked"
+
+    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+        """One draw a fragment, requests in the order given."""
+        room = Room(view)
+        actions: list[Action] = []
+        for request in requests:
+            task = int(view.tasks.id_T[request.task])
+            for fragment in request.fragments:
+                device = int(rng.integers(len(view.devices.names)))
+                if room.fits_on(fragment, device):
+                    actions += [*room.take(fragment, device), Place(task, fragment, device)]
+                else:
+                    actions.append(Wait(task, fragment))
+        return actions
 
 
 class Cell(Record):
     """One strategy for every task, means over seeds; times in intervals."""
 
     decider: str
+    placement: Placement
     tick: Tick
     response: Positive
+    """From the first fragment's start to the result."""
     response_std: NonNegative
     """Over seeds."""
     wait: NonNegative
@@ -50,41 +86,61 @@ class Results(Record):
 
 
 def measure(seeds: int) -> Results:
-    """Both strategies, both ticks."""
+    """Both strategies, each way of placing and of keeping time."""
     scenario, fleet, demand = load_scenario(SCENARIO), load_fleet(SCENARIO), load_demand("upstream")
+    rooms = [
+        device.model_copy(update={"memory_bytes": int(MEMORY_SHARE * device.memory_bytes)}) for device in fleet.devices
+    ]
+    tight = fleet.model_copy(update={"devices": tuple(rooms)})
     cells = []
-    ticks: tuple[Tick, ...] = ("interval", "event")
-    for decider in GIVEN:
-        for tick in ticks:
-            chosen, policy = scenario.model_copy(update={"tick": tick}), parse_policy(f"{decider}+{PLACER}")
+    for name in GIVEN:
+        decider = parse_policy(f"{name}+random").decider
+        for placement, tick in WAYS:
+            chosen = scenario.model_copy(update={"tick": tick})
+            policy = Policy(decider, Unchecked() if placement == "unchecked" else Random())
+            hosts = tight if placement == "unchecked" else fleet
             rows = []
             for seed in range(seeds):
-                found = simulate(chosen, fleet, demand, policy, seed=seed).metrics
-                times = (found.response_s, found.wait_s, found.transfer_s)
-                response, wait, transfer = ((time.mean or 0.0) / scenario.interval_s for time in times)
-                rows.append((response - wait, wait, transfer, found.sla_violation))
+                run = simulate(chosen, hosts, demand, policy, seed=seed)
+                found = run.metrics
+                times = (_since_start_s(run), found.wait_s.mean or 0.0, found.transfer_s.mean or 0.0)
+                rows.append((*(time / scenario.interval_s for time in times), found.sla_violation))
             table = np.array(rows, np.float64)
             response, wait, transfer, violation = table.mean(axis=0).tolist()
             cells.append(
                 Cell(
-                    decider=decider,
+                    decider=name,
+                    placement=placement,
                     tick=tick,
                     response=response,
                     response_std=float(table[:, 0].std(ddof=1)) if seeds > 1 else 0.0,
                     wait=wait,
                     transfer=transfer,
                     sla_violation=violation,
-                    published=GIVEN[decider],
+                    published=GIVEN[name],
                 )
             )
     return Results(intervals=scenario.intervals, seeds=seeds, cells=tuple(cells), provenance=provenance.collect(seed=0))
 
 
+def _since_start_s(run: Run) -> float:
+    """Mean seconds from a task's first fragment's start to its result, over the finished tasks."""
+    start_s = np.full(len(run.tasks["task"]), np.inf)
+    np.minimum.at(start_s, run.fragments["task"].astype(np.int64), run.fragments["start_s"].astype(np.float64))
+    end_s = (run.tasks["arrival_s"] + run.tasks["response_s"]).astype(np.float64)
+    return float((end_s - start_s)[run.tasks["finished"].astype(bool)].mean())
+
+
 def verdict(results: Results) -> dict[str, bool]:
-    """Whether layer-only comes within the tolerance; semantic-only is reported and explained, not claimed."""
-    (cell,) = (cell for cell in results.cells if (cell.decider, cell.tick) == ("layer", "interval"))
-    close = abs(cell.response / cell.published - 1) <= TOLERANCE
-    return {f"layer-only within {TOLERANCE:.0%} of the published code's {cell.published} intervals": close}
+    """Whether both strategies come within the tolerance placed as that code places, and layer-only as ours too."""
+    found = {(c.decider, c.placement): c.response for c in results.cells if c.tick == "interval"}
+    held = {key: abs(found[key] / GIVEN[key[0]] - 1) <= TOLERANCE for key in found}
+    within = f"within {TOLERANCE:.0%} of the published code's"
+    return {
+        f"layer-only {within} {GIVEN['layer']} intervals": held["layer", "checked"],
+        "the same, placed as that code places": held["layer", "unchecked"],
+        f"semantic-only, placed as that code places, {within} {GIVEN['semantic']}": held["semantic", "unchecked"],
+    }
 
 
 def run(path: Path, seeds: int) -> Results:

@@ -26,10 +26,14 @@ def published_code(
 
     with err.status("published-code"):
         found = bench.run(results, seeds)
-    table = Table("every task as", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals")
+    table = Table(
+        "every task as", "placement", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals"
+    )
     for cell in found.cells:
         times = (f"{cell.response:.2f} ± {cell.response_std:.2f}", f"{cell.published:.2f}", f"{cell.wait:.2f}")
-        table.add_row(cell.decider, cell.tick, *times, f"{cell.transfer:.2f}", f"{cell.sla_violation:.3f}")
+        table.add_row(
+            cell.decider, cell.placement, cell.tick, *times, f"{cell.transfer:.2f}", f"{cell.sla_violation:.3f}"
+        )
     verdict = bench.verdict(found)
     document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
     emit(document, Group(table, *in_words(verdict)), json)
