@@ -26,9 +26,7 @@ def published_code(
 
     with err.status("published-code"):
         found = bench.run(results, seeds)
-    table = Table(
-        "every task as", "placement", "tick", "response", "published", "wait", "transfer", "SLA", title="Intervals"
-    )
+    table = Table("all as", "placement", "tick", "response", "there", "wait", "sent", "SLA", title="Intervals")
     for cell in found.cells:
         times = (f"{cell.response:.2f} ± {cell.response_std:.2f}", f"{cell.published:.2f}", f"{cell.wait:.2f}")
         table.add_row(

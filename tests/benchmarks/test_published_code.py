@@ -1,8 +1,11 @@
 """The published code's figures beside the simulator's."""
 
+import pytest
+
 from splitplace.benchmarks import published_code as bench
 
 
+@pytest.mark.slow
 def test_placed_as_that_code_places_both_strategies_come_close(tmp_path):
     """Within a fifth of 9.97 and of 1.48; branches of 6 to 38 s that all find room take exactly one interval."""
     found = bench.run(tmp_path / "results.json", seeds=2)
