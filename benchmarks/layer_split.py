@@ -34,8 +34,8 @@ FOREIGN = ("efficientnet_lite0", "densenet121", "vit_tiny_patch16_224")
 FRAGMENTS = range(2, 9)
 PLAN_BATCH = 8
 RATIO_FRAGMENTS = 4
-RATIO_SLACK = 0.005
-"""As `splitplace split` by default: half a percent of the bottleneck for fewer bytes over the cuts."""
+RATIO_SLACK = 0.03
+"""As `splitplace split` by default: three percent of the bottleneck for fewer bytes over the cuts."""
 SMALL_PX = 32
 RATIO_LIMIT = 1.03
 OWN_CELLS = 2 * len(FAMILIES)

@@ -31,7 +31,7 @@ def split(
     objective: Literal["bottleneck", "latency", "fewest"] = "bottleneck",
     costs: Literal["analytic", "measured"] = "analytic",
     memory_limit: str | None = None,
-    slack: float = 0.005,
+    slack: float = 0.03,
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
@@ -54,7 +54,7 @@ def split(
         costs: analytic (FLOPs and bytes) or measured (onnxruntime on this machine, one thread).
         memory_limit: Bytes a device gives a fragment, as 64MiB; weights and activations at the micro-batch count.
         slack: Share of the smallest bottleneck to give up for fewer bytes over the cuts; costs are not known better
-            than the default. 0 for the very smallest.
+            than the default. 0 for the very smallest; `gap` counts what was given up.
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width for a timm name; the network's own by default.

@@ -1,5 +1,6 @@
 """The parts of `bench layer-split` that can be held against something."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from splitplace.benchmarks import layer_split
 from splitplace.benchmarks.from_timm import TimmModel
 from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
 from splitplace.benchmarks.paired import Ratio, bootstrap, paired_ratios
+from splitplace.cli.split import split
 from splitplace.splitting import layerwise
 
 
@@ -41,6 +43,11 @@ def test_the_interval_covers_the_median() -> None:
     few, many = (bootstrap(rng.normal(1.2, 0.05, n)) for n in (30, 3000))
     assert few.low <= 1.2 <= few.high
     assert many.high - many.low < (few.high - few.low) / 3
+
+
+def test_ratios_are_of_cuts_as_the_command_line_makes_them() -> None:
+    """The bench's slack is the default of `splitplace split`."""
+    assert inspect.signature(split).parameters["slack"].default == layer_split.RATIO_SLACK
 
 
 def test_pipelining_still_ships_no_automatic_split() -> None:
