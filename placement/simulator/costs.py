@@ -128,7 +128,8 @@ def feasible(costs: Costs, devices: Sequence[Device]) -> Costs:
                 )
             raise SplitPlaceError(
                 f"no device can hold every fragment of any split of {application}: {reference} needs "
-                f"{int(memory_FD[fragment, best])} bytes, {devices[best].name} comes closest with {int(room_D[best])}; "
+                f"{int(memory_FD[fragment, best])} bytes, {devices[best].name} comes closest with "
+                f"{max(int(room_D[best]), 0)} beside the runtime; "
                 "give a fleet with more memory or split into more fragments"
             )
     return costs if keep_S.all() else _select(costs, keep_S)
