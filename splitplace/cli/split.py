@@ -118,6 +118,7 @@ def split(
         "out": str(out.absolute()) if out is not None else None,
         "weights": opened.weights,
         "objective": objective,
+        "slack": slack if objective != "latency" else 0.0,
         "costs": costs,
         "micro_batch": micro_batch,
         "fragments": [_row(artifact, stage, out) | memory.get(stage.name, NOT_MEASURED) for stage in stages],
@@ -240,6 +241,8 @@ def _draw(path: Path, proposal: "Proposal", title: str) -> None:
 
 def _table(document: dict[str, Any]) -> Table:
     how = "optimal among" if document["exact"] else "best of"
+    if document["slack"]:
+        how = f"the fewest bytes within {document['slack']:.1%} of the smallest bottleneck, {how}"
     errors = [row["memory_error"] for row in document["fragments"] if row["memory_error"] is not None]
     memory = (
         f"estimated memory is {min(errors):+.0%} to {max(errors):+.0%} off what a process grows by"
