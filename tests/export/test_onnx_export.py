@@ -13,6 +13,7 @@ from splitplace.errors import SplitPlaceError
 from splitplace.export.onnx_export import OPSET, relative_difference, to_onnx
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(tree, tree_artifact):
     """Exported twice, every digest is the same, and no trace of the maker is left."""
     first = tree_artifact

@@ -16,7 +16,8 @@ def mean_response(world, scenario, demand, cores, intervals):
     return float(run.tasks["response_s"][rows].mean())
 
 
-@pytest.mark.parametrize("rho", [0.5, pytest.param(0.7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.5, 0.7])
 def test_md1_shared(world, rho):
     """M/D/1 under processor sharing: s / (1 - ρ), whatever the service distribution."""
     service_s = 1.0
@@ -25,7 +26,8 @@ def test_md1_shared(world, rho):
     assert found == pytest.approx(service_s / (1 - rho), rel=0.02)
 
 
-@pytest.mark.parametrize("rho", [0.5, pytest.param(0.7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.5, 0.7])
 def test_md1_in_order(world, rho):
     """M/D/1 first come, first served: s + ρ s / 2 (1 - ρ) (Pollaczek-Khinchine)."""
     scenario = world.scenario(workload=world.poisson(rate=100 * rho, n=1000), discipline="fifo")

@@ -84,6 +84,7 @@ def test_upstream_chains_alone_take_what_their_constants_say(world):
     assert run.metrics.execute_s.mean / 300 == pytest.approx(4.8, rel=0.05)
 
 
+@pytest.mark.slow
 def test_offered_utilisation_is_what_the_cores_see(world):
     """ρ = 0.6 stated, layer splits only: 60 % of the core-seconds of a long run are used."""
     load = {"utilisation": 0.6, "spread": True, "batch": (500, 1500), "deadline_relative": (1.0, 2.0)}

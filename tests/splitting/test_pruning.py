@@ -36,6 +36,7 @@ def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     assert left == {name: size if name == output else round(size / 2) for name, size in sizes.items()}
 
 
+@pytest.mark.slow
 def test_a_compressed_network_of_random_weights_exports_as_one_fragment():
     """What a benchmark needs: no run, no data."""
     spec = TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 28, 28))

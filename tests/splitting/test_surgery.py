@@ -22,7 +22,9 @@ CASES = [  # family, cut, groups
     pytest.param("resnet50v2", "stage1", 3, marks=pytest.mark.slow),
     ("resnet50v2", "stage2", 2),
     pytest.param("resnet34v2", "stage3", 2, marks=pytest.mark.slow),
-    ("inceptionv3", "mixed_6a", 2),  # its pooling path hands the trunk's channels on
+    pytest.param(
+        "inceptionv3", "mixed_6a", 2, marks=pytest.mark.slow
+    ),  # its pooling path hands the trunk's channels on
     pytest.param("inceptionv3", "mixed_6e", 3, marks=pytest.mark.slow),
     pytest.param("inceptionv3", "mixed_7a", 2, marks=pytest.mark.slow),
 ]

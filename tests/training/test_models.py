@@ -30,6 +30,7 @@ def test_a_stem_of_stride_one_sees_more_pixels():
     assert [resolution(s) for s in ((2,), (2, 1), (1, 1))] == [1, 2, 4]
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_larger_images_is_resized_inside():
     """A network that cannot take 28 px gets a front that resizes to what it was designed for."""
     network = build("vgg11", 3, (1, 28, 28), GREY).eval()

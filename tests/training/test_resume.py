@@ -76,6 +76,7 @@ def test_a_killed_training_ends_as_if_it_had_never_been(image_folder, tmp_path):
     assert not (broken / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
     """A network that draws at random in every step, stopped by an error in the ninth of twelve."""
 
