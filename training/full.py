@@ -9,12 +9,13 @@ from splitplace.records.split import Merge
 from splitplace.seeds import derive
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training import run as runs
+from splitplace.training.config import Request
 from splitplace.training.dataset import Dataset
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.measured import measured
 from splitplace.training.models import build
 from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import Request, Run
+from splitplace.training.run import Run
 
 FULL = "full"
 
@@ -60,7 +61,7 @@ def train_full(
         strides=settings.strides.get(model, ()),
         recipe=recipe,
     )
-    folder = (out or Path("runs") / f"{data.application}.{model}.full").absolute()
+    folder = runs.place(request, out)
     finished = runs.find(folder, request)
     if finished is not None:
         return finished

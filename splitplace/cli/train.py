@@ -144,7 +144,7 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
         names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
         reads = ", ".join(src for src, dst in edges if dst == part.name)
         table.add_row(part.name, reads, f"{size.params:,}", names or str(len(part.classes)))
-    table.title = config.reference
+    table.title = request.reference
     table.caption = (
         f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
         f"{metrics.images_per_s:.0f} images/s · {run.path}"
