@@ -10,7 +10,7 @@ from splitplace.records.split import Merge
 from splitplace.splitting.pruning import compressed_variant
 from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 
 
 class Request(Record):
@@ -61,7 +61,7 @@ class Part(Record):
 class Config(Record):
     """What a run is, and how to rebuild its network."""
 
-    format: Literal[1]
+    format: Literal[2]
     request: Request
     input_spec: TensorSpec
     class_names: tuple[str, ...]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.seeds import derive
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 from splitplace.training.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
 from splitplace.training.dataset import Dataset
@@ -155,8 +156,7 @@ def fit(
         recipe.batch_size,
         derive(seed, "fit"),
         samples=recipe.samples,
-        mirror=data.mirror,
-        shift_px=recipe.shift_px,
+        augment=Augment(recipe.augment, data.shape_CHW, mirror=data.mirror),
     )
     network.train()
     for part in frozen:

@@ -6,10 +6,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from splitplace.errors import SplitPlaceError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.training.augment import parse
 
 Stride = Annotated[int, Field(ge=1, le=8)]
 
@@ -26,7 +27,7 @@ class FullRecipe(Record):
         weight_decay: Of weights; biases and norms have none.
         warmup_share: Share of the steps before the peak.
         label_smoothing: Of the cross-entropy.
-        shift_px: Largest random shift of an image, by pixels.
+        augment: Transforms of torchvision's, in order, by `NAME(option=value, ...)` (`training/augment.py`).
         precision: Lightning's name of it.
         deterministic: Only algorithms that give the same bits again; on a CPU they all do.
         validation_share: Share of the training images, of every class, that is kept out of training.
@@ -41,11 +42,18 @@ class FullRecipe(Record):
     weight_decay: NonNegative
     warmup_share: Annotated[float, Field(gt=0, lt=1)]
     label_smoothing: Fraction
-    shift_px: Count
+    augment: tuple[str, ...]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     deterministic: bool = False
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 0
+
+    @field_validator("augment")
+    @classmethod
+    def _augment_is_known(cls, augment: tuple[str, ...]) -> tuple[str, ...]:
+        for transform in augment:
+            parse(transform)
+        return augment
 
     @model_validator(mode="after")
     def _patience_has_images(self) -> Self:

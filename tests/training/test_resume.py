@@ -11,6 +11,7 @@ import torch
 
 from splitplace.errors import SplitPlaceError
 from splitplace.training import checkpoint
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 from splitplace.training.checkpoint import CHECKPOINT, SafetensorsIO
 from splitplace.training.fit import cross_entropy, fit
@@ -30,10 +31,12 @@ from splitplace.training.preset import load_preset
 checkpoint.EVERY_S = 0.0  # after every step
 data = load_own(Path(sys.argv[1]), "shades", mirror=True)
 quick = load_preset("quick")
-full = quick.full.changed(batch_size=4, epochs=3, shift_px=2, validation_share=0.2, patience=9)
+augment = ("RandomCrop(padding=2)", "RandomHorizontalFlip()", "RandomErasing()")
+full = quick.full.changed(batch_size=4, epochs=3, augment=augment, validation_share=0.2, patience=9)
 train_full(data, preset=quick.model_copy(update={"full": full}), out=Path(sys.argv[2]))
 """
 STEPS = 3 * 6
+AUGMENT = ("RandomCrop(padding=2)", "RandomHorizontalFlip()", "RandomErasing()")
 
 
 def steps_on(network, data, recipe, folder, request="this"):
@@ -45,7 +48,7 @@ def steps_on(network, data, recipe, folder, request="this"):
 def recipe(monkeypatch):
     """Two epochs of six steps, with everything that draws at random."""
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    return load_preset("quick").full.changed(batch_size=16, epochs=2, shift_px=2)
+    return load_preset("quick").full.changed(batch_size=16, epochs=2, augment=AUGMENT)
 
 
 @pytest.mark.slow
@@ -113,7 +116,9 @@ def test_an_epoch_goes_on_in_its_own_order(data):
     """What is left of a shuffled, augmented epoch, and the epoch after it, to the bit."""
 
     def batches():
-        return Batches(data.x_train_NCHW, data.y_train_N, 16, seed=4, mirror=True, shift_px=2)
+        return Batches(
+            data.x_train_NCHW, data.y_train_N, 16, seed=4, augment=Augment(AUGMENT, data.shape_CHW, mirror=True)
+        )
 
     whole = batches()
     expected = [*whole, *whole]

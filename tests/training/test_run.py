@@ -136,7 +136,7 @@ def test_a_run_of_another_version_is_refused(full, tmp_path):
     folder = copied(full, tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 9}))
-    with pytest.raises(SplitPlaceError, match="a run of format 9, expected 1"):
+    with pytest.raises(SplitPlaceError, match="a run of format 9, expected 2"):
         Run.open(folder)
 
 
