@@ -16,7 +16,7 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
-from splitplace.training.preset import Preset, load_preset
+from splitplace.training.preset import Preset, settle
 from splitplace.training.run import Run
 
 
@@ -48,7 +48,7 @@ def train_compressed(
         SplitPlaceError: The model cannot be sliced, another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    settings = settle(preset, full.config.request.model, data.application)
     recipe = settings.compressed.changed(
         epochs=epochs, samples=samples, validation_share=full.config.request.recipe.validation_share
     )
@@ -114,7 +114,7 @@ def pick_compressed(
         UsageError: The full model kept no validation images.
         SplitPlaceError: As `train_compressed`.
     """
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    settings = settle(preset, full.config.request.model, data.application)
     before = full.metrics.validation_accuracy
     if before is None:
         raise UsageError(
@@ -126,7 +126,7 @@ def pick_compressed(
         name = f"{data.application}.{full.config.request.model}.compressed-{compressed_variant(ratio)}"
         tried.append(
             train_compressed(
-                data, full, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=folder / name
+                data, full, ratio, preset=preset, epochs=epochs, samples=samples, seed=seed, out=folder / name
             )
         )
     return Picked(pick(tried, before - settings.compressed.accuracy_loss), tuple(tried), before)

@@ -31,7 +31,7 @@ from splitplace.training.fit import fit
 from splitplace.training.measured import measured
 from splitplace.training.models import HEAD
 from splitplace.training.network import SplitNetwork
-from splitplace.training.preset import Preset, load_preset
+from splitplace.training.preset import Preset, settle
 from splitplace.training.run import Run
 
 Grouping = Literal["features", "consecutive"] | Sequence[Sequence[int]]
@@ -70,12 +70,12 @@ def train_semantic(
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    model = full.config.request.model
+    settings = settle(preset, model, data.application)
     validation_share = full.config.request.recipe.validation_share
     recipe = settings.semantic.changed(epochs=epochs, samples=samples, validation_share=validation_share)
-    model = full.config.request.model
     shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
-    chosen = tuple(cuts if cuts is not None else settings.cuts.get(model, ()))
+    chosen = tuple(cuts if cuts is not None else settings.cuts)
     check_teacher(full, data)
     check_tree(shape, data.n_classes, len(chosen))
     chosen = chosen[: len(shape)]
