@@ -208,13 +208,13 @@ def load_preset(name: str) -> Preset:
     shipped = resources.files("splitplace.training") / "presets"
     names = sorted(entry.name.removesuffix(".toml") for entry in shipped.iterdir() if entry.name.endswith(".toml"))
     if name in names:
-        text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
+        text = (shipped / f"{name}.toml").read_bytes()
     elif name.endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_bytes()
     else:
         raise unknown("preset", name, [*names, "a .toml file"])
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(text.decode())
+    except ValueError as error:  # no UTF-8, or no TOML
         raise SplitPlaceError(f"preset {name}: not TOML: {error}") from error
     return Preset.parse(json.dumps(document, default=str), f"preset {name}")

@@ -83,11 +83,16 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 
 def test_a_preset_of_the_user_s_own_is_read_strictly(tmp_path):
-    """A misspelt key is named."""
+    """A misspelt key is named, and what is no TOML, or no text at all, is one line."""
     file = tmp_path / "mine.toml"
-    file.write_text('name = "mine"\nlearning_rat = 1\n')
-    with pytest.raises(SplitPlaceError, match=r"mine\.toml: not a preset: "):
-        load_preset(str(file))
+    for content, message in (
+        (b'name = "mine"\nlearning_rat = 1\n', "a preset: "),
+        (b"a = [", "TOML"),
+        (b"\xa7", "TOML"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(SplitPlaceError, match=rf"mine\.toml: not {message}"):
+            load_preset(str(file))
 
 
 def test_the_readme_s_lines_belong_in_a_preset(quick_with):
