@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.training import checkpoint
@@ -16,7 +17,7 @@ from splitplace.training.batches import Batches
 from splitplace.training.checkpoint import CHECKPOINT, SafetensorsIO
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.full import train_full
-from splitplace.training.models import build
+from splitplace.training.models import Front
 from splitplace.training.preset import load_preset
 
 TRAIN = """
@@ -42,6 +43,13 @@ AUGMENT = ("RandomCrop(padding=2)", "RandomHorizontalFlip()", "RandomErasing()")
 def steps_on(network, data, recipe, folder, request="this"):
     """Fit with a checkpoint after every step."""
     return fit(network, cross_entropy(recipe), data, recipe, 0, folder, request)
+
+
+def network():
+    """Everything that has a state of its own or draws at random, and little of it."""
+    torch.manual_seed(3)
+    layers = nn.Conv2d(1, 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 6 * 6, 4)
+    return nn.Sequential(Front((0.3,), (0.3,)), *layers)
 
 
 @pytest.fixture
@@ -81,11 +89,6 @@ def test_a_killed_training_ends_as_if_it_had_never_been(image_folder, tmp_path):
 
 def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
     """A network that draws at random in every step, stopped by an error in the ninth of twelve."""
-
-    def network():
-        torch.manual_seed(3)
-        whole = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
-        return torch.nn.Sequential(whole, torch.nn.Dropout(0.5))
 
     class StopError(Exception):
         """The ninth step."""
@@ -173,9 +176,8 @@ def test_a_foreign_checkpoint_is_refused_and_never_unpickled(data, tmp_path, kin
 def test_a_checkpoint_of_another_training_is_refused(data, recipe, tmp_path):
     """Where only the loop itself looks."""
     SafetensorsIO("that").save_checkpoint({}, tmp_path / CHECKPOINT)
-    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
     with pytest.raises(SplitPlaceError, match="is a checkpoint of another training: delete it"):
-        steps_on(network, data, recipe, tmp_path)
+        steps_on(network(), data, recipe, tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(data, recipe, tmp_path):
@@ -219,10 +221,10 @@ def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monk
         return next(scores)
 
     monkeypatch.setattr("splitplace.training.early_stop.accuracy", scripted)
-    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
+    trained = network()
     patient = recipe.changed(epochs=9, validation_share=0.25, patience=2)
-    assert steps_on(network, data, patient, tmp_path).epochs == 4
-    assert all(torch.equal(value, kept[1][name]) for name, value in network.state_dict().items())
+    assert steps_on(trained, data, patient, tmp_path).epochs == 4
+    assert all(torch.equal(value, kept[1][name]) for name, value in trained.state_dict().items())
 
 
 def test_patience_without_validation_images_is_refused(recipe):
