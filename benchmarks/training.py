@@ -110,14 +110,16 @@ def run(
 
 def speed(data: Dataset, pairs: int, steps: int) -> tuple[float, dict[str, Ratio], FullRecipe]:
     """`steps` steps of the quick recipe, by our loop (augmentation, logs, checks and all) and by a bare one."""
-    preset = load_preset("quick")  # the smaller the step, the more of it is what a loop adds
-    recipe = preset.full.changed(epochs=1, samples=preset.full.batch_size * steps)
+    settings = load_preset("quick").settle(
+        MODEL, data.application
+    )  # the smaller the step, the more of it is what a loop adds
+    recipe = settings.full.changed(epochs=1, samples=settings.full.batch_size * steps)
     assert recipe.optimizer == "sgd", "as the bare loop below"
 
     def network() -> nn.Sequential:
         torch.manual_seed(0)
         shape, mean_std = data.shape_CHW, data.mean_std_C
-        fresh = build(MODEL, data.n_classes, shape, mean_std, preset.strides[MODEL])
+        fresh = build(MODEL, data.n_classes, shape, mean_std, settings.strides)
         return fresh.train().to(memory_format=torch.channels_last)
 
     bare_network, our_network = network(), network()
@@ -167,10 +169,13 @@ def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
     )
 
 
-def verdict(found: Results) -> dict[str, bool | Literal["not run"]]:
-    """Each claim and whether it holds."""
-    claims: dict[str, bool | Literal["not run"]] = {
-        f"images a second at least {SPEED} of the bare loop's": found.seconds.low <= 1 / SPEED
+def verdict(found: Results) -> dict[str, bool | str]:
+    """Each claim and whether it holds; an A/A interval wider than the bound is tight says nothing."""
+    too_noisy = found.noise.high - found.noise.low > 1 / SPEED - 1
+    claims: dict[str, bool | str] = {
+        f"images a second at least {SPEED} of the bare loop's": (
+            "not known, too noisy: repeat on a quiet machine" if too_noisy else found.seconds.low <= 1 / SPEED
+        )
     }
     for cell in found.cells:
         if cell.goal is not None:

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import lightning
 import torch
-from torch import nn
 
 from splitplace.errors import UsageError
 from splitplace.seeds import derive
 from splitplace.splitting.pruning import compress, compressed_split, compressed_variant
 from splitplace.training import run as runs
 from splitplace.training.dataset import Dataset
-from splitplace.training.distil import check_teacher, distillation
+from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
-from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import Request, Run
+from splitplace.training.preset import Preset, settle
+from splitplace.training.run import Run
 
 
 def train_compressed(
@@ -49,37 +48,30 @@ def train_compressed(
         SplitPlaceError: The model cannot be sliced, another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
-    teacher_request = full.config.request
+    settings = settle(preset, full.config.request.model, data.application)
     recipe = settings.compressed.changed(
-        epochs=epochs, samples=samples, validation_share=teacher_request.recipe.validation_share
+        epochs=epochs, samples=samples, validation_share=full.config.request.recipe.validation_share
     )
     check_teacher(full, data)
-    variant = compressed_variant(ratio)
-    model = teacher_request.model
-    request = Request(
-        application=data.application,
-        data_sha256=data.sha256,
-        train_sha256=data.train_sha256,
-        model=model,
+    compressed_variant(ratio)  # refuses a ratio that is no share
+    request = student_request(
+        full,
+        data,
         strategy="compressed",
         preset=settings.name,
         seed=seed,
-        strides=teacher_request.strides,
         recipe=recipe,
         ratio=ratio,
-        teacher_sha256=full.config.weights_sha256,
     )
-    folder = (out or Path("runs") / f"{data.application}.{model}.compressed-{variant}").absolute()
+    folder = runs.place(request, out)
     finished = runs.find(folder, request)
     if finished is not None:
         return finished
-    teacher = full.load().fragments[0].module
-    assert isinstance(teacher, nn.Sequential)
+    teacher = load_teacher(full)
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
-    split = compressed_split(data.application, model, ratio, data.input_spec, network, data.n_classes)
+    split = compressed_split(data.application, request.model, ratio, data.input_spec, network, data.n_classes)
     metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)
 
@@ -122,7 +114,7 @@ def pick_compressed(
         UsageError: The full model kept no validation images.
         SplitPlaceError: As `train_compressed`.
     """
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    settings = settle(preset, full.config.request.model, data.application)
     before = full.metrics.validation_accuracy
     if before is None:
         raise UsageError(
@@ -134,7 +126,7 @@ def pick_compressed(
         name = f"{data.application}.{full.config.request.model}.compressed-{compressed_variant(ratio)}"
         tried.append(
             train_compressed(
-                data, full, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=folder / name
+                data, full, ratio, preset=preset, epochs=epochs, samples=samples, seed=seed, out=folder / name
             )
         )
     return Picked(pick(tried, before - settings.compressed.accuracy_loss), tuple(tried), before)

@@ -1,9 +1,12 @@
 """What a full model teaches: everything cut out of it is trained against its answers."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from splitplace.errors import UsageError
+from splitplace.training.config import Request
 from splitplace.training.dataset import Dataset
 from splitplace.training.fit import Loss
 from splitplace.training.preset import DistilRecipe
@@ -21,6 +24,27 @@ def check_teacher(full: Run, data: Dataset) -> None:
         raise UsageError(f"{full.path} is a run of strategy {request.strategy}, expected full")
     if request.data_sha256 != data.sha256:
         raise UsageError(f"{full.path} was trained on other data ({request.application}) than {data.application}")
+
+
+def student_request(full: Run, data: Dataset, **asked: Any) -> Request:
+    """What is asked for where a model cut out of `full` is trained: what both share, and `asked`."""
+    theirs = full.config.request
+    return Request(
+        application=data.application,
+        data_sha256=data.sha256,
+        train_sha256=data.train_sha256,
+        model=theirs.model,
+        strides=theirs.strides,
+        teacher_sha256=full.config.weights_sha256,
+        **asked,
+    )
+
+
+def load_teacher(full: Run) -> nn.Sequential:
+    """The full model's network, as a chain of stages."""
+    network = full.load().fragments[0].module
+    assert isinstance(network, nn.Sequential)
+    return network
 
 
 def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.seeds import derive
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 from splitplace.training.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
 from splitplace.training.dataset import Dataset
@@ -29,6 +30,8 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image_BCHW, logits_BK, y_B) to a scalar."""
 
 _MOMENTUM = 0.9
+_LOG_EVERY = 10
+"""Steps: logging one costs as much as all else that the loop adds to it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Classifier(lightning.LightningModule):
                 f"the loss is {self.last_loss} at step {self.global_step} of {self.steps}: "
                 f"lower learning_rate ({self.recipe.learning_rate:g}) or use precision 32-true"
             )
-        self.log("train_loss", loss.detach(), prog_bar=True)
+        if (self.global_step + 1) % _LOG_EVERY == 0:  # when Lightning hands on what was logged
+            self.log("train_loss", loss.detach(), prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> lightning.pytorch.utilities.types.OptimizerLRSchedulerConfig:
@@ -155,8 +159,7 @@ def fit(
         recipe.batch_size,
         derive(seed, "fit"),
         samples=recipe.samples,
-        mirror=data.mirror,
-        shift_px=recipe.shift_px,
+        augment=Augment(recipe.augment, data.shape_CHW, mirror=data.mirror),
     )
     network.train()
     for part in frozen:
@@ -189,7 +192,7 @@ def fit(
             enable_progress_bar=shown,
             enable_model_summary=False,
             enable_checkpointing=False,
-            log_every_n_steps=10,
+            log_every_n_steps=_LOG_EVERY,
         )
         try:
             trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)

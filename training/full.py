@@ -9,12 +9,13 @@ from splitplace.records.split import Merge
 from splitplace.seeds import derive
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training import run as runs
+from splitplace.training.config import Request
 from splitplace.training.dataset import Dataset
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.measured import measured
 from splitplace.training.models import build
-from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import Request, Run
+from splitplace.training.preset import Preset, settle
+from splitplace.training.run import Run
 
 FULL = "full"
 
@@ -47,7 +48,7 @@ def train_full(
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    settings = settle(preset, model, data.application)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
     request = Request(
         application=data.application,
@@ -57,10 +58,10 @@ def train_full(
         strategy="full",
         preset=settings.name,
         seed=seed,
-        strides=settings.strides.get(model, ()),
+        strides=settings.strides,
         recipe=recipe,
     )
-    folder = (out or Path("runs") / f"{data.application}.{model}.full").absolute()
+    folder = runs.place(request, out)
     finished = runs.find(folder, request)
     if finished is not None:
         return finished

@@ -1,12 +1,13 @@
 """What a finished training measured: accuracies, speed and sizes."""
 
 from splitplace.splitting.modules import ModuleSplit
+from splitplace.training.config import FragmentMetrics, RunMetrics
 from splitplace.training.dataset import Dataset
 from splitplace.training.evaluate import accuracy
 from splitplace.training.fit import Fitted
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
-from splitplace.training.run import FragmentMetrics, Run, RunMetrics
+from splitplace.training.run import Run
 
 
 def measured(

@@ -179,7 +179,8 @@ def _decode(part: _Part, size: int | None, skip_corrupt: bool) -> tuple[Images, 
         try:
             image = _decode_one(data, size)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            corrupt.append(f"{name} ({error})")
+            reason = "no image" if isinstance(error, UnidentifiedImageError) else error
+            corrupt.append(f"{name} ({reason})")
             continue
         if images and image.shape[1:] != images[0].shape[1:]:
             raise SplitPlaceError(

@@ -1,15 +1,23 @@
-"""Training presets: every number of a recipe, read from a TOML file that people can read too."""
+"""Training presets: every number of a recipe, read from a TOML file that people can read too.
+
+A file holds a recipe for every strategy, and under `[models.NAME]` and `[applications.NAME]` what one model or one data
+set does otherwise.
+"""
 
 import json
 import tomllib
+from dataclasses import dataclass
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from splitplace.errors import SplitPlaceError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.training.augment import parse
+from splitplace.training.models import check_model
 
 Stride = Annotated[int, Field(ge=1, le=8)]
 
@@ -26,7 +34,7 @@ class FullRecipe(Record):
         weight_decay: Of weights; biases and norms have none.
         warmup_share: Share of the steps before the peak.
         label_smoothing: Of the cross-entropy.
-        shift_px: Largest random shift of an image, by pixels.
+        augment: Transforms of torchvision's, in order, by `NAME(option=value, ...)` (`training/augment.py`).
         precision: Lightning's name of it.
         deterministic: Only algorithms that give the same bits again; on a CPU they all do.
         validation_share: Share of the training images, of every class, that is kept out of training.
@@ -41,11 +49,18 @@ class FullRecipe(Record):
     weight_decay: NonNegative
     warmup_share: Annotated[float, Field(gt=0, lt=1)]
     label_smoothing: Fraction
-    shift_px: Count
+    augment: tuple[str, ...]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     deterministic: bool = False
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 0
+
+    @field_validator("augment")
+    @classmethod
+    def _augment_is_known(cls, augment: tuple[str, ...]) -> tuple[str, ...]:
+        for transform in augment:
+            parse(transform)
+        return augment
 
     @model_validator(mode="after")
     def _patience_has_images(self) -> Self:
@@ -56,7 +71,7 @@ class FullRecipe(Record):
     def changed(self, **values: object) -> Self:
         """This recipe with other values; None leaves what was there."""
         given = {name: value for name, value in values.items() if value is not None}
-        return self.parse((self.model_copy(update=given)).model_dump_json(), "recipe")
+        return self.parse(json.dumps(self.model_dump(mode="json") | given), "recipe")
 
 
 class DistilRecipe(FullRecipe):
@@ -97,15 +112,90 @@ class CompressedRecipe(DistilRecipe):
     accuracy_loss: Fraction
 
 
+class Overrides(Record):
+    """What one data set does otherwise than the recipes: only the values that differ."""
+
+    full: dict[str, JsonValue] = Field(default={})
+    semantic: dict[str, JsonValue] = Field(default={})
+    compressed: dict[str, JsonValue] = Field(default={})
+
+
+class ModelOverrides(Overrides):
+    """What one model does otherwise, and how it is fitted to small images and cut.
+
+    Args:
+        strides: Of the stem, then of each later stage that shrinks its input; none for a model that is not fitted.
+        cuts: Where a tree of depth 1, 2, ... branches: before these stages.
+    """
+
+    strides: tuple[Stride, ...] = ()
+    cuts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A preset, settled for one model on one data set."""
+
+    name: str
+    full: FullRecipe
+    semantic: SemanticRecipe
+    compressed: CompressedRecipe
+    strides: tuple[int, ...]
+    cuts: tuple[str, ...]
+
+
 class Preset(Record):
-    """A named set of recipes, with the strides and cuts of each model."""
+    """A named set of recipes, and what single models and data sets do otherwise.
+
+    Args:
+        name: Of the preset.
+        full: How a whole network is trained.
+        semantic: How the branches of a tree are.
+        compressed: How a pruned network is.
+        models: By name, ours or timm's.
+        applications: By name, known or the user's own; where a model and a data set differ on a value, this one holds.
+    """
 
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
     compressed: CompressedRecipe
-    strides: dict[str, tuple[Stride, ...]]
-    cuts: dict[str, tuple[str, ...]]
+    models: dict[str, ModelOverrides] = Field(default={})
+    applications: dict[str, Overrides] = Field(default={})
+
+    @model_validator(mode="after")
+    def _overrides_fit(self) -> Self:
+        for model in self.models:
+            check_model(model)
+        for model, application in product(("", *self.models), ("", *self.applications)):
+            try:
+                self.settle(model, application)
+            except SplitPlaceError as error:
+                tables = [f"models.{model}"] * bool(model) + [f"applications.{application}"] * bool(application)
+                raise ValueError(f"{' with '.join(tables)}: {error}") from error
+        return self
+
+    def settle(self, model: str, application: str) -> Settings:
+        """The recipes for one model on one data set.
+
+        Raises:
+            SplitPlaceError: Values that do not go together; a preset that was read has none.
+        """
+        by_model = self.models.get(model, ModelOverrides())
+        by_data = self.applications.get(application, Overrides())
+        return Settings(
+            self.name,
+            self.full.changed(**(by_model.full | by_data.full)),
+            self.semantic.changed(**(by_model.semantic | by_data.semantic)),
+            self.compressed.changed(**(by_model.compressed | by_data.compressed)),
+            by_model.strides,
+            by_model.cuts,
+        )
+
+
+def settle(preset: "str | Preset", model: str, application: str) -> Settings:
+    """The recipes for one model on one data set, from a preset or its name (`load_preset`)."""
+    return (preset if isinstance(preset, Preset) else load_preset(preset)).settle(model, application)
 
 
 def load_preset(name: str) -> Preset:
@@ -118,13 +208,13 @@ def load_preset(name: str) -> Preset:
     shipped = resources.files("splitplace.training") / "presets"
     names = sorted(entry.name.removesuffix(".toml") for entry in shipped.iterdir() if entry.name.endswith(".toml"))
     if name in names:
-        text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
+        text = (shipped / f"{name}.toml").read_bytes()
     elif name.endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_bytes()
     else:
         raise unknown("preset", name, [*names, "a .toml file"])
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(text.decode())
+    except ValueError as error:  # no UTF-8, or no TOML
         raise SplitPlaceError(f"preset {name}: not TOML: {error}") from error
     return Preset.parse(json.dumps(document, default=str), f"preset {name}")

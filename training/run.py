@@ -11,116 +11,25 @@ import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from splitplace import provenance
 from splitplace.errors import IntegrityError, SplitPlaceError
-from splitplace.records.base import Count, Fraction, Name, NonNegative, PositiveCount, Record
 from splitplace.records.fragment import TensorSpec
-from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.pruning import compressed_variant
 from splitplace.splitting.surgery import adopt_shapes
 from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
+from splitplace.training.config import FORMAT, Config, Part, Request, RunMetrics
 from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
-from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
+from splitplace.training.preset import FullRecipe
 
-FORMAT: Literal[1] = 1
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
-
-
-class Request(Record):
-    """All that determines a run; two runs of one request are one run."""
-
-    application: Name
-    data_sha256: str
-    train_sha256: str
-    model: str
-    strategy: Literal["full", "semantic", "compressed"]
-    preset: str
-    seed: Count
-    strides: tuple[int, ...]
-    recipe: FullRecipe | SemanticRecipe | CompressedRecipe
-    tree: tuple[int, ...] = ()
-    cuts: tuple[str, ...] = ()
-    groups: str = ""
-    """How classes were grouped; only for a tree."""
-    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the channels removed; only for a compressed model."""
-    teacher_sha256: str = ""
-    """Of the full model's weights; empty for a full model."""
-
-
-class Part(Record):
-    """One fragment: which stages of the network it holds, and how it is wired."""
-
-    name: Name
-    stages: tuple[str, ...]
-    inputs: tuple[str, ...]
-    output: str
-    classes: tuple[Count, ...] = ()
-
-
-class Config(Record):
-    """What a run is, and how to rebuild its network."""
-
-    format: Literal[1]
-    request: Request
-    input_spec: TensorSpec
-    class_names: tuple[str, ...]
-    mean_C: tuple[float, ...]
-    std_C: tuple[float, ...]
-    parts: tuple[Part, ...] = Field(min_length=1)
-    merge: Merge
-    weights_sha256: str
-
-    @property
-    def variant(self) -> str:
-        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels."""
-        if self.request.ratio is not None:
-            return compressed_variant(self.request.ratio)
-        return "x".join(str(children) for children in self.request.tree)
-
-    @property
-    def reference(self) -> str:
-        """The catalog reference of what `splitplace export` makes of it."""
-        request = self.request
-        name = f"{request.application}.{request.model}.{request.strategy}"
-        return f"{name}-{self.variant}" if self.variant else name
-
-
-class FragmentMetrics(Record):
-    """A fragment's size; `classes` are those it predicts."""
-
-    name: Name
-    params: Count
-    classes: tuple[Count, ...] = ()
-
-
-class RunMetrics(Record):
-    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
-
-    `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
-    """
-
-    accuracy: Fraction
-    n: PositiveCount
-    epochs: PositiveCount
-    images_per_s: NonNegative
-    train_s: NonNegative
-    wall_s: NonNegative
-    final_loss: float
-    params: Count
-    fragments: tuple[FragmentMetrics, ...]
-    teacher_accuracy: Fraction | None = None
-    validation_accuracy: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +95,7 @@ class Run:
             request.application,
             request.model,
             request.strategy,
-            config.variant,
+            request.variant,
             config.input_spec,
             tuple(fragments),
             config.merge,
@@ -203,6 +112,11 @@ class Run:
             return safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise IntegrityError(f"{self.path / WEIGHTS}: not safetensors: {error}") from error
+
+
+def place(request: Request, out: Path | None) -> Path:
+    """Where the run of a request goes: `out`, or runs/REFERENCE."""
+    return (out or Path("runs") / request.reference).absolute()
 
 
 def find(path: Path, request: Request) -> Run | None:

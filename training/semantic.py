@@ -26,13 +26,13 @@ from splitplace.splitting.tree import (
 )
 from splitplace.training import run as runs
 from splitplace.training.dataset import Dataset
-from splitplace.training.distil import check_teacher, distillation
+from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
 from splitplace.training.models import HEAD
 from splitplace.training.network import SplitNetwork
-from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import Request, Run
+from splitplace.training.preset import Preset, settle
+from splitplace.training.run import Run
 
 Grouping = Literal["features", "consecutive"] | Sequence[Sequence[int]]
 
@@ -70,38 +70,32 @@ def train_semantic(
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    model = full.config.request.model
+    settings = settle(preset, model, data.application)
     validation_share = full.config.request.recipe.validation_share
     recipe = settings.semantic.changed(epochs=epochs, samples=samples, validation_share=validation_share)
-    model = full.config.request.model
     shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
-    chosen = tuple(cuts if cuts is not None else settings.cuts.get(model, ()))
+    chosen = tuple(cuts if cuts is not None else settings.cuts)
     check_teacher(full, data)
     check_tree(shape, data.n_classes, len(chosen))
     chosen = chosen[: len(shape)]
-    request = Request(
-        application=data.application,
-        data_sha256=data.sha256,
-        train_sha256=data.train_sha256,
-        model=model,
+    request = student_request(
+        full,
+        data,
         strategy="semantic",
         preset=settings.name,
         seed=seed,
-        strides=full.config.request.strides,
         recipe=recipe,
         tree=shape,
         cuts=chosen,
         groups=groups if isinstance(groups, str) else str([sorted(group) for group in groups]),
-        teacher_sha256=full.config.weights_sha256,
     )
-    variant = "x".join(str(children) for children in shape)
-    folder = (out or Path("runs") / f"{data.application}.{model}.semantic-{variant}").absolute()
+    folder = runs.place(request, out)
     finished = runs.find(folder, request)
     if finished is not None:
         return finished
 
-    teacher = full.load().fragments[0].module
-    assert isinstance(teacher, nn.Sequential)
+    teacher = load_teacher(full)
     check_cuts(teacher, chosen)
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     sample = _sample(data, recipe.importance_images, seed)
@@ -110,7 +104,7 @@ def train_semantic(
     network = SplitNetwork(fragments, data.input_spec.name)
     frozen = [f.module for f in fragments if f.name == TRUNK] if recipe.freeze_trunk else []
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json(), frozen)
-    split = assemble(data.application, model, variant, data.input_spec, fragments)
+    split = assemble(data.application, model, request.variant, data.input_spec, fragments)
     metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)
 

@@ -49,7 +49,7 @@ def train(
         ratio: Share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all trained and one is
             picked on validation images.
         full: The RUN of the full model to split or compress; trained first by default.
-        preset: quick, standard, or a TOML file.
+        preset: quick, standard, or a TOML file of your own: every number, for all models and data sets or for one.
         epochs: Passes over the training images, instead of the preset's.
         samples: Training images a pass, instead of the preset's.
         validation: Share of the training images that the full model keeps for validation, as 0.1.
@@ -85,7 +85,7 @@ def train(
     check_model(model)
     check_names([application], own=path is not None)
     picks = strategy == "compressed" and ratio is None
-    if picks and full is None and not (validation or settings.full.validation_share):
+    if picks and full is None and not (validation or settings.settle(model, application).full.validation_share):
         raise UsageError(
             "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
         )
@@ -144,7 +144,7 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
         names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
         reads = ", ".join(src for src, dst in edges if dst == part.name)
         table.add_row(part.name, reads, f"{size.params:,}", names or str(len(part.classes)))
-    table.title = config.reference
+    table.title = request.reference
     table.caption = (
         f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
         f"{metrics.images_per_s:.0f} images/s · {run.path}"

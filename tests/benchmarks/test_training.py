@@ -9,9 +9,10 @@ from splitplace.benchmarks.paired import Ratio
 from splitplace.training.dataset import Dataset
 
 
-def results(low, accuracy):
+def results(low, accuracy, noise_high=1.01):
     """A results file with one accuracy."""
     ratio = Ratio(median=1.2, low=low, high=1.3, pairs=30)
+    noise = Ratio(median=1.0, low=0.99, high=noise_high, pairs=30)
     state = "not run" if accuracy is None else "run"
     cell = training.Cell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
     return training.Results(
@@ -22,7 +23,7 @@ def results(low, accuracy):
         threads=1,
         bare_images_per_s=100.0,
         seconds=ratio,
-        noise=ratio,
+        noise=noise,
         cells=(cell,),
         provenance=provenance.collect(0),
     )
@@ -35,6 +36,14 @@ def results(low, accuracy):
 def test_claims_hold_by_the_interval_and_by_the_goal(low, accuracy, expected):
     """1 / .95 is 1.053 times the bare loop's seconds; an accuracy that was not measured is no verdict."""
     assert list(training.verdict(results(low, accuracy)).values()) == expected
+
+
+def test_a_run_on_a_busy_machine_says_nothing_about_speed():
+    """The baseline against itself differs by more than the bound allows, whatever the ratio."""
+    for low in (1.0, 1.2):
+        first, second = training.verdict(results(low, 0.993, noise_high=1.05)).values()
+        assert first == "not known, too noisy: repeat on a quiet machine"
+        assert second is True
 
 
 def test_cells_without_a_finished_run_are_not_run(tmp_path):

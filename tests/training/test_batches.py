@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 
 
@@ -8,6 +9,11 @@ def images(n=10, size=6):
     """Images whose every pixel differs, labels that are their row."""
     x_NCHW = (np.arange(n * size * size) % 251).astype(np.uint8).reshape(n, 1, size, size)
     return x_NCHW, np.arange(n)
+
+
+def augment(*transforms):
+    """For images of this size."""
+    return Augment(transforms, (1, 6, 6), mirror=True)
 
 
 def test_an_epoch_serves_every_image_once():
@@ -35,7 +41,7 @@ def test_mirroring_flips_whole_images_left_to_right():
     """Every image is itself or its mirror image, and both occur."""
     x_NCHW, y_N = images()
     kinds = set()
-    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=3, mirror=True):
+    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=3, augment=augment("RandomHorizontalFlip()")):
         for image, y in zip(x_BCHW.numpy(), y_B.numpy(), strict=True):
             same, flipped = (np.array_equal(image, x_NCHW[y][..., ::s]) for s in (1, -1))
             assert same or flipped
@@ -48,7 +54,8 @@ def test_shifting_moves_images_by_at_most_the_limit():
     x_NCHW, y_N = images()
     padded = np.pad(x_NCHW, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
     found = set()
-    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=4, shift_px=2):
+    shift = "RandomCrop(padding=2, padding_mode='edge')"
+    for x_BCHW, y_B in Batches(x_NCHW, y_N, batch_size=10, seed=4, augment=augment(shift)):
         for image, y in zip(x_BCHW.numpy(), y_B.numpy(), strict=True):
             offsets = [
                 (dy, dx)

@@ -39,7 +39,7 @@ def picked(data, preset, full, tmp_path_factory):
 def test_a_compressed_run_is_one_smaller_fragment_that_loads_back(data, full, picked):
     """With exactly the accuracy it states, under the reference of its ratio."""
     half, tenth = picked.tried
-    assert [run.config.reference for run in picked.tried] == [
+    assert [run.config.request.reference for run in picked.tried] == [
         "squares.mobilenetv2.compressed-50",
         "squares.mobilenetv2.compressed-90",
     ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 
 TRAIN = """
@@ -24,12 +25,17 @@ train_full(load_own(Path(sys.argv[1]), "shades"), preset=quick, out=Path(sys.arg
 
 def test_two_devices_share_every_batch_of_one(data, monkeypatch):
     """Their shares are disjoint and together the batch that one device would have, augmented alike."""
+    transforms = ["RandomCrop(padding=1)", "RandomHorizontalFlip()", "RandomRotation(degrees=20)"]
 
     def served(rank, world):
         monkeypatch.setattr(dist, "is_initialized", lambda: world > 1)
         monkeypatch.setattr(dist, "get_rank", lambda: rank)
         monkeypatch.setattr(dist, "get_world_size", lambda: world)
-        return list(Batches(data.x_train_NCHW, data.y_train_N, 16, seed=1, mirror=True, shift_px=1))
+        return list(
+            Batches(
+                data.x_train_NCHW, data.y_train_N, 16, seed=1, augment=Augment(transforms, data.shape_CHW, mirror=True)
+            )
+        )
 
     one, first, second = served(0, 1), served(0, 2), served(1, 2)
     for (x_BCHW, y_B), (x0_BCHW, y0_B), (x1_BCHW, y1_B) in zip(one, first, second, strict=True):

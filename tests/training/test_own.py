@@ -79,12 +79,12 @@ def test_grey_images_have_one_channel(tmp_path):
 
 
 def test_corrupt_images_are_named_and_counted(tmp_path):
-    """A file cut short is refused by name, not skipped."""
+    """A file cut short, and one that is no image, are refused by name, not skipped."""
     write_folder(tmp_path, names=("a", "b"))
-    for name in ("0", "3"):
-        file = tmp_path / "a" / f"{name}.png"
-        file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(SplitPlaceError, match=r"2 corrupt image\(s\): .*a/0\.png"):
+    cut = tmp_path / "a" / "0.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    (tmp_path / "a" / "3.png").write_text("years of work")
+    with pytest.raises(SplitPlaceError, match=r"2 corrupt image\(s\): .*a/0\.png \(.*\), .*a/3\.png \(no image\)"):
         load_own(tmp_path, "pets")
 
 

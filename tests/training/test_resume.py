@@ -8,14 +8,16 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.training import checkpoint
+from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 from splitplace.training.checkpoint import CHECKPOINT, SafetensorsIO
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.full import train_full
-from splitplace.training.models import build
+from splitplace.training.models import Front
 from splitplace.training.preset import load_preset
 
 TRAIN = """
@@ -30,10 +32,12 @@ from splitplace.training.preset import load_preset
 checkpoint.EVERY_S = 0.0  # after every step
 data = load_own(Path(sys.argv[1]), "shades", mirror=True)
 quick = load_preset("quick")
-full = quick.full.changed(batch_size=4, epochs=3, shift_px=2, validation_share=0.2, patience=9)
+augment = ("RandomCrop(padding=2)", "RandomHorizontalFlip()", "RandomErasing()")
+full = quick.full.changed(batch_size=4, epochs=3, augment=augment, validation_share=0.2, patience=9)
 train_full(data, preset=quick.model_copy(update={"full": full}), out=Path(sys.argv[2]))
 """
 STEPS = 3 * 6
+AUGMENT = ("RandomCrop(padding=2)", "RandomHorizontalFlip()", "RandomErasing()")
 
 
 def steps_on(network, data, recipe, folder, request="this"):
@@ -41,11 +45,18 @@ def steps_on(network, data, recipe, folder, request="this"):
     return fit(network, cross_entropy(recipe), data, recipe, 0, folder, request)
 
 
+def network():
+    """Everything that has a state of its own or draws at random, and little of it."""
+    torch.manual_seed(3)
+    layers = nn.Conv2d(1, 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 6 * 6, 4)
+    return nn.Sequential(Front((0.3,), (0.3,)), *layers)
+
+
 @pytest.fixture
 def recipe(monkeypatch):
     """Two epochs of six steps, with everything that draws at random."""
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    return load_preset("quick").full.changed(batch_size=16, epochs=2, shift_px=2)
+    return load_preset("quick").full.changed(batch_size=16, epochs=2, augment=AUGMENT)
 
 
 @pytest.mark.slow
@@ -80,11 +91,6 @@ def test_a_killed_training_ends_as_if_it_had_never_been(image_folder, tmp_path):
 def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
     """A network that draws at random in every step, stopped by an error in the ninth of twelve."""
 
-    def network():
-        torch.manual_seed(3)
-        whole = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
-        return torch.nn.Sequential(whole, torch.nn.Dropout(0.5))
-
     class StopError(Exception):
         """The ninth step."""
 
@@ -114,7 +120,9 @@ def test_an_epoch_goes_on_in_its_own_order(data):
     """What is left of a shuffled, augmented epoch, and the epoch after it, to the bit."""
 
     def batches():
-        return Batches(data.x_train_NCHW, data.y_train_N, 16, seed=4, mirror=True, shift_px=2)
+        return Batches(
+            data.x_train_NCHW, data.y_train_N, 16, seed=4, augment=Augment(AUGMENT, data.shape_CHW, mirror=True)
+        )
 
     whole = batches()
     expected = [*whole, *whole]
@@ -169,9 +177,8 @@ def test_a_foreign_checkpoint_is_refused_and_never_unpickled(data, tmp_path, kin
 def test_a_checkpoint_of_another_training_is_refused(data, recipe, tmp_path):
     """Where only the loop itself looks."""
     SafetensorsIO("that").save_checkpoint({}, tmp_path / CHECKPOINT)
-    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
     with pytest.raises(SplitPlaceError, match="is a checkpoint of another training: delete it"):
-        steps_on(network, data, recipe, tmp_path)
+        steps_on(network(), data, recipe, tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(data, recipe, tmp_path):
@@ -215,10 +222,10 @@ def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monk
         return next(scores)
 
     monkeypatch.setattr("splitplace.training.early_stop.accuracy", scripted)
-    network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)), (2, 2, 2, 2))
+    trained = network()
     patient = recipe.changed(epochs=9, validation_share=0.25, patience=2)
-    assert steps_on(network, data, patient, tmp_path).epochs == 4
-    assert all(torch.equal(value, kept[1][name]) for name, value in network.state_dict().items())
+    assert steps_on(trained, data, patient, tmp_path).epochs == 4
+    assert all(torch.equal(value, kept[1][name]) for name, value in trained.state_dict().items())
 
 
 def test_patience_without_validation_images_is_refused(recipe):

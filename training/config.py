@@ -1,0 +1,99 @@
+"""What a RUN folder says: what was asked for, how its network is rebuilt, what was measured."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from splitplace.records.base import Count, Fraction, Name, NonNegative, PositiveCount, Record
+from splitplace.records.fragment import TensorSpec
+from splitplace.records.split import Merge
+from splitplace.splitting.pruning import compressed_variant
+from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
+
+FORMAT: Literal[2] = 2
+
+
+class Request(Record):
+    """All that determines a run; two runs of one request are one run."""
+
+    application: Name
+    data_sha256: str
+    train_sha256: str
+    model: str
+    strategy: Literal["full", "semantic", "compressed"]
+    preset: str
+    seed: Count
+    strides: tuple[int, ...]
+    recipe: FullRecipe | SemanticRecipe | CompressedRecipe
+    tree: tuple[int, ...] = ()
+    cuts: tuple[str, ...] = ()
+    groups: str = ""
+    """How classes were grouped; only for a tree."""
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the channels removed; only for a compressed model."""
+    teacher_sha256: str = ""
+    """Of the full model's weights; empty for a full model."""
+
+    @property
+    def variant(self) -> str:
+        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels."""
+        if self.ratio is not None:
+            return compressed_variant(self.ratio)
+        return "x".join(str(children) for children in self.tree)
+
+    @property
+    def reference(self) -> str:
+        """The catalog reference of what `splitplace export` makes of it."""
+        name = f"{self.application}.{self.model}.{self.strategy}"
+        return f"{name}-{self.variant}" if self.variant else name
+
+
+class Part(Record):
+    """One fragment: which stages of the network it holds, and how it is wired."""
+
+    name: Name
+    stages: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+    classes: tuple[Count, ...] = ()
+
+
+class Config(Record):
+    """What a run is, and how to rebuild its network."""
+
+    format: Literal[2]
+    request: Request
+    input_spec: TensorSpec
+    class_names: tuple[str, ...]
+    mean_C: tuple[float, ...]
+    std_C: tuple[float, ...]
+    parts: tuple[Part, ...] = Field(min_length=1)
+    merge: Merge
+    weights_sha256: str
+
+
+class FragmentMetrics(Record):
+    """A fragment's size; `classes` are those it predicts."""
+
+    name: Name
+    params: Count
+    classes: tuple[Count, ...] = ()
+
+
+class RunMetrics(Record):
+    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
+
+    `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
+    """
+
+    accuracy: Fraction
+    n: PositiveCount
+    epochs: PositiveCount
+    images_per_s: NonNegative
+    train_s: NonNegative
+    wall_s: NonNegative
+    final_loss: float
+    params: Count
+    fragments: tuple[FragmentMetrics, ...]
+    teacher_accuracy: Fraction | None = None
+    validation_accuracy: Fraction | None = None
