@@ -127,7 +127,7 @@ def _since_start_s(run: Run) -> float:
     """Mean seconds from a task's first fragment's start to its result, over the finished tasks."""
     start_s = np.full(len(run.tasks["task"]), np.inf)
     np.minimum.at(start_s, run.fragments["task"].astype(np.int64), run.fragments["start_s"].astype(np.float64))
-    end_s = (run.tasks["arrival_s"] + run.tasks["response_s"]).astype(np.float64)
+    end_s = run.tasks["arrival_s"].astype(np.float64) + run.tasks["response_s"].astype(np.float64)
     return float((end_s - start_s)[run.tasks["finished"].astype(bool)].mean())
 
 
