@@ -30,9 +30,13 @@ from splitplace.splitting.surgery import adopt_shapes
 from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
 from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
-from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
+from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe, SplitNetRecipe
 
+Method = Literal["distil", "splitnet", "scratch"]
+Trunk = Literal["shared", "replicated"]
 FORMAT: Literal[1] = 1
+STAGES = "stages"
+"""Of an unfinished training: what its finished stages left."""
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
 
 
@@ -47,11 +51,15 @@ class Request(Record):
     preset: str
     seed: Count
     strides: tuple[int, ...]
-    recipe: FullRecipe | SemanticRecipe | CompressedRecipe
+    recipe: FullRecipe | SemanticRecipe | SplitNetRecipe | CompressedRecipe
     tree: tuple[int, ...] = ()
     cuts: tuple[str, ...] = ()
     groups: str = ""
-    """How classes were grouped; only for a tree."""
+    """How classes were grouped; only for a tree, as the next three."""
+    method: Method = "distil"
+    overlap: Fraction = 0.0
+    """Share of the other branches' channels that a branch keeps as well."""
+    trunk: Trunk = "shared"
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the channels removed; only for a compressed model."""
     teacher_sha256: str = ""
@@ -83,10 +91,14 @@ class Config(Record):
 
     @property
     def variant(self) -> str:
-        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels."""
+        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels.
+
+        `-roots` says that every leaf reads the image.
+        """
         if self.request.ratio is not None:
             return compressed_variant(self.request.ratio)
-        return "x".join(str(children) for children in self.request.tree)
+        shape = "x".join(str(children) for children in self.request.tree)
+        return f"{shape}-roots" if self.request.trunk == "replicated" else shape
 
     @property
     def reference(self) -> str:
@@ -97,10 +109,11 @@ class Config(Record):
 
 
 class FragmentMetrics(Record):
-    """A fragment's size; `classes` are those it predicts."""
+    """A fragment's size; `classes` are those it predicts. FLOPs: 2 a multiplication and addition of dense layers."""
 
     name: Name
     params: Count
+    flops_per_sample: Count = 0
     classes: tuple[Count, ...] = ()
 
 
@@ -108,6 +121,9 @@ class RunMetrics(Record):
     """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
 
     `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
+    `accuracy_missing[k - 1]` is the mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet:
+    `off_group_energy`, the share of weight energy between groups before slicing (mean over layers), and
+    `sliced_accuracy`, of what slicing left, before stage 2.
     """
 
     accuracy: Fraction
@@ -118,7 +134,11 @@ class RunMetrics(Record):
     wall_s: NonNegative
     final_loss: float
     params: Count
+    flops_per_sample: Count = 0
     fragments: tuple[FragmentMetrics, ...]
+    accuracy_missing: tuple[Fraction, ...] = ()
+    off_group_energy: Fraction | None = None
+    sliced_accuracy: Fraction | None = None
     teacher_accuracy: Fraction | None = None
     validation_accuracy: Fraction | None = None
 
@@ -212,7 +232,7 @@ def find(path: Path, request: Request) -> Run | None:
         SplitPlaceError: A run of something else stands there.
     """
     if not (path / CONFIG).exists():
-        if path.exists() and any(entry.name not in ("logs", CHECKPOINT, PART) for entry in path.iterdir()):
+        if path.exists() and any(entry.name not in ("logs", STAGES, CHECKPOINT, PART) for entry in path.iterdir()):
             raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
         unfinished = checkpointed(path)
         if unfinished is not None:
