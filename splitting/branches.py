@@ -2,10 +2,11 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,9 @@ from splitplace.splitting.surgery import channel_importance, channel_sets, slice
 from splitplace.splitting.tree import ClassTree, divide_channels
 
 TRUNK = "trunk"
+
+Owners = Mapping[str, npt.NDArray[np.int64]]
+"""The leaf that owns each channel, by channel set; of a set above the leaves, any leaf of the branch that owns it."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,20 @@ def check_cuts(network: nn.Sequential, cuts: Sequence[str]) -> None:
 
 
 def grow_fragments(
-    network: nn.Sequential, cuts: Sequence[str], tree: ClassTree, batches: Sequence[Batch], input_name: str
+    network: nn.Sequential,
+    cuts: Sequence[str],
+    tree: ClassTree,
+    batches: Sequence[Batch],
+    input_name: str,
+    *,
+    overlap: float = 0.0,
+    owners: Owners | None = None,
 ) -> tuple[ModuleFragment, ...]:
     """Cut a trained network into a trunk and a tree of branches.
 
-    Each level divides every channel set behind its cut among the children, by class-wise Taylor importance; the last
-    layer keeps the classes of the branch. A disjoint branch of G has about 1/G² of the weights behind the cut.
+    Each level divides every channel set behind its cut among the children, by class-wise Taylor importance or as
+    `owners` says; the last layer keeps the classes of the branch. A disjoint branch of G has about 1/G² of the weights
+    behind the cut.
 
     Args:
         network: A chain of named stages, trained, in eval mode; left as it is.
@@ -56,6 +68,8 @@ def grow_fragments(
         tree: The classes; its depth is the number of cuts used.
         batches: Raw inputs with labels, to weigh channels by.
         input_name: Of the raw input.
+        overlap: Share of the other branches' channels that a branch keeps as well.
+        owners: Who keeps which channel, instead of importance.
 
     Returns:
         Trunk, inner branches and leaves, every parent before its children; leaves in the order of the tree.
@@ -66,7 +80,8 @@ def grow_fragments(
     with torch.no_grad():
         below = [Batch(trunk(batch.x_B), batch.y_B) for batch in batches]
     fragments = [ModuleFragment(TRUNK, trunk, (input_name,), f"{TRUNK}_features")]
-    fragments += _grow(network[first:], cuts[1:], tree, below, f"{TRUNK}_features", "g")
+    features = f"{TRUNK}_features"
+    fragments += _grow(network[first:], cuts[1:], tree, below, features, "g", overlap, owners)
     return tuple(fragments)
 
 
@@ -102,10 +117,20 @@ def replicate_trunk(split: ModuleSplit) -> ModuleSplit:
 
 
 def _grow(
-    network: nn.Sequential, cuts: Sequence[str], node: ClassTree, batches: Sequence[Batch], fed_by: str, prefix: str
+    network: nn.Sequential,
+    cuts: Sequence[str],
+    node: ClassTree,
+    batches: Sequence[Batch],
+    fed_by: str,
+    prefix: str,
+    overlap: float,
+    owners: Owners | None,
 ) -> list[ModuleFragment]:
     example_B = batches[0].x_B[:2]
-    keep = _divide(network, node, batches, example_B)
+    if owners is None:
+        keep = _by_importance(network, node, batches, example_B, overlap)
+    else:
+        keep = _by_owner(network, node, example_B, owners)
     fragments: list[ModuleFragment] = []
     for i, child in enumerate(node.children):
         name = f"{prefix}{i}"
@@ -119,13 +144,15 @@ def _grow(
         own = [_only(batch, child.classes) for batch in batches]
         with torch.no_grad():
             below = [Batch(inner(batch.x_B), batch.y_B) for batch in own if len(batch.y_B)]
+        first_leaf = sum(len(sibling.leaves) for sibling in node.children[:i])
+        theirs = None if owners is None else {key: owners[key][kept] - first_leaf for key, kept in keep[i].items()}
         fragments.append(ModuleFragment(name, inner, (fed_by,), f"{name}_features"))
-        fragments += _grow(branch[cut:], cuts[1:], child, below, f"{name}_features", f"{name}-")
+        fragments += _grow(branch[cut:], cuts[1:], child, below, f"{name}_features", f"{name}-", overlap, theirs)
     return fragments
 
 
-def _divide(
-    network: nn.Module, node: ClassTree, batches: Sequence[Batch], example_B: Tensor
+def _by_importance(
+    network: nn.Module, node: ClassTree, batches: Sequence[Batch], example_B: Tensor, overlap: float
 ) -> list[dict[str, list[int]]]:
     """For each child of `node`, the channels it keeps of every set; of the logits, its classes."""
     place = {c: i for i, c in enumerate(node.classes)}  # the logit of a class in this network
@@ -140,9 +167,20 @@ def _divide(
             parts = [[place[c] for c in child.classes] for child in node.children]
         else:
             scores = [np.asarray(importance[channels.name], np.float64) for importance in importances]
-            parts = divide_channels(np.stack(scores))
+            parts = divide_channels(np.stack(scores), overlap)
         for kept, part in zip(keep, parts, strict=True):
             kept[channels.name] = part
+    return keep
+
+
+def _by_owner(network: nn.Module, node: ClassTree, example_B: Tensor, owners: Owners) -> list[dict[str, list[int]]]:
+    """As `_by_importance`, from the leaves that own the channels."""
+    ends = np.cumsum([len(child.leaves) for child in node.children])
+    keep: list[dict[str, list[int]]] = [{} for _ in node.children]
+    for channels in channel_sets(network, example_B):
+        child_C = np.searchsorted(ends, owners[channels.name], side="right")
+        for i, kept in enumerate(keep):
+            kept[channels.name] = np.flatnonzero(child_C == i).tolist()
     return keep
 
 

@@ -49,6 +49,52 @@ def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...
         return tuple(_described(name, group, network) for name, group in traced.groups.items())
 
 
+@dataclass(frozen=True)
+class Side:
+    """One side of a layer's weight, as far as it belongs to one channel set.
+
+    Args:
+        channel_set: By name.
+        positions: Of the weight's rows (or columns).
+        channels: Of the set: `positions[i]` is channel `channels[i]`.
+    """
+
+    channel_set: str
+    positions: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A layer whose weight (out, in, ...) leads from channels to channels; what it reads of the input has no side."""
+
+    layer: str
+    writes: tuple[Side, ...]
+    reads: tuple[Side, ...]
+
+
+def dense_layers(network: nn.Module, example_B: Tensor) -> tuple[Dense, ...]:
+    """The layers that lead from channel sets to channel sets, in network order.
+
+    Depthwise layers keep every channel to itself; what reads the network's input alone leads from no set: neither is
+    among them.
+    """
+    with _tracing(network):
+        traced = _trace(network, example_B)
+    sides: dict[nn.Module, tuple[list[Side], list[Side]]] = {}
+    for name, group in traced.groups.items():
+        seen = set()
+        for item in group:
+            layer, writes = item.dep.target.module, traced.graph.is_out_channel_pruning_fn(item.dep.handler)
+            dense = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+            side = Side(name, tuple(map(int, item.idxs)), tuple(map(int, item.root_idxs)))
+            if dense and (layer, writes, side) not in seen:
+                seen.add((layer, writes, side))
+                sides.setdefault(layer, ([], []))[0 if writes else 1].append(side)
+    found = [(name, sides[layer]) for name, layer in network.named_modules() if layer in sides]
+    return tuple(Dense(name, tuple(writes), tuple(reads)) for name, (writes, reads) in found if writes and reads)
+
+
 def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Sequence[int]]) -> nn.Module:
     """A copy of `network` with only the channels `keep` of each named set; sets not named stay whole.
 

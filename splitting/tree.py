@@ -90,6 +90,17 @@ def consecutive_tree(n_classes: int, shape: Sequence[int]) -> ClassTree:
     return grow(tuple(range(n_classes)), shape)
 
 
+def random_tree(n_classes: int, shape: Sequence[int], rng: np.random.Generator) -> ClassTree:
+    """Classes in an order drawn by `rng`: the control that has neither meaning nor the data set's own order."""
+    order = rng.permutation(n_classes)
+
+    def renamed(node: ClassTree) -> ClassTree:
+        classes = tuple(sorted(int(order[c]) for c in node.classes))
+        return ClassTree(classes, tuple(renamed(child) for child in node.children))
+
+    return renamed(consecutive_tree(n_classes, shape))
+
+
 def given_tree(groups: Sequence[Sequence[int]], n_classes: int) -> ClassTree:
     """One level of groups as the user lists them.
 
@@ -133,12 +144,13 @@ def balanced_clusters(x_ND: Floats, k: int, rng: np.random.Generator) -> list[li
     return sorted([int(row) for row in np.flatnonzero(best[1] == c)] for c in range(k))
 
 
-def divide_channels(importance_GC: Floats) -> list[list[int]]:
+def divide_channels(importance_GC: Floats, overlap: float = 0.0) -> list[list[int]]:
     """Give every channel to exactly one group, evenly, so that the importance kept is largest.
 
     Args:
         importance_GC: What each channel is worth to each group; scaled to a sum of 1 a group first, so that no group
             is heard louder than another.
+        overlap: Share of the other groups' channels, by importance, that a group holds as well.
 
     Returns:
         For each group its channels, ascending; sizes differ by at most one, and no group is empty.
@@ -151,4 +163,8 @@ def divide_channels(importance_GC: Floats) -> list[list[int]]:
     rows, columns = linear_sum_assignment(-share.T[:, slots])
     owner = np.empty(channels, np.int64)
     owner[rows] = slots[columns]
-    return [[int(c) for c in np.flatnonzero(owner == g)] for g in range(groups)]
+    kept = [set(np.flatnonzero(owner == g).tolist()) for g in range(groups)]
+    for g, own in enumerate(kept):
+        others = [int(c) for c in np.argsort(-share[g], kind="stable") if c not in own]
+        own.update(others[: round(overlap * len(others))])
+    return [sorted(own) for own in kept]

@@ -8,8 +8,10 @@ from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.pruning import compressed_variant
-from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe
+from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe, SplitNetRecipe
 
+Method = Literal["distil", "splitnet", "scratch"]
+Trunk = Literal["shared", "replicated"]
 FORMAT: Literal[2] = 2
 
 
@@ -24,11 +26,15 @@ class Request(Record):
     preset: str
     seed: Count
     strides: tuple[int, ...]
-    recipe: FullRecipe | SemanticRecipe | CompressedRecipe
+    recipe: FullRecipe | SemanticRecipe | SplitNetRecipe | CompressedRecipe
     tree: tuple[int, ...] = ()
     cuts: tuple[str, ...] = ()
     groups: str = ""
-    """How classes were grouped; only for a tree."""
+    """How classes were grouped; only for a tree, as the next three."""
+    method: Method = "distil"
+    overlap: Fraction = 0.0
+    """Share of the other branches' channels that a branch keeps as well."""
+    trunk: Trunk = "shared"
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the channels removed; only for a compressed model."""
     teacher_sha256: str = ""
@@ -36,10 +42,14 @@ class Request(Record):
 
     @property
     def variant(self) -> str:
-        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels."""
+        """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels.
+
+        `-roots` says that every leaf reads the image.
+        """
         if self.ratio is not None:
             return compressed_variant(self.ratio)
-        return "x".join(str(children) for children in self.tree)
+        shape = "x".join(str(children) for children in self.tree)
+        return f"{shape}-roots" if self.trunk == "replicated" else shape
 
     @property
     def reference(self) -> str:
@@ -73,10 +83,11 @@ class Config(Record):
 
 
 class FragmentMetrics(Record):
-    """A fragment's size; `classes` are those it predicts."""
+    """A fragment's size; `classes` are those it predicts. FLOPs: 2 a multiplication and addition of dense layers."""
 
     name: Name
     params: Count
+    flops_per_sample: Count = 0
     classes: tuple[Count, ...] = ()
 
 
@@ -84,6 +95,9 @@ class RunMetrics(Record):
     """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
 
     `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
+    `accuracy_missing[k - 1]` is the mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet:
+    `off_group_energy`, the share of weight energy between groups before slicing (mean over layers), and
+    `sliced_accuracy`, of what slicing left, before stage 2.
     """
 
     accuracy: Fraction
@@ -94,6 +108,10 @@ class RunMetrics(Record):
     wall_s: NonNegative
     final_loss: float
     params: Count
+    flops_per_sample: Count = 0
     fragments: tuple[FragmentMetrics, ...]
+    accuracy_missing: tuple[Fraction, ...] = ()
+    off_group_energy: Fraction | None = None
+    sliced_accuracy: Fraction | None = None
     teacher_accuracy: Fraction | None = None
     validation_accuracy: Fraction | None = None

@@ -55,10 +55,16 @@ def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:
         if next(teacher.parameters()).device != image_BCHW.device:
             teacher.to(image_BCHW.device)
         with torch.no_grad():
-            target_BK = (teacher(image_BCHW) / recipe.temperature).log_softmax(1)
-        answer_BK = (logits_BK / recipe.temperature).log_softmax(1)
-        distil = nn.functional.kl_div(answer_BK, target_BK, reduction="batchmean", log_target=True)
-        hard = nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
-        return (1 - recipe.distil_share) * hard + recipe.distil_share * recipe.temperature**2 * distil
+            target_BK = teacher(image_BCHW)
+        return distil_loss(logits_BK, target_BK, y_B, recipe)
 
     return loss
+
+
+def distil_loss(logits_BK: Tensor, target_BK: Tensor, y_B: Tensor, recipe: DistilRecipe) -> Tensor:
+    """`distillation` where the teacher's logits are known already."""
+    target_BK = (target_BK / recipe.temperature).log_softmax(1)
+    answer_BK = (logits_BK / recipe.temperature).log_softmax(1)
+    distil = nn.functional.kl_div(answer_BK, target_BK, reduction="batchmean", log_target=True)
+    hard = nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
+    return (1 - recipe.distil_share) * hard + recipe.distil_share * recipe.temperature**2 * distil

@@ -132,6 +132,7 @@ def fit(
     folder: Path,
     request: str,
     frozen: Sequence[nn.Module] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Fitted:
     """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
 
@@ -147,6 +148,7 @@ def fit(
         folder: Where the checkpoint and TensorBoard's files (`logs`) go.
         request: All that determines this training: a checkpoint of another one is refused.
         frozen: Parts of the network that stay as they are, running statistics too.
+        callbacks: Lightning's, besides our own; what they keep is in the checkpoint.
 
     Raises:
         SplitPlaceError: The loss is no longer finite, the disk is full, or the checkpoint is another's.
@@ -161,6 +163,24 @@ def fit(
         samples=recipe.samples,
         augment=Augment(recipe.augment, data.shape_CHW, mirror=data.mirror),
     )
+    stop = None
+    if recipe.patience:
+        stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
+    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
+
+
+def fit_batches(
+    network: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    recipe: FullRecipe,
+    folder: Path,
+    request: str,
+    frozen: Sequence[nn.Module] = (),
+    callbacks: Sequence[Callback] = (),
+    stop: EarlyStop | None = None,
+) -> Fitted:
+    """As `fit`, on batches of anything the network takes."""
     network.train()
     for part in frozen:
         part.requires_grad_(False).eval()  # Lightning keeps the modes it finds
@@ -168,14 +188,8 @@ def fit(
     module = Classifier(network, loss, recipe, steps=recipe.epochs * len(batches))
     checkpoint = folder / CHECKPOINT
     clock = _Clock()
-    callbacks: list[Callback] = [clock, Checkpoints(checkpoint)]
-    stop = None
-    if recipe.patience:
-        stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
-        callbacks.append(stop)
     shown = sys.stderr.isatty()
-    if shown:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    bars = [RichProgressBar(console_kwargs={"stderr": True})] if shown else []
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice on data-loading processes and log intervals that does not apply to batches in memory.
@@ -188,7 +202,7 @@ def fit(
             devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
             plugins=[SafetensorsIO(request)],
             logger=TensorBoardLogger(folder / "logs", name="", version=""),
-            callbacks=callbacks,
+            callbacks=[clock, Checkpoints(checkpoint), *callbacks, *([stop] if stop else []), *bars],
             enable_progress_bar=shown,
             enable_model_summary=False,
             enable_checkpointing=False,

@@ -1,9 +1,13 @@
 """What a finished training measured: accuracies, speed and sizes."""
 
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from splitplace.splitting.modules import ModuleSplit
 from splitplace.training.config import FragmentMetrics, RunMetrics
 from splitplace.training.dataset import Dataset
-from splitplace.training.evaluate import accuracy
+from splitplace.training.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.fit import Fitted
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
@@ -15,13 +19,12 @@ def measured(
 ) -> RunMetrics:
     """Evaluate a trained split on the held-out images, and on the validation images if the recipe kept some."""
     network = as_network(split)
-    sizes = tuple(
-        FragmentMetrics(name=f.name, params=sum(p.numel() for p in f.module.parameters()), classes=f.classes)
-        for f in split.fragments
-    )
+    sizes = fragment_sizes(split, torch.from_numpy(data.x_test_NCHW[:1]))
+    logits_NK, y_N = logits(network, data.x_test_NCHW), torch.from_numpy(data.y_test_N)
+    leaves = [fragment.classes for fragment in split.fragments if fragment.classes]
     _, validation = data.training_rows(recipe.validation_share)
     return RunMetrics(
-        accuracy=accuracy(network, data.x_test_NCHW, data.y_test_N),
+        accuracy=share_right(logits_NK, y_N),
         n=len(data.y_test_N),
         epochs=fitted.epochs,
         images_per_s=fitted.images_per_s,
@@ -29,9 +32,33 @@ def measured(
         wall_s=wall_s,
         final_loss=fitted.final_loss,
         params=sum(size.params for size in sizes),
+        flops_per_sample=sum(size.flops_per_sample for size in sizes),
         fragments=sizes,
+        accuracy_missing=accuracy_missing(logits_NK, y_N, leaves),
         teacher_accuracy=None if teacher is None else teacher.metrics.accuracy,
         validation_accuracy=(
             accuracy(network, data.x_train_NCHW[validation], data.y_train_N[validation]) if len(validation) else None
         ),
     )
+
+
+def fragment_sizes(split: ModuleSplit, image_BCHW: torch.Tensor) -> tuple[FragmentMetrics, ...]:
+    """Parameters and FLOPs (of one image; torch's own counter) of every fragment."""
+    made = {split.input_spec.name: image_BCHW}
+    sizes = []
+    for fragment in split.fragments:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            made[fragment.output] = fragment.module(*(made[name] for name in fragment.inputs))
+        sizes.append(
+            FragmentMetrics(
+                name=fragment.name,
+                params=_params(fragment.module),
+                flops_per_sample=counter.get_total_flops() // len(image_BCHW),
+                classes=fragment.classes,
+            )
+        )
+    return tuple(sizes)
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -87,15 +87,41 @@ class DistilRecipe(FullRecipe):
 
 
 class SemanticRecipe(DistilRecipe):
-    """How branches are trained.
+    """How branches are trained: alone on a frozen trunk, then all together.
 
     Args:
-        freeze_trunk: Whether the trunk stays what it was in the full model.
+        freeze_trunk: Whether the trunk stays what it was in the full model to the end.
         importance_images: Training images a class from which channels are chosen.
+        branch_epochs: Passes of the branches alone, over features that are computed once; `epochs` is what follows.
+        cache_bytes: Of these features, at most.
     """
 
     freeze_trunk: bool
     importance_images: PositiveCount
+    branch_epochs: Count = 0
+    cache_bytes: PositiveCount = 2**30
+
+
+class SplitNetRecipe(FullRecipe):
+    """How groups are learned (stage 1, `group_epochs` passes) and what is sliced is trained (stage 2, `epochs`).
+
+    Args:
+        start: Where stage 1 starts: at the full model's weights, or at fresh ones.
+        group_epochs: Passes of stage 1.
+        assign_steps: Steps of the assignments before the first image.
+        assign_rate: Their learning rate.
+        gamma_split: γ_W, the pull on weights between groups.
+        gamma_disjoint: γ_D, against assignments to several groups.
+        gamma_even: γ_E, against uneven groups.
+    """
+
+    start: Literal["full", "scratch"]
+    group_epochs: PositiveCount
+    assign_steps: PositiveCount
+    assign_rate: Positive
+    gamma_split: Positive
+    gamma_disjoint: Positive
+    gamma_even: Positive
 
 
 class CompressedRecipe(DistilRecipe):
@@ -117,6 +143,7 @@ class Overrides(Record):
 
     full: dict[str, JsonValue] = Field(default={})
     semantic: dict[str, JsonValue] = Field(default={})
+    splitnet: dict[str, JsonValue] = Field(default={})
     compressed: dict[str, JsonValue] = Field(default={})
 
 
@@ -139,6 +166,7 @@ class Settings:
     name: str
     full: FullRecipe
     semantic: SemanticRecipe
+    splitnet: SplitNetRecipe
     compressed: CompressedRecipe
     strides: tuple[int, ...]
     cuts: tuple[str, ...]
@@ -159,6 +187,7 @@ class Preset(Record):
     name: Name
     full: FullRecipe
     semantic: SemanticRecipe
+    splitnet: SplitNetRecipe
     compressed: CompressedRecipe
     models: dict[str, ModelOverrides] = Field(default={})
     applications: dict[str, Overrides] = Field(default={})
@@ -187,6 +216,7 @@ class Preset(Record):
             self.name,
             self.full.changed(**(by_model.full | by_data.full)),
             self.semantic.changed(**(by_model.semantic | by_data.semantic)),
+            self.splitnet.changed(**(by_model.splitnet | by_data.splitnet)),
             self.compressed.changed(**(by_model.compressed | by_data.compressed)),
             by_model.strides,
             by_model.cuts,

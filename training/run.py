@@ -30,6 +30,8 @@ from splitplace.training.models import build
 from splitplace.training.preset import FullRecipe
 
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
+STAGES = "stages"
+"""Of an unfinished training: what its finished stages left."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def find(path: Path, request: Request) -> Run | None:
         SplitPlaceError: A run of something else stands there.
     """
     if not (path / CONFIG).exists():
-        if path.exists() and any(entry.name not in ("logs", CHECKPOINT, PART) for entry in path.iterdir()):
+        if path.exists() and any(entry.name not in ("logs", STAGES, CHECKPOINT, PART) for entry in path.iterdir()):
             raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
         unfinished = checkpointed(path)
         if unfinished is not None:

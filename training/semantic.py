@@ -1,40 +1,44 @@
-"""Trains a semantic tree split by distillation from a full model (recipe `distil`).
+"""Trains semantic tree splits: classes in groups, a trunk for all, branches with channels of their own.
 
-Class groups by the teacher's features, channels by class-wise importance, branches cut out by surgery; then all
-branches together under cross-entropy on their concatenated logits + distillation, so that their logits compare.
+`distil` cuts the branches out of a full model, channels by class-wise importance, and trains them under cross-entropy
+on their concatenated logits + distillation, so that their logits compare: first alone on the frozen trunk, then all
+together. `splitnet` learns the groups together with the weights (training/splitnet.py). `scratch`, the control, trains
+the tree of `distil` from fresh weights, without the full model's answers.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import get_args
 
 import lightning
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, unknown
 from splitplace.seeds import derive, generator
-from splitplace.splitting.branches import TRUNK, Batch, assemble, check_cuts, grow_fragments
-from splitplace.splitting.tree import (
-    ClassTree,
-    check_tree,
-    consecutive_tree,
-    given_tree,
-    tree_from_features,
-)
+from splitplace.splitting.branches import Batch, assemble, check_cuts, grow_fragments, replicate_trunk
+from splitplace.splitting.critical import choose_cuts
+from splitplace.splitting.modules import ModuleFragment
+from splitplace.splitting.tree import check_tree, given_tree
 from splitplace.training import run as runs
+from splitplace.training.cached import fit_branches
+from splitplace.training.config import Method, Request, Trunk
 from splitplace.training.dataset import Dataset
 from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
-from splitplace.training.fit import fit
+from splitplace.training.evaluate import accuracy
+from splitplace.training.fit import Fitted, Loss, cross_entropy, fit
+from splitplace.training.grouping import Grouping, class_tree
 from splitplace.training.measured import measured
-from splitplace.training.models import HEAD
+from splitplace.training.models import build, stage_names
 from splitplace.training.network import SplitNetwork
-from splitplace.training.preset import Preset, settle
+from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, SplitNetRecipe, settle
 from splitplace.training.run import Run
+from splitplace.training.splitnet import GroupLearning, SplitNet
+from splitplace.training.stages import stage, together
 
-Grouping = Literal["features", "consecutive"] | Sequence[Sequence[int]]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def train_semantic(
@@ -44,21 +48,27 @@ def train_semantic(
     tree: Sequence[int] = (2,),
     cuts: Sequence[str] | None = None,
     groups: Grouping = "features",
+    method: Method = "distil",
+    overlap: float = 0.0,
+    trunk: Trunk = "shared",
     preset: str | Preset = "quick",
     epochs: int | None = None,
     samples: int | None = None,
     seed: int = 0,
     out: Path | None = None,
 ) -> Run:
-    """Cut a trained full model into a trunk and a tree of branches and fine-tune it, or reuse the finished run.
+    """Train a trunk and a tree of branches, most often cut out of a full model, or reuse the finished run.
 
     Args:
         data: The images the full model was trained on.
         full: A run of strategy `full`.
         tree: Children of every node, level by level: (2,), (4,) or (2, 2).
         cuts: The stages before which each level branches; the preset's for this model by default.
-        groups: `features` (cluster the teacher's mean features), `consecutive`, or the classes of each group of a
-            one-level tree.
+        groups: `features` or `confusions` (cluster what the teacher sees, or what it takes for another), `consecutive`
+            or `random` (the controls), or the classes of each group of a one-level tree.
+        method: `distil`, `splitnet` or `scratch`, as above.
+        overlap: Share of the other branches' channels that a branch keeps as well.
+        trunk: One for all, or a copy in every leaf, which then reads the image itself; both answer the same.
         preset: The recipe, by name or as it is.
         epochs: Instead of the recipe's.
         samples: Training images a pass, instead of the recipe's.
@@ -73,12 +83,21 @@ def train_semantic(
     model = full.config.request.model
     settings = settle(preset, model, data.application)
     validation_share = full.config.request.recipe.validation_share
-    recipe = settings.semantic.changed(epochs=epochs, samples=samples, validation_share=validation_share)
-    shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
-    chosen = tuple(cuts if cuts is not None else settings.cuts)
+    if method not in METHODS:
+        raise unknown("recipe", method, METHODS)
+    if not 0 <= overlap <= 1:
+        raise UsageError(f"overlap {overlap:g}: expected a share of the other branches' channels, 0 to 1")
+    if method == "splitnet" and (groups != "features" or overlap):
+        raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
+    recipes: dict[Method, FullRecipe] = {
+        "distil": settings.semantic,
+        "splitnet": settings.splitnet,
+        "scratch": settings.full,
+    }
+    recipe = recipes[method].changed(epochs=epochs, samples=samples, validation_share=validation_share)
     check_teacher(full, data)
-    check_tree(shape, data.n_classes, len(chosen))
-    chosen = chosen[: len(shape)]
+    wanted = tuple(cuts if cuts is not None else settings.cuts)
+    shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups)
     request = student_request(
         full,
         data,
@@ -88,7 +107,10 @@ def train_semantic(
         recipe=recipe,
         tree=shape,
         cuts=chosen,
-        groups=groups if isinstance(groups, str) else str([sorted(group) for group in groups]),
+        groups="learned" if method == "splitnet" else _named(groups),
+        method=method,
+        overlap=overlap,
+        trunk=trunk,
     )
     folder = runs.place(request, out)
     finished = runs.find(folder, request)
@@ -96,65 +118,149 @@ def train_semantic(
         return finished
 
     teacher = load_teacher(full)
-    check_cuts(teacher, chosen)
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
-    sample = _sample(data, recipe.importance_images, seed)
-    classes = _class_tree(teacher, sample, shape, groups, data.n_classes, seed)
-    fragments = grow_fragments(teacher, chosen, classes, sample, data.input_spec.name)
-    network = SplitNetwork(fragments, data.input_spec.name)
-    frozen = [f.module for f in fragments if f.name == TRUNK] if recipe.freeze_trunk else []
-    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json(), frozen)
-    split = assemble(data.application, model, request.variant, data.input_spec, fragments)
-    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
-    return runs.save(folder, request, split, data, metrics)
+    sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
+    work = _Work(data, folder, seed, request.model_dump_json())
+    if isinstance(recipe, SplitNetRecipe):
+        origin = teacher if recipe.start == "full" else _fresh(data, request)
+        trained = _splitnet(work, origin, chosen, shape, sample, recipe)
+    else:
+        classes = class_tree(teacher, sample, shape, groups, seed)
+        origin = teacher if method == "distil" else _fresh(data, request)
+        fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
+        if isinstance(recipe, SemanticRecipe):
+            trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
+        else:
+            trained = _Trained(fragments, work.fit(fragments, cross_entropy(recipe), recipe))
+    name = "x".join(str(children) for children in shape)
+    split = assemble(data.application, model, name, data.input_spec, trained.fragments)
+    if trunk == "replicated":
+        split = replicate_trunk(split)
+    metrics = measured(split, data, recipe, trained.fitted, time.perf_counter() - started_s, full)
+    return runs.save(folder, request, split, data, metrics.model_copy(update=dict(trained.seen)))
 
 
-def parse_groups(text: str) -> Grouping:
-    """`features`, `consecutive`, or lists of classes as `0,1,2/3,4`.
+def plan_tree(
+    data: Dataset,
+    model: str,
+    strides: Sequence[int],
+    tree: Sequence[int],
+    cuts: Sequence[str] | float,
+    groups: Grouping,
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The shape and the cuts of a tree, held against the classes and the network: before anything is trained.
+
+    Args:
+        data: Whose classes are divided.
+        model: The network, by name.
+        strides: As `build` takes them.
+        tree: Children of every node, level by level; lists of classes make a level of their own number.
+        cuts: The stages to cut before, at least one a level; or a budget, which chooses them (`choose_cuts`).
+        groups: How classes are grouped.
 
     Raises:
-        UsageError: None of these.
+        UsageError: More groups than classes, more levels than cuts, a cut that does not exist, lists that do not divide
+            the classes.
+        InfeasibleError: No cuts keep within the budget.
     """
-    if text in ("features", "consecutive"):
-        return cast("Literal['features', 'consecutive']", text)
-    parts = [group.split(",") for group in text.split("/")]
-    if len(parts) < 2 or not all(c.strip().isdecimal() for group in parts for c in group):
-        raise UsageError(f"groups {text!r}: expected features, consecutive, or classes as 0,1,2/3,4")
-    return [[int(c) for c in group] for group in parts]
+    shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides)
+    stages = stage_names(network)
+    check_tree(shape, data.n_classes, len(stages) if isinstance(cuts, float) else len(cuts))
+    if not isinstance(groups, str):
+        given_tree(groups, data.n_classes)
+    if isinstance(cuts, float):
+        return shape, choose_cuts(network, torch.from_numpy(data.x_train_NCHW[:2]), shape, cuts)
+    check_cuts(network, cuts)
+    return shape, tuple(cuts[: len(shape)])
 
 
-def _sample(data: Dataset, per_class: int, seed: int) -> list[Batch]:
-    """Training images of every class, one batch a class."""
+@dataclass(frozen=True)
+class _Work:
+    """What every training of this request shares."""
+
+    data: Dataset
+    folder: Path
+    seed: int
+    request: str
+
+    def fit(
+        self, fragments: Sequence[ModuleFragment], loss: Loss, recipe: FullRecipe, frozen: Sequence[nn.Module] = ()
+    ) -> Fitted:
+        """Train the whole tree."""
+        network = SplitNetwork(fragments, self.data.input_spec.name)
+        return fit(network, loss, self.data, recipe, self.seed, self.folder, self.request, frozen)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A trained tree, and what was seen on the way, as `RunMetrics` calls it."""
+
+    fragments: tuple[ModuleFragment, ...]
+    fitted: Fitted
+    seen: Mapping[str, float] = field(default_factory=dict)
+
+
+def _fresh(data: Dataset, request: Request) -> nn.Sequential:
+    """The network before any training, as the full model of this seed started."""
+    return build(request.model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides).eval()
+
+
+def _distil(
+    work: _Work, fragments: tuple[ModuleFragment, ...], teacher: nn.Sequential, recipe: SemanticRecipe
+) -> Fitted:
+    """The branches alone, if the recipe says so, then the tree."""
+    frozen = [fragments[0].module] if recipe.freeze_trunk else []
+    if not recipe.branch_epochs:
+        return work.fit(fragments, distillation(teacher, recipe), recipe, frozen)
+    branches = nn.ModuleList(fragment.module for fragment in fragments[1:])
+
+    def train(place: Path) -> Fitted:
+        return fit_branches(fragments, teacher, work.data, recipe, work.seed, place, work.request)
+
+    alone = stage(work.folder, "branches", work.request, branches, train)
+    return together(alone, work.fit(fragments, distillation(teacher, recipe), recipe, frozen))
+
+
+def _splitnet(
+    work: _Work,
+    network: nn.Sequential,
+    cuts: Sequence[str],
+    shape: Sequence[int],
+    sample: Sequence[Batch],
+    recipe: SplitNetRecipe,
+) -> _Trained:
+    """Stage 1 learns the groups; what slicing leaves is trained in stage 2."""
+    data = work.data
+    net = SplitNet(network, sample[0].x_B, cuts, shape, derive(work.seed, "splitnet"))
+    learning = GroupLearning(net, recipe)
+    first = recipe.changed(epochs=recipe.group_epochs, patience=0)
+    loss = learning.loss(cross_entropy(first))
+
+    def train(place: Path) -> Fitted:
+        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
+
+    alone = stage(work.folder, "groups", work.request, net, train)
+    learned = net.learned()
+    fragments = grow_fragments(net.network, cuts, learned.tree, sample, data.input_spec.name, owners=learned.owners)
+    sliced = SplitNetwork(fragments, data.input_spec.name)
+    seen = {
+        "off_group_energy": learned.off_group_energy,
+        "sliced_accuracy": accuracy(sliced.eval(), data.x_test_NCHW, data.y_test_N),
+    }
+    return _Trained(fragments, together(alone, work.fit(fragments, cross_entropy(recipe), recipe)), seen)
+
+
+def _named(groups: Grouping) -> str:
+    return groups if isinstance(groups, str) else str([sorted(group) for group in groups])
+
+
+def _sample(data: Dataset, per_class: int, validation_share: float, seed: int) -> list[Batch]:
+    """Images of every class that are trained on, one batch a class."""
     rng = generator(seed, "semantic", "sample")
+    trained, _ = data.training_rows(validation_share)
     batches = []
     for c in range(data.n_classes):
-        rows = rng.permutation(np.flatnonzero(data.y_train_N == c))[:per_class]
+        rows = rng.permutation(trained[data.y_train_N[trained] == c])[:per_class]
         batches.append(Batch(torch.from_numpy(data.x_train_NCHW[rows]), torch.from_numpy(data.y_train_N[rows])))
     return batches
-
-
-def _class_tree(
-    teacher: nn.Sequential, sample: Sequence[Batch], shape: Sequence[int], groups: Grouping, n_classes: int, seed: int
-) -> ClassTree:
-    if groups == "consecutive":
-        return consecutive_tree(n_classes, shape)
-    if not isinstance(groups, str):
-        return given_tree(groups, n_classes)
-    if groups != "features":
-        raise UsageError(f"unknown grouping {groups!r}: expected features, consecutive or lists of classes")
-    with torch.no_grad():
-        rows = [_features(teacher, batch.x_B).double().mean(0).numpy() for batch in sample]
-    features_KD = np.stack(rows)
-    return tree_from_features(features_KD, shape, generator(seed, "semantic", "groups"))
-
-
-def _features(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
-    """What the last layer reads: one vector an image."""
-    last = [layer for layer in teacher.get_submodule(HEAD).modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda layer, args: seen.append(args[0].flatten(1)))
-    try:
-        teacher(image_BCHW)
-    finally:
-        handle.remove()
-    return seen[0]

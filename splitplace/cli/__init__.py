@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench simulator", "splitplace.cli.bench_simulator:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench_training:training", "How fast training is, and how good full models are."),
+    ("bench semantic", "splitplace.cli.bench_semantic:semantic", "How good splits by meaning are, and how quick."),
     ("bench artifacts", "splitplace.cli.bench_artifacts:artifacts", "How well fragments know their own cost."),
     ("bench demand", "splitplace.cli.bench_demand:demand", "Makes the demand that ships with the simulator."),
     (

@@ -1,7 +1,7 @@
 """`splitplace train`: a full model, a semantic tree split of one, or a compressed one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -23,6 +23,10 @@ def train(
     tree: str = "2",
     cuts: str | None = None,
     groups: str = "features",
+    recipe: Literal["distil", "splitnet", "scratch"] = "distil",
+    overlap: float = 0.0,
+    trunk: Literal["shared", "replicated"] = "shared",
+    budget: float | None = None,
     ratio: float | None = None,
     full: Path | None = None,
     preset: str = "quick",
@@ -44,8 +48,15 @@ def train(
         strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
             without a share of its channels, fine-tuned.
         tree: Branches of every node, level by level: 2, 4 or 2,2.
-        cuts: Stages before which each level branches, as blocks3,blocks5; the preset's by default.
-        groups: How classes are grouped: features (of the full model), consecutive, or your own as 0,1,2/3,4.
+        cuts: Stages before which each level branches, as blocks3,blocks5; the preset's by default; auto chooses the
+            latest that keep within --budget.
+        groups: How classes are grouped: by the full model's features or confusions, consecutive, random, or your own as
+            0,1,2/3,4.
+        recipe: How a tree is trained. distil: cut out of the full model and taught by it; splitnet: groups of classes
+            and channels learned with the weights (Kim et al. 2017); scratch: as distil from fresh weights, a control.
+        overlap: Share of the other branches' channels that each branch keeps as well, 0 to 1.
+        trunk: shared: one for all branches; replicated: a copy in every branch, which then reads the image itself.
+        budget: With --cuts auto: largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all trained and one is
             picked on validation images.
         full: The RUN of the full model to split or compress; trained first by default.
@@ -69,15 +80,18 @@ def train(
         raise UsageError(f"--seed {seed}: expected at least 0")
     if validation is not None and not 0 <= validation < 1:
         raise UsageError(f"--validation {validation:g}: expected a share of the training images, as 0.1")
+    if (cuts == "auto") != (budget is not None) or (budget is not None and not 0 < budget <= 1):
+        raise UsageError("--cuts auto and --budget belong together, as --budget 0.5: half of the full model's time")
     from splitplace.splitting.pruning import compressed_variant
     from splitplace.splitting.tree import parse_tree
     from splitplace.training.applications import check_names, fetch
     from splitplace.training.compressed import pick_compressed, train_compressed
     from splitplace.training.full import train_full
+    from splitplace.training.grouping import parse_groups
     from splitplace.training.models import check_model
     from splitplace.training.preset import load_preset
     from splitplace.training.run import Run
-    from splitplace.training.semantic import parse_groups, train_semantic
+    from splitplace.training.semantic import plan_tree, train_semantic
 
     shape, grouping, settings = parse_tree(tree), parse_groups(groups), load_preset(preset)
     if ratio is not None:
@@ -105,17 +119,28 @@ def train(
             out=out,
         )
         return _report(done, json)
-    if full is not None:
-        teacher = Run.open(full)
-    else:
+    teacher = Run.open(full) if full is not None else None
+    if strategy == "semantic":
+        origin = teacher.config.request if teacher else None
+        name, strides = (
+            (origin.model, origin.strides) if origin else (model, settings.settle(model, application).strides)
+        )
+        wanted = budget or (cuts.split(",") if cuts else settings.settle(name, application).cuts)
+        with err.status("planning the tree"):
+            # Before the full model is trained, which may take hours.
+            shape, places = plan_tree(data, name, strides, shape, wanted, grouping)
+    if teacher is None:
         teacher = train_full(data, model, preset=settings, validation_share=validation, seed=seed)
     if strategy == "semantic":
         done = train_semantic(
             data,
             teacher,
             tree=shape,
-            cuts=cuts.split(",") if cuts else None,
+            cuts=places,
             groups=grouping,
+            method=recipe,
+            overlap=overlap,
+            trunk=trunk,
             preset=settings,
             epochs=epochs,
             samples=samples,
@@ -139,11 +164,13 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
     request = config.request
     parents = {part.output: part.name for part in config.parts}
     edges = [(parents.get(name, "input"), part.name) for part in config.parts for name in part.inputs]
-    table = Table("fragment", "reads", "parameters", "classes")
+    table = Table("fragment", "reads", "parameters", "FLOPs an image", "classes")
     for part, size in zip(config.parts, metrics.fragments, strict=True):
         names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
         reads = ", ".join(src for src, dst in edges if dst == part.name)
-        table.add_row(part.name, reads, f"{size.params:,}", names or str(len(part.classes)))
+        table.add_row(
+            part.name, reads, f"{size.params:,}", f"{size.flops_per_sample:,}", names or str(len(part.classes))
+        )
     table.title = request.reference
     table.caption = (
         f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
@@ -154,8 +181,12 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
         "application": request.application,
         "model": request.model,
         "strategy": request.strategy,
+        "recipe": request.method if request.strategy == "semantic" else None,
         "tree": list(request.tree),
         "cuts": list(request.cuts),
+        "groups": request.groups,
+        "overlap": request.overlap,
+        "trunk": request.trunk,
         "edges": [{"src": src, "dst": dst} for src, dst in edges],
         "ratio": request.ratio,
         **metrics.model_dump(mode="json"),

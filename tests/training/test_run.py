@@ -8,10 +8,11 @@ from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.training import full as full_room
 from splitplace.training import run as runs
 from splitplace.training.full import train_full
+from splitplace.training.grouping import parse_groups
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
 from splitplace.training.run import Run
-from splitplace.training.semantic import parse_groups, train_semantic
+from splitplace.training.semantic import train_semantic
 
 TINY = {"epochs": 1, "samples": 32}
 
@@ -216,7 +217,9 @@ def test_groups_are_written_as_lists():
     """Classes between commas, groups between slashes."""
     assert parse_groups("0,1,2/3,4") == [[0, 1, 2], [3, 4]]
     assert parse_groups("consecutive") == "consecutive"
-    with pytest.raises(UsageError, match=r"groups 'a/b': expected features, consecutive, or classes as 0,1,2/3,4"):
+    with pytest.raises(
+        UsageError, match=r"groups 'a/b': expected features, confusions, consecutive, random, or classes as 0,1,2/3,4"
+    ):
         parse_groups("a/b")
 
 

@@ -1,0 +1,267 @@
+"""Claims: a network split by meaning is small and quick, and answers nearly as well as the whole.
+
+Two tables. Trained: MobileNetV2 on Fashion-MNIST in four branches, by every recipe and control, same passes over the
+same images. Critical paths: the trunk, then the slowest branch, over the whole, for three families; these need no
+training. METHODOLOGY.md, "Semantic splits".
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import stats
+
+from splitplace import provenance
+from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
+from splitplace.benchmarks.paired import MIN_PAIRS
+from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
+from splitplace.records.provenance import Provenance
+from splitplace.report.splits import Bar
+from splitplace.training.dataset import Dataset
+from splitplace.training.full import train_full
+from splitplace.training.preset import Preset, load_preset
+from splitplace.training.run import Run
+from splitplace.training.semantic import train_semantic
+
+Method = Literal["full", "distil", "splitnet", "scratch", "consecutive"]
+METHODS: tuple[Method, ...] = get_args(Method)
+MODEL, APPLICATION = "mobilenetv2", "fashionmnist"
+PATH_GOALS = {"mobilenetv2": 0.45, "resnet50v2": 0.30, "inceptionv3": 0.40}
+"""Critical path over the whole, shared trunk, four branches."""
+PARAMS_GOAL, OVERLAP_GOAL = 0.5, 1.05
+LOSS_GOAL = 0.005
+"""What `distil` may lose to the full model."""
+ENERGY_GOAL = 0.1
+"""Weight energy between groups that SplitNet may leave before slicing; chance is 1 - 1/G."""
+NOT_RUN = "not run"
+
+
+class Trained(Record):
+    """One recipe, one seed. Sizes are of all fragments together; a branch is a leaf without the trunk."""
+
+    method: Method
+    seed: Count
+    accuracy: Fraction
+    accuracy_missing: tuple[Fraction, ...]
+    params: Count
+    flops_per_sample: Count
+    branch_params: Count
+    branch_flops_per_sample: Count
+    groups: tuple[tuple[Count, ...], ...]
+    passes: PositiveCount
+    samples: PositiveCount
+    train_s: Positive
+    cost: Positive
+    """Training seconds over the full model's; what a split is taught by comes on top."""
+    off_group_energy: Fraction | None = None
+    sliced_accuracy: Fraction | None = None
+
+
+class Results(Record):
+    """The results file."""
+
+    application: str
+    model: str
+    branches: PositiveCount
+    quick: bool
+    trained: tuple[Trained, ...] = ()
+    paths: tuple[PathCell, ...] = ()
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained and measured.
+
+    Args:
+        seeds: How many; 0 to N - 1.
+        samples: Images a pass.
+        passes: Of every recipe, in all.
+        pairs: Interleaved pairs of each ratio.
+        quick: Whether this is the short form.
+    """
+
+    seeds: int = 3
+    samples: int = 60_000
+    passes: int = 3
+    pairs: int = MIN_PAIRS
+    quick: bool = False
+
+    def shorter(self) -> "Settings":
+        """One seed, a quarter of the images: within half an hour on one core."""
+        return replace(self, seeds=1, samples=16_000, quick=True)
+
+
+def preset(settings: Settings) -> Preset:
+    """The quick recipes, with passes divided so that every recipe sees as many images as the full model.
+
+    One pass of three is the branches' own (`distil`); two of three learn the groups (`splitnet`).
+    """
+    quick = load_preset("quick")
+    common = {"samples": settings.samples}
+    alone, rest = max(1, settings.passes // 3), max(1, settings.passes - settings.passes // 3)
+    return quick.model_copy(
+        update={
+            "name": "bench",
+            "full": quick.full.changed(epochs=settings.passes, **common),
+            "semantic": quick.semantic.changed(epochs=rest, branch_epochs=alone, freeze_trunk=False, **common),
+            "splitnet": quick.splitnet.changed(group_epochs=rest, epochs=alone, **common),
+        }
+    )
+
+
+def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Callable[[str], None] = print) -> Results:
+    """Train and measure what the results file lacks, writing it after each step; interrupted, the next run goes on.
+
+    Args:
+        results: The file.
+        runs: Folder of the RUNs.
+        data: Whose images are learned.
+        settings: What is trained and measured.
+        say: Told of each step.
+
+    Raises:
+        SplitPlaceError: The file is no results file, or a RUN folder holds another training.
+    """
+    found = Results(
+        application=data.application,
+        model=MODEL,
+        branches=BRANCHES,
+        quick=settings.quick,
+        provenance=provenance.collect(0),
+    )
+    if results.exists():
+        before = Results.parse(results.read_bytes(), str(results))
+        found = found.model_copy(update={"paths": before.paths})
+    for seed in range(settings.seeds):
+        folder, full = runs / f"seed{seed}", None
+        for method in METHODS:
+            say(f"seed {seed}: training {method} (an interruption loses at most a minute)")
+            done = train(method, full, data, preset(settings), seed, folder / method)
+            full = full or done
+            row = _cell(method, done, full, seed)
+            found = _save(results, found.model_copy(update={"trained": (*found.trained, row)}))
+    for model in PATH_GOALS:
+        if not any(cell.model == model and cell.path.pairs >= settings.pairs for cell in found.paths):
+            say(f"{model}: critical path")
+            cell = path(model, settings.pairs)
+            rest = tuple(other for other in found.paths if other.model != model)
+            found = _save(results, found.model_copy(update={"paths": (*rest, cell)}))
+    return found
+
+
+def train(method: Method, full: Run | None, data: Dataset, recipe: Preset, seed: int, out: Path) -> Run:
+    """The RUN of one recipe; a finished one is reused."""
+    if method == "full" or full is None:
+        return train_full(data, MODEL, preset=recipe, seed=seed, out=out)
+    return train_semantic(
+        data,
+        full,
+        tree=(BRANCHES,),
+        groups="consecutive" if method == "consecutive" else "features",
+        method="distil" if method == "consecutive" else method,
+        preset=recipe,
+        seed=seed,
+        out=out,
+    )
+
+
+def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:
+    metrics = done.metrics
+    leaves = [part for part in metrics.fragments if part.classes]
+    return Trained(
+        method=method,
+        seed=seed,
+        accuracy=metrics.accuracy,
+        accuracy_missing=metrics.accuracy_missing,
+        params=metrics.params,
+        flops_per_sample=metrics.flops_per_sample,
+        branch_params=max(leaf.params for leaf in leaves),
+        branch_flops_per_sample=max(leaf.flops_per_sample for leaf in leaves),
+        groups=tuple(leaf.classes for leaf in leaves),
+        passes=metrics.epochs,
+        samples=done.config.request.recipe.samples,
+        train_s=metrics.train_s,
+        cost=metrics.train_s / full.metrics.train_s,
+        off_group_energy=metrics.off_group_energy,
+        sliced_accuracy=metrics.sliced_accuracy,
+    )
+
+
+def _save(path: Path, results: Results) -> Results:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(results.model_dump_json(indent=1) + "\n")
+    Path(file.name).replace(path)
+    return results
+
+
+def verdict(found: Results) -> dict[str, bool | str]:
+    """Each claim and whether it holds; a difference between recipes in words, with its interval over seeds.
+
+    A bound on a ratio holds if the interval's lower end is under it.
+    """
+    claims: dict[str, bool | str] = {
+        f"distil at most {100 * LOSS_GOAL:g} point under full": _loss_verdict(found),
+        f"splitnet leaves under {ENERGY_GOAL:g} of the weight energy between groups": _all(
+            [cell.off_group_energy < ENERGY_GOAL for cell in found.trained if cell.off_group_energy is not None]
+        ),
+        "grouping by meaning against consecutive classes": _difference(found, "distil", "consecutive"),
+        "distil against from scratch": _difference(found, "distil", "scratch"),
+        "distil against splitnet": _difference(found, "distil", "splitnet"),
+    }
+    for model, goal in PATH_GOALS.items():
+        cells = [cell for cell in found.paths if cell.model == model]
+        claims[f"{model}: critical path at most {goal:g} of the whole"] = _all([c.path.low <= goal for c in cells])
+        claims[f"{model}: parameters at most {PARAMS_GOAL:g} of the whole's, {OVERLAP_GOAL:g} with overlap"] = _all(
+            [c.params <= PARAMS_GOAL and c.params_overlap <= OVERLAP_GOAL for c in cells]
+        )
+    return claims
+
+
+def _all(held: Sequence[bool]) -> bool | str:
+    return all(held) if held else NOT_RUN
+
+
+def gains(found: Results, better: Method, worse: Method) -> list[float]:
+    """What one recipe is more accurate than another, seed by seed."""
+    of = {(cell.method, cell.seed): cell.accuracy for cell in found.trained}
+    seeds = sorted(seed for method, seed in of if method == better and (worse, seed) in of)
+    return [of[better, seed] - of[worse, seed] for seed in seeds]
+
+
+def _loss_verdict(found: Results) -> bool | str:
+    differences = gains(found, "distil", "full")
+    if not differences:
+        return NOT_RUN
+    return float(np.mean(differences)) >= -LOSS_GOAL
+
+
+def _difference(found: Results, better: Method, worse: Method) -> str:
+    """Mean gain in points; with three seeds or more, its 95 % interval by Student's t, and what it says."""
+    points = 100 * np.array(gains(found, better, worse))
+    if not len(points):
+        return NOT_RUN
+    if len(points) < 3:
+        return f"{points.mean():+.2f} points on {len(points)} seed(s): one cannot tell"
+    half = float(stats.t.ppf(0.975, len(points) - 1) * points.std(ddof=1) / len(points) ** 0.5)
+    low, high = points.mean() - half, points.mean() + half
+    says = "better" if low > 0 else "worse" if high < 0 else "no difference can be told"
+    return f"{points.mean():+.2f} points [{low:+.2f}, {high:+.2f}] over {len(points)} seeds: {says}"
+
+
+def bars(found: Results) -> list[Bar]:
+    """The picture's bars: layer-wise, which answers as the whole does, then every recipe that was trained."""
+    cell = next((cell for cell in found.paths if cell.model == found.model), None)
+    if cell is None:
+        return []
+    ratios = {"full": cell.layer.median} | dict.fromkeys(METHODS[1:], cell.path.median)
+    accuracies = {method: [c.accuracy for c in found.trained if c.method == method] for method in METHODS}
+    return [
+        Bar(f"layer-{LAYERS}" if method == "full" else method, accuracies[method], ratios[method] * cell.whole_s)
+        for method in METHODS
+        if accuracies[method]
+    ]

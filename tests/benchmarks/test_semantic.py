@@ -1,0 +1,108 @@
+"""The benchmark of semantic splits: what is missing is not run, a difference needs seeds, a run goes on."""
+
+import numpy as np
+import pytest
+
+from splitplace import provenance
+from splitplace.benchmarks import semantic
+from splitplace.benchmarks.critical_path import PathCell
+from splitplace.benchmarks.paired import Ratio
+from splitplace.report.splits import draw_splits
+from splitplace.training.dataset import Dataset
+
+
+def trained(method, seed, accuracy, energy=None):
+    """One recipe's cell."""
+    return semantic.Trained(
+        method=method,
+        seed=seed,
+        accuracy=accuracy,
+        accuracy_missing=(),
+        params=10,
+        flops_per_sample=10,
+        branch_params=1,
+        branch_flops_per_sample=1,
+        groups=((0,), (1,)),
+        passes=3,
+        samples=16,
+        train_s=1.0,
+        cost=1.0,
+        off_group_energy=energy,
+        sliced_accuracy=None if energy is None else 0.5,
+    )
+
+
+def results(cells=(), paths=()):
+    """A results file."""
+    return semantic.Results(
+        application="fashionmnist",
+        model="mobilenetv2",
+        branches=4,
+        quick=True,
+        trained=tuple(cells),
+        paths=tuple(paths),
+        provenance=provenance.collect(0),
+    )
+
+
+def test_nothing_measured_is_no_verdict():
+    """Every claim says so."""
+    assert set(semantic.verdict(results()).values()) == {"not run"}
+
+
+@pytest.mark.parametrize(("accuracy", "holds"), [(0.8951, True), (0.894, False), (0.95, True)])
+def test_distil_may_lose_half_a_point(accuracy, holds):
+    """Of the mean over seeds."""
+    found = results([trained("full", 0, 0.9), trained("distil", 0, accuracy)])
+    assert semantic.verdict(found)["distil at most 0.5 point under full"] is holds
+
+
+def test_a_difference_needs_three_seeds():
+    """One seed says nothing; three alike say which is better; three apart say that nothing can be told."""
+    one = results([trained("distil", 0, 0.9), trained("consecutive", 0, 0.8)])
+    claim = "grouping by meaning against consecutive classes"
+    assert semantic.verdict(one)[claim] == "+10.00 points on 1 seed(s): one cannot tell"
+    better = [trained("distil", s, 0.90 + s / 1000) for s in range(3)]
+    alike = results([*better, *(trained("consecutive", s, 0.89) for s in range(3))])
+    # Differences 1.0, 1.1, 1.2 points: mean 1.1, half-width 4.303 x 0.1 / sqrt 3 = 0.248.
+    assert semantic.verdict(alike)[claim] == "+1.10 points [+0.85, +1.35] over 3 seeds: better"
+    apart = results([*better, *(trained("consecutive", s, a) for s, a in enumerate((0.95, 0.85, 0.9)))])
+    assert semantic.verdict(apart)[claim].endswith("no difference can be told")
+
+
+def test_a_path_holds_by_the_lower_end_of_its_interval():
+    """And parameters by what they are."""
+    cell = PathCell(
+        model="mobilenetv2",
+        cuts=("blocks3",),
+        batch=64,
+        whole_s=1.0,
+        path=Ratio(median=0.46, low=0.44, high=0.48, pairs=30),
+        layer=Ratio(median=1.0, low=1.0, high=1.0, pairs=30),
+        same=Ratio(median=1.0, low=1.0, high=1.0, pairs=30),
+        analytic=0.4,
+        params=0.51,
+        params_overlap=0.9,
+    )
+    verdict = semantic.verdict(results(paths=[cell]))
+    assert verdict["mobilenetv2: critical path at most 0.45 of the whole"] is True
+    assert verdict["mobilenetv2: parameters at most 0.5 of the whole's, 1.05 with overlap"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
+    """On noise, a few steps: five recipes, one path; a second run trains nothing and finds the same."""
+    rng = np.random.default_rng(1)
+    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
+    settings = semantic.Settings(seeds=1, samples=64, passes=3, pairs=1)
+    found = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
+    assert tuple(cell.method for cell in found.trained) == semantic.METHODS
+    assert all(cell.passes == 3 for cell in found.trained)
+    assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
+    again = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
+    assert (again.trained, again.paths) == (found.trained, found.paths)
+    draw_splits(tmp_path / "splits.svg", semantic.bars(again), "noise", 64)
+    assert (tmp_path / "splits.svg").read_text().startswith("<?xml")
