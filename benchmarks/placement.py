@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from splitplace import provenance
+from splitplace.benchmarks.paired import Interval, interval
 from splitplace.errors import UsageError
 from splitplace.placement import states as store
 from splitplace.placement.deciders.mab import Mab
@@ -94,15 +94,6 @@ class Setting:
         """`exact` on small fleets only."""
         small = len(self.fleet.units()) <= SMALL
         return (*ROWS, EXACT_ROW) if small else ROWS
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def _placer(row: str) -> Placer:
@@ -202,15 +193,6 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
     return results
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % interval over seeds (Student's t)."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return Interval(mean, float("-inf"), float("inf"))
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
-
-
 def column(results: Results, row: str, field: str) -> list[float]:
     """One figure of one row, by seed."""
     return [float(getattr(cell, field)) for cell in sorted(results.cells, key=lambda c: c.seed) if cell.row == row]
@@ -230,5 +212,5 @@ def verdict(results: Results) -> dict[str, str]:
             continue
         d = advantage(results, "daso", row)
         says = "better than" if d.low > 0 else "worse than" if d.high < 0 else "not to be told from"
-        words[row] = f"DASO is {says} {row}: realised O^P {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        words[row] = f"DASO is {says} {row}: realised O^P {d}"
     return words

@@ -49,6 +49,7 @@ class Settings:
     runs: int = 12
     intervals: int = 200
     seed: int = 0
+    placers: tuple[Daso, ...] = (Daso(), Gobi(), DasoSlots())
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
     Returns:
         What was learned, as plain figures.
     """
-    placers = (Daso(), Gobi(), DasoSlots())
+    placers = settings.placers
     total = settings.runs * settings.intervals
 
     def progress(run: int, interval: int) -> None:
@@ -113,7 +114,7 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
         scores = {f"{eta:g}": score for eta, score in result.eta_scores.items()}
         document[placer.name] = facts | {"explained": result.fit.explained, "objective_by_eta": scores}
     strategies = {strategy for _, strategy in view.offers}
-    if "compressed" in strategies:
+    if "compressed" in strategies and "gobi" in trained:
         gobi = trained["gobi"].state
         document["gillis"] = _train_gillis(settings, out, gobi, found, about, say)
         document["compressed"] = _choose_ratio(settings, out, gobi, found, about, say)
