@@ -9,10 +9,12 @@ interrupted run goes on where it stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.errors import UsageError
 from splitplace.placement import states as store
@@ -22,6 +24,7 @@ from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.plan import States, init
 from splitplace.placement.policy import Placer, Policy
 from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
@@ -65,6 +68,13 @@ class Cell(Record):
     decision_p95_s: NonNegative
 
 
+class Bound(Record):
+    """What no policy can exceed on one seed (`placement/simulator/bound.py`)."""
+
+    seed: Count
+    reward: float
+
+
 class Results(Record):
     """Every cell of one setting, and where it comes from."""
 
@@ -73,6 +83,8 @@ class Results(Record):
     demand: str
     intervals: PositiveCount
     cells: tuple[Cell, ...]
+    reward_bounds: tuple[Bound, ...]
+    """Of each seed's workload."""
     provenance: Provenance
 
 
@@ -131,7 +143,7 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
     """One run."""
     judge = Daso()
     watch: list[_Watch] = []
-    policy = Policy(Mab(), _placer(row), frozen=row.endswith("frozen"))
+    policy = Policy(Mab(), _placer(row))
 
     def first(view: View) -> States:
         judged = _states(setting, Policy(Mab(), judge), view)
@@ -145,8 +157,10 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
             return States(judged.decider, replace(judged.placer, eta=1e-3))
         return States(judged.decider, _states(setting, policy, view).placer)
 
+    # The surrogate alone: a frozen bandit would be another policy on other tasks.
+    still = replace(policy, placer=cast(Placer, Until(policy.placer, 0.0))) if row.endswith("frozen") else policy
     run = simulate(
-        setting.scenario, setting.fleet, setting.demand, policy, setting.intervals, seed, first,
+        setting.scenario, setting.fleet, setting.demand, still, setting.intervals, seed, first,
         watch=lambda view, actions: watch[0](view, actions),
     )  # fmt: skip
     m = run.metrics
@@ -173,8 +187,10 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
         if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals):
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
         done = {(cell.row, cell.seed): cell for cell in old.cells}
-    results = None
+    results, bounds = None, list[Bound]()
     for seed in setting.seeds:
+        limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
+        bounds.append(Bound(seed=seed, reward=limit))
         for row in setting.rows:
             if (row, seed) not in done:
                 say(f"seed {seed}, {row}")
@@ -185,6 +201,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 demand=setting.demand_name,
                 intervals=setting.intervals,
                 cells=tuple(done.values()),
+                reward_bounds=tuple(bounds),
                 provenance=provenance.collect(),
             )
             path.parent.mkdir(parents=True, exist_ok=True)

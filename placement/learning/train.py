@@ -16,6 +16,7 @@ from splitplace.placement.deciders.gillis import Gillis
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning import curves
 from splitplace.placement.learning.collect import SEED_BASE, Collected, collect
+from splitplace.placement.learning.features import alike
 from splitplace.placement.learning.fit import Fit, fit
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoState
@@ -28,6 +29,7 @@ from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.device import Fleet
+from splitplace.records.view import Floats, View
 from splitplace.seeds import generator
 
 ETAS = (1e-3, 1e1, 1e2, 1e3, 1e4)
@@ -132,6 +134,7 @@ def _train_placer(settings: Settings, placer: Daso, found: Collected, mab: Mab, 
     result = fit(
         start.surrogate, traces.of(learned_from), traces.of(held_out), placer.lr, placer.weight_decay, rng,
         lambda epoch, mse: say(f"training {placer.name}: held-out MSE {mse:.4f}", min(epoch / 60, 1.0)),
+        _renaming(placer, found.view, settings.seed),
     )  # fmt: skip
     state = placer.state(result.surrogate, start.time_s, start.devices, placer.eta, trained=True)
     bandit = replace(found.bandit.bandit, t=0)
@@ -142,6 +145,21 @@ def _train_placer(settings: Settings, placer: Daso, found: Collected, mab: Mab, 
         scores[eta] = float(np.mean([_objective(settings, mab, placer, states, s) for s in TUNING_SEEDS]))
     best = max(scores, key=lambda eta: scores[eta])
     return Trained(result, replace(state, eta=best), scores)
+
+
+def _renaming(placer: Daso, view: View, seed: int) -> Callable[[Floats], Floats]:
+    """Which of several devices alike does what makes no difference; a flat FCN does not know until it is shown."""
+    layout, groups, rng = placer.features(len(view.devices.names)), alike(view), generator(seed, "alike", placer.name)
+
+    def vary(x_BN: Floats) -> Floats:
+        if x_BN.ndim > 2:  # the shared form cannot tell them apart anyway
+            return x_BN
+        order_BD = np.tile(np.arange(len(view.devices.names)), (len(x_BN), 1))
+        for group in groups:
+            order_BD[:, group] = rng.permuted(order_BD[:, group], axis=1)
+        return layout.renamed(x_BN, order_BD)
+
+    return vary
 
 
 def _tuning_run(

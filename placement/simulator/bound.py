@@ -79,11 +79,13 @@ def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Cos
     }
     back = {src: n_N * size / up + hop_s for src, dst, size in graph.edges if dst == NONE}
     if scenario.precedence == "pipelined":  # everything may overlap but for the first and the last bit of it
-        return np.maximum.reduce([*least_FN, *sent.values(), *back.values()])
+        overlapped_N: Floats = np.maximum.reduce([*least_FN, *sent.values(), *back.values()])
+        return overlapped_N
     done: dict[int, Floats] = {}
     for local in topological(graph.count, graph.edges):
         ready = np.maximum.reduce(
             [np.zeros(len(n_N)), *([sent[local]] if local in sent else []), *(done[p] for p in graph.parents[local])]
         )
         done[local] = ready + least_FN[local]
-    return np.maximum.reduce([done[src] + seconds for src, seconds in back.items()])
+    finished_N: Floats = np.maximum.reduce([done[src] + seconds for src, seconds in back.items()])
+    return finished_N

@@ -67,4 +67,6 @@ def placement(
         )
     verdict = bench.verdict(found)
     document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
-    emit(document, Group(table, *verdict.values()), json)
+    limit = interval([bound.reward for bound in found.reward_bounds]).mean
+    bound = f"No policy can have a reward above {limit:.4f} on these tasks, whatever it knows of the future."
+    emit(document, Group(table, bound, *verdict.values()), json)
