@@ -169,7 +169,7 @@ def run(
         old = Results.parse(path.read_bytes(), str(path))
         if (old.demand, old.intervals) != (demand_name, intervals):
             raise UsageError(f"{path} holds another setting: give another --results, or --fresh")
-        done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells}
+        done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells if c.placer in placers and c.seed < seeds}
     keys = [
         (shift, placer, row, seed)
         for seed in range(seeds)

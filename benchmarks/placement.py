@@ -186,7 +186,8 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
         same = (old.scenario, old.fleet, old.demand, old.intervals)
         if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals):
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
-        done = {(cell.row, cell.seed): cell for cell in old.cells}
+        # Only whole seeds can be paired: what a longer run left of others stays out.
+        done = {(cell.row, cell.seed): cell for cell in old.cells if cell.seed in setting.seeds}
     results, bounds = None, list[Bound]()
     for seed in setting.seeds:
         limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
