@@ -1,8 +1,10 @@
-"""Ratios measured in one run, interleaved, with an interval and a noise floor (METHODOLOGY.md, "Ratios")."""
+"""Comparisons in pairs: ratios of run times (METHODOLOGY.md, "Ratios"), and means or differences over seeds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.seeds import generator
@@ -54,3 +56,24 @@ def bootstrap(ratios: np.typing.NDArray[np.float64], seed: int = 0) -> Ratio:
     medians = np.median(rng.choice(ratios, (RESAMPLES, len(ratios))), axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
     return Ratio(median=float(np.median(ratios)), low=float(low), high=float(high), pairs=len(ratios))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % interval over seeds (Student's t)."""
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return Interval(mean, float("-inf"), float("inf"))
+    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)

@@ -9,11 +9,13 @@ interrupted run goes on where it stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from scipy import stats
 
 from splitplace import provenance
+from splitplace.benchmarks.copies import Until
+from splitplace.benchmarks.paired import Interval, interval
 from splitplace.errors import UsageError
 from splitplace.placement import states as store
 from splitplace.placement.deciders.mab import Mab
@@ -22,6 +24,7 @@ from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.plan import States, init
 from splitplace.placement.policy import Placer, Policy
 from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
@@ -65,6 +68,13 @@ class Cell(Record):
     decision_p95_s: NonNegative
 
 
+class Bound(Record):
+    """What no policy can exceed on one seed (`placement/simulator/bound.py`)."""
+
+    seed: Count
+    reward: float
+
+
 class Results(Record):
     """Every cell of one setting, and where it comes from."""
 
@@ -73,6 +83,8 @@ class Results(Record):
     demand: str
     intervals: PositiveCount
     cells: tuple[Cell, ...]
+    reward_bounds: tuple[Bound, ...]
+    """Of each seed's workload."""
     provenance: Provenance
 
 
@@ -94,15 +106,6 @@ class Setting:
         """`exact` on small fleets only."""
         small = len(self.fleet.units()) <= SMALL
         return (*ROWS, EXACT_ROW) if small else ROWS
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def _placer(row: str) -> Placer:
@@ -140,7 +143,7 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
     """One run."""
     judge = Daso()
     watch: list[_Watch] = []
-    policy = Policy(Mab(), _placer(row), frozen=row.endswith("frozen"))
+    policy = Policy(Mab(), _placer(row))
 
     def first(view: View) -> States:
         judged = _states(setting, Policy(Mab(), judge), view)
@@ -154,8 +157,10 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
             return States(judged.decider, replace(judged.placer, eta=1e-3))
         return States(judged.decider, _states(setting, policy, view).placer)
 
+    # The surrogate alone: a frozen bandit would be another policy on other tasks.
+    still = replace(policy, placer=cast(Placer, Until(policy.placer, 0.0))) if row.endswith("frozen") else policy
     run = simulate(
-        setting.scenario, setting.fleet, setting.demand, policy, setting.intervals, seed, first,
+        setting.scenario, setting.fleet, setting.demand, still, setting.intervals, seed, first,
         watch=lambda view, actions: watch[0](view, actions),
     )  # fmt: skip
     m = run.metrics
@@ -181,9 +186,12 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
         same = (old.scenario, old.fleet, old.demand, old.intervals)
         if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals):
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
-        done = {(cell.row, cell.seed): cell for cell in old.cells}
-    results = None
+        # Only whole seeds can be paired: what a longer run left of others stays out.
+        done = {(cell.row, cell.seed): cell for cell in old.cells if cell.seed in setting.seeds}
+    results, bounds = None, list[Bound]()
     for seed in setting.seeds:
+        limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
+        bounds.append(Bound(seed=seed, reward=limit))
         for row in setting.rows:
             if (row, seed) not in done:
                 say(f"seed {seed}, {row}")
@@ -194,21 +202,13 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 demand=setting.demand_name,
                 intervals=setting.intervals,
                 cells=tuple(done.values()),
+                reward_bounds=tuple(bounds),
                 provenance=provenance.collect(),
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
     assert results is not None
     return results
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % interval over seeds (Student's t)."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return Interval(mean, float("-inf"), float("inf"))
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
 
 
 def column(results: Results, row: str, field: str) -> list[float]:
@@ -230,5 +230,5 @@ def verdict(results: Results) -> dict[str, str]:
             continue
         d = advantage(results, "daso", row)
         says = "better than" if d.low > 0 else "worse than" if d.high < 0 else "not to be told from"
-        words[row] = f"DASO is {says} {row}: realised O^P {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        words[row] = f"DASO is {says} {row}: realised O^P {d}"
     return words

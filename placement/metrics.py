@@ -4,8 +4,9 @@ A task is scored if it finished, or if it is unfinished and past its deadline (a
 task that still has time is counted, and excluded from every mean: nobody knows yet what it will be worth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,12 @@ class Outcomes:
     def where(self, rows: Bools) -> "Outcomes":
         """The tasks of a mask, shape N."""
         return Outcomes(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def outcomes_of(columns: Mapping[str, npt.NDArray[np.generic]]) -> Outcomes:
+    """The outcomes among the columns of a simulated run's tasks (`Run.tasks`)."""
+    fields: dict[str, Any] = {name: columns[name.removesuffix("_N")] for name in Outcomes.__dataclass_fields__}
+    return Outcomes(**fields)
 
 
 def of_tasks(tasks: Sequence[TaskOutcome], applications: tuple[str, ...]) -> Outcomes:

@@ -3,7 +3,8 @@
 It chooses, of all splits on offer, the one with the best reward (1(response <= deadline) + p) / 2, where p is the
 task's own, drawn before the run and handed over in `View.foresight`, which only a simulator fills and only for a
 decider that says `clairvoyant`. The response is estimated from the profiles and the queues of the moment, so that
-this is what perfect knowledge of accuracy is worth, not a proven optimum. Of equal rewards, the faster split.
+this is what perfect knowledge of accuracy is worth, and no bound: what nobody can exceed is computed apart from any
+policy (`simulator/bound.py`). Of equal rewards, the faster split.
 """
 
 from typing import Any, ClassVar

@@ -29,11 +29,22 @@ def step(
 ) -> tuple[Weights, Moments]:
     """One step downhill; new weights and moments."""
     steps = moments.steps + 1
-    first = tuple(BETA1 * m + (1 - BETA1) * g for m, g in zip(moments.first, gradients, strict=True))
-    second = tuple(BETA2 * v + (1 - BETA2) * g * g for v, g in zip(moments.second, gradients, strict=True))
-    scale1, scale2 = 1 - BETA1**steps, 1 - BETA2**steps
-    stepped = tuple(
-        w * (1 - lr * weight_decay) - lr * (m / scale1) / (np.sqrt(v / scale2) + EPSILON)
-        for w, m, v in zip(weights, first, second, strict=True)
-    )
-    return stepped, Moments(first, second, steps)
+    stepped, first, second = [], [], []
+    for w, g, m, v in zip(weights, gradients, moments.first, moments.second, strict=True):
+        m, v, change = BETA1 * m, BETA2 * v, g * g
+        # In place from here on: a large layer is bound by memory, and this is in the time of a plan.
+        change *= 1 - BETA2
+        v += change
+        np.multiply(g, 1 - BETA1, out=change)
+        m += change
+        np.sqrt(v, out=change)
+        change /= np.sqrt(1 - BETA2**steps)
+        change += EPSILON
+        np.divide(m, change, out=change)
+        change *= lr / (1 - BETA1**steps)
+        w = w * (1 - lr * weight_decay)
+        w -= change
+        stepped.append(w)
+        first.append(m)
+        second.append(v)
+    return tuple(stepped), Moments(tuple(first), tuple(second), steps)

@@ -1,11 +1,12 @@
 """Executes the training workload (§6.3): ε-greedy decisions and placements of every quality, and writes down what came.
 
 A surrogate that saw only good placements could not tell a bad one, so each interval is placed by one of three rules,
-drawn at random: half of them at random, the others least-loaded and best-fit.
+drawn at random: least-loaded, any device, or any of a few devices. How often each is drawn differs from run to run, for
+a fleet that is placed badly for long is jammed, and one that is jammed tells nothing of one that is not.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,6 @@ from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, Training
 from splitplace.placement.learning.experience import Experience
 from splitplace.placement.learning.fit import Traces
 from splitplace.placement.learning.problem import carried_out
-from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.placers.random import Random
@@ -33,11 +33,34 @@ SEED_BASE = 1_000_000
 UNLIMITED = 10**9
 
 
+class Few:
+    """At random, each interval on a few devices of its own: load piles up, as where an ascent goes astray."""
+
+    name: ClassVar[str] = "few"
+    share: ClassVar[float] = 0.16
+
+    def init(self, view: View) -> None:
+        """Remembers nothing."""
+
+    def update(self, state: None, feedback: Feedback) -> None:
+        """Learns nothing."""
+
+    def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+        """As `random` on a fleet of which the others are down; what does not fit there waits for another interval."""
+        few_D = view.devices.up_D & (rng.random(len(view.devices.names)) < self.share)
+        return Random().place(None, replace(view, devices=replace(view.devices, up_D=few_D)), requests, rng)
+
+
+@dataclass(frozen=True)
 class Explorer:
     """A rule per interval, so that each interval's O^P belongs to one kind of placement."""
 
+    shares: tuple[float, float, float]
+    """How often each rule is drawn."""
+    run: int = 0
+    """Which run of the training it is: each has its own draws."""
     name: ClassVar[str] = "explorer"
-    rules: ClassVar[tuple[Placer, ...]] = (Random(), Random(), LeastLoaded(), BestFit())
+    rules: ClassVar[tuple[Placer, ...]] = (LeastLoaded(), Random(), Few())
 
     def init(self, view: View) -> None:
         """Remembers nothing."""
@@ -48,8 +71,12 @@ class Explorer:
     def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
         """By the rule of the interval."""
         interval = int(view.now_s // view.interval_s)
-        rule = self.rules[int(generator(interval, "explorer").integers(len(self.rules)))]
+        rule = self.rules[int(generator(self.run, "explorer", interval).choice(len(self.rules), p=self.shares))]
         return rule.place(None, view, requests, rng)
+
+
+MIXES = ((0.9, 0.05, 0.05), (0.5, 0.4, 0.1), (0.1, 0.8, 0.1))
+"""Shares of the rules in one run after another."""
 
 
 @dataclass(eq=False)
@@ -146,7 +173,7 @@ def collect(
             scenario,
             fleet,
             demand,
-            Policy(witness, Explorer()),
+            Policy(witness, Explorer(MIXES[run % len(MIXES)], run)),
             intervals,
             SEED_BASE + 1000 * seed + run,
             watch=recorder,

@@ -61,6 +61,10 @@ class Layout(Protocol):
         """Everything of x but P; `time_s` is the largest deadline."""
         ...
 
+    def renamed(self, x_BN: Floats, order_BD: Ints) -> Floats:
+        """Flat inputs as they were if device `order[b, d]` stood in place d."""
+        ...
+
 
 def device_state(view: View) -> Floats:
     """S_t of each device, shape (D, STATE)."""
@@ -149,6 +153,10 @@ class Pooled:
             room = np.concatenate([room, room], axis=1)
         return PooledEncoding(device_state(view), np.zeros_like(room), demand, room, self.flat)
 
+    def renamed(self, x_BN: Floats, order_BD: Ints) -> Floats:
+        """The rows of the table change places."""
+        return _renamed(x_BN, order_BD)
+
 
 @dataclass(frozen=True, eq=False)
 class SlotsEncoding:
@@ -220,3 +228,36 @@ class Slots:
             decision_MG[: len(semantic)] = np.stack([~semantic, semantic], axis=1)
         rows_MD = np.zeros((self.slots, len(view.devices.names)))
         return SlotsEncoding(device_state(view), decision_MG, rows_MD, slot_C)
+
+    def renamed(self, x_BN: Floats, order_BD: Ints) -> Floats:
+        """The rows of the device table change places, and the columns of P."""
+        batch, devices = order_BD.shape
+        state, slots = x_BN[:, : STATE * devices], x_BN[:, STATE * devices :].reshape(batch, self.slots, -1)
+        decision, p_BMD = slots[:, :, :-devices], slots[:, :, -devices:]
+        p_BMD = np.take_along_axis(p_BMD, order_BD[:, None, :], axis=2)
+        moved = np.concatenate([decision, p_BMD], axis=2).reshape(batch, -1)
+        return np.concatenate([_renamed(state, order_BD), moved], axis=1)
+
+
+def _renamed(table_BN: Floats, order_BD: Ints) -> Floats:
+    table = table_BN.reshape(*order_BD.shape, -1)
+    moved: Floats = np.take_along_axis(table, order_BD[:, :, None], axis=1).reshape(table_BN.shape)
+    return moved
+
+
+def alike(view: View) -> list[Ints]:
+    """Groups of devices that differ in nothing but their name: any of them may stand for any other."""
+    d, links, f = view.devices, view.links, view.fragments
+    columns = (
+        d.cores_D,
+        d.core_speed_D,
+        d.memory_bytes_D,
+        *d.power_w_D11.T,
+        links.up_bytes_per_s_D,
+        links.down_bytes_per_s_D,
+        links.rtt_s_D,
+        *f.latency_s_FD,
+        *f.memory_bytes_FD,
+    )
+    kind_D = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].ravel()
+    return [np.flatnonzero(kind_D == kind) for kind in range(kind_D.max() + 1)]

@@ -52,6 +52,7 @@ def fit(
     weight_decay: float,
     rng: np.random.Generator,
     say: Callable[[int, float], None] = lambda epoch, mse: None,
+    vary: Callable[[Floats], Floats] = lambda x_BN: x_BN,
 ) -> Fit:
     """Minimise eq. 11 by AdamW; the weights of the best epoch on `held_out`, which stops it after 15 without progress.
 
@@ -63,6 +64,7 @@ def fit(
         weight_decay: Of AdamW.
         rng: Order of the batches.
         say: Told the epoch and its held-out MSE.
+        vary: Other inputs that mean the same, in each epoch anew.
     """
     mean = float(train.y_B.mean())
     # The output starts at the mean, so that no step is spent on finding it.
@@ -70,10 +72,10 @@ def fit(
     moments = Moments.zero(net.weights)
     best, best_mse, best_epoch, epoch = net, surrogate.mse(net, held_out.x_BN, held_out.y_B), 0, 0
     for epoch in range(1, EPOCHS + 1):
-        order = rng.permutation(len(train.y_B))
+        order, x_BN = rng.permutation(len(train.y_B)), vary(train.x_BN)
         for at in range(0, len(order), BATCH):
             rows = order[at : at + BATCH]
-            net, moments = surrogate.learn(net, moments, train.x_BN[rows], train.y_B[rows], lr, weight_decay)
+            net, moments = surrogate.learn(net, moments, x_BN[rows], train.y_B[rows], lr, weight_decay)
         mse = surrogate.mse(net, held_out.x_BN, held_out.y_B)
         say(epoch, mse)
         if mse < best_mse:

@@ -13,6 +13,8 @@ class Score:
     def __init__(self, alpha: float = 0.5, beta: float = 0.5):
         self.alpha, self.beta = alpha, beta
         self.intervals: list[float] = []
+        self.from_s: list[float] = []
+        """When each of them began."""
         self._left: list[Finished] = []
         self._from_s = self._energy_j = 0.0
 
@@ -27,6 +29,7 @@ class Score:
         value = observed_objective(view, self._left, spent_j, seconds, self.alpha, self.beta)
         if value is not None:
             self.intervals.append(value)
+            self.from_s.append(self._from_s)
         self._left, self._from_s, self._energy_j = [], view.now_s, energy_j
 
     @property

@@ -1,8 +1,9 @@
-"""What breaks the even course: migration, and devices that leave, fail and join."""
+"""What breaks the even course: migration, devices that leave, fail and join, and links that change."""
 
 import math
 
 from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.scenario import NetworkShift
 from splitplace.records.view import NONE
 
 
@@ -60,6 +61,14 @@ def join(engine: Engine, device: int) -> None:
     engine.up[device] = True
     engine.freed = True
     engine.processors.switch(device, True, engine.now)
+
+
+def shift_network(engine: Engine, shift: NetworkShift) -> None:
+    """Set every device's link; the broker's stays. A transfer under way has its new rate when the instant settles."""
+    for row, device in enumerate(engine.world.devices):
+        engine.rtt_s[row] = device.rtt_s * shift.rtt_factor
+        engine.links.set_capacity(row, device.up_bytes_per_s * shift.bandwidth_factor)
+        engine.links.set_capacity(engine.links.nodes + row, device.down_bytes_per_s * shift.bandwidth_factor)
 
 
 def fail(engine: Engine, device: int) -> None:

@@ -144,6 +144,8 @@ class _Simulation:
             engine.schedule(scenario.startup_s, self._on_started)
         if self.mobility is not None:
             engine.schedule(0.0, self._on_mobility)
+        for row, shift in enumerate(scenario.network):
+            engine.schedule(shift.time_s, self._on_network, row)
 
     # ---- events
 
@@ -179,6 +181,9 @@ class _Simulation:
         assert self.mobility is not None
         self.mobility.apply(self.engine)
         self.engine.schedule(self.engine.now + self.mobility.step_s, self._on_mobility)
+
+    def _on_network(self, shift: int, b: int) -> None:
+        disruptions.shift_network(self.engine, self.scenario.network[shift])
 
     # ---- the clock
 

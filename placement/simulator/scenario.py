@@ -72,6 +72,14 @@ class DeviceEvent(Record):
     kind: Literal["join", "leave", "fail"]
 
 
+class NetworkShift(Record):
+    """From this moment on, every device's link is these multiples of its own; transfers under way follow."""
+
+    time_s: NonNegative
+    bandwidth_factor: Positive = 1.0
+    rtt_factor: Positive = 1.0
+
+
 class Failures(Record):
     """Every device fails and is repaired at random, with exponential times."""
 
@@ -140,6 +148,8 @@ class Scenario(Record):
     failures: Failures | None = None
     mobility: str | None = None
     """A trace of rtt and bandwidth per device and second: a shipped name or a Parquet file."""
+    network: tuple[NetworkShift, ...] = ()
+    """Changes of all links at once; each counts from the fleet's own links, not from the one before."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -147,6 +157,8 @@ class Scenario(Record):
             raise ValueError("tick = 'interval' sees whole fragments only: it needs precedence = 'strict'")
         if self.place == "ready" and self.precedence == "pipelined":
             raise ValueError("place = 'ready' starts a fragment after those before it: it needs precedence = 'strict'")
+        if self.network and self.mobility:
+            raise ValueError("state mobility or network: both set the links")
         return self
 
 

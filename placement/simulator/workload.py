@@ -136,7 +136,7 @@ def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Sequence[F
     first = int(costs.splits.first_S[split])
     done: dict[int, Floats] = {}
     finished = np.zeros(len(n))
-    for local in _topological(graph.count, graph.edges):
+    for local in topological(graph.count, graph.edges):
         row = first + local
         ready = np.full(len(n), float(costs.load_s_FD[row, device]))
         for e in graph.inbound[local]:
@@ -150,7 +150,8 @@ def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Sequence[F
     return finished
 
 
-def _topological(count: int, edges: tuple[tuple[int, int, float], ...]) -> list[int]:
+def topological(count: int, edges: tuple[tuple[int, int, float], ...]) -> list[int]:
+    """A split's fragments, parents first."""
     waits = [sum(1 for src, dst, _ in edges if dst == f and src != NONE) for f in range(count)]
     order = [f for f in range(count) if waits[f] == 0]
     for f in order:

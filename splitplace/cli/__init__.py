@@ -36,6 +36,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "splitplace.cli.bench_published_code:published_code",
         "The simulator against the paper's own code.",
     ),
+    (
+        "bench adaptation",
+        "splitplace.cli.bench_adaptation:adaptation",
+        "What learning during a run is worth when something shifts.",
+    ),
     ("bench placement", "splitplace.cli.bench_placement:placement", "What DASO is worth, beside controls and bounds."),
     (
         "bench layer-split",

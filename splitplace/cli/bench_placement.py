@@ -40,6 +40,7 @@ def placement(
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
     from splitplace.benchmarks import placement as bench
+    from splitplace.benchmarks.paired import interval
     from splitplace.cli.simulate import load_costs
     from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 
@@ -56,14 +57,16 @@ def placement(
     table = Table(*columns, title=f"Placers, {found.scenario}, {found.fleet}, {seeds} seeds")
     for row in setting.rows:
         cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
-        realised = bench.interval(cells["realised"])
+        realised = interval(cells["realised"])
         table.add_row(
             row,
             f"{realised.mean:.4f} [{realised.low:.4f}, {realised.high:.4f}]",
-            *(f"{bench.interval(cells[field]).mean:.4f}" for field in ("predicted", "reward")),
-            *(f"{bench.interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
-            *(f"{1e3 * bench.interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
+            *(f"{interval(cells[field]).mean:.4f}" for field in ("predicted", "reward")),
+            *(f"{interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
+            *(f"{1e3 * interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
         )
     verdict = bench.verdict(found)
     document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
-    emit(document, Group(table, *verdict.values()), json)
+    limit = interval([bound.reward for bound in found.reward_bounds]).mean
+    bound = f"No policy can have a reward above {limit:.4f} on these tasks, whatever it knows of the future."
+    emit(document, Group(table, bound, *verdict.values()), json)

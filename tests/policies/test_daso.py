@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning import surrogate
-from splitplace.placement.learning.features import STATE, Pooled, Slots
+from splitplace.placement.learning.features import STATE, Pooled, Slots, alike
 from splitplace.placement.learning.problem import asked, carried_out
 from splitplace.placement.learning.projection import project
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoWarm
@@ -77,6 +77,22 @@ def test_pull_is_the_transpose_of_x(view, layout):
     flat = x.ravel()
     assert flat[encoding.varying()] == pytest.approx(encoding.moving(p))
     assert encoding.pull_moving(dx.ravel()[encoding.varying()]) == pytest.approx(pulled)
+
+
+@pytest.mark.parametrize("layout", [Pooled(), Pooled(False), Slots(), Slots(False)])
+def test_renamed_inputs_are_those_of_a_fleet_in_another_order(view, layout):
+    """Of three devices alike, the first stands where the last stood: the same columns of P change places."""
+    now, order = two_tasks(view, memory_bytes=(200.0,) * 3), np.array([2, 0, 1])
+    problem = asked(now, [BRANCHES])
+    p = np.random.default_rng(0).random((4, 3))
+    encoding = layout.encode(now, problem, 100.0)
+    assert layout.renamed(encoding.x(p)[None], order[None])[0] == pytest.approx(encoding.x(p[:, order]))
+
+
+def test_devices_are_alike_if_they_differ_in_nothing_but_the_name(view):
+    """Memory tells the last one apart."""
+    groups = alike(view(memory_bytes=(100.0, 100.0, 90.0)))
+    assert sorted(group.tolist() for group in groups) == [[0, 1], [2]]
 
 
 @given(

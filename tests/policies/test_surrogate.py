@@ -5,6 +5,7 @@ import pytest
 
 from splitplace.placement.learning import adamw, ascent, fit, surrogate
 from splitplace.placement.learning.fit import Traces
+from splitplace.placement.learning.train import chosen_eta
 
 H = 1e-6
 
@@ -136,3 +137,15 @@ def test_training_learns_what_can_be_learned_and_stops():
     assert result.held_out_mse == pytest.approx(
         surrogate.mse(result.surrogate, *[traces.of((2,)).x_BN, traces.of((2,)).y_B])
     )
+
+
+@pytest.mark.parametrize(
+    ("scores", "eta"),
+    [
+        ({1e-3: [0.5, 0.4], 10.0: [0.6, 0.39], 100.0: [0.1, 0.1]}, 1e-3),
+        ({1e-3: [0.5, 0.4], 10.0: [0.6, 0.41], 100.0: [0.51, 0.6]}, 100.0),
+    ],
+)
+def test_another_step_than_the_papers_must_be_better_on_every_tuning_run(scores, eta):
+    """A better mean alone may be luck."""
+    assert chosen_eta(scores) == eta

@@ -1,0 +1,247 @@
+"""What learning during a run is worth: the same policy, from the same states, and copies frozen when something shifts.
+
+Half-way through each scenario `shift-*` the rate, the mix or the network changes. Until then all copies are one and
+the same policy, so that they meet the shift with the same states; from then on they differ only in what still learns.
+Beside them stand the two arms alone: what the bandit could have had. Everything is paired by seed.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitplace import provenance
+from splitplace.benchmarks.copies import Foretold, Until
+from splitplace.benchmarks.paired import Interval, interval
+from splitplace.errors import UsageError
+from splitplace.placement import states as store
+from splitplace.placement.learning import train as training
+from splitplace.placement.learning.score import Score
+from splitplace.placement.metrics import outcome, outcomes_of
+from splitplace.placement.placers.daso import Daso, DasoWarm
+from splitplace.placement.plan import States
+from splitplace.placement.policy import Policy
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.records.base import Count, PositiveCount, Record
+from splitplace.records.provenance import Provenance
+from splitplace.records.view import View
+
+SHIFTS = ("rate", "mix", "network")
+PLACERS: dict[str, Daso] = {"daso": Daso(), "daso-warm": DasoWarm()}
+COPIES = {
+    "online": (False, False),
+    "frozen": (True, True),
+    "frozen bandit": (True, False),
+    "frozen surrogate": (False, True),
+}
+"""Whether the bandit and the surrogate stop learning at the shift."""
+ARMS = ("layer", "semantic")
+BIN = 5
+"""Intervals that are averaged into one point."""
+BEFORE, AFTER = (20, 50), (70, 95)
+"""Windows, in intervals: settled before the shift; and after it, with twenty intervals to learn in. The last intervals'
+tasks have no outcome yet."""
+TRAINING_RUNS, TRAINING_INTERVALS = 8, 100
+
+
+class Cell(Record):
+    """One run, a number a bin."""
+
+    shift: str
+    placer: str
+    row: str
+    seed: Count
+    reward: tuple[float, ...]
+    """Of the tasks that arrived in the bin."""
+    objective: tuple[float, ...]
+    """O^P (eq. 10) of its intervals."""
+    error: tuple[float, ...]
+    """Of the policy's own surrogate: mean of |predicted - realised| O^P."""
+
+
+class Results(Record):
+    """Every cell, and where it comes from."""
+
+    demand: str
+    intervals: PositiveCount
+    cells: tuple[Cell, ...]
+    provenance: Provenance
+
+
+def scenario_of(shift: str) -> Scenario:
+    """The shipped scenario of a shift."""
+    return load_scenario(f"shift-{shift}")
+
+
+def calm() -> Scenario:
+    """What all of them are before their shift: the scenario of the training."""
+    scenarios = []
+    for scenario in map(scenario_of, SHIFTS):
+        workload = scenario.workload.model_copy(update={"phases": ()})
+        still = {"name": "shift-none", "about": "", "network": (), "workload": workload}
+        scenarios.append(scenario.model_copy(update=still))
+    assert all(scenario == scenarios[0] for scenario in scenarios), "the shifts start from different scenarios"
+    return scenarios[0]
+
+
+def shift_s(scenario: Scenario) -> float:
+    """When it shifts."""
+    starts = [phase.start * scenario.interval_s for phase in scenario.workload.phases]
+    return min(starts + [shift.time_s for shift in scenario.network])
+
+
+def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str], None]) -> None:
+    """States for the time before the shift, as `policy train` makes them, unless the folder has them."""
+    if not (folder / "mab.json").is_file() or not (folder / "daso.json").is_file():
+        scenario = calm()
+        settings = training.Settings(
+            scenario,
+            load_fleet(scenario.fleet),
+            demand,
+            demand_name,
+            TRAINING_RUNS,
+            TRAINING_INTERVALS,
+            placers=(Daso(),),
+        )
+        training.train(settings, folder, lambda what, share: say(f"{what} {share:.0%}"))
+
+
+def measure(folder: Path, demand: DemandLike, shift: str, placer: str, row: str, seed: int, intervals: int) -> Cell:
+    """One run."""
+    scenario, inner = scenario_of(shift), PLACERS[placer]
+    still_decider, still_placer = COPIES.get(row, (False, False))
+    until = [shift_s(scenario) if still else float("inf") for still in (still_decider, still_placer)]
+    decider = parse_policy(f"{'mab' if row in COPIES else row}+{placer}").decider
+    watched = Foretold(Until(inner, until[1]), inner, {})
+    policy = Policy(Until(decider, until[0]), watched)  # type: ignore[arg-type]  # its name is a property
+
+    def first(view: View) -> States:
+        return store.from_folder(Policy(decider, inner), folder, view)[0]
+
+    score = Score()
+    run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, watch=score)
+    return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row, seed))
+
+
+def _cell(
+    run: Run, score: Score, notes: dict[float, float], interval_s: float, intervals: int, key: tuple[str, str, str, int]
+) -> Cell:
+    outcomes = outcomes_of(run.tasks)
+    bins = range(-(-intervals // BIN))
+    bin_N = np.asarray(run.tasks["arrival_s"], np.float64) // (BIN * interval_s)
+    bin_I = np.array(score.from_s) // (BIN * interval_s)
+    realised = np.array(score.intervals)
+    error = np.abs(realised - np.array([notes[at_s] for at_s in score.from_s]))
+    shift, placer, row, seed = key
+    return Cell(
+        shift=shift,
+        placer=placer,
+        row=row,
+        seed=seed,
+        reward=tuple(round(outcome(outcomes.where(bin_N == b)).reward or 0.0, 4) for b in bins),
+        objective=tuple(_mean(realised[bin_I == b]) for b in bins),
+        error=tuple(_mean(error[bin_I == b]) for b in bins),
+    )
+
+
+def _mean(values: Any) -> float:
+    return round(float(np.mean(values)), 4) if len(values) else 0.0
+
+
+def run(
+    path: Path,
+    folder: Path,
+    demand: DemandLike,
+    demand_name: str,
+    placers: Sequence[str],
+    seeds: int,
+    say: Callable[[str], None],
+) -> Results:
+    """Measure what the results file lacks, and write it after every cell."""
+    intervals = scenario_of(SHIFTS[0]).intervals
+    done: dict[tuple[str, str, str, int], Cell] = {}
+    if path.is_file():
+        old = Results.parse(path.read_bytes(), str(path))
+        if (old.demand, old.intervals) != (demand_name, intervals):
+            raise UsageError(f"{path} holds another setting: give another --results, or --fresh")
+        done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells if c.placer in placers and c.seed < seeds}
+    keys = [
+        (shift, placer, row, seed)
+        for seed in range(seeds)
+        for shift in SHIFTS
+        for placer in placers
+        for row in (*COPIES, *ARMS)
+    ]
+    missing = [key for key in keys if key not in done]
+    if missing:
+        train(folder, demand, demand_name, say)
+    for number, key in enumerate(missing):
+        say(f"{number + 1} of {len(missing)}: shift of {key[0]}, {key[1]}, {key[2]}, seed {key[3]}")
+        done[key] = measure(folder, demand, *key, intervals)
+        found = Results(
+            demand=demand_name, intervals=intervals, cells=tuple(done.values()), provenance=provenance.collect()
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found.model_dump_json() + "\n", encoding="utf-8")
+    return Results.parse(path.read_bytes(), str(path))
+
+
+def window(results: Results, key: tuple[str, str, str], field: str, span: tuple[int, int]) -> list[float]:
+    """Mean of a figure over a window of intervals, by seed; `key` is shift, placer and row."""
+    cells = sorted((c for c in results.cells if (c.shift, c.placer, c.row) == key), key=lambda c: c.seed)
+    return [float(np.mean(getattr(cell, field)[span[0] // BIN : span[1] // BIN])) for cell in cells]
+
+
+def gain(results: Results, shift: str, placer: str, row: str, over: str, field: str = "reward") -> Interval:
+    """The paired difference row - over after the shift."""
+    pairs = zip(
+        *(window(results, (shift, placer, name), field, AFTER) for name in (row, over)),
+        strict=True,
+    )
+    return interval([a - b for a, b in pairs])
+
+
+def verdict(results: Results) -> dict[str, str]:
+    """For each shift and placer, whether the online policy recovers where its frozen copy does not."""
+    words = {}
+    for shift, placer in dict.fromkeys((c.shift, c.placer) for c in results.cells):
+        better = max(ARMS, key=lambda arm: np.mean(window(results, (shift, placer, arm), "reward", AFTER)))
+        won, owed = (gain(results, shift, placer, row, "frozen") for row in ("online", better))
+        if won.low > 0:
+            says = "the online policy recovers, its frozen copy does not"
+        elif won.high < 0:
+            says = "the online policy does worse than its frozen copy"
+        elif owed.low <= 0:
+            says = "nothing to recover from: the better arm alone is no better than the frozen copy"
+        else:
+            says = "the online policy does not recover"
+        error = gain(results, shift, placer, "online", "frozen surrogate", "error")
+        learns = "follows" if error.high < 0 else "is worse" if error.low > 0 else "is not to be told from its copy"
+        words[f"{shift}, mab+{placer}"] = (
+            f"{says}; reward online - frozen {won}, {better} alone - frozen {owed}; "
+            f"the surrogate {learns}: error online - frozen {error}"
+        )
+    return words
+
+
+def shift_interval() -> float:
+    """The interval in which all of them shift."""
+    (at,) = {shift_s(s) / s.interval_s for s in map(scenario_of, SHIFTS)}
+    return at
+
+
+def lines(results: Results) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Reward and error over time, means over seeds: by shift and placer, then by policy."""
+    found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for shift, placer, row in dict.fromkeys((c.shift, c.placer, c.row) for c in results.cells):
+        mine = [c for c in results.cells if (c.shift, c.placer, c.row) == (shift, placer, row)]
+        reward, error = (
+            np.mean([getattr(cell, field) for cell in mine], axis=0).tolist() for field in ("reward", "error")
+        )
+        found.setdefault(f"{shift}, {placer}", {})[row] = (reward, error)
+    return dict(sorted(found.items(), key=lambda entry: entry[0].partition(", ")[2]))

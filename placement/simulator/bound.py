@@ -1,0 +1,91 @@
+"""A mean reward (eq. 15) that no policy can exceed on the very tasks of a run, whatever it knows of the future.
+
+Per task and split, a time that its response cannot undercut: each fragment takes at least its service time on the
+device that is fastest for it (one core a fragment, whatever the discipline); its input comes at least at the largest
+downlink, its result leaves at the largest uplink, half a round trip each; tensors between fragments may take no time
+(on one device they take none); nothing starts before the fleet is up. No queue, no memory limit, no loading, and links
+and devices are the best of any moment of the run.
+A split whose bound is over the deadline is worth p / 2, any other (1 + p) / 2, with the p drawn for this task. The
+task's bound is the best of its application's splits. Tasks whose deadline lies beyond the run's end may stay unfinished
+and count for nothing: of them, those are left out that would lower the mean.
+
+It is a relaxation: that no policy exceeds it is certain, that some policy reaches it is not.
+"""
+
+import numpy as np
+
+from splitplace.placement.simulator.costs import Costs
+from splitplace.placement.simulator.demands import DemandLike, build
+from splitplace.placement.simulator.scenario import Scenario, units
+from splitplace.placement.simulator.workload import draw, topological
+from splitplace.records.device import Device, Fleet
+from splitplace.records.view import NONE, Floats, Ints
+
+ROUNDING = 1e-9
+"""Relative; the engine adds the same times in another order."""
+
+
+def reward_bound(
+    scenario: Scenario, fleet: Fleet, demand: DemandLike, intervals: int | None = None, seed: int = 0
+) -> float:
+    """The bound for the run that `simulate` makes of the same arguments; NaN if no task arrives.
+
+    Raises:
+        SplitPlaceError: As `simulate`, for a scenario that cannot be run.
+    """
+    intervals = intervals or scenario.intervals
+    devices = units(scenario, fleet)
+    costs = build(demand, devices, scenario.memory_claim_bytes, scenario.swap.fraction if scenario.swap else 0.0)
+    links = [np.array([getattr(d, name) for d in devices]) for name in ("up_bytes_per_s", "down_bytes_per_s", "rtt_s")]
+    cores_D = np.array([d.cores for d in devices], np.int64)
+    tasks = draw(scenario, costs, cores_D, links, intervals, seed)
+    late_s_N = np.maximum(scenario.startup_s - tasks.arrival_s_N, 0.0) + scenario.scheduling_delay_s
+    best_N = np.zeros(len(tasks.n_N))
+    for split, application in enumerate(costs.splits.application_S):
+        mine = tasks.application_N == application
+        least_s = late_s_N[mine] + least_response_s(scenario, devices, costs, split, tasks.n_N[mine])
+        met = least_s * (1 - ROUNDING) <= tasks.deadline_s_N[mine]
+        p = np.nan_to_num(tasks.p_NS[mine, split], nan=1.0)  # no evaluation: anything is possible
+        best_N[mine] = np.maximum(best_N[mine], (met + p) / 2)
+    certain = tasks.arrival_s_N + tasks.deadline_s_N < intervals * scenario.interval_s
+    return largest_mean(best_N[certain], best_N[~certain])
+
+
+def largest_mean(certain: Floats, optional: Floats) -> float:
+    """The largest mean of all of the first and any of the second; NaN of nothing."""
+    total, count = float(certain.sum()), len(certain)
+    for value in np.sort(optional)[::-1].tolist():
+        if count and value <= total / count:
+            break
+        total, count = total + value, count + 1
+    return total / count if count else float("nan")
+
+
+def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, split: int, n_N: Ints) -> Floats:
+    """Seconds that no run of the split on this fleet can undercut, from the moment the task may start; shape N."""
+    up = max(d.up_bytes_per_s for d in devices) * max([1.0, *(s.bandwidth_factor for s in scenario.network)])
+    down = max(d.down_bytes_per_s for d in devices) * max([1.0, *(s.bandwidth_factor for s in scenario.network)])
+    hop_s = min(d.rtt_s for d in devices) / 2 * min([1.0, *(s.rtt_factor for s in scenario.network)])
+    graph, f, first = costs.graphs[split], costs.fragments, int(costs.splits.first_S[split])
+    least_FN = [
+        -(-n_N // int(f.micro_batch_F[first + local])) * float(f.latency_s_FD[first + local].min())
+        for local in range(graph.count)
+    ]
+    # In a ring all roots but one have their input from another root, perhaps on the same device.
+    sent = {
+        dst: 0.0 * n_N if scenario.inputs == "ring" else n_N * size / down + hop_s
+        for src, dst, size in graph.edges
+        if src == NONE
+    }
+    back = {src: n_N * size / up + hop_s for src, dst, size in graph.edges if dst == NONE}
+    if scenario.precedence == "pipelined":  # everything may overlap but for the first and the last bit of it
+        overlapped_N: Floats = np.maximum.reduce([*least_FN, *sent.values(), *back.values()])
+        return overlapped_N
+    done: dict[int, Floats] = {}
+    for local in topological(graph.count, graph.edges):
+        ready = np.maximum.reduce(
+            [np.zeros(len(n_N)), *([sent[local]] if local in sent else []), *(done[p] for p in graph.parents[local])]
+        )
+        done[local] = ready + least_FN[local]
+    finished_N: Floats = np.maximum.reduce([done[src] + seconds for src, seconds in back.items()])
+    return finished_N
