@@ -220,13 +220,20 @@ def verdict(results: Results) -> dict[str, str]:
             says = "nothing to recover from: the better arm alone is no better than the frozen copy"
         else:
             says = "the online policy does not recover"
-        error = gain(results, shift, placer, "online", "frozen surrogate", "error")
-        learns = "follows" if error.high < 0 else "is worse" if error.low > 0 else "is not to be told from its copy"
+        live, still = (
+            gain(results, shift, placer, *pair, "error")
+            for pair in (("online", "frozen surrogate"), ("frozen bandit", "frozen"))
+        )
         words[f"{shift}, mab+{placer}"] = (
-            f"{says}; reward online - frozen {won}, {better} alone - frozen {owed}; "
-            f"the surrogate {learns}: error online - frozen {error}"
+            f"{says}; reward online - frozen {won}, {better} alone - frozen {owed}; the surrogate {_follows(live)} "
+            f"under the online bandit, error online - frozen {live}, and {_follows(still)} "
+            f"under the frozen one, {still}"
         )
     return words
+
+
+def _follows(error: Interval) -> str:
+    return "follows" if error.high < 0 else "is worse" if error.low > 0 else "is not to be told from its copy"
 
 
 def shift_interval() -> float:

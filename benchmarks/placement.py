@@ -16,7 +16,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
-from splitplace.errors import UsageError
+from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement import states as store
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning.score import Score
@@ -164,6 +164,11 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
         watch=lambda view, actions: watch[0](view, actions),
     )  # fmt: skip
     m = run.metrics
+    if not watch[0].score.intervals or not watch[0].predicted:
+        raise SplitPlaceError(
+            f"seed {seed}, {row}: in {setting.intervals} intervals no task left or was overdue, so there is no O^P to "
+            "compare; give more --intervals, or a larger load"
+        )
     return Cell(
         row=row,
         seed=seed,

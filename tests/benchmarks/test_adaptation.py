@@ -69,7 +69,8 @@ def test_the_verdict_says_what_the_figures_say(online, frozen, arm, says):
     rewards = {"online": online, "frozen": frozen, "frozen bandit": frozen, "frozen surrogate": online}
     (words,) = bench.verdict(results(rewards | {"layer": arm, "semantic": 0.0}, error=0.05)).values()
     assert words.startswith(says)
-    assert "the surrogate follows" in words
+    assert "the surrogate follows under the online bandit" in words
+    assert "is not to be told from its copy under the frozen one" in words
     assert "layer alone" in words
 
 
