@@ -15,7 +15,7 @@ from splitplace.records.split import Merge
 from splitplace.seeds import generator
 from splitplace.splitting import layerwise
 from splitplace.splitting.branches import Batch, assemble, grow_fragments
-from splitplace.splitting.critical import critical_path
+from splitplace.splitting.critical import choose_cuts, critical_path
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.tree import consecutive_tree
 from splitplace.training.models import build
@@ -46,14 +46,19 @@ class PathCell(Record):
     params_overlap: Positive
 
 
-def path(model: str, pairs: int) -> PathCell:
-    """Trunk + slowest branch of a family against the whole, weights random, 28 px, ten classes."""
+def path(model: str, budget: float, pairs: int) -> PathCell:
+    """Trunk + slowest branch of a family against the whole, weights random, 28 px, ten classes.
+
+    Args:
+        model: The family.
+        budget: For the choice of the cut, as `--cuts auto` takes it.
+        pairs: Interleaved pairs.
+    """
     settings = load_preset("quick").settle(model, "fashionmnist")
     torch.manual_seed(0)
     network = build(model, 10, (1, 28, 28), ((0.3,), (0.3,)), settings.strides).eval()
-    cuts = settings.cuts[:1]
-    rng = generator(0, "semantic", model)
-    images = rng.integers(0, 256, (BATCH, 1, 28, 28), dtype=np.uint8)
+    images = generator(0, "semantic", model).integers(0, 256, (BATCH, 1, 28, 28), dtype=np.uint8)
+    cuts = choose_cuts(network, torch.from_numpy(images[:2]), (BRANCHES,), budget)
     tree = consecutive_tree(10, (BRANCHES,))
     batches = [Batch(torch.from_numpy(images[:10]), torch.arange(10))]
     spec = TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 28, 28))

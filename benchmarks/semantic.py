@@ -144,10 +144,10 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
             full = full or done
             row = _cell(method, done, full, seed)
             found = _save(results, found.model_copy(update={"trained": (*found.trained, row)}))
-    for model in PATH_GOALS:
+    for model, goal in PATH_GOALS.items():
         if not any(cell.model == model and cell.path.pairs >= settings.pairs for cell in found.paths):
             say(f"{model}: critical path")
-            cell = path(model, settings.pairs)
+            cell = path(model, goal, settings.pairs)
             rest = tuple(other for other in found.paths if other.model != model)
             found = _save(results, found.model_copy(update={"paths": (*rest, cell)}))
     return found

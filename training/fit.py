@@ -133,6 +133,7 @@ def fit(
     request: str,
     frozen: Sequence[nn.Module] = (),
     callbacks: Sequence[Callback] = (),
+    last: bool = True,
 ) -> Fitted:
     """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
 
@@ -149,6 +150,7 @@ def fit(
         request: All that determines this training: a checkpoint of another one is refused.
         frozen: Parts of the network that stay as they are, running statistics too.
         callbacks: Lightning's, besides our own; what they keep is in the checkpoint.
+        last: Whether nothing is trained after it: of several processes, all but the first then end here.
 
     Raises:
         SplitPlaceError: The loss is no longer finite, the disk is full, or the checkpoint is another's.
@@ -166,7 +168,7 @@ def fit(
     stop = None
     if recipe.patience:
         stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
-    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
+    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop, last)
 
 
 def fit_batches(
@@ -179,6 +181,7 @@ def fit_batches(
     frozen: Sequence[nn.Module] = (),
     callbacks: Sequence[Callback] = (),
     stop: EarlyStop | None = None,
+    last: bool = True,
 ) -> Fitted:
     """As `fit`, on batches of anything the network takes."""
     network.train()
@@ -216,7 +219,7 @@ def fit_batches(
             ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if not trainer.is_global_zero:
+    if last and not trainer.is_global_zero:
         sys.exit(0)  # of several processes, one evaluates and writes the run
     if stop is not None:
         stop.restore()

@@ -5,10 +5,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitplace.splitting.modules import ModuleSplit
-from splitplace.training.config import FragmentMetrics, RunMetrics
 from splitplace.training.dataset import Dataset
 from splitplace.training.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.fit import Fitted
+from splitplace.training.metrics import FragmentMetrics, RunMetrics
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
 from splitplace.training.run import Run

@@ -24,8 +24,9 @@ from splitplace.records.fragment import TensorSpec
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.surgery import adopt_shapes
 from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
-from splitplace.training.config import FORMAT, Config, Part, Request, RunMetrics
+from splitplace.training.config import FORMAT, Config, Part, Request
 from splitplace.training.dataset import Dataset
+from splitplace.training.metrics import RunMetrics
 from splitplace.training.models import build
 from splitplace.training.preset import FullRecipe
 

@@ -83,21 +83,15 @@ def train_semantic(
     model = full.config.request.model
     settings = settle(preset, model, data.application)
     validation_share = full.config.request.recipe.validation_share
-    if method not in METHODS:
-        raise unknown("recipe", method, METHODS)
-    if not 0 <= overlap <= 1:
-        raise UsageError(f"overlap {overlap:g}: expected a share of the other branches' channels, 0 to 1")
-    if method == "splitnet" and (groups != "features" or overlap):
-        raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
+    check_teacher(full, data)
+    wanted = tuple(cuts if cuts is not None else settings.cuts)
+    shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups, method, overlap)
     recipes: dict[Method, FullRecipe] = {
         "distil": settings.semantic,
         "splitnet": settings.splitnet,
         "scratch": settings.full,
     }
     recipe = recipes[method].changed(epochs=epochs, samples=samples, validation_share=validation_share)
-    check_teacher(full, data)
-    wanted = tuple(cuts if cuts is not None else settings.cuts)
-    shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups)
     request = student_request(
         full,
         data,
@@ -147,8 +141,10 @@ def plan_tree(
     tree: Sequence[int],
     cuts: Sequence[str] | float,
     groups: Grouping,
+    method: Method = "distil",
+    overlap: float = 0.0,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The shape and the cuts of a tree, held against the classes and the network: before anything is trained.
+    """The shape and the cuts of a tree; all that can be wrong with it is told here, before anything is trained.
 
     Args:
         data: Whose classes are divided.
@@ -157,12 +153,20 @@ def plan_tree(
         tree: Children of every node, level by level; lists of classes make a level of their own number.
         cuts: The stages to cut before, at least one a level; or a budget, which chooses them (`choose_cuts`).
         groups: How classes are grouped.
+        method: As `train_semantic` takes it.
+        overlap: As `train_semantic` takes it.
 
     Raises:
         UsageError: More groups than classes, more levels than cuts, a cut that does not exist, lists that do not divide
-            the classes.
+            the classes, an overlap that is no share, groups for a method that learns them.
         InfeasibleError: No cuts keep within the budget.
     """
+    if method not in METHODS:
+        raise unknown("recipe", method, METHODS)
+    if not 0 <= overlap <= 1:
+        raise UsageError(f"overlap {overlap:g}: expected a share of the other branches' channels, 0 to 1")
+    if method == "splitnet" and (groups != "features" or overlap):
+        raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
     shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
     network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides)
     stages = stage_names(network)
@@ -238,7 +242,7 @@ def _splitnet(
     loss = learning.loss(cross_entropy(first))
 
     def train(place: Path) -> Fitted:
-        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
+        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning], last=False)
 
     alone = stage(work.folder, "groups", work.request, net, train)
     learned = net.learned()

@@ -7,6 +7,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
@@ -33,7 +34,7 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
         name: Of the stage.
         request: All that determines the training.
         network: Changed in place; everything that the stage learns is in its state.
-        train: Trains it, with its checkpoint in the folder it is given.
+        train: Trains it, with its checkpoint in the folder it is given, as not the last.
 
     Raises:
         SplitPlaceError: The stage's file is damaged or another training's, or the disk is full.
@@ -44,6 +45,8 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
     if file.is_file():
         return _restore(file, digest, network)
     fitted = train(place)
+    if dist.is_initialized() and dist.get_rank():  # of several processes, one writes
+        return fitted
     done = _Done(
         request=digest,
         train_s=fitted.train_s,

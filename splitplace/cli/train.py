@@ -128,7 +128,7 @@ def train(
         wanted = budget or (cuts.split(",") if cuts else settings.settle(name, application).cuts)
         with err.status("planning the tree"):
             # Before the full model is trained, which may take hours.
-            shape, places = plan_tree(data, name, strides, shape, wanted, grouping)
+            shape, places = plan_tree(data, name, strides, shape, wanted, grouping, recipe, overlap)
     if teacher is None:
         teacher = train_full(data, model, preset=settings, validation_share=validation, seed=seed)
     if strategy == "semantic":

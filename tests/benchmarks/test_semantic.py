@@ -1,5 +1,7 @@
 """The benchmark of semantic splits: what is missing is not run, a difference needs seeds, a run goes on."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from splitplace import provenance
 from splitplace.benchmarks import semantic
 from splitplace.benchmarks.critical_path import PathCell
 from splitplace.benchmarks.paired import Ratio
+from splitplace.cli import main
 from splitplace.report.splits import draw_splits
+from splitplace.training import applications
 from splitplace.training.dataset import Dataset
 
 
@@ -87,6 +91,21 @@ def test_a_path_holds_by_the_lower_end_of_its_interval():
     verdict = semantic.verdict(results(paths=[cell]))
     assert verdict["mobilenetv2: critical path at most 0.45 of the whole"] is True
     assert verdict["mobilenetv2: parameters at most 0.5 of the whole's, 1.05 with overlap"] is False
+
+
+def test_the_command_prints_every_verdict(capsys, tmp_path, monkeypatch):
+    """One document; a claim without cells says "not run"."""
+    found = results([trained("full", 0, 0.9), trained("splitnet", 0, 0.85, energy=0.05)])
+    monkeypatch.setattr(semantic, "run", lambda *args: found)
+    monkeypatch.setattr(applications, "fetch", lambda name: None)
+    with pytest.raises(SystemExit, match="0"):
+        main(["bench", "semantic", "--results", str(tmp_path / "x.json"), "--json"])
+    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert verdict["splitnet leaves under 0.1 of the weight energy between groups"] is True
+    assert verdict["distil at most 0.5 point under full"] == "not run"
+    with pytest.raises(SystemExit, match="0"):
+        main(["bench", "semantic", "--results", str(tmp_path / "x.json")])
+    assert "energy between groups: holds" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

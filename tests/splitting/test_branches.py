@@ -14,6 +14,8 @@ CUTS = {
 }
 N_CLASSES = 6
 SLOW = pytest.mark.slow
+FIRST_NORMS = {"stage2.blocks.0.norm1", "stage3.blocks.0.norm1"}
+"""A ResNet-V2 block starts with a norm: behind a cut, of what is handed over there, which siblings all read."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,10 +27,13 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def grown(model: str, shape: tuple[int, ...]):
-    """The fragments of a random network's tree over six consecutive classes."""
+def grown(model: str, shape: tuple[int, ...], mark: float = 0.0):
+    """The fragments of a random network's tree over six consecutive classes; `mark` numbers the channels of norms."""
     torch.manual_seed(3)
     network = build(model, N_CLASSES, (1, 28, 28), ((0.3,), (0.3,)), (2,)).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.copy_(mark * torch.arange(layer.num_features))
     batches = [
         Batch(torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8), torch.full((2,), c)) for c in range(N_CLASSES)
     ]
@@ -89,6 +94,28 @@ def test_a_disjoint_branch_has_about_one_in_g_squared_of_the_weights(groups):
     behind = count(network) - count(fragments[0].module)
     for fragment in fragments[1:]:
         assert count(fragment.module) / behind == pytest.approx(1 / groups**2, rel=0.25)
+
+
+@pytest.mark.parametrize("model", list(CUTS))
+@pytest.mark.parametrize("shape", [(4,), (2, 2)])
+def test_no_branch_holds_another_branch_s_channel(model, shape):
+    """Norms marked with their channels' numbers: the branches of a level share none, and together hold them all.
+
+    But for what normalises handed-over features: siblings hold the same.
+    """
+    _, fragments = grown(model, shape, mark=1e-4)
+    held: dict[str, list[list[int]]] = {}
+    for fragment in fragments[1:]:
+        for name, layer in fragment.module.named_modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                held.setdefault(name, []).append((layer.running_mean / 1e-4).round().int().tolist())
+    assert len(held) > 5
+    for name, parts in held.items():
+        if name in FIRST_NORMS:
+            parts = [list(part) for part in {tuple(part) for part in parts}]
+        channels = [channel for part in parts for channel in part]
+        assert len(set(channels)) == len(channels), name
+        assert sorted(channels) == list(range(len(channels))), name
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,20 @@ quick = load_preset("quick")
 quick = quick.model_copy(update={"full": quick.full.changed(batch_size=8)})
 train_full(load_own(Path(sys.argv[1]), "shades"), preset=quick, out=Path(sys.argv[2]))
 """
+STAGES = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from splitplace.training.own import load_own
+from splitplace.training.preset import load_preset
+from splitplace.training.run import Run
+from splitplace.training.semantic import train_semantic
+quick = load_preset("quick")
+semantic = quick.semantic.changed(batch_size=8, branch_epochs=1)
+quick = quick.model_copy(update={"semantic": semantic})
+train_semantic(load_own(Path(sys.argv[1]), "shades"), Run.open(Path(sys.argv[2])), preset=quick, out=Path(sys.argv[3]))
+"""
 
 
 def test_two_devices_share_every_batch_of_one(data, monkeypatch):
@@ -55,3 +69,9 @@ def test_two_processes_train_one_run(image_folder, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["epochs"], metrics["n"]) == (1, 8)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run", "train.py"]
+
+    # A training in stages: the second process takes part in the last as well.
+    script.write_text(STAGES)
+    folders = [str(tmp_path / "run"), str(tmp_path / "split")]
+    subprocess.run([*torchrun, str(image_folder), *folders], check=True, timeout=300)
+    assert json.loads((tmp_path / "split" / "metrics.json").read_text())["epochs"] == 2

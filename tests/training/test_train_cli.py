@@ -6,6 +6,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from splitplace.cli import main
 
@@ -73,6 +74,93 @@ def test_wrong_usage_is_one_line_and_exit_2(capsys, tokens, message):
     assert out == ""
     assert err.count("\n") == 1
     assert re.search(message, err)
+
+
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory):
+    """An image folder of nine classes, two grey images each."""
+    root = tmp_path_factory.mktemp("nine")
+    for c in range(9):
+        (root / f"grey{c}").mkdir()
+        for i in range(2):
+            Image.new("L", (28, 28), 20 * c + i).save(root / f"grey{c}" / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["--tree", "10"], "a tree of 10 has 10 groups, expected at most 9 classes"),
+        (["--tree", "2,2,2"], "a tree of 3 levels needs 3 cuts, got 2"),
+        (["--tree", "2,2,2", "--cuts", "blocks3"], "a tree of 3 levels needs 3 cuts, got 1"),
+        (["--cuts", "blocks9"], "no cut before 'blocks9': expected one of blocks0, .*head"),
+        (["--cuts", "front"], "no cut before 'front'"),
+        (["--tree", "2,2", "--cuts", "blocks5,blocks3"], "not in the order of the network"),
+        (["--groups", "0,1,2,3,4/4,5,6,7,8"], "expected every class 0..8 exactly once"),
+        (["--groups", "0,1,2,3/4,5,6,7"], "expected every class 0..8 exactly once"),
+        (["--groups", "0,1,2,3/4,5,6,7,8,9"], "expected every class 0..8 exactly once"),
+        (["--overlap", "1.5"], "overlap 1.5: expected a share"),
+        (["--cuts", "auto"], "--cuts auto and --budget belong together"),
+        (["--budget", "0.5"], "--cuts auto and --budget belong together"),
+        (["--recipe", "splitnet", "--groups", "random"], "learns its groups"),
+        (["--recipe", "alchemy"], "(?i)invalid value"),
+        (["--trunk", "none"], "(?i)invalid value"),
+    ],
+)
+def test_a_tree_that_does_not_fit_is_refused_before_anything_is_trained(
+    capsys, nine, tmp_path, monkeypatch, tokens, message
+):
+    """One line, exit 2, and not even a full model was begun."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "train", "nine", "--path", str(nine), "--strategy", "semantic", *tokens)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert re.search(message, err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_budget_that_no_cut_keeps_is_refused_before_anything_is_trained(capsys, nine, tmp_path, monkeypatch):
+    """Work that cannot be done: exit 1, with what the best cut takes."""
+    monkeypatch.chdir(tmp_path)
+    tokens = ("--strategy", "semantic", "--cuts", "auto", "--budget", "0.01")
+    code, _, err = run(capsys, "train", "nine", "--path", str(nine), *tokens)
+    assert code == 1
+    assert re.search(r"keeps within 0.01 of the full model's time: the best takes 0\.\d\d", err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_tree_trains_from_the_command_line(capsys, nine, tmp_path, monkeypatch):
+    """A 2,2 tree in one document: accuracy, fragments with classes, parameters and FLOPs, edges, leaves missing."""
+    monkeypatch.chdir(tmp_path)
+    tokens = ("--strategy", "semantic", "--tree", "2,2", "--overlap", "0.25", "--groups", "confusions", "--json")
+    code, out, _ = run(capsys, "train", "nine", "--path", str(nine), *tokens)
+    document = json.loads(out)
+    assert code == 0
+    assert (document["recipe"], document["groups"], document["overlap"]) == ("distil", "confusions", 0.25)
+    names = [fragment["name"] for fragment in document["fragments"]]
+    assert names == ["trunk", "g0", "g0-0", "g0-1", "g1", "g1-0", "g1-1"]
+    assert sorted(c for fragment in document["fragments"] for c in fragment["classes"]) == list(range(9))
+    assert all(fragment["params"] > 0 and fragment["flops_per_sample"] > 0 for fragment in document["fragments"])
+    assert document["flops_per_sample"] == sum(fragment["flops_per_sample"] for fragment in document["fragments"])
+    assert {"src": "g0", "dst": "g0-1"} in document["edges"]
+    assert len(document["accuracy_missing"]) == 3
+
+
+@pytest.mark.slow
+def test_splitnet_behind_a_cut_for_a_budget_from_the_command_line(capsys, nine, tmp_path, monkeypatch):
+    """The cut that was chosen, the groups as learned, and what slicing cut off are in the document."""
+    monkeypatch.chdir(tmp_path)
+    tokens = ("--strategy", "semantic", "--recipe", "splitnet", "--tree", "4", "--cuts", "auto", "--budget", "0.45")
+    code, out, _ = run(capsys, "train", "nine", "--path", str(nine), *tokens, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["cuts"] == ["blocks3"]  # .37 of the whole by the roofline; behind blocks4 .51
+    assert document["groups"] == "learned"
+    assert 0 < document["off_group_energy"] < 1
+    assert sorted(c for fragment in document["fragments"] for c in fragment["classes"]) == list(range(9))
 
 
 def test_fetching_own_parquet_reports_what_it_holds(capsys, image_folder, tmp_path, monkeypatch):

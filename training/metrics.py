@@ -1,0 +1,38 @@
+"""What a training measured, as it stands in a RUN folder."""
+
+from splitplace.records.base import Count, Fraction, Name, NonNegative, PositiveCount, Record
+
+
+class FragmentMetrics(Record):
+    """A fragment's size; `classes` are those it predicts. FLOPs: 2 a multiplication and addition of dense layers."""
+
+    name: Name
+    params: Count
+    flops_per_sample: Count = 0
+    classes: tuple[Count, ...] = ()
+
+
+class RunMetrics(Record):
+    """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
+
+    `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
+    `accuracy_missing[k - 1]` is the mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet:
+    `off_group_energy`, the share of weight energy between groups before slicing (mean over layers), and
+    `sliced_accuracy`, of what slicing left, before stage 2.
+    """
+
+    accuracy: Fraction
+    n: PositiveCount
+    epochs: PositiveCount
+    images_per_s: NonNegative
+    train_s: NonNegative
+    wall_s: NonNegative
+    final_loss: float
+    params: Count
+    flops_per_sample: Count = 0
+    fragments: tuple[FragmentMetrics, ...]
+    accuracy_missing: tuple[Fraction, ...] = ()
+    off_group_energy: Fraction | None = None
+    sliced_accuracy: Fraction | None = None
+    teacher_accuracy: Fraction | None = None
+    validation_accuracy: Fraction | None = None
