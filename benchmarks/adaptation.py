@@ -217,7 +217,7 @@ def verdict(results: Results) -> dict[str, str]:
         elif won.high < 0:
             says = "the online policy does worse than its frozen copy"
         elif owed.low <= 0:
-            says = "nothing to recover from: the better arm alone is no better than the frozen copy"
+            says = "no recovery to be seen: the better arm alone is not to be told from the frozen copy either"
         else:
             says = "the online policy does not recover"
         live, still = (

@@ -60,7 +60,7 @@ def results(rewards: dict[str, float], error: float) -> bench.Results:
     [
         (0.7, 0.4, 0.7, "the online policy recovers, its frozen copy does not"),
         (0.4, 0.7, 0.7, "the online policy does worse than its frozen copy"),
-        (0.699, 0.7, 0.7, "nothing to recover from"),
+        (0.699, 0.7, 0.7, "no recovery to be seen"),
         (0.399, 0.4, 0.7, "the online policy does not recover"),
     ],
 )
