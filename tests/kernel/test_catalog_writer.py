@@ -203,6 +203,7 @@ def test_two_writers_at_once_both_succeed(make_artifact, tmp_path):
     assert catalog.verify().problems == ()
 
 
+@pytest.mark.slow
 def test_writers_may_create_the_catalog_at_once(tmp_path):
     """Four start at the same moment, thirty times: none takes another's half-made catalog for something foreign."""
     context = multiprocessing.get_context("fork")

@@ -12,6 +12,7 @@ CUTS = {
     "resnet34v2": ("stage2", "stage3"),
     "inceptionv3": ("mixed_6a", "mixed_7a"),
 }
+SHAPES = ((2,), (4,), (2, 2))
 N_CLASSES = 6
 
 
@@ -35,8 +36,15 @@ def grown(model: str, shape: tuple[int, ...]):
     return network, grow_fragments(network, CUTS[model], tree, batches, "image")
 
 
-@pytest.mark.parametrize("model", list(CUTS))
-@pytest.mark.parametrize("shape", [(2,), (4,), (2, 2)])
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        *(("mobilenetv2", shape) for shape in SHAPES),
+        ("resnet34v2", (2, 2)),
+        *(pytest.param("resnet34v2", shape, marks=pytest.mark.slow) for shape in SHAPES[:2]),
+        *(pytest.param("inceptionv3", shape, marks=pytest.mark.slow) for shape in SHAPES),
+    ],
+)
 def test_every_class_is_predicted_by_exactly_one_leaf(model, shape):
     """Leaves' logits are as many as their classes, and the fragments run in order from the raw image."""
     _, fragments = grown(model, shape)

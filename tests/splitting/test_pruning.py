@@ -23,7 +23,7 @@ def params(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("model", ["mobilenetv2", "resnet34v2", "inceptionv3"])
+@pytest.mark.parametrize("model", ["mobilenetv2", "resnet34v2", pytest.param("inceptionv3", marks=pytest.mark.slow)])
 def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     """Physically: a dense network with the same logits, exported as one fragment of that size."""
     network = random_network(model)
@@ -36,6 +36,7 @@ def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     assert left == {name: size if name == output else round(size / 2) for name, size in sizes.items()}
 
 
+@pytest.mark.slow
 def test_a_compressed_network_of_random_weights_exports_as_one_fragment():
     """What a benchmark needs: no run, no data."""
     spec = TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 28, 28))
