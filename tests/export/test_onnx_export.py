@@ -13,14 +13,13 @@ from splitplace.errors import SplitPlaceError
 from splitplace.export.onnx_export import OPSET, relative_difference, to_onnx
 
 
-@pytest.mark.slow
-def test_the_same_weights_give_the_same_bytes(tree, tree_artifact):
+def test_the_same_weights_give_the_same_bytes(full, full_artifact):
     """Exported twice, every digest is the same, and no trace of the maker is left."""
-    first = tree_artifact
-    assert first.split == to_onnx(tree).split
-    model = onnx.load_from_string(first.models["trunk"])
+    first = full_artifact
+    assert first.split == to_onnx(full).split
+    model = onnx.load_from_string(first.models["full"])
     assert (model.producer_name, model.producer_version, len(model.metadata_props)) == ("splitplace", "", 0)
-    assert b"site-packages" not in first.models["trunk"] and b"/tests/" not in first.models["trunk"]
+    assert b"site-packages" not in first.models["full"] and b"/tests/" not in first.models["full"]
 
 
 def test_the_layout_of_training_leaves_no_trace(full, full_artifact):

@@ -82,6 +82,7 @@ def places(value, here=()):
         yield from places(below, (*here, key))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_value_with_right_digests_never_breaks_the_reader(original, tmp_path_factory, data):

@@ -12,8 +12,8 @@ CUTS = {
     "resnet34v2": ("stage2", "stage3"),
     "inceptionv3": ("mixed_6a", "mixed_7a"),
 }
+SHAPES = ((2,), (4,), (2, 2))
 N_CLASSES = 6
-SLOW = pytest.mark.slow
 FIRST_NORMS = {"stage2.blocks.0.norm1", "stage3.blocks.0.norm1"}
 """A ResNet-V2 block starts with a norm: behind a cut, of what is handed over there, which siblings all read."""
 
@@ -42,9 +42,14 @@ def grown(model: str, shape: tuple[int, ...], mark: float = 0.0):
 
 
 @pytest.mark.parametrize(
-    "model", ["mobilenetv2", pytest.param("resnet34v2", marks=SLOW), pytest.param("inceptionv3", marks=SLOW)]
+    ("model", "shape"),
+    [
+        *(("mobilenetv2", shape) for shape in SHAPES),
+        ("resnet34v2", (2, 2)),
+        *(pytest.param("resnet34v2", shape, marks=pytest.mark.slow) for shape in SHAPES[:2]),
+        *(pytest.param("inceptionv3", shape, marks=pytest.mark.slow) for shape in SHAPES),
+    ],
 )
-@pytest.mark.parametrize("shape", [(2,), (4,), (2, 2)])
 def test_every_class_is_predicted_by_exactly_one_leaf(model, shape):
     """Leaves' logits are as many as their classes, and the fragments run in order from the raw image."""
     _, fragments = grown(model, shape)

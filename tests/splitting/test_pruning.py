@@ -23,7 +23,7 @@ def params(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("model", ["mobilenetv2", "resnet34v2", "inceptionv3"])
+@pytest.mark.parametrize("model", ["mobilenetv2", "resnet34v2", pytest.param("inceptionv3", marks=pytest.mark.slow)])
 def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     """Physically: a dense network with the same logits, exported as one fragment of that size."""
     network = random_network(model)
