@@ -31,6 +31,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 MODEL, APPLICATION = "mobilenetv2", "fashionmnist"
 PATH_GOALS = {"mobilenetv2": 0.45, "resnet50v2": 0.30, "inceptionv3": 0.40}
 """Critical path over the whole, shared trunk, four branches."""
+MARGIN = 0.9
+"""Of a goal, what the roofline is given as budget: cut before mixed_6a, InceptionV3 took .42 where it said .40."""
 PARAMS_GOAL, OVERLAP_GOAL = 0.5, 1.05
 LOSS_GOAL = 0.005
 """What `distil` may lose to the full model."""
@@ -147,7 +149,7 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
     for model, goal in PATH_GOALS.items():
         if not any(cell.model == model and cell.path.pairs >= settings.pairs for cell in found.paths):
             say(f"{model}: critical path")
-            cell = path(model, goal, settings.pairs)
+            cell = path(model, MARGIN * goal, settings.pairs)
             rest = tuple(other for other in found.paths if other.model != model)
             found = _save(results, found.model_copy(update={"paths": (*rest, cell)}))
     return found
