@@ -88,7 +88,7 @@ def test_a_stage_of_another_training_is_refused(data, full, preset, tmp_path, mo
 def test_a_replicated_trunk_answers_the_same(trained, data):
     """Every leaf reads the image, the reference says so, and the logits are those of the shared trunk."""
     shared, copies = trained(tree=(2,)), trained(tree=(2,), trunk="replicated")
-    assert copies.config.reference == "squares.mobilenetv2.semantic-2-roots"
+    assert copies.config.request.reference == "squares.mobilenetv2.semantic-2-roots"
     assert {fragment.inputs for fragment in copies.load().fragments} == {("image",)}
     image = torch.from_numpy(data.x_test_NCHW)
     with torch.no_grad():
