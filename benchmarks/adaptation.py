@@ -14,6 +14,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.copies import Foretold, Until
 from splitplace.benchmarks.paired import Interval, interval
+from splitplace.benchmarks.results_file import save
 from splitplace.errors import UsageError
 from splitplace.placement import states as store
 from splitplace.placement.learning import train as training
@@ -186,8 +187,7 @@ def run(
         found = Results(
             demand=demand_name, intervals=intervals, cells=tuple(done.values()), provenance=provenance.collect()
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found.model_dump_json() + "\n", encoding="utf-8")
+        save(path, found, indent=None)
     return Results.parse(path.read_bytes(), str(path))
 
 

@@ -5,7 +5,6 @@ equal-parameter and equal-FLOP cuts reach, all on the same measured costs. Ratio
 the whole model, and against a chain cut naively, side by side on one thread.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.from_timm import TimmModel, from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
+from splitplace.benchmarks.results_file import save
 from splitplace.executor import Array, open_session
 from splitplace.probe import core_speed
 from splitplace.records.base import Positive, PositiveCount, Record
@@ -113,7 +113,7 @@ def run(path: Path, settings: Settings, say: Callable[[str], None]) -> Results:
     for name in settings.models:
         for add in _missing(name, settings, results, say):
             results = add(results)
-            _save(results, path)
+            save(path, results)
     return results
 
 
@@ -142,13 +142,6 @@ def _missing(
                 say(f"{name}: chain against whole, batch {batch}" + (f", {size} px" if size else ""))
                 cell = _ratio(name, size, batch, settings.pairs)
                 yield lambda so_far, cell=cell: so_far.model_copy(update={"ratios": (*so_far.ratios, cell)})  # type: ignore[misc]  # mypy cannot type a default in a lambda
-
-
-def _save(results: Results, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(results.model_dump_json(indent=1) + "\n")
-    Path(file.name).replace(path)
 
 
 def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -> Iterator[PlanCell]:

@@ -16,6 +16,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
+from splitplace.benchmarks.results_file import save
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement import states as store
 from splitplace.placement.deciders.mab import Mab
@@ -210,8 +211,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 reward_bounds=tuple(bounds),
                 provenance=provenance.collect(),
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            save(path, results, indent=2)
     assert results is not None
     return results
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks.results_file import save
 from splitplace.placement.placers.random import Random
 from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Policy, Request
@@ -146,6 +147,5 @@ def verdict(results: Results) -> dict[str, bool]:
 def run(path: Path, seeds: int) -> Results:
     """Measure, and write the results file."""
     results = measure(seeds)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    save(path, results, indent=2)
     return results

@@ -5,18 +5,17 @@ same images. Critical paths: the trunk, then the slowest branch, over the whole,
 training. METHODOLOGY.md, "Semantic splits".
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import stats
 
 from splitplace import provenance
 from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
-from splitplace.benchmarks.paired import MIN_PAIRS
+from splitplace.benchmarks.paired import MIN_PAIRS, interval
+from splitplace.benchmarks.results_file import save
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
@@ -145,13 +144,15 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
             done = train(method, full, data, preset(settings), seed, folder / method)
             full = full or done
             row = _cell(method, done, full, seed)
-            found = _save(results, found.model_copy(update={"trained": (*found.trained, row)}))
+            found = found.model_copy(update={"trained": (*found.trained, row)})
+            save(results, found)
     for model, goal in PATH_GOALS.items():
         if not any(cell.model == model and cell.path.pairs >= settings.pairs for cell in found.paths):
             say(f"{model}: critical path")
             cell = path(model, MARGIN * goal, settings.pairs)
             rest = tuple(other for other in found.paths if other.model != model)
-            found = _save(results, found.model_copy(update={"paths": (*rest, cell)}))
+            found = found.model_copy(update={"paths": (*rest, cell)})
+            save(results, found)
     return found
 
 
@@ -191,14 +192,6 @@ def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:
         off_group_energy=metrics.off_group_energy,
         sliced_accuracy=metrics.sliced_accuracy,
     )
-
-
-def _save(path: Path, results: Results) -> Results:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(results.model_dump_json(indent=1) + "\n")
-    Path(file.name).replace(path)
-    return results
 
 
 def verdict(found: Results) -> dict[str, bool | str]:
@@ -244,15 +237,14 @@ def _loss_verdict(found: Results) -> bool | str:
 
 def _difference(found: Results, better: Method, worse: Method) -> str:
     """Mean gain in points; with three seeds or more, its 95 % interval by Student's t, and what it says."""
-    points = 100 * np.array(gains(found, better, worse))
-    if not len(points):
+    points = [100 * gain for gain in gains(found, better, worse)]
+    if not points:
         return NOT_RUN
+    gain = interval(points)
     if len(points) < 3:
-        return f"{points.mean():+.2f} points on {len(points)} seed(s): one cannot tell"
-    half = float(stats.t.ppf(0.975, len(points) - 1) * points.std(ddof=1) / len(points) ** 0.5)
-    low, high = points.mean() - half, points.mean() + half
-    says = "better" if low > 0 else "worse" if high < 0 else "no difference can be told"
-    return f"{points.mean():+.2f} points [{low:+.2f}, {high:+.2f}] over {len(points)} seeds: {says}"
+        return f"{gain.mean:+.2f} points on {len(points)} seed(s): one cannot tell"
+    says = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no difference can be told"
+    return f"{gain.mean:+.2f} points [{gain.low:+.2f}, {gain.high:+.2f}] over {len(points)} seeds: {says}"
 
 
 def bars(found: Results) -> list[Bar]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.paired import Ratio, paired_ratios
+from splitplace.benchmarks.results_file import save
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
@@ -131,6 +132,5 @@ def verdict(results: Results) -> dict[str, bool]:
 def run(path: Path, pairs: int, large: bool, say: Callable[[str], None], demand: str = "upstream") -> Results:
     """Measure, and write the results file."""
     results = measure(pairs, large, say, demand)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    save(path, results, indent=2)
     return results

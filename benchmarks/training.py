@@ -15,6 +15,7 @@ from torch import nn
 
 from splitplace import provenance
 from splitplace.benchmarks.paired import Ratio, paired_ratios
+from splitplace.benchmarks.results_file import save
 from splitplace.errors import SplitPlaceError
 from splitplace.records.base import Count, Fraction, PositiveCount, Record
 from splitplace.records.provenance import Provenance
@@ -103,16 +104,14 @@ def run(
         cells=tuple(_cell(runs, application, model, goal) for (application, model), goal in GOALS.items()),
         provenance=provenance.collect(0),
     )
-    results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    save(results, found)
     return found
 
 
 def speed(data: Dataset, pairs: int, steps: int) -> tuple[float, dict[str, Ratio], FullRecipe]:
     """`steps` steps of the quick recipe, by our loop (augmentation, logs, checks and all) and by a bare one."""
-    settings = load_preset("quick").settle(
-        MODEL, data.application
-    )  # the smaller the step, the more of it is what a loop adds
+    # The smaller the step, the more of it is what a loop adds: hence this preset.
+    settings = load_preset("quick").settle(MODEL, data.application)
     recipe = settings.full.changed(epochs=1, samples=settings.full.batch_size * steps)
     assert recipe.optimizer == "sgd", "as the bare loop below"
 

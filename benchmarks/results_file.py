@@ -1,0 +1,13 @@
+"""Results files: written whole or not at all, since most benches go on from theirs after an interruption."""
+
+from pathlib import Path
+
+from splitplace.records.base import Record
+
+
+def save(path: Path, results: Record, indent: int | None = 1) -> None:
+    """Write the file as JSON, in place of what stands there; folders are made as needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(results.model_dump_json(indent=indent) + "\n", encoding="utf-8")
+    part.replace(path)
