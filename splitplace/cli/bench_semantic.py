@@ -1,6 +1,7 @@
 """`splitplace bench semantic`: how small, quick and accurate networks split by meaning are."""
 
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Group
 from rich.table import Table
@@ -11,30 +12,40 @@ from splitplace.errors import UsageError
 
 
 def semantic(
+    application: Literal["fashionmnist", "tiny100"] = "fashionmnist",
     *,
-    results: Path = Path("benchmarks/results/semantic.json"),
-    runs: Path = Path("runs/semantic"),
+    path: Path | None = None,
+    results: Path | None = None,
+    runs: Path | None = None,
     plot: Path | None = None,
     quick: bool = False,
     seeds: int | None = None,
+    samples: int | None = None,
     pairs: int = 30,
     json: bool = False,
 ) -> None:
-    """Train MobileNetV2 on Fashion-MNIST in four branches by every recipe; time the critical paths of three families.
+    """Train MobileNetV2 in four branches by every recipe; time the critical paths of three families.
+
+    On tiny100 the recipes are `distil` with classes grouped by meaning, by their numbers and at random, and no path is
+    timed: it is the same whatever was learned.
 
     What the folder of RUNs and the results file hold already is used, so an interrupted run goes on where it stopped.
 
     Args:
-        results: The results file.
-        runs: Folder of the RUNs.
+        application: What is learned.
+        path: The images of tiny100.
+        results: The results file; benchmarks/results/semantic.json by default, semantic-tiny100.json for tiny100.
+        runs: Folder of the RUNs; runs/semantic or runs/semantic-tiny100 by default.
         plot: Draw accuracy and response time to this .png, .svg or .pdf.
         quick: One seed and a part of the images; within half an hour on one core.
         seeds: How many; 3 by default, 1 with --quick.
+        samples: Training images a pass; 60,000 by default, 16,000 with --quick.
         pairs: Interleaved pairs of each ratio.
         json: Print one JSON document.
     """
-    if pairs < 1 or (seeds is not None and seeds < 1):
-        raise UsageError(f"--pairs {pairs} --seeds {seeds}: expected at least 1")
+    for option, value in {"--pairs": pairs, "--seeds": seeds, "--samples": samples}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: expected at least 1")
     from dataclasses import replace
 
     from splitplace.benchmarks import critical_path
@@ -45,11 +56,14 @@ def semantic(
 
     if plot is not None:
         check_format(plot)
-    settings = replace(bench.Settings(), pairs=pairs)
+    name = "semantic" if application == bench.APPLICATION else f"semantic-{application}"
+    results = results or Path("benchmarks/results") / f"{name}.json"
+    settings = replace(bench.Settings(), pairs=pairs, paths=application == bench.APPLICATION)
     settings = settings.shorter() if quick else settings
-    settings = replace(settings, seeds=seeds or settings.seeds)
+    settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
     with err.status("semantic") as status:
-        found = bench.run(results, runs, fetch(bench.APPLICATION), settings, status.update)
+        data = fetch(application, path=path)
+        found = bench.run(results, runs or Path("runs") / name, data, settings, status.update)
     if plot is not None:
         title = f"{found.model} on {found.application}, {found.branches} branches"
         draw_splits(plot, bench.bars(found), title, critical_path.BATCH)
@@ -90,4 +104,5 @@ def semantic(
     paths.title = f"Trunk + slowest branch over the whole, batch {critical_path.BATCH}, one thread"
     verdict = bench.verdict(found)
     document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
-    emit(document, Group(trained, paths, *in_words(verdict)), json)
+    tables = [trained, paths] if found.paths else [trained]
+    emit(document, Group(*tables, *in_words(verdict)), json)

@@ -58,7 +58,7 @@ def test_nothing_measured_is_no_verdict():
 def test_distil_may_lose_half_a_point(accuracy, holds):
     """Of the mean over seeds."""
     found = results([trained("full", 0, 0.9), trained("distil", 0, accuracy)])
-    assert semantic.verdict(found)["distil at most 0.5 point under full"] is holds
+    assert semantic.verdict(found)["distil at most 0.5 points under full"] is holds
 
 
 def test_a_difference_needs_three_seeds():
@@ -97,15 +97,54 @@ def test_the_command_prints_every_verdict(capsys, tmp_path, monkeypatch):
     """One document; a claim without cells says "not run"."""
     found = results([trained("full", 0, 0.9), trained("splitnet", 0, 0.85, energy=0.05)])
     monkeypatch.setattr(semantic, "run", lambda *args: found)
-    monkeypatch.setattr(applications, "fetch", lambda name: None)
+    monkeypatch.setattr(applications, "fetch", lambda name, path: None)
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "--results", str(tmp_path / "x.json"), "--json"])
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert verdict["splitnet leaves under 0.1 of the weight energy between groups"] is True
-    assert verdict["distil at most 0.5 point under full"] == "not run"
+    assert verdict["distil at most 0.5 points under full"] == "not run"
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "--results", str(tmp_path / "x.json")])
     assert "energy between groups: holds" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, monkeypatch):
+    """The default recipe against both controls, 2 points under the full model, and no paths: they are no different."""
+    accuracies = {"full": 0.30, "distil": 0.285, "consecutive": 0.27, "random": 0.30}
+    cells = [trained(method, seed, a + seed / 1000) for method, a in accuracies.items() for seed in range(3)]
+    asked = {}
+
+    def run(results, runs, data, settings, say):
+        asked.update(results=results, runs=runs, samples=settings.samples, paths=settings.paths)
+        return semantic.Results(
+            application=data,
+            model="mobilenetv2",
+            branches=4,
+            quick=False,
+            trained=tuple(cells),
+            provenance=provenance.collect(0),
+        )
+
+    monkeypatch.setattr(semantic, "run", run)
+    monkeypatch.setattr(applications, "fetch", lambda name, path: name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        main(["bench", "semantic", "tiny100", "--samples", "30000", "--json"])
+    assert json.loads(capsys.readouterr().out)["verdict"] == {
+        "distil at most 2 points under full": True,
+        "grouping by meaning against consecutive classes": "+1.50 points [+1.50, +1.50] over 3 seeds: better",
+        "grouping by meaning against random groups": "-1.50 points [-1.50, -1.50] over 3 seeds: worse",
+    }
+    assert str(asked["results"]) == "benchmarks/results/semantic-tiny100.json"
+    assert (str(asked["runs"]), asked["samples"], asked["paths"]) == ("runs/semantic-tiny100", 30_000, False)
+
+
+@pytest.mark.parametrize("option", ["--pairs", "--seeds", "--samples"])
+def test_counts_below_one_are_refused(option, capsys):
+    """By name, before anything is fetched."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "semantic", option, "0"])
+    assert f"{option} 0: expected at least 1" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
@@ -118,7 +157,7 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
     settings = semantic.Settings(seeds=1, samples=64, passes=3, pairs=1)
     found = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
-    assert tuple(cell.method for cell in found.trained) == semantic.METHODS
+    assert tuple(cell.method for cell in found.trained) == semantic.methods("noise")
     assert all(cell.passes == 3 for cell in found.trained)
     assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
     again = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
