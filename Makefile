@@ -35,7 +35,7 @@ imports: .venv/.installed .typing
 	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo
 
 fast: .venv/.installed
-	$(BIN)/pytest -m "not slow" -q
+	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile
 
 # The trained states that ship; again whenever the measured demand, the fleet or the features change.
 states: .venv/.installed

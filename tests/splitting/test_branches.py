@@ -10,6 +10,7 @@ from splitplace.training.models import build
 CUTS = {
     "mobilenetv2": ("blocks3", "blocks5"),
     "resnet34v2": ("stage2", "stage3"),
+    "resnet50v2": ("stage2", "stage3"),
     "inceptionv3": ("mixed_6a", "mixed_7a"),
 }
 SHAPES = ((2,), (4,), (2, 2))
@@ -47,6 +48,7 @@ def grown(model: str, shape: tuple[int, ...], mark: float = 0.0):
         *(("mobilenetv2", shape) for shape in SHAPES),
         ("resnet34v2", (2, 2)),
         *(pytest.param("resnet34v2", shape, marks=pytest.mark.slow) for shape in SHAPES[:2]),
+        *(pytest.param("resnet50v2", shape, marks=pytest.mark.slow) for shape in SHAPES[1:]),
         *(pytest.param("inceptionv3", shape, marks=pytest.mark.slow) for shape in SHAPES),
     ],
 )
