@@ -138,6 +138,23 @@ def test_from_scratch_no_weight_is_the_teacher_s(trained, full):
     assert not any(torch.equal(trunk[key], teacher[key]) for key in weights)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["full", "scratch"])
+def test_splitnet_starts_where_the_recipe_says(data, full, preset, tmp_path, start):
+    """At the full model's weights, or at fresh ones of its own seed: after four steps one can still tell which."""
+    recipe = preset.model_copy(update={"splitnet": preset.splitnet.changed(start=start)})
+    run = train_semantic(data, full, preset=recipe, tree=(2,), method="splitnet", seed=1, out=tmp_path / "run", **TINY)
+    teacher = full.load().fragments[0].module.state_dict()
+    trunk = run.load().fragments[0].module.state_dict()
+    likeness = [
+        float(torch.cosine_similarity(value.flatten(), teacher[key].flatten(), 0))
+        for key, value in trunk.items()
+        if value.ndim > 1 and value.numel() > 1000
+    ]
+    assert likeness
+    assert min(likeness) > 0.8 if start == "full" else max(likeness) < 0.2
+
+
 def test_accuracy_with_leaves_missing_by_hand():
     """Four images, three leaves: any absent leaf loses its own images and may win others back."""
     logits_NK = torch.tensor([[3.0, 2, 1], [3, 2, 1], [1, 3, 2], [0, 1, 3]])
