@@ -38,6 +38,8 @@ PATH_GOALS = {"mobilenetv2": 0.45, "resnet50v2": 0.30, "inceptionv3": 0.40}
 MARGIN = 0.9
 """Of a goal, what the roofline is given as budget: cut before mixed_6a, InceptionV3 took .42 where it said .40."""
 PARAMS_GOAL, OVERLAP_GOAL = 0.5, 1.05
+CELLS = ((APPLICATION, MODEL), ("tiny100", MODEL), ("tiny100", "resnet50v2"), ("tiny100", "inceptionv3"))
+"""What there is to train, each a results file of its own; a CPU gets through the first two."""
 LOSS_GOALS = {APPLICATION: 0.005, "tiny100": 0.02}
 """What `distil` may lose to the full model."""
 DIFFERENCES: dict[Method, str] = {
@@ -90,6 +92,7 @@ class Settings:
     """What is trained and measured.
 
     Args:
+        model: The network that is split.
         seeds: How many; 0 to N - 1.
         samples: Images a pass.
         passes: Of every recipe, in all.
@@ -98,6 +101,7 @@ class Settings:
         paths: Whether critical paths are measured; they are the same whatever was learned.
     """
 
+    model: str = MODEL
     seeds: int = 3
     samples: int = 60_000
     passes: int = 3
@@ -148,7 +152,7 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
     """
     found = Results(
         application=data.application,
-        model=MODEL,
+        model=settings.model,
         branches=BRANCHES,
         quick=settings.quick,
         provenance=provenance.collect(0),
@@ -160,7 +164,7 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
         folder, full = runs / f"seed{seed}", None
         for method in methods(data.application):
             say(f"seed {seed}: training {method} (an interruption loses at most a minute)")
-            done = train(method, full, data, preset(settings), seed, folder / method)
+            done = train(method, full, data, settings, seed, folder / method)
             full = full or done
             row = _cell(method, done, full, seed)
             found = found.model_copy(update={"trained": (*found.trained, row)})
@@ -175,10 +179,11 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
     return found
 
 
-def train(method: Method, full: Run | None, data: Dataset, recipe: Preset, seed: int, out: Path) -> Run:
+def train(method: Method, full: Run | None, data: Dataset, settings: Settings, seed: int, out: Path) -> Run:
     """The RUN of one recipe; a finished one is reused. `consecutive` and `random` are `distil` with such groups."""
+    recipe = preset(settings)
     if method == "full" or full is None:
-        return train_full(data, MODEL, preset=recipe, seed=seed, out=out)
+        return train_full(data, settings.model, preset=recipe, seed=seed, out=out)
     groups: Rule = method if method == "consecutive" or method == "random" else "features"
     by: Recipe = method if method == "splitnet" or method == "scratch" else "distil"
     return train_semantic(data, full, tree=(BRANCHES,), groups=groups, method=by, preset=recipe, seed=seed, out=out)
@@ -206,6 +211,23 @@ def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:
     )
 
 
+def file_name(application: str, model: str) -> str:
+    """Of a cell's results, without its ending."""
+    return "-".join(["semantic", *[application] * (application != APPLICATION), *[model] * (model != MODEL)])
+
+
+def cells(folder: Path) -> dict[str, str]:
+    """Which of `CELLS` have results in a folder, and how many seeds of them."""
+    states = {}
+    for application, model in CELLS:
+        file, state = folder / f"{file_name(application, model)}.json", NOT_RUN
+        if file.exists():
+            done = {cell.seed for cell in Results.parse(file.read_bytes(), str(file)).trained}
+            state = f"{len(done)} seed(s)" if done else NOT_RUN
+        states[f"{model} on {application}"] = state
+    return states
+
+
 def verdict(found: Results) -> dict[str, bool | str]:
     """Each claim and whether it holds; a difference between recipes in words, with its interval over seeds.
 
@@ -223,11 +245,11 @@ def verdict(found: Results) -> dict[str, bool | str]:
     for other, claim in DIFFERENCES.items():
         if other in trained:
             claims[claim] = _difference(found, "distil", other)
-    for model, goal in PATH_GOALS.items() if found.application == APPLICATION else ():
-        cells = [cell for cell in found.paths if cell.model == model]
-        claims[f"{model}: critical path at most {goal:g} of the whole"] = _all([c.path.low <= goal for c in cells])
+    for model, goal in PATH_GOALS.items() if (found.application, found.model) == CELLS[0] else ():
+        paths = [cell for cell in found.paths if cell.model == model]
+        claims[f"{model}: critical path at most {goal:g} of the whole"] = _all([c.path.low <= goal for c in paths])
         claims[f"{model}: parameters at most {PARAMS_GOAL:g} of the whole's, {OVERLAP_GOAL:g} with overlap"] = _all(
-            [c.params <= PARAMS_GOAL and c.params_overlap <= OVERLAP_GOAL for c in cells]
+            [c.params <= PARAMS_GOAL and c.params_overlap <= OVERLAP_GOAL for c in paths]
         )
     return claims
 

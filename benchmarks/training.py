@@ -21,6 +21,7 @@ from splitplace.records.base import Count, Fraction, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.training.applications import fetch
 from splitplace.training.batches import Batches
+from splitplace.training.checkpoint import checkpointed
 from splitplace.training.dataset import Dataset
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.full import train_full
@@ -74,7 +75,7 @@ def run(
     runs: Path,
     train: Iterable[str] = (),
     pairs: int = 30,
-    steps: int = 6,
+    steps: int = 10,
     say: Callable[[str], None] = print,
 ) -> Results:
     """Measure the speed, train what is asked for, and write the results file.
@@ -84,7 +85,7 @@ def run(
         runs: Where the RUN folders of the accuracies are, APP.MODEL.standard each.
         train: Applications to train `MODEL` on now, or to go on with.
         pairs: Interleaved pairs.
-        steps: Training steps a round.
+        steps: Training steps a round; of ten, one is logged, as in any training.
         say: Told what is being done.
     """
     say("speed")
@@ -151,11 +152,13 @@ def speed(data: Dataset, pairs: int, steps: int) -> tuple[float, dict[str, Ratio
 
 
 def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
-    try:
-        done = Run.open(runs / f"{application}.{model}.{PRESET}")
-    except SplitPlaceError:
+    place = runs / f"{application}.{model}.{PRESET}"
+    if not place.exists() or checkpointed(place) is not None:
         return Cell(application=application, model=model, goal=goal, state="not run")
-    metrics = done.metrics
+    done, settings = Run.open(place), load_preset(PRESET).settle(model, application)
+    request, metrics = done.config.request, done.metrics
+    if (request.recipe, request.strides) != (settings.full, settings.strides):
+        raise SplitPlaceError(f"{place} was trained by other numbers than {PRESET} has now: train it again, elsewhere")
     return Cell(
         application=application,
         model=model,
@@ -164,7 +167,7 @@ def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
         accuracy=metrics.accuracy,
         epochs=metrics.epochs,
         images_per_s=metrics.images_per_s,
-        seed=done.config.request.seed,
+        seed=request.seed,
     )
 
 

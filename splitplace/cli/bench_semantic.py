@@ -14,6 +14,7 @@ from splitplace.errors import UsageError
 def semantic(
     application: Literal["fashionmnist", "tiny100"] = "fashionmnist",
     *,
+    model: Literal["mobilenetv2", "resnet50v2", "inceptionv3"] = "mobilenetv2",
     path: Path | None = None,
     results: Path | None = None,
     runs: Path | None = None,
@@ -24,7 +25,7 @@ def semantic(
     pairs: int = 30,
     json: bool = False,
 ) -> None:
-    """Train MobileNetV2 in four branches by every recipe; time the critical paths of three families.
+    """Train a network in four branches by every recipe; time the critical paths of three families.
 
     On tiny100 the recipes are `distil` with classes grouped by meaning, by their numbers and at random, and no path is
     timed: it is the same whatever was learned.
@@ -33,9 +34,11 @@ def semantic(
 
     Args:
         application: What is learned.
+        model: The network that is split; the larger two are for a GPU.
         path: The images of tiny100.
-        results: The results file; benchmarks/results/semantic.json by default, semantic-tiny100.json for tiny100.
-        runs: Folder of the RUNs; runs/semantic or runs/semantic-tiny100 by default.
+        results: The results file; benchmarks/results/semantic[-APPLICATION][-MODEL].json by default, without those
+            that are the default themselves.
+        runs: Folder of the RUNs; by default runs/ with the name of the results file, and -quick with --quick.
         plot: Draw accuracy and response time to this .png, .svg or .pdf.
         quick: One seed and a part of the images; within half an hour on one core.
         seeds: How many; 3 by default, 1 with --quick.
@@ -56,14 +59,16 @@ def semantic(
 
     if plot is not None:
         check_format(plot)
-    name = "semantic" if application == bench.APPLICATION else f"semantic-{application}"
+    name = bench.file_name(application, model)
     results = results or Path("benchmarks/results") / f"{name}.json"
-    settings = replace(bench.Settings(), pairs=pairs, paths=application == bench.APPLICATION)
+    runs = runs or Path("runs") / (f"{name}-quick" if quick else name)
+    paths = (application, model) == bench.CELLS[0]
+    settings = replace(bench.Settings(), model=model, pairs=pairs, paths=paths)
     settings = settings.shorter() if quick else settings
     settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
     with err.status("semantic") as status:
         data = fetch(application, path=path)
-        found = bench.run(results, runs or Path("runs") / name, data, settings, status.update)
+        found = bench.run(results, runs, data, settings, status.update)
     if plot is not None:
         title = f"{found.model} on {found.application}, {found.branches} branches"
         draw_splits(plot, bench.bars(found), title, critical_path.BATCH)
@@ -94,15 +99,16 @@ def semantic(
         )
     trained.title = f"{found.model} on {found.application}, {found.branches} branches"
     trained.caption = "cost: training seconds over the full model's, which all but it and scratch need as well"
-    paths = Table(
+    paths_table = Table(
         "model", "cut", "whole ms", "path", f"layer-{critical_path.LAYERS}", "A/A", "estimate", "params", "overlap"
     )
     for cell in found.paths:
         three = [f"{r.median:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in (cell.path, cell.layer, cell.same)]
         sizes = [f"{share:.2f}" for share in (cell.analytic, cell.params, cell.params_overlap)]
-        paths.add_row(cell.model, ", ".join(cell.cuts), f"{1e3 * cell.whole_s:.1f}", *three, *sizes)
-    paths.title = f"Trunk + slowest branch over the whole, batch {critical_path.BATCH}, one thread"
-    verdict = bench.verdict(found)
-    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
-    tables = [trained, paths] if found.paths else [trained]
-    emit(document, Group(*tables, *in_words(verdict)), json)
+        paths_table.add_row(cell.model, ", ".join(cell.cuts), f"{1e3 * cell.whole_s:.1f}", *three, *sizes)
+    paths_table.title = f"Trunk + slowest branch over the whole, batch {critical_path.BATCH}, one thread"
+    verdict, cells = bench.verdict(found), bench.cells(results.parent)
+    document = {"results": str(results.absolute()), "verdict": verdict, "cells": cells, **found.model_dump(mode="json")}
+    tables = [trained, paths_table] if found.paths else [trained]
+    states = [f"{cell}: {state}" for cell, state in cells.items()]
+    emit(document, Group(*tables, *in_words(verdict), *states), json)

@@ -9,6 +9,7 @@ from splitplace import provenance
 from splitplace.benchmarks import semantic
 from splitplace.benchmarks.critical_path import PathCell
 from splitplace.benchmarks.paired import Ratio
+from splitplace.benchmarks.results_file import save
 from splitplace.cli import main
 from splitplace.report.splits import draw_splits
 from splitplace.training import applications
@@ -100,7 +101,9 @@ def test_the_command_prints_every_verdict(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(applications, "fetch", lambda name, path: None)
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "--results", str(tmp_path / "x.json"), "--json"])
-    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    document = json.loads(capsys.readouterr().out)
+    verdict = document["verdict"]
+    assert set(document["cells"].values()) == {"not run"}
     assert verdict["splitnet leaves under 0.1 of the weight energy between groups"] is True
     assert verdict["distil at most 0.5 points under full"] == "not run"
     with pytest.raises(SystemExit, match="0"):
@@ -137,6 +140,17 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     }
     assert str(asked["results"]) == "benchmarks/results/semantic-tiny100.json"
     assert (str(asked["runs"]), asked["samples"], asked["paths"]) == ("runs/semantic-tiny100", 30_000, False)
+
+
+def test_a_cell_without_results_says_so(tmp_path):
+    """Every network that there is to train is named, with its seeds or "not run"."""
+    save(tmp_path / "semantic.json", results([trained("full", seed, 0.9) for seed in range(3)]))
+    assert semantic.cells(tmp_path) == {
+        "mobilenetv2 on fashionmnist": "3 seed(s)",
+        "mobilenetv2 on tiny100": "not run",
+        "resnet50v2 on tiny100": "not run",
+        "inceptionv3 on tiny100": "not run",
+    }
 
 
 @pytest.mark.parametrize("option", ["--pairs", "--seeds", "--samples"])

@@ -6,7 +6,9 @@ import pytest
 from splitplace import provenance
 from splitplace.benchmarks import training
 from splitplace.benchmarks.paired import Ratio
+from splitplace.errors import SplitPlaceError
 from splitplace.training.dataset import Dataset
+from splitplace.training.full import train_full
 
 
 def results(low, accuracy, noise_high=1.01):
@@ -50,6 +52,18 @@ def test_cells_without_a_finished_run_are_not_run(tmp_path):
     """For every application and model that is named."""
     cell = training._cell(tmp_path, "mnist", "mobilenetv2", 0.992)
     assert (cell.state, cell.accuracy) == ("not run", None)
+
+
+def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path):
+    """What stands there is no measurement of the recipe that ships."""
+    rng = np.random.default_rng(1)
+    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    train_full(
+        data, "mobilenetv2", preset="standard", epochs=1, samples=16, out=tmp_path / "noise.mobilenetv2.standard"
+    )
+    with pytest.raises(SplitPlaceError, match="was trained by other numbers than standard has now"):
+        training._cell(tmp_path, "noise", "mobilenetv2", None)
 
 
 @pytest.mark.slow
