@@ -68,11 +68,12 @@ def fit_branches(
 
 
 def _drawn(trunk: nn.Module, data: Dataset, recipe: SemanticRecipe, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of the training images whose features fit into the cache, in their order."""
+    """Rows of the training images whose features fit into the cache, no more than are asked for, in their order."""
     rows, _ = data.training_rows(recipe.validation_share)
     with torch.inference_mode():
         size_bytes = trunk(torch.from_numpy(data.x_train_NCHW[:1])).nbytes
-    fit = max(recipe.batch_size, recipe.cache_bytes // size_bytes)
+    wanted = recipe.samples * recipe.branch_epochs or len(rows)
+    fit = max(recipe.batch_size, min(recipe.cache_bytes // size_bytes, wanted))
     if len(rows) > fit:
         rows = np.sort(generator(seed, "branches", "cached").permutation(rows)[:fit])
     return rows

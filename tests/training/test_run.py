@@ -19,11 +19,14 @@ TINY = {"epochs": 1, "samples": 32}
 
 @pytest.fixture(scope="module")
 def preset():
-    """The quick preset, with batches small enough for 32 images."""
+    """The quick preset, with batches small enough for 32 images and trunks that stay the full model's."""
     quick = load_preset("quick")
     small = {"batch_size": 16}
     return quick.model_copy(
-        update={"full": quick.full.model_copy(update=small), "semantic": quick.semantic.model_copy(update=small)}
+        update={
+            "full": quick.full.changed(**small),
+            "semantic": quick.semantic.changed(**small, freeze_trunk=True),
+        }
     )
 
 

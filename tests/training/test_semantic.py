@@ -7,6 +7,7 @@ import torch
 from splitplace.errors import InfeasibleError, SplitPlaceError, UsageError
 from splitplace.splitting.critical import choose_cuts, critical_path
 from splitplace.splitting.modules import ModuleFragment
+from splitplace.training import cached
 from splitplace.training import semantic as room
 from splitplace.training.evaluate import accuracy_missing
 from splitplace.training.full import train_full
@@ -18,6 +19,14 @@ from splitplace.training.semantic import plan_tree, train_semantic
 
 TINY = {"epochs": 1, "samples": 32}
 CUTS = ("blocks5", "blocks6")
+
+
+class ToFloat(torch.nn.Module):
+    """As a trunk begins."""
+
+    def forward(self, image_NCHW):
+        """Bytes to floats."""
+        return image_NCHW.float()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,25 @@ def test_branches_train_alone_first_and_a_pass_counts(trained):
     run = trained(tree=(2,))
     assert run.metrics.epochs == 2
     assert sorted(entry.name for entry in run.path.iterdir() if entry.is_dir()) == ["logs"]
+
+
+@pytest.mark.parametrize(("samples", "cache_bytes", "rows"), [(0, 2**30, 96), (32, 2**30, 64), (0, 20 * 49 * 4, 20)])
+def test_features_are_computed_for_no_more_images_than_are_used(data, preset, samples, cache_bytes, rows):
+    """All, or two passes' worth, or what fits into the cache: 20 images of 49 floats."""
+    recipe = preset.semantic.changed(samples=samples, branch_epochs=2, cache_bytes=cache_bytes)
+    trunk = torch.nn.Sequential(ToFloat(), torch.nn.AvgPool2d(4))
+    drawn = cached._drawn(trunk, data, recipe, seed=0)
+    assert len(set(drawn.tolist())) == rows
+    assert drawn.tolist() == sorted(drawn)
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_presets_train_branches_alone_and_then_jointly(name):
+    """`distil` by the presets that ship is what the word says."""
+    recipe = load_preset(name).semantic
+    assert recipe.branch_epochs > 0
+    assert recipe.epochs > 0
+    assert not recipe.freeze_trunk
 
 
 @pytest.mark.slow
