@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.deciders.fixed import Layer
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning import completion
 from splitplace.placement.learning.samples import Around, collect
@@ -14,8 +15,9 @@ from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import init, plan
 from splitplace.placement.policy import Policy, Request
 from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
-from splitplace.placement.states import Packed, from_folder, save
+from splitplace.placement.states import Packed, from_folder, save, shipped
 from splitplace.records.action import Place, Wait
 
 CHAIN, BRANCHES = Request(0, 0, (0, 1)), Request(1, 1, (2, 3))
@@ -129,3 +131,25 @@ def test_samples_hold_what_came_of_each_plan():
     assert known
     assert all((sample.left_T[np.isfinite(sample.left_T)] >= 0).all() for sample in known)
     assert np.isnan(runs[0][-1].left_T).any()
+
+
+def test_the_shipped_state_knows_what_a_chain_on_one_device_saves():
+    """A chain of the shipped demand, as least-loaded places it and gathered: gathered, it is done much sooner."""
+    scenario, fleet, demand = load_scenario("measured-50"), load_fleet("azure50"), load_demand("measured")
+    placer, expected_s = DasoTasks(), []
+
+    def watch(view, actions):
+        placed = [action for action in actions if isinstance(action, Place)]
+        if not placed or expected_s:
+            return
+        state, task = shipped(Policy(Mab(), placer), scenario.name, view)[0].placer, placed[0].task
+        assert state.trained
+        gathered = [Place(a.task, a.fragment, placed[0].device) if a.task == task else a for a in placed]
+        row = int(np.flatnonzero(view.tasks.id_T == task)[0])
+        for plan_ in (placed, gathered):
+            rows, left_s = placer.predict(state, view, plan_)
+            expected_s.append(float(left_s[np.flatnonzero(rows == row)[0]]))
+
+    simulate(scenario, fleet, demand, Policy(Layer(), LeastLoaded()), 5, 1_000_950, watch=watch)
+    apart_s, together_s = expected_s
+    assert together_s < 0.8 * apart_s
