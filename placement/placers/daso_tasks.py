@@ -34,6 +34,9 @@ from splitplace.records.action import Action, Place
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
 
+LEAST_STEPS = 4
+"""However many containers there are."""
+
 
 @dataclass(frozen=True, eq=False)
 class TasksState:
@@ -51,7 +54,9 @@ class DasoTasks:
 
     Args:
         eta: Step of the ascent on the logits, for a state that was not trained.
-        steps: At most; each costs about half a millisecond on 50 devices.
+        steps: Of the ascent, at most.
+        pairs: Of containers that an ascent may look at, step after step: with many, it takes fewer steps, so that a
+            plan for 50 devices stays within 20 ms.
         peak: Share of a container's start on the device it stands for; the rest is spread over all that fit.
         softness: Width of the step at a deadline (see `completion.objective`).
         beta: Weight of response time in O^P (eq. 10).
@@ -61,6 +66,7 @@ class DasoTasks:
 
     eta: float = 100.0
     steps: int = 20
+    pairs: int = 80_000
     peak: float = 0.9
     softness: float = 0.5
     beta: float = 0.5
@@ -174,7 +180,8 @@ class _Moment:
     def climb(self, start_C: Ints, fits_CD: Bools) -> Ints:
         """The better of the start and of where the ascent from it ends."""
         p_CD = ascent.start(start_C, fits_CD, self.placer.peak)
-        end_CD, _ = ascent.climb(self.gradient, p_CD, self.state.eta, self.placer.steps, mirror=True)
+        steps = min(self.placer.steps, max(self.placer.pairs // len(self.device_C) ** 2, LEAST_STEPS))
+        end_CD, _ = ascent.climb(self.gradient, p_CD, self.state.eta, steps, mirror=True)
         end_C: Ints = end_CD.argmax(axis=1)
         return end_C if self.value(end_C).sum() > self.value(start_C).sum() else start_C
 
