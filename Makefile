@@ -40,7 +40,7 @@ fast: .venv/.installed
 # The trained states that ship; again whenever the measured demand, the fleet or the features change.
 states: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/splitplace policy train --scenario measured-50 --demand measured --out build/states
-	for part in mab daso daso-slots gobi gillis compressed; do for kind in json safetensors; do \
+	for part in mab daso daso-slots daso-tasks gobi gillis compressed; do for kind in json safetensors; do \
 	  cp build/states/$$part.$$kind placement/data/state.measured-50.$$part.$$kind; done; done
 
 .venv/.installed: pyproject.toml constraints.txt

@@ -108,6 +108,7 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
             TRAINING_RUNS,
             TRAINING_INTERVALS,
             placers=(Daso(),),
+            tasks=False,
         )
         training.train(settings, folder, lambda what, share: say(f"{what} {share:.0%}"))
 

@@ -17,11 +17,11 @@ from splitplace import provenance
 from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import save
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
-from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoState
+from splitplace.placement.placers.daso_tasks import DasoTasks
 from splitplace.placement.plan import States, init
 from splitplace.placement.policy import Placer, Policy
 from splitplace.placement.registry import parse_policy
@@ -45,6 +45,8 @@ ROWS = (
     "daso, frozen",
     "daso-warm",
     "daso-slots",
+    "daso-tasks",
+    "daso-tasks, no ascent",
     "gobi",
     "least-loaded",
     "best-fit",
@@ -83,6 +85,7 @@ class Results(Record):
     fleet: str
     demand: str
     intervals: PositiveCount
+    decider: str = "mab"
     cells: tuple[Cell, ...]
     reward_bounds: tuple[Bound, ...]
     """Of each seed's workload."""
@@ -101,16 +104,26 @@ class Setting:
     """Folder of trained states; none for those that ship."""
     intervals: int = 50
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    decider: str = "mab"
+    only: tuple[str, ...] = ()
+    """Some of the rows; none for all."""
 
     @property
     def rows(self) -> tuple[str, ...]:
         """`exact` on small fleets only."""
         small = len(self.fleet.units()) <= SMALL
-        return (*ROWS, EXACT_ROW) if small else ROWS
+        rows = (*ROWS, EXACT_ROW) if small else ROWS
+        for row in self.only:
+            if row not in rows:
+                raise unknown("row", row, rows)
+        return tuple(row for row in rows if row in self.only or not self.only)
 
 
-def _placer(row: str) -> Placer:
-    return parse_policy(f"mab+{row.partition(',')[0]}").placer
+def _policy(decider: str, row: str) -> Policy:
+    policy = parse_policy(f"{decider}+{row.partition(',')[0]}")
+    if row.endswith("no ascent"):
+        return replace(policy, placer=replace(cast(DasoTasks, policy.placer), steps=0))
+    return policy
 
 
 class _Watch:
@@ -144,10 +157,10 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
     """One run."""
     judge = Daso()
     watch: list[_Watch] = []
-    policy = Policy(Mab(), _placer(row))
+    policy = _policy(setting.decider, row)
 
     def first(view: View) -> States:
-        judged = _states(setting, Policy(Mab(), judge), view)
+        judged = _states(setting, replace(policy, placer=judge), view)
         watch.append(_Watch(judge, judged.placer))
         if row == "daso-warm":
             return States(judged.decider, judged.placer)
@@ -189,8 +202,8 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
     fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
     if path.is_file():
         old = Results.parse(path.read_bytes(), str(path))
-        same = (old.scenario, old.fleet, old.demand, old.intervals)
-        if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals):
+        same = (old.scenario, old.fleet, old.demand, old.intervals, old.decider)
+        if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals, setting.decider):
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
         # Only whole seeds can be paired: what a longer run left of others stays out.
         done = {(cell.row, cell.seed): cell for cell in old.cells if cell.seed in setting.seeds}
@@ -207,6 +220,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 fleet=fleet,
                 demand=setting.demand_name,
                 intervals=setting.intervals,
+                decider=setting.decider,
                 cells=tuple(done.values()),
                 reward_bounds=tuple(bounds),
                 provenance=provenance.collect(),
@@ -227,13 +241,14 @@ def advantage(results: Results, row: str, over: str, field: str = "realised") ->
     return interval([a - b for a, b in pairs])
 
 
-def verdict(results: Results) -> dict[str, str]:
-    """DASO against each other row, in words: a difference counts only if its interval leaves out zero."""
-    words = {}
-    for row in dict.fromkeys(cell.row for cell in results.cells):
-        if row == "daso":
+def verdict(results: Results, row: str = "daso") -> dict[str, str]:
+    """One row against each other, in words: a difference counts only if its interval leaves out zero."""
+    words, name = {}, "DASO" if row == "daso" else row
+    measured = dict.fromkeys(cell.row for cell in results.cells)
+    for other in measured:
+        if other == row or row not in measured:
             continue
-        d = advantage(results, "daso", row)
+        d = advantage(results, row, other)
         says = "better than" if d.low > 0 else "worse than" if d.high < 0 else "not to be told from"
-        words[row] = f"DASO is {says} {row}: realised O^P {d}"
+        words[other] = f"{name} is {says} {other}: realised O^P {d}"
     return words

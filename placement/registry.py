@@ -28,6 +28,7 @@ PLACERS = {
     "best-fit": "splitplace.placement.placers.best_fit:BestFit",
     "daso": "splitplace.placement.placers.daso:Daso",
     "daso-slots": "splitplace.placement.placers.daso:DasoSlots",
+    "daso-tasks": "splitplace.placement.placers.daso_tasks:DasoTasks",
     "daso-warm": "splitplace.placement.placers.daso:DasoWarm",
     "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
     "exact": "splitplace.placement.placers.exact:Exact",

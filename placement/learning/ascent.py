@@ -19,10 +19,10 @@ PEAK = 0.5
 """Share of a start on the device it stands for; the rest is spread evenly, so that every device has a gradient."""
 
 
-def start(device_C: Ints, fits_CD: Bools) -> Floats:
+def start(device_C: Ints, fits_CD: Bools, peak: float = PEAK) -> Floats:
     """P_{t-1}, relaxed: most of each row on its device (which fits), the rest over all that fit; shape (C, D)."""
-    p_CD: Floats = (1 - PEAK) * fits_CD / np.maximum(fits_CD.sum(axis=1, keepdims=True), 1)
-    p_CD[np.arange(len(p_CD)), device_C] += PEAK
+    p_CD: Floats = (1 - peak) * fits_CD / np.maximum(fits_CD.sum(axis=1, keepdims=True), 1)
+    p_CD[np.arange(len(p_CD)), device_C] += peak
     return p_CD
 
 
@@ -32,6 +32,7 @@ def climb(
     eta: float,
     steps: int = STEPS,
     tolerance: float = TOLERANCE,
+    mirror: bool = False,
 ) -> tuple[Floats, int]:
     """Where the ascent ends, and how many steps it took.
 
@@ -41,13 +42,16 @@ def climb(
         eta: Step on the logits.
         steps: At most.
         tolerance: Of ‖ΔP‖.
+        mirror: Move the logits by the slope of P itself (exponentiated gradient, Kivinen & Warmuth 1997), not by that
+            of the logits, which is P times as large and so hardly hears of a device with little of P.
     """
     with np.errstate(divide="ignore"):
         logits = np.log(start_CD)
     p_CD = start_CD
     for taken in range(1, steps + 1):
         slope = gradient(p_CD)
-        logits += eta * p_CD * (slope - np.einsum("cd,cd->c", p_CD, slope)[:, None])
+        slope = slope - np.einsum("cd,cd->c", p_CD, slope)[:, None]
+        logits += eta * slope if mirror else eta * p_CD * slope
         logits -= logits.max(axis=1, keepdims=True)
         moved = np.exp(logits)
         moved /= moved.sum(axis=1, keepdims=True)

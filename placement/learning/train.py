@@ -19,6 +19,7 @@ from splitplace.placement.learning.collect import SEED_BASE, Collected, collect
 from splitplace.placement.learning.features import alike
 from splitplace.placement.learning.fit import Fit, fit
 from splitplace.placement.learning.score import Score
+from splitplace.placement.learning.train_tasks import train_tasks
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoState
 from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.plan import States
@@ -52,6 +53,8 @@ class Settings:
     intervals: int = 200
     seed: int = 0
     placers: tuple[Daso, ...] = (Daso(), Gobi(), DasoSlots())
+    tasks: bool = True
+    """Whether to train `daso-tasks` too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,12 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
         store.save(out, placer, result.state, view, about | facts)
         scores = {f"{eta:g}": score for eta, score in result.eta_scores.items()}
         document[placer.name] = facts | {"explained": result.fit.explained, "objective_by_eta": scores}
+    if settings.tasks:
+        document["daso-tasks"] = train_tasks(
+            scenario, fleet, demand, settings.runs, settings.intervals, settings.seed, say,
+            lambda placer, state, seed: _objective(settings, mab, placer, States(bandit, state), seed), TUNING_SEEDS,
+            lambda placer, state, facts: store.save(out, placer, state, view, {**about, **facts}),
+        )  # fmt: skip
     strategies = {strategy for _, strategy in view.offers}
     if "compressed" in strategies and "gobi" in trained:
         gobi = trained["gobi"].state

@@ -18,10 +18,12 @@ def placement(
     state: Path | None = None,
     seeds: int = 5,
     intervals: int = 50,
+    decider: str = "mab",
+    rows: tuple[str, ...] = (),
     fresh: bool = False,
     json: bool = False,
 ) -> None:
-    """Measure what DASO is worth: predicted and realised O^P beside controls and bounds, on paired workloads.
+    """Measure what DASO and daso-tasks are worth: realised O^P beside controls and bounds, on paired workloads.
 
     Cells already in the results file are kept, so an interrupted run goes on where it stopped. On fleets of up to 10
     devices, the exact placer takes part.
@@ -34,6 +36,8 @@ def placement(
         state: Folder of trained states; those that ship if not stated.
         seeds: How many; 0 to N - 1.
         intervals: Of each run.
+        decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
+        rows: Some of the rows, as the table names them; once for each. All if not stated.
         fresh: Measure everything again.
         json: Print one JSON document.
     """
@@ -42,20 +46,31 @@ def placement(
     from splitplace.benchmarks import placement as bench
     from splitplace.benchmarks.paired import interval
     from splitplace.cli.simulate import load_costs
+    from splitplace.placement.registry import parse_policy
     from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 
+    parse_policy(f"{decider}+random")  # a wrong name is told before anything runs
     chosen = load_scenario(scenario)
     setting = bench.Setting(
-        chosen, load_fleet(fleet or chosen.fleet), load_costs(demand), demand, state, intervals, tuple(range(seeds))
+        chosen,
+        load_fleet(fleet or chosen.fleet),
+        load_costs(demand),
+        demand,
+        state,
+        intervals,
+        tuple(range(seeds)),
+        decider,
+        rows,
     )
+    for_table = setting.rows
     if fresh:
         results.unlink(missing_ok=True)
     with err.status("placement") as status:
         found = bench.run(results, setting, status.update)
     placer = Column("placer", overflow="fold", min_width=12)
     columns = (placer, "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
-    table = Table(*columns, title=f"Placers, {found.scenario}, {found.fleet}, {seeds} seeds")
-    for row in setting.rows:
+    table = Table(*columns, title=f"Placers under {decider}, {found.scenario}, {found.fleet}, {seeds} seeds")
+    for row in for_table:
         cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
         realised = interval(cells["realised"])
         table.add_row(
@@ -65,8 +80,13 @@ def placement(
             *(f"{interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
             *(f"{1e3 * interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
         )
-    verdict = bench.verdict(found)
-    document = {"results": str(results.absolute()), "verdict": verdict, **found.model_dump(mode="json")}
+    verdict, tasks = bench.verdict(found), bench.verdict(found, "daso-tasks")
+    document = {
+        "results": str(results.absolute()),
+        "verdict": verdict,
+        "verdict_tasks": tasks,
+        **found.model_dump(mode="json"),
+    }
     limit = interval([bound.reward for bound in found.reward_bounds]).mean
     bound = f"No policy can have a reward above {limit:.4f} on these tasks, whatever it knows of the future."
-    emit(document, Group(table, bound, *verdict.values()), json)
+    emit(document, Group(table, bound, *verdict.values(), *tasks.values()), json)

@@ -25,7 +25,7 @@ def train(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Train the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, and the compressed baselines.
+    """Train the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, daso-tasks, and the baselines.
 
     Writes a state (JSON and safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
     (TensorBoard). Hand the folder to `splitplace simulate --state`.
@@ -136,6 +136,12 @@ def _learned(document: dict[str, Any]) -> str:
                 f"{name}: held-out MSE {part['held_out_mse']:.5f}, against {part['held_out_variance']:.5f} of the mean "
                 f"({part['explained']:.0%} explained), {part['pairs']} pairs, epoch {part['epochs']}, η {part['eta']:g}"
             )
+    tasks = document["daso-tasks"]
+    lines.append(
+        f"daso-tasks: held-out MSE of log time {tasks['held_out_mse']:.5f}, against {tasks['held_out_variance']:.5f} "
+        f"of the mean ({tasks['explained']:.0%} explained), {tasks['examples']} examples, epoch {tasks['epochs']}, "
+        f"η {tasks['eta']:g}"
+    )
     if "compressed" in document:
         lines.append("compressed: " + ", ".join(document["compressed"]["splits"]))
     if "gillis" in document:

@@ -36,7 +36,7 @@ def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
     import pyarrow.parquet as parquet
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for part in ("mab", "daso", "gobi", "daso-slots"):
+    for part in ("mab", "daso", "gobi", "daso-slots", "daso-tasks"):
         assert (trained / f"{part}.json").is_file()
         assert (trained / f"{part}.safetensors").stat().st_size < 2**21
     table = parquet.read_table(trained / "traces.daso.parquet")
@@ -106,11 +106,14 @@ def test_bench_placement_compares_and_goes_on_where_it_stopped(trained: Path, tm
     assert {cell["row"] for cell in document["cells"]} >= {
         "daso",
         "daso, untrained, η = 100",
+        "daso-tasks",
+        "daso-tasks, no ascent",
         "gobi",
         "random",
         "exact",
     }
     assert all("DASO is " in words for words in document["verdict"].values())
+    assert all("daso-tasks is " in words for words in document["verdict_tasks"].values())
     assert json.loads(run(*call).stdout)["cells"] == document["cells"]
 
 
@@ -131,6 +134,9 @@ def test_an_untrained_policy_says_so() -> None:
         (["policy", "train", "--runs", "1"], 2, "2 to 900 runs"),
         (["policy", "train", *SMALL, "--runs", "2", "--intervals", "2"], 1, "nothing to learn from: in 2 intervals"),
         (["bench", "placement", "--seeds", "1"], 2, "2 to 100 seeds"),
+        (["bench", "placement", "--decider", "nobody"], 2, "'nobody'"),
+        (["bench", "placement", "--rows", "nobody"], 2, "unknown row 'nobody'"),
+        (["bench", "placement", "--decider", "layer"], 2, "another setting"),
     ],
 )
 def test_one_clear_line(arguments: list[str], code: int, said: str) -> None:
