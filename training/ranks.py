@@ -27,6 +27,7 @@ def written_once(path: Path, write: Callable[[], Run]) -> Run:
         return write()
     # A group of its own, because the training's may know GPUs only, and has less patience.
     group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, dist.ProcessGroup)
     written = torch.zeros(1)
     try:
         if dist.get_rank() == 0:

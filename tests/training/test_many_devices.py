@@ -43,7 +43,7 @@ def train(folder, images, *options, launcher=(), **environment):
     preset.write_text(quick.read_text(encoding="utf-8") + SMALL_BATCHES)
     command = [*launcher, COMMAND, "train", "shades", "--path", images, "--preset", preset, *options, "--json"]
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=200)
     return json.loads(done.stdout)
 
 
