@@ -64,7 +64,7 @@ def fit_branches(
     batches = Batches(
         features_NCHW, np.arange(len(rows)), recipe.batch_size, derive(seed, "branches"), samples=recipe.samples
     )
-    return fit_batches(branches, loss, batches, passes, folder, request, last=False)
+    return fit_batches(branches, loss, batches, passes, folder, request)
 
 
 def _drawn(trunk: nn.Module, data: Dataset, recipe: SemanticRecipe, seed: int) -> npt.NDArray[np.int64]:

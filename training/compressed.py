@@ -17,6 +17,7 @@ from splitplace.training.distil import check_teacher, distillation, load_teacher
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
 from splitplace.training.preset import Preset, settle
+from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
 
@@ -72,8 +73,12 @@ def train_compressed(
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
     split = compressed_split(data.application, request.model, ratio, data.input_spec, network, data.n_classes)
-    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
-    return runs.save(folder, request, split, data, metrics)
+
+    def write() -> Run:
+        metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
+        return runs.save(folder, request, split, data, metrics)
+
+    return written_once(folder, write)
 
 
 @dataclass(frozen=True)

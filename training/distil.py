@@ -14,7 +14,7 @@ from splitplace.training.run import Run
 
 
 def check_teacher(full: Run, data: Dataset) -> None:
-    """Refuse a teacher that is no full model of these images.
+    """Refuse a teacher that is no full model of these very images, training and held-out.
 
     Raises:
         UsageError: As said.
@@ -22,8 +22,15 @@ def check_teacher(full: Run, data: Dataset) -> None:
     request = full.config.request
     if request.strategy != "full":
         raise UsageError(f"{full.path} is a run of strategy {request.strategy}, expected full")
-    if request.data_sha256 != data.sha256:
-        raise UsageError(f"{full.path} was trained on other data ({request.application}) than {data.application}")
+    for part, theirs, ours in (
+        ("held-out", request.data_sha256, data.sha256),
+        ("training", request.train_sha256, data.train_sha256),  # or it may have seen what validates its students
+    ):
+        if theirs != ours:
+            raise UsageError(
+                f"{full.path} was trained on other data ({request.application}) than {data.application}: "
+                f"got {part} images of sha256 {ours[:12]}, expected {theirs[:12]}; train a full model on these first"
+            )
 
 
 def student_request(full: Run, data: Dataset, **asked: Any) -> Request:

@@ -133,12 +133,11 @@ def fit(
     request: str,
     frozen: Sequence[nn.Module] = (),
     callbacks: Sequence[Callback] = (),
-    last: bool = True,
 ) -> Fitted:
     """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
 
     On one device or on many (all that Lightning finds, or as many processes as torchrun started), each batch is the
-    same: several devices divide it, under DDP.
+    same: several devices divide it, under DDP. Every process comes back; `ranks.written_once` is for what follows.
 
     Args:
         network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
@@ -150,7 +149,6 @@ def fit(
         request: All that determines this training: a checkpoint of another one is refused.
         frozen: Parts of the network that stay as they are, running statistics too.
         callbacks: Lightning's, besides our own; what they keep is in the checkpoint.
-        last: Whether nothing is trained after it: of several processes, all but the first then end here.
 
     Raises:
         SplitPlaceError: The loss is no longer finite, the disk is full, or the checkpoint is another's.
@@ -168,7 +166,7 @@ def fit(
     stop = None
     if recipe.patience:
         stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
-    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop, last)
+    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
 
 
 def fit_batches(
@@ -181,7 +179,6 @@ def fit_batches(
     frozen: Sequence[nn.Module] = (),
     callbacks: Sequence[Callback] = (),
     stop: EarlyStop | None = None,
-    last: bool = True,
 ) -> Fitted:
     """As `fit`, on batches of anything the network takes."""
     network.train()
@@ -219,8 +216,6 @@ def fit_batches(
             ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if last and not trainer.is_global_zero:
-        sys.exit(0)  # of several processes, one evaluates and writes the run
     if stop is not None:
         stop.restore()
     network.cpu().eval().requires_grad_(True)

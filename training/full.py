@@ -15,6 +15,7 @@ from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.measured import measured
 from splitplace.training.models import build
 from splitplace.training.preset import Preset, settle
+from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
 FULL = "full"
@@ -78,5 +79,9 @@ def train_full(
         fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
         merge=Merge(kind="identity", class_order=classes),
     )
-    metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s)
-    return runs.save(folder, request, split, data, metrics)
+
+    def write() -> Run:
+        metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s)
+        return runs.save(folder, request, split, data, metrics)
+
+    return written_once(folder, write)

@@ -34,6 +34,7 @@ from splitplace.training.measured import measured
 from splitplace.training.models import build, stage_names
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, SplitNetRecipe, settle
+from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 from splitplace.training.splitnet import GroupLearning, SplitNet
 from splitplace.training.stages import stage, together
@@ -130,8 +131,12 @@ def train_semantic(
     split = assemble(data.application, model, name, data.input_spec, trained.fragments)
     if trunk == "replicated":
         split = replicate_trunk(split)
-    metrics = measured(split, data, recipe, trained.fitted, time.perf_counter() - started_s, full)
-    return runs.save(folder, request, split, data, metrics.model_copy(update=dict(trained.seen)))
+
+    def write() -> Run:
+        metrics = measured(split, data, recipe, trained.fitted, time.perf_counter() - started_s, full)
+        return runs.save(folder, request, split, data, metrics.model_copy(update=dict(trained.seen)))
+
+    return written_once(folder, write)
 
 
 def plan_tree(
@@ -242,7 +247,7 @@ def _splitnet(
     loss = learning.loss(cross_entropy(first))
 
     def train(place: Path) -> Fitted:
-        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning], last=False)
+        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
 
     alone = stage(work.folder, "groups", work.request, net, train)
     learned = net.learned()

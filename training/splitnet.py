@@ -8,16 +8,20 @@ a softmax and says to which group its channel belongs. Stage 1 trains the weight
 where R_W pulls weights between groups to zero, R_D makes columns one-hot and R_E makes groups even. Then every column
 is rounded to its largest entry, the network is sliced, and stage 2 trains what is left by cross-entropy alone.
 
-Normalisers are those of the authors' published code (TensorFlow, 2017): where assignments are uniform and weights of
-one size, each regulariser is 1. Deviations, each because without it assignments became one-hot before the weights had
-any say in them:
+The regularisers and their normalisers are in training/regularisers.py. Deviations; the first three because without them
+assignments became one-hot before the weights had any say in them:
 
 - P and Q have no part in the cross-entropy, so an optimizer of their own (Adam) fits them to the weights, most of the
   way before the first image. Meanwhile γ_D grows from 0: uniform columns are a saddle of R_D, which would make them
   one-hot in whatever direction noise pointed.
 - R_W is of weights over their own root mean square, where the authors take that of their first weights: behind batch
-  normalisation a layer could lower R_W by shrinking as a whole. It is summed over layers where they take the mean.
+  normalisation a layer could lower R_W by shrinking as a whole.
 - On the weights γ_W grows to its full value over the first half of stage 1, while P and Q still follow; then they stay.
+- Strengths. The authors' script for CIFAR-100 (group.sh of github.com/dalgu90/splitnet-wrn) has γ_W = 1, γ_D = 1 and
+  γ_E = 10, and a mean over layers in which R_W itself is the weight (`weighted_group_loss`). The presets here have
+  γ_W = 8, γ_D = 2 and γ_E = 10. γ_W is of the weights alone, and of the plain sum over layers: of L layers alike, 8 L
+  times the authors' pull, in a stage 1 of thousands of steps where theirs has 200000. P and Q see the plain mean of
+  R_W, at strength 1, whatever γ_W is. 8 and 2 are from no source and were not compared with the authors' numbers.
 - A set with a group that nothing is rounded to is divided evenly instead, by the same probabilities.
 - What the first layers behind a cut read of the trunk stays whole, as everywhere in this project.
 """
@@ -37,6 +41,7 @@ from splitplace.splitting.surgery import Side, channel_sets, dense_layers
 from splitplace.splitting.tree import ClassTree, divide_channels
 from splitplace.training.fit import Loss
 from splitplace.training.preset import SplitNetRecipe
+from splitplace.training.regularisers import disjointness, evenness, group_split, merged
 
 _FIRST_NOISE = 0.01
 """Standard deviation of the first logits of P and Q: the authors' code."""
@@ -45,42 +50,6 @@ _FREEZE = 0.5
 _EVERY = 4
 """Steps of the weights for one of P and Q: by then most of the way is behind them."""
 _TINY = 1e-12
-
-
-def group_split(energy_OI: Tensor, q_GO: Tensor, p_GI: Tensor) -> Tensor:
-    """R_W of one layer: L2 norms of what leads into a group from outside, and out of it, by input and by output.
-
-    Σ_g Σ_i ‖((1 - P_g) W Q_g)_i*‖ + Σ_g Σ_j ‖(P_g W (1 - Q_g))_*j‖, each over its number of norms and their size.
-
-    Args:
-        energy_OI: Squared weights, over their mean.
-        q_GO: To which group each output belongs.
-        p_GI: To which group each input belongs.
-    """
-    groups, (outputs, inputs) = len(q_GO), energy_OI.shape
-    rows_GI = (1 - p_GI) * (q_GO.square() @ energy_OI + _TINY).sqrt()
-    columns_GO = (1 - q_GO) * (p_GI.square() @ energy_OI.T + _TINY).sqrt()
-    norms = rows_GI.sum() / (inputs * outputs**0.5) + columns_GO.sum() / (outputs * inputs**0.5)
-    loss: Tensor = norms / (2 * (groups - 1) / groups)
-    return loss
-
-
-def disjointness(p_GC: Tensor) -> Tensor:
-    """R_D: Σ_{g<h} p_g · p_h, over what it is for uniform columns."""
-    groups, channels = p_GC.shape
-    overlap = (p_GC.sum(0).square().sum() - p_GC.square().sum()) / 2
-    return overlap / (channels * (groups - 1) / (2 * groups))
-
-
-def evenness(p_GC: Tensor) -> Tensor:
-    """R_E: Σ_g (Σ_c p_gc)², over what it is for even groups."""
-    groups, channels = p_GC.shape
-    return p_GC.sum(1).square().sum() / (channels**2 / groups)
-
-
-def merged(p_GC: Tensor, groups: int) -> Tensor:
-    """Probabilities of the parents: the sums over their children, which stand side by side."""
-    return p_GC.reshape(groups, -1, p_GC.shape[1]).sum(1)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
         name: Of the stage.
         request: All that determines the training.
         network: Changed in place; everything that the stage learns is in its state.
-        train: Trains it, with its checkpoint in the folder it is given, as not the last.
+        train: Trains it, with its checkpoint in the folder it is given.
 
     Raises:
         SplitPlaceError: The stage's file is damaged or another training's, or the disk is full.

@@ -1,6 +1,9 @@
 import json
+import os
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,32 +12,39 @@ import torch.distributed as dist
 from splitplace.training.augment import Augment
 from splitplace.training.batches import Batches
 
-TRAIN = """
+COMMAND = Path(sys.executable).parent / "splitplace"
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
+SMALL_BATCHES = """
+[applications.shades]
+full = { batch_size = 8 }
+semantic = { batch_size = 8, branch_epochs = 1 }
+"""
+FIRST_FAILS = """
 import sys
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from splitplace.training.full import train_full
-from splitplace.training.own import load_own
-from splitplace.training.preset import load_preset
-quick = load_preset("quick")
-quick = quick.model_copy(update={"full": quick.full.changed(batch_size=8)})
-train_full(load_own(Path(sys.argv[1]), "shades"), preset=quick, out=Path(sys.argv[2]))
+import torch.distributed as dist
+from splitplace.errors import SplitPlaceError
+from splitplace.training.ranks import written_once
+folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+def fails():
+    raise SplitPlaceError(f"no room, says process {rank}")
+try:
+    written_once(folder / "run", fails)
+except SplitPlaceError as error:
+    print(error)
 """
-STAGES = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from splitplace.training.own import load_own
-from splitplace.training.preset import load_preset
-from splitplace.training.run import Run
-from splitplace.training.semantic import train_semantic
-quick = load_preset("quick")
-semantic = quick.semantic.changed(batch_size=8, branch_epochs=1)
-quick = quick.model_copy(update={"semantic": semantic})
-train_semantic(load_own(Path(sys.argv[1]), "shades"), Run.open(Path(sys.argv[2])), preset=quick, out=Path(sys.argv[3]))
-"""
+
+
+def train(folder, images, *options, launcher=(), **environment):
+    """What `splitplace train` on several processes prints as JSON, run in `folder`."""
+    preset = folder / "small.toml"
+    quick = resources.files("splitplace.training") / "presets" / "quick.toml"
+    preset.write_text(quick.read_text(encoding="utf-8") + SMALL_BATCHES)
+    command = [*launcher, COMMAND, "train", "shades", "--path", images, "--preset", preset, *options, "--json"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=200)
+    return json.loads(done.stdout)
 
 
 def test_two_devices_share_every_batch_of_one(data, monkeypatch):
@@ -60,18 +70,33 @@ def test_two_devices_share_every_batch_of_one(data, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run(image_folder, tmp_path):
-    """Under torchrun, gloo on the CPU, without a change of code: one complete RUN folder, whole batches counted."""
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    subprocess.run([*torchrun, str(image_folder), str(tmp_path / "run")], check=True, timeout=300)
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert (metrics["epochs"], metrics["n"]) == (1, 8)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run", "train.py"]
+def test_two_processes_train_a_teacher_and_go_on_to_its_tree(image_folder, tmp_path):
+    """Under torchrun, gloo on the CPU: two complete RUN folders, the tree's in stages; one document is printed."""
+    tree = train(tmp_path, image_folder, "--strategy", "semantic", "--tree", "2", launcher=TORCHRUN)
+    runs = tmp_path / "runs"
+    assert sorted(entry.name for entry in runs.iterdir()) == [
+        "shades.mobilenetv2.full",
+        "shades.mobilenetv2.semantic-2",
+    ]
+    full = json.loads((runs / "shades.mobilenetv2.full" / "metrics.json").read_text())
+    assert (full["epochs"], full["n"]) == (1, 8)
+    assert (tree["epochs"], tree["teacher_accuracy"]) == (2, full["accuracy"])
 
-    # A training in stages: the second process takes part in the last as well.
-    script.write_text(STAGES)
-    folders = [str(tmp_path / "run"), str(tmp_path / "split")]
-    subprocess.run([*torchrun, str(image_folder), *folders], check=True, timeout=300)
-    assert json.loads((tmp_path / "split" / "metrics.json").read_text())["epochs"] == 2
+
+@pytest.mark.slow
+def test_processes_that_lightning_starts_train_every_ratio(image_folder, tmp_path):
+    """Without torchrun, as on a machine with two GPUs: the full model, then one compressed model after another."""
+    options = "--strategy", "compressed", "--validation", "0.25", "--out", "tried"
+    picked = train(tmp_path, image_folder, *options, LOCAL_WORLD_SIZE="2")
+    assert [one["ratio"] for one in picked["tried"]] == [0.25, 0.5, 0.75]
+    assert sorted(str(entry) for entry in (tmp_path / "tried").iterdir()) == [one["run"] for one in picked["tried"]]
+
+
+@pytest.mark.slow
+def test_where_the_first_process_fails_the_others_end_too(tmp_path):
+    """Its own message says why; the others say that theirs is another's, instead of waiting for a run."""
+    command = [sys.executable, "-c", FIRST_FAILS, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)]
+    first, second = (process.communicate(timeout=120)[0] for process in processes)
+    assert first == "no room, says process 0\n"
+    assert second == f"{tmp_path / 'run'}: the first process could not finish the run; its own message says why\n"

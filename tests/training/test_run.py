@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -197,8 +198,15 @@ def test_a_split_of_a_split_is_refused(data, nested, preset, tmp_path):
 
 def test_a_teacher_of_other_data_is_refused(make_squares, full, preset, tmp_path):
     """Held-out images of the teacher could be training images here."""
-    with pytest.raises(UsageError, match="was trained on other data"):
+    with pytest.raises(UsageError, match=r"was trained on other data .*: got held-out images of sha256"):
         train_semantic(make_squares(n_test=16), full, preset=preset, out=tmp_path / "run")
+
+
+def test_a_teacher_of_other_training_images_is_refused(data, full, preset, tmp_path):
+    """Same held-out images, another part for training: the teacher could have learned what validates the student."""
+    fewer = replace(data, x_train_NCHW=data.x_train_NCHW[:-4], y_train_N=data.y_train_N[:-4])
+    with pytest.raises(UsageError, match=r"was trained on other data .*: got training images of sha256"):
+        train_semantic(fewer, full, preset=preset, out=tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_where(data, preset, tmp_path):

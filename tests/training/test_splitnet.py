@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from splitplace.splitting.branches import Batch, grow_fragments
-from splitplace.training.models import build
+from splitplace.training.fit import cross_entropy, fit
+from splitplace.training.models import Front, build
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import load_preset
-from splitplace.training.splitnet import GroupLearning, Learned, SplitNet, disjointness, evenness, group_split, merged
+from splitplace.training.regularisers import disjointness, evenness, group_split, merged
+from splitplace.training.splitnet import GroupLearning, Learned, SplitNet
 
 ONE_HOT = torch.eye(2)
 UNIFORM = torch.full((2, 2), 0.5)
@@ -60,13 +62,13 @@ def test_parents_are_the_sums_of_their_children():
     torch.testing.assert_close(merged(p_GC, 2), torch.tensor([[0.3, 0.8], [0.7, 0.2]]))
 
 
-def planted(groups: int = 2, each: int = 6) -> tuple[nn.Sequential, dict[str, np.ndarray]]:
-    """Two hidden layers and logits whose weights keep to hidden groups, in a shuffled order, under a little noise."""
+def planted(groups: int = 2, each: int = 6, between: float = 0.1) -> tuple[nn.Sequential, dict[str, np.ndarray]]:
+    """Two hidden layers and logits of hidden groups, in a shuffled order; weights between them are so much smaller."""
     rng = np.random.default_rng(4)
     torch.manual_seed(4)
     width = groups * each
     network = nn.Sequential()
-    network.add_module("front", nn.Identity())
+    network.add_module("front", Front((0.3,) * 3, (0.3,) * 3))
     network.add_module("stem", nn.Conv2d(3, 8, 1))
     network.add_module("first", nn.Sequential(nn.Conv2d(8, width, 1), nn.ReLU()))
     network.add_module("second", nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU()))
@@ -75,9 +77,9 @@ def planted(groups: int = 2, each: int = 6) -> tuple[nn.Sequential, dict[str, np
     owner = {name: rng.permutation(np.arange(size) % groups) for name, size in sizes.items()}
     with torch.no_grad():
         for name, reads in (("second.0", "first.0"), ("head.2", "second.0")):
-            inside = torch.from_numpy(owner[name][:, None] == owner[reads][None]).float()
+            inside = torch.from_numpy(owner[name][:, None] == owner[reads][None])
             weight = network.get_submodule(name).weight
-            weight.mul_((inside + 0.1).reshape(inside.shape + (1,) * (weight.ndim - 2)))
+            weight.mul_(torch.where(inside, 1.0, between).reshape(inside.shape + (1,) * (weight.ndim - 2)))
     return network, owner
 
 
@@ -147,3 +149,61 @@ def test_slicing_by_learned_groups_keeps_what_no_weight_led_between(shape, cuts)
     assert sorted(c for fragment in fragments for c in fragment.classes) == list(range(8))
     with torch.no_grad():
         torch.testing.assert_close(SplitNetwork(fragments, "image").eval()(image), net(image), rtol=0, atol=1e-5)
+
+
+class Watched:
+    """Stage 1 of a planted network whose weights lead between groups, 18 steps, with or without the pull of R_W.
+
+    Args:
+        pull: Whether the loss is SplitNet's; else it is cross-entropy alone, and all else as before.
+        data: Images.
+        folder: For what training leaves.
+    """
+
+    def __init__(self, pull, data, folder):
+        network, _ = planted(between=0.8)
+        self.net = SplitNet(network, torch.from_numpy(data.x_train_NCHW[:2]), ("first",), (2,), seed=0)
+        recipe = load_preset("quick").splitnet.changed(batch_size=16, epochs=3, assign_steps=100, augment=())
+        learning = GroupLearning(self.net, recipe)
+        self.plain, self.pulled = cross_entropy(recipe), learning.loss(cross_entropy(recipe))
+        self.loss = self.pulled if pull else self.plain
+        self.energies, self.strengths, self.assigned = [], [], []
+        fit(self.net, self.watched, data, recipe, 0, folder, "this", callbacks=[learning])
+        self.energies.append(self.net.learned().off_group_energy)
+
+    def watched(self, *batch):
+        """The loss, after a look at where things stand; γ_W is what the pull costs, over R_W."""
+        with torch.no_grad():
+            split_loss = self.net.split_loss(self.net.energies(), self.net.assignments())
+            self.strengths.append(float((self.pulled(*batch) - self.plain(*batch)) / split_loss))
+        self.energies.append(self.net.learned().off_group_energy)
+        self.assigned.append(torch.cat([column_GC.flatten() for column_GC in self.net.columns]))
+        return self.loss(*batch)
+
+
+@pytest.fixture(scope="module")
+def pulled(make_squares, tmp_path_factory):
+    """Stage 1 as it is."""
+    return Watched(True, make_squares(n_classes=6, channels=3), tmp_path_factory.mktemp("pulled"))
+
+
+@pytest.mark.slow
+def test_the_pull_empties_what_leads_between_groups(pulled, make_squares, tmp_path):
+    """A third of the energy is off-group at the start; R_W takes nearly all of it, cross-entropy alone none."""
+    plain = Watched(False, make_squares(n_classes=6, channels=3), tmp_path)
+    assert plain.energies[0] == pulled.energies[0] > 0.3
+    assert plain.energies[-1] > 0.9 * plain.energies[0]
+    assert pulled.energies[-1] < 0.1 * pulled.energies[0]
+
+
+@pytest.mark.slow
+def test_the_pull_grows_to_its_full_strength_over_half_of_stage_1(pulled):
+    """γ_W of the quick preset is 8: from nothing, by 8/9 a step, to 8 after nine of eighteen."""
+    assert pulled.strengths == pytest.approx([min(8.0, 8 * step / 9) for step in range(18)], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_assignments_follow_every_fourth_step_of_the_first_half(pulled):
+    """P and Q move before steps 4 and 8 (and before the first), then stay."""
+    moved = [not torch.equal(a, b) for a, b in zip(pulled.assigned, pulled.assigned[1:], strict=False)]
+    assert [step + 1 for step, did in enumerate(moved) if did] == [4, 8]
