@@ -16,7 +16,8 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
-from splitplace.training.preset import Preset, settle
+from splitplace.training.models import build
+from splitplace.training.preset import Preset, Settings, settle
 from splitplace.training.run import Run
 
 
@@ -49,9 +50,7 @@ def train_compressed(
     """
     started_s = time.perf_counter()
     settings = settle(preset, full.config.request.model, data.application)
-    recipe = settings.compressed.changed(
-        epochs=epochs, samples=samples, validation_share=full.config.request.recipe.validation_share
-    )
+    recipe = settings.compressed.beside(full.config.request.recipe.validation_share, epochs, samples)
     check_teacher(full, data)
     compressed_variant(ratio)  # refuses a ratio that is no share
     request = student_request(
@@ -74,6 +73,27 @@ def train_compressed(
     split = compressed_split(data.application, request.model, ratio, data.input_spec, network, data.n_classes)
     metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
     return runs.save(folder, request, split, data, metrics)
+
+
+def check_compressed(data: Dataset, model: str, settings: Settings, ratios: Sequence[float], share: float) -> None:
+    """All that can be wrong with a compression is told here, before a full model is trained for it.
+
+    Args:
+        data: What the model would learn.
+        model: The network, by name; surgery is tried on it with fresh weights.
+        settings: Of this model on this data.
+        ratios: To train.
+        share: Of the training images that the full model keeps for validation.
+
+    Raises:
+        UsageError: A ratio that is no share, or a recipe that needs validation images where there are none.
+        SplitPlaceError: The network has layers that cannot be sliced.
+    """
+    for ratio in ratios:
+        compressed_variant(ratio)
+    settings.compressed.beside(share)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, settings.strides).eval()
+    compress(network, torch.from_numpy(data.x_train_NCHW[:2]), max(ratios), settings.compressed.norm)
 
 
 @dataclass(frozen=True)
