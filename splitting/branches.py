@@ -65,16 +65,19 @@ def check_channels(
         first = _position(network, cut)
         with torch.no_grad():
             x_B = network[:first](image_BCHW)
-        for channels in channel_sets(network[first:], x_B):
-            fewest = channels.size
-            for above in shape[:level]:  # as `divide_channels` does
-                own = fewest // above
-                fewest = own + round(overlap * (fewest - own))
-            if fewest < children and not channels.is_output:
-                raise UsageError(
-                    f"a tree of {','.join(map(str, shape))} branches by {children} before {cut}, and behind it "
-                    f"{channels.name} has {fewest} channels a node: choose a smaller --tree or later --cuts"
-                )
+        inner = [channels for channels in channel_sets(network[first:], x_B) if not channels.is_output]
+        if not inner:
+            continue
+        narrowest = min(inner, key=lambda channels: channels.size)
+        fewest = narrowest.size
+        for above in shape[:level]:  # as `divide_channels` does
+            own = fewest // above
+            fewest = own + round(overlap * (fewest - own))
+        if fewest < children:
+            raise UsageError(
+                f"a tree of {','.join(map(str, shape))} branches by {children} before {cut}, and behind it "
+                f"{narrowest.name} has {fewest} channels a node: choose a smaller --tree or later --cuts"
+            )
 
 
 def grow_fragments(
