@@ -131,7 +131,7 @@ def pick_compressed(
         folder: Where the RUN folders go, APP.MODEL.compressed-PERCENT each.
 
     Raises:
-        UsageError: The full model kept no validation images.
+        UsageError: The full model kept no validation images, or a ratio is no share.
         SplitPlaceError: As `train_compressed`.
     """
     settings = settle(preset, full.config.request.model, data.application)
@@ -141,9 +141,12 @@ def pick_compressed(
             f"a ratio is picked on validation images, and {full.path} kept none: give --ratio, or train the full "
             "model with --validation 0.1"
         )
+    model = f"{data.application}.{full.config.request.model}"
+    places = {
+        ratio: f"{model}.compressed-{compressed_variant(ratio)}" for ratio in ratios or settings.compressed.ratios
+    }
     tried = []
-    for ratio in sorted(ratios or settings.compressed.ratios):
-        name = f"{data.application}.{full.config.request.model}.compressed-{compressed_variant(ratio)}"
+    for ratio, name in sorted(places.items()):
         tried.append(
             train_compressed(
                 data, full, ratio, preset=preset, epochs=epochs, samples=samples, seed=seed, out=folder / name

@@ -67,8 +67,8 @@ def train(
         budget: With --cuts auto: largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
-        full: The RUN of the full model to split or compress; by default one is trained first, in runs/REFERENCE, or,
-            where another run holds that place, beside --out.
+        full: The RUN of the full model to split or compress; by default one is trained first, in runs/REFERENCE or,
+            where another run holds that place, in OUT.full beside --out.
         preset: quick, standard, or a TOML file of your own: every number, for all models and data sets or for one.
         epochs: Passes over the training images, instead of the preset's.
         samples: Training images a pass, instead of the preset's.
