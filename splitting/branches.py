@@ -46,6 +46,40 @@ def check_cuts(network: nn.Sequential, cuts: Sequence[str]) -> None:
         raise UsageError(f"cuts {', '.join(cuts)} are not in the order of the network: {', '.join(valid)}")
 
 
+def check_channels(
+    network: nn.Sequential, image_BCHW: Tensor, cuts: Sequence[str], shape: Sequence[int], overlap: float = 0.0
+) -> None:
+    """Refuse a tree that would leave a branch without channels of some layer.
+
+    Args:
+        network: A chain of named stages in eval mode; its weights do not matter.
+        image_BCHW: Raw images it takes.
+        cuts: The stages before which level 1, 2, ... branch.
+        shape: Children of every node, level by level.
+        overlap: Share of the other branches' channels that a branch keeps as well.
+
+    Raises:
+        UsageError: Names the layer.
+    """
+    for level, (cut, children) in enumerate(zip(cuts, shape, strict=True)):
+        first = _position(network, cut)
+        with torch.no_grad():
+            x_B = network[:first](image_BCHW)
+        inner = [channels for channels in channel_sets(network[first:], x_B) if not channels.is_output]
+        if not inner:
+            continue
+        narrowest = min(inner, key=lambda channels: channels.size)
+        fewest = narrowest.size
+        for above in shape[:level]:  # as `divide_channels` does
+            own = fewest // above
+            fewest = own + round(overlap * (fewest - own))
+        if fewest < children:
+            raise UsageError(
+                f"a tree of {','.join(map(str, shape))} branches by {children} before {cut}, and behind it "
+                f"{narrowest.name} has {fewest} channels a node: choose a smaller --tree or later --cuts"
+            )
+
+
 def grow_fragments(
     network: nn.Sequential,
     cuts: Sequence[str],

@@ -33,22 +33,29 @@ def compress(network: nn.Sequential, image_BCHW: Tensor, ratio: float, norm: int
         SplitPlaceError: The network has layers that cannot be sliced.
     """
     compressed_variant(ratio)
-    _check_layers(network)
     front, body = network[:1], network[1:]
     with torch.no_grad():
         x_B = front(image_BCHW)
-    norms = channel_norms(body, x_B, norm)
-    keep = {}
-    for channels in channel_sets(body, x_B):
-        if not channels.is_output:
-            kept = max(1, round((1 - ratio) * channels.size))
-            # A stable order: equal norms (untrained norms, say) fall by channel number, not by chance.
-            order = norms[channels.name].argsort(descending=True, stable=True)
-            keep[channels.name] = sorted(order[:kept].tolist())
-    smaller = slice_channels(body, x_B, keep)
-    _check_rebuilds(body, smaller, x_B)
+    smaller = _pruned(body, x_B, ratio, norm)
     stages = [*front.named_children(), *smaller.named_children()]
     return nn.Sequential(OrderedDict(stages)).train(network.training)
+
+
+def check_slices(network: nn.Sequential, image_BCHW: Tensor, cut: str) -> None:
+    """Refuse a network whose stages from `cut` on surgery cannot slice, or could not load back: it is tried.
+
+    Args:
+        network: A chain of named stages, whatever its weights are; left as it is.
+        image_BCHW: Raw images it takes.
+        cut: A stage of it.
+
+    Raises:
+        SplitPlaceError: Names the layer, or says why.
+    """
+    first = [name for name, _ in network.named_children()].index(cut)
+    with torch.no_grad():
+        x_B = network[:first](image_BCHW)
+    _pruned(network[first:], x_B, ratio=0.5, norm=2)
 
 
 def compressed_split(
@@ -79,6 +86,32 @@ def compressed_variant(ratio: float) -> str:
     return str(percent)
 
 
+def _pruned(body: nn.Sequential, x_B: Tensor, ratio: float, norm: int) -> nn.Sequential:
+    """A copy of `body` without `ratio` of the channels of every set, but for its inputs and logits."""
+    _check_layers(body)
+    try:
+        norms = channel_norms(body, x_B, norm)
+        keep = {}
+        for channels in channel_sets(body, x_B):
+            if not channels.is_output:
+                kept = max(1, round((1 - ratio) * channels.size))
+                # A stable order: equal norms (untrained norms, say) fall by channel number, not by chance.
+                order = norms[channels.name].argsort(descending=True, stable=True)
+                keep[channels.name] = sorted(order[:kept].tolist())
+        smaller = slice_channels(body, x_B, keep)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        # What torch-pruning makes of layers that it does not know.
+        raise _unsliceable(error) from error
+    _check_rebuilds(body, smaller, x_B)
+    assert isinstance(smaller, nn.Sequential)
+    return smaller
+
+
+def _unsliceable(error: Exception) -> SplitPlaceError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    return SplitPlaceError(f"this network has layers that surgery cannot slice ({reason}): choose another --model")
+
+
 def _check_layers(network: nn.Module) -> None:
     """Refuse grouped convolutions: their channels are coupled across groups in a way that slicing does not follow."""
     for name, layer in network.named_modules():
@@ -95,7 +128,4 @@ def _check_rebuilds(body: nn.Sequential, smaller: nn.Module, x_B: Tensor) -> Non
         with torch.no_grad():
             assert torch.equal(rebuilt(x_B), smaller.eval()(x_B)), "it answers otherwise when loaded back"
     except (AssertionError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise SplitPlaceError(
-            f"this network has layers that surgery cannot slice ({reason}): choose another"
-        ) from error
+        raise _unsliceable(error) from error

@@ -100,21 +100,26 @@ def fetch(
     *,
     path: Path | None = None,
     size: int | None = None,
-    seed: int = 0,
+    mirror: bool = False,
     skip_corrupt: bool = False,
 ) -> Dataset:
     """Get a data set: the decoded copy if there is one, else by every known way in order.
 
+    What `path` gives is never silently replaced by anything else: images of a name of the user's own are read anew
+    every time, and so are those of tiny100, to be held against the decoded copy.
+
     Args:
         application: One of `APPLICATIONS`, or any name with `path` (see `load_own`).
         root: Where decoded copies are kept; `data_root()` by default.
-        path: The user's own images; needed for tiny100 unless its environment variable points to them.
+        path: The user's own images, or those of tiny100, which are needed once unless its environment variable points
+            to them.
         size: Resize own images to size x size.
-        seed: Of the draw of held-out images where `path` has no test part.
+        mirror: Whether the mirror image of an own image is of the same class.
         skip_corrupt: Leave out own images that cannot be decoded.
 
     Raises:
-        UsageError: An unknown application without `path`.
+        UsageError: An unknown application without `path`; a known one with `path` or an option of own images; a `path`
+            that holds another tiny100 than the decoded copy.
         SplitPlaceError: No way gave the data; says what was tried.
         IntegrityError: The data is not what it should be.
     """
@@ -122,19 +127,30 @@ def fetch(
     check_names([application], own=path is not None)
     if known is None:
         assert path is not None, "checked above"
-        return load_own(path, application, size=size, seed=seed, skip_corrupt=skip_corrupt)
+        return load_own(path, application, size=size, mirror=mirror, skip_corrupt=skip_corrupt)
+    if path is not None and application != "tiny100":
+        raise UsageError(f"{application} is fetched, not read from --path: give your own images another name")
+    for option, given in (("--size", size is not None), ("--mirror", mirror), ("--skip-corrupt", skip_corrupt)):
+        if given:
+            raise UsageError(f"{option} is for your own images (a name of your own and --path), {application} has none")
     folder = (root or data_root()) / application
-    if saved(folder):
+    if saved(folder) and path is None:
         return Dataset.load(folder)
-    data = _tiny100(path) if application == "tiny100" else _by_any_way(application, known, path)
+    data = _tiny100(path) if application == "tiny100" else _by_any_way(application, known)
     _check(data, known)
+    if saved(folder):
+        kept = Dataset.load(folder)
+        if (kept.sha256, kept.train_sha256) != (data.sha256, data.train_sha256):
+            raise UsageError(
+                f"--path {path} holds other images than the decoded copy of {application} in {folder}, which is of "
+                f"{kept.source}: leave out --path to use the copy, delete it to use these, or give these another name"
+            )
+        return kept
     data.save(folder)
     return data
 
 
-def _by_any_way(application: str, known: Application, path: Path | None) -> Dataset:
-    if path is not None:
-        raise UsageError(f"{application} is fetched, not read from --path: give your own images another name")
+def _by_any_way(application: str, known: Application) -> Dataset:
     tried: list[str] = []
     for name, get in known.ways:
         with tempfile.TemporaryDirectory(prefix="splitplace-data-") as scratch:

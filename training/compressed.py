@@ -16,7 +16,8 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
 from splitplace.training.measured import measured
-from splitplace.training.preset import Preset, settle
+from splitplace.training.models import build
+from splitplace.training.preset import Preset, Settings, settle
 from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
@@ -50,9 +51,7 @@ def train_compressed(
     """
     started_s = time.perf_counter()
     settings = settle(preset, full.config.request.model, data.application)
-    recipe = settings.compressed.changed(
-        epochs=epochs, samples=samples, validation_share=full.config.request.recipe.validation_share
-    )
+    recipe = settings.compressed.beside(full.config.request.recipe.validation_share, epochs, samples)
     check_teacher(full, data)
     compressed_variant(ratio)  # refuses a ratio that is no share
     request = student_request(
@@ -79,6 +78,27 @@ def train_compressed(
         return runs.save(folder, request, split, data, metrics)
 
     return written_once(folder, write)
+
+
+def check_compressed(data: Dataset, model: str, settings: Settings, ratios: Sequence[float], share: float) -> None:
+    """All that can be wrong with a compression is told here, before a full model is trained for it.
+
+    Args:
+        data: What the model would learn.
+        model: The network, by name; surgery is tried on it with fresh weights.
+        settings: Of this model on this data.
+        ratios: To train.
+        share: Of the training images that the full model keeps for validation.
+
+    Raises:
+        UsageError: A ratio that is no share, or a recipe that needs validation images where there are none.
+        SplitPlaceError: The network has layers that cannot be sliced.
+    """
+    for ratio in ratios:
+        compressed_variant(ratio)
+    settings.compressed.beside(share)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, settings.strides).eval()
+    compress(network, torch.from_numpy(data.x_train_NCHW[:2]), max(ratios), settings.compressed.norm)
 
 
 @dataclass(frozen=True)
@@ -116,7 +136,7 @@ def pick_compressed(
         folder: Where the RUN folders go, APP.MODEL.compressed-PERCENT each.
 
     Raises:
-        UsageError: The full model kept no validation images.
+        UsageError: The full model kept no validation images, or a ratio is no share.
         SplitPlaceError: As `train_compressed`.
     """
     settings = settle(preset, full.config.request.model, data.application)
@@ -126,9 +146,12 @@ def pick_compressed(
             f"a ratio is picked on validation images, and {full.path} kept none: give --ratio, or train the full "
             "model with --validation 0.1"
         )
+    model = f"{data.application}.{full.config.request.model}"
+    places = {
+        ratio: f"{model}.compressed-{compressed_variant(ratio)}" for ratio in ratios or settings.compressed.ratios
+    }
     tried = []
-    for ratio in sorted(ratios or settings.compressed.ratios):
-        name = f"{data.application}.{full.config.request.model}.compressed-{compressed_variant(ratio)}"
+    for ratio, name in sorted(places.items()):
         tried.append(
             train_compressed(
                 data, full, ratio, preset=preset, epochs=epochs, samples=samples, seed=seed, out=folder / name

@@ -54,7 +54,7 @@ class Dataset:
         mirror: Whether an image's mirror image is of the same class (a shirt's is, a 2's is not).
 
     Raises:
-        SplitPlaceError: The arrays do not fit together, or hold a single class.
+        SplitPlaceError: The arrays do not fit together, hold a single class, or a class without a training image.
     """
 
     application: str
@@ -85,6 +85,13 @@ class Dataset:
             )
         if len(np.unique(self.y_train_N)) < 2:
             raise SplitPlaceError(f"{self.application}: one class only, expected at least 2 to tell apart")
+        absent = [self.class_names[c] for c in np.setdiff1d(np.arange(self.n_classes), self.y_train_N)]
+        if absent:
+            names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+            raise SplitPlaceError(
+                f"{self.application} ({self.source}): no training image of the class(es) {names}: "
+                "expected at least one of every class; add some, or leave the class out"
+            )
 
     @property
     def n_classes(self) -> int:
@@ -206,7 +213,8 @@ def split_by_seed(y_N: Labels, test_share: float, seed: int) -> tuple[npt.NDArra
     test: list[npt.NDArray[np.int64]] = []
     for c in np.unique(y_N):
         rows = rng.permutation(np.flatnonzero(y_N == c))
-        test.append(rows[: max(1, round(test_share * len(rows)))] if len(rows) > 1 else rows[:0])
+        # At least one on either side; of a single image, none for testing.
+        test.append(rows[: min(len(rows) - 1, max(1, round(test_share * len(rows))))])
     held_out = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(len(y_N)), held_out), held_out
 

@@ -142,8 +142,9 @@ def _fit_mobilenet(network: EfficientNet, strides: list[int]) -> None:
 
 def _fit_resnet(network: ResNetV2, strides: list[int]) -> None:
     """A 3x3 stem without pooling (He et al. 2016, for CIFAR); then the stages that shrink."""
-    stem = network.stem.get_submodule("conv")
-    assert isinstance(stem, nn.Conv2d)
+    stem = dict(network.stem.named_children()).get("conv")
+    if not isinstance(stem, nn.Conv2d):
+        raise UsageError("ResNetV2: a stem of several convolutions is not fitted to small images: choose resnetv2_50")
     network.stem.conv = nn.Conv2d(stem.in_channels, stem.out_channels, 3, stride=strides[0], padding=1, bias=False)
     network.stem.pool = nn.Identity()
     if len(strides) > 1:

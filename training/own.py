@@ -16,7 +16,10 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.training.dataset import MAX_DECODED_BYTES, Dataset, Images, Labels, split_by_seed
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
-MAX_PIXELS = 4096 * 4096
+_PARTS = ("train", "test", "val", "valid", "validation")
+"""Folders that are parts of a data set, where all that stands beside them is of this list too: not classes."""
+MAX_SIZE = 4096
+MAX_PIXELS = MAX_SIZE**2
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,23 @@ def load_own(
     """Read a data set of the user's own.
 
     Args:
-        path: A folder `train/CLASS/*` + `test/CLASS/*`, or `CLASS/*` (split by seed); a folder of `train.parquet` +
-            `test.parquet`; or one Parquet file (split by seed). Parquet: a column `image` of encoded images (bytes, or
-            a struct with a field `bytes`) and one `label` of integers from 0; `class_names` in the schema's metadata
-            (a JSON list) names the classes.
+        path: A folder `train/CLASS/*` + `test/CLASS/*` (what else stands there is not read), or `CLASS/*` (split by
+            seed); a folder of `train.parquet` + `test.parquet`; or one Parquet file (split by seed). Parquet: a column
+            `image` of encoded images (bytes, or a struct with a field `bytes`) and one `label` of integers from 0;
+            `class_names` in the schema's metadata (a JSON list) names the classes.
         application: The name the data set will bear.
         size: Resize to size x size; without it all images must have one size.
         test_share: Share of every class to hold out where the user gives no test part.
-        seed: Of that draw.
+        seed: Of that draw; not a training's, so that all seeds of one are held against the same images.
         mirror: Whether mirror images keep their class (training may then flip).
         skip_corrupt: Leave out images that cannot be decoded; the data set's `source` says how many.
 
     Raises:
-        UsageError: Nothing of that form at `path`.
-        SplitPlaceError: Corrupt images (named), images of different sizes, one class only.
+        UsageError: Nothing of that form at `path`, or a size of no pixels.
+        SplitPlaceError: Corrupt images (named), images of different sizes, one class only, a class without images.
     """
+    if size is not None and not 1 <= size <= MAX_SIZE:
+        raise UsageError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     if path.is_file() or (path / "train.parquet").is_file():
@@ -145,7 +150,7 @@ def _column_bytes(table: Any, file: Path) -> Iterable[bytes]:
 
 
 def _folder_parts(path: Path) -> tuple[list[_Part], tuple[str, ...]]:
-    roots = [path / "train", path / "test"] if (path / "train").is_dir() and (path / "test").is_dir() else [path]
+    roots = _roots(path)
     class_names = tuple(sorted(entry.name for entry in roots[0].iterdir() if entry.is_dir()))
     if len(class_names) < 2:
         raise SplitPlaceError(
@@ -167,6 +172,25 @@ def _folder_parts(path: Path) -> tuple[list[_Part], tuple[str, ...]]:
         names = [str(file) for file in files]
         parts.append(_Part(names, (file.read_bytes() for file in files), np.asarray(labels, np.int64)))
     return parts, class_names
+
+
+def _roots(path: Path) -> list[Path]:
+    """The folders that hold class folders: of train and test, or `path` itself.
+
+    Raises:
+        UsageError: Some parts of a data set, but not train and test.
+    """
+    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    missing = [name for name in ("train", "test") if name not in folders]
+    if not missing:
+        return [path / "train", path / "test"]
+    if folders and all(name.lower() in _PARTS for name in folders):
+        raise UsageError(
+            f"{path}: got the folder(s) {', '.join(folders)}, but no {' and no '.join(missing)}: expected "
+            "train/CLASS/* and, held out, test/CLASS/* (rename what you have), or CLASS/* alone, of which a part is "
+            "then held out (give that folder)"
+        )
+    return [path]
 
 
 def _decode(part: _Part, size: int | None, skip_corrupt: bool) -> tuple[Images, Labels]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from splitplace.errors import SplitPlaceError, unknown
+from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.training.augment import parse
 from splitplace.training.models import check_model
@@ -72,6 +72,24 @@ class FullRecipe(Record):
         """This recipe with other values; None leaves what was there."""
         given = {name: value for name, value in values.items() if value is not None}
         return self.parse(json.dumps(self.model_dump(mode="json") | given), "recipe")
+
+    def beside(self, validation_share: float, epochs: int | None = None, samples: int | None = None) -> Self:
+        """This recipe for what is cut out of a full model: it is validated on the images which that one kept.
+
+        Args:
+            validation_share: The full model's.
+            epochs: Instead of the recipe's; None leaves it.
+            samples: Likewise.
+
+        Raises:
+            UsageError: It stops early, and the full model kept no images to go by.
+        """
+        if self.patience and not validation_share:
+            raise UsageError(
+                f"the recipe stops early (patience {self.patience}), by validation images that the full model keeps, "
+                "and it keeps none: train that with --validation 0.1 or a validation_share in [full], or set patience 0"
+            )
+        return self.changed(epochs=epochs, samples=samples, validation_share=validation_share)
 
 
 class DistilRecipe(FullRecipe):
@@ -203,6 +221,13 @@ class Preset(Record):
                 tables = [f"models.{model}"] * bool(model) + [f"applications.{application}"] * bool(application)
                 raise ValueError(f"{' with '.join(tables)}: {error}") from error
         return self
+
+    def mirrored(self) -> "Preset":
+        """This preset for own images whose mirror image is of the same class, under a name that says so.
+
+        What determines a run is its data and its recipes; whether the recipes' flips were left out is in neither.
+        """
+        return self.model_copy(update={"name": f"{self.name}-mirror"})
 
     def settle(self, model: str, application: str) -> Settings:
         """The recipes for one model on one data set.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from splitplace import provenance
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.surgery import adopt_shapes
@@ -33,6 +33,18 @@ from splitplace.training.preset import FullRecipe
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
 STAGES = "stages"
 """Of an unfinished training: what its finished stages left."""
+
+
+_LAST = ("recipe", "data_sha256", "train_sha256", "teacher_sha256")
+"""What says least to people about how two requests differ: many numbers, or what other fields have said already."""
+
+
+class OtherRunError(SplitPlaceError):
+    """Where a run should go, one of another request stands, finished or not."""
+
+    def __init__(self, path: Path, difference: str):
+        self.difference = f"{path} holds another run ({difference})"
+        super().__init__(f"{self.difference}: choose another --out")
 
 
 @dataclass(frozen=True)
@@ -122,15 +134,39 @@ def place(request: Request, out: Path | None) -> Path:
     return (out or Path("runs") / request.reference).absolute()
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a place where no folder can be made.
+
+    Raises:
+        UsageError: A file stands there, or above it.
+    """
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{nearest} is a file, expected a folder or nothing there: choose another --out")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where no run can go, whatever its request.
+
+    Raises:
+        UsageError: A file stands there, or above it.
+        SplitPlaceError: A folder of something else than a run stands there.
+    """
+    check_folder(path)
+    if not path.exists() or (path / CONFIG).exists():
+        return
+    if any(entry.name not in ("logs", STAGES, CHECKPOINT, PART) for entry in path.iterdir()):
+        raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
+
+
 def find(path: Path, request: Request) -> Run | None:
     """The complete run at `path`, if it is of this request; None if nothing is there.
 
     Raises:
-        SplitPlaceError: A run of something else stands there.
+        SplitPlaceError: A run of something else stands there (`OtherRunError`), or no run, or a file.
     """
+    check_place(path)
     if not (path / CONFIG).exists():
-        if path.exists() and any(entry.name not in ("logs", STAGES, CHECKPOINT, PART) for entry in path.iterdir()):
-            raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
         unfinished = checkpointed(path)
         if unfinished is not None:
             _check_same(Request.parse(unfinished, str(path / CHECKPOINT)), request, path)
@@ -142,8 +178,8 @@ def find(path: Path, request: Request) -> Run | None:
 
 
 def _check_same(theirs: Request, ours: Request, path: Path) -> None:
-    """Name the first difference."""
-    for name in Request.model_fields:
+    """Name one difference, the one that is said in fewest words."""
+    for name in sorted(Request.model_fields, key=lambda name: _LAST.index(name) if name in _LAST else -1):
         there, asked = getattr(theirs, name), getattr(ours, name)
         if there != asked and isinstance(there, FullRecipe) and type(there) is type(asked):
             name, there, asked = next(
@@ -152,9 +188,7 @@ def _check_same(theirs: Request, ours: Request, path: Path) -> None:
                 if getattr(there, key) != getattr(asked, key)
             )
         if there != asked:
-            raise SplitPlaceError(
-                f"{path} holds another run ({name}: {there}, asked for {asked}): choose another --out"
-            )
+            raise OtherRunError(path, f"{name}: {there}, asked for {asked}")
 
 
 def save(path: Path, request: Request, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:

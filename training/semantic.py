@@ -18,9 +18,10 @@ from torch import nn
 
 from splitplace.errors import UsageError, unknown
 from splitplace.seeds import derive, generator
-from splitplace.splitting.branches import Batch, assemble, check_cuts, grow_fragments, replicate_trunk
+from splitplace.splitting.branches import Batch, assemble, check_channels, check_cuts, grow_fragments, replicate_trunk
 from splitplace.splitting.critical import choose_cuts
 from splitplace.splitting.modules import ModuleFragment
+from splitplace.splitting.pruning import check_slices
 from splitplace.splitting.tree import check_tree, given_tree
 from splitplace.training import run as runs
 from splitplace.training.cached import fit_branches
@@ -31,9 +32,9 @@ from splitplace.training.evaluate import accuracy
 from splitplace.training.fit import Fitted, Loss, cross_entropy, fit
 from splitplace.training.grouping import Grouping, class_tree
 from splitplace.training.measured import measured
-from splitplace.training.models import build, stage_names
+from splitplace.training.models import ALIASES, build, stage_names
 from splitplace.training.network import SplitNetwork
-from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, SplitNetRecipe, settle
+from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
 from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 from splitplace.training.splitnet import GroupLearning, SplitNet
@@ -87,12 +88,7 @@ def train_semantic(
     check_teacher(full, data)
     wanted = tuple(cuts if cuts is not None else settings.cuts)
     shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups, method, overlap)
-    recipes: dict[Method, FullRecipe] = {
-        "distil": settings.semantic,
-        "splitnet": settings.splitnet,
-        "scratch": settings.full,
-    }
-    recipe = recipes[method].changed(epochs=epochs, samples=samples, validation_share=validation_share)
+    recipe = tree_recipe(settings, method).beside(validation_share, epochs, samples)
     request = student_request(
         full,
         data,
@@ -139,6 +135,16 @@ def train_semantic(
     return written_once(folder, write)
 
 
+def tree_recipe(settings: Settings, method: Method) -> FullRecipe:
+    """The recipe by which a method trains a tree; `scratch` takes the full model's."""
+    recipes: dict[Method, FullRecipe] = {
+        "distil": settings.semantic,
+        "splitnet": settings.splitnet,
+        "scratch": settings.full,
+    }
+    return recipes[method]
+
+
 def plan_tree(
     data: Dataset,
     model: str,
@@ -162,8 +168,10 @@ def plan_tree(
         overlap: As `train_semantic` takes it.
 
     Raises:
-        UsageError: More groups than classes, more levels than cuts, a cut that does not exist, lists that do not divide
-            the classes, an overlap that is no share, groups for a method that learns them.
+        UsageError: More groups than classes or than a layer has channels, more levels than cuts, no cuts, a cut that
+            does not exist, lists that do not divide the classes, an overlap that is no share, groups for a method that
+            learns them.
+        SplitPlaceError: The network has layers that cannot be sliced.
         InfeasibleError: No cuts keep within the budget.
     """
     if method not in METHODS:
@@ -173,15 +181,25 @@ def plan_tree(
     if method == "splitnet" and (groups != "features" or overlap):
         raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
     shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
-    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides)
-    stages = stage_names(network)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides).eval()
+    stages, image_BCHW = stage_names(network), torch.from_numpy(data.x_train_NCHW[:2])
+    if not stages:
+        raise UsageError(f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}")
+    if not cuts:
+        raise UsageError(
+            f"no cuts: the preset names none for {model}: give --cuts, for each level one of {', '.join(stages)}"
+        )
     check_tree(shape, data.n_classes, len(stages) if isinstance(cuts, float) else len(cuts))
     if not isinstance(groups, str):
         given_tree(groups, data.n_classes)
     if isinstance(cuts, float):
-        return shape, choose_cuts(network, torch.from_numpy(data.x_train_NCHW[:2]), shape, cuts)
-    check_cuts(network, cuts)
-    return shape, tuple(cuts[: len(shape)])
+        chosen = choose_cuts(network, image_BCHW, shape, cuts)
+    else:
+        check_cuts(network, cuts)
+        chosen = tuple(cuts[: len(shape)])
+        check_channels(network, image_BCHW, chosen, shape, overlap)
+    check_slices(network, image_BCHW, chosen[0])
+    return shape, chosen
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ def fetch(
     path: Path | None = None,
     size: int | None = None,
     skip_corrupt: bool = False,
-    seed: int = 0,
     json: bool = False,
 ) -> None:
     """Get real data sets by every known way, and keep them decoded.
@@ -22,10 +21,10 @@ def fetch(
 
     Args:
         applications: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
-        path: Your own images: a folder of class folders, or Parquet with the columns image and label.
+        path: Your own images: a folder of class folders, or Parquet with the columns image and label; of either one for
+            all, of which a fifth of every class is held out, or train and test. For tiny100, its Parquet folder.
         size: Resize your own images to SIZE x SIZE.
         skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
-        seed: Of the held-out part, where your own images have none.
         json: Print one JSON document.
     """
     if not applications:
@@ -39,7 +38,7 @@ def fetch(
     found = []
     for application in applications:
         with err.status(f"fetching {application}"):
-            found.append(get(application, path=path, size=size, seed=seed, skip_corrupt=skip_corrupt))
+            found.append(get(application, path=path, size=size, skip_corrupt=skip_corrupt))
     table = Table("application", "train", "held out", "classes", "image", "source")
     for data in found:
         shape = "x".join(str(n) for n in data.shape_CHW)

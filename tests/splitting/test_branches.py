@@ -1,9 +1,12 @@
+from collections import OrderedDict
+
 import pytest
 import torch
+from torch import nn
 
 from splitplace.errors import UsageError
 from splitplace.records.fragment import TensorSpec
-from splitplace.splitting.branches import Batch, assemble, check_cuts, grow_fragments, replicate_trunk
+from splitplace.splitting.branches import Batch, assemble, check_channels, check_cuts, grow_fragments, replicate_trunk
 from splitplace.splitting.tree import consecutive_tree
 from splitplace.training.models import build
 
@@ -140,3 +143,36 @@ def test_cuts_that_do_not_exist_are_refused(cuts, message):
     network = build("mobilenetv2", 4, (1, 28, 28), ((0.3,), (0.3,)))
     with pytest.raises(UsageError, match=message):
         check_cuts(network, cuts)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((7,), True), ((8,), False), ((2, 5), True), ((3, 4), None), ((2, 6), None), ((7, 2), None)]
+)
+def test_the_check_of_channels_says_what_growing_would(shape, fits, overlap):
+    """A tree is refused if and only if some node could not divide its channels: 7 behind the first cut, 11 at last."""
+    torch.manual_seed(4)
+    stages = {
+        "front": nn.Conv2d(1, 5, 1),
+        "stem": nn.Conv2d(5, 6, 1),
+        "a": nn.Conv2d(6, 7, 1),
+        "b": nn.Conv2d(7, 11, 1),
+    }
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(11, 20))
+    network = nn.Sequential(OrderedDict(**stages, head=head)).eval()
+    image = torch.rand(2, 1, 3, 3)
+    batches = [Batch(torch.rand(2, 1, 3, 3), torch.full((2,), c)) for c in range(20)]
+
+    def refuses(call) -> bool:
+        try:
+            call()
+        except UsageError as error:
+            assert "channels" in str(error)
+            return True
+        return False
+
+    cuts = ("a", "b")[: len(shape)]
+    tree = consecutive_tree(20, shape)
+    told = refuses(lambda: check_channels(network, image, cuts, shape, overlap))
+    assert told == refuses(lambda: grow_fragments(network, cuts, tree, batches, "image", overlap=overlap))
+    assert fits is None or told != fits

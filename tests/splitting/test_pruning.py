@@ -77,3 +77,10 @@ def test_a_network_that_cannot_be_sliced_is_refused():
     normed = nn.Sequential(nn.Identity(), nn.Conv2d(1, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 2, 1))
     with pytest.raises(SplitPlaceError, match="layers that surgery cannot slice"):
         compress(normed, torch.zeros(1, 1, 4, 4), 0.5)
+
+
+def test_a_network_that_cannot_be_traced_is_refused():
+    """An MLP-Mixer, whose channels are places too: one line, not an error of the tracing library's."""
+    mixer = build("mixer_s16_224", 10, (1, 28, 28), ((0.3,), (0.3,))).eval()
+    with pytest.raises(SplitPlaceError, match="layers that surgery cannot slice"):
+        compress(mixer, IMAGES, 0.5)

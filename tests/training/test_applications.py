@@ -1,5 +1,10 @@
+import io
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.training import applications, ways
@@ -42,6 +47,41 @@ def test_the_decoded_copy_is_used_the_second_time(monkeypatch, tmp_path):
     first = fetch("toy", tmp_path)
     known(monkeypatch, ("once", unavailable))
     assert fetch("toy", tmp_path).sha256 == first.sha256
+
+
+def test_own_images_are_never_replaced_by_a_known_data_set(monkeypatch, tmp_path):
+    """Under its name they are refused, whether it was fetched already or not."""
+    known(monkeypatch, ("once", lambda scratch: arrays()))
+    for _ in range(2):
+        with pytest.raises(UsageError, match="toy is fetched, not read from --path: give your own images another name"):
+            fetch("toy", tmp_path, path=tmp_path)
+        fetch("toy", tmp_path)
+
+
+def write_tiny100(folder, grey):
+    """A folder that passes for tiny100 where two classes of 8 + 4 images do."""
+    folder.mkdir()
+    for name, n in (("train", 8), ("test", 4)):
+        images = []
+        for i in range(n):
+            buffer = io.BytesIO()
+            Image.new("L", (8, 8), grey + i).save(buffer, "PNG")
+            images.append(buffer.getvalue())
+        pq.write_table(pa.table({"image": images, "label": [i % 2 for i in range(n)]}), folder / f"{name}.parquet")
+    return folder
+
+
+def test_another_tiny100_than_the_decoded_copy_is_refused(monkeypatch, tmp_path):
+    """Both are named; the folder that the copy was made of is taken, and so is none."""
+    monkeypatch.setitem(applications.APPLICATIONS, "tiny100", Application(8, 4, 2, mirror=True, ways=()))
+    first, other = write_tiny100(tmp_path / "first", 10), write_tiny100(tmp_path / "other", 20)
+    data = fetch("tiny100", tmp_path, path=first)
+    with pytest.raises(
+        UsageError, match=r"--path \S*other holds other images than .*/tiny100, which is of Parquet first"
+    ):
+        fetch("tiny100", tmp_path, path=other)
+    assert fetch("tiny100", tmp_path, path=first).train_sha256 == data.train_sha256
+    assert fetch("tiny100", tmp_path).train_sha256 == data.train_sha256
 
 
 def test_data_with_another_hash_is_refused_and_not_kept(monkeypatch, tmp_path):

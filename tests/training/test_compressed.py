@@ -83,6 +83,13 @@ def test_a_ratio_is_not_picked_on_images_the_full_model_saw(data, preset, tmp_pa
         train_compressed(data, full, 2.0, preset=preset, out=tmp_path / "run")
 
 
+def test_a_ratio_that_is_no_share_is_refused_before_any_is_trained(data, preset, full, tmp_path):
+    """Of several to pick from, the last may be wrong."""
+    with pytest.raises(UsageError, match=r"ratio 0\.333: expected the share of channels"):
+        pick_compressed(data, full, ratios=(0.25, 0.333), preset=preset, folder=tmp_path, **TINY)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_compressed_run_is_exported_from_the_command_line(capsys, image_folder, tmp_path):
     """Full model, pruning, fine-tuning and catalog in three commands."""

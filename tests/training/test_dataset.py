@@ -64,6 +64,7 @@ def test_an_unknown_field_in_the_card_is_refused(data, tmp_path):
     [
         ({"y_test_N": np.full(32, 4)}, "labels 4..4, expected 0..3"),
         ({"y_train_N": np.zeros(96, np.int64)}, "one class only"),
+        ({"y_train_N": np.arange(96) % 3}, r"no training image of the class\(es\) square3"),
         ({"x_test_NCHW": np.zeros((32, 1, 20, 28), np.uint8)}, "expected one shape"),
         ({"x_train_NCHW": np.zeros((96, 1, 28, 28), np.float32)}, "got images float32"),
         ({"y_train_N": np.zeros(95, np.int64)}, r"labels int64\[95\]"),
@@ -87,3 +88,11 @@ def test_the_draw_holds_out_the_share_of_every_class():
     assert np.bincount(y_N[test]).tolist() == [10, 4, 2]
     np.testing.assert_array_equal(test, split_by_seed(y_N, 0.2, seed=3)[1])
     assert not np.array_equal(test, split_by_seed(y_N, 0.2, seed=4)[1])
+
+
+def test_the_draw_leaves_an_image_of_every_class_to_train_on():
+    """However large the share; a class of a single image has none held out."""
+    y_N = np.repeat([0, 1, 2], [10, 2, 1])
+    train, test = split_by_seed(y_N, 0.95, seed=0)
+    assert np.bincount(y_N[train]).tolist() == [1, 1, 1]
+    assert np.bincount(y_N[test]).tolist() == [9, 1]

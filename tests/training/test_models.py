@@ -55,3 +55,9 @@ def test_more_strides_than_shrinking_stages_are_refused():
     """MobileNetV2 has four after its stem."""
     with pytest.raises(UsageError, match="5 strides after the stem's, but 4"):
         build("mobilenetv2", 10, (1, 28, 28), GREY, (2, 1, 1, 1, 1, 1))
+
+
+def test_a_stem_that_is_not_fitted_is_refused():
+    """ResNet-D's, of three convolutions."""
+    with pytest.raises(UsageError, match="a stem of several convolutions is not fitted to small images"):
+        build("resnetv2_50d", 10, (1, 28, 28), GREY)

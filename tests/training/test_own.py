@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.training.applications import fetch
 from splitplace.training.own import load_own
 
 
@@ -50,6 +51,29 @@ def test_an_image_folder_with_train_and_test_is_read_as_given(tmp_path):
     np.testing.assert_array_equal(data.x_test_NCHW, np.stack(test).transpose(0, 3, 1, 2))
     assert data.class_names == ("cat", "dog")
     assert data.y_test_N.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("train", "val"), r"got the folder\(s\) train, val, but no test: expected train/CLASS/\* and"),
+        (("train",), r"got the folder\(s\) train, but no test"),
+        (("test", "valid"), r"got the folder\(s\) test, valid, but no train"),
+        (("Test", "Train"), r"got the folder\(s\) Test, Train, but no train and no test"),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(tmp_path, parts, message):
+    """A folder of train and val is not learned as two classes; what is missing is said."""
+    for part in parts:
+        write_folder(tmp_path / part)
+    with pytest.raises(UsageError, match=message):
+        load_own(tmp_path, "pets")
+
+
+def test_a_part_may_be_a_class_among_others(tmp_path):
+    """Cars and trains."""
+    write_folder(tmp_path, names=("car", "train"))
+    assert load_own(tmp_path, "vehicles").class_names == ("car", "train")
 
 
 def test_an_image_folder_without_test_is_split_by_seed(tmp_path):
@@ -99,6 +123,31 @@ def test_corrupt_images_are_skipped_when_asked(tmp_path):
     labels = {x.tobytes(): y for x, y in zip(whole.x_train_NCHW, whole.y_train_N, strict=True)}
     labels |= {x.tobytes(): y for x, y in zip(whole.x_test_NCHW, whole.y_test_N, strict=True)}
     assert all(labels[x.tobytes()] == y for x, y in zip(data.x_train_NCHW, data.y_train_N, strict=True))
+
+
+def test_a_class_without_an_image_left_is_refused(tmp_path):
+    """All that it had were corrupt; it is named."""
+    write_folder(tmp_path, names=("a", "b", "c"), per_class=2)
+    for file in (tmp_path / "b").iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(
+        SplitPlaceError, match=r"2 corrupt image\(s\) skipped\)\): no training image of the class\(es\) b"
+    ):
+        load_own(tmp_path, "pets", skip_corrupt=True)
+
+
+def test_class_names_without_labels_are_refused(tmp_path):
+    """A class that is named and has no image in the training part."""
+    names = {"class_names": json.dumps(["x", "y", "z"])}
+    write_parquet(tmp_path / "all.parquet", images(6), [0, 1] * 3, names)
+    with pytest.raises(SplitPlaceError, match=r"no training image of the class\(es\) z: expected at least one"):
+        load_own(tmp_path / "all.parquet", "mine")
+
+
+def test_a_mirror_image_may_be_of_the_same_class(tmp_path):
+    """As the user says; nothing is assumed."""
+    write_folder(tmp_path)
+    assert [fetch("pets", path=tmp_path, mirror=mirror).mirror for mirror in (False, True)] == [False, True]
 
 
 def test_a_folder_of_one_class_is_refused(tmp_path):

@@ -104,6 +104,12 @@ def test_another_request_at_the_same_place_is_refused(full, data, preset):
         train_full(data, "mobilenetv2", preset=preset, seed=1, out=full.path, **TINY)
 
 
+def test_the_shortest_difference_between_requests_is_named(data, full, nested, preset):
+    """How a tree is trained, not every number of the two recipes."""
+    with pytest.raises(SplitPlaceError, match=r"holds another run \(method: distil, asked for scratch\): choose"):
+        train_semantic(data, full, tree=(2, 2), method="scratch", preset=preset, out=nested.path, **TINY)
+
+
 def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
     """A user's files are safe."""
     (tmp_path / "thesis.txt").write_text("years of work")

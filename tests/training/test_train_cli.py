@@ -57,7 +57,7 @@ def test_own_images_train_from_the_command_line(capsys, image_folder, tmp_path):
         (["train", "mnist", "--strategy", "semantic", "--tree", "1"], "tree '1'"),
         (["train", "mnist", "--preset", "slow"], "unknown preset 'slow'"),
         (["train", "mnist", "--epochs", "0"], "--epochs 0: expected at least 1"),
-        (["train", "mnist", "--groups", "random?"], "groups 'random"),
+        (["train", "mnist", "--strategy", "semantic", "--groups", "random?"], "groups 'random"),
         (["train", "mnist", "--colour", "red"], "(?i)unknown option"),
         (["train", "mnist", "--validation", "1"], "--validation 1: expected a share"),
         (["train", "mnist", "--strategy", "compressed"], "give --ratio, or have one picked"),
@@ -104,7 +104,7 @@ def nine(tmp_path_factory):
         (["--budget", "0.5"], "--cuts auto and --budget belong together"),
         (["--recipe", "splitnet", "--groups", "random"], "learns its groups"),
         (["--recipe", "alchemy"], "(?i)invalid value"),
-        (["--trunk", "none"], "(?i)invalid value"),
+        (["--trunk", "both"], "(?i)invalid value"),
     ],
 )
 def test_a_tree_that_does_not_fit_is_refused_before_anything_is_trained(

@@ -1,0 +1,103 @@
+"""Which options of `splitplace train` go together: what would have no effect, or contradicts another, is refused."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from splitplace.errors import UsageError
+
+if TYPE_CHECKING:
+    from splitplace.training.dataset import Dataset
+    from splitplace.training.grouping import Grouping
+    from splitplace.training.run import Run
+
+
+def check_values(
+    *,
+    epochs: int | None,
+    samples: int | None,
+    seed: int,
+    validation: float | None,
+    cuts: str | None,
+    budget: float | None,
+) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        UsageError: Names the option.
+    """
+    for name, value in (("epochs", epochs), ("samples", samples)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} {value}: expected at least 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected at least 0")
+    if validation is not None and not 0 <= validation < 1:
+        raise UsageError(f"--validation {validation:g}: expected a share of the training images, as 0.1")
+    if (cuts == "auto") != (budget is not None) or (budget is not None and not 0 < budget <= 1):
+        raise UsageError("--cuts auto and --budget belong together, as --budget 0.5: half of the full model's time")
+
+
+def check_belong(strategy: str, strategies: Sequence[str], **options: object) -> None:
+    """Refuse options of other strategies.
+
+    Args:
+        strategy: What is trained.
+        strategies: What the options are for.
+        options: By name; None where not given.
+
+    Raises:
+        UsageError: Names the option and the strategies it belongs to.
+    """
+    for name, value in options.items():
+        if value is not None and strategy not in strategies:
+            raise UsageError(f"--{name} belongs to --strategy {' or '.join(strategies)}, got --strategy {strategy}")
+
+
+def tree_shape(tree: str | None, groups: "Grouping", cuts: str | None) -> tuple[int, ...]:
+    """The shape of the tree, two branches by default, held against listed groups and cuts.
+
+    Raises:
+        UsageError: No tree, another than the lists make, or more cuts than it has levels.
+    """
+    from splitplace.splitting.tree import parse_tree
+
+    shape = parse_tree(tree) if tree is not None else None
+    if not isinstance(groups, str):
+        if shape is not None and shape != (len(groups),):
+            raise UsageError(f"--groups lists {len(groups)} groups of one level: leave out --tree {tree}")
+        shape = (len(groups),)
+    shape = shape or (2,)
+    given = 0 if cuts in (None, "auto") else len(str(cuts).split(","))
+    if given > len(shape):
+        levels = ",".join(map(str, shape))
+        raise UsageError(f"--cuts {cuts}: got {given}, expected {len(shape)}, one for each level of --tree {levels}")
+    return shape
+
+
+def check_full(full: "Run", model: str | None, validation: float | None) -> None:
+    """Refuse what contradicts a full model that is given.
+
+    Raises:
+        UsageError: Another model, or validation images for a training that is over.
+    """
+    theirs = full.config.request.model
+    if model not in (None, theirs):
+        raise UsageError(f"--full {full.path} is a run of {theirs}: leave out --model {model}, or give a run of it")
+    if validation is not None:
+        raise UsageError(
+            f"--validation is for the full model's training, and --full {full.path} is trained (it keeps "
+            f"{full.config.request.recipe.validation_share:g} of the images): leave out one of them"
+        )
+
+
+def check_images(full: "Run", data: "Dataset") -> None:
+    """Refuse a full model of other images that go by the same name.
+
+    Raises:
+        UsageError: Says what may have changed.
+    """
+    theirs = full.config.request
+    if theirs.application == data.application and theirs.data_sha256 != data.sha256:
+        raise UsageError(
+            f"--full {full.path} was held against other images called {data.application} than these (another --path, "
+            "--size or --skip-corrupt; or images were added): train a full model on these, or leave out --full"
+        )
