@@ -35,7 +35,8 @@ def test_any_decider_composes_with_any_placer(decider: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_plan_of_daso_takes_at_most_20_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("placer", ["daso", "daso-tasks"])
+def test_a_plan_of_daso_takes_at_most_20_ms(monkeypatch: pytest.MonkeyPatch, placer: str) -> None:
     """The median plan of 100 intervals at λ = 6, best of three, in CPU time: a neighbour must not decide it."""
     spent: list[float] = []
     inner: Callable[..., Any] = planning.plan
@@ -51,6 +52,6 @@ def test_a_plan_of_daso_takes_at_most_20_ms(monkeypatch: pytest.MonkeyPatch) -> 
     medians = []
     for seed in range(3):
         spent.clear()
-        simulate(scenario, fleet, demand, parse_policy("mab+daso"), 100, seed)
+        simulate(scenario, fleet, demand, parse_policy(f"mab+{placer}"), 100, seed)
         medians.append(float(np.median(spent)))
     assert min(medians) <= LIMIT_S
