@@ -189,7 +189,7 @@ def pulled(make_squares, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_pull_empties_what_leads_between_groups(pulled, make_squares, tmp_path):
-    """A third of the energy is off-group at the start; R_W takes nearly all of it, cross-entropy alone none."""
+    """Over a third of the energy is off-group at the start; R_W takes nearly all of it, cross-entropy alone none."""
     plain = Watched(False, make_squares(n_classes=6, channels=3), tmp_path)
     assert plain.energies[0] == pulled.energies[0] > 0.3
     assert plain.energies[-1] > 0.9 * plain.energies[0]
