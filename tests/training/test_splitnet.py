@@ -1,11 +1,14 @@
+import hashlib
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from splitplace.splitting.branches import Batch, grow_fragments
+from splitplace.training import checkpoint
 from splitplace.training.fit import cross_entropy, fit
 from splitplace.training.models import Front, build
 from splitplace.training.network import SplitNetwork
@@ -207,3 +210,34 @@ def test_assignments_follow_every_fourth_step_of_the_first_half(pulled):
     """P and Q move before steps 4 and 8 (and before the first), then stay."""
     moved = [not torch.equal(a, b) for a, b in zip(pulled.assigned, pulled.assigned[1:], strict=False)]
     assert [step + 1 for step, did in enumerate(moved) if did] == [4, 8]
+
+
+@pytest.mark.slow
+def test_killed_while_it_learns_groups_it_ends_as_if_it_had_not_been(make_squares, tmp_path, monkeypatch):
+    """In the fourth of twelve steps, before P and Q move on with their optimizer's moments; equal hashes at the end."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    data = make_squares(n_classes=6, channels=3)
+
+    class KilledError(Exception):
+        pass
+
+    def learn(folder, steps=12):
+        """The hash of all weights and assignments after stage 1, killed after so many steps of it."""
+        network, _ = planted(between=0.8)
+        net = SplitNet(network, torch.from_numpy(data.x_train_NCHW[:2]), ("first",), (2,), seed=0)
+        recipe = load_preset("quick").splitnet.changed(batch_size=16, epochs=2, assign_steps=20)
+        learning = GroupLearning(net, recipe)
+        inner, left = learning.loss(cross_entropy(recipe)), iter(range(steps))
+
+        def loss(*batch):
+            if next(left, None) is None:
+                raise KilledError
+            return inner(*batch)
+
+        fit(net, loss, data, recipe, 0, folder, "this", callbacks=[learning])
+        return hashlib.sha256(save({key: value.contiguous() for key, value in net.state_dict().items()})).hexdigest()
+
+    unbroken = learn(tmp_path / "unbroken")
+    with pytest.raises(KilledError):
+        learn(tmp_path / "broken", steps=3)
+    assert learn(tmp_path / "broken", steps=9) == unbroken
