@@ -210,12 +210,15 @@ def fit_batches(
         )
         try:
             trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        except SystemExit:
+            # Lightning's answer to Ctrl+C is exit 1, whoever called.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
         except OSError as error:
             raise SplitPlaceError(
                 f"cannot write to {folder} ({error.strerror or error}): make room and run it again"
             ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if stop is not None:
         stop.restore()
     network.cpu().eval().requires_grad_(True)

@@ -2,6 +2,7 @@ import json
 import pickle
 import random
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +86,20 @@ def test_a_killed_training_ends_as_if_it_had_never_been(image_folder, tmp_path):
     timings = ("images_per_s", "train_s", "wall_s")
     assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in two.items() if k not in timings}
     assert not (broken / CHECKPOINT).exists()
+
+
+def test_stopped_by_the_user_it_is_an_interrupt(data, recipe, tmp_path):
+    """Ctrl+C reaches whoever called, and the command line as its 130; Lightning alone would end the process with 1."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stopped(*batch):
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(network(), stopped, data, recipe, 0, tmp_path / "run", "this")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
