@@ -108,15 +108,20 @@ class Setting:
     only: tuple[str, ...] = ()
     """Some of the rows; none for all."""
 
+    def __post_init__(self) -> None:
+        for row in self.only:
+            if row not in self._possible:
+                raise unknown("row", row, self._possible)
+
+    @property
+    def _possible(self) -> tuple[str, ...]:
+        """`exact` on small fleets only."""
+        return (*ROWS, EXACT_ROW) if len(self.fleet.units()) <= SMALL else ROWS
+
     @property
     def rows(self) -> tuple[str, ...]:
-        """`exact` on small fleets only."""
-        small = len(self.fleet.units()) <= SMALL
-        rows = (*ROWS, EXACT_ROW) if small else ROWS
-        for row in self.only:
-            if row not in rows:
-                raise unknown("row", row, rows)
-        return tuple(row for row in rows if row in self.only or not self.only)
+        """What is measured, in the table's order."""
+        return tuple(row for row in self._possible if row in self.only or not self.only)
 
 
 def _policy(decider: str, row: str) -> Policy:

@@ -15,10 +15,9 @@ from splitplace.training import run as runs
 from splitplace.training.dataset import Dataset
 from splitplace.training.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.fit import fit
-from splitplace.training.measured import measured
+from splitplace.training.measured import finish
 from splitplace.training.models import build
 from splitplace.training.preset import Preset, Settings, settle
-from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
 
@@ -72,12 +71,7 @@ def train_compressed(
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
     split = compressed_split(data.application, request.model, ratio, data.input_spec, network, data.n_classes)
-
-    def write() -> Run:
-        metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s, full)
-        return runs.save(folder, request, split, data, metrics)
-
-    return written_once(folder, write)
+    return finish(folder, request, split, data, fitted, started_s, full)
 
 
 def check_compressed(data: Dataset, model: str, settings: Settings, ratios: Sequence[float], share: float) -> None:

@@ -12,10 +12,9 @@ from splitplace.training import run as runs
 from splitplace.training.config import Request
 from splitplace.training.dataset import Dataset
 from splitplace.training.fit import cross_entropy, fit
-from splitplace.training.measured import measured
+from splitplace.training.measured import finish
 from splitplace.training.models import build
 from splitplace.training.preset import Preset, settle
-from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
 FULL = "full"
@@ -79,9 +78,4 @@ def train_full(
         fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
         merge=Merge(kind="identity", class_order=classes),
     )
-
-    def write() -> Run:
-        metrics = measured(split, data, recipe, fitted, time.perf_counter() - started_s)
-        return runs.save(folder, request, split, data, metrics)
-
-    return written_once(folder, write)
+    return finish(folder, request, split, data, fitted, started_s)

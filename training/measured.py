@@ -1,16 +1,24 @@
 """What a finished training measured: accuracies, speed and sizes."""
 
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitplace.splitting.modules import ModuleSplit
+from splitplace.training import run as runs
+from splitplace.training.config import Request
 from splitplace.training.dataset import Dataset
 from splitplace.training.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.fit import Fitted
 from splitplace.training.metrics import FragmentMetrics, RunMetrics
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
+from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 
 
@@ -40,6 +48,36 @@ def measured(
             accuracy(network, data.x_train_NCHW[validation], data.y_train_N[validation]) if len(validation) else None
         ),
     )
+
+
+def finish(
+    folder: Path,
+    request: Request,
+    split: ModuleSplit,
+    data: Dataset,
+    fitted: Fitted,
+    started_s: float,
+    teacher: Run | None = None,
+    seen: Mapping[str, float] = MappingProxyType({}),
+) -> Run:
+    """Measure what was trained and write its run; of several processes, the first does.
+
+    Args:
+        folder: The RUN folder.
+        request: What was trained.
+        split: What came of it.
+        data: What it learned.
+        fitted: How the training went.
+        started_s: When it began, by `time.perf_counter`.
+        teacher: The full model it was cut out of.
+        seen: What was measured on the way, as `RunMetrics` calls it.
+    """
+
+    def write() -> Run:
+        metrics = measured(split, data, request.recipe, fitted, time.perf_counter() - started_s, teacher)
+        return runs.save(folder, request, split, data, metrics.model_copy(update=dict(seen)))
+
+    return written_once(folder, write)
 
 
 def fragment_sizes(split: ModuleSplit, image_BCHW: torch.Tensor) -> tuple[FragmentMetrics, ...]:

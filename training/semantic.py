@@ -31,11 +31,10 @@ from splitplace.training.distil import check_teacher, distillation, load_teacher
 from splitplace.training.evaluate import accuracy
 from splitplace.training.fit import Fitted, Loss, cross_entropy, fit
 from splitplace.training.grouping import Grouping, class_tree
-from splitplace.training.measured import measured
+from splitplace.training.measured import finish
 from splitplace.training.models import ALIASES, build, stage_names
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
-from splitplace.training.ranks import written_once
 from splitplace.training.run import Run
 from splitplace.training.splitnet import GroupLearning, SplitNet
 from splitplace.training.stages import stage, together
@@ -127,12 +126,7 @@ def train_semantic(
     split = assemble(data.application, model, name, data.input_spec, trained.fragments)
     if trunk == "replicated":
         split = replicate_trunk(split)
-
-    def write() -> Run:
-        metrics = measured(split, data, recipe, trained.fitted, time.perf_counter() - started_s, full)
-        return runs.save(folder, request, split, data, metrics.model_copy(update=dict(trained.seen)))
-
-    return written_once(folder, write)
+    return finish(folder, request, split, data, trained.fitted, started_s, full, trained.seen)
 
 
 def tree_recipe(settings: Settings, method: Method) -> FullRecipe:

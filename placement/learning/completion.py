@@ -15,9 +15,11 @@ import numpy as np
 
 from splitplace.placement.learning.adamw import Moments, step
 from splitplace.placement.learning.contention import COLUMNS, Paths
+from splitplace.placement.learning.fit import Quality
 from splitplace.placement.learning.network import (
     Pass,
     Weights,
+    as_stored,
     backward_input,
     backward_weights,
     forward,
@@ -121,22 +123,12 @@ def _in_time(left_T: Floats, age_T: Floats, deadline_T: Floats, softness: float)
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """Trained weights, and how good they are."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit(Quality):
+    """Trained weights; errors are of log(1 + t)."""
 
     weights: Weights
-    epochs: int
     examples: int
-    train_mse: float
-    held_out_mse: float
-    """Of log(1 + t)."""
-    held_out_variance: float
-
-    @property
-    def explained(self) -> float:
-        """1 - held-out MSE / variance."""
-        return 1 - self.held_out_mse / self.held_out_variance if self.held_out_variance > 0 else float("nan")
 
 
 def errors(weights: Weights, samples: Sequence[Sample]) -> tuple[Floats, Floats]:
@@ -172,9 +164,16 @@ def fit(
         say(epoch, mse)
         if mse < best_mse:
             best, best_mse, best_epoch = weights, mse, epoch + 1
-    best = tuple(w.astype(np.float32).astype(np.float64) for w in best)  # as the file holds them
+    best = as_stored(best)
     (seen, _), (unseen, target) = errors(best, train), errors(best, held_out)
-    return Fit(best, best_epoch, len(seen), float(np.mean(seen**2)), float(np.mean(unseen**2)), float(np.var(target)))
+    return Fit(
+        weights=best,
+        epochs=best_epoch,
+        examples=len(seen),
+        train_mse=float(np.mean(seen**2)),
+        held_out_mse=float(np.mean(unseen**2)),
+        held_out_variance=float(np.var(target)),
+    )
 
 
 def _gradients(weights: Weights, batch: Sequence[Sample]) -> Weights:

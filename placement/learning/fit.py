@@ -7,6 +7,7 @@ import numpy as np
 
 from splitplace.placement.learning import surrogate
 from splitplace.placement.learning.adamw import Moments
+from splitplace.placement.learning.network import as_stored
 from splitplace.placement.learning.surrogate import Surrogate
 from splitplace.records.view import Floats
 
@@ -27,11 +28,10 @@ class Traces:
         return Traces(self.x_BN[rows], self.y_B[rows], self.run_B[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A trained surrogate, and how good it is."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Quality:
+    """How good a fit is, on what it learned from and on runs it has not seen."""
 
-    surrogate: Surrogate
     epochs: int
     train_mse: float
     held_out_mse: float
@@ -42,6 +42,22 @@ class Fit:
     def explained(self) -> float:
         """1 - held-out MSE / variance: 0 is worthless, 1 is perfect."""
         return 1 - self.held_out_mse / self.held_out_variance if self.held_out_variance > 0 else float("nan")
+
+    def facts(self) -> dict[str, float | int]:
+        """What stands beside the weights in a file."""
+        return {
+            "epochs": self.epochs,
+            "train_mse": self.train_mse,
+            "held_out_mse": self.held_out_mse,
+            "held_out_variance": self.held_out_variance,
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit(Quality):
+    """A trained surrogate."""
+
+    surrogate: Surrogate
 
 
 def fit(
@@ -82,8 +98,7 @@ def fit(
             best, best_mse, best_epoch = net, mse, epoch
         if epoch - best_epoch >= PATIENCE:
             break
-    # As the file holds them: a state that was saved and read again behaves the same.
-    best = replace(best, weights=tuple(w.astype(np.float32).astype(np.float64) for w in best.weights))
+    best = replace(best, weights=as_stored(best.weights))
     return Fit(
         surrogate=best,
         epochs=best_epoch,

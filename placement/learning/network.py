@@ -4,8 +4,10 @@ Hidden layers are softplus, log(1 + e^z): smooth, so that the gradient with resp
 once, and linear far out, so that a load beyond any seen in training still costs more. The last layer is linear.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,25 @@ def init_weights(sizes: tuple[int, ...], rng: np.random.Generator) -> Weights:
     for fan_in, fan_out in pairwise(sizes):
         weights += [rng.normal(0.0, np.sqrt(2.0 / fan_in), (fan_in, fan_out)), np.zeros(fan_out)]
     return tuple(weights)
+
+
+def as_stored(weights: Weights) -> Weights:
+    """The weights that a file gives back: a state that was saved and read again behaves the same."""
+    return tuple(w.astype(np.float32).astype(np.float64) for w in weights)
+
+
+def to_arrays(weights: Weights) -> dict[str, Any]:
+    """For a file, by name."""
+    return {f"w{i}": w.astype(np.float32) for i, w in enumerate(weights)}
+
+
+def from_arrays(arrays: Mapping[str, Any], like: Weights) -> Weights | None:
+    """The weights of a file; None if it has others than `like` by name or shape, or some that are not finite."""
+    expected = {f"w{i}": w.shape for i, w in enumerate(like)}
+    if {name: array.shape for name, array in arrays.items()} != expected:
+        return None
+    weights = tuple(arrays[name].astype(np.float64) for name in expected)
+    return weights if all(np.isfinite(w).all() for w in weights) else None
 
 
 @dataclass(frozen=True, eq=False)

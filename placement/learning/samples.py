@@ -16,7 +16,7 @@ from splitplace.placement.learning.collect import SEED_BASE
 from splitplace.placement.learning.completion import Sample
 from splitplace.placement.learning.contention import Paths, contention
 from splitplace.placement.learning.problem import carried_out
-from splitplace.placement.placers.least_loaded import LeastLoaded
+from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.placers.room import Room
 from splitplace.placement.plan import States
 from splitplace.placement.policy import Feedback, Placer, Policy, Request
@@ -50,11 +50,7 @@ class Around:
     def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
         """A task that would wait waits; so does one whose change leaves no room for it."""
         gathered, moved = rng.choice(self.gathered), rng.choice(self.moved)
-        greedy = {
-            (action.task, action.fragment): action.device
-            for action in LeastLoaded().place(None, view, requests, rng)
-            if isinstance(action, Place)
-        }
+        greedy = least_loaded_devices(view, requests)
         room, actions = Room(view), list[Action]()
         for request in requests:
             task, together = int(view.tasks.id_T[request.task]), rng.random() < gathered

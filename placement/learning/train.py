@@ -109,10 +109,7 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
         trained[placer.name] = result
         facts: dict[str, float | int] = {
             "pairs": len(found.traces[placer.name].y_B),
-            "epochs": result.fit.epochs,
-            "train_mse": result.fit.train_mse,
-            "held_out_mse": result.fit.held_out_mse,
-            "held_out_variance": result.fit.held_out_variance,
+            **result.fit.facts(),
             "eta": result.state.eta,
         }
         store.save(out, placer, result.state, view, about | facts)

@@ -98,10 +98,7 @@ def train_tasks(
     best = max(scores, key=lambda eta: scores[eta])
     facts: dict[str, float | int] = {
         "examples": result.examples,
-        "epochs": result.epochs,
-        "train_mse": result.train_mse,
-        "held_out_mse": result.held_out_mse,
-        "held_out_variance": result.held_out_variance,
+        **result.facts(),
         "own_mse_before": float(np.mean(before**2)) if len(before) else 0.0,
         "own_mse_after": float(np.mean(after**2)) if len(after) else 0.0,
         "eta": best,

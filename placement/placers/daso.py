@@ -26,14 +26,15 @@ from splitplace.placement.learning import ascent, surrogate
 from splitplace.placement.learning.adamw import Moments
 from splitplace.placement.learning.experience import Experience
 from splitplace.placement.learning.features import Layout, Pooled, Slots
+from splitplace.placement.learning.network import from_arrays, to_arrays
 from splitplace.placement.learning.problem import Problem, asked, carried_out
 from splitplace.placement.learning.projection import project
 from splitplace.placement.learning.surrogate import Surrogate
-from splitplace.placement.placers.least_loaded import LeastLoaded
+from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Leaving, Placed, Request
 from splitplace.placement.states import Packed
-from splitplace.records.action import Action, Place
+from splitplace.records.action import Action
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
 
@@ -182,8 +183,9 @@ class Daso:
 
     def pack(self, state: DasoState) -> Packed:
         """Weights, and what features are scaled by."""
-        arrays = {f"w{i}": w.astype(np.float32) for i, w in enumerate(state.surrogate.weights)}
-        return Packed(arrays, {"form": state.surrogate.form, "time_s": state.time_s, "eta": state.eta})
+        return Packed(
+            to_arrays(state.surrogate.weights), {"form": state.surrogate.form, "time_s": state.time_s, "eta": state.eta}
+        )
 
     def unpack(self, packed: Packed, view: View) -> DasoState:
         """A trained state with an empty replay.
@@ -192,9 +194,8 @@ class Daso:
             SplitPlaceError: The arrays are not those of this fleet's surrogate.
         """
         fresh = self.init(view)
-        weights = tuple(packed.arrays[f"w{i}"].astype(np.float64) for i in range(len(packed.arrays)))
-        ours = [w.shape for w in fresh.surrogate.weights]
-        if [w.shape for w in weights] != ours or not all(np.isfinite(w).all() for w in weights):
+        weights = from_arrays(packed.arrays, fresh.surrogate.weights)
+        if weights is None:
             raise SplitPlaceError(f"the state of {self.name} has not the weights of a surrogate for this fleet")
         net = Surrogate(fresh.surrogate.form, weights)
         time_s, eta = float(packed.facts["time_s"]), float(packed.facts["eta"])
@@ -208,9 +209,7 @@ class Daso:
     @staticmethod
     def _fits(view: View, problem: Problem, free_C: Ints) -> Bools:
         """Where each container could go now; where it is counts as fitting. Shape (C, D)."""
-        room = Room(view)
-        fits = {fragment: room.fits(fragment) for fragment in set(problem.fragment_C[free_C].tolist())}
-        fits_CD = np.stack([fits[int(problem.fragment_C[row])] for row in free_C])
+        fits_CD = Room(view).table(problem.fragment_C[free_C])
         here = problem.device_C[free_C]
         fits_CD[here != NONE, here[here != NONE]] = True
         return fits_CD
@@ -228,11 +227,7 @@ class Daso:
         draws = rng.random(fits_CD.shape)
         device_C: Ints = np.argmax(np.where(fits_CD, draws, -1.0), axis=1)
         if self.start == "least-loaded":
-            greedy = {
-                (action.task, action.fragment): action.device
-                for action in LeastLoaded().place(None, view, requests, rng)
-                if isinstance(action, Place)
-            }
+            greedy = least_loaded_devices(view, requests)
             for i, row in enumerate(climbing_C):
                 key = int(view.tasks.id_T[problem.task_C[row]]), int(problem.fragment_C[row])
                 device_C[i] = greedy.get(key, device_C[i])

@@ -23,14 +23,14 @@ import numpy as np
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.learning import ascent, completion
 from splitplace.placement.learning.contention import Contention, contention
-from splitplace.placement.learning.network import Weights
+from splitplace.placement.learning.network import Weights, from_arrays, to_arrays
 from splitplace.placement.learning.problem import asked, carried_out
 from splitplace.placement.learning.projection import project
-from splitplace.placement.placers.least_loaded import LeastLoaded
+from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
 from splitplace.placement.states import Packed
-from splitplace.records.action import Action, Place
+from splitplace.records.action import Action
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
 
@@ -89,9 +89,7 @@ class DasoTasks:
         free_C = np.flatnonzero(problem.device_C == NONE)
         if len(free_C) == 0:
             return []
-        room = Room(view)
-        fits = {fragment: room.fits(fragment) for fragment in set(problem.fragment_C[free_C].tolist())}
-        fits_CD = np.stack([fits[int(problem.fragment_C[row])] for row in free_C])
+        fits_CD = Room(view).table(problem.fragment_C[free_C])
         possible = fits_CD.any(axis=1)
         free_p_CD = np.zeros(fits_CD.shape)
         if possible.any():
@@ -116,7 +114,7 @@ class DasoTasks:
 
     def pack(self, state: TasksState) -> Packed:
         """Weights and η."""
-        return Packed({f"w{i}": w.astype(np.float32) for i, w in enumerate(state.weights)}, {"eta": state.eta})
+        return Packed(to_arrays(state.weights), {"eta": state.eta})
 
     def unpack(self, packed: Packed, view: View) -> TasksState:
         """A trained state, for any fleet.
@@ -125,11 +123,10 @@ class DasoTasks:
             SplitPlaceError: The arrays are not those of this surrogate.
         """
         fresh = self.init(view)
-        expected = {f"w{i}": w.shape for i, w in enumerate(fresh.weights)}
-        got = {name: array.shape for name, array in packed.arrays.items()}
-        if got != expected or not all(np.isfinite(array).all() for array in packed.arrays.values()):
-            raise SplitPlaceError(f"the state of {self.name} has not the weights of its surrogate: expected {expected}")
-        weights = tuple(packed.arrays[name].astype(np.float64) for name in expected)
+        weights = from_arrays(packed.arrays, fresh.weights)
+        if weights is None:
+            shapes = [w.shape for w in fresh.weights]
+            raise SplitPlaceError(f"the state of {self.name} has not the weights of its surrogate: expected {shapes}")
         return replace(fresh, weights=weights, eta=float(packed.facts["eta"]), trained=True)
 
 
@@ -198,10 +195,6 @@ def _least_loaded(
     view: View, requests: list[Request], task_C: Ints, fragment_C: Ints, free_C: Ints, fits_CD: Bools
 ) -> Ints:
     """Where the least-loaded placer puts each container; the first device that fits where it lets the task wait."""
-    greedy = {
-        (action.task, action.fragment): action.device
-        for action in LeastLoaded().place(None, view, requests, np.random.default_rng(0))
-        if isinstance(action, Place)
-    }
+    greedy = least_loaded_devices(view, requests)
     keys = [(int(view.tasks.id_T[task_C[row]]), int(fragment_C[row])) for row in free_C]
     return np.array([greedy.get(key, int(np.argmax(fits_CD[i]))) for i, key in enumerate(keys)], np.int64)

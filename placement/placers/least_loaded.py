@@ -27,19 +27,30 @@ class LeastLoaded:
 
     def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
         """Requests in the order given; a task that does not fit waits."""
-        room, loads = Room(view), _Loads(view)
-        full: set[tuple[int, ...]] = set()  # room only shrinks within a plan: what did not fit once does not fit later
-        actions: list[Action] = []
-        for request in requests:
-            task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
-            placed = None if request.fragments in full else _place_task(view, room, loads, request, n)
-            if placed is None:
-                full.add(request.fragments)
-                actions += [Wait(task, fragment) for fragment in request.fragments]
-            else:
-                room, booked = placed
-                actions += booked
-        return actions
+        return least_loaded(view, requests)
+
+
+def least_loaded(view: View, requests: list[Request]) -> list[Action]:
+    """The rule: what `LeastLoaded` answers."""
+    room, loads = Room(view), _Loads(view)
+    full: set[tuple[int, ...]] = set()  # room only shrinks within a plan: what did not fit once does not fit later
+    actions: list[Action] = []
+    for request in requests:
+        task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
+        placed = None if request.fragments in full else _place_task(view, room, loads, request, n)
+        if placed is None:
+            full.add(request.fragments)
+            actions += [Wait(task, fragment) for fragment in request.fragments]
+        else:
+            room, booked = placed
+            actions += booked
+    return actions
+
+
+def least_loaded_devices(view: View, requests: list[Request]) -> dict[tuple[int, int], int]:
+    """Where the rule places, by task and fragment; those that wait are in none. What other placers start from."""
+    actions = least_loaded(view, requests)
+    return {(action.task, action.fragment): action.device for action in actions if isinstance(action, Place)}
 
 
 class _Loads:

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from splitplace.records.action import Evict
-from splitplace.records.view import NONE, Bools, Floats, View
+from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
 
 class Room:
@@ -53,6 +53,11 @@ class Room:
         """The devices that can take this fragment now, shape D."""
         result: Bools = self.left_bytes(fragment) >= 0
         return result
+
+    def table(self, fragment_C: Ints) -> Bools:
+        """The devices that can take each of these fragments now, shape (C, D); each is asked for by itself."""
+        fits = {fragment: self.fits(fragment) for fragment in set(fragment_C.tolist())}
+        return np.stack([fits[fragment] for fragment in fragment_C.tolist()])
 
     def fits_on(self, fragment: int, device: int) -> bool:
         """Whether this device can take this fragment now; looks at this device only."""

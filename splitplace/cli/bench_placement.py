@@ -62,7 +62,6 @@ def placement(
         decider,
         rows,
     )
-    for_table = setting.rows
     if fresh:
         results.unlink(missing_ok=True)
     with err.status("placement") as status:
@@ -70,7 +69,7 @@ def placement(
     placer = Column("placer", overflow="fold", min_width=12)
     columns = (placer, "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
     table = Table(*columns, title=f"Placers under {decider}, {found.scenario}, {found.fleet}, {seeds} seeds")
-    for row in for_table:
+    for row in setting.rows:
         cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
         realised = interval(cells["realised"])
         table.add_row(

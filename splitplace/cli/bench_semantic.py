@@ -62,8 +62,7 @@ def semantic(
     name = bench.file_name(application, model)
     results = results or Path("benchmarks/results") / f"{name}.json"
     runs = runs or Path("runs") / (f"{name}-quick" if quick else name)
-    paths = (application, model) == bench.CELLS[0]
-    settings = replace(bench.Settings(), model=model, pairs=pairs, paths=paths)
+    settings = replace(bench.Settings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
     settings = settings.shorter() if quick else settings
     settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
     with err.status("semantic") as status:
@@ -99,16 +98,16 @@ def semantic(
         )
     trained.title = f"{found.model} on {found.application}, {found.branches} branches"
     trained.caption = "cost: training seconds over the full model's, which all but it and scratch need as well"
-    paths_table = Table(
+    paths = Table(
         "model", "cut", "whole ms", "path", f"layer-{critical_path.LAYERS}", "A/A", "estimate", "params", "overlap"
     )
     for cell in found.paths:
         three = [f"{r.median:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in (cell.path, cell.layer, cell.same)]
         sizes = [f"{share:.2f}" for share in (cell.analytic, cell.params, cell.params_overlap)]
-        paths_table.add_row(cell.model, ", ".join(cell.cuts), f"{1e3 * cell.whole_s:.1f}", *three, *sizes)
-    paths_table.title = f"Trunk + slowest branch over the whole, batch {critical_path.BATCH}, one thread"
+        paths.add_row(cell.model, ", ".join(cell.cuts), f"{1e3 * cell.whole_s:.1f}", *three, *sizes)
+    paths.title = f"Trunk + slowest branch over the whole, batch {critical_path.BATCH}, one thread"
     verdict, cells = bench.verdict(found), bench.cells(results.parent)
     document = {"results": str(results.absolute()), "verdict": verdict, "cells": cells, **found.model_dump(mode="json")}
-    tables = [trained, paths_table] if found.paths else [trained]
+    tables = [trained, paths] if found.paths else [trained]
     states = [f"{cell}: {state}" for cell, state in cells.items()]
     emit(document, Group(*tables, *in_words(verdict), *states), json)

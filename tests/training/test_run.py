@@ -120,7 +120,7 @@ def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
 def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):
     """Stopped between training and the end, nothing that looks finished stands there, and the next try finishes."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(full_room, "measured", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(full_room, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         train_full(data, preset=preset, out=tmp_path / "run", **TINY)
     with pytest.raises(SplitPlaceError, match="no complete run"):
         Run.open(tmp_path / "run")
