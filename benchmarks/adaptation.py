@@ -14,7 +14,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.copies import Foretold, Until
 from splitplace.benchmarks.paired import Interval, interval
-from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import UsageError
 from splitplace.placement import states as store
 from splitplace.placement.learning import train as training
@@ -50,7 +50,7 @@ tasks have no outcome yet."""
 TRAINING_RUNS, TRAINING_INTERVALS = 8, 100
 
 
-class Cell(Record):
+class Cell(Measured):
     """One run, a number a bin."""
 
     shift: str
@@ -148,6 +148,7 @@ def _cell(
         reward=tuple(round(outcome(outcomes.where(bin_N == b)).reward or 0.0, 4) for b in bins),
         objective=tuple(_mean(realised[bin_I == b]) for b in bins),
         error=tuple(_mean(error[bin_I == b]) for b in bins),
+        commit=provenance.commit(),
     )
 
 

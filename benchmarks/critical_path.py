@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from splitplace import provenance
 from splitplace.benchmarks.paired import Ratio, paired_ratios
+from splitplace.benchmarks.results_file import Measured
 from splitplace.executor import Array, open_session
 from splitplace.export.onnx_export import to_onnx
-from splitplace.records.base import Positive, PositiveCount, Record
+from splitplace.records.base import Positive, PositiveCount
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.seeds import generator
@@ -28,7 +30,7 @@ BATCH = 64
 LAYERS = 4
 
 
-class PathCell(Record):
+class PathCell(Measured):
     """One family's critical path. Ratios are over the whole's seconds, one thread."""
 
     model: str
@@ -87,6 +89,7 @@ def path(model: str, budget: float, pairs: int) -> PathCell:
         / critical_path((alone,), torch.from_numpy(images[:2])),
         params=_params(fragments) / count,
         params_overlap=_params(wider) / count,
+        commit=provenance.commit(),
     )
 
 

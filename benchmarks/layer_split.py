@@ -17,7 +17,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.from_timm import TimmModel, from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
-from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.results_file import Measured, save
 from splitplace.executor import Array, open_session
 from splitplace.probe import core_speed
 from splitplace.records.base import Positive, PositiveCount, Record
@@ -46,7 +46,7 @@ Rule = Literal["nodes", "params", "flops"]
 RULES: tuple[Rule, ...] = ("nodes", "params", "flops")
 
 
-class PlanCell(Record):
+class PlanCell(Measured):
     """One model cut into at most K fragments, on measured costs; the others' cuts by the same costs."""
 
     model: str
@@ -60,7 +60,7 @@ class PlanCell(Record):
     equal_flops_s: Positive
 
 
-class RatioCell(Record):
+class RatioCell(Measured):
     """Chain over whole at one image size and batch size; `runs` seconds are medians."""
 
     model: str
@@ -166,6 +166,7 @@ def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -
             equal_nodes_s=equal["nodes"],
             equal_params_s=equal["params"],
             equal_flops_s=equal["flops"],
+            commit=provenance.commit(),
         )
 
 
@@ -234,6 +235,7 @@ def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
         ours=ratios["ours"],
         naive=ratios["naive"],
         same=ratios["A/A"],
+        commit=provenance.commit(),
     )
 
 

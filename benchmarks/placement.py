@@ -16,7 +16,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
-from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.learning.score import Score
@@ -57,7 +57,7 @@ SMALL = 10
 """Up to so many devices `exact` takes part."""
 
 
-class Cell(Record):
+class Cell(Measured):
     """One placer on one seed."""
 
     row: str
@@ -198,12 +198,15 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
         energy_kwh=m.energy_kwh or 0.0,
         decision_p50_s=m.timings.decision_s.p50 or 0.0,
         decision_p95_s=m.timings.decision_s.p95 or 0.0,
+        commit=provenance.commit(),
     )
 
 
 def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
     """Measure what the results file lacks, and write it after every cell."""
     done: dict[tuple[str, int], Cell] = {}
+    bounds: dict[int, Bound] = {}
+    results: Results | None = None
     fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
     if path.is_file():
         old = Results.parse(path.read_bytes(), str(path))
@@ -212,14 +215,17 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
         # Only whole seeds can be paired: what a longer run left of others stays out.
         done = {(cell.row, cell.seed): cell for cell in old.cells if cell.seed in setting.seeds}
-    results, bounds = None, list[Bound]()
+        bounds = {bound.seed: bound for bound in old.reward_bounds if bound.seed in setting.seeds}
+        results = old.model_copy(update={"cells": tuple(done.values()), "reward_bounds": tuple(bounds.values())})
     for seed in setting.seeds:
-        limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
-        bounds.append(Bound(seed=seed, reward=limit))
+        if seed not in bounds:
+            limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
+            bounds[seed] = Bound(seed=seed, reward=limit)
         for row in setting.rows:
-            if (row, seed) not in done:
-                say(f"seed {seed}, {row}")
-                done[row, seed] = measure(setting, row, seed)
+            if (row, seed) in done:
+                continue
+            say(f"seed {seed}, {row}")
+            done[row, seed] = measure(setting, row, seed)
             results = Results(
                 scenario=setting.scenario.name,
                 fleet=fleet,
@@ -227,7 +233,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 intervals=setting.intervals,
                 decider=setting.decider,
                 cells=tuple(done.values()),
-                reward_bounds=tuple(bounds),
+                reward_bounds=tuple(bounds.values()),
                 provenance=provenance.collect(),
             )
             save(path, results, indent=2)

@@ -5,6 +5,13 @@ from pathlib import Path
 from splitplace.records.base import Record
 
 
+class Measured(Record):
+    """One cell of a file that several runs may have filled: the file's provenance is of the last of them."""
+
+    commit: str | None = None
+    """Of the code that measured it, as in `Provenance`; none where a file is older than this field."""
+
+
 def save(path: Path, results: Record, indent: int | None = 1) -> None:
     """Write the file as JSON, in place of what stands there; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
 from splitplace.benchmarks.paired import MIN_PAIRS, interval
-from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.results_file import Measured, save
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
@@ -54,7 +54,7 @@ ENERGY_GOAL = 0.1
 NOT_RUN = "not run"
 
 
-class Trained(Record):
+class Trained(Measured):
     """One recipe, one seed. Sizes are of all fragments together; a branch is a leaf without the trunk."""
 
     method: Method
@@ -208,6 +208,7 @@ def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:
         cost=metrics.train_s / full.metrics.train_s,
         off_group_energy=metrics.off_group_energy,
         sliced_accuracy=metrics.sliced_accuracy,
+        commit=done.provenance.commit,
     )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from splitplace import provenance
 from splitplace.benchmarks.paired import Ratio, paired_ratios
-from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import SplitPlaceError
 from splitplace.records.base import Count, Fraction, PositiveCount, Record
 from splitplace.records.provenance import Provenance
@@ -42,7 +42,7 @@ GOALS: dict[tuple[str, str], float | None] = {
 """Held-out accuracy to reach, where one is set."""
 
 
-class Cell(Record):
+class Cell(Measured):
     """Held-out accuracy of one full model: `state` says whether it was trained."""
 
     application: str
@@ -168,6 +168,7 @@ def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
         epochs=metrics.epochs,
         images_per_s=metrics.images_per_s,
         seed=request.seed,
+        commit=done.provenance.commit,
     )
 
 

@@ -18,7 +18,7 @@ def collect(seed: int | None = None) -> Provenance:
     """The provenance of a figure measured now, on this machine, from this code."""
     return Provenance(
         splitplace=__version__,
-        commit=_commit(),
+        commit=commit(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         versions={"python": platform.python_version()} | _versions(),
         machine=machine(),
@@ -61,7 +61,8 @@ def _versions() -> dict[str, str]:
 
 
 @cache
-def _commit() -> str:
+def commit() -> str:
+    """Of this checkout, as `Provenance.commit` has it."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return "unknown"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from splitplace import provenance
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.records.fragment import TensorSpec
+from splitplace.records.provenance import Provenance
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.surgery import adopt_shapes
 from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
@@ -63,13 +64,19 @@ class Run:
             SplitPlaceError: No complete run there, or one of another version.
         """
         folder = path.absolute()
-        missing = [name for name in (CONFIG, METRICS, WEIGHTS) if not (folder / name).is_file()]
+        missing = [name for name in (CONFIG, METRICS, PROVENANCE, WEIGHTS) if not (folder / name).is_file()]
         if missing:
             raise SplitPlaceError(f"{folder}: no complete run ({', '.join(missing)} missing): train it first")
         text = (folder / CONFIG).read_bytes()
         _check_format(text, folder)
         config = Config.parse(text, str(folder / CONFIG))
         return Run(folder, config, RunMetrics.parse((folder / METRICS).read_bytes(), str(folder / METRICS)))
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the code and the machine that trained it."""
+        path = self.path / PROVENANCE
+        return Provenance.parse(path.read_bytes(), str(path))
 
     def load(self) -> ModuleSplit:
         """The run's fragments as torch modules in eval mode, with exactly the outputs they had when saved.

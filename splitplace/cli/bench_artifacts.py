@@ -4,7 +4,7 @@ from json import dumps
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from splitplace.cli.output import emit, err
 
@@ -35,8 +35,7 @@ def artifacts(
     found = bench.run(results, work, families, again=fresh, say=err.print)
     size = 16
     table = Table(
-        Column("split", overflow="fold", min_width=14),
-        *("digest", "fragment", "weights", "load", "batch 1", f"batch {size}", f"memory at {size}"),
+        *("split", "digest", "fragment", "weights", "load", "batch 1", f"batch {size}", f"memory at {size}"),
         title="Fragments, weights random",
     )
     for reference, row in found["splits"].items():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from splitplace.cli.output import emit, err
 
@@ -55,7 +55,7 @@ def demand(
         )
     rows = bench.table(found)
     table = Table(
-        Column("split", overflow="fold"),
+        "split",
         "top-1",
         "fragments",
         "weights",

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
+
+FIELDS = ("predicted", "reward", "response_s", "energy_kwh", "decision_p50_s", "decision_p95_s")
+"""What the table shows the mean of, over seeds."""
 
 
 def placement(
@@ -66,18 +69,18 @@ def placement(
         results.unlink(missing_ok=True)
     with err.status("placement") as status:
         found = bench.run(results, setting, status.update)
-    placer = Column("placer", overflow="fold", min_width=12)
-    columns = (placer, "realised O^P", "predicted O^P", "reward", "response s", "energy kWh", "plan ms p50", "p95")
+    columns = ("placer", "realised O^P", "predicted", "reward", "response s", "kWh", "plan ms p50", "p95")
     table = Table(*columns, title=f"Placers under {decider}, {found.scenario}, {found.fleet}, {seeds} seeds")
     for row in setting.rows:
-        cells = {field: bench.column(found, row, field) for field in bench.Cell.model_fields if field not in ("row",)}
-        realised = interval(cells["realised"])
+        realised = interval(bench.column(found, row, "realised"))
+        mean = {field: interval(bench.column(found, row, field)).mean for field in FIELDS}
         table.add_row(
             row,
-            f"{realised.mean:.4f} [{realised.low:.4f}, {realised.high:.4f}]",
-            *(f"{interval(cells[field]).mean:.4f}" for field in ("predicted", "reward")),
-            *(f"{interval(cells[field]).mean:.1f}" for field in ("response_s", "energy_kwh")),
-            *(f"{1e3 * interval(cells[field]).mean:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
+            f"{realised.mean:.3f} [{realised.low:.3f}, {realised.high:.3f}]",
+            *(f"{mean[field]:.3f}" for field in ("predicted", "reward")),
+            f"{mean['response_s']:.1f}",
+            f"{mean['energy_kwh']:.3f}",
+            *(f"{1e3 * mean[field]:.1f}" for field in ("decision_p50_s", "decision_p95_s")),
         )
     verdict, tasks = bench.verdict(found), bench.verdict(found, "daso-tasks")
     document = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rich.table import Column, Table
+from rich.table import Table
 
 from splitplace.cli.output import emit, fail
 
@@ -32,8 +32,7 @@ def ls(catalog: Path, *, json: bool = False) -> None:
                 "profiled_on": kinds,
             }
         )
-    split_column, profiled_column = (Column(name, overflow="fold") for name in ("split", "profiled on"))
-    table = Table(split_column, "fragments", "parameters", "weights", "top-1", profiled_column)
+    table = Table("split", "fragments", "parameters", "weights", "top-1", "profiled on")
     for row in rows:
         top1 = "not run" if row["top1"] is None else f"{row['top1']:.4f}"
         size = f"{row['weight_bytes'] / 2**20:.2f} MiB"  # type: ignore[operator]  # an int, in a dict of several types

@@ -174,7 +174,11 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
     assert tuple(cell.method for cell in found.trained) == semantic.methods("noise")
     assert all(cell.passes == 3 for cell in found.trained)
     assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
+    stamp = tmp_path / "runs" / "seed0" / "full" / "provenance.json"
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))
     again = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
-    assert (again.trained, again.paths) == (found.trained, found.paths)
+    assert again.trained[0].commit == "an older one"  # of the code that trained it, not of what collects it
+    assert again.trained[0] == found.trained[0].model_copy(update={"commit": "an older one"})
+    assert (again.trained[1:], again.paths) == (found.trained[1:], found.paths)
     draw_splits(tmp_path / "splits.svg", semantic.bars(again), "noise", 64)
     assert (tmp_path / "splits.svg").read_text().startswith("<?xml")

@@ -1,5 +1,7 @@
 """The benchmark of training, a few steps: a ratio comes out, and what was not trained says so."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,18 @@ def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path):
     )
     with pytest.raises(SplitPlaceError, match="was trained by other numbers than standard has now"):
         training._cell(tmp_path, "noise", "mobilenetv2", None)
+
+
+def test_an_accuracy_names_the_code_that_trained_it(tmp_path):
+    """Not the code that collects it, which may be a later one."""
+    rng = np.random.default_rng(1)
+    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    done = train_full(data, "mobilenetv2", preset="standard", out=tmp_path / "noise.mobilenetv2.standard")
+    stamp = done.path / "provenance.json"
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))
+    cell = training._cell(tmp_path, "noise", "mobilenetv2", None)
+    assert (cell.accuracy, cell.epochs, cell.commit) == (done.metrics.accuracy, 9, "an older one")
 
 
 @pytest.mark.slow

@@ -114,7 +114,10 @@ def test_bench_placement_compares_and_goes_on_where_it_stopped(trained: Path, tm
     }
     assert all("DASO is " in words for words in document["verdict"].values())
     assert all("daso-tasks is " in words for words in document["verdict_tasks"].values())
+    assert {cell["commit"] for cell in document["cells"]} == {document["provenance"]["commit"]}
+    written = results.read_bytes()
     assert json.loads(run(*call).stdout)["cells"] == document["cells"]
+    assert results.read_bytes() == written  # where it comes from stays what it was
 
 
 def test_an_untrained_policy_says_so() -> None:

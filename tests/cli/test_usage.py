@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.output import emit
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,3 +32,18 @@ def test_a_mistyped_name_is_answered_with_what_is_valid(arguments, said):
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(None, 1), ("40", 4)])
+def test_no_table_is_cut_off(columns, lines, capsys, monkeypatch):
+    """Into a pipe, a row is a line however long; in a narrow terminal its cells are broken."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    cells = ("fashionmnist.mobilenetv2.semantic-4", "digest-of-a-fragment", "a-machine-of-some-kind")
+    table = Table("split", "digest", "machine")
+    table.add_row(*cells)
+    emit({}, Group(table, "a remark"), json=False)
+    rows = [line.split("│")[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert tuple("".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)) == cells
+    assert len(rows) == lines
