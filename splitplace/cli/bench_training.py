@@ -16,15 +16,17 @@ def training(
     runs: Path = Path("runs"),
     train: str | None = None,
     pairs: int = 30,
+    fresh: bool = False,
     json: bool = False,
 ) -> None:
     """Measure training speed against a bare loop, and report the accuracies of full models.
 
     Args:
-        results: The results file.
+        results: The results file; a speed that it has, of as many pairs, is not measured again.
         runs: Where the RUN folders of the accuracies are.
         train: Applications to train on now, comma-separated (hours on a CPU; an interrupted one goes on).
-        pairs: Interleaved pairs.
+        pairs: Interleaved pairs, at least.
+        fresh: Measure the speed again.
         json: Print one JSON document.
     """
     if pairs < 1:
@@ -34,6 +36,8 @@ def training(
 
     applications = train.split(",") if train else []
     check_names(applications, own=False)
+    if fresh:
+        results.unlink(missing_ok=True)
     with err.status("training") as status:
         found = bench.run(results, runs, applications, pairs, say=status.update)
     table = Table("application", "model", "goal", "accuracy", "epochs", "images/s", title="Full models, held out")
@@ -44,10 +48,10 @@ def training(
         else:
             speed = f"{cell.images_per_s:.0f}"
             table.add_row(cell.application, cell.model, goal, f"{cell.accuracy:.2%}", str(cell.epochs), speed)
-    ratio, noise = found.seconds, found.noise
+    ratio, noise = found.speed.seconds, found.speed.noise
     verdict = bench.verdict(found)
     lines = [
-        f"images a second over the bare loop's ({found.bare_images_per_s:.0f}): {1 / ratio.median:.3f} "
+        f"images a second over the bare loop's ({found.speed.bare_images_per_s:.0f}): {1 / ratio.median:.3f} "
         f"[{1 / ratio.high:.3f}, {1 / ratio.low:.3f}], A/A {1 / noise.median:.3f} "
         f"[{1 / noise.high:.3f}, {1 / noise.low:.3f}], {ratio.pairs} pairs",
         *in_words(verdict),

@@ -8,9 +8,23 @@ import pytest
 from splitplace import provenance
 from splitplace.benchmarks import training
 from splitplace.benchmarks.paired import Ratio
+from splitplace.benchmarks.results_file import save
 from splitplace.errors import SplitPlaceError
 from splitplace.training.dataset import Dataset
 from splitplace.training.full import train_full
+
+
+def speed(seconds, noise):
+    """Ours over the bare loop's, and that over itself."""
+    return training.Speed(
+        application="fashionmnist",
+        batch_size=64,
+        steps=10,
+        threads=1,
+        bare_images_per_s=100.0,
+        seconds=seconds,
+        noise=noise,
+    )
 
 
 def results(low, accuracy, noise_high=1.01):
@@ -21,13 +35,7 @@ def results(low, accuracy, noise_high=1.01):
     cell = training.Cell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
     return training.Results(
         model="mobilenetv2",
-        application="fashionmnist",
-        batch_size=64,
-        steps=6,
-        threads=1,
-        bare_images_per_s=100.0,
-        seconds=ratio,
-        noise=noise,
+        speed=speed(ratio, noise),
         cells=(cell,),
         provenance=provenance.collect(0),
     )
@@ -86,7 +94,24 @@ def test_both_loops_are_timed_over_the_same_steps():
     rng = np.random.default_rng(1)
     x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
     data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
-    images_per_s, ratios, recipe = training.speed(data, pairs=2, steps=1)
-    assert images_per_s > 0
-    assert set(ratios) == {"ours", "A/A"}
-    assert recipe.samples == 64
+    fast = training.speed(data, pairs=2, steps=1)
+    assert fast.bare_images_per_s > 0
+    assert (fast.batch_size * fast.steps, fast.seconds.pairs, fast.noise.pairs) == (64, 2, 2)
+
+
+def test_a_speed_that_the_file_holds_is_not_measured_again(tmp_path, monkeypatch):
+    """Of as many pairs; more pairs are measured."""
+    ratio = Ratio(median=1.2, low=1.1, high=1.3, pairs=30)
+    there, measured = speed(ratio, ratio), []
+    save(tmp_path / "training.json", results(1.0, None).model_copy(update={"speed": there}))
+
+    def measure(data, pairs, steps):
+        measured.append(pairs)
+        return speed(ratio.model_copy(update={"pairs": pairs}), ratio)
+
+    monkeypatch.setattr(training, "speed", measure)
+    monkeypatch.setattr(training, "fetch", lambda name: None)
+    found = training.run(tmp_path / "training.json", tmp_path / "runs", pairs=30)
+    assert (found.speed, measured) == (there, [])
+    training.run(tmp_path / "training.json", tmp_path / "runs", pairs=31)
+    assert measured == [31]
