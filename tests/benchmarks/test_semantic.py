@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from splitplace import provenance
 from splitplace.benchmarks import semantic
@@ -12,8 +13,14 @@ from splitplace.benchmarks.paired import Ratio
 from splitplace.benchmarks.results_file import save
 from splitplace.cli import main
 from splitplace.report.splits import draw_splits
+from splitplace.splitting.branches import Batch, grow_fragments
+from splitplace.splitting.critical import critical_path
+from splitplace.splitting.modules import ModuleFragment
+from splitplace.splitting.tree import consecutive_tree
 from splitplace.training import applications
 from splitplace.training.dataset import Dataset
+from splitplace.training.models import build
+from splitplace.training.preset import load_preset
 
 
 def trained(method, seed, accuracy, energy=None):
@@ -182,3 +189,19 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
     assert (again.trained[1:], again.paths) == (found.trained[1:], found.paths)
     draw_splits(tmp_path / "splits.svg", semantic.bars(again), "noise", 64)
     assert (tmp_path / "splits.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "model"), [("standard", "mobilenetv2"), *(("quick", model) for model in semantic.PATH_GOALS)]
+)
+def test_four_branches_cut_where_the_preset_says_keep_within_the_goal(preset, model):
+    """By the roofline that `--cuts auto` goes by: who asks for no cut gets a quick tree too."""
+    settings = load_preset(preset).settle(model, "fashionmnist")
+    network = build(model, 10, (1, 28, 28), ((0.3,), (0.3,)), settings.strides).eval()
+    images = torch.randint(0, 256, (10, 1, 28, 28), dtype=torch.uint8)
+    batches, tree = [Batch(images, torch.arange(10))], consecutive_tree(10, (semantic.BRANCHES,))
+    fragments = grow_fragments(network, settings.cuts[:1], tree, batches, "image")
+    whole = (ModuleFragment("full", network, ("image",), "logits", tuple(range(10))),)
+    ratio = critical_path(fragments, images[:2]) / critical_path(whole, images[:2])
+    assert ratio <= semantic.PATH_GOALS[model]
