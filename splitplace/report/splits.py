@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Bar:
-    """One way to split: a name, accuracies (one a seed), and seconds for a batch on devices that are all alike."""
+    """One way to split: its name, accuracies (one a seed, in order), and seconds for a batch on devices all alike."""
 
     name: str
     accuracies: Sequence[float]
@@ -18,7 +18,7 @@ class Bar:
 
 
 def draw_splits(path: Path, bars: Sequence[Bar], title: str, batch: int) -> None:
-    """Write the picture: accuracies with every seed as a dot on the left, response times on the right.
+    """Write the picture: accuracies on the left, every seed a line, and their means; response times on the right.
 
     Args:
         path: A .png, .svg or .pdf.
@@ -32,15 +32,14 @@ def draw_splits(path: Path, bars: Sequence[Bar], title: str, batch: int) -> None
         left, right = figure.subplots(1, 2)
         places = range(len(bars))
         means = [100 * sum(bar.accuracies) / len(bar.accuracies) for bar in bars]
-        left.bar(places, means, color="tab:blue", alpha=0.7)
-        for place, bar in enumerate(bars):
-            left.plot([place] * len(bar.accuracies), [100 * a for a in bar.accuracies], "k.", markersize=5)
-        spread = [100 * accuracy for bar in bars for accuracy in bar.accuracies]
-        # Bars from zero would hide a point of accuracy; the axis says where it starts.
-        left.set_ylim(min(spread) - 2, max(spread) + 1)
-        left.set_ylabel("held-out accuracy (%), a dot a seed")
+        # No bars: from zero they would hide a point of accuracy, from anywhere else they would mislead.
+        left.plot(places, means, linestyle="none", marker="_", markersize=40, markeredgewidth=3, color="tab:blue")
+        for seed in range(min(len(bar.accuracies) for bar in bars)):
+            left.plot(places, [100 * bar.accuracies[seed] for bar in bars], ".-", color="0.4", linewidth=0.6)
+        left.set_xlim(-0.6, len(bars) - 0.4)
+        left.set_ylabel("held-out accuracy (%), a line a seed")
         right.bar(places, [1e3 * bar.response_s for bar in bars], color="tab:orange", alpha=0.7)
-        right.set_ylabel(f"response without a network (ms for {batch} images)")
+        right.set_ylabel(f"response, no network (ms for {batch} images)")
         for axes in (left, right):
             axes.set_xticks(places, [bar.name for bar in bars], rotation=20, ha="right")
             axes.grid(axis="y", alpha=0.3)
