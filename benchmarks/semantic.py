@@ -49,6 +49,8 @@ DIFFERENCES: dict[Method, str] = {
     "splitnet": "distil against splitnet",
 }
 """Of `distil` to each, and what it tells."""
+CONTROLS = ("consecutive", "random")
+"""Trees that differ from `distil` in their groups alone: there it is asked, too, what is left when devices die."""
 ENERGY_GOAL = 0.1
 """Weight energy between groups that SplitNet may leave before slicing; chance is 1 - 1/G."""
 NOT_RUN = "not run"
@@ -246,6 +248,8 @@ def verdict(found: Results) -> dict[str, bool | str]:
     for other, claim in DIFFERENCES.items():
         if other in trained:
             claims[claim] = _difference(found, "distil", other)
+            for absent in range(1, BRANCHES) if other in CONTROLS else ():
+                claims[f"{claim}, {absent} of {BRANCHES} branches absent"] = _difference(found, "distil", other, absent)
     for model, goal in PATH_GOALS.items() if (found.application, found.model) == CELLS[0] else ():
         paths = [cell for cell in found.paths if cell.model == model]
         claims[f"{model}: critical path at most {goal:g} of the whole"] = _all([c.path.low <= goal for c in paths])
@@ -259,9 +263,10 @@ def _all(held: Sequence[bool]) -> bool | str:
     return all(held) if held else NOT_RUN
 
 
-def gains(found: Results, better: Method, worse: Method) -> list[float]:
-    """What one recipe is more accurate than another, seed by seed."""
-    of = {(cell.method, cell.seed): cell.accuracy for cell in found.trained}
+def gains(found: Results, better: Method, worse: Method, absent: int = 0) -> list[float]:
+    """What one recipe is more accurate than another, seed by seed; with so many branches absent, mean over the sets."""
+    answers = {(cell.method, cell.seed): (cell.accuracy, *cell.accuracy_missing) for cell in found.trained}
+    of = {key: accuracies[absent] for key, accuracies in answers.items() if absent < len(accuracies)}
     seeds = sorted(seed for method, seed in of if method == better and (worse, seed) in of)
     return [of[better, seed] - of[worse, seed] for seed in seeds]
 
@@ -273,9 +278,9 @@ def _loss_verdict(found: Results, goal: float) -> bool | str:
     return float(np.mean(differences)) >= -goal
 
 
-def _difference(found: Results, better: Method, worse: Method) -> str:
+def _difference(found: Results, better: Method, worse: Method, absent: int = 0) -> str:
     """Mean gain in points; with three seeds or more, its 95 % interval by Student's t, and what it says."""
-    points = [100 * gain for gain in gains(found, better, worse)]
+    points = [100 * gain for gain in gains(found, better, worse, absent)]
     if not points:
         return NOT_RUN
     gain = interval(points)
