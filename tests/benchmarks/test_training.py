@@ -14,7 +14,14 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.full import train_full
 
 
-def speed(seconds, noise):
+def noise():
+    """Images of four classes that have nothing in common."""
+    rng = np.random.default_rng(1)
+    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    return Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+
+
+def speed(seconds, same):
     """Ours over the bare loop's, and that over itself."""
     return training.Speed(
         application="fashionmnist",
@@ -23,19 +30,19 @@ def speed(seconds, noise):
         threads=1,
         bare_images_per_s=100.0,
         seconds=seconds,
-        noise=noise,
+        noise=same,
     )
 
 
 def results(low, accuracy, noise_high=1.01):
     """A results file with one accuracy."""
     ratio = Ratio(median=1.2, low=low, high=1.3, pairs=30)
-    noise = Ratio(median=1.0, low=0.99, high=noise_high, pairs=30)
+    same = Ratio(median=1.0, low=0.99, high=noise_high, pairs=30)
     state = "not run" if accuracy is None else "run"
     cell = training.Cell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
     return training.Results(
         model="mobilenetv2",
-        speed=speed(ratio, noise),
+        speed=speed(ratio, same),
         cells=(cell,),
         provenance=provenance.collect(0),
     )
@@ -66,9 +73,7 @@ def test_cells_without_a_finished_run_are_not_run(tmp_path):
 
 def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path):
     """What stands there is no measurement of the recipe that ships."""
-    rng = np.random.default_rng(1)
-    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    data = noise()
     train_full(
         data, "mobilenetv2", preset="standard", epochs=1, samples=16, out=tmp_path / "noise.mobilenetv2.standard"
     )
@@ -78,9 +83,7 @@ def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path):
 
 def test_an_accuracy_names_the_code_that_trained_it(tmp_path):
     """Not the code that collects it, which may be a later one."""
-    rng = np.random.default_rng(1)
-    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    data = noise()
     done = train_full(data, "mobilenetv2", preset="standard", out=tmp_path / "noise.mobilenetv2.standard")
     stamp = done.path / "provenance.json"
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))
@@ -91,9 +94,7 @@ def test_an_accuracy_names_the_code_that_trained_it(tmp_path):
 @pytest.mark.slow
 def test_both_loops_are_timed_over_the_same_steps():
     """Two rounds of one step on made-up images: both take time, and the bare loop against itself too."""
-    rng = np.random.default_rng(1)
-    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    data = noise()
     fast = training.speed(data, pairs=2, steps=1)
     assert fast.bare_images_per_s > 0
     assert (fast.batch_size * fast.steps, fast.seconds.pairs, fast.noise.pairs) == (64, 2, 2)
