@@ -1,5 +1,6 @@
 """Writing a catalog: deterministic, atomic, one writer at a time, shared blobs once."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -224,31 +224,70 @@ def test_writers_may_create_the_catalog_at_once(tmp_path):
             assert writer.exitcode == 0
 
 
-@pytest.mark.slow
+def _at_every_line(step, function):
+    """Run a function and call `step` before every line of Python it executes, whoever wrote that line."""
+
+    def trace(frame, event, argument):
+        if event == "line":
+            step()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+
+
+def _on_disk(path):
+    """What a folder holds, so that any change of any file shows."""
+    return {(str(f), (at := f.stat()).st_ino, at.st_size, at.st_mode, at.st_mtime_ns) for f in path.rglob("*")}
+
+
 def test_kill_9_at_any_point_leaves_the_old_or_the_new(artifact, make_artifact, tmp_path):
-    """200 writers killed at random moments of replacing a split and its evaluation: always one whole state."""
+    """A writer killed in every state that the folder passes through: always one whole split, and never back again."""
     context = multiprocessing.get_context("fork")
     path = tmp_path / "c"
     CatalogWriter(path).write(artifact)
-    start = time.perf_counter()
-    CatalogWriter(path).write(make_artifact(seed=1000))
-    length_s = time.perf_counter() - start
-    outcomes = {"old": 0, "new": 0}
-    for i in range(200):
-        old, new = Catalog(path).split(REFERENCE), make_artifact(seed=2 * i)
-        writer = context.Process(target=lambda new=new: CatalogWriter(path).write(new))
+    changed_at = context.SimpleQueue()
+
+    def write_and_tell_changes(new):
+        lines, seen = itertools.count(), [None]
+
+        def look():
+            line, state = next(lines), _on_disk(path)
+            if state != seen[-1]:
+                seen.append(state)
+                changed_at.put(line)
+
+        _at_every_line(look, lambda: CatalogWriter(path).write(new))
+        changed_at.put(None)
+
+    def write_up_to(line, new):
+        lines = itertools.count()
+        _at_every_line(
+            lambda: next(lines) < line or os.kill(os.getpid(), signal.SIGKILL),
+            lambda: CatalogWriter(path).write(new),
+        )
+
+    context.Process(target=write_and_tell_changes, args=(make_artifact(seed=1),)).start()
+    is_new = []
+    for line in list(iter(changed_at.get, None)):
+        old, new = Catalog(path).split(REFERENCE), make_artifact(seed=line + 2)
+        writer = context.Process(target=write_up_to, args=(line, new))
         writer.start()
-        time.sleep(1.5 * length_s * i / 200)
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
+        writer.join(60)
+        assert writer.exitcode == -signal.SIGKILL
         catalog = Catalog(path)
         split = catalog.split(REFERENCE)
         assert split in (old, new.split)
         for name in split.by_name:
             catalog.load(split, name)
         assert catalog.verify().problems == ()
-        outcomes["new" if split == new.split else "old"] += 1
-    assert min(outcomes.values()) > 0, outcomes  # else the kills missed the write
+        is_new.append(split == new.split)
+    assert is_new == sorted(is_new)
+    assert set(is_new) == {False, True}
     CatalogWriter(path).gc()
     left = sorted(entry.name for entry in path.iterdir())
     assert left == [".lock", "blobs", "index.json", "oci-layout"]
