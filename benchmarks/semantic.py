@@ -6,33 +6,21 @@ the slowest branch, over the whole, for three families; these need no training. 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
-from splitplace.benchmarks.paired import MIN_PAIRS, interval
+from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.results_file import Measured, save
+from splitplace.benchmarks.semantic_runs import APPLICATION, MODEL, Method, Settings, methods, train, train_side_by_side
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
-from splitplace.training.config import Method as Recipe
 from splitplace.training.dataset import Dataset
-from splitplace.training.full import train_full
-from splitplace.training.grouping import Rule
-from splitplace.training.preset import Preset, load_preset
 from splitplace.training.run import Run
-from splitplace.training.semantic import train_semantic
 
-Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random"]
-MODEL, APPLICATION = "mobilenetv2", "fashionmnist"
-METHODS: dict[str, tuple[Method, ...]] = {
-    APPLICATION: ("full", "distil", "splitnet", "scratch", "consecutive"),
-    "tiny100": ("full", "distil", "consecutive", "random"),
-}
 PATH_GOALS = {"mobilenetv2": 0.45, "resnet50v2": 0.30, "inceptionv3": 0.40}
 """Critical path over the whole, shared trunk, four branches."""
 MARGIN = 0.9
@@ -89,57 +77,14 @@ class Results(Record):
     provenance: Provenance
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is trained and measured.
-
-    Args:
-        model: The network that is split.
-        seeds: How many; 0 to N - 1.
-        samples: Images a pass.
-        passes: Of every recipe, in all.
-        pairs: Interleaved pairs of each ratio.
-        quick: Whether this is the short form.
-        paths: Whether critical paths are measured; they are the same whatever was learned.
-    """
-
-    model: str = MODEL
-    seeds: int = 3
-    samples: int = 60_000
-    passes: int = 3
-    pairs: int = MIN_PAIRS
-    quick: bool = False
-    paths: bool = True
-
-    def shorter(self) -> "Settings":
-        """One seed, a quarter of the images: within half an hour on one core."""
-        return replace(self, seeds=1, samples=16_000, quick=True)
-
-
-def methods(application: str) -> tuple[Method, ...]:
-    """What is trained on an application, the full model first."""
-    return METHODS.get(application, METHODS[APPLICATION])
-
-
-def preset(settings: Settings) -> Preset:
-    """The quick recipes, with passes divided so that every recipe sees as many images as the full model.
-
-    One pass of three is the branches' own (`distil`); two of three learn the groups (`splitnet`).
-    """
-    quick = load_preset("quick")
-    common = {"samples": settings.samples}
-    alone, rest = max(1, settings.passes // 3), max(1, settings.passes - settings.passes // 3)
-    return quick.model_copy(
-        update={
-            "name": "bench",
-            "full": quick.full.changed(epochs=settings.passes, **common),
-            "semantic": quick.semantic.changed(epochs=rest, branch_epochs=alone, freeze_trunk=False, **common),
-            "splitnet": quick.splitnet.changed(group_epochs=rest, epochs=alone, **common),
-        }
-    )
-
-
-def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Callable[[str], None] = print) -> Results:
+def run(
+    results: Path,
+    runs: Path,
+    data: Dataset,
+    settings: Settings,
+    say: Callable[[str], None] = print,
+    jobs: int = 1,
+) -> Results:
     """Train and measure what the results file lacks, writing it after each step; interrupted, the next run goes on.
 
     Args:
@@ -148,9 +93,10 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
         data: Whose images are learned.
         settings: What is trained and measured.
         say: Told of each step.
+        jobs: How many processes train at once; one trains here, with all threads.
 
     Raises:
-        SplitPlaceError: The file is no results file, or a RUN folder holds another training.
+        SplitPlaceError: The file is no results file, a RUN folder holds another training, or a process died.
     """
     found = Results(
         application=data.application,
@@ -162,6 +108,8 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
     if results.exists():
         before = Results.parse(results.read_bytes(), str(results))
         found = found.model_copy(update={"paths": before.paths})
+    if jobs > 1:
+        train_side_by_side(runs, data, settings, jobs, say)
     for seed in range(settings.seeds):
         folder, full = runs / f"seed{seed}", None
         for method in methods(data.application):
@@ -179,16 +127,6 @@ def run(results: Path, runs: Path, data: Dataset, settings: Settings, say: Calla
             found = found.model_copy(update={"paths": (*rest, cell)})
             save(results, found)
     return found
-
-
-def train(method: Method, full: Run | None, data: Dataset, settings: Settings, seed: int, out: Path) -> Run:
-    """The RUN of one recipe; a finished one is reused. `consecutive` and `random` are `distil` with such groups."""
-    recipe = preset(settings)
-    if method == "full" or full is None:
-        return train_full(data, settings.model, preset=recipe, seed=seed, out=out)
-    groups: Rule = method if method == "consecutive" or method == "random" else "features"
-    by: Recipe = method if method == "splitnet" or method == "scratch" else "distil"
-    return train_semantic(data, full, tree=(BRANCHES,), groups=groups, method=by, preset=recipe, seed=seed, out=out)
 
 
 def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:

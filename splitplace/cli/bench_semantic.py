@@ -23,6 +23,7 @@ def semantic(
     seeds: int | None = None,
     samples: int | None = None,
     pairs: int = 30,
+    jobs: int | None = None,
     json: bool = False,
 ) -> None:
     """Train a network in four branches by every recipe; time the critical paths of three families.
@@ -44,15 +45,17 @@ def semantic(
         seeds: How many; 3 by default, 1 with --quick.
         samples: Training images a pass; 60,000 by default, 16,000 with --quick.
         pairs: Interleaved pairs of each ratio.
+        jobs: How many trainings at once, which share the cores; by default one a core up to four, or one on a GPU.
         json: Print one JSON document.
     """
-    for option, value in {"--pairs": pairs, "--seeds": seeds, "--samples": samples}.items():
+    for option, value in {"--pairs": pairs, "--seeds": seeds, "--samples": samples, "--jobs": jobs}.items():
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: expected at least 1")
     from dataclasses import replace
 
     from splitplace.benchmarks import critical_path
     from splitplace.benchmarks import semantic as bench
+    from splitplace.benchmarks.semantic_runs import Settings, default_jobs
     from splitplace.report.cuts import check_format
     from splitplace.report.splits import draw_splits
     from splitplace.training.applications import fetch
@@ -62,12 +65,12 @@ def semantic(
     name = bench.file_name(application, model)
     results = results or Path("benchmarks/results") / f"{name}.json"
     runs = runs or Path("runs") / (f"{name}-quick" if quick else name)
-    settings = replace(bench.Settings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
+    settings = replace(Settings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
     settings = settings.shorter() if quick else settings
     settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
     with err.status("semantic") as status:
         data = fetch(application, path=path)
-        found = bench.run(results, runs, data, settings, status.update)
+        found = bench.run(results, runs, data, settings, status.update, jobs or default_jobs())
     if plot is not None:
         title = f"{found.model} on {found.application}, {found.branches} branches"
         draw_splits(plot, bench.bars(found), title, critical_path.BATCH)

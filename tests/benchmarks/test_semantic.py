@@ -11,6 +11,7 @@ from splitplace.benchmarks import semantic
 from splitplace.benchmarks.critical_path import PathCell
 from splitplace.benchmarks.paired import Ratio
 from splitplace.benchmarks.results_file import save
+from splitplace.benchmarks.semantic_runs import Settings, methods
 from splitplace.cli import main
 from splitplace.report.splits import draw_splits
 from splitplace.splitting.branches import Batch, grow_fragments
@@ -137,7 +138,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     cells = [trained(method, seed, a + seed / 1000) for method, a in accuracies.items() for seed in range(3)]
     asked = {}
 
-    def run(results, runs, data, settings, say):
+    def run(results, runs, data, settings, say, jobs):
         asked.update(results=results, runs=runs, samples=settings.samples, paths=settings.paths)
         return semantic.Results(
             application=data,
@@ -174,7 +175,7 @@ def test_a_cell_without_results_says_so(tmp_path):
     }
 
 
-@pytest.mark.parametrize("option", ["--pairs", "--seeds", "--samples"])
+@pytest.mark.parametrize("option", ["--pairs", "--seeds", "--samples", "--jobs"])
 def test_counts_below_one_are_refused(option, capsys):
     """By name, before anything is fetched."""
     with pytest.raises(SystemExit, match="2"):
@@ -182,17 +183,21 @@ def test_counts_below_one_are_refused(option, capsys):
     assert f"{option} 0: expected at least 1" in " ".join(capsys.readouterr().err.split())
 
 
+def noise():
+    """64 images of four classes."""
+    x_NCHW, y_N = np.random.default_rng(1).integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
+    return Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
     """On noise, a few steps: five recipes, one path; a second run trains nothing and finds the same."""
-    rng = np.random.default_rng(1)
-    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    data = Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
+    data = noise()
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
-    settings = semantic.Settings(seeds=1, samples=64, passes=3, pairs=1)
+    settings = Settings(seeds=1, samples=64, passes=3, pairs=1)
     found = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
-    assert tuple(cell.method for cell in found.trained) == semantic.methods("noise")
+    assert tuple(cell.method for cell in found.trained) == methods("noise")
     assert all(cell.passes == 3 for cell in found.trained)
     assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
     stamp = tmp_path / "runs" / "seed0" / "full" / "provenance.json"
@@ -203,6 +208,22 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
     assert (again.trained[1:], again.paths) == (found.trained[1:], found.paths)
     draw_splits(tmp_path / "splits.svg", semantic.bars(again), "noise", 64)
     assert (tmp_path / "splits.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_trained_side_by_side_is_the_same(tmp_path, monkeypatch):
+    """Two processes of one thread and one process of one thread: the same cells but for their seconds."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    settings = Settings(seeds=1, samples=64, passes=3, paths=False)
+    cells = [
+        semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise(), settings, lambda _: None, jobs).trained
+        for jobs in (2, 1)
+    ]
+    timed = {"train_s": 1.0, "cost": 1.0}
+    together, alone = ([cell.model_copy(update=timed) for cell in one] for one in cells)
+    assert len(together) == 5
+    assert together == alone
 
 
 @pytest.mark.slow

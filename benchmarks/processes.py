@@ -1,0 +1,101 @@
+"""Runs tasks in processes of a few threads each, so many at once: small networks gain little from more threads."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from splitplace.errors import SplitPlaceError, UsageError
+
+Task = TypeVar("Task", bound=Hashable)
+
+
+def run_all(
+    work: Callable[[Task], object],
+    tasks: Mapping[Task, Task | None],
+    jobs: int,
+    log: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Do every task once, in a fresh process each and in the order given; a failure or an interrupt ends the others.
+
+    Args:
+        work: What is done; it and the tasks must be picklable.
+        tasks: Each with the one that has to be done before it, if any.
+        jobs: How many at once; they share the threads that torch has here.
+        log: What the processes write to stderr is appended there: their progress bars would mix.
+        say: Told what goes on whenever that changes.
+
+    Raises:
+        SplitPlaceError: The first that a task raised, or its process died of something else.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch may hang
+    threads = max(1, torch.get_num_threads() // jobs)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    waiting = list(tasks)
+    done: set[Task] = set()
+    running: dict[Connection, tuple[Task, SpawnProcess]] = {}
+    try:
+        while waiting or running:
+            ready = [task for task in waiting if tasks[task] is None or tasks[task] in done]
+            for task in ready[: jobs - len(running)]:
+                answer, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_do, args=(work, task, threads, log, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                running[answer] = task, process
+                waiting.remove(task)
+            say(f"{len(done)} of {len(tasks)} done; now {', '.join(str(task) for task, _ in running.values())}")
+            for ended in [answer for answer in wait(list(running)) if isinstance(answer, Connection)]:
+                task, process = running[ended]
+                _raise_what_went_wrong(task, ended, process, log)
+                del running[ended]
+                done.add(task)
+    finally:
+        for _, process in running.values():
+            process.kill()
+            process.join()
+
+
+def _raise_what_went_wrong(task: object, answer: Connection, process: SpawnProcess, log: Path) -> None:
+    try:
+        error = answer.recv()
+    except EOFError:
+        process.join()
+        raise SplitPlaceError(
+            f"{task}: its process ended with {process.exitcode} (-9: killed, as when memory runs out); see {log}, "
+            "and go on with fewer --jobs"
+        ) from None
+    process.join()
+    if error is not None:
+        raise error
+
+
+def _do(work: Callable[[Task], object], task: Task, threads: int, log: Path, answer: Connection) -> None:
+    """In the process: the task, and then its error if it is one that a user can act on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the parent as well, which ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    sys.stderr = log.open("a", buffering=1, encoding="utf-8")
+    try:
+        work(task)
+    except SplitPlaceError as error:
+        kind = UsageError if isinstance(error, UsageError) else SplitPlaceError
+        answer.send(kind(str(error)))
+    else:
+        answer.send(None)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,130 @@
+"""What `bench semantic` trains: every recipe from every seed, with the same passes over the same images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from splitplace.benchmarks.critical_path import BRANCHES
+from splitplace.benchmarks.paired import MIN_PAIRS
+from splitplace.benchmarks.processes import run_all
+from splitplace.training.config import Method as Recipe
+from splitplace.training.dataset import Dataset
+from splitplace.training.full import train_full
+from splitplace.training.grouping import Rule
+from splitplace.training.preset import Preset, load_preset
+from splitplace.training.run import Run
+from splitplace.training.semantic import train_semantic
+
+Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random"]
+MODEL, APPLICATION = "mobilenetv2", "fashionmnist"
+METHODS: dict[str, tuple[Method, ...]] = {
+    APPLICATION: ("full", "distil", "splitnet", "scratch", "consecutive"),
+    "tiny100": ("full", "distil", "consecutive", "random"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained and measured.
+
+    Args:
+        model: The network that is split.
+        seeds: How many; 0 to N - 1.
+        samples: Images a pass.
+        passes: Of every recipe, in all.
+        pairs: Interleaved pairs of each ratio.
+        quick: Whether this is the short form.
+        paths: Whether critical paths are measured; they are the same whatever was learned.
+    """
+
+    model: str = MODEL
+    seeds: int = 3
+    samples: int = 60_000
+    passes: int = 3
+    pairs: int = MIN_PAIRS
+    quick: bool = False
+    paths: bool = True
+
+    def shorter(self) -> "Settings":
+        """One seed, a quarter of the images: within half an hour on one core."""
+        return replace(self, seeds=1, samples=16_000, quick=True)
+
+
+def methods(application: str) -> tuple[Method, ...]:
+    """What is trained on an application, the full model first."""
+    return METHODS.get(application, METHODS[APPLICATION])
+
+
+def preset(settings: Settings) -> Preset:
+    """The quick recipes, with passes divided so that every recipe sees as many images as the full model.
+
+    One pass of three is the branches' own (`distil`); two of three learn the groups (`splitnet`).
+    """
+    quick = load_preset("quick")
+    common = {"samples": settings.samples}
+    alone, rest = max(1, settings.passes // 3), max(1, settings.passes - settings.passes // 3)
+    return quick.model_copy(
+        update={
+            "name": "bench",
+            "full": quick.full.changed(epochs=settings.passes, **common),
+            "semantic": quick.semantic.changed(epochs=rest, branch_epochs=alone, freeze_trunk=False, **common),
+            "splitnet": quick.splitnet.changed(group_epochs=rest, epochs=alone, **common),
+        }
+    )
+
+
+def train(method: Method, full: Run | None, data: Dataset, settings: Settings, seed: int, out: Path) -> Run:
+    """The RUN of one recipe; a finished one is reused. `consecutive` and `random` are `distil` with such groups."""
+    recipe = preset(settings)
+    if method == "full" or full is None:
+        return train_full(data, settings.model, preset=recipe, seed=seed, out=out)
+    groups: Rule = method if method == "consecutive" or method == "random" else "features"
+    by: Recipe = method if method == "splitnet" or method == "scratch" else "distil"
+    return train_semantic(data, full, tree=(BRANCHES,), groups=groups, method=by, preset=recipe, seed=seed, out=out)
+
+
+def default_jobs() -> int:
+    """How many trainings at once: one a core that torch has, up to four for their memory; one on a GPU."""
+    return 1 if torch.cuda.is_available() else min(torch.get_num_threads(), 4)
+
+
+def train_side_by_side(
+    runs: Path, data: Dataset, settings: Settings, jobs: int, say: Callable[[str], None] = print
+) -> None:
+    """Every RUN that a folder lacks, so many at once: full models first, since a tree is taught by one.
+
+    Two processes of one thread train these small networks faster than one of two does.
+
+    Args:
+        runs: The folder; its `log.txt` gets what the processes have to say.
+        data: Whose images are learned.
+        settings: What is trained.
+        jobs: How many processes.
+        say: Told of each step.
+
+    Raises:
+        SplitPlaceError: As the training says, or a process died.
+    """
+    whole, *trees = methods(data.application)
+    fulls = [_Task(seed, whole) for seed in range(settings.seeds)]
+    rest = {_Task(full.seed, method): full for full in fulls for method in trees}
+    run_all(partial(_train_one, runs, data, settings), dict.fromkeys(fulls) | rest, jobs, runs / "log.txt", say)
+
+
+@dataclass(frozen=True)
+class _Task:
+    seed: int
+    method: Method
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} {self.method}"
+
+
+def _train_one(runs: Path, data: Dataset, settings: Settings, task: _Task) -> None:
+    folder, whole = runs / f"seed{task.seed}", methods(data.application)[0]
+    full = None if task.method == whole else train(whole, None, data, settings, task.seed, folder / whole)
+    train(task.method, full, data, settings, task.seed, folder / task.method)
