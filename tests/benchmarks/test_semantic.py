@@ -212,16 +212,19 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_trained_side_by_side_is_the_same(tmp_path, monkeypatch):
-    """Two processes of one thread and one process of one thread: the same cells but for their seconds."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    settings = Settings(seeds=1, samples=64, passes=3, paths=False)
-    cells = [
-        semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise(), settings, lambda _: None, jobs).trained
-        for jobs in (2, 1)
-    ]
-    timed = {"train_s": 1.0, "cost": 1.0}
-    together, alone = ([cell.model_copy(update=timed) for cell in one] for one in cells)
+def test_trained_side_by_side_is_the_same(tmp_path):
+    """Two processes of one thread each, or everything here in one thread: the same cells but for their seconds."""
+    settings, threads = Settings(seeds=1, samples=64, passes=3, paths=False), torch.get_num_threads()
+
+    def cells(jobs):
+        torch.set_num_threads(jobs)
+        found = semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise(), settings, lambda _: None, jobs)
+        return [cell.model_copy(update={"train_s": 1.0, "cost": 1.0}) for cell in found.trained]
+
+    try:
+        together, alone = cells(2), cells(1)
+    finally:
+        torch.set_num_threads(threads)
     assert len(together) == 5
     assert together == alone
 
