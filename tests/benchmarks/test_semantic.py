@@ -139,7 +139,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     asked = {}
 
     def run(results, runs, data, settings, say, jobs):
-        asked.update(results=results, runs=runs, samples=settings.samples, paths=settings.paths)
+        asked.update(results=results, runs=runs, samples=settings.samples, paths=settings.paths, jobs=jobs)
         return semantic.Results(
             application=data,
             model="mobilenetv2",
@@ -153,7 +153,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     monkeypatch.setattr(applications, "fetch", lambda name, path: name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="0"):
-        main(["bench", "semantic", "tiny100", "--samples", "30000", "--json"])
+        main(["bench", "semantic", "tiny100", "--samples", "30000", "--jobs", "3", "--json"])
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert {claim: said for claim, said in verdict.items() if "absent" not in claim} == {
         "distil at most 2 points under full": True,
@@ -162,6 +162,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     }
     assert str(asked["results"]) == "benchmarks/results/semantic-tiny100.json"
     assert (str(asked["runs"]), asked["samples"], asked["paths"]) == ("runs/semantic-tiny100", 30_000, False)
+    assert asked["jobs"] == 3
 
 
 def test_a_cell_without_results_says_so(tmp_path):
