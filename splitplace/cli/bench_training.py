@@ -22,11 +22,12 @@ def training(
     """Measure training speed against a bare loop, and report the accuracies of full models.
 
     Args:
-        results: The results file; a speed that it has, of as many pairs, is not measured again.
+        results: The results file; a speed that it has, of as many pairs, is not measured again, and an accuracy whose
+            RUN is not here is kept.
         runs: Where the RUN folders of the accuracies are.
         train: Applications to train on now, comma-separated (hours on a CPU; an interrupted one goes on).
         pairs: Interleaved pairs, at least.
-        fresh: Measure the speed again.
+        fresh: Begin a new results file: the speed is measured again, accuracies are of the RUNs that are here.
         json: Print one JSON document.
     """
     if pairs < 1:

@@ -116,3 +116,14 @@ def test_a_speed_that_the_file_holds_is_not_measured_again(tmp_path, monkeypatch
     assert (found.speed, measured) == (there, [])
     training.run(tmp_path / "training.json", tmp_path / "runs", pairs=31)
     assert measured == [31]
+
+
+def test_an_accuracy_whose_run_is_elsewhere_is_kept(tmp_path):
+    """With the commit that trained it; what neither the file nor the folder knows is not run."""
+    ratio = Ratio(median=1.2, low=1.1, high=1.3, pairs=30)
+    before = results(1.0, 0.993).model_copy(update={"speed": speed(ratio, ratio)})
+    known = before.cells[0].model_copy(update={"commit": "an older one"})
+    save(tmp_path / "training.json", before.model_copy(update={"cells": (known,)}))
+    found = training.run(tmp_path / "training.json", tmp_path / "runs", pairs=30)
+    assert [cell for cell in found.cells if cell.state == "run"] == [known]
+    assert len(found.cells) == len(training.GOALS)
