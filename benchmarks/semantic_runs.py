@@ -97,7 +97,7 @@ def train_side_by_side(
 ) -> None:
     """Every RUN that a folder lacks, so many at once: full models first, since a tree is taught by one.
 
-    Two processes of one thread train these small networks faster than one of two does.
+    Small networks gain little from a second thread, and all from a second process.
 
     Args:
         runs: The folder; its `log.txt` gets what the processes have to say.
