@@ -111,10 +111,10 @@ def run(
     if jobs > 1:
         train_side_by_side(runs, data, settings, jobs, say)
     for seed in range(settings.seeds):
-        folder, full = runs / f"seed{seed}", None
+        full = None
         for method in methods(data.application):
             say(f"seed {seed}: training {method} (an interruption loses at most a minute)")
-            done = train(method, full, data, settings, seed, folder / method)
+            done = train(runs, data, settings, seed, method)
             full = full or done
             row = _cell(method, done, full, seed)
             found = found.model_copy(update={"trained": (*found.trained, row)})

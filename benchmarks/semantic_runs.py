@@ -16,7 +16,7 @@ from splitplace.training.dataset import Dataset
 from splitplace.training.full import train_full
 from splitplace.training.grouping import Rule
 from splitplace.training.preset import Preset, load_preset
-from splitplace.training.run import Run
+from splitplace.training.run import CONFIG, Run
 from splitplace.training.semantic import train_semantic
 
 Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random"]
@@ -77,14 +77,22 @@ def preset(settings: Settings) -> Preset:
     )
 
 
-def train(method: Method, full: Run | None, data: Dataset, settings: Settings, seed: int, out: Path) -> Run:
-    """The RUN of one recipe; a finished one is reused. `consecutive` and `random` are `distil` with such groups."""
-    recipe = preset(settings)
-    if method == "full" or full is None:
-        return train_full(data, settings.model, preset=recipe, seed=seed, out=out)
+def train(runs: Path, data: Dataset, settings: Settings, seed: int, method: Method) -> Run:
+    """The RUN of one recipe; a finished one is reused, and so is the full model that teaches a tree.
+
+    `consecutive` and `random` are `distil` with such groups.
+    """
+    recipe, out = preset(settings), _place(runs, seed, method)
+    full = train_full(data, settings.model, preset=recipe, seed=seed, out=_place(runs, seed, "full"))
+    if method == "full":
+        return full
     groups: Rule = method if method == "consecutive" or method == "random" else "features"
     by: Recipe = method if method == "splitnet" or method == "scratch" else "distil"
     return train_semantic(data, full, tree=(BRANCHES,), groups=groups, method=by, preset=recipe, seed=seed, out=out)
+
+
+def _place(runs: Path, seed: int, method: Method) -> Path:
+    return runs / f"seed{seed}" / method
 
 
 def default_jobs() -> int:
@@ -109,10 +117,11 @@ def train_side_by_side(
     Raises:
         SplitPlaceError: As the training says, or a process died.
     """
-    whole, *trees = methods(data.application)
-    fulls = [_Task(seed, whole) for seed in range(settings.seeds)]
-    rest = {_Task(full.seed, method): full for full in fulls for method in trees}
-    run_all(partial(_train_one, runs, data, settings), dict.fromkeys(fulls) | rest, jobs, runs / "log.txt", say)
+    tasks = [_Task(seed, method) for method in methods(data.application) for seed in range(settings.seeds)]
+    lacking = [task for task in tasks if not (_place(runs, task.seed, task.method) / CONFIG).exists()]
+    taught_by = {task: _Task(task.seed, "full") for task in lacking if task.method != "full"}
+    needs = {task: full if (full := taught_by.get(task)) in lacking else None for task in lacking}
+    run_all(partial(_train, runs, data, settings), needs, jobs, runs / "log.txt", say)
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,5 @@ class _Task:
         return f"seed {self.seed} {self.method}"
 
 
-def _train_one(runs: Path, data: Dataset, settings: Settings, task: _Task) -> None:
-    folder, whole = runs / f"seed{task.seed}", methods(data.application)[0]
-    full = None if task.method == whole else train(whole, None, data, settings, task.seed, folder / whole)
-    train(task.method, full, data, settings, task.seed, folder / task.method)
+def _train(runs: Path, data: Dataset, settings: Settings, task: _Task) -> None:
+    train(runs, data, settings, task.seed, task.method)

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +18,6 @@ from splitplace.splitting.critical import critical_path
 from splitplace.splitting.modules import ModuleFragment
 from splitplace.splitting.tree import consecutive_tree
 from splitplace.training import applications
-from splitplace.training.dataset import Dataset
 from splitplace.training.models import build
 from splitplace.training.preset import load_preset
 
@@ -184,26 +182,19 @@ def test_counts_below_one_are_refused(option, capsys):
     assert f"{option} 0: expected at least 1" in " ".join(capsys.readouterr().err.split())
 
 
-def noise():
-    """64 images of four classes."""
-    x_NCHW, y_N = np.random.default_rng(1).integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    return Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
+def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
     """On noise, a few steps: five recipes, one path; a second run trains nothing and finds the same."""
-    data = noise()
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
     settings = Settings(seeds=1, samples=64, passes=3, pairs=1)
-    found = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
+    found = semantic.run(tmp_path / "results.json", tmp_path / "runs", noise, settings, lambda _: None)
     assert tuple(cell.method for cell in found.trained) == methods("noise")
     assert all(cell.passes == 3 for cell in found.trained)
     assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
     stamp = tmp_path / "runs" / "seed0" / "full" / "provenance.json"
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))
-    again = semantic.run(tmp_path / "results.json", tmp_path / "runs", data, settings, lambda _: None)
+    again = semantic.run(tmp_path / "results.json", tmp_path / "runs", noise, settings, lambda _: None)
     assert again.trained[0].commit == "an older one"  # of the code that trained it, not of what collects it
     assert again.trained[0] == found.trained[0].model_copy(update={"commit": "an older one"})
     assert (again.trained[1:], again.paths) == (found.trained[1:], found.paths)
@@ -213,13 +204,13 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_trained_side_by_side_is_the_same(tmp_path):
+def test_trained_side_by_side_is_the_same(tmp_path, noise):
     """Two processes of one thread each, or everything here in one thread: the same cells but for their seconds."""
     settings, threads = Settings(seeds=1, samples=64, passes=3, paths=False), torch.get_num_threads()
 
     def cells(jobs):
         torch.set_num_threads(jobs)
-        found = semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise(), settings, lambda _: None, jobs)
+        found = semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise, settings, lambda _: None, jobs)
         return [cell.model_copy(update={"train_s": 1.0, "cost": 1.0}) for cell in found.trained]
 
     try:

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from splitplace import provenance
@@ -10,15 +9,7 @@ from splitplace.benchmarks import training
 from splitplace.benchmarks.paired import Ratio
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import SplitPlaceError
-from splitplace.training.dataset import Dataset
 from splitplace.training.full import train_full
-
-
-def noise():
-    """Images of four classes that have nothing in common."""
-    rng = np.random.default_rng(1)
-    x_NCHW, y_N = rng.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), np.arange(64) % 4
-    return Dataset("noise", x_NCHW, y_N, x_NCHW, y_N, tuple("abcd"), "drawn in the test")
 
 
 def speed(seconds, same):
@@ -71,20 +62,18 @@ def test_cells_without_a_finished_run_are_not_run(tmp_path):
     assert (cell.state, cell.accuracy) == ("not run", None)
 
 
-def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path):
+def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path, noise):
     """What stands there is no measurement of the recipe that ships."""
-    data = noise()
     train_full(
-        data, "mobilenetv2", preset="standard", epochs=1, samples=16, out=tmp_path / "noise.mobilenetv2.standard"
+        noise, "mobilenetv2", preset="standard", epochs=1, samples=16, out=tmp_path / "noise.mobilenetv2.standard"
     )
     with pytest.raises(SplitPlaceError, match="was trained by other numbers than standard has now"):
         training._cell(tmp_path, "noise", "mobilenetv2", None)
 
 
-def test_an_accuracy_names_the_code_that_trained_it(tmp_path):
+def test_an_accuracy_names_the_code_that_trained_it(tmp_path, noise):
     """Not the code that collects it, which may be a later one."""
-    data = noise()
-    done = train_full(data, "mobilenetv2", preset="standard", out=tmp_path / "noise.mobilenetv2.standard")
+    done = train_full(noise, "mobilenetv2", preset="standard", out=tmp_path / "noise.mobilenetv2.standard")
     stamp = done.path / "provenance.json"
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))
     cell = training._cell(tmp_path, "noise", "mobilenetv2", None)
@@ -92,10 +81,9 @@ def test_an_accuracy_names_the_code_that_trained_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_loops_are_timed_over_the_same_steps():
+def test_both_loops_are_timed_over_the_same_steps(noise):
     """Two rounds of one step on made-up images: both take time, and the bare loop against itself too."""
-    data = noise()
-    fast = training.speed(data, pairs=2, steps=1)
+    fast = training.speed(noise, pairs=2, steps=1)
     assert fast.bare_images_per_s > 0
     assert (fast.batch_size * fast.steps, fast.seconds.pairs, fast.noise.pairs) == (64, 2, 2)
 
