@@ -22,20 +22,20 @@ from torch import nn
 
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError
-from splitplace.executor import Array
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.onnx_export import to_onnx
-from splitplace.export.profiler import Effort, fingerprint, profile_split
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
+from splitplace.inference.executor import Array
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.profile import Latency, Profile
 from splitplace.records.split import Merge
-from splitplace.splitting import layerwise
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.branches import Batch, assemble, grow_fragments
+from splitplace.splitting.layerwise import cutting
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.pruning import compress, compressed_split
-from splitplace.splitting.tree import consecutive_tree
-from splitplace.training.models import build
+from splitplace.splitting.semantic.branches import Batch, assemble, grow_fragments
+from splitplace.splitting.semantic.pruning import compress, compressed_split
+from splitplace.splitting.semantic.tree import consecutive_tree
+from splitplace.training.families.build import build
 
 FAMILIES = ("mobilenetv2", "resnet50v2", "inceptionv3")
 VARIANTS = ("full", "layer-4", "semantic-2", "compressed-50")
@@ -61,7 +61,7 @@ def splits(family: str, seed: int) -> Iterator[SplitArtifact]:
     merge = Merge(kind="identity", class_order=classes)
     full = to_onnx(ModuleSplit(APPLICATION, family, "full", "", IMAGE, (one,), merge))
     yield full
-    yield layerwise.split(full.models["full"], FRAGMENTS, application=APPLICATION, model_name=family, micro_batch=16)
+    yield cutting.split(full.models["full"], FRAGMENTS, application=APPLICATION, model_name=family, micro_batch=16)
     stages = [name for name, _ in network.named_children()]
     batches = [Batch(torch.from_numpy(images(2, rng)), torch.full((2,), c, dtype=torch.int64)) for c in range(CLASSES)]
     tree = consecutive_tree(CLASSES, (2,))

@@ -1,7 +1,7 @@
 """Times a whole split in a process of its own: `python -m splitplace.benchmarks.chain CATALOG REF BATCH_SIZE...`.
 
 Fragments run one after another and hand numpy arrays on, as `splitplace infer` does. Timed exactly as a profile is
-(`export/timing.py`); prints one JSON line: the core's speed, and the latency at each batch size.
+(`export/measure/timing.py`); prints one JSON line: the core's speed, and the latency at each batch size.
 """
 
 import json
@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from splitplace.catalog import Catalog
-from splitplace.executor import Executor
-from splitplace.export.profile_worker import sample
-from splitplace.export.timing import in_rounds
+from splitplace.export.measure.profile_worker import sample
+from splitplace.export.measure.timing import in_rounds
+from splitplace.inference.executor import Executor
 
 
 def main() -> None:

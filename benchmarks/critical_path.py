@@ -9,18 +9,18 @@ import torch
 from splitplace import provenance
 from splitplace.benchmarks.paired import Ratio, paired_ratios
 from splitplace.benchmarks.results_file import Measured
-from splitplace.executor import Array, open_session
-from splitplace.export.onnx_export import to_onnx
+from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.inference.executor import Array, open_session
 from splitplace.records.base import Positive, PositiveCount
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.seeds import generator
-from splitplace.splitting import layerwise
-from splitplace.splitting.branches import Batch, assemble, grow_fragments
-from splitplace.splitting.critical import choose_cuts, critical_path
+from splitplace.splitting.layerwise import cutting
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.tree import consecutive_tree
-from splitplace.training.models import build
+from splitplace.splitting.semantic.branches import Batch, assemble, grow_fragments
+from splitplace.splitting.semantic.critical_path import choose_cuts, critical_path
+from splitplace.splitting.semantic.tree import consecutive_tree
+from splitplace.training.families.build import build
 from splitplace.training.preset import load_preset
 
 BRANCHES = 4
@@ -69,7 +69,7 @@ def path(model: str, budget: float, pairs: int) -> PathCell:
     alone = ModuleFragment("full", network, (spec.name,), "logits", tuple(range(10)))
     whole = ModuleSplit("random", model, "full", "", spec, (alone,), Merge(kind="identity", class_order=alone.classes))
     split, (whole_onnx,) = to_onnx(assemble("random", model, "4", spec, fragments)), to_onnx(whole).models.values()
-    chain = layerwise.split(whole_onnx, LAYERS, micro_batch=BATCH)
+    chain = cutting.split(whole_onnx, LAYERS, micro_batch=BATCH)
     inputs = {spec.name: images}
     trunk = split.models[fragments[0].name]
     branches = [_timed([trunk, split.models[leaf.name]], inputs) for leaf in fragments[1:]]

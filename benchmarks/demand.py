@@ -10,25 +10,25 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from splitplace.catalog.demand import demand as gather
+from splitplace.catalog.demand import write_demand
 from splitplace.errors import UsageError
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.demand import demand as gather
-from splitplace.export.demand import write_demand
-from splitplace.export.evaluation import evaluate
-from splitplace.export.onnx_export import to_onnx
-from splitplace.export.profiler import Effort, profile_split
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.export.measure.evaluation import evaluate
+from splitplace.export.measure.profiler import Effort, profile_split
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand
 from splitplace.records.split import INPUT
-from splitplace.splitting import costs, layerwise
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.branches import replicate_trunk
-from splitplace.splitting.hosts import Host
-from splitplace.training.compressed import pick_compressed
-from splitplace.training.dataset import Dataset
-from splitplace.training.full import train_full
+from splitplace.splitting.layerwise import costs, cutting
+from splitplace.splitting.layerwise.hosts import Host
+from splitplace.splitting.semantic.branches import replicate_trunk
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.recipes.compressed import pick_compressed
+from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import Run
-from splitplace.training.semantic import train_semantic
 
 MODEL = "mobilenetv2"
 LINK_BYTES_PER_S = 10e6
@@ -196,15 +196,15 @@ def ship(
 
 def cut(model: bytes, data: Dataset, fragments: int, micro_batch: int) -> SplitArtifact:
     """A layer split of exactly so many fragments, best for equal hosts on that network, and held to the whole."""
-    network = layerwise.analyse(model)
+    network = cutting.analyse(model)
     hosts = [
         Host(f"d{i}", up_bytes_per_s=LINK_BYTES_PER_S, down_bytes_per_s=LINK_BYTES_PER_S) for i in range(fragments)
     ]
     # Analytic costs are the same everywhere, so the fragments, and with them their digests, are.
     work = costs.work(network, costs.analytic(network, micro_batch), micro_batch)
-    proposal = layerwise.propose(network, work, hosts, fragments, exactly=True)
-    artifact = layerwise.cut(network, proposal.places, proposal.plan.places, data.application, MODEL)
-    layerwise.verify(artifact, model, {data.input_spec.name: data.x_test_NCHW[:CHECKED_IMAGES]})
+    proposal = cutting.propose(network, work, hosts, fragments, exactly=True)
+    artifact = cutting.cut(network, proposal.places, proposal.plan.places, data.application, MODEL)
+    cutting.verify(artifact, model, {data.input_spec.name: data.x_test_NCHW[:CHECKED_IMAGES]})
     return artifact
 
 

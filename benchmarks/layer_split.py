@@ -15,18 +15,18 @@ from typing import Literal
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.from_timm import TimmModel, from_timm
 from splitplace.benchmarks.paired import MIN_PAIRS, Ratio, paired_ratios
 from splitplace.benchmarks.results_file import Measured, save
-from splitplace.executor import Array, open_session
-from splitplace.probe import core_speed
+from splitplace.export.convert.from_timm import TimmModel, from_timm
+from splitplace.inference.executor import Array, open_session
+from splitplace.inference.probe import core_speed
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
-from splitplace.splitting import costs, fusion, layerwise, measure, planner, recompose
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.fusion import Blocks
-from splitplace.splitting.hosts import Host
-from splitplace.splitting.lattice import Floats, Lattice, Work
+from splitplace.splitting.layerwise import costs, cutting, fusion, measure, planner, recompose
+from splitplace.splitting.layerwise.fusion import Blocks
+from splitplace.splitting.layerwise.hosts import Host
+from splitplace.splitting.layerwise.lattice import Floats, Lattice, Work
 
 FAMILIES = ("mobilenetv2", "inceptionv3", "resnet50v2", "resnet34v2")
 """The three families; of ResNet-V2, ours and the paper's."""
@@ -151,7 +151,7 @@ def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -
     order = prefixes(work)
     for count in counts:
         hosts = [Host(f"d{i}") for i in range(count)]
-        proposal = layerwise.propose(network, work, hosts, count)
+        proposal = cutting.propose(network, work, hosts, count)
         equal = {
             rule: planner.evaluate(order, equal_cuts(share(network, rule), count), hosts[:count]).bottleneck_s
             for rule in RULES
@@ -173,7 +173,7 @@ def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -
 @lru_cache(maxsize=2)
 def _opened(name: str, size: int | None) -> tuple[TimmModel, Blocks]:
     found = from_timm(name, size, random_weights=True)
-    return found, layerwise.analyse(found.onnx, name)
+    return found, cutting.analyse(found.onnx, name)
 
 
 def prefixes(work: Work) -> Lattice:
@@ -209,7 +209,7 @@ def naive_chain(network: Blocks, fragments: int) -> SplitArtifact:
     plain = fusion.blocks(network.graph, set())
     work = costs.work(plain, np.ones(len(plain.members)), PLAN_BATCH)
     places = equal_cuts(np.array([len(members) for members in plain.members], np.float64), fragments)
-    return layerwise.cut(plain, prefixes(work), places, "custom", "naive")
+    return cutting.cut(plain, prefixes(work), places, "custom", "naive")
 
 
 def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
@@ -217,8 +217,8 @@ def _ratio(name: str, size: int | None, batch: int, pairs: int) -> RatioCell:
     cost_s = measure.measured(network, batch)
     work = costs.work(network, cost_s, batch, measure.copy_s_per_byte())
     hosts = [Host(f"d{i}") for i in range(RATIO_FRAGMENTS)]
-    proposal = layerwise.propose(network, work, hosts, RATIO_FRAGMENTS, slack=RATIO_SLACK)
-    ours = layerwise.cut(network, proposal.places, proposal.plan.places, "custom", "ours")
+    proposal = cutting.propose(network, work, hosts, RATIO_FRAGMENTS, slack=RATIO_SLACK)
+    ours = cutting.cut(network, proposal.places, proposal.plan.places, "custom", "ours")
     inputs = recompose.noise(ours.split.inputs, max(batch, max(recompose.BATCHES)))
     recompose.check(ours, found.onnx, inputs, "seeded noise")
     rows = {tensor: value[:batch] for tensor, value in inputs.items()}

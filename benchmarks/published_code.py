@@ -14,9 +14,9 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.results_file import save
 from splitplace.placement.placers.random import Random
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Policy, Request
 from splitplace.placement.registry import parse_policy
+from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.results import Run
 from splitplace.placement.simulator.run import simulate

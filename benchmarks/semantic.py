@@ -18,7 +18,7 @@ from splitplace.benchmarks.semantic_runs import APPLICATION, MODEL, Method, Sett
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
-from splitplace.training.dataset import Dataset
+from splitplace.training.data.dataset import Dataset
 from splitplace.training.run import Run
 
 PATH_GOALS = {"mobilenetv2": 0.45, "resnet50v2": 0.30, "inceptionv3": 0.40}

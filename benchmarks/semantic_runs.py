@@ -12,12 +12,12 @@ from splitplace.benchmarks.critical_path import BRANCHES
 from splitplace.benchmarks.paired import MIN_PAIRS
 from splitplace.benchmarks.processes import run_all
 from splitplace.training.config import Method as Recipe
-from splitplace.training.dataset import Dataset
-from splitplace.training.full import train_full
-from splitplace.training.grouping import Rule
+from splitplace.training.data.dataset import Dataset
 from splitplace.training.preset import Preset, load_preset
+from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.grouping import Rule
+from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import CONFIG, Run
-from splitplace.training.semantic import train_semantic
 
 Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random"]
 MODEL, APPLICATION = "mobilenetv2", "fashionmnist"

@@ -19,14 +19,14 @@ from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import SplitPlaceError
 from splitplace.records.base import Count, Fraction, PositiveCount, Record
 from splitplace.records.provenance import Provenance
-from splitplace.training.applications import fetch
-from splitplace.training.batches import Batches
-from splitplace.training.checkpoint import checkpointed
-from splitplace.training.dataset import Dataset
-from splitplace.training.fit import cross_entropy, fit
-from splitplace.training.full import train_full
-from splitplace.training.models import build
+from splitplace.training.data.applications import fetch
+from splitplace.training.data.batches import Batches
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.families.build import build
+from splitplace.training.loop.checkpoint import checkpointed
+from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.preset import load_preset
+from splitplace.training.recipes.full import train_full
 from splitplace.training.run import Run
 
 SPEED = 0.95

@@ -1,34 +1,94 @@
-"""What a user can get wrong: one clear line each, never a traceback.
+"""What can go wrong for a user: one clear line each, by cause, never a traceback.
 
-Programming errors are `assert`s; everything here is somebody's input or environment.
+Programming errors are `assert`s; everything here is somebody's input or environment. A message says what was got, what
+was expected and what to do. Raise the class of the cause; what a cause means to a shell or to an HTTP client is decided
+in `CAUSES` alone.
 """
 
 from collections.abc import Iterable
+from typing import ClassVar, Literal, NamedTuple
+
+Cause = Literal["usage", "not-found", "contract", "not-ready", "overloaded", "integrity", "failed"]
+
+
+class Answer(NamedTuple):
+    """What a cause means outside of the program."""
+
+    exit_code: int
+    http_status: int
+
+
+CAUSES: dict[Cause, Answer] = {
+    "usage": Answer(2, 400),
+    "not-found": Answer(2, 404),
+    "contract": Answer(1, 400),
+    "not-ready": Answer(1, 503),
+    "overloaded": Answer(1, 429),
+    "integrity": Answer(1, 500),
+    "failed": Answer(1, 500),
+}
 
 
 class SplitPlaceError(ValueError):
-    """Work that failed for a reason a user can act on: says what was got, what was expected, what to do.
+    """Work that failed for a reason a user can act on."""
 
-    The command line prints the message as one line and exits with `exit_code`.
-    """
+    cause: ClassVar[Cause] = "failed"
 
-    exit_code = 1
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with."""
+        return CAUSES[self.cause].exit_code
+
+    @property
+    def http_status(self) -> int:
+        """What the front door answers with."""
+        return CAUSES[self.cause].http_status
 
 
 class UsageError(SplitPlaceError):
-    """A name, flag or file that cannot be meant: the command line exits with 2."""
+    """A name, flag, value or file that cannot be meant."""
 
-    exit_code = 2
+    cause: ClassVar[Cause] = "usage"
+
+
+class NotFoundError(UsageError):
+    """A thing by a name that nothing here has: a split, a device, a data set, a file."""
+
+    cause: ClassVar[Cause] = "not-found"
+
+
+class MissingExtraError(UsageError):
+    """A command or function whose optional packages are not installed."""
+
+
+class ContractError(SplitPlaceError):
+    """A tensor, message or answer that breaks what was agreed: another name, dtype, shape or range."""
+
+    cause: ClassVar[Cause] = "contract"
+
+
+class NotReadyError(SplitPlaceError):
+    """Something that is not up yet, or no longer: a fleet, a device, a model that is being loaded."""
+
+    cause: ClassVar[Cause] = "not-ready"
+
+
+class OverloadedError(SplitPlaceError):
+    """More work than the bounds allow: try again later."""
+
+    cause: ClassVar[Cause] = "overloaded"
 
 
 class IntegrityError(SplitPlaceError):
-    """Bytes that are not what their digest or contract says."""
+    """Bytes that are not what their digest or format says."""
+
+    cause: ClassVar[Cause] = "integrity"
 
 
 class InfeasibleError(SplitPlaceError):
     """A request that no split, device or placement can meet."""
 
 
-def unknown(what: str, got: str, valid: Iterable[str]) -> UsageError:
+def unknown(what: str, got: str, valid: Iterable[str]) -> NotFoundError:
     """The error for a name that is not in a known set; lists what is valid."""
-    return UsageError(f"unknown {what} {got!r}: expected one of {', '.join(sorted(valid))}")
+    return NotFoundError(f"unknown {what} {got!r}: expected one of {', '.join(sorted(valid))}")

@@ -7,7 +7,7 @@ from pydantic import Field
 from splitplace.records.base import Count, Fraction, Name, Record
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
-from splitplace.splitting.pruning import compressed_variant
+from splitplace.splitting.semantic.pruning import compressed_variant
 from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe, SplitNetRecipe
 
 Method = Literal["distil", "splitnet", "scratch"]

@@ -16,8 +16,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
-from splitplace.training.augment import parse
-from splitplace.training.models import check_model
+from splitplace.splitting.networks import check_model
+from splitplace.training.data.augment import parse
 
 Stride = Annotated[int, Field(ge=1, le=8)]
 
@@ -34,7 +34,7 @@ class FullRecipe(Record):
         weight_decay: Of weights; biases and norms have none.
         warmup_share: Share of the steps before the peak.
         label_smoothing: Of the cross-entropy.
-        augment: Transforms of torchvision's, in order, by `NAME(option=value, ...)` (`training/augment.py`).
+        augment: Transforms of torchvision's, in order, by `NAME(option=value, ...)` (`training/data/augment.py`).
         precision: Lightning's name of it.
         deterministic: Only algorithms that give the same bits again; on a CPU they all do.
         validation_share: Share of the training images, of every class, that is kept out of training.

@@ -23,12 +23,12 @@ from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.surgery import adopt_shapes
-from splitplace.training.checkpoint import CHECKPOINT, PART, checkpointed
+from splitplace.splitting.semantic.surgery import adopt_shapes
 from splitplace.training.config import FORMAT, Config, Part, Request
-from splitplace.training.dataset import Dataset
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.families.build import build
+from splitplace.training.loop.checkpoint import CHECKPOINT, PART, checkpointed
 from splitplace.training.metrics import RunMetrics
-from splitplace.training.models import build
 from splitplace.training.preset import FullRecipe
 
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"

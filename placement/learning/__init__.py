@@ -1,1 +1,1 @@
-"""The surrogate of §4.2: its features, its network, how it is trained, and how a placement climbs it."""
+"""The training workflow of §6.3: `policy train` collects traces, trains what learns and tunes what is tuned."""

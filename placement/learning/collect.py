@@ -13,9 +13,7 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, TrainingState
-from splitplace.placement.learning.experience import Experience
 from splitplace.placement.learning.fit import Traces
-from splitplace.placement.learning.problem import carried_out
 from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.placers.random import Random
@@ -23,6 +21,8 @@ from splitplace.placement.policy import Feedback, Leaving, Placer, Policy, Reque
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.surrogates.experience import Experience
+from splitplace.placement.surrogates.problem import carried_out
 from splitplace.records.action import Action, Decide
 from splitplace.records.device import Fleet
 from splitplace.records.view import View

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitplace.placement.learning import surrogate
-from splitplace.placement.learning.adamw import Moments
-from splitplace.placement.learning.network import as_stored
-from splitplace.placement.learning.surrogate import Surrogate
+from splitplace.placement.surrogates import surrogate
+from splitplace.placement.surrogates.adamw import Moments
+from splitplace.placement.surrogates.network import as_stored
+from splitplace.placement.surrogates.surrogate import Surrogate
 from splitplace.records.view import Floats
 
 BATCH, PATIENCE, EPOCHS = 64, 15, 300

@@ -13,16 +13,16 @@ import numpy as np
 
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.learning.collect import SEED_BASE
-from splitplace.placement.learning.completion import Sample
-from splitplace.placement.learning.contention import Paths, contention
-from splitplace.placement.learning.problem import carried_out
+from splitplace.placement.learning.fit_completion import Sample
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.placers.room import Room
 from splitplace.placement.plan import States
 from splitplace.placement.policy import Feedback, Placer, Policy, Request
+from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.surrogates.contention import Paths, contention
+from splitplace.placement.surrogates.problem import carried_out
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.device import Fleet
 from splitplace.records.view import Floats, Ints, View

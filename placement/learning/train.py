@@ -16,7 +16,6 @@ from splitplace.placement.deciders.gillis import Gillis
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning import curves
 from splitplace.placement.learning.collect import SEED_BASE, Collected, collect
-from splitplace.placement.learning.features import alike
 from splitplace.placement.learning.fit import Fit, fit
 from splitplace.placement.learning.score import Score
 from splitplace.placement.learning.train_tasks import train_tasks
@@ -29,6 +28,7 @@ from splitplace.placement.simulator.results import Run
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.traces import write_parquet
+from splitplace.placement.surrogates.features import alike
 from splitplace.records.device import Fleet
 from splitplace.records.view import Floats, View
 from splitplace.seeds import generator

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.learning import completion
-from splitplace.placement.learning.completion import Fit, Sample
+from splitplace.placement.learning import fit_completion
+from splitplace.placement.learning.fit_completion import EPOCHS, Fit, Sample
 from splitplace.placement.learning.samples import AROUND_SEED, OWN_SEED, Around, collect
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.surrogates import completion
 from splitplace.records.device import Fleet
 from splitplace.seeds import generator
 
@@ -70,9 +71,9 @@ def train_tasks(
                 f"nothing to learn from: no task left in {intervals} intervals of {scenario.interval_s:g} s; train for "
                 "more intervals, or with a larger load"
             )
-        return completion.fit(
+        return fit_completion.fit(
             completion.init(generator(0, "surrogate", placer.name)), train, held_out, placer.lr, placer.weight_decay,
-            rng, lambda epoch, mse: say(f"training {placer.name}: held-out MSE {mse:.4f}", epoch / completion.EPOCHS),
+            rng, lambda epoch, mse: say(f"training {placer.name}: held-out MSE {mse:.4f}", epoch / EPOCHS),
         )  # fmt: skip
 
     def progress(run: int, interval: int) -> None:
@@ -87,9 +88,9 @@ def train_tasks(
         for run in range(max(runs // OWN_SHARE, 2))
     ]
     late = add(collect(scenario, fleet, demand, own, intervals, base + OWN_SEED, progress))
-    before, _ = completion.errors(weights, late)
+    before, _ = fit_completion.errors(weights, late)
     result = learn()
-    after, _ = completion.errors(result.weights, late)
+    after, _ = fit_completion.errors(result.weights, late)
     scores = dict[float, float]()
     for i, eta in enumerate(ETAS):
         say(f"tuning {placer.name}: η = {eta:g}", i / len(ETAS))

@@ -22,18 +22,18 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.learning import ascent, surrogate
-from splitplace.placement.learning.adamw import Moments
-from splitplace.placement.learning.experience import Experience
-from splitplace.placement.learning.features import Layout, Pooled, Slots
-from splitplace.placement.learning.network import from_arrays, to_arrays
-from splitplace.placement.learning.problem import Problem, asked, carried_out
-from splitplace.placement.learning.projection import project
-from splitplace.placement.learning.surrogate import Surrogate
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Leaving, Placed, Request
+from splitplace.placement.room import Room
 from splitplace.placement.states import Packed
+from splitplace.placement.surrogates import ascent, surrogate
+from splitplace.placement.surrogates.adamw import Moments
+from splitplace.placement.surrogates.experience import Experience
+from splitplace.placement.surrogates.features import Layout, Pooled, Slots
+from splitplace.placement.surrogates.network import from_arrays, to_arrays
+from splitplace.placement.surrogates.problem import Problem, asked, carried_out
+from splitplace.placement.surrogates.projection import project
+from splitplace.placement.surrogates.surrogate import Surrogate
 from splitplace.records.action import Action
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator

@@ -21,15 +21,15 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.learning import ascent, completion
-from splitplace.placement.learning.contention import Contention, contention
-from splitplace.placement.learning.network import Weights, from_arrays, to_arrays
-from splitplace.placement.learning.problem import asked, carried_out
-from splitplace.placement.learning.projection import project
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.room import Room
 from splitplace.placement.states import Packed
+from splitplace.placement.surrogates import ascent, completion
+from splitplace.placement.surrogates.contention import Contention, contention
+from splitplace.placement.surrogates.network import Weights, from_arrays, to_arrays
+from splitplace.placement.surrogates.problem import asked, carried_out
+from splitplace.placement.surrogates.projection import project
 from splitplace.records.action import Action
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator

@@ -5,8 +5,8 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.placement.placers.greedy import place_whole_tasks
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.room import Room
 from splitplace.records.action import Action
 from splitplace.records.view import Floats, View
 

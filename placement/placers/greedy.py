@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Request
+from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import Floats, View
 

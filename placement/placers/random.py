@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.placement.placers.room import Room
 from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
 

@@ -36,8 +36,8 @@ def demand(
     from rich.progress import Progress
 
     from splitplace.benchmarks import demand as bench
-    from splitplace.export.profiler import QUICK
-    from splitplace.training.applications import fetch
+    from splitplace.export.measure.profiler import QUICK
+    from splitplace.training.data.applications import fetch
 
     settings = bench.Settings()
     if applications:

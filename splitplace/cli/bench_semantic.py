@@ -58,7 +58,7 @@ def semantic(
     from splitplace.benchmarks.semantic_runs import Settings, default_jobs
     from splitplace.report.cuts import check_format
     from splitplace.report.splits import draw_splits
-    from splitplace.training.applications import fetch
+    from splitplace.training.data.applications import fetch
 
     if plot is not None:
         check_format(plot)

@@ -33,7 +33,7 @@ def training(
     if pairs < 1:
         raise UsageError(f"--pairs {pairs}: expected at least 1")
     from splitplace.benchmarks import training as bench
-    from splitplace.training.applications import check_names
+    from splitplace.training.data.applications import check_names
 
     applications = train.split(",") if train else []
     check_names(applications, own=False)

@@ -118,7 +118,7 @@ def gc(catalog: Path, *, json: bool = False) -> None:
         json: Print one JSON document.
     """
     from splitplace.catalog import Catalog
-    from splitplace.export.catalog import CatalogWriter
+    from splitplace.export.catalog_writer import CatalogWriter
 
     files, size_bytes = CatalogWriter(Catalog(catalog).path).gc()
     document = {"catalog": str(catalog.absolute()), "removed_files": files, "removed_bytes": size_bytes}
@@ -138,8 +138,8 @@ def demand(
         json: Print one JSON document.
     """
     from splitplace.catalog import Catalog
-    from splitplace.export.demand import demand as gather
-    from splitplace.export.demand import write_demand
+    from splitplace.catalog.demand import demand as gather
+    from splitplace.catalog.demand import write_demand
 
     value = gather(Catalog(catalog), references, micro_batch)
     size_bytes = write_demand(value, out)

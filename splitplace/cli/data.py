@@ -31,8 +31,8 @@ def fetch(
         raise UsageError("name at least one application, as: splitplace data fetch fashionmnist")
     if path is not None and len(applications) > 1:
         raise UsageError(f"--path belongs to one application, got {', '.join(applications)}")
-    from splitplace.training.applications import check_names, data_root
-    from splitplace.training.applications import fetch as get
+    from splitplace.training.data.applications import check_names, data_root
+    from splitplace.training.data.applications import fetch as get
 
     check_names(applications, own=path is not None)
     found = []

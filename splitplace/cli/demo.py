@@ -34,8 +34,8 @@ def demo(
     """
     from rich.progress import Progress
 
-    from splitplace.cli import story, telling
-    from splitplace.export.catalog import CatalogWriter
+    from splitplace.demo import pipeline, report
+    from splitplace.export.catalog_writer import CatalogWriter
 
     timings: dict[str, float] = {}
 
@@ -48,20 +48,20 @@ def demo(
 
     out = out.absolute()
     with chapter("data"):
-        data = story.images()
+        data = pipeline.images()
     with chapter("train"):
-        full, semantic = story.train(data, out / "runs", seed)
+        full, semantic = pipeline.train(data, out / "runs", seed)
     with Progress(console=err) as progress:
         with chapter("split and export"):
             catalog = CatalogWriter(out / "catalog")
-            shipped = story.ship(catalog, full, semantic, data)
+            shipped = pipeline.ship(catalog, full, semantic, data)
         with chapter("profile"):
-            story.profile(catalog, shipped.all, progress)
+            pipeline.profile(catalog, shipped.all, progress)
         with chapter("evaluate"):
-            evaluations = story.judge(catalog, shipped, data, progress)
+            evaluations = pipeline.judge(catalog, shipped, data, progress)
         with chapter("run"):
-            played = story.play(catalog, shipped, data, out / "journal.jsonl", seed, tasks, progress)
-    told = telling.tell(catalog, shipped, evaluations, played, timings, seed)
-    report = out / "report.html"
-    report.write_text(telling.page(told, played), encoding="utf-8")
-    emit(told | {"report": str(report)}, telling.tables(told, report), json)
+            played = pipeline.play(catalog, shipped, data, out / "journal.jsonl", seed, tasks, progress)
+    told = report.tell(catalog, shipped, evaluations, played, timings, seed)
+    page = out / "report.html"
+    page.write_text(report.page(told, played), encoding="utf-8")
+    emit(told | {"report": str(page)}, report.tables(told, page), json)

@@ -28,10 +28,10 @@ def evaluate(
     """
     from splitplace.catalog.location import open_split
     from splitplace.errors import UsageError
-    from splitplace.export.catalog import CatalogWriter
-    from splitplace.export.evaluation import data_sha256
-    from splitplace.export.evaluation import evaluate as measure
-    from splitplace.export.samples import read_array
+    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.export.measure.evaluation import data_sha256
+    from splitplace.export.measure.evaluation import evaluate as measure
+    from splitplace.inference.inputs import read_array
 
     source, reference = open_split(location)
     catalog = CatalogWriter(source.path)
@@ -46,7 +46,7 @@ def evaluate(
         sha256 = data_sha256(x, y)
     else:
         try:
-            from splitplace.training.applications import fetch
+            from splitplace.training.data.applications import fetch
         except ImportError as error:
             raise UsageError(f"real data needs `pip install splitplace[train]` ({error}); or give --images") from error
         data = fetch(split.application)

@@ -29,26 +29,26 @@ def export(
         format: triton writes a Triton model repository to the folder of --catalog, in place of a catalog.
         json: Print one JSON document.
     """
-    from splitplace.export.catalog import CatalogWriter
-    from splitplace.export.split_folder import SPLIT_FILE, read_split
+    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.splitting.split_folder import SPLIT_FILE, read_split
 
     if (source / SPLIT_FILE).exists():
         artifact = read_split(source)
     else:
-        from splitplace.export.onnx_export import to_onnx
-        from splitplace.export.samples import read_array
+        from splitplace.export.convert.onnx_export import to_onnx
+        from splitplace.inference.inputs import read_array
         from splitplace.training.run import Run
 
         module_split = Run.open(source).load()
         artifact = to_onnx(module_split, None if check_images is None else read_array(check_images))
     if precision != "float32":
-        from splitplace.export.precision import with_precision
-        from splitplace.export.samples import read_array
+        from splitplace.export.convert.precision import with_precision
+        from splitplace.inference.inputs import read_array
 
         artifact = with_precision(artifact, precision, None if calibration is None else read_array(calibration))
     split = artifact.split
     if format == "triton":
-        from splitplace.export.triton import write_triton
+        from splitplace.export.convert.triton import write_triton
 
         models = [str(model.absolute()) for model in write_triton(artifact, catalog)]
         emit({"reference": split.reference, "models": models}, "\n".join(models), json)

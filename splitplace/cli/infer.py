@@ -35,8 +35,8 @@ def infer(
 
     from splitplace.catalog.location import open_split
     from splitplace.errors import SplitPlaceError, UsageError, unknown
-    from splitplace.executor import Executor
-    from splitplace.export.samples import read_inputs
+    from splitplace.inference.executor import Executor
+    from splitplace.inference.inputs import read_inputs
 
     if micro_batch < 1 or threads < 1:
         raise UsageError(f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each")

@@ -43,9 +43,9 @@ def profile(
     from splitplace.catalog import Catalog
     from splitplace.catalog.location import parse_location
     from splitplace.errors import SplitPlaceError
-    from splitplace.export.catalog import CatalogWriter
-    from splitplace.export.fit import held_out
-    from splitplace.export.profiler import FULL, QUICK, fingerprint, profile_split
+    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.export.measure.fit import held_out
+    from splitplace.export.measure.profiler import FULL, QUICK, fingerprint, profile_split
 
     folder, reference = parse_location(location)
     catalog = CatalogWriter(Catalog(folder).path)
@@ -77,7 +77,7 @@ def profile(
 
 def _table(reference: str, profiles: "tuple[Profile, ...]", kind: str) -> Table:
     """A row a batch size; the error where it can be left out and predicted from its neighbours."""
-    from splitplace.export.fit import held_out, worst
+    from splitplace.export.measure.fit import held_out, worst
 
     ends = "error: of the batch size when it is left out and predicted from its neighbours"
     table = Table("fragment", "load ms", "batch", "ms", "p10", "p90", "error", "MiB", "error", caption=ends)

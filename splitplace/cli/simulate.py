@@ -153,7 +153,7 @@ def load_costs(name: str) -> Any:
     """A demand by name, file or catalog folder."""
     if Path(name).is_dir():
         from splitplace.catalog import Catalog
-        from splitplace.export.demand import demand
+        from splitplace.catalog.demand import demand
 
         return demand(Catalog(Path(name)))
     from splitplace.placement.simulator.demands import load_demand

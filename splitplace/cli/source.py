@@ -6,7 +6,7 @@ from pathlib import Path
 
 from splitplace.cli.output import err
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.executor import Array
+from splitplace.inference.executor import Array
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ def open_source(text: str, random_weights: bool, size: int | None, seed: int) ->
     if path.is_dir():
         return _run(path)
     if path.is_file() or path.suffix == ".onnx":
-        from splitplace.splitting.model import read
+        from splitplace.splitting.layerwise.model import read
 
         # A name that is safe in catalog references, whatever the file is called.
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "model"
         return Source(read(path), "custom", name, str(path.absolute()))
     try:
-        from splitplace.benchmarks.from_timm import from_timm
+        from splitplace.export.convert.from_timm import from_timm
     except ImportError as error:
         raise UsageError(
             f"no file or folder {text}; a timm name needs `pip install splitplace[train,export]` ({error})"
@@ -48,8 +48,8 @@ def open_source(text: str, random_weights: bool, size: int | None, seed: int) ->
 
 
 def _run(path: Path) -> Source:
-    from splitplace.export.onnx_export import to_onnx
-    from splitplace.training.applications import fetch
+    from splitplace.export.convert.onnx_export import to_onnx
+    from splitplace.training.data.applications import fetch
     from splitplace.training.run import Run
 
     with err.status(f"exporting {path}"):

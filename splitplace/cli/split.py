@@ -12,9 +12,9 @@ from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
     from splitplace.splitting.artifact import SplitArtifact
-    from splitplace.splitting.explain import Stage
-    from splitplace.splitting.hosts import Host
-    from splitplace.splitting.layerwise import Proposal
+    from splitplace.splitting.layerwise.cutting import Proposal
+    from splitplace.splitting.layerwise.explain import Stage
+    from splitplace.splitting.layerwise.hosts import Host
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -72,12 +72,13 @@ def split(
         raise UsageError(f"--slack {slack}: expected a share between 0 and 1")
     limit = _bytes(memory_limit) if memory_limit is not None else float("inf")
     from splitplace.cli.source import open_source
-    from splitplace.splitting import costs as costing
-    from splitplace.splitting import explain as explaining
-    from splitplace.splitting import folder, layerwise
+    from splitplace.splitting import split_folder
+    from splitplace.splitting.layerwise import costs as costing
+    from splitplace.splitting.layerwise import cutting
+    from splitplace.splitting.layerwise import explain as explaining
 
     if out is not None:
-        folder.check_writable(out)
+        split_folder.check_writable(out)
     if plot is not None:
         from splitplace.report.cuts import check_format
 
@@ -87,10 +88,10 @@ def split(
     if random_weights:
         err.print(f"{opened.model}: weights are {opened.weights}; costs and cuts are real, answers are not")
     with err.status("reading the graph"):
-        network = layerwise.analyse(opened.onnx, source)
+        network = cutting.analyse(opened.onnx, source)
     if costs == "measured":
-        from splitplace.probe import core_speed
-        from splitplace.splitting import measure
+        from splitplace.inference.probe import core_speed
+        from splitplace.splitting.layerwise import measure
 
         with err.status(f"measuring {len(network.members)} blocks"):
             speed = core_speed()
@@ -100,16 +101,16 @@ def split(
     else:
         work = costing.work(network, costing.analytic(network, micro_batch), micro_batch)
     with err.status("planning"):
-        proposal = layerwise.propose(network, work, hosts, fragments, objective, exactly, slack)
-        artifact = layerwise.cut(
+        proposal = cutting.propose(network, work, hosts, fragments, objective, exactly, slack)
+        artifact = cutting.cut(
             network, proposal.places, proposal.plan.places, application or opened.application, opened.model
         )
     with err.status("holding the split against the whole model"):
-        checked = layerwise.verify(artifact, opened.onnx, _inputs(images, opened.images, artifact))
+        checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened.images, artifact))
     stages = explaining.stages(proposal)
     memory = _measured_memory(artifact, stages, micro_batch) if costs == "measured" else {}
     if out is not None:
-        folder.write(artifact, out)
+        split_folder.write(artifact, out)
     if plot is not None:
         _draw(plot, proposal, artifact.split.reference)
     reasons = explaining.explain(proposal) if explain else ()
@@ -152,7 +153,7 @@ def _hosts(devices: Path | None, fragments: int, limit: float) -> list["Host"]:
     from dataclasses import replace
 
     from splitplace.records.device import Fleet
-    from splitplace.splitting.hosts import Host
+    from splitplace.splitting.layerwise.hosts import Host
 
     if devices is None:
         return [Host(f"device-{i}", memory_bytes=limit) for i in range(fragments)]
@@ -162,11 +163,11 @@ def _hosts(devices: Path | None, fragments: int, limit: float) -> list["Host"]:
 
 def _inputs(images: Path | None, own: Any, artifact: "SplitArtifact") -> dict[str, Any] | None:
     """Real inputs for the check: the user's, else the application's."""
-    from splitplace.splitting.recompose import BATCHES
+    from splitplace.splitting.layerwise.recompose import BATCHES
 
     specs = artifact.split.inputs
     if images is not None:
-        from splitplace.export.samples import read_array
+        from splitplace.inference.inputs import read_array
 
         own = read_array(images)
     if own is None:
@@ -180,7 +181,7 @@ def _measured_memory(
     artifact: "SplitArtifact", stages: "tuple[Stage, ...]", micro_batch: int
 ) -> dict[str, dict[str, Any]]:
     """What each fragment really adds to a process, and by how much the estimate was off."""
-    from splitplace.export.profiler import fingerprint, measure_memory
+    from splitplace.export.measure.profiler import fingerprint, measure_memory
 
     found: dict[str, dict[str, Any]] = {}
     with err.status("measuring memory, each fragment in a process of its own"):
@@ -221,7 +222,7 @@ def _draw(path: Path, proposal: "Proposal", title: str) -> None:
     import numpy as np
 
     from splitplace.report.cuts import draw_cuts
-    from splitplace.splitting.lattice import Lattice
+    from splitplace.splitting.layerwise.lattice import Lattice
 
     inside = proposal.places.inside_Nn[list(proposal.plan.places)]
     order = np.argsort(-inside.sum(axis=0), kind="stable")

@@ -10,9 +10,9 @@ from splitplace.cli.train_options import check_belong, check_full, check_images,
 from splitplace.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from splitplace.training.compressed import Picked
-    from splitplace.training.dataset import Dataset
+    from splitplace.training.data.dataset import Dataset
     from splitplace.training.preset import Preset
+    from splitplace.training.recipes.compressed import Picked
     from splitplace.training.run import Run
 
 TRAINED = ("full", "semantic", "compressed")
@@ -100,15 +100,15 @@ def train(
     check_belong(strategy, ("semantic", "compressed"), full=full)
     if recipe == "splitnet" and groups is not None:
         raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
-    from splitplace.splitting.pruning import compressed_variant
-    from splitplace.training.applications import check_names, fetch
-    from splitplace.training.compressed import check_compressed, pick_compressed, train_compressed
-    from splitplace.training.full import train_full
-    from splitplace.training.grouping import parse_groups
-    from splitplace.training.models import check_model
+    from splitplace.splitting.networks import check_model
+    from splitplace.splitting.semantic.pruning import compressed_variant
+    from splitplace.training.data.applications import check_names, fetch
     from splitplace.training.preset import load_preset
+    from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
+    from splitplace.training.recipes.full import train_full
+    from splitplace.training.recipes.grouping import parse_groups
+    from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
     from splitplace.training.run import Run, check_folder, check_place
-    from splitplace.training.semantic import plan_tree, train_semantic, tree_recipe
 
     grouping, method, settings = parse_groups(groups or "features"), recipe or "distil", load_preset(preset)
     shape = tree_shape(tree, grouping, cuts)
@@ -195,7 +195,7 @@ def _teacher(
     data: "Dataset", model: str, preset: "Preset", validation: float | None, seed: int, out: Path | None
 ) -> "Run":
     """The full model, where nobody gave one: in its usual place, or beside `out` if another has that."""
-    from splitplace.training.full import train_full
+    from splitplace.training.recipes.full import train_full
     from splitplace.training.run import OtherRunError
 
     try:

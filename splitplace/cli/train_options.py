@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace.training.dataset import Dataset
-    from splitplace.training.grouping import Grouping
+    from splitplace.training.data.dataset import Dataset
+    from splitplace.training.recipes.grouping import Grouping
     from splitplace.training.run import Run
 
 
@@ -58,7 +58,7 @@ def tree_shape(tree: str | None, groups: "Grouping", cuts: str | None) -> tuple[
     Raises:
         UsageError: No tree, another than the lists make, or more cuts than it has levels.
     """
-    from splitplace.splitting.tree import parse_tree
+    from splitplace.splitting.semantic.tree import parse_tree
 
     shape = parse_tree(tree) if tree is not None else None
     if not isinstance(groups, str):

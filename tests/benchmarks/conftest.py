@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splitplace.training.dataset import Dataset
+from splitplace.training.data.dataset import Dataset
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from rich.progress import Progress
 
 from splitplace.benchmarks import demand as bench
 from splitplace.errors import UsageError
-from splitplace.export.profiler import Effort
+from splitplace.export.measure.profiler import Effort
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
-from splitplace.training.dataset import Dataset
+from splitplace.training.data.dataset import Dataset
 
 
 def images() -> Dataset:

@@ -13,12 +13,12 @@ from splitplace.benchmarks.results_file import save
 from splitplace.benchmarks.semantic_runs import Settings, methods
 from splitplace.cli import main
 from splitplace.report.splits import draw_splits
-from splitplace.splitting.branches import Batch, grow_fragments
-from splitplace.splitting.critical import critical_path
 from splitplace.splitting.modules import ModuleFragment
-from splitplace.splitting.tree import consecutive_tree
-from splitplace.training import applications
-from splitplace.training.models import build
+from splitplace.splitting.semantic.branches import Batch, grow_fragments
+from splitplace.splitting.semantic.critical_path import critical_path
+from splitplace.splitting.semantic.tree import consecutive_tree
+from splitplace.training.data import applications
+from splitplace.training.families.build import build
 from splitplace.training.preset import load_preset
 
 

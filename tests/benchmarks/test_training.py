@@ -9,7 +9,7 @@ from splitplace.benchmarks import training
 from splitplace.benchmarks.paired import Ratio
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import SplitPlaceError
-from splitplace.training.full import train_full
+from splitplace.training.recipes.full import train_full
 
 
 def speed(seconds, same):

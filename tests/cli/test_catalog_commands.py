@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from splitplace.export.catalog import CatalogWriter
+from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact, digest

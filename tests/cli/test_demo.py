@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitplace.catalog import Catalog
-from splitplace.placement.runtime.journal import Run, read_journal
+from splitplace.placement.broker.journal import Run, read_journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MAIN = "from splitplace.cli import main; main()"
@@ -23,7 +23,7 @@ def _device_processes() -> set[int]:
             command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
         except OSError:
             continue
-        if b"splitplace.placement.runtime.device" in command:
+        if b"splitplace.placement.device.__main__" in command:
             found.add(int(entry.name))
     return found
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitplace.export.onnx_export import to_onnx
+from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.records.fragment import BATCH, TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit

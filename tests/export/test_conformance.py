@@ -3,9 +3,9 @@
 import numpy as np
 
 from splitplace.catalog import Catalog
-from splitplace.executor import Executor
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.onnx_export import answer
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.onnx_export import answer
+from splitplace.inference.executor import Executor
 
 
 def test_a_tree_comes_back_from_the_catalog_and_answers_as_torch_does(tree, tree_artifact, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from splitplace import provenance
-from splitplace.export.fit import held_out, worst
+from splitplace.export.measure.fit import held_out, worst
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 
 

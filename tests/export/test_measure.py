@@ -9,12 +9,12 @@ import onnxruntime as ort
 import pytest
 
 from splitplace.catalog import Catalog
+from splitplace.catalog.demand import demand, write_demand
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.executor import Executor
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.demand import demand, write_demand
-from splitplace.export.evaluation import _absent, evaluate
-from splitplace.export.profiler import Effort, fingerprint, profile_split
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.measure.evaluation import _absent, evaluate
+from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
+from splitplace.inference.executor import Executor
 from splitplace.records.demand import Demand
 
 TINY = Effort((1, 4), rounds=3, budget_s=0.01)
@@ -74,8 +74,9 @@ def test_profiling_goes_on_where_it_stopped(stored, monkeypatch):
 def test_measuring_needs_neither_torch_nor_onnx():
     """What `profile`, `evaluate` and `infer` import on a device: no torch, no onnx."""
     code = (
-        "import sys, splitplace.export.profiler, splitplace.export.profile_worker, splitplace.export.evaluation, "
-        "splitplace.export.catalog, splitplace.export.demand, splitplace.probe\n"
+        "import sys, splitplace.export.measure.profiler, splitplace.export.measure.profile_worker, "
+        "splitplace.export.measure.evaluation, splitplace.export.catalog_writer, "
+        "splitplace.catalog.demand, splitplace.inference.probe\n"
         "print(sorted({'torch', 'onnx', 'onnxscript', 'timm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

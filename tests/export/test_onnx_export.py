@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
-from splitplace.export.onnx_export import OPSET, relative_difference, to_onnx
+from splitplace.export.convert.onnx_export import OPSET, relative_difference, to_onnx
 
 
 def test_the_same_weights_give_the_same_bytes(full, full_artifact):

@@ -6,9 +6,9 @@ import pytest
 
 from splitplace.catalog import Catalog
 from splitplace.errors import SplitPlaceError
-from splitplace.executor import Executor
-from splitplace.export.catalog import CatalogWriter
-from splitplace.export.precision import boundary_values, with_precision
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.precision import boundary_values, with_precision
+from splitplace.inference.executor import Executor
 
 
 def images(n, seed=0):

@@ -4,8 +4,8 @@ from time import sleep, thread_time
 
 import pytest
 
-from splitplace import probe
-from splitplace.export import timing
+from splitplace.export.measure import timing
+from splitplace.inference import probe
 
 
 class Machine:

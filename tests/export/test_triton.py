@@ -5,7 +5,7 @@ import re
 import pytest
 
 from splitplace.errors import UsageError
-from splitplace.export.triton import write_triton
+from splitplace.export.convert.triton import write_triton
 from splitplace.records.split import Split
 
 

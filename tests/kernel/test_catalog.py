@@ -12,8 +12,8 @@ from splitplace.catalog import Catalog, oci
 from splitplace.catalog.location import open_split, parse_location
 from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.executor import Executor
-from splitplace.export.catalog import CatalogWriter
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.inference.executor import Executor
 from splitplace.splitting.artifact import digest
 
 REFERENCE = "toy.linear.semantic-2"

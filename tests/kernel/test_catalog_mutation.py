@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from splitplace.catalog import Catalog
 from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import SplitPlaceError
-from splitplace.export.catalog import CatalogWriter
+from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.splitting.artifact import digest
 
 REFERENCE = "toy.linear.semantic-2"

@@ -18,7 +18,7 @@ import pytest
 from splitplace import provenance
 from splitplace.catalog import Catalog
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.export.catalog import CatalogWriter
+from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 from splitplace.splitting.artifact import SplitArtifact
@@ -383,6 +383,6 @@ def test_skopeo_reads_and_copies_it_there_and_back(artifact, make_artifact, tmp_
 
 def test_writing_needs_neither_torch_nor_onnx():
     """A device that profiles writes too."""
-    code = "import sys, splitplace.export.catalog; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+    code = "import sys, splitplace.export.catalog_writer; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

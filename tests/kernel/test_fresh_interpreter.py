@@ -19,9 +19,9 @@ def _loaded(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "splitplace.placement.runtime.device",
+        "splitplace.placement.device.__main__",
         "splitplace.placement.plan",
-        "splitplace.executor",
+        "splitplace.inference.executor",
         "splitplace.catalog",
         "splitplace.cli",
     ],

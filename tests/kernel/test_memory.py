@@ -7,8 +7,8 @@ GROWTH = """
 import sys
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from splitplace import memory
-from splitplace.executor import open_session
+from splitplace.inference import memory
+from splitplace.inference.executor import open_session
 
 weights = np.ones((64, 64, 1, 1), np.float32)
 nodes = [helper.make_node("Conv", [f"t{i}", "w"], [f"t{i + 1}"]) for i in range(4)]

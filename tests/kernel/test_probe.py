@@ -3,12 +3,12 @@
 import statistics
 import time
 
-from splitplace import probe
+from splitplace.inference import probe
 
 
 def test_the_shipped_model_is_the_one_its_script_builds():
     """Byte by byte, so that speeds measured anywhere compare."""
-    from splitplace.export.probe_model import build
+    from splitplace.export.convert.probe_model import build
 
     assert build() == probe.model()
 

@@ -10,11 +10,11 @@ import pytest
 
 from splitplace import provenance
 from splitplace.benchmarks import layer_split
-from splitplace.benchmarks.from_timm import TimmModel
 from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
 from splitplace.benchmarks.paired import Ratio, bootstrap, paired_ratios
 from splitplace.cli.split import split
-from splitplace.splitting import layerwise
+from splitplace.export.convert.from_timm import TimmModel
+from splitplace.splitting.layerwise import cutting
 
 
 def test_equal_cuts_come_closest_to_equal_parts() -> None:
@@ -63,7 +63,7 @@ def test_an_interrupted_bench_goes_on_where_it_stopped(
 ) -> None:
     """Cells are written as they are measured; a second run measures the missing ones only and keeps the others."""
     toy = TimmModel(residual_cnn(), 16, "none")
-    monkeypatch.setattr(layer_split, "_opened", lambda name, size: (toy, layerwise.analyse(toy.onnx, name)))
+    monkeypatch.setattr(layer_split, "_opened", lambda name, size: (toy, cutting.analyse(toy.onnx, name)))
     path, said = tmp_path / "results.json", list[str]()
     first = Settings(models=("toy",), fragments=(2,), batches=(1,), pairs=2, profile_runs=2)
     one = run(path, first, said.append)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitplace import cli
-from splitplace.export.split_folder import read_split
+from splitplace.splitting.split_folder import read_split
 
 Builder = Callable[..., bytes]
 FLEET = """

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from splitplace.training.dataset import Dataset
+from splitplace.training.data.dataset import Dataset
 
 
 def squares(n_classes: int = 4, n_train: int = 96, n_test: int = 32, size: int = 28, channels: int = 1) -> Dataset:

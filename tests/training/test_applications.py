@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.training import applications, ways
-from splitplace.training.applications import Application, fetch
+from splitplace.training.data import applications, ways
+from splitplace.training.data.applications import Application, fetch
 
 
 def arrays(n_train=8, n_test=4):

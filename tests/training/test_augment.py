@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms import v2
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.training.augment import ALLOWED, Augment, parse
+from splitplace.training.data.augment import ALLOWED, Augment, parse
 from splitplace.training.preset import load_preset
 
 EVERY = slice(None)

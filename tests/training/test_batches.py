@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from splitplace.training.augment import Augment
-from splitplace.training.batches import Batches
+from splitplace.training.data.augment import Augment
+from splitplace.training.data.batches import Batches
 
 
 def images(n=10, size=6):

@@ -5,10 +5,10 @@ import torch
 
 from splitplace.cli import main
 from splitplace.errors import UsageError
-from splitplace.training.compressed import pick, pick_compressed, train_compressed
-from splitplace.training.full import train_full
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
+from splitplace.training.recipes.compressed import pick, pick_compressed, train_compressed
+from splitplace.training.recipes.full import train_full
 
 TINY = {"epochs": 1, "samples": 32}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import IntegrityError, SplitPlaceError
-from splitplace.training.dataset import Dataset, split_by_seed
+from splitplace.training.data.dataset import Dataset, split_by_seed
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(data):

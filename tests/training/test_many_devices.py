@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from splitplace.training.augment import Augment
-from splitplace.training.batches import Batches
+from splitplace.training.data.augment import Augment
+from splitplace.training.data.batches import Batches
 
 COMMAND = Path(sys.executable).parent / "splitplace"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 import torch.distributed as dist
 from splitplace.errors import SplitPlaceError
-from splitplace.training.ranks import written_once
+from splitplace.training.loop.ranks import written_once
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
 def fails():

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from splitplace.errors import UsageError
-from splitplace.training.models import Front, build, stage_names
+from splitplace.splitting.networks import Front
+from splitplace.training.families.build import build, stage_names
 
 GREY = ((0.3,), (0.2,))
 COLOUR = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.3))

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.training.applications import fetch
-from splitplace.training.own import load_own
+from splitplace.training.data.applications import fetch
+from splitplace.training.data.own import load_own
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.training.models import ALIASES
+from splitplace.splitting.networks import ALIASES
 from splitplace.training.preset import load_preset, settle
 
 SHIPPED = resources.files("splitplace.training") / "presets"

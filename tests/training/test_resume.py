@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
-from splitplace.training import checkpoint
-from splitplace.training.augment import Augment
-from splitplace.training.batches import Batches
-from splitplace.training.checkpoint import CHECKPOINT, SafetensorsIO
-from splitplace.training.fit import cross_entropy, fit
-from splitplace.training.full import train_full
-from splitplace.training.models import Front
+from splitplace.splitting.networks import Front
+from splitplace.training.data.augment import Augment
+from splitplace.training.data.batches import Batches
+from splitplace.training.loop import checkpoint
+from splitplace.training.loop.checkpoint import CHECKPOINT, SafetensorsIO
+from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.preset import load_preset
+from splitplace.training.recipes.full import train_full
 
 TRAIN = """
 import itertools, os, signal, sys
@@ -26,9 +26,9 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 torch.set_num_threads(1)
-from splitplace.training import checkpoint
-from splitplace.training.full import train_full
-from splitplace.training.own import load_own
+from splitplace.training.loop import checkpoint
+from splitplace.training.recipes.full import train_full
+from splitplace.training.data.own import load_own
 from splitplace.training.preset import load_preset
 checkpoint.EVERY_S = 0.0  # after every step
 data = load_own(Path(sys.argv[1]), "shades", mirror=True)
@@ -233,7 +233,7 @@ def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monk
         kept.append({name: value.clone() for name, value in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr("splitplace.training.early_stop.accuracy", scripted)
+    monkeypatch.setattr("splitplace.training.loop.early_stop.accuracy", scripted)
     trained = network()
     patient = recipe.changed(epochs=9, validation_share=0.25, patience=2)
     assert steps_on(trained, data, patient, tmp_path).epochs == 4

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.training import full as full_room
 from splitplace.training import run as runs
-from splitplace.training.full import train_full
-from splitplace.training.grouping import parse_groups
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
+from splitplace.training.recipes import full as full_room
+from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.grouping import parse_groups
+from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import Run
-from splitplace.training.semantic import train_semantic
 
 TINY = {"epochs": 1, "samples": 32}
 

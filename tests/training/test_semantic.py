@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from splitplace.errors import InfeasibleError, SplitPlaceError, UsageError
-from splitplace.splitting.critical import choose_cuts, critical_path
 from splitplace.splitting.modules import ModuleFragment
-from splitplace.training import cached
-from splitplace.training import semantic as room
-from splitplace.training.evaluate import accuracy_missing
-from splitplace.training.full import train_full
-from splitplace.training.models import build
+from splitplace.splitting.semantic.critical_path import choose_cuts, critical_path
+from splitplace.training.families.build import build
+from splitplace.training.loop.evaluate import accuracy_missing
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
+from splitplace.training.recipes import cached
+from splitplace.training.recipes import semantic as room
+from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.semantic import plan_tree, train_semantic
 from splitplace.training.run import Run
-from splitplace.training.semantic import plan_tree, train_semantic
 
 TINY = {"epochs": 1, "samples": 32}
 CUTS = ("blocks5", "blocks6")

@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from splitplace.splitting.branches import Batch, grow_fragments
-from splitplace.training import checkpoint
-from splitplace.training.fit import cross_entropy, fit
-from splitplace.training.models import Front, build
+from splitplace.splitting.networks import Front
+from splitplace.splitting.semantic.branches import Batch, grow_fragments
+from splitplace.training.families.build import build
+from splitplace.training.loop import checkpoint
+from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import load_preset
-from splitplace.training.regularisers import disjointness, evenness, group_split, merged
-from splitplace.training.splitnet import GroupLearning, Learned, SplitNet
+from splitplace.training.recipes.regularisers import disjointness, evenness, group_split, merged
+from splitplace.training.recipes.splitnet import GroupLearning, Learned, SplitNet
 
 ONE_HOT = torch.eye(2)
 UNIFORM = torch.full((2, 2), 0.5)

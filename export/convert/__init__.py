@@ -1,0 +1,1 @@
+"""Into ONNX: from torch, from timm, in smaller numbers, and laid out for Triton."""

@@ -1,0 +1,70 @@
+"""A split as a Triton model repository: one model a fragment, `config.pbtxt` and `1/model.onnx`.
+
+Triton serves the fragments; sending each its inputs and merging the sinks stays with the caller, as `split.json` says.
+"""
+
+import json
+from pathlib import Path
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.splitting.artifact import SplitArtifact
+from splitplace.splitting.split_folder import SPLIT_FILE
+
+MAX_BATCH_SIZE = 256
+_TYPES = {
+    "float16": "TYPE_FP16",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+    "uint8": "TYPE_UINT8",
+    "int8": "TYPE_INT8",
+    "int16": "TYPE_INT16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "bool": "TYPE_BOOL",
+}
+
+
+def write_triton(artifact: SplitArtifact, folder: Path) -> tuple[Path, ...]:
+    """Write a model repository into a new or empty folder.
+
+    Returns:
+        The models' folders, in fragment order.
+
+    Raises:
+        UsageError: The folder holds something.
+        SplitPlaceError: It cannot be written.
+    """
+    made = []
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty: give a new folder for the model repository")
+        for fragment in artifact.split.fragments:
+            model = folder / f"{artifact.split.reference}.{fragment.name}"
+            (model / "1").mkdir(parents=True)
+            (model / "1" / "model.onnx").write_bytes(artifact.models[fragment.name])
+            (model / "config.pbtxt").write_text(config(model.name, fragment), encoding="utf-8")
+            made.append(model)
+        (folder / SPLIT_FILE).write_text(artifact.split.model_dump_json(indent=2), encoding="utf-8")
+    except OSError as error:
+        raise SplitPlaceError(f"cannot write the model repository {folder}: {error.strerror}") from error
+    return tuple(made)
+
+
+def config(name: str, fragment: Fragment) -> str:
+    """A fragment's `config.pbtxt` (Triton's ModelConfig in protobuf text format; dims without the batch)."""
+    return "\n".join(
+        [
+            f"name: {json.dumps(name)}",
+            'platform: "onnxruntime_onnx"',
+            f"max_batch_size: {MAX_BATCH_SIZE}",
+            *(f"input [ {_tensor(spec)} ]" for spec in fragment.inputs),
+            *(f"output [ {_tensor(spec)} ]" for spec in fragment.outputs),
+            "",
+        ]
+    )
+
+
+def _tensor(spec: TensorSpec) -> str:
+    dims = ", ".join(str(size) for size in spec.shape[1:])
+    return f"{{ name: {json.dumps(spec.name)} data_type: {_TYPES[spec.dtype]} dims: [ {dims} ] }}"

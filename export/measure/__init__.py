@@ -1,0 +1,1 @@
+"""What fragments cost and splits are worth, measured on this device."""

@@ -1,0 +1,125 @@
+"""Measures a split's accuracy on held-out images through onnxruntime, whole and with branches missing."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import Progress
+
+from splitplace.errors import SplitPlaceError
+from splitplace.inference.executor import Array, Executor
+from splitplace.records.evaluation import Evaluation, MissingFragments
+from splitplace.records.split import Split
+
+Ints = npt.NDArray[np.int64]
+MAX_MISSING = 64
+"""All sets of up to six leaves; an evaluation travels in a demand, which is small."""
+
+
+def evaluate(
+    split: Split,
+    load: Callable[[str], bytes],
+    images: Array,
+    labels: Ints,
+    *,
+    dataset: str,
+    sha256: str,
+    seed: int,
+    source: str,
+    micro_batch: int = 256,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Evaluation, Ints]:
+    """Accuracy of a split, and its answer for every image.
+
+    A missing fragment leaves the other branches' logits as they are and takes away the classes of the sinks below it
+    (`splitplace.inference.executor.merge` gives them -inf), so one pass over the images answers every such question.
+
+    Args:
+        split: The graph.
+        load: Gives a fragment's ONNX file by name, verified.
+        images: The split's input, (n, ...), dtype as its contract says.
+        labels: The right classes, (n,).
+        dataset: The application's name.
+        sha256: Of the images and labels, in hexadecimal.
+        seed: Of the split into train and test.
+        source: Where the images came from.
+        micro_batch: Images at once.
+        threads: onnxruntime threads.
+        progress: A bar to add to; one of its own on stderr by default.
+
+    Returns:
+        The evaluation (with `top1_missing` for every set of leaves that leaves one or more; of many leaves, the
+        smaller sets, `MAX_MISSING` rows at most), and predictions (n,).
+
+    Raises:
+        SplitPlaceError: No images, labels of another number or outside the classes, or images of another form.
+    """
+    if len(images) == 0 or len(images) != len(labels):
+        raise SplitPlaceError(f"evaluating {split.reference}: got {len(images)} images and {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= split.n_classes:
+        raise SplitPlaceError(
+            f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
+        )
+    logits = _logits(split, load, images, micro_batch, threads, progress)
+    predictions = logits.argmax(axis=1)
+    missing = []
+    for sinks in _absent(split.sinks):
+        without = logits.copy()
+        without[:, [column for sink in sinks for column in split.by_name[sink].classes]] = -np.inf
+        missing.append(MissingFragments(missing=sinks, top1=float(np.mean(without.argmax(axis=1) == labels))))
+    evaluation = Evaluation(
+        dataset=dataset,
+        sha256=sha256,
+        n=len(labels),
+        top1=float(np.mean(predictions == labels)),
+        top1_missing=tuple(missing),
+        seed=seed,
+        source=source,
+    )
+    return evaluation, predictions
+
+
+def _absent(sinks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Every k of G sinks, k = 1..G-1, as far as whole k fit."""
+    room = MAX_MISSING
+    for k in range(1, len(sinks)):
+        room -= comb(len(sinks), k)
+        if room < 0:
+            return
+        yield from combinations(sinks, k)
+
+
+def data_sha256(images: Array, labels: Ints) -> str:
+    """Of images and labels with their dtypes and shapes, in hexadecimal: two evaluations with one hash saw the same."""
+    labels = labels.astype("<i8", copy=False)
+    hashed = hashlib.sha256(f"{images.dtype}{list(images.shape)} int64{list(labels.shape)}\n".encode())
+    hashed.update(np.ascontiguousarray(images).data)
+    hashed.update(np.ascontiguousarray(labels).data)
+    return hashed.hexdigest()
+
+
+def _logits(
+    split: Split,
+    load: Callable[[str], bytes],
+    images: Array,
+    micro_batch: int,
+    threads: int,
+    progress: Progress | None,
+) -> Array:
+    (name,) = (spec.name for spec in split.inputs)
+    executor = Executor(split, load, threads)
+    bar = progress or Progress(console=Console(stderr=True))
+    if progress is None:
+        bar.start()
+    try:
+        starts = bar.track(range(0, len(images), micro_batch), description=f"evaluate {split.reference}")
+        parts = [executor.run({name: images[start : start + micro_batch]}, micro_batch) for start in starts]
+    finally:
+        if progress is None:
+            bar.stop()
+    return np.concatenate(parts)

@@ -1,0 +1,152 @@
+"""Measures one fragment in a process of its own, neither torch nor onnx: `python -m` this module.
+
+Reads a `WorkOrder` as one JSON line on stdin, then the ONNX file; writes one JSON line per result on stdout.
+
+Memory: one process a batch size, because a heap remembers what was in it before. It is anonymous resident memory, which
+is the process's own (mapped library code is shared and can be dropped): its growth from the runtime up and nothing
+loaded to the fragment loaded and run, with the input batch, after freed memory was given back.
+
+Latency: one process for all batch sizes, which take turns (`export/measure/timing.py`).
+"""
+
+import gc
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from splitplace.errors import SplitPlaceError
+from splitplace.export.measure.timing import in_rounds
+from splitplace.inference import memory, probe
+from splitplace.inference.cpu_share import PERIOD_US, open_share
+from splitplace.inference.executor import Array, FragmentSession
+from splitplace.records.base import Count, Positive, PositiveCount, Record
+from splitplace.records.fragment import BATCH, Fragment, TensorSpec
+from splitplace.records.profile import Latency
+
+
+class WorkOrder(Record):
+    """What to measure; memory at the first batch size, or latency at all."""
+
+    what: Literal["memory", "latency"]
+    fragment: Fragment
+    model_bytes: PositiveCount
+    batch_sizes: tuple[PositiveCount, ...]
+    threads: PositiveCount
+    rounds: PositiveCount
+    budget_s: Positive
+    """Wall time for the timed runs of one batch size, over all rounds."""
+    cpu_share: Positive = 1.0
+    """Below 1, the process puts itself under a CPU quota of this share of its threads' cores."""
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of runs behind a sample: one run, but five periods of a quota, which pauses between runs too."""
+        return 5 * PERIOD_US / 1e6 if self.cpu_share < 1 else 0.0
+
+
+class Loaded(Record):
+    """A fragment loaded and run at one batch size."""
+
+    batch_size: PositiveCount
+    runtime_base_bytes: Count
+    """Resident with the runtime up and nothing loaded."""
+    fragment_bytes: Count
+    load_s: Positive
+
+
+class Round(Record):
+    """One round of latencies is done."""
+
+    number: Count
+
+
+class Timed(Record):
+    """All rounds."""
+
+    core_speed: Positive
+    """By the probe, taken in each round."""
+    latency: tuple[Latency, ...]
+
+
+def measure_memory(order: WorkOrder) -> Loaded:
+    """Load the fragment, run one batch size, and say what it took."""
+    probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
+    gc.collect()
+    memory.release()
+    base, before = _resident_bytes("VmRSS"), _resident_bytes("RssAnon")
+    model = _model(order)
+    start = time.perf_counter()
+    session = FragmentSession(order.fragment, model, order.threads)
+    load_s = time.perf_counter() - start
+    del model
+    inputs = samples(order.fragment, order.batch_sizes[0])
+    session.run(inputs)
+    session.run(inputs)
+    memory.trim()
+    grown = max(_resident_bytes("RssAnon") - before, 0)
+    return Loaded(batch_size=order.batch_sizes[0], runtime_base_bytes=base, fragment_bytes=grown, load_s=load_s)
+
+
+def measure_latency(order: WorkOrder) -> Timed:
+    """Time every batch size; says on stdout how far it is."""
+    session = FragmentSession(order.fragment, _model(order), order.threads)
+    speed, latency = in_rounds(
+        {size: partial(session.run, samples(order.fragment, size)) for size in order.batch_sizes},
+        threads=order.threads,
+        rounds=order.rounds,
+        budget_s=order.budget_s,
+        block_s=order.block_s,
+        after_round=lambda number: _say(Round(number=number)),
+    )
+    return Timed(core_speed=speed, latency=latency)
+
+
+def samples(fragment: Fragment, batch_size: int) -> dict[str, Array]:
+    """One random batch for every input of a contract."""
+    return {spec.name: sample(spec, batch_size) for spec in fragment.inputs}
+
+
+def sample(spec: TensorSpec, batch_size: int) -> Array:
+    """Random values of a contract; zeros would run faster and hold no memory."""
+    shape = [batch_size if size == BATCH else int(size) for size in spec.shape]
+    rng = np.random.default_rng(0)
+    if np.dtype(spec.dtype).kind == "f":
+        return rng.standard_normal(shape, np.float32).astype(spec.dtype, copy=False)
+    return rng.integers(0, 2 if spec.dtype == "bool" else 100, shape).astype(spec.dtype)
+
+
+def _resident_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise RuntimeError(f"no {field} in /proc/self/status: profiling needs Linux")
+
+
+def _model(order: WorkOrder) -> bytes:
+    return sys.stdin.buffer.read(order.model_bytes)
+
+
+def _say(result: Record) -> None:
+    print(result.model_dump_json(), flush=True)
+
+
+def main() -> None:
+    """Work off the order on stdin; a refusal is one line on stderr and exit 1."""
+    order = WorkOrder.parse(sys.stdin.buffer.readline(), "work order")
+    try:
+        share = open_share(order.cpu_share, order.threads, "cgroup")
+        try:
+            _say(measure_memory(order) if order.what == "memory" else measure_latency(order))
+        finally:
+            share.close()
+    except SplitPlaceError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The broker: tasks in, plans carried out, answers out."""

@@ -1,0 +1,311 @@
+"""The broker: devices up, tasks in, answers out. What a program embeds to run splits on a live fleet."""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from splitplace.errors import SplitPlaceError, unknown
+from splitplace.inference.cpu_share import ShareMethod
+from splitplace.inference.executor import check_tensor
+from splitplace.placement.broker import journal as book
+from splitplace.placement.broker.fleet import Fleet
+from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.meter import DeviceReport
+from splitplace.placement.broker.scheduler import Scheduler
+from splitplace.placement.broker.task import Live, TaskResult
+from splitplace.placement.engines.engine import Engine
+from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.plan import States
+from splitplace.placement.policy import Policy
+from splitplace.placement.protocol import messages
+from splitplace.records.demand import Demand
+from splitplace.records.device import Device
+from splitplace.records.task import Task
+
+MAX_PENDING_TASKS = 10_000
+
+
+class Broker:
+    """A live fleet, as a context manager: devices are up inside, and nothing of them is left outside.
+
+    Args:
+        devices: Single devices (`Device.units`), each with a name of its own.
+        demand: The splits on offer, with their costs.
+        catalog: Folder of the OCI image layout (`blobs/sha256/...`) that holds their fragments.
+        policy: Decides and places.
+        engine: Launches the devices.
+        seed: Of the policy's randomness.
+        cpu_shares: Emulated share of this machine's cores by device name; 1.0 where not given.
+        cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
+        precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        window: Micro-batches a sender may have under way on one stream.
+        journal: File for the events of the run, besides `events`.
+        task_timeout_s: A task without an answer for so long fails.
+        states: What the policy remembers from an earlier run.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        demand: Demand,
+        catalog: Path,
+        policy: Policy,
+        engine: Engine,
+        *,
+        seed: int = 0,
+        cpu_shares: Mapping[str, float] | None = None,
+        cpu_share_method: ShareMethod = "auto",
+        precedence: messages.Precedence = "pipelined",
+        window: int = 4,
+        journal: Path | None = None,
+        task_timeout_s: float = 300.0,
+        states: States | None = None,
+    ):
+        self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
+        self.policy, self.engine = policy, engine
+        self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
+        self._precedence, self._window, self._task_timeout_s, self._states = precedence, window, task_timeout_s, states
+        self._journal = Journal(journal)
+        for entry in demand.splits:
+            if len(entry.split.inputs) != 1:
+                raise SplitPlaceError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
+        self._arrivals: deque[Live] = deque()
+        self._submitting = threading.Lock()
+        self._next_task = 0
+        self._scheduler: Scheduler | None = None
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._end_reason = "the broker was stopped"
+        self._up: Future[None] = Future()
+        self._over: Future[None] = Future()
+        self._woken, self._wake = -1, -1
+
+    # Lifecycle.
+
+    def __enter__(self) -> Self:
+        """Bring the devices up.
+
+        Raises:
+            SplitPlaceError: A device did not come up, or some fragment fits none.
+        """
+        self.demand.check_fits(self.devices)
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        threading.Thread(target=self._run, name="broker", daemon=True).start()
+        try:
+            self._up.result()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end()
+        if error is None:
+            self._over.result()
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._notify()
+        # The loop ends within a tick and ends its devices in bounded time.
+        self._over.exception()
+        os.close(self._woken)
+        os.close(self._wake)
+        self._journal.close()
+
+    def _notify(self) -> None:
+        os.write(self._wake, b"!")
+
+    def _run(self) -> None:
+        """The broker's thread: nothing escapes it, what goes wrong is found in `_up` and `_over`."""
+        try:
+            fleet = Fleet(self.devices, self.engine, self.catalog, self._shares, self._method, self._woken)
+            try:
+                fleet.start(lambda: self._stopping)
+                self._scheduler = self._schedule(fleet)
+                self._up.set_result(None)
+                while not self._stopping:
+                    self._scheduler.step(self._taken())
+            finally:
+                self._abandon(sys.exception())
+                fleet.close()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that enters or leaves the broker
+            if not self._up.done():
+                self._up.set_exception(error)
+            self._over.set_exception(error)
+        else:
+            self._over.set_result(None)
+
+    def _schedule(self, fleet: Fleet) -> Scheduler:
+        self._journal.append(
+            book.Start(
+                created=(datetime.now(UTC) - timedelta(seconds=fleet.now_s())).isoformat(timespec="milliseconds"),
+                policy=self.policy.name,
+                engine=self.engine.name,
+                precedence=self._precedence,
+                devices=tuple(fleet.members),
+            )
+        )
+        for member in fleet.members.values():
+            assert member.hello is not None
+            self._journal.append(
+                book.DeviceUp(
+                    at_s=member.up_since_s,
+                    device=member.name,
+                    pid=member.hello.pid,
+                    cpu_share=member.hello.cpu_share,
+                    cpu_share_method=member.hello.cpu_share_method,
+                    core_speed=member.core_speed,
+                )
+            )
+        return Scheduler(
+            fleet,
+            self.demand,
+            self.policy,
+            self._seed,
+            self._journal,
+            precedence=self._precedence,
+            window=self._window,
+            task_timeout_s=self._task_timeout_s,
+            states=self._states,
+        )
+
+    def _taken(self) -> Iterator[Live]:
+        _drain(self._woken)  # before looking, or a wake-up for a task that came in between would be lost
+        while self._arrivals:
+            yield self._arrivals.popleft()
+
+    def _abandon(self, error: BaseException | None) -> None:
+        """Let no task wait for a broker that is gone."""
+        with self._submitting:
+            self._stopping, self._failure = True, error
+            if error is not None:
+                self._end_reason = messages.text(f"the broker failed: {error!r}")
+        if self._scheduler is not None:
+            self._scheduler.abandon(self._end_reason, self._taken())
+
+    # Tasks.
+
+    def submit(
+        self, application: str, images: messages.Array, deadline_s: float, labels: messages.Array | None = None
+    ) -> "Future[TaskResult]":
+        """Ask for the classes of some images; from any thread.
+
+        Args:
+            application: One that the demand has splits for.
+            images: (n, ...), n > 0, by the contract of the application's splits.
+            deadline_s: From now.
+            labels: True classes, integers (n,); without them p comes from the split's evaluation.
+
+        Returns:
+            A future that always comes to a `TaskResult`, whose outcome may hold an error.
+
+        Raises:
+            UsageError: Unknown application.
+            SplitPlaceError: Images or labels that are not by contract, too many tasks waiting, or the broker is down.
+        """
+        scheduler = self._running()
+        now_s = scheduler.fleet.now_s()
+        self._check(application, images, labels)
+        if not 0 < deadline_s < float("inf"):
+            raise SplitPlaceError(f"deadline_s {deadline_s}, expected seconds above 0")
+        with self._submitting:
+            if self._stopping:
+                raise SplitPlaceError(self._end_reason) from self._failure
+            if len(scheduler.tasks) + len(self._arrivals) >= MAX_PENDING_TASKS:
+                raise SplitPlaceError(f"{MAX_PENDING_TASKS} tasks wait already: try later")
+            task = Task(
+                id=self._next_task,
+                application=application,
+                n=len(images),
+                deadline_s=float(deadline_s),
+                arrival_s=now_s,
+            )
+            self._next_task += 1
+            live = Live(task, images, labels)
+            live.future.set_running_or_notify_cancel()
+            self._arrivals.append(live)
+        self._notify()
+        return live.future
+
+    def _check(self, application: str, images: messages.Array, labels: messages.Array | None) -> None:
+        entries = [entry for entry in self.demand.splits if entry.split.application == application]
+        if not entries:
+            raise unknown("application", application, {entry.split.application for entry in self.demand.splits})
+        for entry in entries:
+            check_tensor(entry.split.inputs[0], images, entry.split.reference)
+            if labels is None and entry.evaluation is None:
+                raise SplitPlaceError(f"{entry.split.reference} has no evaluation, so a task needs labels")
+        if len(images) == 0:
+            raise SplitPlaceError("a task needs at least one image")
+        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
+            raise SplitPlaceError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
+
+    # What it knows.
+
+    @property
+    def events(self) -> tuple[book.Event, ...]:
+        """The journal so far."""
+        return tuple(self._journal.events)
+
+    @property
+    def outcomes(self) -> tuple[TaskOutcome, ...]:
+        """Of every task that has left, in that order."""
+        return tuple(event.outcome for event in self.events if isinstance(event, book.Finish))
+
+    @property
+    def decision_s(self) -> tuple[float, ...]:
+        """Wall-clock of every `plan` so far."""
+        return tuple(self._running().decision_s)
+
+    @property
+    def states(self) -> States:
+        """What the policy remembers now."""
+        return self._running().states
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the run's clock started."""
+        return self._running().fleet.now_s()
+
+    @property
+    def ram_utilisation(self) -> float:
+        """Mean over time and devices of the memory in use, by the broker's account."""
+        scheduler = self._running()
+        return scheduler.dispatcher.ledger.utilisation(scheduler.fleet.now_s())
+
+    def reports(self) -> tuple[DeviceReport, ...]:
+        """What each device is and did so far."""
+        scheduler = self._running()
+        ledger, now_s = scheduler.dispatcher.ledger, scheduler.fleet.now_s()
+        return tuple(
+            member.report(
+                scheduler.members[0],
+                float(ledger.capacity_bytes_D[member.row]),
+                float(ledger.peak_bytes_D[member.row]),
+                now_s,
+            )
+            for member in scheduler.members
+        )
+
+    def _running(self) -> Scheduler:
+        if self._scheduler is None:
+            raise SplitPlaceError("the broker was not started: use it in a with statement")
+        return self._scheduler
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        return

@@ -1,0 +1,1 @@
+"""The device runtime: a process that runs fragments and streams tensors."""

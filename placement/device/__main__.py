@@ -1,0 +1,81 @@
+"""The device runtime: a process with onnxruntime sessions and a tensor stream. Needs neither torch nor onnx.
+
+    python -m splitplace.placement.device.__main__ < configuration
+
+Standard input carries the configuration (a `DeviceConfig` on one line) and then stays open: when it ends, whoever
+launched the device is gone, and the device goes too.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import NoReturn
+
+from splitplace.errors import SplitPlaceError
+from splitplace.inference.cpu_share import open_share
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.device.host import Device, rss_bytes
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import Keys, Node
+
+EXIT_S = 5.0
+"""How long a running session may delay the end of an orphaned device."""
+
+
+def main() -> NoReturn:
+    """Be a device runtime until standard input ends or the broker says stop.
+
+    Raises:
+        SplitPlaceError: The configuration, the catalog or the CPU share is not to be had.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")
+    known = {key: name for name, key in config.peers.items()} | {config.broker_key: messages.BROKER}
+    share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
+    code = 0
+    try:
+        node = Node(Keys(config.public_key, config.secret_key), known, max_frame_bytes=config.max_frame_bytes)
+        node.connect(messages.BROKER, config.broker_endpoint, config.broker_key)
+        device = Device(config, node, share)
+        signal.signal(signal.SIGTERM, lambda *_: device.stop())
+        threading.Thread(target=_end_with_launcher, args=(device,), daemon=True).start()
+        node.send(
+            messages.BROKER,
+            messages.Hello(
+                endpoint=node.endpoint,
+                pid=os.getpid(),
+                cpu_share=share.share,
+                cpu_share_method=share.method,
+                rss_bytes=rss_bytes(),
+            ),
+        )
+        device.serve()
+    except Exception as error:
+        logging.exception("the device ends")
+        sys.stderr.write(f"{type(error).__name__}: {messages.text(error)}\n")  # the last line is what the broker tells
+        code = 1
+    finally:
+        share.close()
+    # Not through the interpreter's own exit, which would wait for a session that still runs.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end_with_launcher(device: Device) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    device.stop()
+    time.sleep(EXIT_S)
+    device.share.close()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SplitPlaceError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

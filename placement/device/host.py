@@ -1,0 +1,290 @@
+"""What a device runtime does, apart from being a process: takes orders and tensors in, works, sends results on.
+
+One thread talks to the network and never computes; one worker runs one thing at a time: orders first (loads, the
+probe), then micro-batches in the order in which their inputs became complete.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from splitplace.catalog.blobs import BlobStore
+from splitplace.catalog.oci import MAX_MODEL_BYTES
+from splitplace.catalog.onnxfile import check_model
+from splitplace.errors import SplitPlaceError
+from splitplace.inference import memory
+from splitplace.inference.cpu_share import CpuShare
+from splitplace.inference.executor import FragmentSession
+from splitplace.inference.speed import measured_core_speed
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.device.container import Container
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import Outflow, Values
+from splitplace.placement.protocol.stream import Malformed, Node, Received
+from splitplace.records.fragment import Fragment
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Any]
+Then = Callable[[Future[Any]], None]
+
+POLL_S = 1.0
+
+
+class Device:
+    """The state of one device runtime; driven by `serve` in one thread.
+
+    Args:
+        config: Who it is and whom it talks to.
+        node: Its network, connected to the broker.
+        share: What slows its work down.
+    """
+
+    def __init__(self, config: DeviceConfig, node: Node, share: CpuShare):
+        self.config, self.node, self.share = config, node, share
+        self.store = BlobStore(Path(config.catalog))
+        self.sessions: dict[str, FragmentSession] = {}
+        self.containers: dict[tuple[int, str], Container] = {}
+        self._orders: deque[tuple[Work, Then]] = deque()
+        self._contracts: dict[str, Fragment] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
+        self._working: tuple[Future[Any], Then] | None = None
+        self._stopping = False
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        node.watch(self._woken)
+
+    def wake(self) -> None:
+        """Make `serve` look again; from any thread or signal handler."""
+        os.write(self._wake, b"!")
+
+    def stop(self) -> None:
+        """Make `serve` return."""
+        self._stopping = True
+        self.wake()
+
+    def serve(self) -> None:
+        """Work until told to stop."""
+        while not self._stopping:
+            for received in self.node.receive(POLL_S):
+                self._handle(received)
+            _drain(self._woken)
+            self._collect()
+            self._work()
+
+    # What comes in.
+
+    def _handle(self, received: Received | Malformed) -> None:
+        if isinstance(received, Malformed):
+            self._refuse(received.peer, received.error)
+            return
+        peer, message = received.peer, received.message
+        match message:
+            case messages.Tensors():
+                self._accept(peer, message, received.values)
+            case messages.Credit():
+                self._credit(peer, message)
+            case _ if peer == messages.BROKER:
+                self._order(message)
+            case _:
+                self._refuse(peer, f"only the broker may send {message.type}")
+
+    def _order(self, message: messages.Message) -> None:
+        match message:
+            case messages.Peers(peers=peers):
+                for peer in peers:
+                    if self.config.peers.get(peer.name) == peer.public_key:
+                        self.node.connect(peer.name, peer.endpoint, peer.public_key)
+            case messages.Ping(sequence=sequence):
+                self._tell(messages.Pong(sequence=sequence, rss_bytes=rss_bytes()))
+            case messages.Probe(trim=trim):
+                measure = partial(measured_core_speed, self.share, trim, self.config.threads)
+                self._orders.append((measure, self._probed))
+            case messages.Load(fragment=fragment):
+                self._contracts[fragment.digest] = fragment
+                self._orders.append((partial(self._load, fragment), partial(self._loaded, fragment)))
+            case messages.Unload(digest=digest):
+                self.sessions.pop(digest, None)
+                self._contracts.pop(digest, None)
+                self._orders.append((memory.release, Future.result))
+            case messages.Assign():
+                self._assign(message)
+            case messages.Cancel(job=job):
+                self.containers = {key: value for key, value in self.containers.items() if key[0] != job}
+            case messages.Stop():
+                self._stopping = True
+            case _:
+                self._refuse(messages.BROKER, f"a device takes no {message.type}")
+
+    def _assign(self, assign: messages.Assign) -> None:
+        try:
+            if assign.digest not in self._contracts:
+                raise SplitPlaceError(f"{assign.fragment}: {assign.digest} is not loaded")
+            container = Container(assign, self._contracts[assign.digest])
+        except SplitPlaceError as error:
+            self._fail(assign.job, assign.fragment, error)
+            return
+        self.containers[assign.job, assign.fragment] = container
+        self._tell(messages.Assigned(job=assign.job, fragment=assign.fragment))
+
+    def _accept(self, peer: str, message: messages.Tensors, values: Values) -> None:
+        container = self.containers.get((message.job, message.dst))
+        if container is None:
+            return  # of a job that was cancelled meanwhile
+        try:
+            container.accept(peer, message, values, time.monotonic())
+        except SplitPlaceError as error:
+            self._refuse(peer, str(error))
+            self._fail(message.job, message.dst, error)
+
+    def _credit(self, peer: str, message: messages.Credit) -> None:
+        container = self.containers.get((message.job, message.src))
+        flow = container.outflows.get(message.dst) if container else None
+        if container is None or flow is None or flow.outlet.device != peer:
+            return
+        flow.grant(message.count)
+        self._flush(container)
+
+    # What is worked on.
+
+    def _work(self) -> None:
+        """Give the worker its next piece, if it is idle and there is one."""
+        if self._working is not None:
+            return
+        if self._orders:
+            self._start(*self._orders.popleft())
+            return
+        ready = [(found, key) for key, container in self.containers.items() if (found := container.ready())]
+        for (_, micro_batch), key in sorted(ready):
+            container = self.containers[key]
+            session = self.sessions.get(container.assign.digest)
+            if session is None:
+                self._fail(*key, SplitPlaceError(f"{container.assign.digest} is not loaded"))
+                continue
+            values, sent_s, ready_s = container.take(micro_batch)
+            self._return_credits(container)
+            run = partial(_timed, partial(self.share.run, partial(session.run, values)))
+            self._start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
+            return
+
+    def _start(self, work: Work, then: Then) -> None:
+        future = self._worker.submit(work)
+        self._working = future, then
+        future.add_done_callback(lambda _: self.wake())
+
+    def _collect(self) -> None:
+        if self._working is not None and self._working[0].done():
+            future, then = self._working
+            self._working = None
+            then(future)
+
+    def _probed(self, future: Future[float]) -> None:
+        self._tell(messages.Probed(core_speed=future.result()))
+
+    def _load(self, fragment: Fragment) -> tuple[FragmentSession, float, float]:
+        def load() -> FragmentSession:
+            model = self.store.read_digest(fragment.digest, MAX_MODEL_BYTES)
+            check_model(model, f"{fragment.name} ({fragment.digest})")
+            return FragmentSession(fragment, model, self.config.threads)
+
+        return _timed(partial(self.share.run, load))
+
+    def _loaded(self, fragment: Fragment, future: Future[tuple[FragmentSession, float, float]]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._contracts.pop(fragment.digest, None)
+            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error)))
+            return
+        session, start_s, end_s = future.result()
+        if fragment.digest in self._contracts:  # else unloaded meanwhile
+            self.sessions[fragment.digest] = session
+        self._tell(messages.Loaded(digest=fragment.digest, start_s=start_s, end_s=end_s, rss_bytes=rss_bytes()))
+
+    def _ran(self, container: Container, micro_batch: int, sent_s: float, ready_s: float, future: Future[Any]) -> None:
+        assign = container.assign
+        if self.containers.get((assign.job, assign.fragment)) is not container:
+            return  # cancelled while it ran
+        error = future.exception()
+        if error is not None:
+            self._fail(assign.job, assign.fragment, error)
+            return
+        outputs, start_s, end_s = future.result()
+        # Before the results, so that the broker knows of every run when it has the last answer of this device.
+        self._tell(
+            messages.Ran(
+                job=assign.job,
+                fragment=assign.fragment,
+                micro_batch=micro_batch,
+                samples=container.samples(micro_batch),
+                sent_s=sent_s,
+                ready_s=ready_s,
+                start_s=start_s,
+                end_s=end_s,
+            )
+        )
+        container.put(micro_batch, outputs)
+        self._flush(container)
+
+    # What goes out.
+
+    def _flush(self, container: Container) -> None:
+        for flow in container.outflows.values():
+            flow.flush(self._send)
+        if container.finished:
+            self.containers.pop((container.assign.job, container.assign.fragment), None)
+
+    def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
+        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
+        if flow.outlet.device == self.config.name:
+            self._accept(self.config.name, header, values)
+        else:
+            self.node.send(flow.outlet.device, header, list(values.values()))
+
+    def _return_credits(self, container: Container) -> None:
+        if not container.returns_credits:
+            return
+        assign = container.assign
+        for src, device in assign.senders.items():
+            credit = messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=1)
+            if device == self.config.name:
+                self._credit(device, credit)
+            else:
+                self.node.send(device, credit)
+
+    def _tell(self, message: messages.Message) -> None:
+        self.node.send(messages.BROKER, message)
+
+    def _fail(self, job: int, fragment: str, error: BaseException) -> None:
+        self.containers.pop((job, fragment), None)
+        self._tell(messages.Failed(job=job, fragment=fragment, error=messages.text(error)))
+
+    def _refuse(self, peer: str, error: str) -> None:
+        log.warning("%s: refused a message of %s: %s", self.config.name, peer, error)
+        self._tell(messages.Refused(peer=peer, error=messages.text(error)))
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """The result of `work`, and when it began and ended."""
+    start_s = time.monotonic()
+    result = work()
+    return result, start_s, time.monotonic()
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        return

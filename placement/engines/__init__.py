@@ -1,0 +1,1 @@
+"""What launches and watches device runtimes."""

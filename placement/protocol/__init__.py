@@ -1,0 +1,1 @@
+"""What passes between broker and devices: messages, keys, a stream of tensors with credits."""

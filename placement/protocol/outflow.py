@@ -1,0 +1,57 @@
+"""The sender's end of a stream: what one source gives to one fragment of one job, a micro-batch a credit.
+
+A stream's sender starts with `window` credits, spends one a micro-batch and gets one back when the receiver takes that
+micro-batch to run it. So queues are bounded by the window, per stream: credits of one task never depend on another
+task, and two tasks cannot wait for each other. Under `strict` precedence a fragment starts when the former has finished
+the task, so the window is the whole task.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from splitplace.placement.protocol import messages
+
+Values = Mapping[str, messages.Array]
+
+
+def micro_batches(n: int, micro_batch: int) -> int:
+    """How many micro-batches n samples are."""
+    return -(-n // micro_batch)
+
+
+def window_of(precedence: messages.Precedence, window: int, n: int, micro_batch: int) -> int:
+    """Credits a stream starts with."""
+    return micro_batches(n, micro_batch) if precedence == "strict" else window
+
+
+class Outflow:
+    """The sender's end of one stream."""
+
+    def __init__(self, job: int, src: str, outlet: messages.Outlet, credits: int):
+        self.job, self.src, self.outlet = job, src, outlet
+        self._credits = credits
+        self._queue: deque[tuple[int, Values]] = deque()
+
+    @property
+    def queued(self) -> int:
+        """Micro-batches that wait for credits."""
+        return len(self._queue)
+
+    @property
+    def open(self) -> bool:
+        """Whether one more would go out at once."""
+        return self._credits > len(self._queue)
+
+    def put(self, micro_batch: int, values: Values) -> None:
+        """Queue a micro-batch's tensors."""
+        self._queue.append((micro_batch, {name: values[name] for name in self.outlet.tensors}))
+
+    def grant(self, count: int) -> None:
+        """The receiver took `count` micro-batches."""
+        self._credits += count
+
+    def flush(self, send: Callable[["Outflow", int, Values], None]) -> None:
+        """Send as much as the credits allow, in order."""
+        while self._credits and self._queue:
+            self._credits -= 1
+            send(self, *self._queue.popleft())

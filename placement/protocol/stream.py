@@ -1,0 +1,165 @@
+"""A node of the fleet's network: one inbox, one outgoing pipe to each peer, CURVE on every connection.
+
+Each node binds one PULL socket and connects one PUSH socket to each peer it sends to. The inbox accepts only clients
+whose public key it was given; ZeroMQ's ZAP hands the proven key to us with every message, so that a device can take
+orders from the broker alone. Keys live in memory: they reach a device through its standard input.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.protocol import messages
+
+log = logging.getLogger(__name__)
+
+QUEUED_MESSAGES = 20_000
+"""Small messages that may wait for one peer; credits bound the large ones far below this."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A CURVE key pair in Z85."""
+
+    public: str
+    secret: str = field(repr=False)
+
+    @staticmethod
+    def generate() -> "Keys":
+        """A fresh pair."""
+        public, secret = zmq.curve_keypair()
+        return Keys(public.decode(), secret.decode())
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A message that came in, with its tensors and the peer that proved to have sent it."""
+
+    peer: str
+    message: messages.Message
+    values: Mapping[str, messages.Array]
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """Something an accepted peer sent that is no message of ours."""
+
+    peer: str
+    error: str
+
+
+class _KnownKeys:
+    """Tells ZeroMQ's authenticator which client keys to accept."""
+
+    def __init__(self, names: Mapping[str, str]):
+        self.names = names
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key.decode() in self.names
+
+
+class Node:
+    """Sends to and receives from the peers whose keys it knows; to be used by one thread.
+
+    Args:
+        keys: Its own.
+        known: Peer name by public key: whose messages are accepted.
+        address: Where the inbox listens; the port is picked by the system.
+        max_frame_bytes: A larger frame costs its sender the connection, before it is read.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        known: Mapping[str, str],
+        address: str = "tcp://127.0.0.1:*",
+        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
+    ):
+        self.keys = keys
+        self._known = dict(known)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", _KnownKeys(self._known))
+        self._inbox = self._context.socket(zmq.PULL)
+        self._inbox.curve_server = True
+        self._inbox.curve_secretkey = keys.secret.encode()
+        self._inbox.curve_publickey = keys.public.encode()
+        self._inbox.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
+        self._inbox.rcvhwm = QUEUED_MESSAGES
+        self._inbox.bind(address)
+        self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
+        self._outgoing: dict[str, zmq.Socket[bytes]] = {}
+        self._poller = zmq.Poller()
+        self._poller.register(self._inbox, zmq.POLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what is queued and close every socket."""
+        for socket in (*self._outgoing.values(), self._inbox):
+            socket.close(linger=0)
+        self._outgoing.clear()
+        self._authenticator.stop()
+        self._context.term()
+
+    def watch(self, descriptor: int) -> None:
+        """Also end `receive`'s wait when this file descriptor can be read."""
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def connect(self, name: str, endpoint: str, public_key: str) -> None:
+        """Open the pipe to a peer, which must hold the secret of `public_key`; again: nothing."""
+        if name in self._outgoing:
+            return
+        socket = self._context.socket(zmq.PUSH)
+        socket.curve_serverkey = public_key.encode()
+        socket.curve_publickey = self.keys.public.encode()
+        socket.curve_secretkey = self.keys.secret.encode()
+        socket.sndhwm = QUEUED_MESSAGES
+        socket.linger = 0
+        socket.connect(endpoint)
+        self._outgoing[name] = socket
+
+    def disconnect(self, name: str) -> None:
+        """Drop the pipe to a peer with whatever is queued for it."""
+        socket = self._outgoing.pop(name, None)
+        if socket is not None:
+            socket.close(linger=0)
+
+    def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
+        """Queue a message for a peer; never blocks. What is meant for a peer that is gone is dropped."""
+        socket = self._outgoing.get(name)
+        if socket is None:
+            log.debug("no pipe to %s: %s dropped", name, message.type)
+            return
+        try:
+            socket.send_multipart(messages.encode(message, values), flags=zmq.NOBLOCK, copy=not values)
+        except zmq.Again:
+            log.warning("%s does not read: %s dropped", name, message.type)
+
+    def receive(self, timeout_s: float) -> Iterator[Received | Malformed]:
+        """What has come in; waits up to `timeout_s` for the first, and yields no more than a bounded number."""
+        self._poller.poll(math.ceil(timeout_s * 1000))
+        for _ in range(1000):
+            try:
+                parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            peer = self._known[str(parts[0].get("User-Id"))]
+            try:
+                message, values = messages.decode([part.buffer for part in parts])
+            except SplitPlaceError as error:
+                yield Malformed(peer, messages.text(error))
+                continue
+            yield Received(peer, message, values)

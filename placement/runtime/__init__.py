@@ -1,1 +1,0 @@
-"""The live fleet: device processes, their tensor stream, the engines that launch them, the broker."""

@@ -1,0 +1,214 @@
+"""The demo's chapters between training and the report; what one hands to the next are artifacts, records and files."""
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import Progress
+
+from splitplace.catalog.demand import demand as gather
+from splitplace.demo.requests import Request, draw
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.export.measure.evaluation import evaluate
+from splitplace.export.measure.profiler import QUICK, fingerprint, profile_split
+from splitplace.inference import probe
+from splitplace.placement import tables
+from splitplace.placement.broker.broker import Broker
+from splitplace.placement.broker.journal import Event
+from splitplace.placement.broker.meter import DeviceReport
+from splitplace.placement.broker.task import TaskResult
+from splitplace.placement.deciders.estimate import unloaded_response_s
+from splitplace.placement.deciders.mab import BanditState, Mab
+from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.metrics import Usage, of_tasks, summarise
+from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.placers.earliest_finish import EarliestFinish
+from splitplace.placement.policy import Policy
+from splitplace.records.demand import Demand
+from splitplace.records.device import Device, Fleet
+from splitplace.records.evaluation import Evaluation
+from splitplace.records.metrics import Metrics
+from splitplace.splitting.layerwise import cutting
+from splitplace.splitting.modules import ModuleSplit
+from splitplace.training.data.applications import fetch
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.semantic import train_semantic
+
+APPLICATION, MODEL = "fashionmnist", "mobilenetv2"
+KIND = "local"
+"""The kind of device that a profile taken on this machine stands for; the demo's fleet is of this kind."""
+MICRO_BATCH = 32
+LAYER_FRAGMENTS = 3
+IMAGES_A_TASK = 256
+LOAD = 0.7
+"""Mean gap between tasks, as a multiple of the layer split's estimated response."""
+FLEET = Path(__file__).with_name("fleet.toml")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """References of the three splits in the catalog."""
+
+    full: str
+    layer: str
+    semantic: str
+
+    @property
+    def all(self) -> tuple[str, str, str]:
+        """All three."""
+        return self.full, self.layer, self.semantic
+
+
+def images() -> Dataset:
+    """Real Fashion-MNIST, by whichever known way works here."""
+    return fetch(APPLICATION)
+
+
+def train(data: Dataset, runs: Path, seed: int) -> tuple[ModuleSplit, ModuleSplit]:
+    """The whole model, and the two-branch semantic split made from it; runs that are there are reused."""
+    full = train_full(data, model=MODEL, preset="quick", seed=seed, out=runs / "full")
+    semantic = train_semantic(data, full, tree=(2,), preset="quick", seed=seed, out=runs / "semantic-2")
+    return full.load(), semantic.load()
+
+
+def ship(catalog: CatalogWriter, full: ModuleSplit, semantic: ModuleSplit, data: Dataset) -> Shipped:
+    """Export the whole model, cut it layer by layer, export the semantic split; write all three."""
+    whole = to_onnx(full)
+    (name,) = whole.models
+    layer = cutting.split(
+        whole.models[name],
+        LAYER_FRAGMENTS,
+        application=full.application,
+        model_name=full.model,
+        inputs={data.input_spec.name: data.x_test_NCHW[:64]},
+        micro_batch=MICRO_BATCH,
+    )
+    artifacts = (whole, layer, to_onnx(semantic))
+    for artifact in artifacts:
+        catalog.write(artifact)
+    return Shipped(*(artifact.split.reference for artifact in artifacts))
+
+
+def profile(catalog: CatalogWriter, references: tuple[str, ...], progress: Progress) -> None:
+    """Measure every fragment in a process of its own; what is measured already stays."""
+    for reference in references:
+        profile_split(catalog, reference, QUICK, fingerprint(kind=KIND), progress=progress)
+
+
+def judge(catalog: CatalogWriter, shipped: Shipped, data: Dataset, progress: Progress) -> dict[str, Evaluation]:
+    """Held-out accuracy of all three splits.
+
+    Raises:
+        IntegrityError: The layer split answered another class than the unsplit model for some image.
+    """
+    answers: dict[str, npt.NDArray[np.int64]] = {}
+    evaluations: dict[str, Evaluation] = {}
+    for reference in shipped.all:
+        split = catalog.split(reference)
+
+        def load(fragment: str, reference: str = reference) -> bytes:
+            return catalog.load(catalog.split(reference), fragment)
+
+        evaluations[reference], answers[reference] = evaluate(
+            split,
+            load,
+            data.x_test_NCHW,
+            data.y_test_N,
+            dataset=data.application,
+            sha256=data.sha256,
+            seed=0,
+            source=data.source,
+            threads=2,
+            progress=progress,
+        )
+        catalog.attach(reference, evaluations[reference])
+    differ = int((answers[shipped.layer] != answers[shipped.full]).sum())
+    if differ:
+        raise IntegrityError(
+            f"{shipped.layer} answers {differ} of {len(data.y_test_N)} images unlike the unsplit model"
+        )
+    return evaluations
+
+
+def devices() -> tuple[tuple[Device, ...], dict[str, float]]:
+    """The demo's fleet, its speeds made absolute by this core's own; and each device's share of a core by name."""
+    units = Fleet.from_toml(FLEET).units()
+    core_speed = probe.core_speed()
+    shares = {unit.name: unit.core_speed for unit in units}
+    return tuple(unit.model_copy(update={"core_speed": shares[unit.name] * core_speed}) for unit in units), shares
+
+
+def layer_response_s(demand: Demand, fleet: tuple[Device, ...], n: int) -> float:
+    """What the layer split should take for n images on this fleet when it is idle: the paper's R before any task."""
+    splits = tables.splits_table(demand)
+    row = splits.strategies.index("layer")
+    return unloaded_response_s(splits, tables.fragments_table(demand, fleet), tables.links_table(fleet), row, n)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of the stream."""
+
+    outcomes: tuple[TaskOutcome, ...]
+    """In the order of arrival."""
+    reports: tuple[DeviceReport, ...]
+    events: tuple[Event, ...]
+    bandit: BanditState
+    metrics: Metrics
+    layer_s: float
+    """What the layer split was estimated to take: deadlines are multiples of it."""
+
+
+def play(
+    catalog: CatalogWriter, shipped: Shipped, data: Dataset, journal: Path, seed: int, n_tasks: int, progress: Progress
+) -> Played:
+    """Bring up three devices, send the stream, take the fleet down.
+
+    Raises:
+        SplitPlaceError: A device did not come up, or a task got no answer, which says why.
+    """
+    demand = gather(catalog, (shipped.layer, shipped.semantic), MICRO_BATCH)
+    fleet, shares = devices()
+    layer_s = layer_response_s(demand, fleet, IMAGES_A_TASK)
+    stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
+    policy = Policy(Mab(), EarliestFinish())
+    with Broker(
+        fleet, demand, catalog.path, policy, LocalEngine(), seed=seed, cpu_shares=shares, journal=journal
+    ) as broker:
+        outcomes = _send(broker, stream, data, progress)
+        usage = Usage(
+            decision_s=np.array(broker.decision_s), ram_utilisation=broker.ram_utilisation, wall_s=broker.wall_s
+        )
+        reports, bandit = broker.reports(), broker.states.decider
+    return Played(
+        outcomes=outcomes,
+        reports=reports,
+        events=broker.events,
+        bandit=bandit,
+        metrics=summarise(of_tasks(outcomes, (data.application,)), (data.application,), usage),
+        layer_s=layer_s,
+    )
+
+
+def _send(broker: Broker, stream: list[Request], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
+    """Each task at its time; waits for all answers."""
+    bar = progress.add_task("stream of tasks", total=len(stream))
+    start = time.monotonic()
+    futures: list[Future[TaskResult]] = []
+    for request in stream:
+        time.sleep(max(start + request.at_s - time.monotonic(), 0.0))
+        images, labels = data.x_test_NCHW[request.images], data.y_test_N[request.images]
+        future = broker.submit(data.application, images, request.deadline_s, labels)
+        future.add_done_callback(lambda _: progress.advance(bar))
+        futures.append(future)
+    outcomes = tuple(future.result().outcome for future in futures)  # the broker bounds each wait
+    failed = next((outcome for outcome in outcomes if outcome.error), None)
+    if failed:
+        raise SplitPlaceError(f"task {failed.id} got no answer: {failed.error}")
+    return outcomes

@@ -1,0 +1,144 @@
+"""Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.inference.memory import session_options, trim
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split import INPUT, Split
+
+Array = npt.NDArray[Any]
+
+
+def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.InferenceSession:
+    """An onnxruntime session on the CPU with a pinned number of threads.
+
+    Raises:
+        IntegrityError: onnxruntime cannot load the bytes (no ONNX, an unknown operator, ...).
+    """
+    try:
+        session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
+        raise IntegrityError(f"{source}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+    # It keeps the file for `set_providers`, which nobody calls: as much again as the weights.
+    session._model_bytes = None
+    trim()
+    return session
+
+
+def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
+    """The answer: the sinks' logits side by side, columns put in class order.
+
+    Args:
+        split: Whose merge to apply.
+        outputs: Logits by sink, each (batch, classes of that sink). A sink may be absent: its classes get -inf.
+
+    Returns:
+        Logits (batch, n_classes), column c for class c; of a split without classes, what its one sink answers.
+    """
+    present = [np.asarray(outputs[sink]) for sink in split.sinks if sink in outputs]
+    if not present:
+        raise SplitPlaceError(f"{split.reference}: no sink answered, expected any of {', '.join(split.sinks)}")
+    if not split.n_classes:  # no scores over classes (a map, a box): the one sink's answer as it is
+        return present[0]
+    merged = np.full((present[0].shape[0], split.n_classes), -np.inf, present[0].dtype)
+    for sink in split.sinks:
+        if sink in outputs:
+            merged[:, list(split.by_name[sink].classes)] = outputs[sink]
+    return merged
+
+
+def check_tensor(spec: TensorSpec, value: Array, where: str) -> None:
+    """Hold an array against its contract.
+
+    Raises:
+        SplitPlaceError: Another dtype or shape than the contract's.
+    """
+    sizes = tuple(dimension for dimension in spec.shape[1:])
+    if value.dtype != np.dtype(spec.dtype) or value.ndim != len(spec.shape) or value.shape[1:] != sizes:
+        raise SplitPlaceError(
+            f"{where}: tensor {spec.name!r} got {value.dtype}{list(value.shape)}, "
+            f"expected {spec.dtype}{list(spec.shape)}"
+        )
+
+
+class FragmentSession:
+    """One loaded fragment, checked against its contract when it is opened."""
+
+    def __init__(self, fragment: Fragment, model: bytes, threads: int = 1):
+        self.fragment = fragment
+        self.session = open_session(model, threads, fragment.name)
+        self._inputs = [spec.name for spec in fragment.inputs]
+        self._outputs = [spec.name for spec in fragment.outputs]
+        declared = sorted(self._inputs + self._outputs)
+        actual = sorted(node.name for node in (*self.session.get_inputs(), *self.session.get_outputs()))
+        if declared != actual:
+            raise IntegrityError(f"{fragment.name}: its contract names the tensors {declared}, the model has {actual}")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name for one micro-batch; inputs by name, each (batch, ...)."""
+        feed = {name: inputs[name] for name in self._inputs}
+        return dict(zip(self._outputs, self.session.run(self._outputs, feed), strict=True))
+
+
+class Executor:
+    """A whole split on one device.
+
+    Args:
+        split: The graph.
+        load: Gives the ONNX bytes of a fragment by name, verified by whoever provides it.
+        threads: onnxruntime threads of each session.
+        missing: Fragments to leave out, with everything below them, as if their devices were dead.
+    """
+
+    def __init__(
+        self, split: Split, load: Callable[[str], bytes], threads: int = 1, missing: frozenset[str] = frozenset()
+    ):
+        self.split = split
+        dead = set(missing)
+        for name in split.topological:
+            if dead.intersection(split.parents(name)):
+                dead.add(name)
+        self.sessions = {
+            name: FragmentSession(split.by_name[name], load(name), threads)
+            for name in split.topological
+            if name not in dead
+        }
+        # Worked out once: a chain's micro-batch of one image takes less than a millisecond.
+        self._sources = {
+            name: [(edge.tensor, (edge.src, edge.tensor)) for edge in split.edges if edge.dst == name]
+            for name in self.sessions
+        }
+        self._sinks = {
+            sink: (sink, split.by_name[sink].outputs[0].name) for sink in split.sinks if sink in self.sessions
+        }
+
+    def run(self, inputs: Mapping[str, Array], micro_batch: int = 64) -> Array:
+        """Logits (n, n_classes) for inputs by tensor name, each (n, ...), in micro-batches.
+
+        Raises:
+            SplitPlaceError: An input is missing or has another dtype or shape than the split's contract.
+        """
+        for spec in self.split.inputs:
+            if spec.name not in inputs:
+                raise SplitPlaceError(f"{self.split.reference}: input {spec.name!r} missing, got {sorted(inputs)}")
+            check_tensor(spec, inputs[spec.name], self.split.reference)
+        n = len(next(iter(inputs.values())))
+        parts = [
+            self._run_batch({name: value[start : start + micro_batch] for name, value in inputs.items()})
+            for start in range(0, n, micro_batch)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.split.n_classes), np.float32)
+
+    def _run_batch(self, inputs: Mapping[str, Array]) -> Array:
+        produced: dict[tuple[str, str], Array] = {(INPUT, name): value for name, value in inputs.items()}
+        for name, session in self.sessions.items():
+            answers = session.run({tensor: produced[source] for tensor, source in self._sources[name]})
+            produced |= {(name, tensor): value for tensor, value in answers.items()}
+        return merge(self.split, {sink: produced[place] for sink, place in self._sinks.items()})

@@ -1,0 +1,1 @@
+"""Layer by layer: a chain of fragments, cut from the graph of any ONNX model."""

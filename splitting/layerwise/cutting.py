@@ -1,0 +1,164 @@
+"""Layer-wise splits: a pure function of an ONNX model, so that it takes any model, ours or not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from splitplace.errors import UsageError
+from splitplace.inference.executor import Array
+from splitplace.records.split import INPUT, Edge, Merge, Split
+from splitplace.splitting.artifact import SplitArtifact
+from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
+from splitplace.splitting.layerwise.fusion import Blocks
+from splitplace.splitting.layerwise.hosts import Host
+from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice
+
+MAX_DOWN_SETS = 2000
+"""Planning compares every pair of places, so this bounds it at seconds; beyond it, one order of the blocks is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Where to cut a network and for which hosts, with what shows how good that is."""
+
+    network: Blocks
+    places: Lattice
+    plan: planner.Plan
+    objective: planner.Objective
+    lower_bound_s: float
+
+    @property
+    def value_s(self) -> float:
+        """What was minimised: the latency, else the bottleneck."""
+        return self.plan.latency_s if self.objective == "latency" else self.plan.bottleneck_s
+
+    @property
+    def gap(self) -> float:
+        """By how much the plan could at most be beaten, as a share of the lower bound."""
+        return self.value_s / self.lower_bound_s - 1 if self.lower_bound_s else 0.0
+
+    @property
+    def search(self) -> str:
+        """Among which cuts the plan is the best."""
+        if self.places.complete:
+            return f"all {self.places.size} down-sets of the graph"
+        return f"the {self.places.size} prefixes of one topological order (over {MAX_DOWN_SETS} down-sets)"
+
+
+def split(
+    whole: bytes,
+    fragments: int = 3,
+    *,
+    application: str = "custom",
+    model_name: str = "model",
+    inputs: Mapping[str, Array] | None = None,
+    micro_batch: int = 8,
+) -> SplitArtifact:
+    """Cut a model into at most `fragments` pieces of nearly equal cost, and prove that they are the model.
+
+    Args:
+        whole: An ONNX model of one output, self-contained.
+        fragments: Upper limit.
+        application: Data set and task, for the catalog reference.
+        model_name: The model's name, for the catalog reference.
+        inputs: Real inputs by name, at least 32 rows each, for the recomposition check; seeded noise if none.
+        micro_batch: The batch size that costs are for.
+
+    Returns:
+        The path f0 -> f1 -> ..., strategy `layer`; the variant is the number of fragments.
+
+    Raises:
+        SplitPlaceError: A model that cannot be cut, or a split that does not equal the whole.
+    """
+    network = analyse(whole)
+    fragments = min(fragments, len(network.members))
+    hosts = [Host(f"d{i}") for i in range(fragments)]
+    proposal = propose(
+        network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments
+    )
+    artifact = cut(network, proposal.places, proposal.plan.places, application, model_name)
+    verify(artifact, whole, inputs)
+    return artifact
+
+
+def propose(
+    network: Blocks,
+    work: Work,
+    hosts: Sequence[Host],
+    fragments: int,
+    objective: planner.Objective = "bottleneck",
+    exactly: bool = False,
+    slack: float = 0.0,
+) -> Proposal:
+    """The best plan for a network, its lower bound and its gap; arguments as `planner.plan`'s.
+
+    Raises:
+        UsageError: More fragments than blocks, or than devices where exactly so many are asked for.
+        InfeasibleError: No plan meets the memory limits; says the smallest limit that would work.
+    """
+    if fragments > work.n:
+        raise UsageError(
+            f"{fragments} fragments: the network has {work.n} blocks that a cut can tell apart; ask for fewer"
+        )
+    if exactly and fragments > len(hosts):
+        raise UsageError(f"exactly {fragments} fragments need as many devices, got {len(hosts)}")
+    places = lattice(work, MAX_DOWN_SETS)
+    plan = planner.plan(places, hosts, fragments, objective, exactly, slack)
+    limit = len(plan.hosts) if objective == "fewest" else fragments
+    return Proposal(network, places, plan, objective, bounds.lower_bound(work, hosts, limit, objective, exactly))
+
+
+def analyse(whole: bytes, source: str = "model") -> Blocks:
+    """A model as the DAG of blocks that cuts may part.
+
+    Raises:
+        SplitPlaceError: Not a model that can be cut.
+    """
+    network = graph.build(model.normalise(whole, source), source)
+    return fusion.blocks(network, *fusion.ask(network))
+
+
+def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:
+    """Write the fragments between these places of the lattice."""
+    held = [np.flatnonzero(places.inside_Nn[place]).tolist() for place in chosen]
+    spec = network.graph.values[network.graph.output].spec
+    # Only scores of the form (batch, classes) can be merged or counted right; any other answer is passed on as it is.
+    scores = spec is not None and len(spec.shape) == 2 and spec.dtype.startswith("float")
+    n_classes = spec.shape[1] if spec is not None and scores else 0
+    assert isinstance(n_classes, int)
+    pieces = []
+    for i in range(len(chosen) - 1):
+        last = i == len(chosen) - 2
+        classes = tuple(range(n_classes)) if last else ()
+        pieces.append(extract.piece(network, held[i], held[i + 1], f"f{i}", classes))
+    names = [INPUT, *(piece.fragment.name for piece in pieces)]
+    edges = tuple(
+        Edge(src=names[i], dst=piece.fragment.name, tensor=spec.name, bytes_per_sample=spec.bytes_per_sample)
+        for i, piece in enumerate(pieces)
+        for spec in piece.fragment.inputs
+    )
+    return SplitArtifact(
+        Split(
+            application=application,
+            model=model_name,
+            strategy="layer",
+            variant=str(len(pieces)),
+            fragments=tuple(piece.fragment for piece in pieces),
+            edges=edges,
+            merge=Merge(kind="identity", class_order=tuple(range(n_classes))),
+        ),
+        {piece.fragment.name: piece.model for piece in pieces},
+    )
+
+
+def verify(artifact: SplitArtifact, whole: bytes, inputs: Mapping[str, Array] | None) -> recompose.Recomposition:
+    """Hold the split against the whole model, on real inputs if there are any.
+
+    Raises:
+        IntegrityError: It is not the whole model.
+    """
+    if inputs is not None:
+        return recompose.check(artifact, whole, inputs)
+    drawn = recompose.noise(artifact.split.inputs, max(recompose.BATCHES))
+    return recompose.check(artifact, whole, drawn, "seeded noise")

@@ -1,0 +1,56 @@
+"""What training and export both know of networks: their names, and what stands before each."""
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from splitplace.errors import UsageError
+
+ALIASES = {
+    "resnet50v2": "resnetv2_50",
+    "resnet34v2": "resnetv2_34",
+    "mobilenetv2": "mobilenetv2_100",
+    "inceptionv3": "inception_v3",
+}
+
+
+class Front(nn.Module):
+    """Raw uint8 images to normalised float32 ones, resized if the network needs it.
+
+    Args:
+        mean_C: Channel means on a scale of 0..1.
+        std_C: Channel standard deviations on that scale.
+        size: Height and width to resize to; None leaves the image's.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean_C: Sequence[float], std_C: Sequence[float], size: int | None = None):
+        super().__init__()
+        self.size = size
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        std = torch.tensor(std_C, dtype=torch.float32)
+        self.register_buffer("scale", (1 / (255 * std))[:, None, None])
+        self.register_buffer("shift", (-torch.tensor(mean_C, dtype=torch.float32) / std)[:, None, None])
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Normalise (and resize): uint8 [B,C,H,W] to float32."""
+        x = image_BCHW.to(self.scale.dtype) * self.scale + self.shift
+        if self.size is not None:
+            x = nn.functional.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return x
+
+
+def check_model(name: str) -> str:
+    """The name timm has for a model.
+
+    Raises:
+        UsageError: Neither one of ours nor of timm's.
+    """
+    timm_name = ALIASES.get(name, name)
+    if not timm.is_model(timm_name):
+        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+    return timm_name

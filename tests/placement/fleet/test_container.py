@@ -1,0 +1,112 @@
+"""A container: inputs by contract, precedence, credits."""
+
+import numpy as np
+import pytest
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.device.container import Container
+from splitplace.placement.protocol import messages
+
+
+def assign(name="f1", src="f0", *, n=40, window=2, precedence="pipelined", digest="sha256:" + "0" * 64):
+    """A fragment that reads from `src` on device a and gives to f2 on device c; micro-batches of 4."""
+    return messages.Assign(
+        job=1,
+        fragment=name,
+        digest=digest,
+        n=n,
+        micro_batch=4,
+        precedence=precedence,
+        window=window,
+        inlets=(messages.Inlet(src=src, tensors=(f"{src}.out",)),),
+        senders={src: "a"},
+        outlets=(messages.Outlet(dst="f2", device="c", tensors=(f"{name}.out",)),),
+    )
+
+
+@pytest.fixture
+def fragment(toy):
+    """The middle of a chain."""
+    return toy.chain().split.by_name["f1"]
+
+
+def feed(container, micro_batch, now_s=0.0, peer="a", samples=4, dtype=np.float32, src="f0"):
+    """Give it a micro-batch of its input."""
+    values = {"f0.out": np.zeros((samples, 16), dtype)}
+    container.accept(peer, messages.tensors(1, src, "f1", micro_batch, 0.0, values), values, now_s)
+
+
+def test_micro_batches_run_in_the_order_they_became_complete(fragment):
+    """Arrival order, not index order."""
+    container = Container(assign(), fragment)
+    feed(container, 5, now_s=2.0)
+    feed(container, 3, now_s=1.0)
+    assert container.ready() == (1.0, 3)
+
+
+def test_strict_precedence_waits_for_the_whole_task(fragment):
+    """A fragment starts when the former has finished the task."""
+    container = Container(assign(n=12, window=1, precedence="strict"), fragment)
+    for index in range(3):
+        assert container.ready() is None
+        feed(container, index)
+    assert container.ready() is not None
+
+
+def test_a_slow_consumer_stops_the_sender(fragment):
+    """Without credits results queue up to one, and then nothing runs: the queue is bounded by the window."""
+    container, sent = Container(assign(window=2), fragment), []
+    (flow,) = container.outflows.values()
+    ran = 0
+    for index in range(10):
+        container._held = dict.fromkeys(container._held, 0)  # its own sender is not what is tested here
+        feed(container, index, now_s=index)
+        while (found := container.ready()) is not None:
+            container.take(found[1])
+            container.put(found[1], {"f1.out": np.zeros((4, 16), np.float32)})
+            flow.flush(lambda flow, micro_batch, values: sent.append(micro_batch))
+            ran += 1
+    assert (len(sent), flow.queued, ran) == (2, 1, 3)
+    flow.grant(1)
+    flow.flush(lambda flow, micro_batch, values: sent.append(micro_batch))
+    assert sent == [0, 1, 2] and container.ready() is not None
+
+
+def test_more_than_the_credits_allow_is_refused(fragment):
+    """A sender that ignores credits cannot fill the memory."""
+    container = Container(assign(window=2), fragment)
+    feed(container, 0)
+    feed(container, 1)
+    with pytest.raises(SplitPlaceError, match="more than the 2"):
+        feed(container, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"peer": "x"}, "sent by x, expected a"),
+        ({"src": "f7"}, "expected None"),
+        ({"micro_batch": 10}, "beyond the 10"),
+        ({"samples": 3}, "3 samples, expected 4"),
+        ({"dtype": np.float64}, "float64"),
+    ],
+)
+def test_what_is_not_by_contract_is_refused(fragment, wrong, complaint):
+    """Another device, source, index, batch or dtype."""
+    with pytest.raises(SplitPlaceError, match=complaint):
+        feed(Container(assign(), fragment), **({"micro_batch": 0} | wrong))
+
+
+def test_a_micro_batch_comes_once(fragment):
+    """Also after it was taken."""
+    container = Container(assign(), fragment)
+    feed(container, 0)
+    container.take(0)
+    with pytest.raises(SplitPlaceError, match="sent twice"):
+        feed(container, 0)
+
+
+def test_inlets_must_be_the_contracts_inputs(fragment):
+    """A route that forgets an input is refused when it is assigned, not when the job hangs."""
+    with pytest.raises(SplitPlaceError, match="contract takes"):
+        Container(assign(src="f9"), fragment)

@@ -1,0 +1,184 @@
+"""One device process, driven directly: what it refuses, and what a slow consumer does to it."""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import Keys, Node
+
+pytestmark = pytest.mark.slow
+
+
+class Bench:
+    """This test as the broker and as the peer `peer` of one device called `dut`."""
+
+    def __init__(self, catalog, peer: Node, broker: Node, keys: Keys, engine: LocalEngine):
+        self.catalog, self.peer, self.broker, self.keys, self.engine = catalog, peer, broker, keys, engine
+
+    def hear(self, kind, node=None, seconds=20.0):
+        """The next message of this kind; others are skipped."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for received in (node or self.broker).receive(0.1):
+                if isinstance(received.message, kind):
+                    return received
+        raise AssertionError(f"no {kind.__name__} within {seconds} s")
+
+    def prepare(self, graph, n=400, window=4):
+        """Load fragment f0 and have it read the task's input from us and send to the peer."""
+        fragment = graph.split.by_name["f0"]
+        self.broker.send("dut", messages.Load(fragment=fragment))
+        self.broker.send(
+            "dut",
+            messages.Assign(
+                job=1,
+                fragment="f0",
+                digest=fragment.digest,
+                n=n,
+                micro_batch=4,
+                precedence="pipelined",
+                window=window,
+                inlets=(messages.Inlet(src="input", tensors=("x",)),),
+                senders={"input": messages.BROKER},
+                outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
+            ),
+        )
+        self.hear(messages.Assigned)
+
+    def give(self, micro_batch, value=None, sender=None):
+        """One micro-batch of input."""
+        x = np.ones((4, 16), np.float32) if value is None else value
+        (sender or self.broker).send("dut", messages.tensors(1, "input", "f0", micro_batch, 0.0, {"x": x}), [x])
+
+
+@pytest.fixture
+def bench(catalog, toy):
+    """A device that is up."""
+
+    @contextmanager
+    def run(*graphs, **config):
+        keys = {name: Keys.generate() for name in ("broker", "peer", "dut")}
+        engine = LocalEngine()
+        with (
+            Node(keys["broker"], {keys["dut"].public: "dut"}) as broker,
+            Node(keys["peer"], {keys["dut"].public: "dut"}) as peer,
+        ):
+            engine.launch(
+                DeviceConfig(
+                    name="dut",
+                    catalog=str(catalog(*graphs)),
+                    threads=1,
+                    public_key=keys["dut"].public,
+                    secret_key=keys["dut"].secret,
+                    broker_endpoint=broker.endpoint,
+                    broker_key=keys["broker"].public,
+                    peers={"peer": keys["peer"].public},
+                    **config,
+                )
+            )
+            try:
+                it = Bench(catalog(), peer, broker, keys["dut"], engine)
+                hello = it.hear(messages.Hello)
+                for node in (broker, peer):
+                    node.connect("dut", hello.message.endpoint, keys["dut"].public)
+                known = messages.Peer(name="peer", endpoint=peer.endpoint, public_key=keys["peer"].public)
+                broker.send("dut", messages.Peers(peers=(known,)))
+                yield it
+            finally:
+                engine.stop("dut")
+
+    return run
+
+
+def test_noise_does_not_stop_a_device(bench, toy):
+    """Malformed bytes, a header without its frames, a foreign order: each is refused by name; then it works on."""
+    with bench(toy.chain()) as it:
+        it.broker._outgoing["dut"].send_multipart([b"\x80\x04noise"])
+        assert it.hear(messages.Refused).message.peer == messages.BROKER
+        it.peer._outgoing["dut"].send_multipart([b'{"type":"tensors"}', b"1234"])
+        assert it.hear(messages.Refused).message.peer == "peer"
+        it.peer.send("dut", messages.Stop())
+        assert it.hear(messages.Refused).message.error == "only the broker may send stop"
+        it.broker.send("dut", messages.Probed(core_speed=1.0))
+        assert "a device takes no probed" in it.hear(messages.Refused).message.error
+        it.prepare(toy.chain())
+        it.give(0)
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
+
+
+def test_an_oversized_tensor_does_not_stop_a_device(bench, toy):
+    """The connection of whoever sends it is dropped before the frame is read."""
+    with bench(toy.chain(), max_frame_bytes=2**16) as it:
+        it.prepare(toy.chain())
+        big = np.zeros((4, 2**16), np.float32)
+        it.peer.send("dut", messages.tensors(1, "input", "f0", 0, 0.0, {"x": big}), [big])
+        it.give(0)
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
+
+
+@pytest.mark.parametrize("value", [np.ones((4, 17), np.float32), np.ones((4, 16)), np.ones((3, 16), np.float32)])
+def test_a_tensor_that_is_not_by_contract_fails_the_job(bench, toy, value):
+    """Another shape, dtype or batch: refused, and the broker hears which job cannot go on."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain())
+        it.give(0, value)
+        failed = it.hear(messages.Failed).message
+        assert (failed.job, failed.fragment) == (1, "f0") and "expected" in failed.error
+
+
+def test_a_job_takes_inputs_from_its_sender_only(bench, toy):
+    """A fellow device that was not named as the source cannot slip a tensor in."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain())
+        it.give(0, sender=it.peer)
+        assert "sent by peer, expected @broker" in it.hear(messages.Refused).message.error
+
+
+def test_a_slow_consumer_bounds_the_senders_queue(bench, toy):
+    """The peer gives no credits: the device sends a window, runs one more, and stops; a credit moves it on by one."""
+    window = 3
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain(), window=window)
+        given = taken = 0
+        end = time.monotonic() + 3
+        while time.monotonic() < end:  # give as fast as its credits allow
+            while given < 100 and given - taken < window:
+                it.give(given)
+                given += 1
+            taken += sum(isinstance(r.message, messages.Credit) for r in it.broker.receive(0.05))
+        assert taken == window + 1  # micro-batches taken to run
+        sent = [r.message.micro_batch for r in it.peer.receive(0.5)]
+        assert sent == list(range(window))
+        it.peer.send("dut", messages.Credit(job=1, src="f0", dst="f1", count=1))
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == window
+
+
+def test_secrets_are_neither_in_arguments_nor_environment_nor_files(bench, toy):
+    """What anyone on the machine could list does not hold the key."""
+    with bench(toy.chain()) as it:
+        pid = it.engine.pid("dut")
+        for name in ("cmdline", "environ"):
+            assert it.keys.secret.encode() not in Path("/proc", str(pid), name).read_bytes()
+        assert it.keys.secret not in repr(it.keys)
+
+
+def test_a_bad_configuration_ends_with_one_line():
+    """No traceback: which field, and exit 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", "splitplace.placement.device.__main__"],
+        input=b'{"name":"a"}\n',
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("standard input: not a deviceconfig")
+    assert len(done.stderr.decode().splitlines()) == 1

@@ -1,0 +1,291 @@
+"""The live fleet end to end, on two and three device processes."""
+
+import hashlib
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.inference.executor import Executor
+from splitplace.placement.broker import journal as book
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Migrate, Place
+
+pytestmark = pytest.mark.slow
+WAIT_S = 60
+
+
+def reference(graph, images, micro_batch):
+    """What the same split gives on this device alone."""
+    return Executor(graph.split, graph.models.__getitem__).run({"x": images}, micro_batch)
+
+
+def of_kind(broker, kind):
+    """The events of one kind."""
+    return [event for event in broker.events if isinstance(event, kind)]
+
+
+class Spread(BestFit):
+    """Best fit, except that fragment i goes to the i-th device in turn."""
+
+    def place(self, state, view, requests, rng):
+        """Every request, whole."""
+        return [
+            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
+            for request in requests
+            for i, fragment in enumerate(request.fragments)
+        ]
+
+
+@pytest.mark.parametrize("precedence", ["pipelined", "strict"])
+def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, precedence):
+    """Chain and 2,2 tree with shared trunk, spread over three devices: equal logits, each ran its part."""
+    graphs = toy.chain(), toy.tree()
+    devices = [toy.make_device(name, 10) for name in "abc"]
+    x, journal = images(27), tmp_path / "journal.jsonl"
+    broker = start(
+        *graphs, devices=devices, decide=(0, 1), placer=Spread(), precedence=precedence, journal=journal, window=2
+    )
+    with broker:
+        futures = [broker.submit("toy", x, deadline_s=30.0) for _ in range(4)]
+        results = [future.result(WAIT_S) for future in futures]
+        reports = broker.reports()
+    for graph, result in zip(graphs * 2, results, strict=True):
+        assert result.outcome.error is None
+        assert result.outcome.split == graph.split.reference
+        np.testing.assert_allclose(result.logits, reference(graph, x, toy.micro_batch), rtol=1e-5, atol=1e-6)
+    assert sum(report.fragments_run for report in reports) == 2 * (3 + 7)
+    assert all(report.fragments_run > 0 for report in reports)
+    events = book.read_journal(journal)
+    assert events == broker.events
+    runs = [event for event in events if isinstance(event, book.Run)]
+    assert len(runs) == 2 * (3 + 7) * 7  # tasks, fragments, micro-batches
+    if precedence == "strict":
+        ended = {
+            (r.task, r.fragment): max(s.end_s for s in runs if (s.task, s.fragment) == (r.task, r.fragment))
+            for r in runs
+        }
+        for run in runs:
+            graph = next(graph for graph in graphs if graph.split.reference == run.split)
+            assert all(run.start_s >= ended[run.task, parent] for parent in graph.split.parents(run.fragment))
+
+
+def test_times_and_p_are_accounted_for(start, toy, images):
+    """Response = wait + execute + transfer; p from the labels where there are any, else from the evaluation."""
+    graph, x = toy.chain(), images(9)
+    labels = reference(graph, x, toy.micro_batch).argmax(axis=1)
+    labels[:3] += 1
+    with start(graph, devices=[toy.make_device("a")]) as broker:
+        known = broker.submit("toy", x, 30.0, labels).result(WAIT_S).outcome
+        prior = broker.submit("toy", x, 30.0).result(WAIT_S).outcome
+        left = broker.policy.decider.left
+        end = time.monotonic() + 5
+        while len(left) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+    assert (known.correct, known.p, known.p_source) == (6, 6 / 9, "labels")
+    assert (prior.correct, prior.p, prior.p_source) == (None, 0.75, "prior")
+    for outcome in (known, prior):
+        assert outcome.response_s == pytest.approx(outcome.wait_s + outcome.execute_s + outcome.transfer_s)
+    assert broker.outcomes == (known, prior)
+    # What the decider learns: once a task, with its own tag.
+    assert [(task, tag) for task, _, _, _, tag in left] == [(0, 1000), (1, 1001)]
+    assert [response for _, _, response, _, _ in left] == [known.response_s, prior.response_s]
+    assert [p for *_, p, _ in left] == [6 / 9, 0.75]
+
+
+def test_memory_is_never_exceeded_by_a_stream(start, toy, images):
+    """Two splits that do not fit together on two small devices: they take turns, with evictions, and all finish."""
+    graphs = toy.chain(), toy.tree()
+    devices = toy.make_device("a", 4), toy.make_device("b", 4)
+    with start(*graphs, devices=devices, decide=(0, 1)) as broker:
+        futures = [broker.submit("toy", images(5), 30.0) for _ in range(12)]
+        assert [future.result(WAIT_S).outcome.error for future in futures] == [None] * 12
+        reports = broker.reports()
+        assert 0 < broker.ram_utilisation <= 1
+    assert of_kind(broker, book.Evicted)
+    resident: dict[str, set] = {"a": set(), "b": set()}
+    for event in broker.events:
+        if isinstance(event, book.Placed):
+            split = next(e.split for e in broker.events if isinstance(e, book.Decided) and e.task == event.task)
+            resident[event.device].add((split, event.fragment))
+        elif isinstance(event, book.Evicted):
+            resident[event.device].remove((event.split, event.fragment))
+        assert all(len(held) <= 4 for held in resident.values())
+    assert all(report.memory_peak_bytes <= report.memory_bytes == 4 * toy.fragment_bytes for report in reports)
+
+
+def test_a_damaged_blob_is_refused_by_digest(start, toy, images, catalog):
+    """The error names the digest and the device; the fleet lives on and runs the other split."""
+    bad, good = toy.chain("toy"), toy.tree("other")
+    digest = bad.split.by_name["f1"].digest
+    with start(bad, good, devices=[toy.make_device("a", 12)], decide=(0, 1)) as broker:
+        blob = catalog() / "blobs" / "sha256" / digest.removeprefix("sha256:")
+        blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+        failed = broker.submit("toy", images(5), 30.0).result(WAIT_S)
+        fine = broker.submit("other", images(5), 30.0).result(WAIT_S)
+    assert failed.logits is None
+    assert digest in failed.outcome.error and "damaged" in failed.outcome.error and "device a" in failed.outcome.error
+    assert fine.outcome.error is None
+
+
+def test_a_model_that_is_not_its_contract_fails_by_name(start, toy, images):
+    """Right digest, wrong tensors: the session refuses it and the task says which fragment."""
+    graph = toy.chain()
+    wrong = toy.dense(np.random.default_rng(0), "y", "f1.out", toy.width, toy.width)
+    fragments = tuple(
+        f.model_copy(update={"digest": "sha256:" + hashlib.sha256(wrong).hexdigest()}) if f.name == "f1" else f
+        for f in graph.split.fragments
+    )
+    graph = graph._replace(
+        split=graph.split.model_validate(graph.split.model_copy(update={"fragments": fragments}).model_dump()),
+        models=graph.models | {"f1": wrong},
+    )
+    with start(graph, devices=[toy.make_device("a")]) as broker:
+        outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
+    assert "f1: its contract names the tensors" in outcome.error
+
+
+def slow_chain(toy):
+    """A chain whose fragments take long enough to be killed while they run."""
+    return toy.chain(width=1024, layers=8)
+
+
+def test_a_killed_device_fails_its_running_task_by_name(start, toy):
+    """Not a hang: the error names the device; the next task runs on the other device."""
+    graph = slow_chain(toy)
+    x = np.zeros((2000, 1024), np.float32)
+    with start(graph, devices=[toy.make_device(name, 3) for name in "ab"]) as broker:
+        running = broker.submit("toy", x, 60.0)
+        end = time.monotonic() + WAIT_S
+        while not of_kind(broker, book.Run) and time.monotonic() < end:
+            time.sleep(0.02)
+        victim = of_kind(broker, book.Run)[0].device
+        os.kill(broker.engine.pid(victim), signal.SIGKILL)
+        failed = running.result(WAIT_S).outcome
+        after = broker.submit("toy", x[:8], 60.0).result(WAIT_S).outcome
+        reports = {report.name: report for report in broker.reports()}
+    assert failed.error == f"device {victim} is lost: killed by signal 9"
+    assert failed.response_s is None
+    assert after.error is None
+    assert not reports[victim].up
+    assert [event.device for event in of_kind(broker, book.DeviceDown)] == [victim]
+
+
+def test_a_stopped_device_is_noticed(start, toy, images, monkeypatch):
+    """Alive but silent, as behind a dead link: it is given up, and the tasks with it."""
+    monkeypatch.setattr("splitplace.placement.broker.fleet.SILENCE_S", 2.0)
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        os.kill(broker.engine.pid("a"), signal.SIGSTOP)
+        outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
+    assert outcome.error == "no device is left"
+    assert of_kind(broker, book.DeviceDown)[0].reason == "said nothing for 2 s"
+
+
+def test_a_task_that_had_not_started_gets_a_new_place(start, toy, images):
+    """The device dies between placement and start: the task is placed again and answered."""
+    graph = toy.chain()
+    with start(graph, devices=[toy.make_device(name, 3) for name in "ab"]) as broker:
+        for name in "ab":
+            os.kill(broker.engine.pid(name), signal.SIGSTOP)  # so that nothing can start before the kill
+        future = broker.submit("toy", images(9), 60.0)
+        end = time.monotonic() + WAIT_S
+        while not of_kind(broker, book.Placed) and time.monotonic() < end:
+            time.sleep(0.01)
+        victim = of_kind(broker, book.Placed)[0].device
+        os.kill(broker.engine.pid(victim), signal.SIGKILL)
+        for name in {"a", "b"} - {victim}:
+            os.kill(broker.engine.pid(name), signal.SIGCONT)
+        result = future.result(WAIT_S)
+    assert result.outcome.error is None
+    assert {event.attempt for event in of_kind(broker, book.Placed)} == {0, 1}
+    np.testing.assert_allclose(result.logits, reference(graph, images(9), toy.micro_batch), rtol=1e-5, atol=1e-6)
+
+
+class MoveOnce(BestFit):
+    """Best fit; at the plan after the first placement, asks to move fragment 0 from where it is to the other device."""
+
+    def __init__(self):
+        self.asked = False
+
+    def place(self, state, view, requests, rng):
+        """With one migration."""
+        actions = super().place(state, view, requests, rng)
+        placed = view.containers.device_C >= 0
+        if placed.any() and not self.asked:
+            self.asked = True
+            task = int(view.tasks.id_T[view.containers.task_C[placed][0]])
+            actions.append(Migrate(task, 0, 1 - int(view.containers.device_C[placed][0])))
+        return actions
+
+
+def test_a_fragment_is_migrated_before_its_task_starts(start, toy, images):
+    """While its device cannot yet start; the task is answered from the new place."""
+    graph = toy.chain()
+    devices = [toy.make_device(name, 4) for name in "ab"]
+    with start(graph, devices=devices, placer=MoveOnce()) as broker:
+        for name in "ab":
+            os.kill(broker.engine.pid(name), signal.SIGSTOP)
+        first = broker.submit("toy", images(9), 60.0)
+        end = time.monotonic() + WAIT_S
+        while not of_kind(broker, book.Placed) and time.monotonic() < end:
+            time.sleep(0.01)
+        second = broker.submit("toy", images(9), 60.0)  # brings about the next plan
+        while not of_kind(broker, book.Migrated) and time.monotonic() < end:
+            time.sleep(0.01)
+        for name in "ab":
+            os.kill(broker.engine.pid(name), signal.SIGCONT)
+        results = [first.result(WAIT_S), second.result(WAIT_S)]
+    (moved,) = of_kind(broker, book.Migrated)
+    assert moved.fragment == "f0" and moved.source != moved.device
+    ran = {event.device for event in of_kind(broker, book.Run) if event.task == 0 and event.fragment == "f0"}
+    assert ran == {moved.device}
+    for result in results:
+        np.testing.assert_allclose(result.logits, reference(graph, images(9), toy.micro_batch), rtol=1e-5, atol=1e-6)
+
+
+def test_a_task_without_a_place_fails_in_time(start, toy, images):
+    """A split that fits each device piece by piece but no fleet as a whole: an error that says so, after the limit."""
+    with start(toy.chain(), devices=[toy.make_device("a", 2)], task_timeout_s=1.0) as broker:
+        outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
+    assert outcome.error == "no answer within 1 s: it found no place on the devices' memory"
+
+
+def test_bad_requests_are_refused_at_once(start, toy, images):
+    """Unknown application, another shape or dtype, no image, wrong labels, no deadline; a broker that is down."""
+    broker = start(toy.chain(), devices=[toy.make_device("a")])
+    with pytest.raises(SplitPlaceError, match="was not started"):
+        broker.submit("toy", images(5), 1.0)
+    with broker:
+        with pytest.raises(UsageError, match=r"'mnist': expected one of toy"):
+            broker.submit("mnist", images(5), 1.0)
+        for bad in (images(5)[:, :3], images(5).astype(np.float64), images(5)[0]):
+            with pytest.raises(SplitPlaceError, match="expected float32"):
+                broker.submit("toy", bad, 1.0)
+        with pytest.raises(SplitPlaceError, match="at least one image"):
+            broker.submit("toy", images(0), 1.0)
+        with pytest.raises(SplitPlaceError, match="labels"):
+            broker.submit("toy", images(5), 1.0, np.zeros(4, np.int64))
+        for deadline in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(SplitPlaceError, match="deadline_s"):
+                broker.submit("toy", images(5), deadline)
+    with pytest.raises(SplitPlaceError, match="was stopped"):
+        broker.submit("toy", images(5), 1.0)
+
+
+def test_a_policy_that_breaks_a_rule_ends_the_run_with_its_error(start, toy, images):
+    """The waiting task gets an error, the devices end, and leaving the broker raises what went wrong."""
+    broker = start(toy.chain(), devices=[toy.make_device("a", 2)], placer=Spread())
+    with pytest.raises(AssertionError, match="the placer broke it"), broker:
+        outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
+        assert "the broker failed" in outcome.error
+    assert broker.engine.health() == {}
+
+
+def test_open_tasks_end_with_the_broker(start, toy):
+    """Leaving the broker leaves no future without a result."""
+    with start(slow_chain(toy), devices=[toy.make_device("a")]) as broker:
+        future = broker.submit("toy", np.zeros((4000, 1024), np.float32), 60.0)
+    assert future.result(0).outcome.error == "the broker was stopped"

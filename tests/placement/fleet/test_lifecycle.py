@@ -1,0 +1,144 @@
+"""However a broker ends, no process and no cgroup of its devices stays."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from splitplace.errors import SplitPlaceError
+from splitplace.inference.cpu_share import PREFIX
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+    import importlib.util, sys, time
+    from pathlib import Path
+    spec = importlib.util.spec_from_file_location("toys", {conftest!r})
+    toys = importlib.util.module_from_spec(spec)
+    sys.modules["toys"] = toys
+    spec.loader.exec_module(toys)
+    from splitplace.placement.broker.broker import Broker
+    from splitplace.placement.engines.local import LocalEngine
+    graph, engine = toys.chain(), LocalEngine()
+    devices = [toys.make_device("a"), toys.make_device("b")]
+    broker = Broker(
+        devices, toys.demand_of(graph), Path({catalog!r}), toys.policy(0), engine, cpu_shares={{"a": 0.5, "b": 0.5}}
+    )
+    if {early}:
+        launch = engine.launch
+        def tell(config):
+            launch(config)
+            print(engine.pid(config.name), flush=True)
+        engine.launch = tell
+    with broker:
+        for name in "ab" * (not {early}):
+            print(engine.pid(name), flush=True)
+        time.sleep(60)
+"""
+
+
+def alive(pid):
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids, seconds=10.0):
+    """Which of them are left after the grace period."""
+    end = time.monotonic() + seconds
+    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
+def groups(pids):
+    """The cgroups of these device processes."""
+    return [path for pid in pids for path in Path("/sys/fs/cgroup").rglob(f"{PREFIX}{pid}")]
+
+
+@pytest.fixture
+def program(catalog, toy):
+    """Starts a program that holds a broker with two devices; gives it and the devices' pids."""
+    started = []
+
+    def run(early=False):
+        code = SCRIPT.format(
+            conftest=str(Path(__file__).with_name("conftest.py")), catalog=str(catalog(toy.chain())), early=early
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process, [int(process.stdout.readline()) for _ in range(2)]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["running", "starting"])
+def test_ctrl_c_leaves_nothing(program, early):
+    """SIGINT to the whole foreground group, as a terminal sends it."""
+    process, pids = program(early)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(20)
+    assert gone(pids) == []
+    assert groups(pids) == []
+
+
+def test_a_killed_broker_leaves_no_device(program):
+    """SIGKILL: nothing can be cleaned up by the broker, the devices notice that their standard input ended."""
+    process, pids = program()
+    assert len(pids) == 2 and all(alive(pid) for pid in pids)
+    process.kill()
+    process.wait(10)
+    assert gone(pids) == []
+    assert groups(pids) == []
+
+
+def test_a_clean_exit_leaves_nothing(start, toy):
+    """Nor does an error inside the with block, which comes through."""
+    broker = start(toy.chain(), devices=[toy.make_device("a")], cpu_shares={"a": 0.5})
+    with pytest.raises(RuntimeError, match="mine"), broker:
+        pids = [broker.engine.pid("a")]
+        raise RuntimeError("mine")
+    assert gone(pids, 0.0) == []
+    assert groups(pids) == []
+
+
+def test_a_device_killed_alone_leaves_no_cgroup(start, toy):
+    """Its cgroup outlives it; the engine sweeps it."""
+    with start(toy.chain(), devices=[toy.make_device("a")], cpu_shares={"a": 0.5}) as broker:
+        pid = broker.engine.pid("a")
+        os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while any(report.up for report in broker.reports()) and time.monotonic() < end:
+            time.sleep(0.05)
+    assert groups([pid]) == []
+
+
+def test_a_device_that_cannot_start_says_why(start, toy, tmp_path, monkeypatch):
+    """The broker does not come up, the error has the device's own words, and the other device is ended."""
+    broker = start(toy.chain(), devices=[toy.make_device("a"), toy.make_device("b")])
+    launch, pids = broker.engine.launch, []
+
+    def sabotage(config):
+        launch(config.model_copy(update={"cpu_share": 7.0} if config.name == "b" else {}))
+        pids.append(broker.engine.pid(config.name))
+
+    monkeypatch.setattr(broker.engine, "launch", sabotage)
+    with pytest.raises(SplitPlaceError, match=r"device b did not start: exited with 1: .*cpu_share"), broker:
+        pytest.fail("it came up")
+    assert gone(pids) == []

@@ -1,0 +1,75 @@
+"""Messages: what goes in comes out, and nothing else is a message."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.protocol import messages
+
+
+def message(**values):
+    """A tensor message with these tensors, as frames."""
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    return messages.encode(messages.tensors(3, "f0", "f1", 2, 0.5, arrays), list(arrays.values()))
+
+
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    dtype=st.sampled_from(["float32", "float16", "uint8", "int64", "bool"]),
+)
+def test_tensors_arrive_as_they_left(shape, dtype):
+    """Any shape and dtype of a contract, bit for bit, also from a view that is not contiguous."""
+    value = np.arange(np.prod(shape)).reshape(shape).astype(dtype).T
+    header, values = messages.decode(message(x=value))
+    assert header.job == 3 and header.dst == "f1"
+    assert values["x"].dtype == value.dtype
+    np.testing.assert_array_equal(values["x"], value)
+
+
+def test_a_frame_at_an_odd_address_becomes_an_aligned_array():
+    """Sessions read floats: a frame may start at any byte of a received buffer."""
+    header, data = message(x=np.ones((2, 3), np.float32))
+    shifted = memoryview(b"!" + bytes(data))[1:]
+    assert messages.decode([header, shifted])[1]["x"].flags.aligned
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda h, f: ([h.replace(b'"tensors"', b'"pickle"', 1), *f]), "type"),
+        (lambda h, f: ([h.replace(b'"job":3', b'"job":-3'), *f]), "job"),
+        (lambda h, f: ([h.replace(b'"job":3', b'"job":"3"'), *f]), "job"),
+        (lambda h, f: ([h.replace(b'"job":3', b'"job":3,"more":1'), *f]), "more"),
+        (lambda h, f: ([h.replace(b"float32", b"object"), *f]), "dtype"),
+        (lambda h, f: ([h.replace(b"[2,3]", b"[2,1000000]"), *f]), "expected 8000000"),
+        (lambda h, f: ([h, bytes(f[0])[:-1]]), "23 bytes, expected 24"),
+        (lambda h, f: ([h]), "0 tensor frames, expected 1"),
+        (lambda h, f: ([h, *f, *f]), "2 tensor frames, expected 1"),
+        (lambda h, f: ([b"\x80\x04]"]), "not a message"),
+        (lambda h, f: ([b" " * (messages.MAX_HEADER_BYTES + 1)]), "header of"),
+        (lambda h, f: ([]), "header of 0 bytes"),
+    ],
+)
+def test_what_is_no_message_is_refused(change, complaint):
+    """Wrong type, field, dtype, size, number of frames; a pickle; a huge header."""
+    header, *frames = message(x=np.ones((2, 3), np.float32))
+    with pytest.raises(SplitPlaceError, match=complaint):
+        messages.decode(change(bytes(header), frames))
+
+
+@given(st.lists(st.binary(max_size=60), max_size=3))
+def test_noise_is_refused(frames):
+    """Random bytes raise our error and nothing else."""
+    with pytest.raises(SplitPlaceError):
+        messages.decode(frames)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+def test_foreign_json_is_refused(document):
+    """So does JSON that is no header of ours."""
+    with pytest.raises(SplitPlaceError):
+        messages.decode([json.dumps(document).encode()])

@@ -1,0 +1,210 @@
+"""What a user can get wrong is answered with one clear line before the run; what a policy gets wrong, with its name."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.mobility import load_mobility
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.traces import write_parquet
+from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
+
+README = Path(__file__).resolve().parents[3] / "placement" / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"workload": {"rate": 0}}, "rate"),
+        ({"workload": {"rate": -1}}, "rate"),
+        ({"workload": {"rate": "NaN"}}, "rate"),
+        ({"workload": {"rate": 1, "utilisation": 0.5}}, "exactly one"),
+        ({"workload": {"batch": [5, 2]}}, "low <= high"),
+        ({"interval_s": -300}, "interval_s"),
+        ({"intervalls": 3}, "intervalls"),
+        ({"tick": "interval", "precedence": "pipelined"}, "strict"),
+        ({"startup_s": 1e400}, "startup_s"),
+    ],
+)
+def test_a_scenario_that_cannot_be_meant(change, said):
+    """Refused when it is read, by the name of the field."""
+    document = load_scenario("paper-50").model_dump(mode="json", exclude_none=True)
+    workload = document["workload"] | change.get("workload", {})
+    text = json.dumps(document | change | {"workload": workload})
+    with pytest.raises(SplitPlaceError, match=said):
+        Scenario.parse(text, "scenario")
+
+
+@pytest.mark.parametrize(
+    ("loader", "name", "said"),
+    [
+        (load_scenario, "paper50", "paper-50"),
+        (load_fleet, "azure", "azure50"),
+        (load_fleet, "azure50:x", "NAME:N"),
+        (load_demand, "guessed", "measured, upstream"),
+        (load_mobility, "nowhere", "simulate trace"),
+        (parse_policy, "random", "DECIDER+PLACER"),
+        (parse_policy, "randm+random", "semantic"),
+        (parse_policy, "random+randm", "least-loaded"),
+        (parse_policy, "no_such_module:Class", "no_such_module"),
+        (parse_policy, "json:NoSuchClass", "NoSuchClass"),
+        (parse_policy, "json:JSONEncoder", "decide"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_what_is_valid(loader, name, said):
+    """Exit 2, and what to say instead."""
+    with pytest.raises(UsageError, match=re.escape(said)):
+        loader(name)
+
+
+def test_a_fleet_that_can_hold_no_fragment(world, by_hand):
+    """Named are the split, what it needs and what comes closest."""
+    demand = world.constants({"core_s": (1.0,)}, memory_bytes=2000)
+    with pytest.raises(SplitPlaceError, match=r"needs 2000 bytes, d comes closest with 1000"):
+        by_hand([(0, "a", 1, 1)], world.fleet(world.device(memory_bytes=1000)), demand, "layer+random")
+
+
+def test_a_fleet_whose_disks_hold_no_split(world, by_hand):
+    """Images of 1 byte a fragment: the third of a chain finds no room on two bytes, nor any beside the swap space."""
+    demand = world.constants({"core_s": (1.0, 1.0, 1.0)})
+    fleet = world.fleet(world.device(disk_bytes=2))
+    with pytest.raises(SplitPlaceError, match=r"a.constant.layer-3 needs 3 bytes, d comes closest with 2"):
+        by_hand([(0, "a", 1, 1)], fleet, demand, "layer+random")
+    roomy = world.fleet(world.device(disk_bytes=1001, memory_bytes=1000))
+    assert by_hand([(0, "a", 1, 9)], roomy, demand, "layer+random").metrics.tasks.finished == 1
+    with pytest.raises(SplitPlaceError, match="no disk"):
+        by_hand([(0, "a", 1, 9)], roomy, demand, "layer+random", swap={"fraction": 1.0, "slowdown": 2.0})
+
+
+def test_a_strategy_nobody_offers(world, by_hand):
+    """A fixed decider says so before the run."""
+    demand = world.constants({"core_s": (1.0,)})
+    with pytest.raises(UsageError, match="no semantic split"):
+        by_hand([(0, "a", 1, 1)], world.fleet(world.device()), demand, "semantic+random")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(0, "a", 1, 1), (5, "a", "", 1)], "row 2: n"),
+        ([("nan", "a", 1, 1)], "row 1: arrival_s"),
+        ([(-1, "a", 1, 1)], "arrival_s"),
+        ([(0, "a", 1, "inf")], "deadline_s"),
+        ([(0, "z", 1, 1)], "unknown application 'z'"),
+        ([(0, "a", "many", 1)], "many"),
+    ],
+)
+def test_a_workload_trace_with_holes(world, by_hand, rows, said):
+    """The row and the column are named."""
+    with pytest.raises(SplitPlaceError, match=said):
+        by_hand(rows, world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random")
+
+
+def test_a_mobility_trace_with_holes(tmp_path):
+    """Device v1 lacks the second 1."""
+    columns = {"time_s": [0, 0, 1], "device": ["v0", "v1", "v0"], "rtt_s": [0.0] * 3, "bytes_per_s": [1.0] * 3}
+    write_parquet(tmp_path / "holes.parquet", columns, "")
+    with pytest.raises(SplitPlaceError, match="v1 has no row at 1 s"):
+        load_mobility(str(tmp_path / "holes.parquet"))
+
+
+class Rogue:
+    """Decides right, and then answers what it was made with."""
+
+    name = "rogue"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def init(self, view):
+        """Nothing."""
+
+    def update(self, state, feedback):
+        """Nothing."""
+
+    def decide(self, state, view, rng):
+        """Split 0, or raises."""
+        if self.answer is None and len(view.tasks.id_T):
+            raise ZeroDivisionError("no idea")
+        return [Decide(int(task), 0) for task in view.tasks.id_T[view.tasks.undecided]]
+
+    def place(self, state, view, requests, rng):
+        """The answer, once there is a task."""
+        return self.answer if requests else []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "ZeroDivisionError: no idea"),
+        ([], "1 fragments have no device"),
+        ([Place(7, 0, 0)], "no such decided task"),
+        ([Place(0, 3, 0)], "fragments 0..0"),
+        ([Place(0, 0, 9)], "there are 2 devices"),
+        ([Place(0, 0, 1)], "has 10 bytes free"),
+        ([Place(0, 0, 0), Place(0, 0, 0)], "has a device already"),
+        ([Wait(0, 0), Migrate(0, 0, 0)], "no device to move from"),
+        ([Wait(0, 0), Evict(0, 0)], "no idle weights"),
+        ([Decide(0, 0), Wait(0, 0)], "decided already"),
+        (["up"], "no action"),
+        ([Place(0, 0, 0.5)], "whole numbers"),
+        (7, "TypeError"),
+    ],
+)
+def test_a_policy_that_raises_or_answers_nonsense_is_stopped_by_name(world, by_hand, answer, said):
+    """With the interval, and what was wrong."""
+    from splitplace.placement.policy import Policy
+
+    rogue = Rogue(answer)
+    fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", memory_bytes=10))
+    demand = world.constants({"core_s": (1.0,)}, memory_bytes=100)
+    with pytest.raises(SplitPlaceError, match=f"rogue.rogue failed in interval 3: .*{re.escape(said)}"):
+        by_hand([(350, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
+
+
+def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatch):
+    """In its `init`, by its name; in its module or its constructor, as wrong usage."""
+    from splitplace.placement.policy import Policy
+
+    rogue = Rogue([])
+    rogue.init = lambda view: {}["x"]
+    with pytest.raises(SplitPlaceError, match=r"rogue\+rogue failed before the first interval: KeyError"):
+        by_hand(
+            [(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), Policy(rogue, rogue)
+        )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_policy.py").write_text("class No:\n    def __init__(self):\n        raise KeyError('no')\n")
+    (tmp_path / "worse_policy.py").write_text("class No:\n  1 +\n")
+    for target, said in (("broken_policy:No", "KeyError: 'no'"), ("worse_policy:No", "SyntaxError")):
+        with pytest.raises(UsageError, match=said):
+            parse_policy(target)
+
+
+def test_a_placement_where_the_image_is_not(world, by_hand):
+    """The second device's disk holds the first fragment only; who places the other there is told."""
+    from splitplace.placement.policy import Policy
+
+    rogue = Rogue([Place(0, 0, 1), Place(0, 1, 1)])
+    fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", disk_bytes=1))
+    demand = world.constants({"core_s": (1.0, 1.0)})
+    with pytest.raises(SplitPlaceError, match="tiny has no image of it on its disk"):
+        by_hand([(0, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
+
+
+def test_the_example_policy_of_the_readme_runs(tmp_path, monkeypatch):
+    """As documented: a file in the current folder, called module:Class."""
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "my_own_policy.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    scenario = load_scenario("paper-50")
+    run = simulate(
+        scenario, load_fleet("azure50"), load_demand("upstream"), parse_policy("my_own_policy:Accurate"), intervals=5
+    )
+    assert set(run.metrics.decisions) == {"layer"}
+    assert run.metrics.tasks.finished > 0

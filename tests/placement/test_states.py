@@ -1,0 +1,109 @@
+"""Saved states: what comes back, and what is refused by name."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.deciders.mab import BanditState, Mab
+from splitplace.placement.placers.daso import Daso, DasoWarm
+from splitplace.placement.placers.random import Random
+from splitplace.placement.policy import Policy
+from splitplace.placement.states import from_folder, read, save
+from splitplace.placement.surrogates import surrogate
+
+POLICY = Policy(Mab(), Daso())
+BANDIT = BanditState(np.array([12.5]), np.array([[0.8, np.nan], [0.4, 0.9]]), np.array([[3, 0], [2, 7]]), t=9)
+
+
+@pytest.fixture
+def folder(view, tmp_path):
+    """A trained bandit and surrogate of two devices."""
+    now = view()
+    save(tmp_path, POLICY.decider, BANDIT, now, {"scenario": "test"})
+    state = POLICY.placer.init(now)
+    weights = tuple(w.astype(np.float32).astype(np.float64) for w in state.surrogate.weights)
+    net = surrogate.Surrogate("flat", weights)
+    save(tmp_path, POLICY.placer, replace(state, surrogate=net, eta=7.0), now, {"scenario": "test"})
+    return tmp_path
+
+
+def test_what_was_learned_comes_back(view, folder):
+    """R, Q and N, with t at the start of a new phase; weights and η, with an empty replay."""
+    states, found = from_folder(POLICY, folder, view())
+    assert found == ["mab", "daso"]
+    assert states.decider.layer_response_s_A.tolist() == [12.5]
+    assert states.decider.count_cd.tolist() == [[3, 0], [2, 7]]
+    np.testing.assert_array_equal(states.decider.reward_cd, BANDIT.reward_cd)
+    assert states.decider.t == 0
+    assert states.placer.trained
+    assert states.placer.eta == 7.0
+    again = tuple(w.astype(np.float32).astype(np.float64) for w in POLICY.placer.init(view()).surrogate.weights)
+    assert all((a == b).all() for a, b in zip(states.placer.surrogate.weights, again, strict=True))
+
+
+def test_the_warm_start_uses_the_same_surrogate(view, folder):
+    """DASO's file serves both."""
+    states, found = from_folder(Policy(Mab(), DasoWarm()), folder, view())
+    assert found == ["mab", "daso-warm"]
+    assert states.placer.eta == 7.0
+
+
+def test_a_part_that_learns_nothing_needs_no_file(view, folder):
+    """mab+random takes the bandit."""
+    assert from_folder(Policy(Mab(), Random()), folder, view())[1] == ["mab"]
+
+
+def test_another_fleet_is_refused(view, folder):
+    """Three devices, or two of other memory: the surrogate knows them by their place; the bandit does not care."""
+    for memory in ((100.0,) * 3, (100.0, 99.0)):
+        other = view(memory_bytes=memory)
+        with pytest.raises(SplitPlaceError, match=r"state of daso was trained for another fleet \(of 2 devices"):
+            from_folder(POLICY, folder, other)
+        assert from_folder(Policy(Mab(), Random()), folder, other)[1] == ["mab"]
+
+
+def test_other_splits_are_refused(view, folder):
+    """R, Q and the features mean those of the training."""
+    now = view()
+    other = replace(
+        now, splits=replace(now.splits, references=("mnist.mobilenetv2.layer-3", "mnist.mobilenetv2.semantic-2"))
+    )
+    with pytest.raises(SplitPlaceError, match=r"trained for other splits \(mnist.mobilenetv2.layer-2"):
+        from_folder(POLICY, folder, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d | {"version": 99}, "state of version 99, this build reads 1"),
+        (lambda d: {**d, "extra": 1}, "not a saved: extra"),
+        (lambda d: d | {"part": "gobi"}, "the state is of gobi, expected mab"),
+    ],
+)
+def test_another_version_or_part_is_refused(view, folder, change, said):
+    """By what it is and what was expected."""
+    path = folder / "mab.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(SplitPlaceError, match=said):
+        from_folder(POLICY, folder, view())
+
+
+def test_damaged_arrays_are_refused(folder):
+    """One byte changed."""
+    path = folder / "daso.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(SplitPlaceError, match=r"not the arrays that daso\.json was written with"):
+        read(folder, "daso")
+
+
+def test_a_folder_with_nothing_for_the_policy_is_refused(view, tmp_path):
+    """Or one that is not there."""
+    with pytest.raises(UsageError, match="holds no state of mab or daso"):
+        from_folder(POLICY, tmp_path, view())
+    with pytest.raises(UsageError, match="no folder"):
+        from_folder(POLICY, tmp_path / "x", view())

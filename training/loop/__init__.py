@@ -1,0 +1,1 @@
+"""How it is trained: one Lightning loop, checkpoints, resumption, several processes."""

@@ -1,0 +1,235 @@
+"""Lightning training of anything that maps raw images to logits: one module, one schedule, one loop."""
+
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from splitplace.errors import SplitPlaceError
+from splitplace.seeds import derive
+from splitplace.training.data.augment import Augment
+from splitplace.training.data.batches import Batches
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.loop.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
+from splitplace.training.loop.early_stop import EarlyStop
+from splitplace.training.preset import FullRecipe
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(image_BCHW, logits_BK, y_B) to a scalar."""
+
+_MOMENTUM = 0.9
+_LOG_EVERY = 10
+"""Steps: logging one costs as much as all else that the loop adds to it."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the loop measured; `images_per_s` over the training steps alone."""
+
+    train_s: float
+    images_per_s: float
+    final_loss: float
+    epochs: int
+
+
+class Classifier(lightning.LightningModule):
+    """A network under one optimizer and a one-cycle schedule, stepped every batch.
+
+    Args:
+        network: Raw images to logits; only parameters that require a gradient are trained.
+        loss: Of a batch.
+        recipe: The numbers.
+        steps: In all.
+    """
+
+    def __init__(self, network: nn.Module, loss: Loss, recipe: FullRecipe, steps: int):
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.recipe = recipe
+        self.steps = steps
+        self.last_loss = float("nan")
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch; stops at the first that is not finite."""
+        image_BCHW, y_B = batch
+        loss = self.loss(image_BCHW, self.network(image_BCHW), y_B)
+        self.last_loss = float(loss.detach())
+        if not torch.isfinite(loss):
+            raise SplitPlaceError(
+                f"the loss is {self.last_loss} at step {self.global_step} of {self.steps}: "
+                f"lower learning_rate ({self.recipe.learning_rate:g}) or use precision 32-true"
+            )
+        if (self.global_step + 1) % _LOG_EVERY == 0:  # when Lightning hands on what was logged
+            self.log("train_loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> lightning.pytorch.utilities.types.OptimizerLRSchedulerConfig:
+        """Weight decay for weights only: decaying norms and biases costs accuracy (He et al. 2019)."""
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        rate = self.recipe.learning_rate
+        optimizer: torch.optim.Optimizer
+        if self.recipe.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=True)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+        share = self.recipe.warmup_share
+        if math.isclose(share * self.steps, 1):
+            share = 1.5 / self.steps  # a warm-up of exactly one step divides by zero in torch's schedule
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=self.steps, pct_start=share, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Clock(Callback):
+    """Times the steps, without start-up; what a resumed training had behind it counts."""
+
+    def __init__(self) -> None:
+        self.before_s = 0.0
+        self.started_s = self.ended_s = time.perf_counter()
+
+    @property
+    def train_s(self) -> float:
+        """Seconds so far."""
+        return self.before_s + self.ended_s - self.started_s
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.started_s = self.ended_s = time.perf_counter()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.ended_s = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train_s": self.train_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before_s = state_dict["train_s"]
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    data: Dataset,
+    recipe: FullRecipe,
+    seed: int,
+    folder: Path,
+    request: str,
+    frozen: Sequence[nn.Module] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Fitted:
+    """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
+
+    On one device or on many (all that Lightning finds, or as many processes as torchrun started), each batch is the
+    same: several devices divide it, under DDP. Every process comes back; `ranks.written_once` is for what follows.
+
+    Args:
+        network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
+        loss: Of a batch.
+        data: Its training part is used, and nothing else.
+        recipe: The numbers.
+        seed: Of the order of images and their augmentation.
+        folder: Where the checkpoint and TensorBoard's files (`logs`) go.
+        request: All that determines this training: a checkpoint of another one is refused.
+        frozen: Parts of the network that stay as they are, running statistics too.
+        callbacks: Lightning's, besides our own; what they keep is in the checkpoint.
+
+    Raises:
+        SplitPlaceError: The loss is no longer finite, the disk is full, or the checkpoint is another's.
+        KeyboardInterrupt: The user stopped it.
+    """
+    rows, validation = data.training_rows(recipe.validation_share)
+    batches = Batches(
+        data.x_train_NCHW[rows],
+        data.y_train_N[rows],
+        recipe.batch_size,
+        derive(seed, "fit"),
+        samples=recipe.samples,
+        augment=Augment(recipe.augment, data.shape_CHW, mirror=data.mirror),
+    )
+    stop = None
+    if recipe.patience:
+        stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
+    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
+
+
+def fit_batches(
+    network: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    recipe: FullRecipe,
+    folder: Path,
+    request: str,
+    frozen: Sequence[nn.Module] = (),
+    callbacks: Sequence[Callback] = (),
+    stop: EarlyStop | None = None,
+) -> Fitted:
+    """As `fit`, on batches of anything the network takes."""
+    network.train()
+    for part in frozen:
+        part.requires_grad_(False).eval()  # Lightning keeps the modes it finds
+    network.to(memory_format=torch.channels_last)
+    module = Classifier(network, loss, recipe, steps=recipe.epochs * len(batches))
+    checkpoint = folder / CHECKPOINT
+    clock = _Clock()
+    shown = sys.stderr.isatty()
+    bars = [RichProgressBar(console_kwargs={"stderr": True})] if shown else []
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Advice on data-loading processes and log intervals that does not apply to batches in memory.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = lightning.Trainer(
+            max_epochs=recipe.epochs,
+            precision=recipe.precision,
+            deterministic=recipe.deterministic,
+            accelerator="auto",
+            devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
+            plugins=[SafetensorsIO(request)],
+            logger=TensorBoardLogger(folder / "logs", name="", version=""),
+            callbacks=[clock, Checkpoints(checkpoint), *callbacks, *([stop] if stop else []), *bars],
+            enable_progress_bar=shown,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            log_every_n_steps=_LOG_EVERY,
+        )
+        try:
+            trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        except SystemExit:
+            # Lightning's answer to Ctrl+C is exit 1, whoever called.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        except OSError as error:
+            raise SplitPlaceError(
+                f"cannot write to {folder} ({error.strerror or error}): make room and run it again"
+            ) from error
+    if stop is not None:
+        stop.restore()
+    network.cpu().eval().requires_grad_(True)
+    epochs = trainer.current_epoch
+    return Fitted(clock.train_s, epochs * len(batches) * batches.batch_size / clock.train_s, module.last_loss, epochs)
+
+
+def cross_entropy(recipe: FullRecipe) -> Loss:
+    """Cross-entropy with the recipe's label smoothing."""
+
+    def loss(image_BCHW: Tensor, logits_BK: Tensor, y_B: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
+
+    return loss

@@ -1,0 +1,1 @@
+"""What is trained: full models, semantic trees, SplitNet's, compressed models, all taught by distillation."""

@@ -1,0 +1,81 @@
+"""Trains a full model: one fragment, the teacher of every split."""
+
+import time
+from pathlib import Path
+
+import lightning
+
+from splitplace.records.split import Merge
+from splitplace.seeds import derive
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.training import run as runs
+from splitplace.training.config import Request
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.families.build import build
+from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.measured import finish
+from splitplace.training.preset import Preset, settle
+from splitplace.training.run import Run
+
+FULL = "full"
+
+
+def train_full(
+    data: Dataset,
+    model: str = "mobilenetv2",
+    *,
+    preset: str | Preset = "quick",
+    epochs: int | None = None,
+    samples: int | None = None,
+    validation_share: float | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Run:
+    """Train a network on all classes, or reuse the run if this very request is complete at `out`.
+
+    Args:
+        data: Images.
+        model: One of ours or a timm name.
+        preset: The recipe, by name or as it is.
+        epochs: Instead of the recipe's.
+        samples: Training images a pass, instead of the recipe's.
+        validation_share: Share of the training images to keep for validation, instead of the recipe's.
+        seed: Of weights, order and augmentation.
+        out: The RUN folder; runs/APP.MODEL.full by default.
+
+    Raises:
+        UsageError: An unknown model or preset.
+        SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
+    """
+    started_s = time.perf_counter()
+    settings = settle(preset, model, data.application)
+    recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
+    request = Request(
+        application=data.application,
+        data_sha256=data.sha256,
+        train_sha256=data.train_sha256,
+        model=model,
+        strategy="full",
+        preset=settings.name,
+        seed=seed,
+        strides=settings.strides,
+        recipe=recipe,
+    )
+    folder = runs.place(request, out)
+    finished = runs.find(folder, request)
+    if finished is not None:
+        return finished
+    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
+    fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder, request.model_dump_json())
+    classes = tuple(range(data.n_classes))
+    split = ModuleSplit(
+        application=data.application,
+        model=model,
+        strategy="full",
+        variant="",
+        input_spec=data.input_spec,
+        fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
+        merge=Merge(kind="identity", class_order=classes),
+    )
+    return finish(folder, request, split, data, fitted, started_s)

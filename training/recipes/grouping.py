@@ -1,0 +1,83 @@
+"""How classes are grouped: by what the teacher sees or confuses, as the user says, or by meaningless controls."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splitplace.errors import UsageError, unknown
+from splitplace.seeds import generator
+from splitplace.splitting.semantic.branches import Batch
+from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
+from splitplace.training.families.build import HEAD
+
+Rule = Literal["features", "confusions", "consecutive", "random"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+Grouping = Rule | Sequence[Sequence[int]]
+
+_SOFTNESS = 4.0
+"""Temperature of the answers that count as confusions: a trained network's are too sure of its own training images."""
+
+
+def parse_groups(text: str) -> Grouping:
+    """One of `RULES`, or lists of classes as `0,1,2/3,4`.
+
+    Raises:
+        UsageError: None of these.
+    """
+    if text in RULES:
+        return text
+    parts = [group.split(",") for group in text.split("/")]
+    if len(parts) < 2 or not all(c.strip().isdecimal() for group in parts for c in group):
+        raise UsageError(f"groups {text!r}: expected {', '.join(RULES)}, or classes as 0,1,2/3,4")
+    return [[int(c) for c in group] for group in parts]
+
+
+def class_tree(
+    teacher: nn.Sequential, sample: Sequence[Batch], shape: Sequence[int], groups: Grouping, seed: int
+) -> ClassTree:
+    """The tree of classes.
+
+    Args:
+        teacher: The full model, in eval mode.
+        sample: Training images, one batch a class, in the order of the classes.
+        shape: Children of every node, level by level.
+        groups: The rule, or the groups.
+        seed: Of clustering and of `random`.
+
+    Raises:
+        UsageError: An unknown rule, or groups that do not divide the classes.
+    """
+    rng = generator(seed, "semantic", "groups")
+    if not isinstance(groups, str):
+        return given_tree(groups, len(sample))
+    if groups == "consecutive":
+        return consecutive_tree(len(sample), shape)
+    if groups == "random":
+        return random_tree(len(sample), shape, rng)
+    if groups not in RULES:
+        raise unknown("grouping", groups, [*RULES, "lists of classes"])
+    describe = _features if groups == "features" else _confusions
+    with torch.no_grad():
+        rows = [describe(teacher, batch.x_B).double().mean(0).numpy() for batch in sample]
+    return tree_from_features(np.stack(rows), shape, rng)
+
+
+def _confusions(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
+    """How probable the teacher finds each class, softened [B,K]."""
+    logits_BK: Tensor = teacher(image_BCHW)
+    return (logits_BK / _SOFTNESS).softmax(1)
+
+
+def _features(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
+    """What the last layer reads: one vector an image [B,D]."""
+    last = [layer for layer in teacher.get_submodule(HEAD).modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
+    seen: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda layer, args: seen.append(args[0].flatten(1)))
+    try:
+        teacher(image_BCHW)
+    finally:
+        handle.remove()
+    return seen[0]

@@ -1,0 +1,295 @@
+"""Trains semantic tree splits: classes in groups, a trunk for all, branches with channels of their own.
+
+`distil` cuts the branches out of a full model, channels by class-wise importance, and trains them under cross-entropy
+on their concatenated logits + distillation, so that their logits compare: first alone on the frozen trunk, then all
+together. `splitnet` learns the groups together with the weights (recipes/splitnet.py). `scratch`, the control, trains
+the tree of `distil` from fresh weights, without the full model's answers.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+import lightning
+import torch
+from torch import nn
+
+from splitplace.errors import UsageError, unknown
+from splitplace.seeds import derive, generator
+from splitplace.splitting.modules import ModuleFragment
+from splitplace.splitting.networks import ALIASES
+from splitplace.splitting.semantic.branches import (
+    Batch,
+    assemble,
+    check_channels,
+    check_cuts,
+    grow_fragments,
+    replicate_trunk,
+)
+from splitplace.splitting.semantic.critical_path import choose_cuts
+from splitplace.splitting.semantic.pruning import check_slices
+from splitplace.splitting.semantic.tree import check_tree, given_tree
+from splitplace.training import run as runs
+from splitplace.training.config import Method, Request, Trunk
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.families.build import build, stage_names
+from splitplace.training.loop.evaluate import accuracy
+from splitplace.training.loop.fit import Fitted, Loss, cross_entropy, fit
+from splitplace.training.loop.measured import finish
+from splitplace.training.network import SplitNetwork
+from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
+from splitplace.training.recipes.cached import fit_branches
+from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
+from splitplace.training.recipes.grouping import Grouping, class_tree
+from splitplace.training.recipes.splitnet import GroupLearning, SplitNet
+from splitplace.training.recipes.stages import stage, together
+from splitplace.training.run import Run
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def train_semantic(
+    data: Dataset,
+    full: Run,
+    *,
+    tree: Sequence[int] = (2,),
+    cuts: Sequence[str] | None = None,
+    groups: Grouping = "features",
+    method: Method = "distil",
+    overlap: float = 0.0,
+    trunk: Trunk = "shared",
+    preset: str | Preset = "quick",
+    epochs: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Run:
+    """Train a trunk and a tree of branches, most often cut out of a full model, or reuse the finished run.
+
+    Args:
+        data: The images the full model was trained on.
+        full: A run of strategy `full`.
+        tree: Children of every node, level by level: (2,), (4,) or (2, 2).
+        cuts: The stages before which each level branches; the preset's for this model by default.
+        groups: `features` or `confusions` (cluster what the teacher sees, or what it takes for another), `consecutive`
+            or `random` (the controls), or the classes of each group of a one-level tree.
+        method: `distil`, `splitnet` or `scratch`, as above.
+        overlap: Share of the other branches' channels that a branch keeps as well.
+        trunk: One for all, or a copy in every leaf, which then reads the image itself; both answer the same.
+        preset: The recipe, by name or as it is.
+        epochs: Instead of the recipe's.
+        samples: Training images a pass, instead of the recipe's.
+        seed: Of the clustering, the images that weigh channels, order and augmentation.
+        out: The RUN folder; runs/APP.MODEL.semantic-TREE by default.
+
+    Raises:
+        UsageError: A tree, cut or grouping that does not fit, or `full` is of other data or another strategy.
+        SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
+    """
+    started_s = time.perf_counter()
+    model = full.config.request.model
+    settings = settle(preset, model, data.application)
+    validation_share = full.config.request.recipe.validation_share
+    check_teacher(full, data)
+    wanted = tuple(cuts if cuts is not None else settings.cuts)
+    shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups, method, overlap)
+    recipe = tree_recipe(settings, method).beside(validation_share, epochs, samples)
+    request = student_request(
+        full,
+        data,
+        strategy="semantic",
+        preset=settings.name,
+        seed=seed,
+        recipe=recipe,
+        tree=shape,
+        cuts=chosen,
+        groups="learned" if method == "splitnet" else _named(groups),
+        method=method,
+        overlap=overlap,
+        trunk=trunk,
+    )
+    folder = runs.place(request, out)
+    finished = runs.find(folder, request)
+    if finished is not None:
+        return finished
+
+    teacher = load_teacher(full)
+    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
+    work = _Work(data, folder, seed, request.model_dump_json())
+    if isinstance(recipe, SplitNetRecipe):
+        origin = teacher if recipe.start == "full" else _fresh(data, request)
+        trained = _splitnet(work, origin, chosen, shape, sample, recipe)
+    else:
+        classes = class_tree(teacher, sample, shape, groups, seed)
+        origin = teacher if method == "distil" else _fresh(data, request)
+        fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
+        if isinstance(recipe, SemanticRecipe):
+            trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
+        else:
+            trained = _Trained(fragments, work.fit(fragments, cross_entropy(recipe), recipe))
+    name = "x".join(str(children) for children in shape)
+    split = assemble(data.application, model, name, data.input_spec, trained.fragments)
+    if trunk == "replicated":
+        split = replicate_trunk(split)
+    return finish(folder, request, split, data, trained.fitted, started_s, full, trained.seen)
+
+
+def tree_recipe(settings: Settings, method: Method) -> FullRecipe:
+    """The recipe by which a method trains a tree; `scratch` takes the full model's."""
+    recipes: dict[Method, FullRecipe] = {
+        "distil": settings.semantic,
+        "splitnet": settings.splitnet,
+        "scratch": settings.full,
+    }
+    return recipes[method]
+
+
+def plan_tree(
+    data: Dataset,
+    model: str,
+    strides: Sequence[int],
+    tree: Sequence[int],
+    cuts: Sequence[str] | float,
+    groups: Grouping,
+    method: Method = "distil",
+    overlap: float = 0.0,
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The shape and the cuts of a tree; all that can be wrong with it is told here, before anything is trained.
+
+    Args:
+        data: Whose classes are divided.
+        model: The network, by name.
+        strides: As `build` takes them.
+        tree: Children of every node, level by level; lists of classes make a level of their own number.
+        cuts: The stages to cut before, at least one a level; or a budget, which chooses them (`choose_cuts`).
+        groups: How classes are grouped.
+        method: As `train_semantic` takes it.
+        overlap: As `train_semantic` takes it.
+
+    Raises:
+        UsageError: More groups than classes or than a layer has channels, more levels than cuts, no cuts, a cut that
+            does not exist, lists that do not divide the classes, an overlap that is no share, groups for a method that
+            learns them.
+        SplitPlaceError: The network has layers that cannot be sliced.
+        InfeasibleError: No cuts keep within the budget.
+    """
+    if method not in METHODS:
+        raise unknown("recipe", method, METHODS)
+    if not 0 <= overlap <= 1:
+        raise UsageError(f"overlap {overlap:g}: expected a share of the other branches' channels, 0 to 1")
+    if method == "splitnet" and (groups != "features" or overlap):
+        raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
+    shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides).eval()
+    stages, image_BCHW = stage_names(network), torch.from_numpy(data.x_train_NCHW[:2])
+    if not stages:
+        raise UsageError(f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}")
+    if not cuts:
+        raise UsageError(
+            f"no cuts: the preset names none for {model}: give --cuts, for each level one of {', '.join(stages)}"
+        )
+    check_tree(shape, data.n_classes, len(stages) if isinstance(cuts, float) else len(cuts))
+    if not isinstance(groups, str):
+        given_tree(groups, data.n_classes)
+    if isinstance(cuts, float):
+        chosen = choose_cuts(network, image_BCHW, shape, cuts)
+    else:
+        check_cuts(network, cuts)
+        chosen = tuple(cuts[: len(shape)])
+        check_channels(network, image_BCHW, chosen, shape, overlap)
+    check_slices(network, image_BCHW, chosen[0])
+    return shape, chosen
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every training of this request shares."""
+
+    data: Dataset
+    folder: Path
+    seed: int
+    request: str
+
+    def fit(
+        self, fragments: Sequence[ModuleFragment], loss: Loss, recipe: FullRecipe, frozen: Sequence[nn.Module] = ()
+    ) -> Fitted:
+        """Train the whole tree."""
+        network = SplitNetwork(fragments, self.data.input_spec.name)
+        return fit(network, loss, self.data, recipe, self.seed, self.folder, self.request, frozen)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A trained tree, and what was seen on the way, as `RunMetrics` calls it."""
+
+    fragments: tuple[ModuleFragment, ...]
+    fitted: Fitted
+    seen: Mapping[str, float] = field(default_factory=dict)
+
+
+def _fresh(data: Dataset, request: Request) -> nn.Sequential:
+    """The network before any training, as the full model of this seed started."""
+    return build(request.model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides).eval()
+
+
+def _distil(
+    work: _Work, fragments: tuple[ModuleFragment, ...], teacher: nn.Sequential, recipe: SemanticRecipe
+) -> Fitted:
+    """The branches alone, if the recipe says so, then the tree."""
+    frozen = [fragments[0].module] if recipe.freeze_trunk else []
+    if not recipe.branch_epochs:
+        return work.fit(fragments, distillation(teacher, recipe), recipe, frozen)
+    branches = nn.ModuleList(fragment.module for fragment in fragments[1:])
+
+    def train(place: Path) -> Fitted:
+        return fit_branches(fragments, teacher, work.data, recipe, work.seed, place, work.request)
+
+    alone = stage(work.folder, "branches", work.request, branches, train)
+    return together(alone, work.fit(fragments, distillation(teacher, recipe), recipe, frozen))
+
+
+def _splitnet(
+    work: _Work,
+    network: nn.Sequential,
+    cuts: Sequence[str],
+    shape: Sequence[int],
+    sample: Sequence[Batch],
+    recipe: SplitNetRecipe,
+) -> _Trained:
+    """Stage 1 learns the groups; what slicing leaves is trained in stage 2."""
+    data = work.data
+    net = SplitNet(network, sample[0].x_B, cuts, shape, derive(work.seed, "splitnet"))
+    learning = GroupLearning(net, recipe)
+    first = recipe.changed(epochs=recipe.group_epochs, patience=0)
+    loss = learning.loss(cross_entropy(first))
+
+    def train(place: Path) -> Fitted:
+        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
+
+    alone = stage(work.folder, "groups", work.request, net, train)
+    learned = net.learned()
+    fragments = grow_fragments(net.network, cuts, learned.tree, sample, data.input_spec.name, owners=learned.owners)
+    sliced = SplitNetwork(fragments, data.input_spec.name)
+    seen = {
+        "off_group_energy": learned.off_group_energy,
+        "sliced_accuracy": accuracy(sliced.eval(), data.x_test_NCHW, data.y_test_N),
+    }
+    return _Trained(fragments, together(alone, work.fit(fragments, cross_entropy(recipe), recipe)), seen)
+
+
+def _named(groups: Grouping) -> str:
+    return groups if isinstance(groups, str) else str([sorted(group) for group in groups])
+
+
+def _sample(data: Dataset, per_class: int, validation_share: float, seed: int) -> list[Batch]:
+    """Images of every class that are trained on, one batch a class."""
+    rng = generator(seed, "semantic", "sample")
+    trained, _ = data.training_rows(validation_share)
+    batches = []
+    for c in range(data.n_classes):
+        rows = rng.permutation(trained[data.y_train_N[trained] == c])[:per_class]
+        batches.append(Batch(torch.from_numpy(data.x_train_NCHW[rows]), torch.from_numpy(data.y_train_N[rows])))
+    return batches
