@@ -25,7 +25,7 @@ from splitplace.placement.plan import States
 from splitplace.placement.policy import Policy
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DemandLike
-from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.records.base import Count, PositiveCount, Record
@@ -50,7 +50,7 @@ tasks have no outcome yet."""
 TRAINING_RUNS, TRAINING_INTERVALS = 8, 100
 
 
-class Cell(Measured):
+class AdaptationCell(Measured):
     """One run, a number a bin."""
 
     shift: str
@@ -65,12 +65,12 @@ class Cell(Measured):
     """Of the policy's own surrogate: mean of |predicted - realised| O^P."""
 
 
-class Results(Record):
+class AdaptationResults(Record):
     """Every cell, and where it comes from."""
 
     demand: str
     intervals: PositiveCount
-    cells: tuple[Cell, ...]
+    cells: tuple[AdaptationCell, ...]
     provenance: Provenance
 
 
@@ -100,7 +100,7 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
     """States for the time before the shift, as `policy train` makes them, unless the folder has them."""
     if not (folder / "mab.json").is_file() or not (folder / "daso.json").is_file():
         scenario = calm()
-        settings = training.Settings(
+        settings = training.LearningSettings(
             scenario,
             load_fleet(scenario.fleet),
             demand,
@@ -113,7 +113,9 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
         training.train(settings, folder, lambda what, share: say(f"{what} {share:.0%}"))
 
 
-def measure(folder: Path, demand: DemandLike, shift: str, placer: str, row: str, seed: int, intervals: int) -> Cell:
+def measure(
+    folder: Path, demand: DemandLike, shift: str, placer: str, row: str, seed: int, intervals: int
+) -> AdaptationCell:
     """One run."""
     scenario, inner = scenario_of(shift), PLACERS[placer]
     still_decider, still_placer = COPIES.get(row, (False, False))
@@ -131,8 +133,13 @@ def measure(folder: Path, demand: DemandLike, shift: str, placer: str, row: str,
 
 
 def _cell(
-    run: Run, score: Score, notes: dict[float, float], interval_s: float, intervals: int, key: tuple[str, str, str, int]
-) -> Cell:
+    run: SimulationRun,
+    score: Score,
+    notes: dict[float, float],
+    interval_s: float,
+    intervals: int,
+    key: tuple[str, str, str, int],
+) -> AdaptationCell:
     outcomes = outcomes_of(run.tasks)
     bins = range(-(-intervals // BIN))
     bin_N = np.asarray(run.tasks["arrival_s"], np.float64) // (BIN * interval_s)
@@ -140,7 +147,7 @@ def _cell(
     realised = np.array(score.intervals)
     error = np.abs(realised - np.array([notes[at_s] for at_s in score.from_s]))
     shift, placer, row, seed = key
-    return Cell(
+    return AdaptationCell(
         shift=shift,
         placer=placer,
         row=row,
@@ -164,12 +171,12 @@ def run(
     placers: Sequence[str],
     seeds: int,
     say: Callable[[str], None],
-) -> Results:
+) -> AdaptationResults:
     """Measure what the results file lacks, and write it after every cell."""
     intervals = scenario_of(SHIFTS[0]).intervals
-    done: dict[tuple[str, str, str, int], Cell] = {}
+    done: dict[tuple[str, str, str, int], AdaptationCell] = {}
     if path.is_file():
-        old = Results.parse(path.read_bytes(), str(path))
+        old = AdaptationResults.parse(path.read_bytes(), str(path))
         if (old.demand, old.intervals) != (demand_name, intervals):
             raise UsageError(f"{path} holds another setting: give another --results, or --fresh")
         done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells if c.placer in placers and c.seed < seeds}
@@ -186,20 +193,20 @@ def run(
     for number, key in enumerate(missing):
         say(f"{number + 1} of {len(missing)}: shift of {key[0]}, {key[1]}, {key[2]}, seed {key[3]}")
         done[key] = measure(folder, demand, *key, intervals)
-        found = Results(
+        found = AdaptationResults(
             demand=demand_name, intervals=intervals, cells=tuple(done.values()), provenance=provenance.collect()
         )
         save(path, found, indent=None)
-    return Results.parse(path.read_bytes(), str(path))
+    return AdaptationResults.parse(path.read_bytes(), str(path))
 
 
-def window(results: Results, key: tuple[str, str, str], field: str, span: tuple[int, int]) -> list[float]:
+def window(results: AdaptationResults, key: tuple[str, str, str], field: str, span: tuple[int, int]) -> list[float]:
     """Mean of a figure over a window of intervals, by seed; `key` is shift, placer and row."""
     cells = sorted((c for c in results.cells if (c.shift, c.placer, c.row) == key), key=lambda c: c.seed)
     return [float(np.mean(getattr(cell, field)[span[0] // BIN : span[1] // BIN])) for cell in cells]
 
 
-def gain(results: Results, shift: str, placer: str, row: str, over: str, field: str = "reward") -> Interval:
+def gain(results: AdaptationResults, shift: str, placer: str, row: str, over: str, field: str = "reward") -> Interval:
     """The paired difference row - over after the shift."""
     pairs = zip(
         *(window(results, (shift, placer, name), field, AFTER) for name in (row, over)),
@@ -208,7 +215,7 @@ def gain(results: Results, shift: str, placer: str, row: str, over: str, field: 
     return interval([a - b for a, b in pairs])
 
 
-def verdict(results: Results) -> dict[str, str]:
+def verdict(results: AdaptationResults) -> dict[str, str]:
     """For each shift and placer, whether the online policy recovers where its frozen copy does not."""
     words = {}
     for shift, placer in dict.fromkeys((c.shift, c.placer) for c in results.cells):
@@ -244,7 +251,7 @@ def shift_interval() -> float:
     return at
 
 
-def lines(results: Results) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+def lines(results: AdaptationResults) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
     """Reward and error over time, means over seeds: by shift and placer, then by policy."""
     found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for shift, placer, row in dict.fromkeys((c.shift, c.placer, c.row) for c in results.cells):

@@ -63,7 +63,7 @@ TRAININGS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class DemandSettings:
     """What is made.
 
     Args:
@@ -87,7 +87,7 @@ class Settings:
     preset: str = "quick"
     seed: int = 0
 
-    def only(self, names: tuple[str, ...]) -> "Settings":
+    def only(self, names: tuple[str, ...]) -> "DemandSettings":
         """With these applications alone.
 
         Raises:
@@ -103,7 +103,7 @@ def run(
     work: Path,
     out: Path,
     fetch: Callable[[str], Dataset],
-    settings: Settings,
+    settings: DemandSettings,
     progress: Progress,
     profile_again: bool = False,
 ) -> tuple[Demand, int]:
@@ -140,7 +140,7 @@ def run(
     return value, write_demand(value, out)
 
 
-def train(runs: Path, data: Dataset, settings: Settings) -> tuple[Run, tuple[Run, ...]]:
+def train(runs: Path, data: Dataset, settings: DemandSettings) -> tuple[Run, tuple[Run, ...]]:
     """The full model, and what is trained from it."""
     base, training = f"{data.application}.{MODEL}", settings.trainings[data.application]
     full = train_full(
@@ -179,7 +179,7 @@ def train(runs: Path, data: Dataset, settings: Settings) -> tuple[Run, tuple[Run
 
 
 def ship(
-    catalog: CatalogWriter, data: Dataset, full: Run, others: tuple[Run, ...], settings: Settings
+    catalog: CatalogWriter, data: Dataset, full: Run, others: tuple[Run, ...], settings: DemandSettings
 ) -> tuple[str, ...]:
     """Export every RUN and cut the full model by layer; the references, layer splits first, the full model last."""
     whole = to_onnx(full.load())

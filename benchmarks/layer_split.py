@@ -73,7 +73,7 @@ class RatioCell(Measured):
     """The whole against itself: the noise floor."""
 
 
-class Results(Record):
+class LayerSplitResults(Record):
     """What has been measured so far; a run adds the cells that are missing."""
 
     plans: tuple[PlanCell, ...] = ()
@@ -83,7 +83,7 @@ class Results(Record):
 
 
 @dataclass(frozen=True)
-class Settings:
+class LayerSplitSettings:
     """What to measure; the defaults are the published table."""
 
     models: tuple[str, ...] = FAMILIES + FOREIGN
@@ -95,7 +95,7 @@ class Settings:
     """Also at 32 px, where the network takes such images."""
 
 
-def run(path: Path, settings: Settings, say: Callable[[str], None]) -> Results:
+def run(path: Path, settings: LayerSplitSettings, say: Callable[[str], None]) -> LayerSplitResults:
     """Measure every cell that the results file lacks, writing it after each; interrupted, the next run goes on.
 
     Args:
@@ -107,9 +107,9 @@ def run(path: Path, settings: Settings, say: Callable[[str], None]) -> Results:
         SplitPlaceError: The file is no results file, or a model cannot be exported or cut.
     """
     if path.exists():
-        results = Results.parse(path.read_bytes(), str(path))
+        results = LayerSplitResults.parse(path.read_bytes(), str(path))
     else:
-        results = Results(core_speed=core_speed(), provenance=provenance.collect(seed=0))
+        results = LayerSplitResults(core_speed=core_speed(), provenance=provenance.collect(seed=0))
     for name in settings.models:
         for add in _missing(name, settings, results, say):
             results = add(results)
@@ -118,8 +118,8 @@ def run(path: Path, settings: Settings, say: Callable[[str], None]) -> Results:
 
 
 def _missing(
-    name: str, settings: Settings, results: Results, say: Callable[[str], None]
-) -> Iterator[Callable[[Results], Results]]:
+    name: str, settings: LayerSplitSettings, results: LayerSplitResults, say: Callable[[str], None]
+) -> Iterator[Callable[[LayerSplitResults], LayerSplitResults]]:
     """The steps that add one model's missing cells."""
     planned = {cell.fragments for cell in results.plans if cell.model == name}
     counts = [count for count in settings.fragments if count not in planned]
@@ -144,7 +144,7 @@ def _missing(
                 yield lambda so_far, cell=cell: so_far.model_copy(update={"ratios": (*so_far.ratios, cell)})  # type: ignore[misc]  # mypy cannot type a default in a lambda
 
 
-def _plans(name: str, counts: Sequence[int], settings: Settings, speed: float) -> Iterator[PlanCell]:
+def _plans(name: str, counts: Sequence[int], settings: LayerSplitSettings, speed: float) -> Iterator[PlanCell]:
     _, network = _opened(name, None)
     cost_s = measure.measured(network, PLAN_BATCH, settings.profile_runs) * speed
     work = costs.work(network, cost_s, PLAN_BATCH, measure.copy_s_per_byte() * speed)
@@ -255,7 +255,7 @@ def _timed(models: Sequence[bytes], inputs: dict[str, Array]) -> Callable[[], fl
     return run_once
 
 
-def verdict(results: Results) -> dict[str, bool | str]:
+def verdict(results: LayerSplitResults) -> dict[str, bool | str]:
     """Whether the claims hold: a bound on a ratio holds if the interval's lower end is under it.
 
     A cell whose A/A interval is wider than the bound is tight says nothing.
@@ -264,7 +264,7 @@ def verdict(results: Results) -> dict[str, bool | str]:
     return {"every gap at most 1 %": gaps, "chain at most 3 % slower": _chain_verdict(results)}
 
 
-def _chain_verdict(results: Results) -> bool | str:
+def _chain_verdict(results: LayerSplitResults) -> bool | str:
     own = [cell for cell in results.ratios if cell.model in FAMILIES and cell.px > SMALL_PX]
     telling = [cell for cell in own if cell.same.high - cell.same.low <= RATIO_LIMIT - 1]
     if any(cell.ours.low > RATIO_LIMIT for cell in telling):

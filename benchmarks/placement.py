@@ -57,7 +57,7 @@ SMALL = 10
 """Up to so many devices `exact` takes part."""
 
 
-class Cell(Measured):
+class PlacerCell(Measured):
     """One placer on one seed."""
 
     row: str
@@ -78,7 +78,7 @@ class Bound(Record):
     reward: float
 
 
-class Results(Record):
+class PlacementResults(Record):
     """Every cell of one setting, and where it comes from."""
 
     scenario: str
@@ -86,7 +86,7 @@ class Results(Record):
     demand: str
     intervals: PositiveCount
     decider: str = "mab"
-    cells: tuple[Cell, ...]
+    cells: tuple[PlacerCell, ...]
     reward_bounds: tuple[Bound, ...]
     """Of each seed's workload."""
     provenance: Provenance
@@ -158,7 +158,7 @@ def _states(setting: Setting, policy: Policy, view: View) -> States:
     return states
 
 
-def measure(setting: Setting, row: str, seed: int) -> Cell:
+def measure(setting: Setting, row: str, seed: int) -> PlacerCell:
     """One run."""
     judge = Daso()
     watch: list[_Watch] = []
@@ -188,7 +188,7 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
             f"seed {seed}, {row}: in {setting.intervals} intervals no task left or was overdue, so there is no O^P to "
             "compare; give more --intervals, or a larger load"
         )
-    return Cell(
+    return PlacerCell(
         row=row,
         seed=seed,
         realised=watch[0].score.mean,
@@ -202,14 +202,14 @@ def measure(setting: Setting, row: str, seed: int) -> Cell:
     )
 
 
-def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
+def run(path: Path, setting: Setting, say: Callable[[str], None]) -> PlacementResults:
     """Measure what the results file lacks, and write it after every cell."""
-    done: dict[tuple[str, int], Cell] = {}
+    done: dict[tuple[str, int], PlacerCell] = {}
     bounds: dict[int, Bound] = {}
-    results: Results | None = None
+    results: PlacementResults | None = None
     fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
     if path.is_file():
-        old = Results.parse(path.read_bytes(), str(path))
+        old = PlacementResults.parse(path.read_bytes(), str(path))
         same = (old.scenario, old.fleet, old.demand, old.intervals, old.decider)
         if same != (setting.scenario.name, fleet, setting.demand_name, setting.intervals, setting.decider):
             raise UsageError(f"{path} holds another setting {same}: give another --results, or --fresh")
@@ -226,7 +226,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
                 continue
             say(f"seed {seed}, {row}")
             done[row, seed] = measure(setting, row, seed)
-            results = Results(
+            results = PlacementResults(
                 scenario=setting.scenario.name,
                 fleet=fleet,
                 demand=setting.demand_name,
@@ -241,18 +241,18 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> Results:
     return results
 
 
-def column(results: Results, row: str, field: str) -> list[float]:
+def column(results: PlacementResults, row: str, field: str) -> list[float]:
     """One figure of one row, by seed."""
     return [float(getattr(cell, field)) for cell in sorted(results.cells, key=lambda c: c.seed) if cell.row == row]
 
 
-def advantage(results: Results, row: str, over: str, field: str = "realised") -> Interval:
+def advantage(results: PlacementResults, row: str, over: str, field: str = "realised") -> Interval:
     """The paired difference row - over."""
     pairs = zip(column(results, row, field), column(results, over, field), strict=True)
     return interval([a - b for a, b in pairs])
 
 
-def verdict(results: Results, row: str = "daso") -> dict[str, str]:
+def verdict(results: PlacementResults, row: str = "daso") -> dict[str, str]:
     """One row against each other, in words: a difference counts only if its interval leaves out zero."""
     words, name = {}, "DASO" if row == "daso" else row
     measured = dict.fromkeys(cell.row for cell in results.cells)

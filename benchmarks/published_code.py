@@ -13,12 +13,12 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.results_file import save
-from splitplace.placement.placers.random import Random
-from splitplace.placement.policy import Policy, Request
+from splitplace.placement.placers.random import RandomPlacer
+from splitplace.placement.policy import PlacementRequest, Policy
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 from splitplace.records.action import Action, Place, Wait
@@ -37,7 +37,7 @@ Placement = Literal["unchecked", "checked"]
 WAYS: tuple[tuple[Placement, Tick], ...] = (("unchecked", "interval"), ("checked", "interval"), ("checked", "event"))
 
 
-class Unchecked(Random):
+class Unchecked(RandomPlacer):
     """As the published code places: each fragment by itself, on a device drawn without a look at its room.
 
     Where it does not fit it is refused and drawn again an interval later, while the rest of its task runs.
@@ -45,7 +45,7 @@ class Unchecked(Random):
 
     name: ClassVar[str] = "unchecked"
 
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
         """One draw a fragment, requests in the order given."""
         room = Room(view)
         actions: list[Action] = []
@@ -60,7 +60,7 @@ class Unchecked(Random):
         return actions
 
 
-class Cell(Record):
+class StrategyCell(Record):
     """One strategy for every task, means over seeds; times in intervals."""
 
     decider: str
@@ -77,16 +77,16 @@ class Cell(Record):
     """What that code gave."""
 
 
-class Results(Record):
+class PublishedCodeResults(Record):
     """All cells."""
 
     intervals: PositiveCount
     seeds: PositiveCount
-    cells: tuple[Cell, ...]
+    cells: tuple[StrategyCell, ...]
     provenance: Provenance
 
 
-def measure(seeds: int) -> Results:
+def measure(seeds: int) -> PublishedCodeResults:
     """Both strategies, each way of placing and of keeping time."""
     scenario, fleet, demand = load_scenario(SCENARIO), load_fleet(SCENARIO), load_demand("upstream")
     rooms = [
@@ -98,7 +98,7 @@ def measure(seeds: int) -> Results:
         decider = parse_policy(f"{name}+random").decider
         for placement, tick in WAYS:
             chosen = scenario.model_copy(update={"tick": tick})
-            policy = Policy(decider, Unchecked() if placement == "unchecked" else Random())
+            policy = Policy(decider, Unchecked() if placement == "unchecked" else RandomPlacer())
             hosts = tight if placement == "unchecked" else fleet
             rows = []
             for seed in range(seeds):
@@ -109,7 +109,7 @@ def measure(seeds: int) -> Results:
             table = np.array(rows, np.float64)
             response, wait, transfer, violation = table.mean(axis=0).tolist()
             cells.append(
-                Cell(
+                StrategyCell(
                     decider=name,
                     placement=placement,
                     tick=tick,
@@ -121,10 +121,12 @@ def measure(seeds: int) -> Results:
                     published=GIVEN[name],
                 )
             )
-    return Results(intervals=scenario.intervals, seeds=seeds, cells=tuple(cells), provenance=provenance.collect(seed=0))
+    return PublishedCodeResults(
+        intervals=scenario.intervals, seeds=seeds, cells=tuple(cells), provenance=provenance.collect(seed=0)
+    )
 
 
-def _since_start_s(run: Run) -> float:
+def _since_start_s(run: SimulationRun) -> float:
     """Mean seconds from a task's first fragment's start to its result, over the finished tasks."""
     start_s = np.full(len(run.tasks["task"]), np.inf)
     np.minimum.at(start_s, run.fragments["task"].astype(np.int64), run.fragments["start_s"].astype(np.float64))
@@ -132,7 +134,7 @@ def _since_start_s(run: Run) -> float:
     return float((end_s - start_s)[run.tasks["finished"].astype(bool)].mean())
 
 
-def verdict(results: Results) -> dict[str, bool]:
+def verdict(results: PublishedCodeResults) -> dict[str, bool]:
     """Whether both strategies come within the tolerance placed as that code places, and layer-only as ours too."""
     found = {(c.decider, c.placement): c.response for c in results.cells if c.tick == "interval"}
     held = {key: abs(found[key] / GIVEN[key[0]] - 1) <= TOLERANCE for key in found}
@@ -144,7 +146,7 @@ def verdict(results: Results) -> dict[str, bool]:
     }
 
 
-def run(path: Path, seeds: int) -> Results:
+def run(path: Path, seeds: int) -> PublishedCodeResults:
     """Measure, and write the results file."""
     results = measure(seeds)
     save(path, results, indent=2)

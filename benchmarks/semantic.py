@@ -14,7 +14,15 @@ from splitplace import provenance
 from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.results_file import Measured, save
-from splitplace.benchmarks.semantic_runs import APPLICATION, MODEL, Method, Settings, methods, train, train_side_by_side
+from splitplace.benchmarks.semantic_runs import (
+    APPLICATION,
+    MODEL,
+    Method,
+    SemanticSettings,
+    methods,
+    train,
+    train_side_by_side,
+)
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
@@ -44,7 +52,7 @@ ENERGY_GOAL = 0.1
 NOT_RUN = "not run"
 
 
-class Trained(Measured):
+class RecipeCell(Measured):
     """One recipe, one seed. Sizes are of all fragments together; a branch is a leaf without the trunk."""
 
     method: Method
@@ -65,14 +73,14 @@ class Trained(Measured):
     sliced_accuracy: Fraction | None = None
 
 
-class Results(Record):
+class SemanticResults(Record):
     """The results file."""
 
     application: str
     model: str
     branches: PositiveCount
     quick: bool
-    trained: tuple[Trained, ...] = ()
+    trained: tuple[RecipeCell, ...] = ()
     paths: tuple[PathCell, ...] = ()
     provenance: Provenance
 
@@ -81,10 +89,10 @@ def run(
     results: Path,
     runs: Path,
     data: Dataset,
-    settings: Settings,
+    settings: SemanticSettings,
     say: Callable[[str], None] = print,
     jobs: int = 1,
-) -> Results:
+) -> SemanticResults:
     """Train and measure what the results file lacks, writing it after each step; interrupted, the next run goes on.
 
     Args:
@@ -98,7 +106,7 @@ def run(
     Raises:
         SplitPlaceError: The file is no results file, a RUN folder holds another training, or a process died.
     """
-    found = Results(
+    found = SemanticResults(
         application=data.application,
         model=settings.model,
         branches=BRANCHES,
@@ -106,7 +114,7 @@ def run(
         provenance=provenance.collect(0),
     )
     if results.exists():
-        before = Results.parse(results.read_bytes(), str(results))
+        before = SemanticResults.parse(results.read_bytes(), str(results))
         found = found.model_copy(update={"paths": before.paths})
     if jobs > 1:
         train_side_by_side(runs, data, settings, jobs, say)
@@ -129,10 +137,10 @@ def run(
     return found
 
 
-def _cell(method: Method, done: Run, full: Run, seed: int) -> Trained:
+def _cell(method: Method, done: Run, full: Run, seed: int) -> RecipeCell:
     metrics = done.metrics
     leaves = [part for part in metrics.fragments if part.classes]
-    return Trained(
+    return RecipeCell(
         method=method,
         seed=seed,
         accuracy=metrics.accuracy,
@@ -163,13 +171,13 @@ def cells(folder: Path) -> dict[str, str]:
     for application, model in CELLS:
         file, state = folder / f"{file_name(application, model)}.json", NOT_RUN
         if file.exists():
-            done = {cell.seed for cell in Results.parse(file.read_bytes(), str(file)).trained}
+            done = {cell.seed for cell in SemanticResults.parse(file.read_bytes(), str(file)).trained}
             state = f"{len(done)} seed(s)" if done else NOT_RUN
         states[f"{model} on {application}"] = state
     return states
 
 
-def verdict(found: Results) -> dict[str, bool | str]:
+def verdict(found: SemanticResults) -> dict[str, bool | str]:
     """Each claim and whether it holds; a difference between recipes in words, with its interval over seeds.
 
     A bound on a ratio holds if the interval's lower end is under it.
@@ -201,7 +209,7 @@ def _all(held: Sequence[bool]) -> bool | str:
     return all(held) if held else NOT_RUN
 
 
-def gains(found: Results, better: Method, worse: Method, absent: int = 0) -> list[float]:
+def gains(found: SemanticResults, better: Method, worse: Method, absent: int = 0) -> list[float]:
     """What one recipe is more accurate than another, seed by seed; with so many branches absent, mean over the sets."""
     answers = {(cell.method, cell.seed): (cell.accuracy, *cell.accuracy_missing) for cell in found.trained}
     of = {key: accuracies[absent] for key, accuracies in answers.items() if absent < len(accuracies)}
@@ -209,14 +217,14 @@ def gains(found: Results, better: Method, worse: Method, absent: int = 0) -> lis
     return [of[better, seed] - of[worse, seed] for seed in seeds]
 
 
-def _loss_verdict(found: Results, goal: float) -> bool | str:
+def _loss_verdict(found: SemanticResults, goal: float) -> bool | str:
     differences = gains(found, "distil", "full")
     if not differences:
         return NOT_RUN
     return float(np.mean(differences)) >= -goal
 
 
-def _difference(found: Results, better: Method, worse: Method, absent: int = 0) -> str:
+def _difference(found: SemanticResults, better: Method, worse: Method, absent: int = 0) -> str:
     """Mean gain in points; with three seeds or more, its 95 % interval by Student's t, and what it says."""
     points = [100 * gain for gain in gains(found, better, worse, absent)]
     if not points:
@@ -228,7 +236,7 @@ def _difference(found: Results, better: Method, worse: Method, absent: int = 0) 
     return f"{gain.mean:+.2f} points [{gain.low:+.2f}, {gain.high:+.2f}] over {len(points)} seeds: {says}"
 
 
-def bars(found: Results) -> list[Bar]:
+def bars(found: SemanticResults) -> list[Bar]:
     """The picture's bars: layer-wise, which answers as the whole does, then every recipe that was trained."""
     cell = next((cell for cell in found.paths if cell.model == found.model), None)
     if cell is None:

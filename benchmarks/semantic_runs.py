@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[Method, ...]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class SemanticSettings:
     """What is trained and measured.
 
     Args:
@@ -49,7 +49,7 @@ class Settings:
     quick: bool = False
     paths: bool = True
 
-    def shorter(self) -> "Settings":
+    def shorter(self) -> "SemanticSettings":
         """One seed, a quarter of the images: within half an hour on one core."""
         return replace(self, seeds=1, samples=16_000, quick=True)
 
@@ -59,7 +59,7 @@ def methods(application: str) -> tuple[Method, ...]:
     return METHODS.get(application, METHODS[APPLICATION])
 
 
-def preset(settings: Settings) -> Preset:
+def preset(settings: SemanticSettings) -> Preset:
     """The quick recipes, with passes divided so that every recipe sees as many images as the full model.
 
     One pass of three is the branches' own (`distil`); two of three learn the groups (`splitnet`).
@@ -77,7 +77,7 @@ def preset(settings: Settings) -> Preset:
     )
 
 
-def train(runs: Path, data: Dataset, settings: Settings, seed: int, method: Method) -> Run:
+def train(runs: Path, data: Dataset, settings: SemanticSettings, seed: int, method: Method) -> Run:
     """The RUN of one recipe; a finished one is reused, and so is the full model that teaches a tree.
 
     `consecutive` and `random` are `distil` with such groups.
@@ -101,7 +101,7 @@ def default_jobs() -> int:
 
 
 def train_side_by_side(
-    runs: Path, data: Dataset, settings: Settings, jobs: int, say: Callable[[str], None] = print
+    runs: Path, data: Dataset, settings: SemanticSettings, jobs: int, say: Callable[[str], None] = print
 ) -> None:
     """Every RUN that a folder lacks, so many at once: full models first, since a tree is taught by one.
 
@@ -133,5 +133,5 @@ class _Task:
         return f"seed {self.seed} {self.method}"
 
 
-def _train(runs: Path, data: Dataset, settings: Settings, task: _Task) -> None:
+def _train(runs: Path, data: Dataset, settings: SemanticSettings, task: _Task) -> None:
     train(runs, data, settings, task.seed, task.method)

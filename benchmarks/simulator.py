@@ -36,7 +36,7 @@ class LargeRun(Record):
     peak_bytes: PositiveCount
 
 
-class Results(Record):
+class SimulatorResults(Record):
     """Everything measured."""
 
     demand: str
@@ -75,7 +75,7 @@ def timed_run(policy: str, demand: str, devices: int, rate: float, intervals: in
     return time.perf_counter() - began, run.metrics.tasks.arrived
 
 
-def measure(pairs: int, large: bool, say: Callable[[str], None], demand: str = "upstream") -> Results:
+def measure(pairs: int, large: bool, say: Callable[[str], None], demand: str = "upstream") -> SimulatorResults:
     """All figures.
 
     Args:
@@ -108,7 +108,7 @@ def measure(pairs: int, large: bool, say: Callable[[str], None], demand: str = "
         wall_s, count = timed_run("random+least-loaded", demand, LARGE, LARGE_RATE, LARGE_INTERVALS)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
         full = LargeRun(devices=LARGE, tasks=count, wall_s=wall_s, peak_bytes=peak)
-    return Results(
+    return SimulatorResults(
         demand=demand,
         loop_s=loop_s,
         small_s=float(np.median(small_s)),
@@ -120,7 +120,7 @@ def measure(pairs: int, large: bool, say: Callable[[str], None], demand: str = "
     )
 
 
-def verdict(results: Results) -> dict[str, bool]:
+def verdict(results: SimulatorResults) -> dict[str, bool]:
     """Each claim, and whether it held: a bound holds if the interval's lower end is under it."""
     claims = {"a task at 10,000 devices costs at most 2x one at 50": results.task_large.low <= TASK_RATIO_LIMIT}
     if results.large is not None:
@@ -129,7 +129,7 @@ def verdict(results: Results) -> dict[str, bool]:
     return claims
 
 
-def run(path: Path, pairs: int, large: bool, say: Callable[[str], None], demand: str = "upstream") -> Results:
+def run(path: Path, pairs: int, large: bool, say: Callable[[str], None], demand: str = "upstream") -> SimulatorResults:
     """Measure, and write the results file."""
     results = measure(pairs, large, say, demand)
     save(path, results, indent=2)

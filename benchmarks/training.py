@@ -42,7 +42,7 @@ GOALS: dict[tuple[str, str], float | None] = {
 """Held-out accuracy to reach, where one is set."""
 
 
-class Cell(Measured):
+class AccuracyCell(Measured):
     """Held-out accuracy of one full model: `state` says whether it was trained."""
 
     application: str
@@ -67,12 +67,12 @@ class Speed(Measured):
     noise: Ratio
 
 
-class Results(Record):
+class TrainingResults(Record):
     """The results file."""
 
     model: str
     speed: Speed
-    cells: tuple[Cell, ...]
+    cells: tuple[AccuracyCell, ...]
     provenance: Provenance
 
 
@@ -83,7 +83,7 @@ def run(
     pairs: int = 30,
     steps: int = 10,
     say: Callable[[str], None] = print,
-) -> Results:
+) -> TrainingResults:
     """Measure the speed unless the file has it, train what is asked for, and write the file.
 
     Args:
@@ -94,7 +94,7 @@ def run(
         steps: Training steps a round; of ten, one is logged, as in any training.
         say: Told what is being done.
     """
-    before = Results.parse(results.read_bytes(), str(results)) if results.exists() else None
+    before = TrainingResults.parse(results.read_bytes(), str(results)) if results.exists() else None
     if before is not None and before.speed.steps == steps and before.speed.seconds.pairs >= pairs:
         fast = before.speed
     else:
@@ -106,7 +106,7 @@ def run(
     cells = [_cell(runs, application, model, goal) for (application, model), goal in GOALS.items()]
     # Days of training are behind an accuracy; that its RUN is elsewhere by now is no reason to forget it.
     known = {(cell.application, cell.model): cell for cell in before.cells if cell.state == "run"} if before else {}
-    found = Results(
+    found = TrainingResults(
         model=MODEL,
         speed=fast,
         cells=tuple(cell if cell.state == "run" else known.get((cell.application, cell.model), cell) for cell in cells),
@@ -167,15 +167,15 @@ def speed(data: Dataset, pairs: int, steps: int) -> Speed:
     )
 
 
-def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
+def _cell(runs: Path, application: str, model: str, goal: float | None) -> AccuracyCell:
     place = runs / f"{application}.{model}.{PRESET}"
     if not place.exists() or checkpointed(place) is not None:
-        return Cell(application=application, model=model, goal=goal, state="not run")
+        return AccuracyCell(application=application, model=model, goal=goal, state="not run")
     done, settings = Run.open(place), load_preset(PRESET).settle(model, application)
     request, metrics = done.config.request, done.metrics
     if (request.recipe, request.strides) != (settings.full, settings.strides):
         raise SplitPlaceError(f"{place} was trained by other numbers than {PRESET} has now: train it again, elsewhere")
-    return Cell(
+    return AccuracyCell(
         application=application,
         model=model,
         goal=goal,
@@ -188,7 +188,7 @@ def _cell(runs: Path, application: str, model: str, goal: float | None) -> Cell:
     )
 
 
-def verdict(found: Results) -> dict[str, bool | str]:
+def verdict(found: TrainingResults) -> dict[str, bool | str]:
     """Each claim and whether it holds; an A/A interval wider than the bound is tight says nothing."""
     noise = found.speed.noise
     too_noisy = noise.high - noise.low > 1 / SPEED - 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from splitplace.catalog import oci
-from splitplace.catalog.oci import Descriptor, Graph, Index
+from splitplace.catalog.oci import Descriptor, Index, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import Catalog
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
@@ -59,7 +59,7 @@ class CatalogWriter(Catalog):
             manifests = [
                 self._put_fragment(split, fragment, artifact.models[fragment.name]) for fragment in split.fragments
             ]
-            graph = Graph(**{name: getattr(split, name) for name in Graph.model_fields})
+            graph = SplitAnnotation(**{name: getattr(split, name) for name in SplitAnnotation.model_fields})
             entry = self._put_json(
                 oci.INDEX_TYPE,
                 {

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.placement.outcome import TaskOutcome
-from splitplace.records.metrics import Distribution, Metrics, Outcome, TaskCounts, Timings
+from splitplace.records.metrics import Distribution, GroupMetrics, Metrics, TaskCounts, Timings
 from splitplace.records.split import STRATEGIES
 from splitplace.records.view import NONE, Bools, Floats, Ints
 
@@ -45,7 +45,7 @@ class Outcomes:
 
 
 def outcomes_of(columns: Mapping[str, npt.NDArray[np.generic]]) -> Outcomes:
-    """The outcomes among the columns of a simulated run's tasks (`Run.tasks`)."""
+    """The outcomes among the columns of a simulated run's tasks (`SimulationRun.tasks`)."""
     fields: dict[str, Any] = {name: columns[name.removesuffix("_N")] for name in Outcomes.__dataclass_fields__}
     return Outcomes(**fields)
 
@@ -121,7 +121,7 @@ def summarise(outcomes: Outcomes, applications: tuple[str, ...], usage: Usage | 
     )
 
 
-def outcome(outcomes: Outcomes) -> Outcome:
+def outcome(outcomes: Outcomes) -> GroupMetrics:
     """What these tasks got (eq. 13-15, a violation read as response > deadline)."""
     done = outcomes.where(outcomes.finished_N)
     late = ~outcomes.finished_N & (outcomes.response_s_N > outcomes.deadline_s_N)
@@ -129,7 +129,7 @@ def outcome(outcomes: Outcomes) -> Outcome:
     met = scored.finished_N & (scored.response_s_N <= scored.deadline_s_N)
     met_exec = scored.finished_N & (scored.response_s_N - scored.wait_s_N <= scored.deadline_s_N)
     p = np.where(scored.finished_N, scored.p_N, 0.0)
-    return Outcome(
+    return GroupMetrics(
         tasks=TaskCounts(
             arrived=len(outcomes.finished_N),
             finished=int(outcomes.finished_N.sum()),

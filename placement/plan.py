@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.policy import Feedback, Leaving, Placed, Policy, Request, Taken
+from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest, Policy, Taken
 from splitplace.records.action import Action, Decide
 from splitplace.records.view import NONE, Floats, Ints, View
 
@@ -98,7 +98,7 @@ def _check_decisions(policy: Policy, view: View, decided: list[Decide]) -> None:
     )
 
 
-def _requests(view: View, decided: list[Decide], ahead: bool) -> list[Request]:
+def _requests(view: View, decided: list[Decide], ahead: bool) -> list[PlacementRequest]:
     """The waiting containers, oldest task first, then those of the tasks just decided."""
     waiting: dict[int, list[int]] = {}
     may_have = view.containers.device_C == NONE
@@ -106,11 +106,11 @@ def _requests(view: View, decided: list[Decide], ahead: bool) -> list[Request]:
         may_have &= view.containers.ready_C
     for row in np.flatnonzero(may_have):
         waiting.setdefault(int(view.containers.task_C[row]), []).append(int(view.containers.fragment_C[row]))
-    requests = [Request(task, int(view.tasks.split_T[task]), tuple(rows)) for task, rows in waiting.items()]
+    requests = [PlacementRequest(task, int(view.tasks.split_T[task]), tuple(rows)) for task, rows in waiting.items()]
     requests.sort(key=lambda request: -view.tasks.age_s_T[request.task])
     row_of = {int(task): row for row, task in enumerate(view.tasks.id_T)}
     later = set() if ahead else set(view.fragments.edge_dst_X[view.fragments.edge_src_X != NONE].tolist())
     for decision in decided:
         fragments = tuple(row for row in view.splits.fragments(decision.split) if row not in later)
-        requests.append(Request(row_of[decision.task], decision.split, fragments))
+        requests.append(PlacementRequest(row_of[decision.task], decision.split, fragments))
     return requests

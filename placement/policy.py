@@ -41,7 +41,7 @@ Feedback = Leaving | Taken | Placed
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlacementRequest:
     """A container that needs a device: a task's row in the view and the fragments of its split still without one."""
 
     task: int
@@ -79,7 +79,7 @@ class Placer(Protocol):
         """The state before anything was seen."""
         ...
 
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
         """Place, Wait, Migrate or Evict; every requested fragment is placed or waits, and no memory limit is broken."""
         ...
 

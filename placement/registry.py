@@ -21,7 +21,7 @@ DECIDERS = {
     "layer": "splitplace.placement.deciders.fixed:Layer",
     "mab": "splitplace.placement.deciders.mab:Mab",
     "oracle": "splitplace.placement.deciders.oracle:Oracle",
-    "random": "splitplace.placement.deciders.random:Random",
+    "random": "splitplace.placement.deciders.random:RandomDecider",
     "semantic": "splitplace.placement.deciders.fixed:Semantic",
 }
 PLACERS = {
@@ -34,7 +34,7 @@ PLACERS = {
     "exact": "splitplace.placement.placers.exact:Exact",
     "gobi": "splitplace.placement.placers.gobi:Gobi",
     "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
-    "random": "splitplace.placement.placers.random:Random",
+    "random": "splitplace.placement.placers.random:RandomPlacer",
 }
 
 

@@ -115,14 +115,14 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedPart:
     """One part's files, read and held against each other."""
 
     saved: Saved
     arrays: dict[str, np.ndarray[Any, Any]]
 
 
-def read(source: Any, stem: str) -> Loaded:
+def read(source: Any, stem: str) -> LoadedPart:
     """The files STEM.json and STEM.safetensors in a folder (a path or a package resource).
 
     Raises:
@@ -142,7 +142,7 @@ def read(source: Any, stem: str) -> Loaded:
         raise SplitPlaceError(
             f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)"
         )
-    return Loaded(saved, _arrays(content, str(data)))
+    return LoadedPart(saved, _arrays(content, str(data)))
 
 
 def _arrays(content: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -157,7 +157,7 @@ def _arrays(content: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
         raise SplitPlaceError(f"{name}: not safetensors: {error}") from error
 
 
-def restore(part: Storable, loaded: Loaded, view: View) -> Any:
+def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
     """A part's state for this environment.
 
     Raises:

@@ -15,7 +15,7 @@ Trunk = Literal["shared", "replicated"]
 FORMAT: Literal[2] = 2
 
 
-class Request(Record):
+class TrainingRequest(Record):
     """All that determines a run; two runs of one request are one run."""
 
     application: Name
@@ -72,7 +72,7 @@ class Config(Record):
     """What a run is, and how to rebuild its network."""
 
     format: Literal[2]
-    request: Request
+    request: TrainingRequest
     input_spec: TensorSpec
     class_names: tuple[str, ...]
     mean_C: tuple[float, ...]

@@ -24,7 +24,7 @@ from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.semantic.surgery import adopt_shapes
-from splitplace.training.config import FORMAT, Config, Part, Request
+from splitplace.training.config import FORMAT, Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.checkpoint import CHECKPOINT, PART, checkpointed
@@ -136,7 +136,7 @@ class Run:
             raise IntegrityError(f"{self.path / WEIGHTS}: not safetensors: {error}") from error
 
 
-def place(request: Request, out: Path | None) -> Path:
+def place(request: TrainingRequest, out: Path | None) -> Path:
     """Where the run of a request goes: `out`, or runs/REFERENCE."""
     return (out or Path("runs") / request.reference).absolute()
 
@@ -166,7 +166,7 @@ def check_place(path: Path) -> None:
         raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
 
 
-def find(path: Path, request: Request) -> Run | None:
+def find(path: Path, request: TrainingRequest) -> Run | None:
     """The complete run at `path`, if it is of this request; None if nothing is there.
 
     Raises:
@@ -176,7 +176,7 @@ def find(path: Path, request: Request) -> Run | None:
     if not (path / CONFIG).exists():
         unfinished = checkpointed(path)
         if unfinished is not None:
-            _check_same(Request.parse(unfinished, str(path / CHECKPOINT)), request, path)
+            _check_same(TrainingRequest.parse(unfinished, str(path / CHECKPOINT)), request, path)
         return None
     run = Run.open(path)
     _check_same(run.config.request, request, path)
@@ -184,9 +184,9 @@ def find(path: Path, request: Request) -> Run | None:
     return run
 
 
-def _check_same(theirs: Request, ours: Request, path: Path) -> None:
+def _check_same(theirs: TrainingRequest, ours: TrainingRequest, path: Path) -> None:
     """Name one difference, the one that is said in fewest words."""
-    for name in sorted(Request.model_fields, key=lambda name: _LAST.index(name) if name in _LAST else -1):
+    for name in sorted(TrainingRequest.model_fields, key=lambda name: _LAST.index(name) if name in _LAST else -1):
         there, asked = getattr(theirs, name), getattr(ours, name)
         if there != asked and isinstance(there, FullRecipe) and type(there) is type(asked):
             name, there, asked = next(
@@ -198,7 +198,7 @@ def _check_same(theirs: Request, ours: Request, path: Path) -> None:
             raise OtherRunError(path, f"{name}: {there}, asked for {asked}")
 
 
-def save(path: Path, request: Request, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:
+def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:
     """Write a complete run to `path`, all at once."""
     tensors = {
         f"{fragment.name}.{key}": value.detach().contiguous()

@@ -48,7 +48,7 @@ class WorkOrder(Record):
         return 5 * PERIOD_US / 1e6 if self.cpu_share < 1 else 0.0
 
 
-class Loaded(Record):
+class FragmentLoad(Record):
     """A fragment loaded and run at one batch size."""
 
     batch_size: PositiveCount
@@ -72,7 +72,7 @@ class Timed(Record):
     latency: tuple[Latency, ...]
 
 
-def measure_memory(order: WorkOrder) -> Loaded:
+def measure_memory(order: WorkOrder) -> FragmentLoad:
     """Load the fragment, run one batch size, and say what it took."""
     probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
     gc.collect()
@@ -88,7 +88,7 @@ def measure_memory(order: WorkOrder) -> Loaded:
     session.run(inputs)
     memory.trim()
     grown = max(_resident_bytes("RssAnon") - before, 0)
-    return Loaded(batch_size=order.batch_sizes[0], runtime_base_bytes=base, fragment_bytes=grown, load_s=load_s)
+    return FragmentLoad(batch_size=order.batch_sizes[0], runtime_base_bytes=base, fragment_bytes=grown, load_s=load_s)
 
 
 def measure_latency(order: WorkOrder) -> Timed:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.export.measure.profile_worker import Loaded, Timed, WorkOrder
+from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
 from splitplace.inference.cpu_share import sweep
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, MemoryIncrement, Profile
@@ -175,11 +175,13 @@ def measure(
     )
 
 
-def measure_memory(fragment: Fragment, model: bytes, batch_size: int, device: DeviceFingerprint, where: str) -> Loaded:
+def measure_memory(
+    fragment: Fragment, model: bytes, batch_size: int, device: DeviceFingerprint, where: str
+) -> FragmentLoad:
     """What a fragment adds to a process at one batch size; arguments as `measure`'s, `where` for messages."""
     order = _order("memory", fragment, model, replace(QUICK, batch_sizes=(batch_size,)), device)
     (line,) = _work(order, model, where)
-    return Loaded.parse(line, where)
+    return FragmentLoad.parse(line, where)
 
 
 def _order(

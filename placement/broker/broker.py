@@ -17,7 +17,7 @@ from splitplace.errors import SplitPlaceError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.broker import journal as book
-from splitplace.placement.broker.fleet import Fleet
+from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.scheduler import Scheduler
@@ -128,7 +128,7 @@ class Broker:
     def _run(self) -> None:
         """The broker's thread: nothing escapes it, what goes wrong is found in `_up` and `_over`."""
         try:
-            fleet = Fleet(self.devices, self.engine, self.catalog, self._shares, self._method, self._woken)
+            fleet = LiveFleet(self.devices, self.engine, self.catalog, self._shares, self._method, self._woken)
             try:
                 fleet.start(lambda: self._stopping)
                 self._scheduler = self._schedule(fleet)
@@ -145,7 +145,7 @@ class Broker:
         else:
             self._over.set_result(None)
 
-    def _schedule(self, fleet: Fleet) -> Scheduler:
+    def _schedule(self, fleet: LiveFleet) -> Scheduler:
         self._journal.append(
             book.Start(
                 created=(datetime.now(UTC) - timedelta(seconds=fleet.now_s())).isoformat(timespec="milliseconds"),

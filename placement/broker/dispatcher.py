@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.broker import journal as book
-from splitplace.placement.broker.fleet import Fleet, Lost, Member
+from splitplace.placement.broker.fleet import LiveFleet, Lost, Member
 from splitplace.placement.broker.job import Job
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.ledger import Ledger
@@ -31,7 +31,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: LiveFleet,
         demand: Demand,
         statics: Statics,
         journal: Journal,
@@ -62,7 +62,9 @@ class Dispatcher:
             name, member = self._fragment(row)[1], self.members[device]
             assert member.up, f"task {live.task.id} was placed on {member.name}, which is down"
             self.journal.append(
-                book.Placed(at_s=now_s, task=live.task.id, attempt=live.attempts, fragment=name, device=member.name)
+                book.FragmentPlaced(
+                    at_s=now_s, task=live.task.id, attempt=live.attempts, fragment=name, device=member.name
+                )
             )
             if self.ledger.reserve(job.id, row, device, now_s):
                 self.fleet.send(member.name, messages.Load(fragment=live.split.by_name[name]))
@@ -99,7 +101,7 @@ class Dispatcher:
             source, target = self.members[after[row]].name, self.members[device].name
             name = self._fragment(row)[1]
             self.journal.append(
-                book.Migrated(at_s=now_s, task=live.task.id, fragment=name, source=source, device=target)
+                book.FragmentMigrated(at_s=now_s, task=live.task.id, fragment=name, source=source, device=target)
             )
         self.drop(live, cancel=True)
         self.start(live, after | devices)
@@ -113,7 +115,7 @@ class Dispatcher:
         digest = split.by_name[name].digest
         if digest not in {self._digest(other) for other in self.ledger.rows(device)}:
             self.fleet.send(member.name, messages.Unload(digest=digest))
-        self.journal.append(book.Evicted(at_s=now_s, device=member.name, split=split.reference, fragment=name))
+        self.journal.append(book.FragmentEvicted(at_s=now_s, device=member.name, split=split.reference, fragment=name))
 
     # What the devices say.
 
@@ -165,7 +167,7 @@ class Dispatcher:
             self.ledger.loaded(row, member.row)
             split, name = self._fragment(row)
             self.journal.append(
-                book.Load(
+                book.FragmentLoaded(
                     device=member.name,
                     split=split.reference,
                     fragment=name,
@@ -229,7 +231,7 @@ class Dispatcher:
     def _note_run(self, member: Member, live: Live, job: Job, ran: messages.Ran) -> None:
         member.meter.ran(ran.start_s, ran.end_s)
         self.journal.append(
-            book.Run(
+            book.MicroBatchRun(
                 device=member.name,
                 task=live.task.id,
                 split=job.split.reference,

@@ -14,7 +14,7 @@ from splitplace.placement.broker.meter import DeviceReport, Meter
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Malformed, Node, Received
+from splitplace.placement.protocol.stream import Keys, Malformed, Received, StreamNode
 from splitplace.records.device import Device
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Lost:
     reason: str
 
 
-class Fleet:
+class LiveFleet:
     """Devices that are up, and the one node through which the broker talks to them. For one thread.
 
     Args:
@@ -133,7 +133,7 @@ class Fleet:
             device.name: Member(device, row, Keys.generate(), cpu_shares.get(device.name, 1.0))
             for row, device in enumerate(devices)
         }
-        self.node = Node(self.keys, {member.keys.public: name for name, member in self.members.items()})
+        self.node = StreamNode(self.keys, {member.keys.public: name for name, member in self.members.items()})
         self.node.watch(wake)
         self.origin_s = time.monotonic()
         self._pinged_s = 0.0
@@ -192,7 +192,7 @@ class Fleet:
             if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
                 return
             for member in members:
-                self.send(member.name, messages.Probe(trim=member.trim))
+                self.send(member.name, messages.ProbeOrder(trim=member.trim))
                 self._await("did not answer the probe", PROBE_TIMEOUT_S, stopping, _probed(member, done + 1))
 
     def _config(self, member: Member) -> DeviceConfig:

@@ -84,7 +84,7 @@ class Decided(Record):
     strategy: Strategy
 
 
-class Placed(Record):
+class FragmentPlaced(Record):
     """A fragment of a task got a device; `attempt` counts from 0 each time the task is placed anew."""
 
     event: Literal["place"] = "place"
@@ -95,7 +95,7 @@ class Placed(Record):
     device: Name
 
 
-class Migrated(Record):
+class FragmentMigrated(Record):
     """A fragment of a task that had not started was moved."""
 
     event: Literal["migrate"] = "migrate"
@@ -106,7 +106,7 @@ class Migrated(Record):
     device: Name
 
 
-class Load(Record):
+class FragmentLoaded(Record):
     """A device read, verified and opened a fragment."""
 
     event: Literal["load"] = "load"
@@ -118,7 +118,7 @@ class Load(Record):
     end_s: NonNegative
 
 
-class Evicted(Record):
+class FragmentEvicted(Record):
     """A device forgot an idle fragment."""
 
     event: Literal["evict"] = "evict"
@@ -128,7 +128,7 @@ class Evicted(Record):
     fragment: Name
 
 
-class Run(Record):
+class MicroBatchRun(Record):
     """A device ran one micro-batch of one fragment of a task."""
 
     event: Literal["run"] = "run"
@@ -166,8 +166,8 @@ class Finish(Record):
 
 
 Event = (
-    Start | DeviceUp | DeviceDown | Arrive | Planned | Decided | Placed | Migrated
-    | Load | Evicted | Run | Send | Finish
+    Start | DeviceUp | DeviceDown | Arrive | Planned | Decided | FragmentPlaced | FragmentMigrated
+    | FragmentLoaded | FragmentEvicted | MicroBatchRun | Send | Finish
 )  # fmt: skip
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -11,7 +11,7 @@ from splitplace import seeds
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import journal as book
 from splitplace.placement.broker.dispatcher import Dispatcher
-from splitplace.placement.broker.fleet import Fleet
+from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.task import Live, TaskResult
 from splitplace.placement.broker.view import Statics, build_view
@@ -33,7 +33,7 @@ class Scheduler:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: LiveFleet,
         demand: Demand,
         policy: Policy,
         seed: int,

@@ -14,7 +14,7 @@ ARMS: tuple[Strategy, ...] = ("layer", "semantic")
 """The paper's {L, S}."""
 
 
-class Random:
+class RandomDecider:
     """Uniform over the layer and semantic splits on offer; stateless."""
 
     name: ClassVar[str] = "random"

@@ -17,9 +17,9 @@ from typing import NoReturn
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.cpu_share import open_share
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.device.host import Device, rss_bytes
+from splitplace.placement.device.host import DeviceRuntime, rss_bytes
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Node
+from splitplace.placement.protocol.stream import Keys, StreamNode
 
 EXIT_S = 5.0
 """How long a running session may delay the end of an orphaned device."""
@@ -37,9 +37,9 @@ def main() -> NoReturn:
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:
-        node = Node(Keys(config.public_key, config.secret_key), known, max_frame_bytes=config.max_frame_bytes)
+        node = StreamNode(Keys(config.public_key, config.secret_key), known, max_frame_bytes=config.max_frame_bytes)
         node.connect(messages.BROKER, config.broker_endpoint, config.broker_key)
-        device = Device(config, node, share)
+        device = DeviceRuntime(config, node, share)
         signal.signal(signal.SIGTERM, lambda *_: device.stop())
         threading.Thread(target=_end_with_launcher, args=(device,), daemon=True).start()
         node.send(
@@ -64,7 +64,7 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _end_with_launcher(device: Device) -> None:
+def _end_with_launcher(device: DeviceRuntime) -> None:
     while sys.stdin.buffer.read(4096):
         pass
     device.stop()

@@ -26,7 +26,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
-from splitplace.placement.protocol.stream import Malformed, Node, Received
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ Then = Callable[[Future[Any]], None]
 POLL_S = 1.0
 
 
-class Device:
+class DeviceRuntime:
     """The state of one device runtime; driven by `serve` in one thread.
 
     Args:
@@ -46,7 +46,7 @@ class Device:
         share: What slows its work down.
     """
 
-    def __init__(self, config: DeviceConfig, node: Node, share: CpuShare):
+    def __init__(self, config: DeviceConfig, node: StreamNode, share: CpuShare):
         self.config, self.node, self.share = config, node, share
         self.store = BlobStore(Path(config.catalog))
         self.sessions: dict[str, FragmentSession] = {}
@@ -103,7 +103,7 @@ class Device:
                         self.node.connect(peer.name, peer.endpoint, peer.public_key)
             case messages.Ping(sequence=sequence):
                 self._tell(messages.Pong(sequence=sequence, rss_bytes=rss_bytes()))
-            case messages.Probe(trim=trim):
+            case messages.ProbeOrder(trim=trim):
                 measure = partial(measured_core_speed, self.share, trim, self.config.threads)
                 self._orders.append((measure, self._probed))
             case messages.Load(fragment=fragment):

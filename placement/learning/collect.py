@@ -16,8 +16,8 @@ from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, Training
 from splitplace.placement.learning.fit import Traces
 from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.placers.least_loaded import LeastLoaded
-from splitplace.placement.placers.random import Random
-from splitplace.placement.policy import Feedback, Leaving, Placer, Policy, Request
+from splitplace.placement.placers.random import RandomPlacer
+from splitplace.placement.policy import Feedback, Leaving, PlacementRequest, Placer, Policy
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
@@ -45,10 +45,12 @@ class Few:
     def update(self, state: None, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: None, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """As `random` on a fleet of which the others are down; what does not fit there waits for another interval."""
         few_D = view.devices.up_D & (rng.random(len(view.devices.names)) < self.share)
-        return Random().place(None, replace(view, devices=replace(view.devices, up_D=few_D)), requests, rng)
+        return RandomPlacer().place(None, replace(view, devices=replace(view.devices, up_D=few_D)), requests, rng)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Explorer:
     run: int = 0
     """Which run of the training it is: each has its own draws."""
     name: ClassVar[str] = "explorer"
-    rules: ClassVar[tuple[Placer, ...]] = (LeastLoaded(), Random(), Few())
+    rules: ClassVar[tuple[Placer, ...]] = (LeastLoaded(), RandomPlacer(), Few())
 
     def init(self, view: View) -> None:
         """Remembers nothing."""
@@ -68,7 +70,9 @@ class Explorer:
     def update(self, state: None, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: None, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """By the rule of the interval."""
         interval = int(view.now_s // view.interval_s)
         rule = self.rules[int(generator(self.run, "explorer", interval).choice(len(self.rules), p=self.shares))]

@@ -54,7 +54,7 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fit(Quality):
+class SurrogateFit(Quality):
     """A trained surrogate."""
 
     surrogate: Surrogate
@@ -69,7 +69,7 @@ def fit(
     rng: np.random.Generator,
     say: Callable[[int, float], None] = lambda epoch, mse: None,
     vary: Callable[[Floats], Floats] = lambda x_BN: x_BN,
-) -> Fit:
+) -> SurrogateFit:
     """Minimise eq. 11 by AdamW; the weights of the best epoch on `held_out`, which stops it after 15 without progress.
 
     Args:
@@ -99,7 +99,7 @@ def fit(
         if epoch - best_epoch >= PATIENCE:
             break
     best = replace(best, weights=as_stored(best.weights))
-    return Fit(
+    return SurrogateFit(
         surrogate=best,
         epochs=best_epoch,
         train_mse=surrogate.mse(best, train.x_BN, train.y_B),

@@ -26,7 +26,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fit(Quality):
+class CompletionFit(Quality):
     """Trained weights; errors are of log(1 + t)."""
 
     weights: Weights
@@ -53,7 +53,7 @@ def fit(
     rng: np.random.Generator,
     say: Callable[[int, float], None] = lambda epoch, mse: None,
     epochs: int = EPOCHS,
-) -> Fit:
+) -> CompletionFit:
     """Least squares on log(1 + t) by AdamW with a step that falls to nothing; the weights of the best epoch."""
     weights, moments = start, Moments.zero(start)
     best, best_mse, best_epoch = weights, np.inf, 0
@@ -68,7 +68,7 @@ def fit(
             best, best_mse, best_epoch = weights, mse, epoch + 1
     best = as_stored(best)
     (seen, _), (unseen, target) = errors(best, train), errors(best, held_out)
-    return Fit(
+    return CompletionFit(
         weights=best,
         epochs=best_epoch,
         examples=len(seen),

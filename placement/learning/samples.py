@@ -16,7 +16,7 @@ from splitplace.placement.learning.collect import SEED_BASE
 from splitplace.placement.learning.fit_completion import Sample
 from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.plan import States
-from splitplace.placement.policy import Feedback, Placer, Policy, Request
+from splitplace.placement.policy import Feedback, PlacementRequest, Placer, Policy
 from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
@@ -47,7 +47,9 @@ class Around:
     def update(self, state: None, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: None, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """A task that would wait waits; so does one whose change leaves no room for it."""
         gathered, moved = rng.choice(self.gathered), rng.choice(self.moved)
         greedy = least_loaded_devices(view, requests)

@@ -16,7 +16,7 @@ from splitplace.placement.deciders.gillis import Gillis
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning import curves
 from splitplace.placement.learning.collect import SEED_BASE, Collected, collect
-from splitplace.placement.learning.fit import Fit, fit
+from splitplace.placement.learning.fit import SurrogateFit, fit
 from splitplace.placement.learning.score import Score
 from splitplace.placement.learning.train_tasks import train_tasks
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoState
@@ -24,7 +24,7 @@ from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.plan import States
 from splitplace.placement.policy import Decider, Placer, Policy
 from splitplace.placement.simulator.demands import DemandLike
-from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.traces import write_parquet
@@ -42,7 +42,7 @@ Say = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class LearningSettings:
     """What is trained, on what."""
 
     scenario: Scenario
@@ -58,16 +58,16 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedSurrogate:
     """One surrogate's training."""
 
-    fit: Fit
+    fit: SurrogateFit
     state: DasoState
     eta_scores: dict[float, float]
     """Mean realised O^P on the tuning runs."""
 
 
-def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
+def train(settings: LearningSettings, out: Path, say: Say) -> dict[str, object]:
     """Everything that learns, for one scenario; states, traces and curves are in `out` afterwards.
 
     Returns:
@@ -103,7 +103,7 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
             "N": bandit.count_cd.tolist(),
         }
     }
-    trained: dict[str, Trained] = {}
+    trained: dict[str, TrainedSurrogate] = {}
     for placer in placers:
         result = _train_placer(settings, placer, found, Mab(), say)
         trained[placer.name] = result
@@ -129,7 +129,7 @@ def train(settings: Settings, out: Path, say: Say) -> dict[str, object]:
     return document
 
 
-def _train_placer(settings: Settings, placer: Daso, found: Collected, mab: Mab, say: Say) -> Trained:
+def _train_placer(settings: LearningSettings, placer: Daso, found: Collected, mab: Mab, say: Say) -> TrainedSurrogate:
     say(f"training {placer.name}", 0.0)
     traces = found.traces[placer.name]
     held = max(settings.runs // 4, 1)
@@ -150,7 +150,7 @@ def _train_placer(settings: Settings, placer: Daso, found: Collected, mab: Mab, 
         states = States(bandit, replace(state, eta=eta))
         scores[eta] = [_objective(settings, mab, placer, states, s) for s in TUNING_SEEDS]
     means = {eta: float(np.mean(each)) for eta, each in scores.items()}
-    return Trained(result, replace(state, eta=chosen_eta(scores)), means)
+    return TrainedSurrogate(result, replace(state, eta=chosen_eta(scores)), means)
 
 
 def chosen_eta(scores: Mapping[float, Sequence[float]]) -> float:
@@ -180,22 +180,27 @@ def _renaming(placer: Daso, view: View, seed: int) -> Callable[[Floats], Floats]
 
 
 def _tuning_run(
-    settings: Settings, decider: Decider, placer: Placer, states: States, seed: int, score: Score | None = None
-) -> Run:
+    settings: LearningSettings, decider: Decider, placer: Placer, states: States, seed: int, score: Score | None = None
+) -> SimulationRun:
     at = SEED_BASE + 1000 * settings.seed + 900 + seed  # beyond the training runs
     intervals = min(TUNING_INTERVALS, settings.intervals)
     policy = Policy(decider, placer)
     return simulate(settings.scenario, settings.fleet, settings.demand, policy, intervals, at, states, score)
 
 
-def _objective(settings: Settings, decider: Decider, placer: Placer, states: States, seed: int) -> float:
+def _objective(settings: LearningSettings, decider: Decider, placer: Placer, states: States, seed: int) -> float:
     score = Score()
     _tuning_run(settings, decider, placer, states, seed, score)
     return score.mean
 
 
 def _train_gillis(
-    settings: Settings, out: Path, gobi: DasoState, found: Collected, about: dict[str, str | int | float], say: Say
+    settings: LearningSettings,
+    out: Path,
+    gobi: DasoState,
+    found: Collected,
+    about: dict[str, str | int | float],
+    say: Say,
 ) -> dict[str, object]:
     """The same number of intervals as the bandit, with GOBI placing."""
     gillis = Gillis(explore=True)
@@ -214,7 +219,12 @@ def _train_gillis(
 
 
 def _choose_ratio(
-    settings: Settings, out: Path, gobi: DasoState, found: Collected, about: dict[str, str | int | float], say: Say
+    settings: LearningSettings,
+    out: Path,
+    gobi: DasoState,
+    found: Collected,
+    about: dict[str, str | int | float],
+    say: Say,
 ) -> dict[str, object]:
     """MC's compressed model of each application: by the reward of the tuning runs, all at one rank of size."""
     say("choosing compression", 0.0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.learning import fit_completion
-from splitplace.placement.learning.fit_completion import EPOCHS, Fit, Sample
+from splitplace.placement.learning.fit_completion import EPOCHS, CompletionFit, Sample
 from splitplace.placement.learning.samples import AROUND_SEED, OWN_SEED, Around, collect
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
 from splitplace.placement.simulator.demands import DemandLike
@@ -65,7 +65,7 @@ def train_tasks(
         held_out.extend(late)
         return late
 
-    def learn() -> Fit:
+    def learn() -> CompletionFit:
         if not all(any(np.isfinite(s.left_T).any() for s in part) for part in (train, held_out)):
             raise SplitPlaceError(
                 f"nothing to learn from: no task left in {intervals} intervals of {scenario.interval_s:g} s; train for "

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.placement.placers.greedy import place_whole_tasks
-from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action
 from splitplace.records.view import Floats, View
@@ -22,7 +22,9 @@ class BestFit:
     def update(self, state: None, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: None, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: None, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """Requests in the order given: waiting tasks first, oldest first."""
 
         def memory_left(room: Room, backlog_s_D: Floats, fragment: int, n: int) -> Floats:

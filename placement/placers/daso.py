@@ -23,13 +23,13 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.policy import Feedback, Leaving, Placed, Request
+from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.placement.states import Packed
 from splitplace.placement.surrogates import ascent, surrogate
 from splitplace.placement.surrogates.adamw import Moments
 from splitplace.placement.surrogates.experience import Experience
-from splitplace.placement.surrogates.features import Layout, Pooled, Slots
+from splitplace.placement.surrogates.features import FeatureLayout, Pooled, Slots
 from splitplace.placement.surrogates.network import from_arrays, to_arrays
 from splitplace.placement.surrogates.problem import Problem, asked, carried_out
 from splitplace.placement.surrogates.projection import project
@@ -98,7 +98,7 @@ class Daso:
 
     name: ClassVar[str] = "daso"
 
-    def features(self, devices: int) -> Layout:
+    def features(self, devices: int) -> FeatureLayout:
         """The layout of x for a fleet of this size.
 
         Raises:
@@ -143,7 +143,9 @@ class Daso:
         p_CD[np.arange(len(problem)), problem.device_C] = 1.0
         return self.features(p_CD.shape[1]).encode(view, problem, state.time_s).x(p_CD)
 
-    def place(self, state: DasoState, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: DasoState, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """Eq. 12, then the projection; `predict` tells what O^P the answer is expected to get."""
         if len(view.devices.names) != state.devices and state.surrogate.form == "flat":
             raise SplitPlaceError(f"{self.name} was trained for {state.devices} devices, got {len(view.devices.names)}")
@@ -217,7 +219,7 @@ class Daso:
     def _start(
         self,
         view: View,
-        requests: list[Request],
+        requests: list[PlacementRequest],
         problem: Problem,
         climbing_C: Ints,
         fits_CD: Bools,

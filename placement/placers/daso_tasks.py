@@ -22,7 +22,7 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.placement.states import Packed
 from splitplace.placement.surrogates import ascent, completion
@@ -83,7 +83,9 @@ class DasoTasks:
         """Learns nothing while it runs."""
         return state
 
-    def place(self, state: TasksState, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: TasksState, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """Start, ascent, the better of the two, and the projection to what fits; draws nothing."""
         problem = asked(view, requests)
         free_C = np.flatnonzero(problem.device_C == NONE)
@@ -192,7 +194,7 @@ class _Moment:
 
 
 def _least_loaded(
-    view: View, requests: list[Request], task_C: Ints, fragment_C: Ints, free_C: Ints, fits_CD: Bools
+    view: View, requests: list[PlacementRequest], task_C: Ints, fragment_C: Ints, free_C: Ints, fits_CD: Bools
 ) -> Ints:
     """Where the least-loaded placer puts each container; the first device that fits where it lets the task wait."""
     greedy = least_loaded_devices(view, requests)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
@@ -54,11 +54,11 @@ class Exact:
     def update(self, state: Any, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
         """The best found; requests that do not fit wait as a whole."""
         return self.solve(view, requests).actions if requests else []
 
-    def solve(self, view: View, requests: list[Request]) -> Solution:
+    def solve(self, view: View, requests: list[PlacementRequest]) -> Solution:
         """One program."""
         try:
             from scipy import sparse
@@ -88,7 +88,7 @@ class Exact:
 class _Program:
     """Columns: x by container and device, y by fragment and device (if shared), w by request, T."""
 
-    def __init__(self, view: View, requests: list[Request]):
+    def __init__(self, view: View, requests: list[PlacementRequest]):
         self.view, self.requests = view, requests
         self.containers = [(r, fragment) for r, request in enumerate(requests) for fragment in request.fragments]
         self.devices = len(view.devices.names)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splitplace.placement.policy import Request
+from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import Floats, View
@@ -13,7 +13,7 @@ Score = Callable[[Room, Floats, int, int], Floats]
 """(room, backlog_s_D, fragment, n) -> a score per device, shape D; the lowest that fits wins, the first of equals."""
 
 
-def place_whole_tasks(view: View, requests: list[Request], score: Score) -> list[Action]:
+def place_whole_tasks(view: View, requests: list[PlacementRequest], score: Score) -> list[Action]:
     """Place the fragments of each request all together, or let them all wait.
 
     A chain half placed would hold memory that another half-placed chain waits for: together or not at all cannot

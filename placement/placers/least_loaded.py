@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
@@ -25,12 +25,12 @@ class LeastLoaded:
     def update(self, state: Any, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
         """Requests in the order given; a task that does not fit waits."""
         return least_loaded(view, requests)
 
 
-def least_loaded(view: View, requests: list[Request]) -> list[Action]:
+def least_loaded(view: View, requests: list[PlacementRequest]) -> list[Action]:
     """The rule: what `LeastLoaded` answers."""
     room, loads = Room(view), _Loads(view)
     full: set[tuple[int, ...]] = set()  # room only shrinks within a plan: what did not fit once does not fit later
@@ -47,7 +47,7 @@ def least_loaded(view: View, requests: list[Request]) -> list[Action]:
     return actions
 
 
-def least_loaded_devices(view: View, requests: list[Request]) -> dict[tuple[int, int], int]:
+def least_loaded_devices(view: View, requests: list[PlacementRequest]) -> dict[tuple[int, int], int]:
     """Where the rule places, by task and fragment; those that wait are in none. What other placers start from."""
     actions = least_loaded(view, requests)
     return {(action.task, action.fragment): action.device for action in actions if isinstance(action, Place)}
@@ -86,7 +86,9 @@ class _Loads:
         heapq.heappush(self._heap, (load, device))
 
 
-def _place_task(view: View, room: Room, loads: _Loads, request: Request, n: int) -> tuple[Room, list[Action]] | None:
+def _place_task(
+    view: View, room: Room, loads: _Loads, request: PlacementRequest, n: int
+) -> tuple[Room, list[Action]] | None:
     tried, actions = room.copy(), list[Action]()
     before: list[tuple[int, float]] = []
     for fragment in request.fragments:

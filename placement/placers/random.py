@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.placement.policy import Feedback, Request
+from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
 
 
-class Random:
+class RandomPlacer:
     """Uniform over the devices that are up and have the memory; stateless.
 
     A task's fragments are placed together or not at all: half-placed chains could wait for each other's memory.
@@ -24,7 +24,7 @@ class Random:
     def update(self, state: Any, feedback: Feedback) -> None:
         """Learns nothing."""
 
-    def place(self, state: Any, view: View, requests: list[Request], rng: np.random.Generator) -> list[Action]:
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
         """One draw a fragment, requests in the order given; a task that does not fit waits."""
         room = Room(view)
         actions: list[Action] = []

@@ -76,7 +76,7 @@ class Hello(Record):
     rss_bytes: Count
 
 
-class Probe(Record):
+class ProbeOrder(Record):
     """Broker to device: how fast are you? Asked of one device at a time, for they may share a machine."""
 
     type: Literal["probe"] = "probe"
@@ -255,7 +255,7 @@ class Refused(Record):
 
 
 Message = (
-    Hello | Probe | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
+    Hello | ProbeOrder | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
     | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Refused
 )  # fmt: skip
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])

@@ -65,7 +65,7 @@ class _KnownKeys:
         return key.decode() in self.names
 
 
-class Node:
+class StreamNode:
     """Sends to and receives from the peers whose keys it knows; to be used by one thread.
 
     Args:

@@ -7,12 +7,12 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.disruptions import migrate
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE
 
 
-def carry_out(engine: Engine, actions: Sequence[Action]) -> None:
+def carry_out(engine: SimulationEngine, actions: Sequence[Action]) -> None:
     """Apply a plan, in its order.
 
     Raises:
@@ -41,7 +41,7 @@ def _check_whole(action: Action) -> None:
         raise SplitPlaceError(f"{action!r}: expected whole numbers")
 
 
-def _late(engine: Engine) -> bool:
+def _late(engine: SimulationEngine) -> bool:
     """Whether a plan takes effect some time after its view: a device may have failed meanwhile, with what it held.
 
     What that makes void is left out; it waits for the next plan.
@@ -49,7 +49,7 @@ def _late(engine: Engine) -> bool:
     return engine.world.scenario.scheduling_delay_s > 0
 
 
-def _decide(engine: Engine, task: int, split: int, tag: int) -> None:
+def _decide(engine: SimulationEngine, task: int, split: int, tag: int) -> None:
     splits = engine.world.costs.splits
     if task not in engine.active or engine.tasks.split[task] != NONE:
         raise SplitPlaceError(f"task {task} is not there or decided already")
@@ -60,7 +60,7 @@ def _decide(engine: Engine, task: int, split: int, tag: int) -> None:
     engine.decide(task, split, tag)
 
 
-def _container(engine: Engine, task: int, fragment: int, action: Action) -> int:
+def _container(engine: SimulationEngine, task: int, fragment: int, action: Action) -> int:
     if task not in engine.active or engine.tasks.split[task] == NONE:
         raise SplitPlaceError(f"{action}: no such decided task")
     rows = engine.world.costs.splits.fragments(engine.tasks.split[task])
@@ -69,7 +69,7 @@ def _container(engine: Engine, task: int, fragment: int, action: Action) -> int:
     return engine.tasks.first_c[task] + fragment - rows.start
 
 
-def _place(engine: Engine, c: int, device: int, action: Action) -> None:
+def _place(engine: SimulationEngine, c: int, device: int, action: Action) -> None:
     if engine.containers.device[c] != NONE:
         raise SplitPlaceError(f"{action}: it has a device already")
     if not engine.containers.queued[c]:
@@ -80,7 +80,7 @@ def _place(engine: Engine, c: int, device: int, action: Action) -> None:
         engine.place(c, device)
 
 
-def _migrate(engine: Engine, c: int, device: int, action: Action) -> None:
+def _migrate(engine: SimulationEngine, c: int, device: int, action: Action) -> None:
     containers = engine.containers
     if containers.device[c] == NONE:
         if _late(engine):
@@ -94,14 +94,14 @@ def _migrate(engine: Engine, c: int, device: int, action: Action) -> None:
         migrate(engine, c, device)
 
 
-def _evict(engine: Engine, fragment: int, device: int, action: Action) -> None:
+def _evict(engine: SimulationEngine, fragment: int, device: int, action: Action) -> None:
     if engine.memory.idle(fragment, device):
         engine.evict(fragment, device)
     elif not _late(engine):
         raise SplitPlaceError(f"{action}: no idle weights of it there")
 
 
-def _takes(engine: Engine, c: int, device: int, action: Action) -> bool:
+def _takes(engine: SimulationEngine, c: int, device: int, action: Action) -> bool:
     """Whether the device is still up; it must exist, and have the room."""
     if not 0 <= device < len(engine.up):
         raise SplitPlaceError(f"{action}: there are {len(engine.up)} devices")

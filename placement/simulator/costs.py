@@ -28,11 +28,11 @@ class Costs:
     runtime_base_bytes_D: Floats
 
     @cached_property
-    def graphs(self) -> tuple["Graph", ...]:
+    def graphs(self) -> tuple["SplitGraph", ...]:
         """The graph of each split, S of them."""
         return tuple(self._graph(split) for split in range(len(self.splits.references)))
 
-    def _graph(self, split: int) -> "Graph":
+    def _graph(self, split: int) -> "SplitGraph":
         rows = self.splits.fragments(split)
         f = self.fragments
         mine = (f.edge_dst_X >= rows.start) & (f.edge_dst_X < rows.stop)
@@ -44,11 +44,11 @@ class Costs:
         for local, row in enumerate(rows):
             if local not in parents:
                 sizes[local, NONE] = float(self.output_bytes_F[row])
-        return Graph(len(rows), tuple((src, dst, size) for (src, dst), size in sizes.items()))
+        return SplitGraph(len(rows), tuple((src, dst, size) for (src, dst), size in sizes.items()))
 
 
 @dataclass(frozen=True)
-class Graph:
+class SplitGraph:
     """A split's edges by local fragment number: (source or -1 for the input, target or -1 for the result, bytes)."""
 
     count: int

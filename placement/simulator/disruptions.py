@@ -2,12 +2,12 @@
 
 import math
 
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.scenario import NetworkShift
 from splitplace.records.view import NONE
 
 
-def migrate(engine: Engine, c: int, device: int) -> None:
+def migrate(engine: SimulationEngine, c: int, device: int) -> None:
     """Move a container that is not complete; whole micro-batches done stay done.
 
     What travels: the container's memory if its weights were loaded (a checkpoint holds them), inputs that arrived and
@@ -46,7 +46,7 @@ def migrate(engine: Engine, c: int, device: int) -> None:
     containers.move_flow[c] = engine.links.start(source, device, size, -1 - c, engine.now)
 
 
-def leave(engine: Engine, device: int) -> None:
+def leave(engine: SimulationEngine, device: int) -> None:
     """Take no more work; go when no active task has work or output there."""
     if engine.up[device]:
         engine.up[device] = False
@@ -55,7 +55,7 @@ def leave(engine: Engine, device: int) -> None:
         engine.let_go(device)
 
 
-def join(engine: Engine, device: int) -> None:
+def join(engine: SimulationEngine, device: int) -> None:
     """Be there, empty."""
     engine.leaving.discard(device)
     engine.up[device] = True
@@ -63,7 +63,7 @@ def join(engine: Engine, device: int) -> None:
     engine.processors.switch(device, True, engine.now)
 
 
-def shift_network(engine: Engine, shift: NetworkShift) -> None:
+def shift_network(engine: SimulationEngine, shift: NetworkShift) -> None:
     """Set every device's link; the broker's stays. A transfer under way has its new rate when the instant settles."""
     for row, device in enumerate(engine.world.devices):
         engine.rtt_s[row] = device.rtt_s * shift.rtt_factor
@@ -71,7 +71,7 @@ def shift_network(engine: Engine, shift: NetworkShift) -> None:
         engine.links.set_capacity(engine.links.nodes + row, device.down_bytes_per_s * shift.bandwidth_factor)
 
 
-def fail(engine: Engine, device: int) -> None:
+def fail(engine: SimulationEngine, device: int) -> None:
     """Be gone at once, with everything it held that somebody still needs.
 
     A container is torn down if it was computing there, or if a child lacks part of its output; and so, in turn, is a
@@ -86,7 +86,7 @@ def fail(engine: Engine, device: int) -> None:
     engine.processors.switch(device, False, engine.now)
 
 
-def _fail_task(engine: Engine, task: int, device: int) -> None:
+def _fail_task(engine: SimulationEngine, task: int, device: int) -> None:
     containers, edges, chunks = engine.containers, engine.edges, engine.tasks.chunks[task]
     rows, graph = engine.rows(task), engine.graph(task)
 
@@ -118,7 +118,7 @@ def _fail_task(engine: Engine, task: int, device: int) -> None:
         engine.streams.pump(engine.tasks.first_e[task] + e)
 
 
-def _tear_down(engine: Engine, c: int) -> None:
+def _tear_down(engine: SimulationEngine, c: int) -> None:
     containers, edges, tasks = engine.containers, engine.edges, engine.tasks
     task, device = containers.task[c], containers.device[c]
     tasks.touch(task, engine.now)

@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from splitplace.placement.simulator.links import Links
+from splitplace.placement.simulator.links import SharedLinks
 from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
 from splitplace.placement.simulator.state import State, World
@@ -17,7 +17,7 @@ from splitplace.placement.simulator.streams import Streams
 from splitplace.records.view import NONE
 
 
-class Engine(State):
+class SimulationEngine(State):
     """All state of a simulated fleet; `now` is the instant it stands at."""
 
     def __init__(self, world: World):
@@ -28,7 +28,7 @@ class Engine(State):
         self.active: dict[int, None] = {}
         """Tasks that have arrived and are not finished, in order of arrival."""
         broker = scenario.broker_bytes_per_s or math.inf
-        self.links = Links(
+        self.links = SharedLinks(
             np.array([*(d.up_bytes_per_s for d in devices), broker]),
             np.array([*(d.down_bytes_per_s for d in devices), broker]),
         )

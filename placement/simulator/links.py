@@ -16,7 +16,7 @@ Due = tuple[float, int, int]
 """When a transfer will end, its number and version."""
 
 
-class Links:
+class SharedLinks:
     """N nodes; link i < N is the uplink of node i, link N + i its downlink."""
 
     def __init__(self, up_N: Floats, down_N: Floats):

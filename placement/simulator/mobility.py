@@ -7,7 +7,7 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.simulator.demands import DATA
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.traces import read_parquet
 from splitplace.records.view import Floats
 
@@ -25,7 +25,7 @@ class Mobility:
     rtt_s_TK: Floats
     bytes_per_s_TK: Floats
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: SimulationEngine) -> None:
         """Set the links to what the trace has for this instant."""
         row = round(engine.now / self.step_s) % len(self.rtt_s_TK)
         devices = engine.world.devices

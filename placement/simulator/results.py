@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from splitplace.placement.metrics import Outcomes, Usage, summarise
 from splitplace.placement.plan import States
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
 from splitplace.placement.simulator.workload import Arrivals
 from splitplace.records.metrics import Metrics
@@ -19,7 +19,7 @@ Columns = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SimulationRun:
     """What came of a run."""
 
     metrics: Metrics
@@ -38,7 +38,7 @@ class Run:
     """What the policy remembers at the end."""
 
 
-class Meter:
+class IntervalMeter:
     """Reads the engine's totals at each interval's start."""
 
     TOTALS = ("arrived", "finished", "energy_j", "busy_core_s")
@@ -47,7 +47,7 @@ class Meter:
     def __init__(self) -> None:
         self._rows: list[tuple[float, ...]] = []
 
-    def note(self, engine: Engine, arrived: int) -> None:
+    def note(self, engine: SimulationEngine, arrived: int) -> None:
         """One reading."""
         busy_D, energy_D, _ = engine.processors.totals(engine.now)
         totals = (arrived, arrived - len(engine.active), energy_D.sum(), busy_D.sum())
@@ -65,19 +65,19 @@ class Meter:
 
 
 def collect(
-    engine: Engine,
+    engine: SimulationEngine,
     arrivals: Arrivals,
     arrived: int,
-    meter: Meter,
+    meter: IntervalMeter,
     decision_s: Sequence[float],
     wall_s: float,
     dropped: tuple[str, ...],
     states: States,
-) -> Run:
+) -> SimulationRun:
     """Everything measured, at the end of the last interval; `engine.now` is that end."""
     costs = engine.world.costs
     outcomes = _outcomes(engine, arrivals, arrived)
-    return Run(
+    return SimulationRun(
         metrics=summarise(outcomes, costs.applications, _usage(engine, decision_s, wall_s)),
         tasks={
             "task": np.arange(arrived),
@@ -96,7 +96,7 @@ def collect(
     )
 
 
-def _outcomes(engine: Engine, arrivals: Arrivals, arrived: int) -> Outcomes:
+def _outcomes(engine: SimulationEngine, arrivals: Arrivals, arrived: int) -> Outcomes:
     tasks, splits = engine.tasks, engine.world.costs.splits
     for task in engine.active:
         tasks.touch(task, engine.now)
@@ -118,7 +118,7 @@ def _outcomes(engine: Engine, arrivals: Arrivals, arrived: int) -> Outcomes:
     )
 
 
-def _usage(engine: Engine, decision_s: Sequence[float], wall_s: float) -> Usage:
+def _usage(engine: SimulationEngine, decision_s: Sequence[float], wall_s: float) -> Usage:
     busy_D, energy_D, on_s_D = engine.processors.totals(engine.now)
     there = on_s_D > 0
     cores_D = np.array([device.cores for device in engine.world.devices])
@@ -134,7 +134,7 @@ def _usage(engine: Engine, decision_s: Sequence[float], wall_s: float) -> Usage:
     )
 
 
-def _fragments(engine: Engine) -> Columns:
+def _fragments(engine: SimulationEngine) -> Columns:
     columns = engine.containers
     rows = [c for c, start_s in enumerate(columns.start_s) if start_s >= 0]
     return {

@@ -11,9 +11,9 @@ from splitplace.placement.policy import Policy
 from splitplace.placement.simulator import disruptions
 from splitplace.placement.simulator.carry_out import carry_out
 from splitplace.placement.simulator.demands import DemandLike, build, references
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.mobility import Mobility, load_mobility
-from splitplace.placement.simulator.results import Meter, Run, collect
+from splitplace.placement.simulator.results import IntervalMeter, SimulationRun, collect
 from splitplace.placement.simulator.scenario import Scenario, units
 from splitplace.placement.simulator.state import World
 from splitplace.placement.simulator.views import Viewer
@@ -36,7 +36,7 @@ def simulate(
     states: planning.States | Callable[[View], planning.States] | None = None,
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Run:
+) -> SimulationRun:
     """Run a policy through a scenario; the same arguments give the same result, `metrics.timings` apart.
 
     Args:
@@ -85,7 +85,7 @@ class _Simulation:
         cores_D = np.array([d.cores for d in devices], np.int64)
         self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
-        self.engine = Engine(self.world)
+        self.engine = SimulationEngine(self.world)
         self.viewer = Viewer(self.engine, self.arrivals, policy.clairvoyant)
         self.policy, self.scenario = policy, scenario
         self.intervals, self.end_s = intervals, intervals * scenario.interval_s
@@ -96,7 +96,7 @@ class _Simulation:
         self.watch: Watch | None = None
         self.progress: Callable[[int], None] | None = None
         self.decision_s: list[float] = []
-        self.meter = Meter()
+        self.meter = IntervalMeter()
         self.interval = -1
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False

@@ -7,7 +7,7 @@ its split's graph). Its images pass in `chunks` of `chunk_n`, the last one small
 from dataclasses import dataclass
 
 from splitplace.placement.simulator.clock import Clock
-from splitplace.placement.simulator.costs import Costs, Graph
+from splitplace.placement.simulator.costs import Costs, SplitGraph
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.records.device import Device
 from splitplace.records.view import NONE, Ints
@@ -15,7 +15,7 @@ from splitplace.records.view import NONE, Ints
 WAIT, EXECUTE, TRANSFER, MIGRATE = range(4)
 
 
-class Tasks:
+class TaskColumns:
     """One row a task that has arrived, in order of arrival."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Tasks:
         self.tag: list[int] = []
         self.first_c: list[int] = []
         self.first_e: list[int] = []
-        self.graph: list[Graph | None] = []
+        self.graph: list[SplitGraph | None] = []
         self.chunks: list[int] = []
         self.chunk_n: list[int] = []
         self.results_left: list[int] = []
@@ -70,7 +70,7 @@ class Tasks:
             self._since[task] = now
 
 
-class Containers:
+class ContainerColumns:
     """One row a fragment of a decided task."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Containers:
         return len(self.task) - 1
 
 
-class Edges:
+class EdgeColumns:
     """One row an edge of a decided task: chunks sent, arrived, and the transfer under way."""
 
     def __init__(self) -> None:
@@ -155,9 +155,9 @@ class State(Clock):
     def __init__(self, world: World):
         super().__init__()
         self.world = world
-        self.tasks, self.containers, self.edges = Tasks(), Containers(), Edges()
+        self.tasks, self.containers, self.edges = TaskColumns(), ContainerColumns(), EdgeColumns()
 
-    def graph(self, task: int) -> Graph:
+    def graph(self, task: int) -> SplitGraph:
         """The graph of a decided task's split."""
         graph = self.tasks.graph[task]
         assert graph is not None

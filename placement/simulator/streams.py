@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from splitplace.records.view import NONE
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.engine import Engine
+    from splitplace.placement.simulator.engine import SimulationEngine
 
 
 class Streams:
     """The edges of an engine's decided tasks."""
 
-    def __init__(self, engine: "Engine"):
+    def __init__(self, engine: "SimulationEngine"):
         self._engine = engine
 
     def halt(self, e: int) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.workload import Arrivals
 from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Foresight, Ints, Links, Tasks, View
 
@@ -21,7 +21,7 @@ class Mark:
 class Viewer:
     """Builds views; what never changes is built once."""
 
-    def __init__(self, engine: Engine, arrivals: Arrivals, clairvoyant: bool = False):
+    def __init__(self, engine: SimulationEngine, arrivals: Arrivals, clairvoyant: bool = False):
         self._clairvoyant = clairvoyant
         self.engine = engine
         self.arrivals = arrivals

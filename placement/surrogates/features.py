@@ -50,7 +50,7 @@ class Encoding(Protocol):
         ...
 
 
-class Layout(Protocol):
+class FeatureLayout(Protocol):
     """How x is laid out."""
 
     def width(self, devices: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.placement.policy import Request
+from splitplace.placement.policy import PlacementRequest
 from splitplace.records.action import Action, Migrate, Place
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
@@ -35,7 +35,7 @@ Row = tuple[int, int, int, float]
 """Task row, fragment row, device or -1, share of the work still to do."""
 
 
-def asked(view: View, requests: Sequence[Request]) -> Problem:
+def asked(view: View, requests: Sequence[PlacementRequest]) -> Problem:
     """Those that have a device, then every requested fragment in the order of the requests."""
     wanted = [(request.task, fragment, NONE, 1.0) for request in requests for fragment in request.fragments]
     return _problem(view, [*_running(view, {}), *wanted])

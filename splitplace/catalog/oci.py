@@ -93,13 +93,13 @@ class Index(Document):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
-class Layout(Document):
+class ImageLayout(Document):
     """The file `oci-layout`."""
 
     imageLayoutVersion: Literal["1.0.0"]
 
 
-class Graph(Record):
+class SplitAnnotation(Record):
     """What a split's index holds in its annotation: the `Split` without its fragments, which are its manifests."""
 
     application: str

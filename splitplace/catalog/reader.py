@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from splitplace.catalog import oci
 from splitplace.catalog.blobs import BlobStore, read_file
-from splitplace.catalog.oci import Descriptor, Graph, Index, Layout, Manifest
+from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
 from splitplace.records.base import Record
@@ -60,7 +60,7 @@ class Catalog:
             raise UsageError(f"{self.path} is no catalog: expected a folder with the file oci-layout") from error
         except OSError as error:
             raise UsageError(f"{self.path} cannot be read: {error.strerror}") from error
-        Layout.parse(layout, str(self.path / "oci-layout"))
+        ImageLayout.parse(layout, str(self.path / "oci-layout"))
         self.blobs = BlobStore(self.path)
 
     def references(self) -> tuple[str, ...]:
@@ -197,10 +197,10 @@ class Catalog:
         index = self._index(descriptor)
         if oci.SPLIT not in index.annotations:
             raise IntegrityError(f"{source}: an image index without the annotation {oci.SPLIT}: no split")
-        graph = Graph.parse(index.annotations[oci.SPLIT], source)
+        graph = SplitAnnotation.parse(index.annotations[oci.SPLIT], source)
         fragments = tuple(self._fragment(child).fragment for child in index.manifests)
         try:
-            split = Split(fragments=fragments, **{name: getattr(graph, name) for name in Graph.model_fields})
+            split = Split(fragments=fragments, **{name: getattr(graph, name) for name in SplitAnnotation.model_fields})
         except ValidationError as error:
             message = error.errors(include_url=False, include_context=False)[0]["msg"]
             raise IntegrityError(f"{source}: not a split: {message}") from error

@@ -39,7 +39,7 @@ def demand(
     from splitplace.export.measure.profiler import QUICK
     from splitplace.training.data.applications import fetch
 
-    settings = bench.Settings()
+    settings = bench.DemandSettings()
     if applications:
         settings = settings.only(tuple(applications.split(",")))
     if quick:

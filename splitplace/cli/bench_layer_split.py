@@ -37,8 +37,8 @@ def layer_split(
         raise UsageError(f"--pairs {pairs}: expected at least 1")
     from splitplace.benchmarks import layer_split as bench
 
-    settings = bench.Settings(
-        models=tuple(models.split(",")) if models else bench.Settings.models,
+    settings = bench.LayerSplitSettings(
+        models=tuple(models.split(",")) if models else bench.LayerSplitSettings.models,
         fragments=numbers("fragments", fragments),
         batches=numbers("batches", batches),
         pairs=pairs,

@@ -55,7 +55,7 @@ def semantic(
 
     from splitplace.benchmarks import critical_path
     from splitplace.benchmarks import semantic as bench
-    from splitplace.benchmarks.semantic_runs import Settings, default_jobs
+    from splitplace.benchmarks.semantic_runs import SemanticSettings, default_jobs
     from splitplace.report.cuts import check_format
     from splitplace.report.splits import draw_splits
     from splitplace.training.data.applications import fetch
@@ -65,7 +65,7 @@ def semantic(
     name = bench.file_name(application, model)
     results = results or Path("benchmarks/results") / f"{name}.json"
     runs = runs or Path("runs") / (f"{name}-quick" if quick else name)
-    settings = replace(Settings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
+    settings = replace(SemanticSettings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
     settings = settings.shorter() if quick else settings
     settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
     with err.status("semantic") as status:

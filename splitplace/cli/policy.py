@@ -9,7 +9,7 @@ from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace.placement.states import Loaded
+    from splitplace.placement.states import LoadedPart
 
 
 def train(
@@ -52,7 +52,7 @@ def train(
     if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
         raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
     chosen = load_scenario(scenario)
-    settings = training.Settings(
+    settings = training.LearningSettings(
         chosen, load_fleet(fleet or chosen.fleet), load_costs(demand), demand, runs, intervals, seed
     )
     folder = out.resolve()
@@ -83,7 +83,7 @@ def show(path: Path, /, *, json: bool = False) -> None:
     emit(document, "\n\n".join(_readable(name, loaded) for name, loaded in states.items()), json)
 
 
-def _plain(loaded: "Loaded") -> dict[str, Any]:
+def _plain(loaded: "LoadedPart") -> dict[str, Any]:
     small = {name: array.tolist() for name, array in loaded.arrays.items() if array.size <= 32}
     shapes = {name: list(array.shape) for name, array in loaded.arrays.items()}
     return loaded.saved.model_dump(mode="json") | {"shapes": shapes, "values": _finite(small)}
@@ -98,7 +98,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _readable(name: str, loaded: "Loaded") -> str:
+def _readable(name: str, loaded: "LoadedPart") -> str:
     saved, arrays = loaded.saved, loaded.arrays
     head = [
         f"{name}: state of {saved.part}, for {saved.devices} devices and {', '.join(saved.applications)}",

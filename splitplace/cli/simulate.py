@@ -11,9 +11,9 @@ from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.results import Run
+    from splitplace.placement.simulator.results import SimulationRun
     from splitplace.placement.simulator.scenario import Scenario
-    from splitplace.records.metrics import Outcome
+    from splitplace.records.metrics import GroupMetrics
     from splitplace.records.view import View
 
 app = App(name="simulate", help_format="plaintext")
@@ -182,7 +182,7 @@ class _Bar:
         self._progress.update(self._bar, completed=interval)
 
 
-def _write_trace(run: "Run", folder: Path) -> list[Path]:
+def _write_trace(run: "SimulationRun", folder: Path) -> list[Path]:
     import json
 
     from splitplace.placement.simulator.traces import write_parquet
@@ -196,7 +196,7 @@ def _write_trace(run: "Run", folder: Path) -> list[Path]:
     return paths
 
 
-def _write_plot(run: "Run", path: Path) -> Path:
+def _write_plot(run: "SimulationRun", path: Path) -> Path:
     from splitplace.records.split import STRATEGIES
     from splitplace.report.timeline import Span, TaskSpan, timeline_svg
 
@@ -229,17 +229,17 @@ def _write_plot(run: "Run", path: Path) -> Path:
     return path
 
 
-def _table(document: dict[str, Any], run: "Run") -> Any:
+def _table(document: dict[str, Any], run: "SimulationRun") -> Any:
     from rich.table import Table
 
     about = f"{document['policy']} on {document['scenario']}, {document['devices']} devices, seed {document['seed']}"
     table = Table(title=about, title_justify="left")
     table.add_column("")
     overall = run.metrics
-    columns: dict[str, Outcome] = {"all": overall, **overall.applications}
+    columns: dict[str, GroupMetrics] = {"all": overall, **overall.applications}
     for name in columns:
         table.add_column(name, justify="right")
-    rows: dict[str, Callable[[Outcome], str]] = {
+    rows: dict[str, Callable[[GroupMetrics], str]] = {
         "tasks arrived / finished": lambda o: f"{o.tasks.arrived} / {o.tasks.finished}",
         "response, mean s": lambda o: _number(o.response_s.mean),
         "response, p95 s": lambda o: _number(o.response_s.p95),

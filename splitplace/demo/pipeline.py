@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rich.progress import Progress
 
 from splitplace.catalog.demand import demand as gather
-from splitplace.demo.requests import Request, draw
+from splitplace.demo.requests import DemoRequest, draw
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
@@ -196,7 +196,7 @@ def play(
     )
 
 
-def _send(broker: Broker, stream: list[Request], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
+def _send(broker: Broker, stream: list[DemoRequest], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
     """Each task at its time; waits for all answers."""
     bar = progress.add_task("stream of tasks", total=len(stream))
     start = time.monotonic()

@@ -10,7 +10,7 @@ from splitplace import provenance
 from splitplace.catalog import Catalog
 from splitplace.demo.pipeline import Played, Shipped
 from splitplace.demo.requests import LOOSE, TIGHT
-from splitplace.placement.broker.journal import Run
+from splitplace.placement.broker.journal import MicroBatchRun
 from splitplace.placement.metrics import of_tasks, outcome
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.records.evaluation import Evaluation
@@ -101,7 +101,7 @@ def page(told: dict[str, Any], played: Played) -> str:
     spans = [
         Span(event.device, event.strategy, event.start_s - start_s, event.end_s - start_s)
         for event in played.events
-        if isinstance(event, Run)
+        if isinstance(event, MicroBatchRun)
     ]
     tasks = [
         TaskSpan(task.strategy, task.arrival_s - start_s, task.response_s, task.deadline_s)

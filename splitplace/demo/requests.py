@@ -12,7 +12,7 @@ TIGHT, LOOSE = 0.6, 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class DemoRequest:
     """One task to come: which held-out images, when, and how soon the answer is wanted."""
 
     at_s: float
@@ -22,7 +22,9 @@ class Request:
     """Indices into the test set, shape (n,)."""
 
 
-def draw(seed: int, n_tasks: int, n_images: int, test_size: int, mean_gap_s: float, layer_s: float) -> list[Request]:
+def draw(
+    seed: int, n_tasks: int, n_images: int, test_size: int, mean_gap_s: float, layer_s: float
+) -> list[DemoRequest]:
     """A Poisson stream.
 
     Args:
@@ -38,7 +40,7 @@ def draw(seed: int, n_tasks: int, n_images: int, test_size: int, mean_gap_s: flo
     tight = generator(seed, "stream", "deadlines").random(n_tasks) < 0.5
     pick = generator(seed, "stream", "images")
     return [
-        Request(
+        DemoRequest(
             at_s=float(at_s),
             deadline_s=layer_s * (TIGHT if is_tight else LOOSE),
             images=pick.choice(test_size, size=n_images, replace=False).astype(np.int64),

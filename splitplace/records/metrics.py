@@ -21,7 +21,7 @@ class Distribution(Record):
     p95: NonNegative | None = None
 
 
-class Outcome(Record):
+class GroupMetrics(Record):
     """What a set of tasks got (paper §6.4). Null where no task was scored, never a made-up zero."""
 
     tasks: TaskCounts
@@ -47,7 +47,7 @@ class Timings(Record):
     wall_s: NonNegative = 0.0
 
 
-class Metrics(Outcome):
+class Metrics(GroupMetrics):
     """The whole run."""
 
     energy_j: NonNegative | None = None
@@ -64,5 +64,5 @@ class Metrics(Outcome):
     ram_utilisation: Fraction | None = None
     decisions: dict[str, Count] = Field(default_factory=dict)
     """Tasks by strategy."""
-    applications: dict[str, Outcome] = Field(default_factory=dict)
+    applications: dict[str, GroupMetrics] = Field(default_factory=dict)
     timings: Timings = Timings()

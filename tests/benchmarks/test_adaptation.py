@@ -37,10 +37,10 @@ def test_all_shifts_start_from_one_scenario_and_shift_half_way():
     assert len({bench.scenario_of(shift).model_dump_json(exclude={"name", "about"}) for shift in bench.SHIFTS}) == 3
 
 
-def results(rewards: dict[str, float], error: float) -> bench.Results:
+def results(rewards: dict[str, float], error: float) -> bench.AdaptationResults:
     """Two shifts' worth of cells with these rewards after the shift, and this error of the online surrogate."""
     cells = [
-        bench.Cell(
+        bench.AdaptationCell(
             shift="rate",
             placer="daso",
             row=row,
@@ -52,7 +52,7 @@ def results(rewards: dict[str, float], error: float) -> bench.Results:
         for row, reward in rewards.items()
         for seed in range(3)
     ]
-    return bench.Results(demand="d", intervals=100, cells=tuple(cells), provenance=collect())
+    return bench.AdaptationResults(demand="d", intervals=100, cells=tuple(cells), provenance=collect())
 
 
 @pytest.mark.parametrize(

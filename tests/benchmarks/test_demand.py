@@ -31,7 +31,7 @@ def images() -> Dataset:
 @pytest.mark.slow
 def test_every_step_once(tmp_path):
     """Layer, semantic, compressed and full splits with profiles and accuracies; the file runs in the simulator."""
-    settings = bench.Settings(
+    settings = bench.DemandSettings(
         trainings={"squares": bench.Training(1, 1)}, layers=(2,), tree=(2,), effort=Effort((1, 64), 1, 0.01)
     )
     with Progress(disable=True) as progress:
@@ -54,6 +54,6 @@ def test_every_step_once(tmp_path):
 def test_an_application_nobody_trains():
     """Named are those that can be asked for."""
     with pytest.raises(UsageError, match="mnist, fashionmnist, tiny100"):
-        bench.Settings().only(("cifar100",))
-    assert list(bench.Settings().only(("tiny100", "mnist")).trainings) == ["mnist", "tiny100"]
-    assert replace(bench.Settings(), seed=1).layers == (4, 3, 2)
+        bench.DemandSettings().only(("cifar100",))
+    assert list(bench.DemandSettings().only(("tiny100", "mnist")).trainings) == ["mnist", "tiny100"]
+    assert replace(bench.DemandSettings(), seed=1).layers == (4, 3, 2)

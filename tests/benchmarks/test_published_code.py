@@ -14,4 +14,4 @@ def test_placed_as_that_code_places_both_strategies_come_close(tmp_path):
     assert 0.95 < cells["semantic", "checked", "interval"] <= 1.0
     assert cells["semantic", "checked", "event"] < 0.2
     assert cells["layer", "checked", "event"] < cells["layer", "checked", "interval"]
-    assert bench.Results.parse((tmp_path / "results.json").read_text(), "results") == found
+    assert bench.PublishedCodeResults.parse((tmp_path / "results.json").read_text(), "results") == found

@@ -10,7 +10,7 @@ from splitplace.benchmarks import semantic
 from splitplace.benchmarks.critical_path import PathCell
 from splitplace.benchmarks.paired import Ratio
 from splitplace.benchmarks.results_file import save
-from splitplace.benchmarks.semantic_runs import Settings, methods
+from splitplace.benchmarks.semantic_runs import SemanticSettings, methods
 from splitplace.cli import main
 from splitplace.report.splits import draw_splits
 from splitplace.splitting.modules import ModuleFragment
@@ -24,7 +24,7 @@ from splitplace.training.preset import load_preset
 
 def trained(method, seed, accuracy, energy=None, missing=()):
     """One recipe's cell."""
-    return semantic.Trained(
+    return semantic.RecipeCell(
         method=method,
         seed=seed,
         accuracy=accuracy,
@@ -45,7 +45,7 @@ def trained(method, seed, accuracy, energy=None, missing=()):
 
 def results(cells=(), paths=()):
     """A results file."""
-    return semantic.Results(
+    return semantic.SemanticResults(
         application="fashionmnist",
         model="mobilenetv2",
         branches=4,
@@ -138,7 +138,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
 
     def run(results, runs, data, settings, say, jobs):
         asked.update(results=results, runs=runs, samples=settings.samples, paths=settings.paths, jobs=jobs)
-        return semantic.Results(
+        return semantic.SemanticResults(
             application=data,
             model="mobilenetv2",
             branches=4,
@@ -187,7 +187,7 @@ def test_counts_below_one_are_refused(option, capsys):
 def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
     """On noise, a few steps: five recipes, one path; a second run trains nothing and finds the same."""
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
-    settings = Settings(seeds=1, samples=64, passes=3, pairs=1)
+    settings = SemanticSettings(seeds=1, samples=64, passes=3, pairs=1)
     found = semantic.run(tmp_path / "results.json", tmp_path / "runs", noise, settings, lambda _: None)
     assert tuple(cell.method for cell in found.trained) == methods("noise")
     assert all(cell.passes == 3 for cell in found.trained)
@@ -206,7 +206,7 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
 @pytest.mark.timeout(900)
 def test_trained_side_by_side_is_the_same(tmp_path, noise):
     """Two processes of one thread each, or everything here in one thread: the same cells but for their seconds."""
-    settings, threads = Settings(seeds=1, samples=64, passes=3, paths=False), torch.get_num_threads()
+    settings, threads = SemanticSettings(seeds=1, samples=64, passes=3, paths=False), torch.get_num_threads()
 
     def cells(jobs):
         torch.set_num_threads(jobs)

@@ -10,4 +10,4 @@ def test_a_task_costs_about_the_same_at_10_000_devices(tmp_path):
     """At most twice what it costs at 50; the results file reads back."""
     found = simulator.run(tmp_path / "simulator.json", pairs=3, large=False, say=lambda _: None)
     assert found.task_large.low <= simulator.TASK_RATIO_LIMIT
-    assert simulator.Results.parse((tmp_path / "simulator.json").read_text(), "results") == found
+    assert simulator.SimulatorResults.parse((tmp_path / "simulator.json").read_text(), "results") == found

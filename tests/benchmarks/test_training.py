@@ -30,8 +30,8 @@ def results(low, accuracy, noise_high=1.01):
     ratio = Ratio(median=1.2, low=low, high=1.3, pairs=30)
     same = Ratio(median=1.0, low=0.99, high=noise_high, pairs=30)
     state = "not run" if accuracy is None else "run"
-    cell = training.Cell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
-    return training.Results(
+    cell = training.AccuracyCell(application="mnist", model="mobilenetv2", goal=0.992, state=state, accuracy=accuracy)
+    return training.TrainingResults(
         model="mobilenetv2",
         speed=speed(ratio, same),
         cells=(cell,),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitplace.catalog import Catalog
-from splitplace.placement.broker.journal import Run, read_journal
+from splitplace.placement.broker.journal import MicroBatchRun, read_journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MAIN = "from splitplace.cli import main; main()"
@@ -91,7 +91,7 @@ def test_the_catalog_holds_all_three_splits_verified(cold_demo):
 
 def test_the_journal_tells_who_ran_what(cold_demo):
     """Every task's fragments ran, each micro-batch once."""
-    runs = [event for event in read_journal(cold_demo.folder / "journal.jsonl") if isinstance(event, Run)]
+    runs = [event for event in read_journal(cold_demo.folder / "journal.jsonl") if isinstance(event, MicroBatchRun)]
     samples: dict[tuple[int, str], int] = {}
     for run in runs:
         samples[run.task, run.fragment] = samples.get((run.task, run.fragment), 0) + run.samples

@@ -8,7 +8,7 @@ from splitplace.export.measure import timing
 from splitplace.inference import probe
 
 
-class Machine:
+class ShiftingCore:
     """A core whose speed changes: the clock moves by what runs on it."""
 
     def __init__(self, monkeypatch, speeds):
@@ -48,7 +48,7 @@ def test_a_machine_that_slows_down_between_rounds_does_not_change_the_answer(mon
     """At speed 1, then 0.5, then 1 again, latencies are those of the median speed: the constant machine's."""
     found = []
     for speeds in ([1.0], [1.0, 1.0, 0.5, 1.0, 1.0]):
-        machine = Machine(monkeypatch, speeds)
+        machine = ShiftingCore(monkeypatch, speeds)
         works = {1: machine.work(0.01), 8: machine.work(0.07)}
         found.append(timing.in_rounds(works, threads=1, rounds=5, budget_s=0.5, after_round=machine.next_round))
     (steady_speed, steady), (speed, drifting) = found
@@ -60,14 +60,14 @@ def test_a_machine_that_slows_down_between_rounds_does_not_change_the_answer(mon
 
 def test_half_the_speed_is_twice_the_time_at_half_the_core_speed(monkeypatch):
     """Latency x core_speed is the same on both: what the contract scales by."""
-    machine = Machine(monkeypatch, [0.5])
+    machine = ShiftingCore(monkeypatch, [0.5])
     speed, (row,) = timing.in_rounds({4: machine.work(0.01)}, threads=1, rounds=3, budget_s=0.3)
     assert (speed, row.median_s) == (0.5, pytest.approx(0.02))
 
 
 def test_a_run_that_outlasts_the_budget_is_made_three_times(monkeypatch):
     """Beside one warm-up: no uncounted run before each, for nothing is left in the caches of so long a run."""
-    machine = Machine(monkeypatch, [1.0])
+    machine = ShiftingCore(monkeypatch, [1.0])
     rounds = []
     _, (row, short) = timing.in_rounds(
         {256: machine.work(10.0), 1: machine.work(0.01)}, threads=1, rounds=10, budget_s=1.0, after_round=rounds.append
@@ -79,7 +79,7 @@ def test_a_run_that_outlasts_the_budget_is_made_three_times(monkeypatch):
 
 def test_under_a_quota_a_sample_is_the_mean_of_a_block(monkeypatch):
     """Every other run is paused for 0.03 s: runs of 0.01 and 0.04 s count as 0.025."""
-    machine = Machine(monkeypatch, [1.0])
+    machine = ShiftingCore(monkeypatch, [1.0])
     runs = []
 
     def paused():

@@ -9,7 +9,7 @@ import pytest
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.placers.daso import Daso, DasoWarm
-from splitplace.placement.placers.random import Random
+from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Policy
 from splitplace.placement.states import from_folder, read, save
 from splitplace.placement.surrogates import surrogate
@@ -53,7 +53,7 @@ def test_the_warm_start_uses_the_same_surrogate(view, folder):
 
 def test_a_part_that_learns_nothing_needs_no_file(view, folder):
     """mab+random takes the bandit."""
-    assert from_folder(Policy(Mab(), Random()), folder, view())[1] == ["mab"]
+    assert from_folder(Policy(Mab(), RandomPlacer()), folder, view())[1] == ["mab"]
 
 
 def test_another_fleet_is_refused(view, folder):
@@ -62,7 +62,7 @@ def test_another_fleet_is_refused(view, folder):
         other = view(memory_bytes=memory)
         with pytest.raises(SplitPlaceError, match=r"state of daso was trained for another fleet \(of 2 devices"):
             from_folder(POLICY, folder, other)
-        assert from_folder(Policy(Mab(), Random()), folder, other)[1] == ["mab"]
+        assert from_folder(Policy(Mab(), RandomPlacer()), folder, other)[1] == ["mab"]
 
 
 def test_other_splits_are_refused(view, folder):

@@ -10,7 +10,7 @@ import pytest
 
 from splitplace import provenance
 from splitplace.benchmarks import layer_split
-from splitplace.benchmarks.layer_split import Results, Settings, equal_cuts, run
+from splitplace.benchmarks.layer_split import LayerSplitResults, LayerSplitSettings, equal_cuts, run
 from splitplace.benchmarks.paired import Ratio, bootstrap, paired_ratios
 from splitplace.cli.split import split
 from splitplace.export.convert.from_timm import TimmModel
@@ -65,7 +65,7 @@ def test_an_interrupted_bench_goes_on_where_it_stopped(
     toy = TimmModel(residual_cnn(), 16, "none")
     monkeypatch.setattr(layer_split, "_opened", lambda name, size: (toy, cutting.analyse(toy.onnx, name)))
     path, said = tmp_path / "results.json", list[str]()
-    first = Settings(models=("toy",), fragments=(2,), batches=(1,), pairs=2, profile_runs=2)
+    first = LayerSplitSettings(models=("toy",), fragments=(2,), batches=(1,), pairs=2, profile_runs=2)
     one = run(path, first, said.append)
     assert len(one.plans) == len(one.ratios) == 1 and len(said) == 2
     assert one.plans[0].lower_bound_s <= one.plans[0].bottleneck_s * (1 + 1e-9)
@@ -74,7 +74,7 @@ def test_an_interrupted_bench_goes_on_where_it_stopped(
     two = run(path, replace(first, fragments=(2, 4)), said.append)
     assert said == ["toy: measuring blocks, planning K = [4]"]
     assert two.plans[0] == one.plans[0] and two.ratios == one.ratios and two.plans[1].fragments == 4
-    assert Results.parse(path.read_bytes(), "results") == two
+    assert LayerSplitResults.parse(path.read_bytes(), "results") == two
 
 
 def _cell(model: str, batch: int, ours: float, noise: float) -> layer_split.RatioCell:
@@ -98,13 +98,13 @@ def test_a_ratio_claim_needs_every_cell_and_a_quiet_machine(worst: float, noise:
     """The lower end under 1.03 holds; where the baseline against itself scatters by more than 3 %, nothing is known."""
     cells = [_cell(model, batch, 1.0, 0.01) for model in layer_split.FAMILIES for batch in (8, 32)]
     cells[0] = _cell("mobilenetv2", 8, worst, noise)
-    results = Results(ratios=tuple(cells), core_speed=1.0, provenance=provenance.collect())
+    results = LayerSplitResults(ratios=tuple(cells), core_speed=1.0, provenance=provenance.collect())
     assert layer_split.verdict(results)["chain at most 3 % slower"] == said
 
 
 def test_a_claim_without_its_cells_is_not_run() -> None:
     """An empty file claims nothing; one with a cell too few says how many lack."""
-    empty = Results(core_speed=1.0, provenance=provenance.collect())
+    empty = LayerSplitResults(core_speed=1.0, provenance=provenance.collect())
     assert layer_split.verdict(empty) == {
         "every gap at most 1 %": "not run",
         "chain at most 3 % slower": "not run in 8 of 8 cells",

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitplace.splitting.modules import ModuleSplit
 from splitplace.training import run as runs
-from splitplace.training.config import Request
+from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.loop.fit import Fitted
@@ -52,7 +52,7 @@ def measured(
 
 def finish(
     folder: Path,
-    request: Request,
+    request: TrainingRequest,
     split: ModuleSplit,
     data: Dataset,
     fitted: Fitted,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from splitplace.errors import UsageError
-from splitplace.training.config import Request
+from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.fit import Loss
 from splitplace.training.preset import DistilRecipe
@@ -33,10 +33,10 @@ def check_teacher(full: Run, data: Dataset) -> None:
             )
 
 
-def student_request(full: Run, data: Dataset, **asked: Any) -> Request:
+def student_request(full: Run, data: Dataset, **asked: Any) -> TrainingRequest:
     """What is asked for where a model cut out of `full` is trained: what both share, and `asked`."""
     theirs = full.config.request
-    return Request(
+    return TrainingRequest(
         application=data.application,
         data_sha256=data.sha256,
         train_sha256=data.train_sha256,

@@ -9,7 +9,7 @@ from splitplace.records.split import Merge
 from splitplace.seeds import derive
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training import run as runs
-from splitplace.training.config import Request
+from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.fit import cross_entropy, fit
@@ -50,7 +50,7 @@ def train_full(
     started_s = time.perf_counter()
     settings = settle(preset, model, data.application)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
-    request = Request(
+    request = TrainingRequest(
         application=data.application,
         data_sha256=data.sha256,
         train_sha256=data.train_sha256,

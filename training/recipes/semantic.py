@@ -32,7 +32,7 @@ from splitplace.splitting.semantic.critical_path import choose_cuts
 from splitplace.splitting.semantic.pruning import check_slices
 from splitplace.splitting.semantic.tree import check_tree, given_tree
 from splitplace.training import run as runs
-from splitplace.training.config import Method, Request, Trunk
+from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build, stage_names
 from splitplace.training.loop.evaluate import accuracy
@@ -230,7 +230,7 @@ class _Trained:
     seen: Mapping[str, float] = field(default_factory=dict)
 
 
-def _fresh(data: Dataset, request: Request) -> nn.Sequential:
+def _fresh(data: Dataset, request: TrainingRequest) -> nn.Sequential:
     """The network before any training, as the full model of this seed started."""
     return build(request.model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides).eval()
 

@@ -54,7 +54,7 @@ def dense(rng: np.random.Generator, src: str, dst: str, inputs: int, outputs: in
     return model.SerializeToString()
 
 
-class Graph(NamedTuple):
+class SplitFiles(NamedTuple):
     """A split and its ONNX files by fragment name."""
 
     split: Split
@@ -70,7 +70,7 @@ def make_graph(
     seed: int = 0,
     width: int = WIDTH,
     layers: int = 1,
-) -> Graph:
+) -> SplitFiles:
     """A split from rows of (fragment, the fragment it reads, or `input`; its outputs; the classes it predicts)."""
     rng = np.random.default_rng(seed)
     sizes = {INPUT: width} | {name: outputs for name, _, outputs, _ in pieces}
@@ -102,16 +102,16 @@ def make_graph(
         edges=tuple(edges),
         merge=Merge(kind="identity" if len(sinks) == 1 else "concat", class_order=order),
     )
-    return Graph(split, models)
+    return SplitFiles(split, models)
 
 
-def chain(application: str = "toy", *, width: int = WIDTH, layers: int = 1) -> Graph:
+def chain(application: str = "toy", *, width: int = WIDTH, layers: int = 1) -> SplitFiles:
     """Three fragments, one after another."""
     pieces = [("f0", INPUT, width, ()), ("f1", "f0", width, ()), ("f2", "f1", CLASSES, tuple(range(CLASSES)))]
     return make_graph(application, "layer", "3", pieces, seed=1, width=width, layers=layers)
 
 
-def tree(application: str = "toy") -> Graph:
+def tree(application: str = "toy") -> SplitFiles:
     """The 2,2 tree of the conformance test: a shared trunk, two inner fragments, four leaves with mixed-up classes."""
     pieces = [
         ("trunk", INPUT, WIDTH, ()),
@@ -125,7 +125,7 @@ def tree(application: str = "toy") -> Graph:
     return make_graph(application, "semantic", "2x2", pieces, seed=2)
 
 
-def demand_of(*graphs: Graph, latency_s: float = 0.001, evaluated: bool = True) -> Demand:
+def demand_of(*graphs: SplitFiles, latency_s: float = 0.001, evaluated: bool = True) -> Demand:
     """Costs written by hand: every fragment takes the same time and memory on every device."""
     stamp = provenance.collect()
     kind = DeviceFingerprint(kind="test", cpu="none", architecture="none", cores=1, onnxruntime="none", threads=1)
@@ -177,7 +177,7 @@ def make_device(name: str, fragments: int = 8) -> Device:
     )
 
 
-class Scripted:
+class ScriptedDecider:
     """A decider that takes the splits in turn, task after task of an application, and records what it is told."""
 
     name = "scripted"
@@ -208,14 +208,14 @@ class Scripted:
 
 def policy(*splits: int, placer=None) -> Policy:
     """Scripted decisions; best-fit placement unless another placer is given."""
-    return Policy(Scripted(*splits), placer or BestFit())
+    return Policy(ScriptedDecider(*splits), placer or BestFit())
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Callable[..., Path]:
     """Writes the blobs of an OCI layout."""
 
-    def write(*graphs: Graph) -> Path:
+    def write(*graphs: SplitFiles) -> Path:
         folder = tmp_path / "catalog" / "blobs" / "sha256"
         folder.mkdir(parents=True, exist_ok=True)
         for graph in graphs:
@@ -230,7 +230,7 @@ def catalog(tmp_path: Path) -> Callable[..., Path]:
 def start(catalog) -> Callable[..., Broker]:
     """Makes a broker of local devices for these graphs."""
 
-    def make(*graphs: Graph, devices, demand=None, decide=(0,), placer=None, **options) -> Broker:
+    def make(*graphs: SplitFiles, devices, demand=None, decide=(0,), placer=None, **options) -> Broker:
         demand = demand or demand_of(*graphs)
         chosen = options.pop("policy", None) or policy(*decide, placer=placer)
         return Broker(devices, demand, catalog(*graphs), chosen, LocalEngine(), **options)

@@ -12,7 +12,7 @@ import pytest
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Node
+from splitplace.placement.protocol.stream import Keys, StreamNode
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 class Bench:
     """This test as the broker and as the peer `peer` of one device called `dut`."""
 
-    def __init__(self, catalog, peer: Node, broker: Node, keys: Keys, engine: LocalEngine):
+    def __init__(self, catalog, peer: StreamNode, broker: StreamNode, keys: Keys, engine: LocalEngine):
         self.catalog, self.peer, self.broker, self.keys, self.engine = catalog, peer, broker, keys, engine
 
     def hear(self, kind, node=None, seconds=20.0):
@@ -68,8 +68,8 @@ def bench(catalog, toy):
         keys = {name: Keys.generate() for name in ("broker", "peer", "dut")}
         engine = LocalEngine()
         with (
-            Node(keys["broker"], {keys["dut"].public: "dut"}) as broker,
-            Node(keys["peer"], {keys["dut"].public: "dut"}) as peer,
+            StreamNode(keys["broker"], {keys["dut"].public: "dut"}) as broker,
+            StreamNode(keys["peer"], {keys["dut"].public: "dut"}) as peer,
         ):
             engine.launch(
                 DeviceConfig(

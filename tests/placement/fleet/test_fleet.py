@@ -28,7 +28,7 @@ def of_kind(broker, kind):
     return [event for event in broker.events if isinstance(event, kind)]
 
 
-class Spread(BestFit):
+class SpreadPlacer(BestFit):
     """Best fit, except that fragment i goes to the i-th device in turn."""
 
     def place(self, state, view, requests, rng):
@@ -47,7 +47,7 @@ def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, prec
     devices = [toy.make_device(name, 10) for name in "abc"]
     x, journal = images(27), tmp_path / "journal.jsonl"
     broker = start(
-        *graphs, devices=devices, decide=(0, 1), placer=Spread(), precedence=precedence, journal=journal, window=2
+        *graphs, devices=devices, decide=(0, 1), placer=SpreadPlacer(), precedence=precedence, journal=journal, window=2
     )
     with broker:
         futures = [broker.submit("toy", x, deadline_s=30.0) for _ in range(4)]
@@ -61,7 +61,7 @@ def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, prec
     assert all(report.fragments_run > 0 for report in reports)
     events = book.read_journal(journal)
     assert events == broker.events
-    runs = [event for event in events if isinstance(event, book.Run)]
+    runs = [event for event in events if isinstance(event, book.MicroBatchRun)]
     assert len(runs) == 2 * (3 + 7) * 7  # tasks, fragments, micro-batches
     if precedence == "strict":
         ended = {
@@ -105,13 +105,13 @@ def test_memory_is_never_exceeded_by_a_stream(start, toy, images):
         assert [future.result(WAIT_S).outcome.error for future in futures] == [None] * 12
         reports = broker.reports()
         assert 0 < broker.ram_utilisation <= 1
-    assert of_kind(broker, book.Evicted)
+    assert of_kind(broker, book.FragmentEvicted)
     resident: dict[str, set] = {"a": set(), "b": set()}
     for event in broker.events:
-        if isinstance(event, book.Placed):
+        if isinstance(event, book.FragmentPlaced):
             split = next(e.split for e in broker.events if isinstance(e, book.Decided) and e.task == event.task)
             resident[event.device].add((split, event.fragment))
-        elif isinstance(event, book.Evicted):
+        elif isinstance(event, book.FragmentEvicted):
             resident[event.device].remove((event.split, event.fragment))
         assert all(len(held) <= 4 for held in resident.values())
     assert all(report.memory_peak_bytes <= report.memory_bytes == 4 * toy.fragment_bytes for report in reports)
@@ -160,9 +160,9 @@ def test_a_killed_device_fails_its_running_task_by_name(start, toy):
     with start(graph, devices=[toy.make_device(name, 3) for name in "ab"]) as broker:
         running = broker.submit("toy", x, 60.0)
         end = time.monotonic() + WAIT_S
-        while not of_kind(broker, book.Run) and time.monotonic() < end:
+        while not of_kind(broker, book.MicroBatchRun) and time.monotonic() < end:
             time.sleep(0.02)
-        victim = of_kind(broker, book.Run)[0].device
+        victim = of_kind(broker, book.MicroBatchRun)[0].device
         os.kill(broker.engine.pid(victim), signal.SIGKILL)
         failed = running.result(WAIT_S).outcome
         after = broker.submit("toy", x[:8], 60.0).result(WAIT_S).outcome
@@ -192,15 +192,15 @@ def test_a_task_that_had_not_started_gets_a_new_place(start, toy, images):
             os.kill(broker.engine.pid(name), signal.SIGSTOP)  # so that nothing can start before the kill
         future = broker.submit("toy", images(9), 60.0)
         end = time.monotonic() + WAIT_S
-        while not of_kind(broker, book.Placed) and time.monotonic() < end:
+        while not of_kind(broker, book.FragmentPlaced) and time.monotonic() < end:
             time.sleep(0.01)
-        victim = of_kind(broker, book.Placed)[0].device
+        victim = of_kind(broker, book.FragmentPlaced)[0].device
         os.kill(broker.engine.pid(victim), signal.SIGKILL)
         for name in {"a", "b"} - {victim}:
             os.kill(broker.engine.pid(name), signal.SIGCONT)
         result = future.result(WAIT_S)
     assert result.outcome.error is None
-    assert {event.attempt for event in of_kind(broker, book.Placed)} == {0, 1}
+    assert {event.attempt for event in of_kind(broker, book.FragmentPlaced)} == {0, 1}
     np.testing.assert_allclose(result.logits, reference(graph, images(9), toy.micro_batch), rtol=1e-5, atol=1e-6)
 
 
@@ -230,17 +230,17 @@ def test_a_fragment_is_migrated_before_its_task_starts(start, toy, images):
             os.kill(broker.engine.pid(name), signal.SIGSTOP)
         first = broker.submit("toy", images(9), 60.0)
         end = time.monotonic() + WAIT_S
-        while not of_kind(broker, book.Placed) and time.monotonic() < end:
+        while not of_kind(broker, book.FragmentPlaced) and time.monotonic() < end:
             time.sleep(0.01)
         second = broker.submit("toy", images(9), 60.0)  # brings about the next plan
-        while not of_kind(broker, book.Migrated) and time.monotonic() < end:
+        while not of_kind(broker, book.FragmentMigrated) and time.monotonic() < end:
             time.sleep(0.01)
         for name in "ab":
             os.kill(broker.engine.pid(name), signal.SIGCONT)
         results = [first.result(WAIT_S), second.result(WAIT_S)]
-    (moved,) = of_kind(broker, book.Migrated)
+    (moved,) = of_kind(broker, book.FragmentMigrated)
     assert moved.fragment == "f0" and moved.source != moved.device
-    ran = {event.device for event in of_kind(broker, book.Run) if event.task == 0 and event.fragment == "f0"}
+    ran = {event.device for event in of_kind(broker, book.MicroBatchRun) if event.task == 0 and event.fragment == "f0"}
     assert ran == {moved.device}
     for result in results:
         np.testing.assert_allclose(result.logits, reference(graph, images(9), toy.micro_batch), rtol=1e-5, atol=1e-6)
@@ -277,7 +277,7 @@ def test_bad_requests_are_refused_at_once(start, toy, images):
 
 def test_a_policy_that_breaks_a_rule_ends_the_run_with_its_error(start, toy, images):
     """The waiting task gets an error, the devices end, and leaving the broker raises what went wrong."""
-    broker = start(toy.chain(), devices=[toy.make_device("a", 2)], placer=Spread())
+    broker = start(toy.chain(), devices=[toy.make_device("a", 2)], placer=SpreadPlacer())
     with pytest.raises(AssertionError, match="the placer broke it"), broker:
         outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
         assert "the broker failed" in outcome.error

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Node
+from splitplace.placement.protocol.stream import Keys, StreamNode
 
 ECHO = """
 import sys
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Node
+from splitplace.placement.protocol.stream import Keys, StreamNode
 public, secret, endpoint, other = sys.stdin.readline().split()
-with Node(Keys(public, secret), {other: "here"}) as node:
+with StreamNode(Keys(public, secret), {other: "here"}) as node:
     node.connect("here", endpoint, other)
     node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))
     while True:
@@ -32,7 +32,7 @@ def test_a_hop_costs_milliseconds():
     """256 KB and 1 MB there and back, halved, median of 50: far under the 8-10 ms a general actor system needs."""
     mine, other = Keys.generate(), Keys.generate()
     process = subprocess.Popen([sys.executable, "-c", ECHO], stdin=subprocess.PIPE, text=True)
-    with Node(mine, {other.public: "echo"}) as node:
+    with StreamNode(mine, {other.public: "echo"}) as node:
         process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
         process.stdin.flush()
 

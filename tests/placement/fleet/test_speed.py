@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from splitplace.inference.speed import median_error
-from splitplace.placement.broker.fleet import Fleet
+from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.engines.local import LocalEngine
 
 
@@ -25,7 +25,7 @@ def test_one_outlier_does_not_move_the_error():
     assert median_error([*calm, 5.0]) < 2 * median_error(calm)
 
 
-class Scripted(Fleet):
+class ScriptedFleet(LiveFleet):
     """A fleet whose devices answer the probe with stated share x trim x a machine's error."""
 
     errors = (1.0, 0.85, 1.02)
@@ -39,7 +39,7 @@ def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy, tmp_path
     """15 % too slow: the share grows by 1/0.85; 2 % off stays; what is reported is the second measurement."""
     devices = tuple(toy.make_device(name) for name in ("a", "b", "c"))
     woken, wake = os.pipe()
-    fleet = Scripted(devices, LocalEngine(), tmp_path, {"a": 0.8, "b": 0.5, "c": 0.4}, "auto", woken)
+    fleet = ScriptedFleet(devices, LocalEngine(), tmp_path, {"a": 0.8, "b": 0.5, "c": 0.4}, "auto", woken)
     try:
         fleet._measure(lambda: False)
         first, second, third = fleet.members.values()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Malformed, Node, Received
+from splitplace.placement.protocol.stream import Keys, Malformed, Received, StreamNode
 
 PING = messages.Ping(sequence=1)
 
@@ -23,13 +23,13 @@ def hear(node, seconds=3.0, count=1):
 def pair():
     """A node called `a` that knows `b`, and b's keys."""
     a, b = Keys.generate(), Keys.generate()
-    with Node(a, {b.public: "b"}, max_frame_bytes=2**20) as node:
+    with StreamNode(a, {b.public: "b"}, max_frame_bytes=2**20) as node:
         yield node, b
 
 
 def speak(keys, to, message, values=(), key=None, raw=None):
     """Send from a short-lived node with these keys, and give it time to arrive."""
-    node = Node(keys, {})
+    node = StreamNode(keys, {})
     node.connect("a", to.endpoint, key or to.keys.public)
     if raw is None:
         node.send("a", message, values)

@@ -13,7 +13,7 @@ from splitplace.placement.placers.daso import Daso, DasoSlots, DasoWarm
 from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import Leaving, Placed, Policy, Request
+from splitplace.placement.policy import Leaving, Placed, PlacementRequest, Policy
 from splitplace.placement.surrogates import surrogate
 from splitplace.placement.surrogates.features import STATE, Pooled, Slots, alike
 from splitplace.placement.surrogates.problem import asked, carried_out
@@ -21,7 +21,7 @@ from splitplace.placement.surrogates.projection import project
 from splitplace.records.action import Place, Wait
 from splitplace.records.view import NONE
 
-CHAIN, BRANCHES = Request(0, 0, (0, 1)), Request(1, 1, (2, 3))
+CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 
 def two_tasks(view, **changes):
@@ -111,7 +111,7 @@ def test_the_projection_is_never_infeasible(view, memory, splits, up, shares, se
         deadlines_s=(5.0,) * len(splits),
         shares_fragments=shares,
     )
-    requests = [Request(row, split, (0, 1) if split == 0 else (2, 3)) for row, split in enumerate(splits)]
+    requests = [PlacementRequest(row, split, (0, 1) if split == 0 else (2, 3)) for row, split in enumerate(splits)]
     problem = asked(now, requests)
     p = np.random.default_rng(seed).dirichlet(np.ones(len(memory)), size=len(problem))
     actions = project(now, problem, np.arange(len(problem)), p)

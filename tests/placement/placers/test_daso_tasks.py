@@ -12,7 +12,7 @@ from splitplace.placement.learning.samples import Around, collect
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import Policy, Request
+from splitplace.placement.policy import PlacementRequest, Policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
@@ -20,7 +20,7 @@ from splitplace.placement.states import Packed, from_folder, save, shipped
 from splitplace.placement.surrogates import completion
 from splitplace.records.action import Place, Wait
 
-CHAIN, BRANCHES = Request(0, 0, (0, 1)), Request(1, 1, (2, 3))
+CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 
 def adds_up(work: float, moved: float, others: float) -> TasksState:

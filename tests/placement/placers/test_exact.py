@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.placers.exact import Exact
-from splitplace.placement.policy import Request
+from splitplace.placement.policy import PlacementRequest
 from splitplace.records.action import Place, Wait
 
 CHAIN, BRANCHES = (0, 1), (2, 3)
@@ -41,7 +41,9 @@ def brute_force(memory, backlog, requests):
 def test_it_finds_the_optimum(view, memory, backlog, chains):
     """Against every placement there is; where all fit, nobody waits, and the bound is the optimum."""
     backlog = [float(b) for b in backlog[: len(memory)]]
-    requests = [Request(row, 0 if chain else 1, CHAIN if chain else BRANCHES) for row, chain in enumerate(chains)]
+    requests = [
+        PlacementRequest(row, 0 if chain else 1, CHAIN if chain else BRANCHES) for row, chain in enumerate(chains)
+    ]
     now = view(memory_bytes=tuple(memory), deadlines_s=(9.0,) * len(chains), shares_fragments=False)
     now = replace(now, devices=replace(now.devices, backlog_s_D=np.array(backlog)))
     optimum = brute_force(memory, backlog, requests)
@@ -56,7 +58,7 @@ def test_it_finds_the_optimum(view, memory, backlog, chains):
 
 def test_shared_fragments_are_paid_for_once(view):
     """Two chains need 90 bytes where tasks share a loaded fragment, and do not fit where they do not."""
-    requests = [Request(0, 0, CHAIN), Request(1, 0, CHAIN)]
+    requests = [PlacementRequest(0, 0, CHAIN), PlacementRequest(1, 0, CHAIN)]
     rng = np.random.default_rng(0)
     shared = view(memory_bytes=(91.0,), deadlines_s=(9.0, 9.0))
     assert all(isinstance(a, Place) for a in Exact().place(None, shared, requests, rng))
@@ -75,5 +77,5 @@ def test_it_refuses_a_large_fleet_and_takes_no_request(view):
 def test_a_device_that_is_down_gets_nothing(view):
     """Even if it is the only one with room."""
     now = view(memory_bytes=(100.0, 10.0), up=(False, True), deadlines_s=(9.0,))
-    actions = Exact().place(None, now, [Request(0, 0, CHAIN)], np.random.default_rng(0))
+    actions = Exact().place(None, now, [PlacementRequest(0, 0, CHAIN)], np.random.default_rng(0))
     assert actions == [Wait(100, 0), Wait(100, 1)]

@@ -10,12 +10,12 @@ from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import Policy, Request
+from splitplace.placement.policy import PlacementRequest, Policy
 from splitplace.placement.room import Room
 from splitplace.records.action import Evict, Place, Wait
 
 RNG = np.random.default_rng(0)
-CHAIN = Request(task=0, split=0, fragments=(0, 1))
+CHAIN = PlacementRequest(task=0, split=0, fragments=(0, 1))
 
 
 def test_best_fit_takes_the_tightest_device(view):
@@ -26,7 +26,7 @@ def test_best_fit_takes_the_tightest_device(view):
 
 def test_earliest_finish_spreads_branches_and_spares_a_busy_device(view):
     """Two equal branches on two idle devices run side by side; behind 9 s of backlog, both go to the idle one."""
-    branches = Request(task=0, split=1, fragments=(2, 3))
+    branches = PlacementRequest(task=0, split=1, fragments=(2, 3))
     idle = view(deadlines_s=(9.0,))
     assert EarliestFinish().place(None, idle, [branches], RNG) == [Place(100, 2, 0), Place(100, 3, 1)]
     busy = replace(idle, devices=replace(idle.devices, backlog_s_D=np.array([9.0, 0.0])))
@@ -71,7 +71,7 @@ def test_idle_fragments_make_room_and_needed_ones_do_not(view):
 def test_without_sharing_every_task_pays_for_its_own_container(view):
     """The paper's containers: two chains need twice the memory."""
     now = view(memory_bytes=(90.0,), deadlines_s=(9.0, 9.0), shares_fragments=False)
-    second = Request(task=1, split=0, fragments=(0, 1))
+    second = PlacementRequest(task=1, split=0, fragments=(0, 1))
     actions = BestFit().place(None, now, [CHAIN, second], RNG)
     assert actions == [Place(100, 0, 0), Place(100, 1, 0), Wait(101, 0), Wait(101, 1)]
 
@@ -98,7 +98,7 @@ def test_no_plan_breaks_a_memory_limit(view, memory, splits, resident, shares):
         deadlines_s=tuple(5.0 for _ in splits),
         shares_fragments=shares,
     )
-    requests = [Request(row, split, (0, 1) if split == 0 else (2, 3)) for row, split in enumerate(splits)]
+    requests = [PlacementRequest(row, split, (0, 1) if split == 0 else (2, 3)) for row, split in enumerate(splits)]
     loaded = set(kept)
     for action in BestFit().place(None, now, requests, RNG):
         if isinstance(action, Evict):

@@ -10,7 +10,7 @@ import pytest
 from splitplace.placement.policy import Policy
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.constants import Constants, ConstantSplit
-from splitplace.placement.simulator.results import Run
+from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.action import Action, Decide, Migrate, Place
@@ -65,7 +65,7 @@ def poisson(rate: float, n: int) -> Workload:
     return Workload(rate=rate, spread=True, batch=(n, n), deadline_intervals={"a": (1, 1)})
 
 
-class Spread:
+class SpreadAndMove:
     """Split 0 for all; fragment i of it on device i; and once, at `move_at`, everything placed moves one device on."""
 
     name = "spread"
@@ -102,15 +102,17 @@ class Spread:
 
 def spread(move_at: float | None = None) -> Policy:
     """The policy above."""
-    both = Spread(move_at)
+    both = SpreadAndMove(move_at)
     return Policy(both, both)
 
 
 @pytest.fixture
-def by_hand(tmp_path: Path) -> Callable[..., Run]:
+def by_hand(tmp_path: Path) -> Callable[..., SimulationRun]:
     """Run tasks given as rows (arrival_s, application, n, deadline_s)."""
 
-    def run(rows: list[tuple[Any, ...]], fleet: Fleet, demand: Constants, policy: str | Policy, **changes: Any) -> Run:
+    def run(
+        rows: list[tuple[Any, ...]], fleet: Fleet, demand: Constants, policy: str | Policy, **changes: Any
+    ) -> SimulationRun:
         path = tmp_path / "trace.csv"
         with path.open("w", newline="") as lines:
             csv.writer(lines).writerows([("arrival_s", "application", "n", "deadline_s"), *rows])

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splitplace.placement.deciders.oracle import Oracle
-from splitplace.placement.placers.random import Random
+from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Policy
 from splitplace.placement.registry import DECIDERS, parse_policy
 from splitplace.placement.simulator.bound import largest_mean, reward_bound
@@ -78,5 +78,5 @@ def test_no_policy_is_above_the_bound(decider, placer, size, utilisation, slack,
 def test_the_bound_is_reached_where_nobody_is_in_the_way(world, by_hand):
     """One device, one task, no link: the oracle gets all there is."""
     demand = world.constants({"core_s": (4.0,), "top1": 0.5}, micro_batch=1000)
-    run = by_hand([(0, "a", 1000, 5)], world.fleet(world.device()), demand, Policy(Oracle(), Random()))
+    run = by_hand([(0, "a", 1000, 5)], world.fleet(world.device()), demand, Policy(Oracle(), RandomPlacer()))
     assert run.metrics.reward == pytest.approx((1 + run.tasks["p"][0]) / 2)

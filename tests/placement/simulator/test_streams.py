@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.engine import Engine
+from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.state import World
 from splitplace.records.view import Fragments, Splits
 
@@ -62,7 +62,7 @@ def test_a_diamond_joins_when_both_branches_have_arrived(world):
     """One sample, uplink of 100 bytes/s: the 100 bytes share it and end after 2 s, the 300 after 4; then 5 and 1 s."""
     devices = world.fleet(world.device(count=4, up_bytes_per_s=100.0)).units()
     scenario = world.scenario(workload=world.poisson(1.0, 1))
-    engine = Engine(World(scenario, devices, diamond(4), np.array([1]), np.array([0])))
+    engine = SimulationEngine(World(scenario, devices, diamond(4), np.array([1]), np.array([0])))
     engine.arrive()
     engine.decide(0, 0, 0)
     for c in range(4):

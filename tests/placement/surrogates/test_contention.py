@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from splitplace.placement.learning import fit_completion
-from splitplace.placement.policy import Request
+from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.surrogates import completion
 from splitplace.placement.surrogates.contention import BYTES, COLUMNS, WORK, contention
 from splitplace.placement.surrogates.problem import asked
 
-CHAIN, BRANCHES = Request(0, 0, (0, 1)), Request(1, 1, (2, 3))
+CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 
 def moment(view):
