@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports fast states clean
+.PHONY: demo test check format lint types imports fast coverage docs results states clean
 
 demo: .venv/.installed  ## the whole story on real images
 	$(BIN)/splitplace demo
@@ -36,6 +36,15 @@ imports: .venv/.installed .typing
 
 fast: .venv/.installed
 	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile
+
+coverage: .venv/.installed  ## the fast tests again, with the share of lines and branches that they reach
+	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile --cov --cov-report=term:skip-covered
+
+docs: .venv/.installed  ## the site, in build/site: a broken link or an unknown name fails
+	$(BIN)/mkdocs build --strict --quiet
+
+results: .venv/.installed  ## benchmarks/RESULTS.md from benchmarks/results
+	$(BIN)/python -m splitplace.benchmarks.results_page
 
 # The trained states that ship; again whenever the measured demand, the fleet or the features change.
 states: .venv/.installed

@@ -1,0 +1,160 @@
+"""Writes RESULTS.md from the results files: per claim the command, the figures, the verdict, and where they are from.
+
+`python -m splitplace.benchmarks.results_page` (`make results`) writes the page anew; a test holds that the page in the
+checkout is what this writes. Verdicts are those of the benches, word for word: nothing is judged here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from splitplace.benchmarks import results_tables as tables
+from splitplace.benchmarks.results_tables import FileSection
+from splitplace.records.provenance import Provenance
+
+FOLDER = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent / "RESULTS.md"
+HEAD = """# Results
+
+Written by `make results` from the files in [results/](results/); do not edit. [METHODOLOGY.md](METHODOLOGY.md) says how
+each figure is measured. Intervals are of 95 %. `commit` is the code that measured the file's last cell; `+dirty` means
+that files differed from it. Machines have no name here: two runs of one processor type need not be of one machine.
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One results file, what it is about, and what makes it."""
+
+    file: str
+    title: str
+    command: str
+    tell: Callable[[bytes, Path], FileSection]
+
+
+CLAIMS = (
+    Claim("layer_split.json", "Layer-wise splits", "splitplace bench layer-split", tables.layer_split),
+    Claim(
+        "training.json",
+        "Training",
+        "splitplace bench training --train mnist,fashionmnist --pairs 110",
+        tables.training,
+    ),
+    Claim("semantic.json", "Semantic splits, ten classes", "splitplace bench semantic --plot PICTURE", tables.semantic),
+    Claim(
+        "semantic-tiny100.json",
+        "Semantic splits, a hundred classes",
+        "splitplace bench semantic tiny100 --path FOLDER",
+        tables.semantic,
+    ),
+    Claim("artifacts.json", "Fragments that know their own cost", "splitplace bench artifacts", tables.artifacts),
+    Claim(
+        "simulator-upstream.json",
+        "The simulator's speed, published constants",
+        "splitplace bench simulator",
+        tables.simulator,
+    ),
+    Claim(
+        "simulator-measured.json",
+        "The simulator's speed, measured demand",
+        "splitplace bench simulator --demand measured",
+        tables.simulator,
+    ),
+    Claim(
+        "published_code.json",
+        "The published code's experiment",
+        "splitplace bench published-code",
+        tables.published_code,
+    ),
+    Claim("placement.json", "Placers under the bandit", "splitplace bench placement", tables.placement),
+    Claim(
+        "placement-20-seeds.json",
+        "`daso-tasks` under the bandit, twenty seeds",
+        'splitplace bench placement --seeds 20 --rows least-loaded --rows daso-tasks --rows "daso-tasks, no ascent" '
+        "--results benchmarks/results/placement-20-seeds.json",
+        tables.placement,
+    ),
+    Claim(
+        "placement-layer.json",
+        "`daso-tasks` on chains alone",
+        "splitplace bench placement --decider layer --rows least-loaded --rows daso-tasks "
+        '--rows "daso-tasks, no ascent" --rows random --results benchmarks/results/placement-layer.json',
+        tables.placement,
+    ),
+    Claim(
+        "placement-azure10.json",
+        "Placers on ten devices, the exact one among them",
+        "splitplace bench placement --fleet azure10 --state FOLDER --results benchmarks/results/placement-azure10.json",
+        tables.placement,
+    ),
+    Claim(
+        "adaptation.json",
+        "Learning during a run, from the least-loaded placement",
+        "splitplace bench adaptation --placers daso-warm",
+        tables.adaptation,
+    ),
+    Claim(
+        "adaptation-daso.json",
+        "Learning during a run, from a random placement",
+        "splitplace bench adaptation --placers daso --results benchmarks/results/adaptation-daso.json",
+        tables.adaptation,
+    ),
+)
+"""In the page's order; a file without an entry here fails a test."""
+
+
+def page(folder: Path = FOLDER) -> str:
+    """The whole page; a file that is not there is "not run"."""
+    return "\n".join([HEAD, *(section(claim, folder) for claim in CLAIMS)])
+
+
+def section(claim: Claim, folder: Path) -> str:
+    """One claim."""
+    lines = [f"## {claim.title}", "", "```text", claim.command, "```", ""]
+    file = folder / claim.file
+    if not file.is_file():
+        return "\n".join([*lines, "Not run.", ""])
+    told = claim.tell(file.read_bytes(), file)
+    for table in told.tables:
+        lines += [*markdown(table), ""]
+    lines += [*(judged(claimed, word) for claimed, word in told.verdict.items()), *[""] * bool(told.verdict)]
+    lines += [*told.remarks, *[""] * bool(told.remarks)]
+    picture = file.with_suffix(".svg")
+    if picture.is_file():
+        lines += [f"![{claim.title}](results/{picture.name})", ""]
+    return "\n".join([*lines, where(claim.file, told.provenance, told.commits, told.seeds), ""])
+
+
+def judged(claimed: str, word: str) -> str:
+    """A line of the verdict; the plain yes or no stands out."""
+    return f"- {claimed}: " + (f"**{word}**" if word in ("holds", "does not hold", "not run") else word)
+
+
+def where(file: str, provenance: Provenance, commits: Iterable[str], seeds: Sequence[int]) -> str:
+    """The line on file, commits, machine, date and seeds."""
+    machine = provenance.machine
+    cells = sorted({short(commit) for commit in commits} - {short(provenance.commit)})
+    of_cells = f" (cells also of {', '.join(cells)})" if cells else ""
+    versions = ", ".join(f"{name} {provenance.versions[name]}" for name in ("onnxruntime", "torch", "numpy"))
+    return (
+        f"[{file}](results/{file}) · commit {short(provenance.commit)}{of_cells} · {provenance.created[:10]} · "
+        f"{machine.cpu}, {machine.cores} core(s), {machine.memory_bytes / 2**30:.0f} GiB · {versions} · "
+        f"seeds {', '.join(map(str, seeds))}"
+    )
+
+
+def short(commit: str) -> str:
+    """A commit as one reads it, with its `+dirty`."""
+    name, plus, dirty = commit.partition("+")
+    return name[:9] + plus + dirty
+
+
+def markdown(table: Sequence[Mapping[str, str]]) -> list[str]:
+    """A Markdown table; the rows share their keys, which are its head."""
+    head = list(table[0])
+    rows = [head, ["---"] * len(head), *([row[key] for key in head] for row in table)]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,282 @@
+"""What RESULTS.md says of each kind of results file: its tables, its verdict in the bench's own words, its seeds."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitplace.benchmarks import adaptation as adaptation_bench
+from splitplace.benchmarks import layer_split as layer_split_bench
+from splitplace.benchmarks import placement as placement_bench
+from splitplace.benchmarks import published_code as published_code_bench
+from splitplace.benchmarks import semantic as semantic_bench
+from splitplace.benchmarks import simulator as simulator_bench
+from splitplace.benchmarks import training as training_bench
+from splitplace.benchmarks.paired import Interval, Ratio, interval
+from splitplace.benchmarks.results_file import Measured
+from splitplace.records.base import Record
+from splitplace.records.provenance import Provenance
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class FileSection:
+    """What the page says of a file; rows of a table share their keys."""
+
+    provenance: Provenance
+    tables: Sequence[Sequence[Row]]
+    verdict: Mapping[str, str]
+    seeds: Sequence[int]
+    commits: Sequence[str] = ()
+    """Of the cells, where they say it."""
+    remarks: Sequence[str] = ()
+
+
+def layer_split(text: bytes, file: Path) -> FileSection:
+    """Plans by model, chains by cell."""
+    found = layer_split_bench.LayerSplitResults.parse(text, str(file))
+    plans = []
+    for model in dict.fromkeys(cell.model for cell in found.plans):
+        mine = [cell for cell in found.plans if cell.model == model]
+        counts = [cell.fragments for cell in mine]
+        orders = "" if all(cell.exact for cell in mine) else " (of one order of the blocks)"
+        plans.append(
+            {
+                "model": model,
+                "fragments": f"{min(counts)} to {max(counts)}",
+                "largest gap to the bound": f"{max(cell.gap for cell in mine):.2%}{orders}",
+                "bottleneck of equal nodes": _spread(mine, lambda cell: cell.equal_nodes_s),
+                "of equal parameters": _spread(mine, lambda cell: cell.equal_params_s),
+                "of equal FLOPs": _spread(mine, lambda cell: cell.equal_flops_s),
+                "torch.distributed.pipelining": layer_split_bench.NOT_RUN,
+            }
+        )
+    chains = [
+        {
+            "model": cell.model,
+            "px": str(cell.px),
+            "batch": str(cell.batch),
+            "whole ms": f"{1e3 * cell.whole_s:.1f}",
+            "chain / whole": ratio(cell.ours),
+            "naive chain / whole": ratio(cell.naive),
+            "A/A": ratio(cell.same),
+        }
+        for cell in found.ratios
+    ]
+    verdict = words(layer_split_bench.verdict(found))
+    return FileSection(
+        found.provenance, [plans, chains], verdict, _seed(found.provenance), _commits(found.plans, found.ratios)
+    )
+
+
+def _spread(cells: Sequence[layer_split_bench.PlanCell], other: Callable[[layer_split_bench.PlanCell], float]) -> str:
+    longer = [other(cell) / cell.bottleneck_s - 1 for cell in cells]
+    return f"{min(longer):+.0%} to {max(longer):+.0%}"
+
+
+def training(text: bytes, file: Path) -> FileSection:
+    """Speed and accuracies."""
+    found = training_bench.TrainingResults.parse(text, str(file))
+    fast = found.speed
+    speed = [
+        {
+            "images a second over the bare loop's": inverse(fast.seconds),
+            "A/A": inverse(fast.noise),
+            "pairs": str(fast.seconds.pairs),
+            "bare loop": f"{fast.bare_images_per_s:.0f} images/s",
+        }
+    ]
+    cells = [
+        {
+            "application": cell.application,
+            "model": cell.model,
+            "goal": "" if cell.goal is None else f"{cell.goal:.1%}",
+            "held-out accuracy": _accuracy(cell),
+            "passes": "" if cell.epochs is None else str(cell.epochs),
+            "seed": "" if cell.seed is None else str(cell.seed),
+        }
+        for cell in found.cells
+    ]
+    return FileSection(
+        found.provenance,
+        [speed, cells],
+        words(training_bench.verdict(found)),
+        _seed(found.provenance),
+        _commits([fast], found.cells),
+    )
+
+
+def _accuracy(cell: training_bench.AccuracyCell) -> str:
+    return cell.state if cell.accuracy is None else f"{cell.accuracy:.2%}"
+
+
+def semantic(text: bytes, file: Path) -> FileSection:
+    """Recipes, means over seeds; critical paths."""
+    found = semantic_bench.SemanticResults.parse(text, str(file))
+    recipes = []
+    for method in dict.fromkeys(cell.method for cell in found.trained):
+        mine = [cell for cell in found.trained if cell.method == method]
+        missing = zip(*(cell.accuracy_missing for cell in mine), strict=True)
+        costs = [cell.cost for cell in mine]
+        recipes.append(
+            {
+                "recipe": method,
+                "accuracy": mean(interval([cell.accuracy for cell in mine])),
+                "without 1, 2, 3 branches": ", ".join(f"{interval(values).mean:.3f}" for values in missing),
+                "parameters": f"{mine[0].params:,}",
+                "MFLOPs": f"{mine[0].flops_per_sample / 1e6:.1f}",
+                "training seconds over the whole's": f"{min(costs):.2f} to {max(costs):.2f}",
+            }
+        )
+    paths = [
+        {
+            "model": cell.model,
+            "cut before": ", ".join(cell.cuts),
+            "critical path / whole": ratio(cell.path),
+            "layer-4 / whole": ratio(cell.layer),
+            "A/A": ratio(cell.same),
+            "parameters / whole": f"{cell.params:.2f}",
+            "with overlap": f"{cell.params_overlap:.2f}",
+        }
+        for cell in found.paths
+    ]
+    states = semantic_bench.cells(file.parent)
+    return FileSection(
+        found.provenance,
+        [table for table in (recipes, paths) if table],
+        words(semantic_bench.verdict(found)),
+        sorted({cell.seed for cell in found.trained}),
+        _commits(found.trained, found.paths),
+        ["What there is to train: " + "; ".join(f"{cell}, {state}" for cell, state in states.items()) + "."],
+    )
+
+
+def artifacts(text: bytes, file: Path) -> FileSection:
+    """Each bound beside what was found."""
+    del file
+    found: dict[str, Any] = json.loads(text)
+    claims = dict(found["claims"])
+    cells = claims.pop("cells")
+    rows, verdict = [], {}
+    for name, claim in claims.items():
+        figure, sign = (claim["worst"], "at most") if "worst" in claim else (claim["share"], "at least")
+        said = name.replace("_", " ")
+        rows.append({"figure": said, "found": f"{figure:.1%}", "bound": f"{sign} {claim['expected']:.0%}"})
+        verdict[f"{said} {sign} {claim['expected']:.0%}"] = word(claim["holds"])
+    provenance = Provenance(**found["provenance"])
+    remark = f"{cells} held-out cells, of batch sizes that no profile measured; weights {found['weights']}."
+    return FileSection(provenance, [rows], verdict, _seed(provenance), remarks=[remark])
+
+
+def simulator(text: bytes, file: Path) -> FileSection:
+    """Ratios, and one run at full size."""
+    found = simulator_bench.SimulatorResults.parse(text, str(file))
+    rows = [
+        {"what": "azure50, 100 intervals", "figure": f"{found.small_s:.3f} s"},
+        {"what": "over the numpy loop", "figure": ratio(found.small)},
+        {"what": "a task at 10,000 devices over one at 50", "figure": ratio(found.task_large)},
+        {"what": "A/A", "figure": ratio(found.noise)},
+    ]
+    large = "not run"
+    if found.large is not None:
+        large = f"{found.large.tasks:,} tasks in {found.large.wall_s:.1f} s, {found.large.peak_bytes / 1e9:.2f} GB"
+    rows.append({"what": "10,000 devices, 100 intervals", "figure": large})
+    return FileSection(found.provenance, [rows], words(simulator_bench.verdict(found)), [0])
+
+
+def published_code(text: bytes, file: Path) -> FileSection:
+    """Means over seeds, in intervals."""
+    found = published_code_bench.PublishedCodeResults.parse(text, str(file))
+    rows = [
+        {
+            "all as": cell.decider,
+            "placed": {"unchecked": "as that code places", "checked": "as ours"}[cell.placement],
+            "time": {"interval": "whole intervals", "event": "event by event"}[cell.tick],
+            "response ± standard deviation": f"{cell.response:.2f} ± {cell.response_std:.2f}",
+            "that code's": f"{cell.published:.2f}",
+            "wait": f"{cell.wait:.2f}",
+            "deadline missed": f"{cell.sla_violation:.3f}",
+        }
+        for cell in found.cells
+    ]
+    seeds = list(range(found.seeds))
+    return FileSection(found.provenance, [rows], words(published_code_bench.verdict(found)), seeds)
+
+
+def placement(text: bytes, file: Path) -> FileSection:
+    """A row a placer; DASO and daso-tasks against each other row."""
+    found = placement_bench.PlacementResults.parse(text, str(file))
+
+    def column(row: str, field: str) -> Interval:
+        return interval(placement_bench.column(found, row, field))
+
+    rows = [
+        {
+            "placer": row,
+            "realised O^P": mean(column(row, "realised")),
+            "predicted": f"{column(row, 'predicted').mean:.3f}",
+            "reward": mean(column(row, "reward")),
+            "response s": f"{column(row, 'response_s').mean:.1f}",
+            "kWh": f"{column(row, 'energy_kwh').mean:.3f}",
+        }
+        for row in sorted({cell.row for cell in found.cells}, key=(*placement_bench.ROWS, "exact").index)
+    ]
+    said = [line for row in ("daso", "daso-tasks") for line in placement_bench.verdict(found, row).values()]
+    verdict = {claimed: figure for claimed, _, figure in (line.partition(": ") for line in said)}
+    limit = interval([bound.reward for bound in found.reward_bounds]).mean
+    about = (
+        f"{found.scenario}, {found.fleet}, demand {found.demand}, decider {found.decider}, "
+        f"{found.intervals} intervals.",
+        f"No policy can have a reward above {limit:.4f} on these tasks, whatever it knows of the future.",
+    )
+    seeds = sorted({cell.seed for cell in found.cells})
+    return FileSection(found.provenance, [rows], verdict, seeds, _commits(found.cells), about)
+
+
+def adaptation(text: bytes, file: Path) -> FileSection:
+    """Windows before and after the shift."""
+    found = adaptation_bench.AdaptationResults.parse(text, str(file))
+    rows = []
+    for key in dict.fromkeys((cell.shift, cell.placer, cell.row) for cell in found.cells):
+        row = dict(zip(("shift", "placer", "policy"), key, strict=True))
+        for field, name in {"reward": "reward", "error": "error of its surrogate"}.items():
+            for span, when in ((adaptation_bench.BEFORE, "before"), (adaptation_bench.AFTER, "after")):
+                row[f"{name} {when}"] = mean(interval(adaptation_bench.window(found, key, field, span)))
+        rows.append(row)
+    seeds = sorted({cell.seed for cell in found.cells})
+    return FileSection(found.provenance, [rows], adaptation_bench.verdict(found), seeds, _commits(found.cells))
+
+
+def ratio(found: Ratio) -> str:
+    """A median with its interval."""
+    return f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def inverse(found: Ratio) -> str:
+    """The ratio the other way round: of speeds, where it is one of seconds."""
+    return f"{1 / found.median:.3f} [{1 / found.high:.3f}, {1 / found.low:.3f}]"
+
+
+def mean(found: Interval) -> str:
+    """A mean with its interval; without one, where there is a single seed."""
+    return f"{found.mean:.3f}" + (f" [{found.low:.3f}, {found.high:.3f}]" if found.low > float("-inf") else "")
+
+
+def word(holds: bool | str) -> str:
+    """Whether a claim holds, or why that is not known."""
+    return {True: "holds", False: "does not hold"}[holds] if isinstance(holds, bool) else holds
+
+
+def words(verdict: Mapping[str, bool] | Mapping[str, bool | str]) -> dict[str, str]:
+    """Each claim with its word."""
+    return {claim: word(holds) for claim, holds in verdict.items()}
+
+
+def _seed(provenance: Provenance) -> list[int]:
+    return [] if provenance.seed is None else [provenance.seed]
+
+
+def _commits(*cells: Sequence[Record]) -> list[str]:
+    return [cell.commit for each in cells for cell in each if isinstance(cell, Measured) and cell.commit]

@@ -1,0 +1,51 @@
+"""RESULTS.md is what the results files say, and the commands in it are commands."""
+
+import shlex
+
+import pytest
+
+from splitplace.benchmarks.results_page import CLAIMS, FOLDER, PAGE, page
+from splitplace.cli import build
+
+
+def test_the_page_is_what_the_script_writes():
+    """Whoever measures again runs `make results` as well."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_results_file_is_on_the_page():
+    """A figure that nobody sees is no result."""
+    assert sorted(file.name for file in FOLDER.glob("*.json")) == sorted(claim.file for claim in CLAIMS)
+
+
+def test_every_picture_is_shown():
+    """A picture stands beside its file, by the same name."""
+    shown = page()
+    for picture in FOLDER.glob("*.svg"):
+        assert f"](results/{picture.name})" in shown
+
+
+def test_what_is_not_there_was_not_run(tmp_path):
+    """An empty folder gives no figure at all."""
+    written = page(tmp_path)
+    assert written.count("\nNot run.\n") == len(CLAIMS)
+    assert "|" not in written
+
+
+def test_another_figure_is_another_page(tmp_path):
+    """The page hangs on the files: one digit changed in one of them shows."""
+    for file in FOLDER.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    training = tmp_path / "training.json"
+    changed = training.read_text(encoding="utf-8").replace('"accuracy": 0.9945', '"accuracy": 0.9145')
+    training.write_text(changed, encoding="utf-8")
+    assert "| mnist | mobilenetv2 | 99.2% | 91.45% |" in page(tmp_path)
+    assert "mobilenetv2 on mnist at least 99.2%: **does not hold**" in page(tmp_path)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.file)
+def test_every_command_is_one(claim):
+    """Names and options of the command line, as it takes them today."""
+    program, *arguments = shlex.split(claim.command)
+    assert program == "splitplace"
+    build().parse_args(arguments, exit_on_error=False, print_error=False)
