@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
+    ("bench timings", "splitplace.cli.bench_timings:timings", "What is promised in seconds, measured."),
     ("bench simulator", "splitplace.cli.bench_simulator:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench_training:training", "How fast training is, and how good full models are."),
     ("bench semantic", "splitplace.cli.bench_semantic:semantic", "How good splits by meaning are, and how quick."),

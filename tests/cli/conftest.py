@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +10,25 @@ from typing import Any
 
 import pytest
 
+DEMO_LIMIT_S = 2700
+"""So that one that hangs ends; how long one takes is for `bench timings` to say."""
 MAIN = "from splitplace.cli import main; main()"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demo and how long it took."""
+    """A finished demo."""
 
     folder: Path
     document: dict[str, Any]
-    wall_s: float
 
 
 def run_demo(folder: Path) -> Demo:
     """`splitplace demo --json`, as a user calls it."""
-    start = time.monotonic()
     command = [sys.executable, "-c", MAIN, "demo", "--json", "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_LIMIT_S)
     assert done.returncode == 0, done.stderr[-4000:]
-    return Demo(folder, json.loads(done.stdout), time.monotonic() - start)
+    return Demo(folder, json.loads(done.stdout))
 
 
 @pytest.fixture(scope="session")

@@ -153,19 +153,16 @@ def test_demand_says_which_fragment_has_no_profile(stored):
 
 
 @pytest.mark.slow
-def test_a_fifth_of_a_cpu_measures_five_times_slower(full_artifact, tmp_path):
-    """Under a quota the probe and the fragment both slow down by it, and the profile says how it was done."""
+def test_a_profile_under_a_share_says_so_and_stands_beside_the_whole_core_s(full_artifact, tmp_path):
+    """The worker runs in a cgroup of its own; how much slower it is, `tests/kernel/test_cpu_share.py` bounds."""
     catalog = CatalogWriter(tmp_path / "catalog")
     reference = full_artifact.split.reference
     catalog.write(full_artifact)
-    effort = Effort((64,), rounds=3, budget_s=0.5)
-    (whole,) = profile_split(catalog, reference, effort, fingerprint())
-    (fifth,) = profile_split(catalog, reference, effort, fingerprint(cpu_share=0.2))
+    (whole,) = profile_split(catalog, reference, TINY, fingerprint())
+    (fifth,) = profile_split(catalog, reference, TINY, fingerprint(cpu_share=0.2))
+    assert (whole.device.cpu_share, whole.device.cpu_share_method) == (1.0, "none")
     assert (fifth.device.cpu_share, fifth.device.cpu_share_method) == (0.2, "cgroup")
     assert fifth.device.kind == f"{whole.device.kind}-0.2cpu"
-    # Neighbours on the machine may slow the quota further, and never speed it up.
-    assert fifth.core_speed < 0.2 * whole.core_speed * 1.25
-    assert fifth.latency[0].median_s > 5 * whole.latency[0].p10_s / 1.25
     assert catalog.profiles(reference) == (fifth, whole)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -12,33 +11,24 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import cpu_share
-from splitplace.inference.cpu_share import WEIGHT, Governor, Quota, Whole, open_share
+from splitplace.inference.cpu_share import PERIOD_US, WEIGHT, Governor, Quota, Whole, open_share
 
 WORKER = """
-import os, sys, time
-from contextlib import suppress
-import numpy as np
-from splitplace.inference.executor import open_session
+import resource, sys, time
 from splitplace.inference.cpu_share import open_share
-session = open_session(open(sys.argv[1], "rb").read())
-x = np.ones((128, 512), np.float32)
-for _ in range(5):
-    session.run(None, {"x": x})
-share = open_share(float(sys.argv[2]), 1, sys.argv[3])
-# Neighbours on the machine are not what is measured: go before them, as a process, session and cgroup, where allowed.
-with suppress(OSError):
-    os.setpriority(os.PRIO_PROCESS, 0, -19)
-    open("/proc/self/autogroup", "w").write("-19")
-if share.method == "cgroup":
-    for name, most in (("cpu.shares", "262144"), ("cpu.weight", "10000")):
-        if (share._group / name).exists():
-            (share._group / name).write_text(most)
-for line in sys.stdin:
-    runs, start = 0, time.perf_counter()
-    while time.perf_counter() - start < 0.5:
-        share.run(lambda: session.run(None, {"x": x}))
-        runs += 1
-    print((time.perf_counter() - start) / runs, flush=True)
+share = open_share(float(sys.argv[1]), 1, sys.argv[2])
+used = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+
+def work():
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        pass
+
+share.run(work)
+wall, cpu = time.perf_counter(), used()
+for _ in range(20):
+    share.run(work)
+print((used() - cpu), (time.perf_counter() - wall))
 share.close()
 """
 
@@ -51,47 +41,22 @@ def quota_allowed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["cgroup", "governor"])
-def test_measured_speeds_differ_by_the_stated_ratio(method, toy, tmp_path):
-    """The same model at shares 1, 0.5 and 0.25, interleaved: median speeds within 15 % of the stated ratios.
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_a_process_never_gets_more_than_its_share(method, share):
+    """Of a real core, over 0.6 s of work: neighbours can only take from it, and `bench timings` says what is left.
 
-    Up to three tries, because neighbours on the machine can only spoil a measurement.
+    A quota is by period: what a period has over, and how the kernel deals it out in slices, are some milliseconds.
     """
     if method == "cgroup" and not quota_allowed():
         with pytest.raises(SplitPlaceError, match="use the governor"):
-            open_share(0.5, 1, "cgroup")
+            open_share(share, 1, "cgroup")
         return
-    model = tmp_path / "model.onnx"
-    graph = toy.make_graph("toy", "layer", "1", [("f0", "input", 512, tuple(range(512)))], width=512, layers=8)
-    model.write_bytes(graph.models["f0"])
-    shares = (1.0, 0.5, 0.25)
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(model), str(share), method],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        for share in shares
-    ]
-    try:
-        for _ in range(3):
-            seconds = [[] for _ in shares]
-            for _ in range(7):
-                for row, worker in zip(seconds, workers, strict=True):
-                    worker.stdin.write("go\n")
-                    worker.stdin.flush()
-                    row.append(float(worker.stdout.readline()))
-            whole, *rest = [statistics.median(row) for row in seconds]
-            ratios = [whole / slow / share for slow, share in zip(rest, shares[1:], strict=True)]
-            print(method, "measured / stated speed:", [round(ratio, 3) for ratio in ratios])
-            if all(abs(ratio - 1) <= 0.15 for ratio in ratios):
-                return
-        pytest.fail(f"{method}: measured / stated speed {ratios} at shares {shares[1:]}")
-    finally:
-        for worker in workers:
-            worker.stdin.close()
-            worker.wait(20)
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(share), method], check=True, capture_output=True, text=True, timeout=300
+    )
+    cpu_s, wall_s = map(float, done.stdout.split())
+    assert cpu_s >= 0.6
+    assert cpu_s <= share * wall_s * 1.05 + 2 * PERIOD_US / 1e6
 
 
 def test_the_governor_pays_back_busy_time_by_the_share(monkeypatch):

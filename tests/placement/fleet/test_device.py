@@ -15,6 +15,8 @@ from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Keys, StreamNode
 
 pytestmark = pytest.mark.slow
+PATIENCE_S = 120.0
+"""Waiting ends when the thing is there; so long only if it never comes."""
 
 
 class Bench:
@@ -23,7 +25,7 @@ class Bench:
     def __init__(self, catalog, peer: StreamNode, broker: StreamNode, keys: Keys, engine: LocalEngine):
         self.catalog, self.peer, self.broker, self.keys, self.engine = catalog, peer, broker, keys, engine
 
-    def hear(self, kind, node=None, seconds=20.0):
+    def hear(self, kind, node=None, seconds=PATIENCE_S):
         """The next message of this kind; others are skipped."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -148,14 +150,22 @@ def test_a_slow_consumer_bounds_the_senders_queue(bench, toy):
     with bench(toy.chain()) as it:
         it.prepare(toy.chain(), window=window)
         given = taken = 0
-        end = time.monotonic() + 3
-        while time.monotonic() < end:  # give as fast as its credits allow
-            while given < 100 and given - taken < window:
-                it.give(given)
-                given += 1
-            taken += sum(isinstance(r.message, messages.Credit) for r in it.broker.receive(0.05))
+
+        def give_until(enough, end):  # as fast as its credits allow
+            nonlocal given, taken
+            while not enough() and time.monotonic() < end:
+                while given < 100 and given - taken < window:
+                    it.give(given)
+                    given += 1
+                taken += sum(isinstance(r.message, messages.Credit) for r in it.broker.receive(0.05))
+
+        give_until(lambda: taken > window, time.monotonic() + PATIENCE_S)
+        give_until(lambda: False, time.monotonic() + 1)  # what comes now would be too much
         assert taken == window + 1  # micro-batches taken to run
-        sent = [r.message.micro_batch for r in it.peer.receive(0.5)]
+        sent, end = [], time.monotonic() + PATIENCE_S
+        while len(sent) < window and time.monotonic() < end:
+            sent += [r.message.micro_batch for r in it.peer.receive(0.1)]
+        sent += [r.message.micro_batch for r in it.peer.receive(0.5)]
         assert sent == list(range(window))
         it.peer.send("dut", messages.Credit(job=1, src="f0", dst="f1", count=1))
         assert it.hear(messages.Tensors, it.peer).message.micro_batch == window

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -140,16 +138,11 @@ def test_a_slice_exports_to_onnx_and_answers_the_same(model, cut):
 @pytest.mark.parametrize(
     ("model", "cut"), [("mobilenetv2", "stem"), ("resnet50v2", "stage1"), ("inceptionv3", "mixed_6a")]
 )
-def test_a_slice_takes_under_a_second(model, cut):
-    """CPU time of this process, the best of three: neighbours on a shared machine do not count."""
+def test_a_slice_takes_under_a_million_calls(model, cut, calls):
+    """Of functions, one dependency graph a network: .1 to .5 s of CPU on the machine they were counted on."""
     network, x_B = behind(model, cut)
     keep = random_partition(network, x_B)[0]
-    seconds = []
-    for _ in range(3):
-        start_s = time.process_time()
-        slice_channels(network, x_B, keep)
-        seconds.append(time.process_time() - start_s)
-    assert min(seconds) < 1.0
+    assert calls(lambda: slice_channels(network, x_B, keep)) < 1e6
 
 
 def test_a_partition_leaves_no_channel_in_two_slices():

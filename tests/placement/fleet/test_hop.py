@@ -1,6 +1,5 @@
-"""What a hop between two processes of this machine costs, encrypted."""
+"""A hop between two processes of this machine, encrypted; what it costs is for `bench timings` to say."""
 
-import statistics
 import subprocess
 import sys
 import time
@@ -28,8 +27,9 @@ with StreamNode(Keys(public, secret), {other: "here"}) as node:
 
 
 @pytest.mark.slow
-def test_a_hop_costs_milliseconds():
-    """256 KB and 1 MB there and back, halved, median of 50: far under the 8-10 ms a general actor system needs."""
+@pytest.mark.parametrize("size_bytes", [1, 2**18, 2**20])
+def test_tensors_come_back_from_another_process_bit_for_bit(size_bytes):
+    """There and back, encrypted, ten times."""
     mine, other = Keys.generate(), Keys.generate()
     process = subprocess.Popen([sys.executable, "-c", ECHO], stdin=subprocess.PIPE, text=True)
     with StreamNode(mine, {other.public: "echo"}) as node:
@@ -37,7 +37,7 @@ def test_a_hop_costs_milliseconds():
         process.stdin.flush()
 
         def answer():
-            end = time.monotonic() + 30
+            end = time.monotonic() + 120
             while time.monotonic() < end:
                 for received in node.receive(1.0):
                     return received
@@ -45,16 +45,10 @@ def test_a_hop_costs_milliseconds():
 
         (peer,) = answer().message.peers
         node.connect("echo", peer.endpoint, peer.public_key)
-        for size_bytes, bound_s in ((2**18, 5e-3), (2**20, 8e-3)):
-            x = np.random.default_rng(0).integers(0, 255, (1, size_bytes)).astype(np.uint8)
-            hops_s = []
-            for _ in range(60):
-                start_s = time.perf_counter()
-                node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
-                received = answer()
-                hops_s.append((time.perf_counter() - start_s) / 2)
-            np.testing.assert_array_equal(received.values["x"], x)
-            print(f"{size_bytes >> 10} KiB: {statistics.median(hops_s[10:]) * 1e3:.2f} ms a hop")
-            assert statistics.median(hops_s[10:]) < bound_s
+        rng = np.random.default_rng(0)
+        for _ in range(10):
+            x = rng.integers(0, 255, (1, size_bytes)).astype(np.uint8)
+            node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
+            np.testing.assert_array_equal(answer().values["x"], x)
         node.send("echo", messages.Stop())
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

@@ -1,0 +1,255 @@
+"""Claims in seconds, which no test judges: how long the command line, the probe, surgery, a hop and the demo take.
+
+Each figure is a median over repeats on a machine that does nothing else; the limit is the project's own promise.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splitplace import provenance
+from splitplace.benchmarks.results_file import Measured, save
+from splitplace.errors import SplitPlaceError
+from splitplace.inference import probe
+from splitplace.inference.cpu_share import ShareMethod, open_share
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import Keys, Received, StreamNode
+from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
+from splitplace.records.provenance import Provenance
+
+HOP_LIMITS_S = {2**18: 5e-3, 2**20: 8e-3}
+"""There and back, halved, by bytes: a general actor system needs 8 to 10 ms."""
+START_UPS = (
+    ("splitplace --help", "from splitplace.cli import main; main(['--help'])", 0.5),
+    ("import splitplace", "import splitplace", 0.3),
+)
+SHARES = (0.5, 0.25)
+SHARE_OFF = 0.15
+SLICES = {"mobilenetv2": "stem", "resnet50v2": "stage1", "inceptionv3": "mixed_6a"}
+IMAGE_CHW, CLASSES = (1, 28, 28), 10
+
+
+class TimingCell(Measured):
+    """One promise, and what was measured."""
+
+    what: str
+    unit: str
+    median: NonNegative
+    low: NonNegative
+    high: NonNegative
+    repeats: PositiveCount
+    limit: Positive
+    """At most this."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the median keeps the promise."""
+        return self.median <= self.limit
+
+
+class TimingResults(Record):
+    """Everything measured."""
+
+    cells: tuple[TimingCell, ...]
+    provenance: Provenance
+
+
+def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> TimingResults:
+    """Measure everything, and write the results file.
+
+    Args:
+        path: The results file.
+        repeats: Of each figure; the demo's first run is made once and its second run three times.
+        demo: Whether to run the demo, which takes minutes.
+        say: Told what is being measured.
+    """
+    commit = provenance.collect().commit
+    cells: list[TimingCell] = []
+
+    def add(what: str, unit: str, values: Sequence[float], limit: float) -> None:
+        cells.append(
+            TimingCell(
+                what=what, unit=unit, median=statistics.median(values), low=min(values), high=max(values),
+                repeats=len(values), limit=limit, commit=commit,
+            )
+        )  # fmt: skip
+
+    say("the command line")
+    for what, code, limit_s in START_UPS:
+        add(what, "s of CPU", [_cpu_s(code) for _ in range(repeats)], limit_s)
+    say("the probe")
+    add("the probe", "s", [_wall_s(probe.core_speed) for _ in range(repeats)], 1.0)
+    say("slices of networks")
+    for model, cut in SLICES.items():
+        add(f"a slice of {model} behind {cut}", "s of CPU", _slices_s(model, cut, repeats), 1.0)
+    for size_bytes, limit_s in HOP_LIMITS_S.items():
+        say(f"a hop of {size_bytes >> 10} KiB")
+        add(f"a hop of {size_bytes >> 10} KiB, encrypted", "s", _hops_s(size_bytes, 10 * repeats), limit_s)
+    methods: tuple[ShareMethod, ...] = ("cgroup", "governor")
+    for method in methods:
+        for share in SHARES:
+            say(f"a share of {share} by {method}")
+            try:
+                off = [abs(ratio - 1) for ratio in _speed_ratios(share, method, repeats)]
+            except SplitPlaceError as error:
+                say(f"{method}: not run ({error})")
+                continue
+            add(f"speed at a share of {share} by {method}: off by", "share", off, SHARE_OFF)
+    if demo:
+        say("the demo, first and second run")
+        first_s, second_s = _demo_s(3)
+        add("splitplace demo, first run", "s", [first_s], 480.0)
+        add("splitplace demo, second run", "s", second_s, 90.0)
+    results = TimingResults(cells=tuple(cells), provenance=provenance.collect())
+    save(path, results)
+    return results
+
+
+def verdict(results: TimingResults) -> dict[str, bool]:
+    """Each promise, and whether it was kept."""
+    return {f"{cell.what}: at most {cell.limit:g} {cell.unit}": cell.holds for cell in results.cells}
+
+
+def _cpu_s(code: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _wall_s(work: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    work()
+    return time.perf_counter() - start_s
+
+
+def _slices_s(model: str, cut: str, repeats: int) -> list[float]:
+    """CPU seconds of cutting every other channel out of what stands behind a cut of a random network."""
+    import torch
+
+    from splitplace.splitting.semantic.surgery import channel_sets, slice_channels
+    from splitplace.training.families.build import build
+
+    torch.manual_seed(0)
+    network = build(model, CLASSES, IMAGE_CHW, ((0.3,), (0.3,)), (2,)).eval()
+    position = [name for name, _ in network.named_children()].index(cut)
+    with torch.no_grad():
+        x_B = network[:position](torch.randint(0, 256, (3, *IMAGE_CHW), dtype=torch.uint8))
+    behind = network[position:]
+    keep = {channels.name: range(0, channels.size, 2) for channels in channel_sets(behind, x_B)}
+    seconds = []
+    for _ in range(repeats):
+        start_s = time.process_time()
+        slice_channels(behind, x_B, keep)
+        seconds.append(time.process_time() - start_s)
+    return seconds
+
+
+ECHO = """
+import sys
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import Keys, StreamNode
+public, secret, endpoint, other = sys.stdin.readline().split()
+with StreamNode(Keys(public, secret), {other: "here"}) as node:
+    node.connect("here", endpoint, other)
+    node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))
+    while True:
+        for received in node.receive(1.0):
+            if isinstance(received.message, messages.Stop):
+                sys.exit()
+            node.send("here", received.message, list(received.values.values()))
+"""
+
+
+def _hops_s(size_bytes: int, repeats: int) -> list[float]:
+    """Seconds of one hop between two processes of this machine, there and back halved, the first ten left out."""
+    mine, other = Keys.generate(), Keys.generate()
+    process = subprocess.Popen([sys.executable, "-P", "-c", ECHO], stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    with process, StreamNode(mine, {other.public: "echo"}) as node:
+        process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
+        process.stdin.flush()
+
+        def answer() -> messages.Message:
+            for _ in range(60):
+                for received in node.receive(1.0):
+                    if isinstance(received, Received):
+                        return received.message
+            raise SplitPlaceError("a hop: no answer from the other process within 60 s")
+
+        hello = answer()
+        assert isinstance(hello, messages.Peers)
+        node.connect("echo", hello.peers[0].endpoint, other.public)
+        x = np.random.default_rng(0).integers(0, 255, (1, size_bytes)).astype(np.uint8)
+        seconds = []
+        for _ in range(repeats + 10):
+            start_s = time.perf_counter()
+            node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
+            answer()
+            seconds.append((time.perf_counter() - start_s) / 2)
+        node.send("echo", messages.Stop())
+    return seconds[10:]
+
+
+SLOWED = """
+import sys
+from splitplace.inference import probe
+from splitplace.inference.cpu_share import open_share
+from splitplace.inference.speed import measured_core_speed
+share = open_share(float(sys.argv[1]), 1, sys.argv[2])
+try:
+    for _ in sys.stdin:
+        print(measured_core_speed(share, 1.0, 1), flush=True)
+finally:
+    share.close()
+"""
+
+
+def _speed_ratios(share: float, method: ShareMethod, repeats: int) -> list[float]:
+    """Measured over stated speed of a process at a share, against a whole core probed in turns with it.
+
+    Raises:
+        SplitPlaceError: This machine does not offer the method.
+    """
+    open_share(share, 1, method).close()
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", SLOWED, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for arguments in (("1.0", "auto"), (str(share), method))
+    ]  # fmt: skip
+    ratios = []
+    try:
+        for _ in range(repeats):
+            whole, slowed = (_ask(process) for process in pair)
+            ratios.append(slowed / whole / share)
+    finally:
+        for process in pair:
+            process.communicate(timeout=60)
+    return ratios
+
+
+def _ask(process: "subprocess.Popen[str]") -> float:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def _demo_s(repeats: int) -> tuple[float, list[float]]:
+    """Seconds of the demo from nothing, and of the same command again."""
+    with tempfile.TemporaryDirectory(prefix="splitplace-") as folder:
+        command = [sys.executable, "-P", "-c", "from splitplace.cli import main; main()", "demo", "--out", folder]
+
+        def demo() -> object:
+            return subprocess.run(command, check=True, capture_output=True, timeout=3600)
+
+        return _wall_s(demo), [_wall_s(demo) for _ in range(repeats)]

@@ -1,0 +1,30 @@
+"""What the tests of every room may use: work counted instead of seconds, since no test judges the machine."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def count_calls(work: Callable[[], Any]) -> int:
+    """How many Python and C functions `work` calls in this thread: the same number however busy the machine is."""
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.fixture
+def calls() -> Callable[[Callable[[], Any]], int]:
+    """The counter above."""
+    return count_calls
