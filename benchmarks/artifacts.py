@@ -9,9 +9,7 @@ trained one.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import torch
 from torch import nn
 
 from splitplace import provenance
+from splitplace.children import child_env, python_child
 from splitplace.errors import SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
@@ -98,8 +97,8 @@ def errors(profile: Profile, fresh: Profile) -> list[dict[str, Any]]:
 def chain(catalog: Path, reference: str, profiles: tuple[Profile, ...]) -> list[dict[str, Any]]:
     """The summed profile of a chain against the chain run on one device, both at the chain's core speed."""
     sizes = [str(size) for size in CHAIN_BATCHES]
-    command = [sys.executable, "-m", "splitplace.benchmarks.chain", str(catalog), reference, *sizes]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = python_child("splitplace.benchmarks.chain", str(catalog), reference, *sizes)
+    environment = child_env(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         raise SplitPlaceError(f"running {reference} failed: {' '.join(done.stderr.strip().splitlines()[-1:])}")

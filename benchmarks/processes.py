@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from splitplace.children import safe_spawn
 from splitplace.errors import SplitPlaceError, UsageError
 
 Task = TypeVar("Task", bound=Hashable)
@@ -49,7 +50,8 @@ def run_all(
             for task in ready[: jobs - len(running)]:
                 answer, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_do, args=(work, task, threads, log, theirs), daemon=True)
-                process.start()
+                with safe_spawn():
+                    process.start()
                 theirs.close()
                 running[answer] = task, process
                 waiting.remove(task)

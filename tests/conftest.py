@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import splitplace  # noqa: F401 - before any test has onnxruntime, which it tells to send nothing anywhere
+
 
 def count_calls(work: Callable[[], Any]) -> int:
     """How many Python and C functions `work` calls in this thread: the same number however busy the machine is."""

@@ -1,9 +1,7 @@
 """Measures what each fragment of a split costs on this device, each in a process of its own; the catalog keeps it."""
 
-import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from splitplace import provenance
+from splitplace.children import child_env, python_child
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
@@ -201,9 +200,9 @@ def _order(
 
 def _work(order: WorkOrder, model: bytes, where: str) -> Iterator[bytes]:
     """The lines of one worker as they come."""
-    command = [sys.executable, "-m", "splitplace.export.measure.profile_worker"]
+    command = python_child("splitplace.export.measure.profile_worker")
     # One arena: threads of onnxruntime or numpy would otherwise get heaps of their own, more or fewer by chance.
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = child_env(MALLOC_ARENA_MAX="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     with (
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(

@@ -1,12 +1,12 @@
 """The `local` engine: device runtimes as processes of this machine, which end with the process that launched them."""
 
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, ClassVar
 
+from splitplace.children import child_env, python_child
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import cpu_share
 from splitplace.placement.device.config import DeviceConfig
@@ -34,10 +34,11 @@ class LocalEngine:
         cpu_share.sweep()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         process = subprocess.Popen(
-            [sys.executable, "-m", "splitplace.placement.device.__main__"],
+            python_child("splitplace.placement.device.__main__"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
+            env=child_env(),
             # Ctrl-C is for us: we end the devices in order.
             start_new_session=True,
         )

@@ -8,9 +8,7 @@ log-distance path loss, Shannon's capacity; the rate is relative to that at 10 m
 
 import csv
 import importlib.util
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splitplace.children import child_env, python_script
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.view import Floats
@@ -70,7 +69,7 @@ def _drive(vehicles: int, seconds: int, seed: int) -> Floats:
         net, trips, positions = (Path(folder) / name for name in ("net.xml", "trips.xml", "positions.csv"))
         grid = ["--grid", "--grid.number", str(BLOCKS), "--grid.length", str(BLOCK_M), "--seed", str(seed)]
         _call(home, folder, [str(home / "bin" / "netgenerate"), *grid, "-o", str(net)])
-        maker = [sys.executable, str(home / "tools" / "randomTrips.py"), "-n", str(net), "-o", str(trips)]
+        maker = python_script(home / "tools" / "randomTrips.py", "-n", str(net), "-o", str(trips))
         _call(
             home,
             folder,
@@ -107,7 +106,7 @@ def _sumo_home() -> Path:
 
 
 def _call(home: Path, folder: str, command: list[str]) -> None:
-    environment = {**os.environ, "SUMO_HOME": str(home)}
+    environment = child_env(SUMO_HOME=str(home))
     # randomTrips leaves its routes in the current folder.
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, cwd=folder)
     if done.returncode != 0:

@@ -1,10 +1,13 @@
 """What a fresh interpreter loads: a device and a --help need neither torch nor onnx."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "timm", "lightning", "torchvision", "matplotlib")
 
 
@@ -56,3 +59,35 @@ def test_help_of_every_command_loads_no_torch():
         "        app([*name.split(), '--help'], exit_on_error=False, result_action='return_value')\n"
     )
     assert _loaded(code) == set()
+
+
+NOTE = (
+    "import os, sys\n"
+    "seen = lambda event, args: event == 'import' and args[0] == 'onnxruntime' and "
+    "print('telemetry off:', os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+    "sys.addaudithook(seen)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import splitplace.inference.executor",
+        "import splitplace.cli.infer, splitplace.inference.executor",
+        "import splitplace.placement.device.__main__",
+        "import splitplace.export.measure.profile_worker",
+        "import splitplace.splitting.layerwise.fusion",
+        "import splitplace.benchmarks.chain",
+        pytest.param(
+            "import pytest; pytest.main(['-s', '--collect-only', 'tests/export/test_measure.py'])",
+            marks=[pytest.mark.slow],
+        ),
+    ],
+)
+def test_onnxruntime_is_told_to_send_nothing_before_it_comes_in(statement):
+    """Commands, devices, workers, benches and tests: the variable is set when the import begins."""
+    clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", NOTE + statement]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean, cwd=ROOT)
+    told = {line for line in done.stdout.splitlines() if line.startswith("telemetry off:")}
+    assert told == {"telemetry off: 1"}, done.stderr

@@ -142,3 +142,15 @@ def test_a_device_that_cannot_start_says_why(start, toy, tmp_path, monkeypatch):
     with pytest.raises(SplitPlaceError, match=r"device b did not start: exited with 1: .*cpu_share"), broker:
         pytest.fail("it came up")
     assert gone(pids) == []
+
+
+def test_a_device_runs_our_code_in_an_environment_meant_for_it(start, toy, tmp_path, monkeypatch):
+    """Files called queue.py and zmq.py in the current folder are not run; nothing is sent home, tokens stay here."""
+    for name in ("queue", "zmq"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the folder was run')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOME_TOKEN", "secret")
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        environment = Path(f"/proc/{broker.engine.pid('a')}/environ").read_bytes().split(b"\0")
+    assert b"ORT_DISABLE_TELEMETRY=1" in environment
+    assert not any(entry.startswith(b"SOME_TOKEN") for entry in environment)
