@@ -21,9 +21,8 @@ from splitplace.placement.learning import train as training
 from splitplace.placement.learning.score import Score
 from splitplace.placement.metrics import outcome, outcomes_of
 from splitplace.placement.placers.daso import Daso, DasoWarm
-from splitplace.placement.plan import States
-from splitplace.placement.policy import Policy
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.policy import Composed
+from splitplace.placement.registry import DECIDERS
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
@@ -120,12 +119,12 @@ def measure(
     scenario, inner = scenario_of(shift), PLACERS[placer]
     still_decider, still_placer = COPIES.get(row, (False, False))
     until = [shift_s(scenario) if still else float("inf") for still in (still_decider, still_placer)]
-    decider = parse_policy(f"{'mab' if row in COPIES else row}+{placer}").decider
+    decider = DECIDERS.make("mab" if row in COPIES else row)
     watched = Foretold(Until(inner, until[1]), inner, {})
-    policy = Policy(Until(decider, until[0]), watched)  # type: ignore[arg-type]  # its name is a property
+    policy = Composed(Until(decider, until[0]), watched)  # type: ignore[arg-type]  # its name is a property
 
-    def first(view: View) -> States:
-        return store.from_folder(Policy(decider, inner), folder, view)[0]
+    def first(view: View) -> Any:
+        return store.from_folder(Composed(decider, inner), folder, view)[0]
 
     score = Score()
     run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, watch=score)

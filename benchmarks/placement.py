@@ -9,7 +9,7 @@ interrupted run goes on where it stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from splitplace.placement import states as store
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.placers.daso_tasks import DasoTasks
-from splitplace.placement.plan import States, init
-from splitplace.placement.policy import Placer, Policy
+from splitplace.placement.policy import Composed, Placer, States
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import DemandLike
@@ -124,8 +123,8 @@ class Setting:
         return tuple(row for row in self._possible if row in self.only or not self.only)
 
 
-def _policy(decider: str, row: str) -> Policy:
-    policy = parse_policy(f"{decider}+{row.partition(',')[0]}")
+def _policy(decider: str, row: str) -> Composed:
+    policy = cast(Composed, parse_policy(f"{decider}+{row.partition(',')[0]}"))
     if row.endswith("no ascent"):
         return replace(policy, placer=replace(cast(DasoTasks, policy.placer), steps=0))
     return policy
@@ -144,7 +143,7 @@ class _Watch:
             self.predicted.append(self.judge.predict(self.state, view, list(actions)))
 
 
-def _states(setting: Setting, policy: Policy, view: View) -> States:
+def _states(setting: Setting, policy: Composed, view: View) -> Any:
     if setting.state is None:
         states, found = store.shipped(policy, setting.scenario.name, view)
     else:
@@ -170,7 +169,7 @@ def measure(setting: Setting, row: str, seed: int) -> PlacerCell:
         if row == "daso-warm":
             return States(judged.decider, judged.placer)
         if row.endswith("η = 100"):
-            placer = init(policy, view).placer if "untrained" in row else judged.placer
+            placer = policy.placer.init(view) if "untrained" in row else judged.placer
             return States(judged.decider, replace(placer, eta=CLIMBING_ETA))
         if row.endswith("printed"):
             return States(judged.decider, replace(judged.placer, eta=1e-3))

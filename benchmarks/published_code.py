@@ -14,8 +14,8 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.results_file import save
 from splitplace.placement.placers.random import RandomPlacer
-from splitplace.placement.policy import PlacementRequest, Policy
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.policy import Composed, PlacementRequest
+from splitplace.placement.registry import DECIDERS
 from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.results import SimulationRun
@@ -95,10 +95,10 @@ def measure(seeds: int) -> PublishedCodeResults:
     tight = fleet.model_copy(update={"devices": tuple(rooms)})
     cells = []
     for name in GIVEN:
-        decider = parse_policy(f"{name}+random").decider
+        decider = DECIDERS.make(name)
         for placement, tick in WAYS:
             chosen = scenario.model_copy(update={"tick": tick})
-            policy = Policy(decider, Unchecked() if placement == "unchecked" else RandomPlacer())
+            policy = Composed(decider, Unchecked() if placement == "unchecked" else RandomPlacer())
             hosts = tight if placement == "unchecked" else fleet
             rows = []
             for seed in range(seeds):

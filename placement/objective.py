@@ -9,9 +9,8 @@ from splitplace.records.split import Strategy
 from splitplace.records.view import Finished, Floats, View
 
 ARMS: tuple[Strategy, Strategy] = ("layer", "semantic")
-CONTEXTS = 2
-"""High and low SLA setting: the `tag` of a task says in which it was decided. A tag beyond is a decider's own mark, of
-no context, and counts as the first."""
+CONTEXTS = ("high", "low")
+"""The SLA settings of §4.1.2, as `Decide.context` counts them."""
 
 
 def rewards(view: View, left: Finished, sla_weight: float = 0.5) -> Floats:
@@ -37,11 +36,11 @@ def cell_sums(view: View, left: Finished, sla_weight: float = 0.5) -> tuple[Floa
     A task decided as neither layer nor semantic is in no cell.
     """
     reward_E = rewards(view, left, sla_weight)
-    total_cd, count_cd = np.zeros((CONTEXTS, len(ARMS))), np.zeros((CONTEXTS, len(ARMS)))
+    total_cd, count_cd = np.zeros((len(CONTEXTS), len(ARMS))), np.zeros((len(CONTEXTS), len(ARMS)))
     arm_S = np.array([ARMS.index(name) if name in ARMS else -1 for name in view.splits.strategies], np.int64)
     arm_E = arm_S[left.split_E]
     played = arm_E >= 0
-    cell = np.where(left.tag_E < CONTEXTS, left.tag_E, 0)[played], arm_E[played]
+    cell = left.context_E[played], arm_E[played]
     np.add.at(total_cd, cell, reward_E[played])
     np.add.at(count_cd, cell, 1.0)
     return total_cd, count_cd
@@ -81,7 +80,7 @@ def overdue(view: View) -> Finished:
     """The tasks that are still there past their deadline, as if they left now with nothing right.
 
     Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a
-    few quick tasks ever leaves, would be the best of all. The view keeps no tag of a running task: the first context's.
+    few quick tasks ever leaves, would be the best of all. The view keeps no context of a running task: the first.
     """
     tasks = view.tasks
     rows = np.flatnonzero((tasks.age_s_T > tasks.deadline_s_T) & (tasks.split_T >= 0))
@@ -93,6 +92,7 @@ def overdue(view: View) -> Finished:
         response_s_E=tasks.age_s_T[rows],
         accuracy_E=np.zeros(len(rows)),
         tag_E=np.zeros(len(rows), np.int64),
+        context_E=np.zeros(len(rows), np.int64),
     )
 
 

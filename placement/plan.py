@@ -1,64 +1,48 @@
 """The one pure function that simulator and broker both call (Algorithm 1).
 
-    leaving tasks  ->  decider.update  (lines 3-6)
-    new tasks      ->  decider.decide  (lines 7-10)
-    waiting + new  ->  placer.place    (lines 11-12)
-    placements     ->  placer.update   (line 14 needs to know them)
+    leaving tasks  ->  update  (lines 3-6)
+    new tasks      ->  decide  (lines 7-10), update
+    waiting + new  ->  place   (lines 11-12)
+    placements     ->  update  (line 14 needs to know them)
 
 It touches no clock, no network and no global; what it answers, the caller carries out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest, Policy, Taken
+from splitplace.placement.policy import Leaving, Placed, PlacementRequest, Policy, Taken
 from splitplace.records.action import Action, Decide
 from splitplace.records.view import NONE, Floats, Ints, View
 
 
-@dataclass(frozen=True, eq=False)
-class States:
-    """What a policy remembers between two plans."""
-
-    decider: Any
-    placer: Any
-
-
-def init(policy: Policy, view: View) -> States:
-    """The states of a policy that has seen nothing; of the view, only static tables are read."""
-    return States(policy.decider.init(view), policy.placer.init(view))
-
-
 def plan(
-    policy: Policy, view: View, states: States, rng: np.random.Generator, ahead: bool = True
-) -> tuple[list[Action], States]:
+    policy: Policy, view: View, state: Any, rng: np.random.Generator, ahead: bool = True
+) -> tuple[list[Action], Any]:
     """Decide every undecided task and place every fragment without a device.
 
     Args:
-        policy: The decider and placer to ask.
+        policy: What to ask.
         view: The environment now. `view.finished` is taken in exactly once: pass each finished task to one plan only.
-        states: What `init` or the last plan answered.
+        state: What `policy.init` or the last plan answered.
         rng: The only source of randomness.
         ahead: Whether a fragment gets its device before its inputs exist; if not, only ready ones are asked for.
 
     Returns:
-        The decisions first, then placements; and the states for the next plan.
+        The decisions first, then placements; and the state for the next plan.
     """
     check(view)
-    decider, placer = _update(policy, states.decider, states.placer, Leaving(view, view.finished))
-    decided = policy.decider.decide(decider, view, rng)
+    state = policy.update(state, Leaving(view, view.finished))
+    decided = policy.decide(state, view, rng)
     _check_decisions(policy, view, decided)
-    decider, placer = _update(policy, decider, placer, Taken(view, tuple(decided)))
+    state = policy.update(state, Taken(view, tuple(decided)))
 
-    requests = _requests(view, decided, ahead)
-    placed = policy.placer.place(placer, view, requests, rng)
-    if not policy.frozen:
-        placer = policy.placer.update(placer, Placed(view, tuple(decided), tuple(placed)))
-    return [*decided, *placed], replace(states, decider=decider, placer=placer)
+    placed = policy.place(state, view, _requests(view, decided, ahead), rng)
+    state = policy.update(state, Placed(view, tuple(decided), tuple(placed)))
+    return [*decided, *placed], state
 
 
 def check(view: View) -> None:
@@ -85,16 +69,10 @@ def _finite(values: Floats, field: str, names: Sequence[object] | Ints) -> None:
         raise SplitPlaceError(f"the view's {name} of {names[row]} is {values[row]}, expected a finite number")
 
 
-def _update(policy: Policy, decider: Any, placer: Any, feedback: Feedback) -> tuple[Any, Any]:
-    if policy.frozen:
-        return decider, placer
-    return policy.decider.update(decider, feedback), policy.placer.update(placer, feedback)
-
-
 def _check_decisions(policy: Policy, view: View, decided: list[Decide]) -> None:
     wanted = sorted(int(task) for task in view.tasks.id_T[view.tasks.undecided])
     assert sorted(decision.task for decision in decided) == wanted, (
-        f"{policy.decider.name} must decide each of the tasks {wanted} once, got {decided}"
+        f"{policy.name} must decide each of the tasks {wanted} once, got {decided}"
     )
 
 

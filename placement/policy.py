@@ -1,4 +1,4 @@
-"""What a decider and a placer are: pure functions of a view, a state and a passed generator.
+"""What a policy is: pure functions of a view, a state and a passed generator; most are a decider and a placer.
 
 A state is a frozen value of the policy's own; `decide` and `place` change nothing, `update` answers the next state.
 """
@@ -30,7 +30,7 @@ class Taken:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """The placements just made: comes once a plan, at its end, to the placer only."""
+    """The placements just made: comes once a plan, at its end; of a composed policy, to the placer only."""
 
     view: View
     decisions: tuple[Decide, ...]
@@ -88,21 +88,112 @@ class Placer(Protocol):
         ...
 
 
+class Policy(Protocol):
+    """What `plan` asks: all decisions and all placements, one state, one update for each feedback.
+
+    Most are `Composed`; a class of these methods is a whole policy, for what decides and places together.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the results call it."""
+        ...
+
+    def init(self, view: View) -> Any:
+        """The state before anything was seen; of the view, only static tables are read."""
+        ...
+
+    def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
+        """One decision for each undecided task of the view."""
+        ...
+
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
+        """As `Placer.place`; the requests hold the decisions just taken."""
+        ...
+
+    def update(self, state: Any, feedback: Feedback) -> Any:
+        """The state after this feedback."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """What a composed policy remembers between two plans."""
+
+    decider: Any
+    placer: Any
+
+
 @dataclass(frozen=True)
-class Policy:
+class Composed:
     """A decider and a placer; any composes with any."""
 
     decider: Decider
     placer: Placer
-    frozen: bool = False
-    """Learns nothing while it runs: states stay as they were at the start."""
-
-    @property
-    def clairvoyant(self) -> bool:
-        """Whether the decider asks for what only a simulator knows (`View.foresight`)."""
-        return bool(getattr(self.decider, "clairvoyant", False))
 
     @property
     def name(self) -> str:
         """`DECIDER+PLACER`, as the command line takes it."""
         return f"{self.decider.name}+{self.placer.name}"
+
+    @property
+    def clairvoyant(self) -> bool:
+        """As its decider."""
+        return clairvoyant(self.decider)
+
+    def init(self, view: View) -> States:
+        """Both anew."""
+        return States(self.decider.init(view), self.placer.init(view))
+
+    def decide(self, state: States, view: View, rng: np.random.Generator) -> list[Decide]:
+        """The decider's."""
+        return self.decider.decide(state.decider, view, rng)
+
+    def place(
+        self, state: States, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
+        """The placer's."""
+        return self.placer.place(state.placer, view, requests, rng)
+
+    def update(self, state: States, feedback: Feedback) -> States:
+        """Both learn; of placements, the placer alone hears."""
+        decider = state.decider if isinstance(feedback, Placed) else self.decider.update(state.decider, feedback)
+        return States(decider, self.placer.update(state.placer, feedback))
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A policy that learns nothing while it runs: its state stays as it was at the start."""
+
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        """The policy's."""
+        return self.policy.name
+
+    @property
+    def clairvoyant(self) -> bool:
+        """As the policy."""
+        return clairvoyant(self.policy)
+
+    def init(self, view: View) -> Any:
+        """The policy's."""
+        return self.policy.init(view)
+
+    def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
+        """The policy's."""
+        return self.policy.decide(state, view, rng)
+
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
+        """The policy's."""
+        return self.policy.place(state, view, requests, rng)
+
+    def update(self, state: Any, feedback: Feedback) -> Any:
+        """Nothing is learned."""
+        return state
+
+
+def clairvoyant(part: object) -> bool:
+    """Whether a decider or policy asks for what only a simulator knows (`View.foresight`)."""
+    return bool(getattr(part, "clairvoyant", False))

@@ -1,106 +1,157 @@
-"""Policies by name: `DECIDER+PLACER`, or a class of the user's own as `module:Class`.
+"""Policies by name: `DECIDER+PLACER`, a whole policy, or a class of the user's own as `module:Class`.
 
-A part with a colon is imported (the current folder is on the path) and called without arguments; it must have the
-methods of `Decider` or `Placer`. A `module:Class` on its own must have both, or have the fields of a `Policy`.
+A part is one that ships (the tables below), one that an installed package offers by an entry point of the kind's group,
+or, with a colon, a class that is imported (the current folder is on the path). Each is called without arguments.
 """
 
 import importlib
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from splitplace.errors import UsageError, unknown
-from splitplace.placement.policy import Decider, Placer, Policy
+from splitplace.errors import NotFoundError, UsageError, unknown
+from splitplace.placement.policy import Composed, Policy
 
-# Each imported when it is asked for: some need libraries that others do not.
-DECIDERS = {
-    "compressed": "splitplace.placement.deciders.compressed:Compressed",
-    "epsilon-greedy": "splitplace.placement.deciders.epsilon_greedy:EpsilonGreedy",
-    "full": "splitplace.placement.deciders.fixed:Full",
-    "gillis": "splitplace.placement.deciders.gillis:Gillis",
-    "layer": "splitplace.placement.deciders.fixed:Layer",
-    "mab": "splitplace.placement.deciders.mab:Mab",
-    "oracle": "splitplace.placement.deciders.oracle:Oracle",
-    "random": "splitplace.placement.deciders.random:RandomDecider",
-    "semantic": "splitplace.placement.deciders.fixed:Semantic",
-}
-PLACERS = {
-    "best-fit": "splitplace.placement.placers.best_fit:BestFit",
-    "daso": "splitplace.placement.placers.daso:Daso",
-    "daso-slots": "splitplace.placement.placers.daso:DasoSlots",
-    "daso-tasks": "splitplace.placement.placers.daso_tasks:DasoTasks",
-    "daso-warm": "splitplace.placement.placers.daso:DasoWarm",
-    "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
-    "exact": "splitplace.placement.placers.exact:Exact",
-    "gobi": "splitplace.placement.placers.gobi:Gobi",
-    "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
-    "random": "splitplace.placement.placers.random:RandomPlacer",
-}
+
+@dataclass(frozen=True)
+class Registry:
+    """What there is of one kind, by name; each imported when it is asked for: some need libraries that others do not.
+
+    Args:
+        kind: In the field's word.
+        group: Of the entry points by which packages offer more; a name that ships means what ships.
+        methods: What one must have.
+        shipped: `module:Class` by name.
+    """
+
+    kind: str
+    group: str
+    methods: tuple[str, ...]
+    shipped: Mapping[str, str]
+
+    def names(self) -> tuple[str, ...]:
+        """Those that ship and those that packages offer, none of them imported."""
+        return (*self.shipped, *sorted({entry.name for entry in entry_points(group=self.group)} - set(self.shipped)))
+
+    def make(self, name: str) -> Any:
+        """The part of this name, or `module:Class`.
+
+        Raises:
+            NotFoundError: An unknown name; the valid ones are listed.
+            UsageError: It cannot be imported or made, or lacks a method.
+        """
+        loaded = self._load(name)
+        missing = [method for method in self.methods if not callable(getattr(loaded, method, None))]
+        if missing or not isinstance(getattr(loaded, "name", ""), str):
+            raise UsageError(f"{name!r} is no {self.kind}: it lacks {', '.join(missing) or 'a name that is text'}")
+        if not hasattr(loaded, "name"):
+            loaded.name = name  # the results need something to call it by
+        return loaded
+
+    def _load(self, name: str) -> Any:
+        target = self.shipped.get(name, name)
+        if ":" in target:
+            return _made(f"{self.kind} {name!r}", _imported(self.kind, target))
+        offers = [entry for entry in entry_points(group=self.group) if entry.name == name]
+        if not offers:
+            raise unknown(self.kind, name, self.names())
+        packages = sorted({entry.dist.name for entry in offers if entry.dist})
+        if len(packages) > 1:
+            raise UsageError(f"{self.kind} {name!r} is offered by {' and '.join(packages)}: uninstall all but one")
+        what = f"{self.kind} {name!r} of the package {', '.join(packages)}"
+        return _made(what, _offered(what, offers[0]))
+
+
+DECIDERS = Registry(
+    "decider",
+    "splitplace.deciders",
+    ("init", "decide", "update"),
+    {
+        "compressed": "splitplace.placement.deciders.compressed:Compressed",
+        "epsilon-greedy": "splitplace.placement.deciders.epsilon_greedy:EpsilonGreedy",
+        "full": "splitplace.placement.deciders.fixed:Full",
+        "gillis": "splitplace.placement.deciders.gillis:Gillis",
+        "layer": "splitplace.placement.deciders.fixed:Layer",
+        "mab": "splitplace.placement.deciders.mab:Mab",
+        "oracle": "splitplace.placement.deciders.oracle:Oracle",
+        "random": "splitplace.placement.deciders.random:RandomDecider",
+        "semantic": "splitplace.placement.deciders.fixed:Semantic",
+    },
+)
+PLACERS = Registry(
+    "placer",
+    "splitplace.placers",
+    ("init", "place", "update"),
+    {
+        "best-fit": "splitplace.placement.placers.best_fit:BestFit",
+        "daso": "splitplace.placement.placers.daso:Daso",
+        "daso-slots": "splitplace.placement.placers.daso:DasoSlots",
+        "daso-tasks": "splitplace.placement.placers.daso_tasks:DasoTasks",
+        "daso-warm": "splitplace.placement.placers.daso:DasoWarm",
+        "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
+        "exact": "splitplace.placement.placers.exact:Exact",
+        "gobi": "splitplace.placement.placers.gobi:Gobi",
+        "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
+        "random": "splitplace.placement.placers.random:RandomPlacer",
+    },
+)
+POLICIES = Registry("policy", "splitplace.policies", ("init", "decide", "place", "update"), {})
+"""Whole policies, which decide and place together; those of a decider and a placer need no name of their own."""
 
 
 def parse_policy(text: str) -> Policy:
-    """The policy called `DECIDER+PLACER` or `module:Class`.
+    """The policy called `DECIDER+PLACER`, the whole policy of a name, or `module:Class`.
+
+    A `module:Class` on its own is a whole policy, or a function that answers a `Composed`.
 
     Raises:
         UsageError: Not of that form, an unknown name (the valid ones are listed), or a class that is no policy.
     """
     parts = text.split("+")
-    if len(parts) == 1 and ":" in text:
-        return _whole(text)
-    if len(parts) != 2 or not all(parts):
-        raise UsageError(
-            f"{text!r} is no policy: expected DECIDER+PLACER with a decider of {', '.join(DECIDERS)} and a placer of "
-            f"{', '.join(PLACERS)}, or module:Class"
-        )
-    decider, placer = parts
-    return Policy(
-        cast(Decider, _part("decider", decider, DECIDERS, "decide")),
-        cast(Placer, _part("placer", placer, PLACERS, "place")),
+    if len(parts) == 2 and all(parts):
+        return Composed(DECIDERS.make(parts[0]), PLACERS.make(parts[1]))
+    if len(parts) == 1 and (":" in text or text in POLICIES.names()):
+        return cast(Policy, POLICIES.make(text))
+    whole = POLICIES.names()
+    raise NotFoundError(
+        f"{text!r} is no policy: expected DECIDER+PLACER with a decider of {', '.join(DECIDERS.names())} and a placer "
+        f"of {', '.join(PLACERS.names())}{', or one of ' if whole else ''}{', '.join(whole)}, or module:Class"
     )
 
 
-def _part(what: str, name: str, table: dict[str, str], method: str) -> object:
-    if ":" not in name and name not in table:
-        raise unknown(what, name, table)
-    return _require(_load(table.get(name, name)), name, ("init", method, "update"))
-
-
-def _whole(text: str) -> Policy:
-    loaded = _load(text)
-    if hasattr(loaded, "decider") and hasattr(loaded, "placer"):
-        return Policy(loaded.decider, loaded.placer)
-    _require(loaded, text, ("init", "decide", "place", "update"))
-    return Policy(loaded, loaded)
-
-
-def _require(loaded: object, name: str, methods: tuple[str, ...]) -> object:
-    missing = [method for method in methods if not callable(getattr(loaded, method, None))]
-    if missing or not isinstance(getattr(loaded, "name", "policy"), str):
-        raise UsageError(f"{name!r} is no policy: it lacks {', '.join(missing) or 'a name that is text'}")
-    return loaded
-
-
-def _load(target: str) -> Any:
+def _imported(kind: str, target: str) -> Any:
+    """What `module:Class` names."""
     module_name, _, class_name = target.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # somebody's code: it may raise anything
-        raise UsageError(f"cannot import {module_name!r} for policy {target!r}: {_said(error)}") from error
+        raise UsageError(f"cannot import {module_name!r} for {kind} {target!r}: {_said(error)}") from error
     finally:
         sys.path.remove(here)
     factory = getattr(module, class_name, None)
     if not callable(factory):
-        raise UsageError(f"policy {target!r}: module {module_name} has no class {class_name!r}")
+        raise UsageError(f"{kind} {target!r}: module {module_name} has no class {class_name!r}")
+    return factory
+
+
+def _offered(what: str, entry: EntryPoint) -> Any:
+    """What an entry point names."""
     try:
-        loaded = factory()
-    except Exception as error:
-        raise UsageError(f"cannot make policy {target!r}: {_said(error)}") from error
-    if not hasattr(loaded, "name") and not hasattr(loaded, "decider"):
-        # The results need something to call it by.
-        loaded.name = target
-    return loaded
+        return entry.load()
+    except Exception as error:  # somebody's code
+        raise UsageError(f"{what} cannot be loaded from {entry.value}: {_said(error)}") from error
+
+
+def _made(what: str, factory: Any) -> Any:
+    try:
+        return factory()
+    except Exception as error:  # somebody's code
+        raise UsageError(f"cannot make {what}: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

@@ -6,7 +6,7 @@ saved has `pack(state) -> Packed` and `unpack(packed, view) -> state`. Needs saf
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +16,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.placement.plan import States, init
-from splitplace.placement.policy import Policy
+from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
 from splitplace.records.base import Count, Name, Record
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
@@ -182,46 +181,59 @@ def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
     return part.unpack(Packed(loaded.arrays, saved.facts), view)
 
 
-def from_folder(policy: Policy, folder: Path, view: View) -> tuple[States, list[str]]:
-    """The states of a policy from what a folder holds for its parts, and which those are; the others start anew.
+def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str]]:
+    """The state of a policy from what a folder holds for its parts, and which those are; the others start anew.
 
     Raises:
-        UsageError: No such folder, or it holds nothing for either part.
+        UsageError: No such folder, or it holds nothing for any part.
         SplitPlaceError: As `read` and `restore`.
     """
     if not folder.is_dir():
         raise UsageError(f"no folder {folder} with saved states")
-    fresh = init(policy, view)
-    found: dict[str, Any] = {}
-    for role, part in (("decider", policy.decider), ("placer", policy.placer)):
-        if isinstance(part, Storable) and (folder / f"{stem_of(part)}.json").is_file():
-            found[role] = restore(part, read(folder, stem_of(part)), view)
+
+    def load(part: Storable) -> LoadedPart | None:
+        return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}.json").is_file() else None
+
+    state, found = _assembled(policy, load, view)
     if not found:
-        raise UsageError(f"{folder} holds no state of {policy.decider.name} or {policy.placer.name}")
-    states = States(found.get("decider", fresh.decider), found.get("placer", fresh.placer))
-    return states, [getattr(policy, role).name for role in found]
+        raise UsageError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
+    return state, found
 
 
-def shipped(policy: Policy, scenario: str, view: View) -> tuple[States, list[str]]:
-    """The states that ship for a scenario, where they are for this very fleet and these splits; else new ones."""
-    states, found = init(policy, view), list[str]()
-    changed: dict[str, Any] = {"decider": states.decider, "placer": states.placer}
-    for role, part in (("decider", policy.decider), ("placer", policy.placer)):
-        if not isinstance(part, Storable):
-            continue
+def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
+    """The state that ships for a scenario, where it is for this very fleet and these splits; else a new one."""
+
+    def load(part: Storable) -> LoadedPart | None:
         stem = f"state.{scenario}.{stem_of(part)}"
         if not (SHIPPED / f"{stem}.json").is_file():
-            continue
+            return None
         loaded = read(SHIPPED, stem)
-        if loaded.saved.tables == tables_digest(view) and loaded.saved.fleet == fleet_digest(view):
-            changed[role] = restore(part, loaded, view)
-            found.append(part.name)
-    return States(**changed), found
+        same = loaded.saved.tables == tables_digest(view) and loaded.saved.fleet == fleet_digest(view)
+        return loaded if same else None
+
+    return _assembled(policy, load, view)
 
 
 def trainable(policy: Policy) -> list[str]:
     """Parts of a policy that `policy train` would teach something."""
-    return [part.name for part in (policy.decider, policy.placer) if isinstance(part, Storable)]
+    return [part.name for part in parts(policy) if isinstance(part, Storable)]
+
+
+def parts(policy: Policy) -> tuple[Policy | Decider | Placer, ...]:
+    """What has a state of its own: decider and placer, or a whole policy."""
+    return (policy.decider, policy.placer) if isinstance(policy, Composed) else (policy,)
+
+
+def _assembled(policy: Policy, load: Callable[[Storable], LoadedPart | None], view: View) -> tuple[Any, list[str]]:
+    """The state of what `load` finds and of fresh parts, and the names of those found."""
+    states, found = list[Any](), list[str]()
+    for part in parts(policy):
+        if isinstance(part, Storable) and (loaded := load(part)) is not None:
+            states.append(restore(part, loaded, view))
+            found.append(part.name)
+        else:
+            states.append(part.init(view))
+    return States(*states) if isinstance(policy, Composed) else states[0], found
 
 
 def _digest(rows: list[Any]) -> str:

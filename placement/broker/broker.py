@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from splitplace.placement.broker.scheduler import Scheduler
 from splitplace.placement.broker.task import Live, TaskResult
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.outcome import TaskOutcome
-from splitplace.placement.plan import States
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.records.demand import Demand
@@ -68,7 +67,7 @@ class Broker:
         window: int = 4,
         journal: Path | None = None,
         task_timeout_s: float = 300.0,
-        states: States | None = None,
+        states: Any | None = None,
     ):
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
@@ -268,7 +267,7 @@ class Broker:
         return tuple(self._running().decision_s)
 
     @property
-    def states(self) -> States:
+    def states(self) -> Any:
         """What the policy remembers now."""
         return self._running().states
 

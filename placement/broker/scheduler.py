@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.task import Live, TaskResult
 from splitplace.placement.broker.view import Statics, build_view
-from splitplace.placement.plan import States
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
@@ -42,7 +42,7 @@ class Scheduler:
         precedence: messages.Precedence,
         window: int,
         task_timeout_s: float,
-        states: States | None,
+        states: Any | None,
     ):
         self.fleet, self.demand, self.policy, self.journal = fleet, demand, policy, journal
         self.task_timeout_s = task_timeout_s
@@ -53,11 +53,11 @@ class Scheduler:
         )
         self.tasks: dict[int, Live] = {}
         self.decision_s: list[float] = []
-        self._left: list[tuple[int, int, int, float, float, float, int]] = []
+        self._left: list[tuple[int, int, int, float, float, float, int, int]] = []
         self._rng = seeds.generator(seed, "broker")
         self._dirty = False
         self._planned_s = 0.0
-        self.states = states or planner.init(policy, self._view(Finished.none()))
+        self.states = policy.init(self._view(Finished.none())) if states is None else states
 
     def step(self, arrivals: Iterable[Live]) -> None:
         """Hear, check, plan; waits at most a tick for something to happen."""
@@ -120,14 +120,14 @@ class Scheduler:
         if response_s is None:
             response_s = max(now_s - task.arrival_s, float(np.nextafter(task.deadline_s, np.inf)))
         application = self.statics.applications.index(task.application)
-        split, tag = live.decision.split, live.decision.tag
-        self._left.append((task.id, application, split, task.deadline_s, response_s, outcome.p or 0.0, tag))
+        split, marks = live.decision.split, (live.decision.tag, live.decision.context)
+        self._left.append((task.id, application, split, task.deadline_s, response_s, outcome.p or 0.0, *marks))
 
     def _finished(self) -> Finished:
         """The tasks that left since the last plan; each is told once."""
         if not self._left:
             return Finished.none()
-        ids, application, split, deadline_s, response_s, p, tag = zip(*self._left, strict=True)
+        ids, application, split, deadline_s, response_s, p, tag, context = zip(*self._left, strict=True)
         self._left = []
         return Finished(
             id_E=np.array(ids, np.int64),
@@ -137,6 +137,7 @@ class Scheduler:
             response_s_E=np.array(response_s, np.float64),
             accuracy_E=np.array(p, np.float64),
             tag_E=np.array(tag, np.int64),
+            context_E=np.array(context, np.int64),
         )
 
     def _view(self, finished: Finished) -> View:

@@ -63,7 +63,7 @@ class EpsilonGreedy:
                 arm = int(rng.integers(len(ARMS)))
             else:
                 arm = int(np.argmax(np.nan_to_num(state.bandit.reward_cd[context], nan=1.0)))
-            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], tag=context))
+            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], context=context))
         return decisions
 
     def update(self, state: TrainingState, feedback: Feedback) -> TrainingState:

@@ -13,7 +13,7 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.estimate import unloaded_response_s
-from splitplace.placement.objective import CONTEXTS, rewards
+from splitplace.placement.objective import rewards
 from splitplace.placement.policy import Feedback, Leaving, Taken
 from splitplace.placement.states import Packed
 from splitplace.records.action import Decide
@@ -89,7 +89,7 @@ class Gillis:
             rows = actions[cell[0]]
             greedy = int(np.argmax(state.value[cell]))
             action = int(rng.integers(len(rows))) if rng.random() < state.epsilon else greedy
-            tag = CONTEXTS + int(np.ravel_multi_index((*cell, action), state.value.shape))  # no bandit's context
+            tag = int(np.ravel_multi_index((*cell, action), state.value.shape))
             decisions.append(Decide(int(view.tasks.id_T[row]), rows[action], tag))
         return decisions
 
@@ -102,7 +102,7 @@ class Gillis:
             return state
         value, count = state.value.copy(), state.count.copy()
         for tag, reward in zip(feedback.finished.tag_E, rewards(feedback.view, feedback.finished), strict=True):
-            cell = np.unravel_index(int(tag) - CONTEXTS, value.shape)
+            cell = np.unravel_index(int(tag), value.shape)
             count[cell] += 1
             value[cell] += max(1.0 / count[cell], self.step) * (reward - value[cell])
         return replace(state, value=value, count=count)

@@ -87,7 +87,7 @@ class Mab:
             context = context_of(state, application, float(view.tasks.deadline_s_T[row]))
             arm = int(np.argmax(self.upper_bounds(state, context, count_cd[context])))
             count_cd[context, arm] += 1
-            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], tag=context))
+            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], context=context))
         return decisions
 
     def upper_bounds(self, state: BanditState, context: int, count_d: Ints) -> Floats:
@@ -105,7 +105,7 @@ class Mab:
         if isinstance(feedback, Taken):
             count_cd = state.count_cd.copy()
             for decision in feedback.decisions:
-                count_cd[decision.tag, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
+                count_cd[decision.context, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
             return replace(state, count_cd=count_cd)
         return state
 

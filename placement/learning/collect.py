@@ -17,7 +17,7 @@ from splitplace.placement.learning.fit import Traces
 from splitplace.placement.placers.daso import Daso, DasoState
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.placers.random import RandomPlacer
-from splitplace.placement.policy import Feedback, Leaving, PlacementRequest, Placer, Policy
+from splitplace.placement.policy import Composed, Feedback, Leaving, PlacementRequest, Placer
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
@@ -177,7 +177,7 @@ def collect(
             scenario,
             fleet,
             demand,
-            Policy(witness, Explorer(MIXES[run % len(MIXES)], run)),
+            Composed(witness, Explorer(MIXES[run % len(MIXES)], run)),
             intervals,
             SEED_BASE + 1000 * seed + run,
             watch=recorder,

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.epsilon_greedy import TrainingState
-from splitplace.placement.objective import ARMS
-
-CONTEXTS = ("high", "low")
+from splitplace.placement.objective import ARMS, CONTEXTS
 
 
 def points(state: TrainingState, applications: Sequence[str]) -> Iterator[tuple[str, float]]:

@@ -15,8 +15,7 @@ from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.learning.collect import SEED_BASE
 from splitplace.placement.learning.fit_completion import Sample
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.plan import States
-from splitplace.placement.policy import Feedback, PlacementRequest, Placer, Policy
+from splitplace.placement.policy import Composed, Feedback, PlacementRequest, Placer, States
 from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
@@ -123,7 +122,7 @@ def collect(
     for run, (placer, make) in enumerate(placers):
         recorder, decider = Recorder(), EpsilonGreedy()
         simulate(
-            scenario, fleet, demand, Policy(decider, placer), intervals, SEED_BASE + first_seed + run,
+            scenario, fleet, demand, Composed(decider, placer), intervals, SEED_BASE + first_seed + run,
             lambda view, decider=decider, make=make: States(decider.init(view), make(view)),  # type: ignore[misc]
             watch=recorder,
             progress=lambda interval, run=run: progress(run, interval),  # type: ignore[misc]

@@ -21,8 +21,7 @@ from splitplace.placement.learning.score import Score
 from splitplace.placement.learning.train_tasks import train_tasks
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoState
 from splitplace.placement.placers.gobi import Gobi
-from splitplace.placement.plan import States
-from splitplace.placement.policy import Decider, Placer, Policy
+from splitplace.placement.policy import Composed, Decider, Placer, States
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
@@ -184,7 +183,7 @@ def _tuning_run(
 ) -> SimulationRun:
     at = SEED_BASE + 1000 * settings.seed + 900 + seed  # beyond the training runs
     intervals = min(TUNING_INTERVALS, settings.intervals)
-    policy = Policy(decider, placer)
+    policy = Composed(decider, placer)
     return simulate(settings.scenario, settings.fleet, settings.demand, policy, intervals, at, states, score)
 
 
@@ -208,7 +207,7 @@ def _train_gillis(
         settings.scenario,
         settings.fleet,
         settings.demand,
-        Policy(gillis, Gobi()),
+        Composed(gillis, Gobi()),
         settings.intervals,
         SEED_BASE + 1000 * settings.seed,
         States(gillis.init(found.view), gobi),

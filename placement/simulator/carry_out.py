@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.objective import CONTEXTS
 from splitplace.placement.simulator.disruptions import migrate
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
@@ -21,8 +22,8 @@ def carry_out(engine: SimulationEngine, actions: Sequence[Action]) -> None:
     for action in actions:
         _check_whole(action)
         match action:
-            case Decide(task, split, tag):
-                _decide(engine, task, split, tag)
+            case Decide(task, split):
+                _decide(engine, task, split, action)
             case Place(task, fragment, device):
                 _place(engine, _container(engine, task, fragment, action), device, action)
             case Migrate(task, fragment, device):
@@ -49,7 +50,7 @@ def _late(engine: SimulationEngine) -> bool:
     return engine.world.scenario.scheduling_delay_s > 0
 
 
-def _decide(engine: SimulationEngine, task: int, split: int, tag: int) -> None:
+def _decide(engine: SimulationEngine, task: int, split: int, action: Decide) -> None:
     splits = engine.world.costs.splits
     if task not in engine.active or engine.tasks.split[task] != NONE:
         raise SplitPlaceError(f"task {task} is not there or decided already")
@@ -57,7 +58,9 @@ def _decide(engine: SimulationEngine, task: int, split: int, tag: int) -> None:
         raise SplitPlaceError(f"task {task}: split {split} does not exist, there are {len(splits.references)}")
     if splits.application_S[split] != engine.world.application_N[task]:
         raise SplitPlaceError(f"task {task}: {splits.references[split]} is a split of another application")
-    engine.decide(task, split, tag)
+    if not 0 <= action.context < len(CONTEXTS):
+        raise SplitPlaceError(f"{action}: expected a context of 0 or 1")
+    engine.decide(task, split, action.tag, action.context)
 
 
 def _container(engine: SimulationEngine, task: int, fragment: int, action: Action) -> int:

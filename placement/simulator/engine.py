@@ -84,12 +84,13 @@ class SimulationEngine(State):
         self.active[task] = None
         return task
 
-    def decide(self, task: int, split: int, tag: int) -> None:
+    def decide(self, task: int, split: int, tag: int = 0, context: int = 0) -> None:
         """A task becomes the containers and edges of a split."""
         t, scenario = self.tasks, self.world.scenario
         graph, first = self.world.costs.graphs[split], int(self.world.costs.splits.first_S[split])
         n = int(self.world.n_N[task])
-        t.split[task], t.tag[task], t.graph[task] = split, tag, graph
+        t.split[task], t.graph[task] = split, graph
+        t.tag[task], t.context[task] = tag, context
         strict = scenario.precedence == "strict"
         t.chunk_n[task] = n if strict else min(scenario.pipeline_grain * self._micro[first], n)
         t.chunks[task] = -(-n // t.chunk_n[task])

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from splitplace.placement.metrics import Outcomes, Usage, summarise
-from splitplace.placement.plan import States
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
 from splitplace.placement.simulator.workload import Arrivals
@@ -34,7 +34,7 @@ class SimulationRun:
     """Splits of the demand that fit no device of the fleet, and were not on offer."""
     rate: float
     """λ, as stated or as solved from the utilisation."""
-    states: States
+    states: Any
     """What the policy remembers at the end."""
 
 
@@ -72,7 +72,7 @@ def collect(
     decision_s: Sequence[float],
     wall_s: float,
     dropped: tuple[str, ...],
-    states: States,
+    states: Any,
 ) -> SimulationRun:
     """Everything measured, at the end of the last interval; `engine.now` is that end."""
     costs = engine.world.costs

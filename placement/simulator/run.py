@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import plan as planning
-from splitplace.placement.policy import Policy
+from splitplace.placement.policy import Policy, clairvoyant
 from splitplace.placement.simulator import disruptions
 from splitplace.placement.simulator.carry_out import carry_out
 from splitplace.placement.simulator.demands import DemandLike, build, references
@@ -33,7 +34,7 @@ def simulate(
     policy: Policy,
     intervals: int | None = None,
     seed: int = 0,
-    states: planning.States | Callable[[View], planning.States] | None = None,
+    states: Any | Callable[[View], Any] | None = None,
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> SimulationRun:
@@ -43,7 +44,7 @@ def simulate(
         scenario: Everything but the policy and the seed.
         fleet: The devices.
         demand: What the splits cost.
-        policy: Decider and placer.
+        policy: What decides and places.
         intervals: How many; the scenario's own number if not stated.
         seed: Of the workload, the accuracies, the failures and the policy, each with a generator of its own.
         states: What the policy remembers from an earlier run, or a maker of it from the first view; none to start anew.
@@ -72,7 +73,7 @@ class _Simulation:
         policy: Policy,
         intervals: int,
         seed: int,
-        states: planning.States | Callable[[View], planning.States] | None,
+        states: Any | Callable[[View], Any] | None,
     ):
         devices = units(scenario, fleet)
         swap = scenario.swap.fraction if scenario.swap else 0.0
@@ -86,7 +87,7 @@ class _Simulation:
         self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = SimulationEngine(self.world)
-        self.viewer = Viewer(self.engine, self.arrivals, policy.clairvoyant)
+        self.viewer = Viewer(self.engine, self.arrivals, clairvoyant(policy))
         self.policy, self.scenario = policy, scenario
         self.intervals, self.end_s = intervals, intervals * scenario.interval_s
         self.rng = generator(seed, "policy")
@@ -101,12 +102,12 @@ class _Simulation:
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
         self._schedule(seed)
-        self.states = states if isinstance(states, planning.States) else self._init(states)
+        self.states = self._init(states) if states is None or callable(states) else states
 
-    def _init(self, make: Callable[[View], planning.States] | None) -> planning.States:
+    def _init(self, make: Callable[[View], Any] | None) -> Any:
         view = self.viewer.look()
         try:
-            return make(view) if make else planning.init(self.policy, view)
+            return make(view) if make else self.policy.init(view)
         except SplitPlaceError:
             raise  # a policy of ours that says what it lacks
         except Exception as error:

@@ -21,6 +21,7 @@ class TaskColumns:
     def __init__(self) -> None:
         self.split: list[int] = []
         self.tag: list[int] = []
+        self.context: list[int] = []
         self.first_c: list[int] = []
         self.first_e: list[int] = []
         self.graph: list[SplitGraph | None] = []
@@ -40,7 +41,7 @@ class TaskColumns:
         """A new row, undecided; its number."""
         for column in (self.split, self.first_c, self.first_e):
             column.append(NONE)
-        for column in (self.tag, self.chunks, self.chunk_n, self.results_left):
+        for column in (self.tag, self.context, self.chunks, self.chunk_n, self.results_left):
             column.append(0)
         for column in (self.executing, self.transferring, self.migrating):
             column.append(0)

@@ -169,4 +169,5 @@ class Viewer:
             response_s_E=finish_s - arrivals.arrival_s_N[ids],
             accuracy_E=arrivals.p_NS[ids, split],
             tag_E=np.array([tasks.tag[task] for task in ids], np.int64),
+            context_E=np.array([tasks.context[task] for task in ids], np.int64),
         )

@@ -1,7 +1,6 @@
 """`splitplace simulate`: a policy on a simulated fleet; and `simulate trace`, vehicles on the road."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +53,7 @@ def simulate(
         Same seed, same result.
     """
     from splitplace.placement import states as store
-    from splitplace.placement.plan import States, init
+    from splitplace.placement.policy import Frozen
     from splitplace.placement.registry import parse_policy
     from splitplace.placement.simulator.run import simulate as run_simulation
     from splitplace.placement.simulator.scenario import load_fleet, load_scenario
@@ -72,12 +71,12 @@ def simulate(
         raise UsageError("--state and --untrained exclude each other")
     number = intervals or chosen.intervals
     devices, costs = load_fleet(fleet), load_costs(demand)
-    chosen_policy = replace(parse_policy(policy), frozen=frozen)
+    chosen_policy = parse_policy(policy)
     trained: list[str] = []
 
-    def first_states(view: "View") -> States:
+    def first_states(view: "View") -> Any:
         if untrained:
-            return init(chosen_policy, view)
+            return chosen_policy.init(view)
         if state is not None:
             states, found = store.from_folder(chosen_policy, state, view)
         else:
@@ -86,7 +85,8 @@ def simulate(
         return states
 
     with _Bar(number) as bar:
-        run = run_simulation(chosen, devices, costs, chosen_policy, number, seed, states=first_states, progress=bar.at)
+        running = Frozen(chosen_policy) if frozen else chosen_policy
+        run = run_simulation(chosen, devices, costs, running, number, seed, states=first_states, progress=bar.at)
     start_untrained = [part for part in store.trainable(chosen_policy) if part not in trained]
     if start_untrained:
         err.print(f"{' and '.join(start_untrained)} started untrained; `splitplace policy train` makes states")

@@ -28,7 +28,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.metrics import Usage, of_tasks, summarise
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.placers.earliest_finish import EarliestFinish
-from splitplace.placement.policy import Policy
+from splitplace.placement.policy import Composed
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device, Fleet
 from splitplace.records.evaluation import Evaluation
@@ -177,7 +177,7 @@ def play(
     fleet, shares = devices()
     layer_s = layer_response_s(demand, fleet, IMAGES_A_TASK)
     stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
-    policy = Policy(Mab(), EarliestFinish())
+    policy = Composed(Mab(), EarliestFinish())
     with Broker(
         fleet, demand, catalog.path, policy, LocalEngine(), seed=seed, cpu_shares=shares, journal=journal
     ) as broker:

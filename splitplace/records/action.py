@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """Task `task` (its id) will run as the split `split`, for good; `tag` comes back when the task finishes."""
+    """Task `task` (its id) will run as the split `split`, for good."""
 
     task: int
     split: int
     tag: int = 0
+    """The decider's own mark, whatever it means: it comes back when the task finishes."""
+    context: int = 0
+    """The SLA setting it was decided in (§4.1.2), 0 or 1 for high and low, which O^MAB averages apart (eq. 3, 4); who
+    tells none apart leaves it."""
 
 
 @dataclass(frozen=True, slots=True)

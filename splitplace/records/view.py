@@ -156,12 +156,14 @@ class Finished:
     """p_i: the share of the task's images answered right, measured or by the split's evaluation."""
     tag_E: Ints
     """The decider's own mark, as its `Decide` gave it."""
+    context_E: Ints
+    """0 or 1, as its `Decide` gave it."""
 
     @staticmethod
     def none() -> "Finished":
         """Nothing finished."""
         ints, floats = np.zeros(0, np.int64), np.zeros(0)
-        return Finished(ints, ints, ints, floats, floats, floats, ints)
+        return Finished(ints, ints, ints, floats, floats, floats, ints, ints)
 
     def __len__(self) -> int:
         return len(self.id_E)

@@ -106,8 +106,8 @@ def make_view(
 
 
 def make_finished(*rows: tuple[int, float, float, float, int]) -> Finished:
-    """Rows of (split, deadline_s, response_s, accuracy, tag), all of application 0."""
-    split, deadline, response, accuracy, tag = (list(column) for column in zip(*rows, strict=True))
+    """Rows of (split, deadline_s, response_s, accuracy, context), all of application 0."""
+    split, deadline, response, accuracy, context = (list(column) for column in zip(*rows, strict=True))
     return Finished(
         id_E=np.arange(len(rows)),
         application_E=np.zeros(len(rows), np.int64),
@@ -115,7 +115,8 @@ def make_finished(*rows: tuple[int, float, float, float, int]) -> Finished:
         deadline_s_E=np.array(deadline, np.float64),
         response_s_E=np.array(response, np.float64),
         accuracy_E=np.array(accuracy, np.float64),
-        tag_E=np.array(tag),
+        tag_E=np.zeros(len(rows), np.int64),
+        context_E=np.array(context),
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.placement.plan import States, plan
-from splitplace.placement.policy import Policy
+from splitplace.placement.plan import plan
+from splitplace.placement.policy import Composed, Frozen, States
 from splitplace.records.action import Decide
 
 LAYER, SEMANTIC = 0, 1
@@ -16,7 +16,8 @@ TRAINED = BanditState(np.array([10.0]), np.array([[0.97, 0.8], [0.97, 0.8]]), np
 
 def rewards_after_a_network_shift(view, left, frozen):
     """Layer was the better arm; from now on its transfers take longer than any deadline. Mean reward, last 100."""
-    policy, states, rng = Policy(Mab(), BestFit(), frozen=frozen), States(TRAINED, None), np.random.default_rng(0)
+    policy, states, rng = Composed(Mab(), BestFit()), States(TRAINED, None), np.random.default_rng(0)
+    policy = Frozen(policy) if frozen else policy
     finished, got = None, []
     for _ in range(400):
         now = view(memory_bytes=(200.0, 200.0), deadlines_s=(20.0,), finished=finished)
@@ -24,7 +25,7 @@ def rewards_after_a_network_shift(view, left, frozen):
         (decision,) = [action for action in actions if isinstance(action, Decide)]
         response_s, accuracy = (60.0, 0.95) if decision.split == LAYER else (4.0, 0.9)
         got.append(((response_s <= 20.0) + accuracy) / 2)
-        finished = left((decision.split, 20.0, response_s, accuracy, decision.tag))
+        finished = left((decision.split, 20.0, response_s, accuracy, decision.context))
     return float(np.mean(got[-100:]))
 
 

@@ -10,11 +10,11 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.placers.daso import Daso, DasoWarm
 from splitplace.placement.placers.random import RandomPlacer
-from splitplace.placement.policy import Policy
+from splitplace.placement.policy import Composed
 from splitplace.placement.states import from_folder, read, save
 from splitplace.placement.surrogates import surrogate
 
-POLICY = Policy(Mab(), Daso())
+POLICY = Composed(Mab(), Daso())
 BANDIT = BanditState(np.array([12.5]), np.array([[0.8, np.nan], [0.4, 0.9]]), np.array([[3, 0], [2, 7]]), t=9)
 
 
@@ -46,14 +46,14 @@ def test_what_was_learned_comes_back(view, folder):
 
 def test_the_warm_start_uses_the_same_surrogate(view, folder):
     """DASO's file serves both."""
-    states, found = from_folder(Policy(Mab(), DasoWarm()), folder, view())
+    states, found = from_folder(Composed(Mab(), DasoWarm()), folder, view())
     assert found == ["mab", "daso-warm"]
     assert states.placer.eta == 7.0
 
 
 def test_a_part_that_learns_nothing_needs_no_file(view, folder):
     """mab+random takes the bandit."""
-    assert from_folder(Policy(Mab(), RandomPlacer()), folder, view())[1] == ["mab"]
+    assert from_folder(Composed(Mab(), RandomPlacer()), folder, view())[1] == ["mab"]
 
 
 def test_another_fleet_is_refused(view, folder):
@@ -62,7 +62,7 @@ def test_another_fleet_is_refused(view, folder):
         other = view(memory_bytes=memory)
         with pytest.raises(SplitPlaceError, match=r"state of daso was trained for another fleet \(of 2 devices"):
             from_folder(POLICY, folder, other)
-        assert from_folder(Policy(Mab(), RandomPlacer()), folder, other)[1] == ["mab"]
+        assert from_folder(Composed(Mab(), RandomPlacer()), folder, other)[1] == ["mab"]
 
 
 def test_other_splits_are_refused(view, folder):

@@ -18,14 +18,14 @@ LIMIT_S = 0.020
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decider", sorted(DECIDERS))
+@pytest.mark.parametrize("decider", sorted(DECIDERS.shipped))
 def test_any_decider_composes_with_any_placer(decider: str) -> None:
     """Ten devices, three intervals, about two tasks each: the simulator checks every action, MC's and Gillis's too."""
     scenario = load_scenario("measured-50")
     workload = scenario.workload.model_copy(update={"utilisation": None, "rate": 2.0})
     scenario = scenario.model_copy(update={"workload": workload, "startup_s": 0.0})
     fleet, demand = load_fleet("azure10"), load_demand("measured")
-    for placer in sorted(PLACERS):
+    for placer in sorted(PLACERS.shipped):
         run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 3, seed=1)
         assert run.metrics.tasks.arrived > 0
         if decider == "compressed":

@@ -33,7 +33,7 @@ def squeezed(view, **changes):
 def finished(split, response_s, p, tag):
     """One task that left."""
     ints, floats = (lambda v: np.array([v], np.int64)), (lambda v: np.array([v], np.float64))
-    return Finished(ints(1), ints(0), ints(split), floats(10.0), floats(response_s), floats(p), ints(tag))
+    return Finished(ints(1), ints(0), ints(split), floats(10.0), floats(response_s), floats(p), ints(tag), ints(0))
 
 
 def test_mc_runs_the_most_accurate_ratio_until_one_was_chosen(view):

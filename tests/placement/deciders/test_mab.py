@@ -88,22 +88,22 @@ def test_every_arm_of_a_context_is_tried_before_any_twice(view):
     now = view(deadlines_s=(100.0, 100.0, 1.0, 1.0))
     state = mab.update(mab.init(now), Leaving(now, now.finished))
     decisions = mab.decide(state, now, np.random.default_rng(0))
-    assert [(d.split, d.tag) for d in decisions] == [(LAYER, HIGH), (SEMANTIC, HIGH), (LAYER, LOW), (SEMANTIC, LOW)]
+    assert [(d.split, d.context) for d in decisions] == [(LAYER, HIGH), (SEMANTIC, HIGH), (LAYER, LOW), (SEMANTIC, LOW)]
 
 
 def test_context_is_high_from_r_upwards(view):
-    """Sla >= R_a is the high context, and the tag carries it."""
+    """Sla >= R_a is the high context, and the decision carries it."""
     mab = Mab()
     now = view(deadlines_s=(18.2, 18.4))
     state = mab.update(mab.init(now), Leaving(now, now.finished))
-    assert [d.tag for d in mab.decide(state, now, np.random.default_rng(0))] == [LOW, HIGH]
+    assert [d.context for d in mab.decide(state, now, np.random.default_rng(0))] == [LOW, HIGH]
 
 
 def test_n_counts_decisions_not_completions(view):
     """N moves when a decision is taken."""
     mab = Mab()
     now = view(deadlines_s=(100.0,))
-    state = mab.update(mab.init(now), Taken(now, (Decide(100, SEMANTIC, tag=LOW),)))
+    state = mab.update(mab.init(now), Taken(now, (Decide(100, SEMANTIC, context=LOW),)))
     assert state.count_cd.tolist() == [[0, 0], [0, 1]]
 
 
@@ -119,7 +119,7 @@ def test_a_stationary_case_converges_to_the_better_arm(view, left):
         state = mab.update(state, Taken(now, (decision,)))
         played.append(decision.split)
         response_s, accuracy = (18.0, 0.95) if decision.split == LAYER else (4.0, 0.9)
-        finished = left((decision.split, 5.0, response_s, accuracy, decision.tag))
+        finished = left((decision.split, 5.0, response_s, accuracy, decision.context))
     assert np.mean(np.array(played[-100:]) == SEMANTIC) > 0.9
 
 

@@ -15,7 +15,7 @@ from splitplace import provenance
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.placement.policy import Policy, Taken
+from splitplace.placement.policy import Composed, Policy, Taken
 from splitplace.records.action import Decide
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
@@ -208,7 +208,7 @@ class ScriptedDecider:
 
 def policy(*splits: int, placer=None) -> Policy:
     """Scripted decisions; best-fit placement unless another placer is given."""
-    return Policy(ScriptedDecider(*splits), placer or BestFit())
+    return Composed(ScriptedDecider(*splits), placer or BestFit())
 
 
 @pytest.fixture

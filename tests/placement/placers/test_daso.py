@@ -12,8 +12,8 @@ from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.placers.daso import Daso, DasoSlots, DasoWarm
 from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.placers.least_loaded import LeastLoaded
-from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import Leaving, Placed, PlacementRequest, Policy
+from splitplace.placement.plan import plan
+from splitplace.placement.policy import Composed, Frozen, Leaving, Placed, PlacementRequest
 from splitplace.placement.surrogates import surrogate
 from splitplace.placement.surrogates.features import STATE, Pooled, Slots, alike
 from splitplace.placement.surrogates.problem import asked, carried_out
@@ -140,8 +140,8 @@ def test_the_projection_takes_the_best_device_with_room_largest_first(view):
 def test_a_plan_is_deterministic_and_pure(view):
     """Same view, states and generator: same actions, and the states of before are as they were."""
     now = two_tasks(view)
-    policy = Policy(Mab(), Daso())
-    states = init(policy, now)
+    policy = Composed(Mab(), Daso())
+    states = policy.init(now)
     before = [w.copy() for w in states.placer.surrogate.weights]
     first, after = plan(policy, now, states, np.random.default_rng(1))
     again, _ = plan(policy, now, states, np.random.default_rng(1))
@@ -235,9 +235,9 @@ def test_fine_tuning_moves_the_prediction_towards_what_came(view):
 
 def test_a_frozen_policy_learns_nothing(view):
     """States come back as they went in."""
-    policy = Policy(Mab(), Daso(), frozen=True)
+    policy = Frozen(Composed(Mab(), Daso()))
     now = two_tasks(view)
-    states = init(policy, now)
+    states = policy.init(now)
     _, after = plan(policy, now, states, np.random.default_rng(0))
     assert after.decider is states.decider
     assert after.placer is states.placer

@@ -11,8 +11,8 @@ from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.learning.samples import Around, collect
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
 from splitplace.placement.placers.least_loaded import LeastLoaded
-from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import PlacementRequest, Policy
+from splitplace.placement.plan import plan
+from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
@@ -69,8 +69,8 @@ def test_the_ascent_leaves_a_start_that_is_in_the_way(view):
 def test_a_plan_is_deterministic_pure_and_draws_nothing(view):
     """Same view, same actions, whatever the generator; the state stays."""
     now = heavy(view, (50.0, 50.0))
-    policy = Policy(Mab(), DasoTasks())
-    states = init(policy, now)
+    policy = Composed(Mab(), DasoTasks())
+    states = policy.init(now)
     first, after = plan(policy, now, states, np.random.default_rng(1))
     again, _ = plan(policy, now, states, np.random.default_rng(2))
     assert [a for a in first if isinstance(a, Place)] == [a for a in again if isinstance(a, Place)]
@@ -80,7 +80,7 @@ def test_a_plan_is_deterministic_pure_and_draws_nothing(view):
 @pytest.mark.parametrize("devices", [1, 10, 1000])
 def test_one_state_places_on_any_fleet(view, devices, tmp_path):
     """Saved for two devices, read for one, ten and a thousand."""
-    policy, rng = Policy(Mab(), DasoTasks()), np.random.default_rng(0)
+    policy, rng = Composed(Mab(), DasoTasks()), np.random.default_rng(0)
     small = view()
     save(tmp_path, policy.placer, policy.placer.init(small), small, {"scenario": "test"})
     now = view(memory_bytes=(200.0,) * devices, deadlines_s=(50.0, 50.0))
@@ -142,7 +142,7 @@ def test_the_shipped_state_knows_what_a_chain_on_one_device_saves():
         placed = [action for action in actions if isinstance(action, Place)]
         if not placed or expected_s:
             return
-        state, task = shipped(Policy(Mab(), placer), scenario.name, view)[0].placer, placed[0].task
+        state, task = shipped(Composed(Mab(), placer), scenario.name, view)[0].placer, placed[0].task
         assert state.trained
         gathered = [Place(a.task, a.fragment, placed[0].device) if a.task == task else a for a in placed]
         row = int(np.flatnonzero(view.tasks.id_T == task)[0])
@@ -150,6 +150,6 @@ def test_the_shipped_state_knows_what_a_chain_on_one_device_saves():
             rows, left_s = placer.predict(state, view, plan_)
             expected_s.append(float(left_s[np.flatnonzero(rows == row)[0]]))
 
-    simulate(scenario, fleet, demand, Policy(Layer(), LeastLoaded()), 5, 1_000_950, watch=watch)
+    simulate(scenario, fleet, demand, Composed(Layer(), LeastLoaded()), 5, 1_000_950, watch=watch)
     apart_s, together_s = expected_s
     assert together_s < 0.8 * apart_s

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.placers.earliest_finish import EarliestFinish
-from splitplace.placement.plan import init, plan
-from splitplace.placement.policy import PlacementRequest, Policy
+from splitplace.placement.plan import plan
+from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Evict, Place, Wait
 
@@ -126,9 +126,9 @@ def test_what_was_evicted_must_be_paid_for_again(view):
 
 def test_plan_decides_then_places_and_is_pure(view):
     """The same view, states and generator twice: the same actions; every new task is decided and placed or waits."""
-    policy = Policy(Mab(), BestFit())
+    policy = Composed(Mab(), BestFit())
     now = view(memory_bytes=(200.0, 200.0), deadlines_s=(100.0, 1.0))
-    states = init(policy, now)
+    states = policy.init(now)
     first, after = plan(policy, now, states, np.random.default_rng(1))
     again, _ = plan(policy, now, states, np.random.default_rng(1))
     assert first == again
@@ -140,6 +140,6 @@ def test_plan_decides_then_places_and_is_pure(view):
 def test_plan_asks_again_for_waiting_fragments_oldest_first(view):
     """A container without a device is requested at the next plan."""
     now = view(memory_bytes=(90.0,), deadlines_s=(50.0,), split=(0,), containers=((0, 0, -1), (0, 1, -1)))
-    policy = Policy(Mab(), BestFit())
-    actions, _ = plan(policy, now, init(policy, now), RNG)
+    policy = Composed(Mab(), BestFit())
+    actions, _ = plan(policy, now, policy.init(now), RNG)
     assert actions == [Place(100, 0, 0), Place(100, 1, 0)]

@@ -102,8 +102,7 @@ class SpreadAndMove:
 
 def spread(move_at: float | None = None) -> Policy:
     """The policy above."""
-    both = SpreadAndMove(move_at)
-    return Policy(both, both)
+    return SpreadAndMove(move_at)
 
 
 @pytest.fixture

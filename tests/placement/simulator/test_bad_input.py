@@ -159,25 +159,19 @@ class Rogue:
 )
 def test_a_policy_that_raises_or_answers_nonsense_is_stopped_by_name(world, by_hand, answer, said):
     """With the interval, and what was wrong."""
-    from splitplace.placement.policy import Policy
-
     rogue = Rogue(answer)
     fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", memory_bytes=10))
     demand = world.constants({"core_s": (1.0,)}, memory_bytes=100)
-    with pytest.raises(SplitPlaceError, match=f"rogue.rogue failed in interval 3: .*{re.escape(said)}"):
-        by_hand([(350, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
+    with pytest.raises(SplitPlaceError, match=f"policy rogue failed in interval 3: .*{re.escape(said)}"):
+        by_hand([(350, "a", 1, 1)], fleet, demand, rogue)
 
 
 def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatch):
     """In its `init`, by its name; in its module or its constructor, as wrong usage."""
-    from splitplace.placement.policy import Policy
-
     rogue = Rogue([])
     rogue.init = lambda view: {}["x"]
-    with pytest.raises(SplitPlaceError, match=r"rogue\+rogue failed before the first interval: KeyError"):
-        by_hand(
-            [(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), Policy(rogue, rogue)
-        )
+    with pytest.raises(SplitPlaceError, match=r"policy rogue failed before the first interval: KeyError"):
+        by_hand([(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), rogue)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_policy.py").write_text("class No:\n    def __init__(self):\n        raise KeyError('no')\n")
     (tmp_path / "worse_policy.py").write_text("class No:\n  1 +\n")
@@ -188,13 +182,11 @@ def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatc
 
 def test_a_placement_where_the_image_is_not(world, by_hand):
     """The second device's disk holds the first fragment only; who places the other there is told."""
-    from splitplace.placement.policy import Policy
-
     rogue = Rogue([Place(0, 0, 1), Place(0, 1, 1)])
     fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", disk_bytes=1))
     demand = world.constants({"core_s": (1.0, 1.0)})
     with pytest.raises(SplitPlaceError, match="tiny has no image of it on its disk"):
-        by_hand([(0, "a", 1, 1)], fleet, demand, Policy(rogue, rogue))
+        by_hand([(0, "a", 1, 1)], fleet, demand, rogue)
 
 
 def test_the_example_policy_of_the_readme_runs(tmp_path, monkeypatch):

@@ -1,0 +1,131 @@
+"""Parts by name: what ships, what installed packages offer, and what cannot be loaded."""
+
+import importlib
+import sys
+import textwrap
+
+import pytest
+
+from splitplace.errors import NotFoundError, UsageError
+from splitplace.placement.engines.registry import ENGINES
+from splitplace.placement.policy import Composed
+from splitplace.placement.registry import DECIDERS, PLACERS, POLICIES, parse_policy
+
+THEIRS = """
+    from splitplace.placement.deciders.fixed import Layer
+    from splitplace.placement.engines.local import LocalEngine
+    from splitplace.placement.placers.best_fit import BestFit
+
+    class Mine(Layer):
+        name = "mine"
+
+    class Packed(BestFit):
+        name = "packed"
+
+    class Both(Layer, BestFit):
+        name = "both"
+
+    class Elsewhere(LocalEngine):
+        name = "elsewhere"
+
+    class Half:
+        name = "half"
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Puts a distribution on the path as an installer leaves it: a module and a dist-info folder."""
+
+    def install(package: str, entries: str, code: str = THEIRS) -> None:
+        module = package.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(textwrap.dedent(entries), encoding="utf-8")
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return install
+
+
+ENTRIES = """
+    [splitplace.deciders]
+    mine = their_policies:Mine
+    [splitplace.placers]
+    packed = their_policies:Packed
+    [splitplace.policies]
+    both = their_policies:Both
+    [splitplace.engines]
+    elsewhere = their_policies:Elsewhere
+"""
+
+
+def test_an_installed_package_brings_parts_by_name(installed):
+    """A decider and a placer that compose with any, a whole policy, an engine; listed with those that ship."""
+    installed("their-policies", ENTRIES)
+    for registry, name in ((DECIDERS, "mine"), (PLACERS, "packed"), (POLICIES, "both"), (ENGINES, "elsewhere")):
+        assert name in registry.names()
+        assert set(registry.shipped) <= set(registry.names())
+    policy = parse_policy("mine+packed")
+    assert isinstance(policy, Composed)
+    assert policy.name == "mine+packed"
+    assert parse_policy("mine+random").name == "mine+random"
+    assert parse_policy("both").name == "both"
+    assert ENGINES.make("elsewhere").name == "elsewhere"
+    with pytest.raises(NotFoundError, match=r"unknown decider 'nobody': expected one of .*layer, mab, mine"):
+        parse_policy("nobody+random")
+    with pytest.raises(NotFoundError, match=r"placer of .*packed, or one of both, or module:Class"):
+        parse_policy("nobody")
+
+
+def test_a_name_that_ships_means_what_ships(installed):
+    """A package cannot take `mab` over, and the list has it once."""
+    installed("their-policies", "[splitplace.deciders]\nmab = their_policies:Mine\n")
+    assert type(DECIDERS.make("mab")).__name__ == "Mab"
+    assert DECIDERS.names().count("mab") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "said"),
+    [
+        ("no_such_module:Mine", THEIRS, "cannot be loaded from no_such_module:Mine: ModuleNotFoundError: No module"),
+        ("their_policies:Nobody", THEIRS, "cannot be loaded from their_policies:Nobody: AttributeError"),
+        ("their_policies:Mine", "raise OSError('first\\nsecond')", "cannot be loaded .* OSError: first second"),
+        ("their_policies:Mine", "def Mine(): return 1 / 0", "cannot make decider 'mine' .*: ZeroDivisionError"),
+        ("their_policies:Half", THEIRS, "'mine' is no decider: it lacks init, decide, update"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_loaded_is_one_line(installed, target, code, said):
+    """Which name, of which package, and why; others are not in its way."""
+    installed("their-policies", f"[splitplace.deciders]\nmine = {target}\n", code)
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_policy("mine+random")
+    assert "\n" not in str(caught.value)
+    assert parse_policy("layer+random").name == "layer+random"
+
+
+def test_a_name_that_two_packages_offer_is_refused(installed):
+    """Named are both: which one was meant, nobody can tell."""
+    installed("their-policies", "[splitplace.placers]\npacked = their_policies:Packed\n")
+    installed("other-policies", "[splitplace.placers]\npacked = other_policies:Packed\n")
+    with pytest.raises(UsageError, match="placer 'packed' is offered by other-policies and their-policies"):
+        parse_policy("layer+packed")
+
+
+def test_a_function_may_answer_a_composed_policy(tmp_path, monkeypatch):
+    """`module:function`, for parts with settings of their own."""
+    (tmp_path / "my_settings.py").write_text(
+        "from splitplace.placement.policy import Composed\n"
+        "from splitplace.placement.deciders.mab import Mab\n"
+        "from splitplace.placement.placers.best_fit import BestFit\n"
+        "def patient():\n    return Composed(Mab(c=0.1), BestFit())\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    policy = parse_policy("my_settings:patient")
+    assert isinstance(policy, Composed)
+    assert policy.decider.c == 0.1
+    assert policy.name == "mab+best-fit"
