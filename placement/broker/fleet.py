@@ -219,8 +219,9 @@ class LiveFleet:
             if stopping() or time.monotonic() > deadline_s:
                 raise SplitPlaceError(f"device {waiting[0].name} {failure} within {timeout_s:.0f} s")
             for received in self.node.receive(0.1):
-                if isinstance(received, Received):
-                    self._greet(self.members[received.peer], received.message)
+                if isinstance(received, Malformed):
+                    raise SplitPlaceError(f"device {received.peer} {failure}: {received.error}")
+                self._greet(self.members[received.peer], received.message)
 
     def _greet(self, member: Member, message: messages.Message) -> None:
         if isinstance(message, messages.Hello):

@@ -45,6 +45,7 @@ def main() -> NoReturn:
         node.send(
             messages.BROKER,
             messages.Hello(
+                protocol=messages.PROTOCOL,
                 endpoint=node.endpoint,
                 pid=os.getpid(),
                 cpu_share=share.share,

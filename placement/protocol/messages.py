@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
 from splitplace.records.profile import CpuShareMethod
@@ -30,6 +30,9 @@ BROKER = "@broker"
 """The broker's name as a peer; no device can have it, `Name` starts with a letter or digit."""
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
+
+PROTOCOL = 1
+"""The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 assert sys.byteorder == "little", "frames are little endian"
 
@@ -69,6 +72,8 @@ class Hello(Record):
     """Device to broker, first: I am up."""
 
     type: Literal["hello"] = "hello"
+    protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
+    """Required, so that no hello passes for this version by leaving it out."""
     endpoint: Endpoint
     pid: PositiveCount
     cpu_share: Positive
@@ -261,6 +266,13 @@ Message = (
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 
+class _AnyHello(BaseModel):
+    """What a hello of any version has in common."""
+
+    type: Literal["hello"]
+    protocol: Count = 0
+
+
 def text(error: object) -> str:
     """An error as it may travel: one line, bounded."""
     return " ".join(str(error).split())[:2000]
@@ -287,6 +299,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
     """The message and its tensors by name, as read-only arrays over the frames themselves.
 
     Raises:
+        ContractError: A hello of another version of the protocol; says which side is older.
         SplitPlaceError: Not a message of ours, too large, or frames that are not what the header says.
     """
     if not frames or len(frames[0]) > MAX_HEADER_BYTES:
@@ -295,6 +308,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
     try:
         message = _MESSAGES.validate_json(bytes(frames[0]))
     except ValidationError as error:
+        _check_protocol(bytes(frames[0]))
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "header"
         raise SplitPlaceError(f"not a message: {place}: {first['msg']}") from error
@@ -312,3 +326,17 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
     if len(values) != len(listed):
         raise SplitPlaceError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
     return message, values
+
+
+def _check_protocol(header: bytes) -> None:
+    """Of what is no message of ours: say so if it is a hello of another version, whatever else it holds."""
+    try:
+        theirs = _AnyHello.model_validate_json(header, strict=True).protocol
+    except ValidationError:
+        return
+    if theirs != PROTOCOL:
+        said = f"protocol {theirs}" if theirs else "a protocol from before versions"
+        older = "device" if theirs < PROTOCOL else "broker"
+        raise ContractError(
+            f"the device speaks {said}, the broker protocol {PROTOCOL}: update the {older}, it is older"
+        )
