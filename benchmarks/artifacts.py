@@ -60,7 +60,9 @@ def splits(family: str, seed: int) -> Iterator[SplitArtifact]:
     merge = Merge(kind="identity", class_order=classes)
     full = to_onnx(ModuleSplit(APPLICATION, family, "full", "", IMAGE, (one,), merge))
     yield full
-    yield cutting.split(full.models["full"], FRAGMENTS, application=APPLICATION, model_name=family, micro_batch=16)
+    yield cutting.split(
+        full.models["full"], FRAGMENTS, application=APPLICATION, model_name=family, micro_batch=16, slack=0.0
+    )
     stages = [name for name, _ in network.named_children()]
     batches = [Batch(torch.from_numpy(images(2, rng)), torch.full((2,), c, dtype=torch.int64)) for c in range(CLASSES)]
     tree = consecutive_tree(CLASSES, (2,))

@@ -69,7 +69,7 @@ def path(model: str, budget: float, pairs: int) -> PathCell:
     alone = ModuleFragment("full", network, (spec.name,), "logits", tuple(range(10)))
     whole = ModuleSplit("random", model, "full", "", spec, (alone,), Merge(kind="identity", class_order=alone.classes))
     split, (whole_onnx,) = to_onnx(assemble("random", model, "4", spec, fragments)), to_onnx(whole).models.values()
-    chain = cutting.split(whole_onnx, LAYERS, micro_batch=BATCH)
+    chain = cutting.split(whole_onnx, LAYERS, micro_batch=BATCH, slack=0.0)
     inputs = {spec.name: images}
     trunk = split.models[fragments[0].name]
     branches = [_timed([trunk, split.models[leaf.name]], inputs) for leaf in fragments[1:]]

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich.progress import Progress
-
 from splitplace.catalog.demand import demand as gather
 from splitplace.catalog.demand import write_demand
 from splitplace.errors import UsageError
@@ -17,6 +15,7 @@ from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.evaluation import evaluate
 from splitplace.export.measure.profiler import Effort, profile_split
+from splitplace.progress import Progress
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand
 from splitplace.records.split import INPUT
@@ -123,15 +122,13 @@ def run(
     catalog = CatalogWriter(work / "catalog")
     references: list[str] = []
     for application in settings.trainings:
-        bar = progress.add_task(f"{application}: train, export, evaluate", total=3)
+        progress(f"{application}: training", 0.0)
         data = fetch(application)
         full, others = train(work / "runs", data, settings)
-        progress.advance(bar)
+        progress(f"{application}: exporting", 0.0)
         mine = ship(catalog, data, full, others, settings)
-        progress.advance(bar)
         for reference in mine:
             judge(catalog, reference, data, settings.seed, progress)
-        progress.advance(bar)
         references += mine
     for reference in references:
         profile_split(catalog, reference, settings.effort, again=profile_again, progress=progress)
@@ -174,8 +171,8 @@ def train(runs: Path, data: Dataset, settings: DemandSettings) -> tuple[Run, tup
         seed=settings.seed,
         folder=runs,
     )
-    rest = [other for other in picked.tried if other.path != picked.run.path]
-    return full, (semantic, picked.run, *rest)
+    rest = [other for other in picked.tried if other.path != picked.path]
+    return full, (semantic, picked, *rest)
 
 
 def ship(
@@ -202,7 +199,7 @@ def cut(model: bytes, data: Dataset, fragments: int, micro_batch: int) -> SplitA
     ]
     # Analytic costs are the same everywhere, so the fragments, and with them their digests, are.
     work = costs.work(network, costs.analytic(network, micro_batch), micro_batch)
-    proposal = cutting.propose(network, work, hosts, fragments, exactly=True)
+    proposal = cutting.propose(network, work, hosts, fragments, exactly=True, slack=0.0)
     artifact = cutting.cut(network, proposal.places, proposal.plan.places, data.application, MODEL)
     cutting.verify(artifact, model, {data.input_spec.name: data.x_test_NCHW[:CHECKED_IMAGES]})
     return artifact

@@ -34,7 +34,7 @@ FOREIGN = ("efficientnet_lite0", "densenet121", "vit_tiny_patch16_224")
 FRAGMENTS = range(2, 9)
 PLAN_BATCH = 8
 RATIO_FRAGMENTS = 4
-RATIO_SLACK = 0.03
+RATIO_SLACK = planner.SLACK
 """As `splitplace split` by default: three percent of the bottleneck for fewer bytes over the cuts."""
 SMALL_PX = 32
 RATIO_LIMIT = 1.03
@@ -151,7 +151,7 @@ def _plans(name: str, counts: Sequence[int], settings: LayerSplitSettings, speed
     order = prefixes(work)
     for count in counts:
         hosts = [Host(f"d{i}") for i in range(count)]
-        proposal = cutting.propose(network, work, hosts, count)
+        proposal = cutting.propose(network, work, hosts, count, slack=0.0)
         equal = {
             rule: planner.evaluate(order, equal_cuts(share(network, rule), count), hosts[:count]).bottleneck_s
             for rule in RULES

@@ -1,10 +1,205 @@
-"""SplitPlace: split CNNs by layer or by meaning, ship the fragments, place them on edge devices by deadline."""
+"""SplitPlace: split CNNs by layer or by meaning, ship the fragments, place them on edge devices by deadline.
+
+    import splitplace as sp
+
+    run = sp.train("fashionmnist", epochs=1)
+    whole = sp.export(run, "catalog")
+    chain = sp.export(sp.split(run, fragments=3), "catalog")
+    sp.profile("catalog", quick=True)
+    print(sp.simulate("layer+least-loaded", demand="catalog").metrics.reward)
+
+Everything in `__all__` is imported when it is first touched: `import splitplace` loads neither torch nor onnx nor
+onnxruntime, and on a device without them the rest works.
+"""
 
 import os
-from importlib.metadata import version
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 # onnxruntime's wheels collect paths, graph names and errors for upload unless told not to before they are loaded. Every
 # module of ours imports this package first, so no process has onnxruntime in it without this.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = version("splitplace")
+PUBLIC = {
+    name: f"splitplace.{module}"
+    for module, names in {
+        # verbs
+        "api.fetch": ["fetch"],
+        "api.train": ["train"],
+        "api.split": ["split"],
+        "api.export": ["export", "Exported"],
+        "api.profile": ["profile"],
+        "api.evaluate": ["evaluate"],
+        "api.infer": ["infer", "Inference"],
+        "api.demand": ["demand", "load_demand"],
+        "api.simulate": ["simulate", "Simulation", "mobility_trace"],
+        "api.policy": ["train_policy"],
+        # what they take and give
+        "catalog": ["Catalog"],
+        "export.catalog_writer": ["CatalogWriter"],
+        "training.data.dataset": ["Dataset"],
+        "training.preset": ["Preset", "load_preset"],
+        "training.run": ["Run"],
+        "training.recipes.compressed": ["Picked"],
+        "splitting.artifact": ["SplitArtifact"],
+        "splitting.layerwise.layer_split": ["LayerSplit", "PlannedFragment"],
+        "progress": ["Progress"],
+        # policies, and where they run
+        "placement.registry": ["parse_policy"],
+        "placement.policy": [
+            "Policy",
+            "Composed",
+            "Frozen",
+            "States",
+            "Decider",
+            "Placer",
+            "PlacementRequest",
+            "Feedback",
+            "Leaving",
+            "Taken",
+            "Placed",
+        ],
+        "placement.plan": ["plan"],
+        "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
+        "placement.broker.broker": ["Broker"],
+        "placement.engines.local": ["LocalEngine"],
+        # records
+        "records.action": ["Action", "Decide", "Place", "Migrate", "Wait", "Evict"],
+        "records.demand": ["Demand", "SplitDemand"],
+        "records.device": ["Device", "Fleet"],
+        "records.evaluation": ["Evaluation"],
+        "records.fragment": ["Fragment", "TensorSpec"],
+        "records.metrics": ["Metrics"],
+        "records.profile": ["Profile", "DeviceFingerprint"],
+        "records.provenance": ["Provenance"],
+        "records.split": ["Split", "Edge", "Merge"],
+        "records.task": ["Task"],
+        "records.view": ["View"],
+        # errors, by cause
+        "errors": [
+            "SplitPlaceError",
+            "UsageError",
+            "NotFoundError",
+            "MissingExtraError",
+            "ContractError",
+            "NotReadyError",
+            "OverloadedError",
+            "IntegrityError",
+            "InfeasibleError",
+        ],
+    }.items()
+    for name in names
+}
+"""Public name -> the module that holds it; tests/kernel/test_public.py holds the imports below against it."""
+
+if TYPE_CHECKING:
+    from splitplace.api.demand import demand as demand
+    from splitplace.api.demand import load_demand as load_demand
+    from splitplace.api.evaluate import evaluate as evaluate
+    from splitplace.api.export import Exported as Exported
+    from splitplace.api.export import export as export
+    from splitplace.api.fetch import fetch as fetch
+    from splitplace.api.infer import Inference as Inference
+    from splitplace.api.infer import infer as infer
+    from splitplace.api.policy import train_policy as train_policy
+    from splitplace.api.profile import profile as profile
+    from splitplace.api.simulate import Simulation as Simulation
+    from splitplace.api.simulate import mobility_trace as mobility_trace
+    from splitplace.api.simulate import simulate as simulate
+    from splitplace.api.split import split as split
+    from splitplace.api.train import train as train
+    from splitplace.catalog import Catalog as Catalog
+    from splitplace.errors import ContractError as ContractError
+    from splitplace.errors import InfeasibleError as InfeasibleError
+    from splitplace.errors import IntegrityError as IntegrityError
+    from splitplace.errors import MissingExtraError as MissingExtraError
+    from splitplace.errors import NotFoundError as NotFoundError
+    from splitplace.errors import NotReadyError as NotReadyError
+    from splitplace.errors import OverloadedError as OverloadedError
+    from splitplace.errors import SplitPlaceError as SplitPlaceError
+    from splitplace.errors import UsageError as UsageError
+    from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
+    from splitplace.placement.broker.broker import Broker as Broker
+    from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.plan import plan as plan
+    from splitplace.placement.policy import Composed as Composed
+    from splitplace.placement.policy import Decider as Decider
+    from splitplace.placement.policy import Feedback as Feedback
+    from splitplace.placement.policy import Frozen as Frozen
+    from splitplace.placement.policy import Leaving as Leaving
+    from splitplace.placement.policy import Placed as Placed
+    from splitplace.placement.policy import PlacementRequest as PlacementRequest
+    from splitplace.placement.policy import Placer as Placer
+    from splitplace.placement.policy import Policy as Policy
+    from splitplace.placement.policy import States as States
+    from splitplace.placement.policy import Taken as Taken
+    from splitplace.placement.registry import parse_policy as parse_policy
+    from splitplace.placement.simulator.scenario import Scenario as Scenario
+    from splitplace.placement.simulator.scenario import load_fleet as load_fleet
+    from splitplace.placement.simulator.scenario import load_scenario as load_scenario
+    from splitplace.progress import Progress as Progress
+    from splitplace.records.action import Action as Action
+    from splitplace.records.action import Decide as Decide
+    from splitplace.records.action import Evict as Evict
+    from splitplace.records.action import Migrate as Migrate
+    from splitplace.records.action import Place as Place
+    from splitplace.records.action import Wait as Wait
+    from splitplace.records.demand import Demand as Demand
+    from splitplace.records.demand import SplitDemand as SplitDemand
+    from splitplace.records.device import Device as Device
+    from splitplace.records.device import Fleet as Fleet
+    from splitplace.records.evaluation import Evaluation as Evaluation
+    from splitplace.records.fragment import Fragment as Fragment
+    from splitplace.records.fragment import TensorSpec as TensorSpec
+    from splitplace.records.metrics import Metrics as Metrics
+    from splitplace.records.profile import DeviceFingerprint as DeviceFingerprint
+    from splitplace.records.profile import Profile as Profile
+    from splitplace.records.provenance import Provenance as Provenance
+    from splitplace.records.split import Edge as Edge
+    from splitplace.records.split import Merge as Merge
+    from splitplace.records.split import Split as Split
+    from splitplace.records.task import Task as Task
+    from splitplace.records.view import View as View
+    from splitplace.splitting.artifact import SplitArtifact as SplitArtifact
+    from splitplace.splitting.layerwise.layer_split import LayerSplit as LayerSplit
+    from splitplace.splitting.layerwise.layer_split import PlannedFragment as PlannedFragment
+    from splitplace.training.data.dataset import Dataset as Dataset
+    from splitplace.training.preset import Preset as Preset
+    from splitplace.training.preset import load_preset as load_preset
+    from splitplace.training.recipes.compressed import Picked as Picked
+    from splitplace.training.run import Run as Run
+
+    __version__: str
+
+__all__ = ["__version__", *PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first touched (PEP 562), and keep it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: Any = version("splitplace")
+    elif name in PUBLIC:
+        found = getattr(import_module(PUBLIC[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This package. The import system sets every submodule as an attribute; the room `export` must not hide a verb."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from splitplace import __version__
 from splitplace.records.provenance import Machine, Provenance
 
 _LIBRARIES = ("numpy", "onnxruntime", "onnx", "torch", "torchvision", "timm", "lightning", "torch-pruning", "pyzmq")
@@ -17,7 +16,7 @@ _LIBRARIES = ("numpy", "onnxruntime", "onnx", "torch", "torchvision", "timm", "l
 def collect(seed: int | None = None) -> Provenance:
     """The provenance of a figure measured now, on this machine, from this code."""
     return Provenance(
-        splitplace=__version__,
+        splitplace=version("splitplace"),
         commit=commit(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         versions={"python": platform.python_version()} | _versions(),

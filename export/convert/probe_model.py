@@ -56,8 +56,8 @@ def _weights(name: str, shape: tuple[int, ...]) -> TensorProto:
 
 
 if __name__ == "__main__":
-    import splitplace
+    from splitplace.inference import probe
 
-    path = Path(splitplace.__file__).parent / "inference" / "probe.onnx"
+    path = Path(probe.__file__).with_name("probe.onnx")
     path.write_bytes(build())
     print(f"{path}: {digest(build())}")

@@ -7,11 +7,10 @@ from math import comb
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import Progress
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import Array, Executor
+from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation, MissingFragments
 from splitplace.records.split import Split
 
@@ -32,7 +31,7 @@ def evaluate(
     source: str,
     micro_batch: int = 256,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[Evaluation, Ints]:
     """Accuracy of a split, and its answer for every image.
 
@@ -50,7 +49,7 @@ def evaluate(
         source: Where the images came from.
         micro_batch: Images at once.
         threads: onnxruntime threads.
-        progress: A bar to add to; one of its own on stderr by default.
+        progress: Told how far it is.
 
     Returns:
         The evaluation (with `top1_missing` for every set of leaves that leaves one or more; of many leaves, the
@@ -109,17 +108,12 @@ def _logits(
     images: Array,
     micro_batch: int,
     threads: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Array:
     (name,) = (spec.name for spec in split.inputs)
     executor = Executor(split, load, threads)
-    bar = progress or Progress(console=Console(stderr=True))
-    if progress is None:
-        bar.start()
-    try:
-        starts = bar.track(range(0, len(images), micro_batch), description=f"evaluate {split.reference}")
-        parts = [executor.run({name: images[start : start + micro_batch]}, micro_batch) for start in starts]
-    finally:
-        if progress is None:
-            bar.stop()
+    parts = []
+    for start in range(0, len(images), micro_batch):
+        progress(f"evaluate {split.reference}", start / len(images))
+        parts.append(executor.run({name: images[start : start + micro_batch]}, micro_batch))
     return np.concatenate(parts)

@@ -4,14 +4,11 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
 import onnxruntime as ort
-from rich.console import Console
-from rich.progress import Progress
 
 from splitplace import provenance
 from splitplace.children import child_env, python_child
@@ -19,6 +16,7 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
 from splitplace.inference.cpu_share import sweep
+from splitplace.progress import Progress, silent
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, MemoryIncrement, Profile
 
@@ -66,7 +64,7 @@ def profile_split(
     effort: Effort = FULL,
     device: DeviceFingerprint | None = None,
     again: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[Profile, ...]:
     """Profile every fragment of a split on this device; each profile is attached as soon as it is measured.
 
@@ -79,7 +77,7 @@ def profile_split(
         effort: Batch sizes and time.
         device: The fingerprint to file under; this device with one thread by default.
         again: Measure even what is measured.
-        progress: A bar to add to; one of its own on stderr by default.
+        progress: Told what is being measured and how far it is.
 
     Returns:
         One profile a fragment, in split order.
@@ -94,18 +92,23 @@ def profile_split(
     if len(known) < len(split.fragments):
         catalog.check_writable()
     profiles = []
-    with _bar(progress) as bar:
-        steps = len(effort.batch_sizes) + effort.rounds + 1
-        task = bar.add_task(f"profile {reference}", total=len(split.fragments) * steps)
-        for fragment in split.fragments:
-            if fragment.name in known:
-                profiles.append(known[fragment.name])
-                bar.advance(task, steps)
-                continue
+    steps = len(split.fragments) * (len(effort.batch_sizes) + effort.rounds + 1)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(f"profile {reference}", done / steps)
+
+    for fragment in split.fragments:
+        if fragment.name not in known:
             model = catalog.load(split, fragment.name)
-            profile = measure(fragment, model, effort, device, reference, lambda: bar.advance(task))
-            catalog.attach(reference, profile)
+            catalog.attach(reference, profile := measure(fragment, model, effort, device, reference, advance))
             profiles.append(profile)
+        else:
+            profiles.append(known[fragment.name])
+        done = steps * len(profiles) // len(split.fragments)
+        progress(f"profile {reference}", done / steps)
     return tuple(profiles)
 
 
@@ -115,15 +118,6 @@ def _known(catalog: CatalogWriter, reference: str, device: DeviceFingerprint, ef
         for profile in catalog.profiles(reference)
         if profile.device == device and set(effort.batch_sizes) <= {row.batch_size for row in profile.latency}
     }
-
-
-@contextmanager
-def _bar(progress: Progress | None) -> Iterator[Progress]:
-    if progress is not None:
-        yield progress
-        return
-    with Progress(console=Console(stderr=True)) as own:
-        yield own
 
 
 def measure(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
-from splitplace.cli.output import fail
+from splitplace.cli.output import fail, listen
 from splitplace.errors import SplitPlaceError
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
@@ -78,6 +78,7 @@ def build() -> App:
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run one command: exit 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
     app = build()
+    listen()
     arguments = list(sys.argv[1:] if tokens is None else tokens)
     try:
         app(arguments, exit_on_error=False, print_error=False)

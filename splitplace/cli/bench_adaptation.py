@@ -35,9 +35,9 @@ def adaptation(
     """
     if not 2 <= seeds <= 100:
         raise UsageError(f"--seeds {seeds}: expected 2 to 100")
+    from splitplace.api.demand import load_demand
     from splitplace.benchmarks import adaptation as bench
     from splitplace.benchmarks.paired import interval
-    from splitplace.cli.simulate import load_costs
     from splitplace.report.adaptation import draw_adaptation
 
     chosen = placers.split(",")
@@ -48,7 +48,7 @@ def adaptation(
         for path in (results, *(state / f"{part}.json" for part in ("mab", "daso"))):
             path.unlink(missing_ok=True)
     with err.status("adaptation") as status:
-        found = bench.run(results, state, load_costs(demand), demand, chosen, seeds, status.update)
+        found = bench.run(results, state, load_demand(demand), demand, chosen, seeds, status.update)
     table = Table(
         "shift", "placer", "policy", "reward before", "after", "O^P before", "after", "its error before", "after",
         title=f"A shift half-way, {found.intervals} intervals",

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from splitplace.cli.output import emit, err
+from splitplace.cli.output import bar, emit
 
 
 def demand(
@@ -33,8 +33,6 @@ def demand(
     """
     from dataclasses import replace
 
-    from rich.progress import Progress
-
     from splitplace.benchmarks import demand as bench
     from splitplace.export.measure.profiler import QUICK
     from splitplace.training.data.applications import fetch
@@ -44,7 +42,7 @@ def demand(
         settings = settings.only(tuple(applications.split(",")))
     if quick:
         settings = replace(settings, effort=QUICK)
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+    with bar() as progress:
         found, size_bytes = bench.run(
             work,
             out,

@@ -46,9 +46,9 @@ def placement(
     """
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
+    from splitplace.api.demand import load_demand
     from splitplace.benchmarks import placement as bench
     from splitplace.benchmarks.paired import interval
-    from splitplace.cli.simulate import load_costs
     from splitplace.placement.registry import parse_policy
     from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 
@@ -57,7 +57,7 @@ def placement(
     setting = bench.Setting(
         chosen,
         load_fleet(fleet or chosen.fleet),
-        load_costs(demand),
+        load_demand(demand),
         demand,
         state,
         intervals,

@@ -14,7 +14,7 @@ def ls(catalog: Path, *, json: bool = False) -> None:
         catalog: The catalog's folder.
         json: Print one JSON document.
     """
-    from splitplace.catalog import Catalog
+    from splitplace import Catalog
 
     source = Catalog(catalog)
     rows = []
@@ -92,7 +92,7 @@ def verify(catalog: Path, *, json: bool = False) -> None:
         catalog: The catalog's folder.
         json: Print one JSON document.
     """
-    from splitplace.catalog import Catalog
+    from splitplace import Catalog
 
     found = Catalog(catalog).verify()
     document = {
@@ -117,8 +117,7 @@ def gc(catalog: Path, *, json: bool = False) -> None:
         catalog: The catalog's folder.
         json: Print one JSON document.
     """
-    from splitplace.catalog import Catalog
-    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace import Catalog, CatalogWriter
 
     files, size_bytes = CatalogWriter(Catalog(catalog).path).gc()
     document = {"catalog": str(catalog.absolute()), "removed_files": files, "removed_bytes": size_bytes}
@@ -137,12 +136,10 @@ def demand(
         micro_batch: Samples a device runs at once.
         json: Print one JSON document.
     """
-    from splitplace.catalog import Catalog
-    from splitplace.catalog.demand import demand as gather
-    from splitplace.catalog.demand import write_demand
+    import splitplace as sp
 
-    value = gather(Catalog(catalog), references, micro_batch)
-    size_bytes = write_demand(value, out)
+    value = sp.demand(catalog, references, micro_batch=micro_batch, out=out)
+    size_bytes = out.stat().st_size
     names = [entry.split.reference for entry in value.splits]
     document = {"demand": str(out.absolute()), "splits": names, "size_bytes": size_bytes}
     emit(document, f"{out}: {len(names)} splits, {size_bytes} bytes", json)

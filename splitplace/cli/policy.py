@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from splitplace.cli.output import emit, err
+from splitplace.cli.output import bar, emit
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,25 +43,27 @@ def train(
     seed
         Same seed, same states.
     """
-    from rich.progress import Progress
+    import splitplace as sp
 
-    from splitplace.cli.simulate import load_costs
-    from splitplace.placement.learning import train as training
-    from splitplace.placement.simulator.scenario import load_fleet, load_scenario
-
-    if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
-        raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
-    chosen = load_scenario(scenario)
-    settings = training.LearningSettings(
-        chosen, load_fleet(fleet or chosen.fleet), load_costs(demand), demand, runs, intervals, seed
-    )
     folder = out.resolve()
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("training", total=1.0)
-        learned = training.train(
-            settings, folder, lambda what, share: progress.update(bar, description=what, completed=share)
+    with bar() as progress:
+        learned = sp.train_policy(
+            scenario,
+            fleet=fleet,
+            demand=demand,
+            out=folder,
+            runs=runs,
+            intervals=intervals,
+            seed=seed,
+            progress=progress,
         )
-    document = {"scenario": chosen.name, "demand": demand, "out": str(folder), "seed": seed, **learned}
+    document = {
+        "scenario": sp.load_scenario(scenario).name,
+        "demand": demand,
+        "out": str(folder),
+        "seed": seed,
+        **learned,
+    }
     emit(document, _learned(document), json)
 
 

@@ -1,17 +1,15 @@
 """`splitplace profile`: what each fragment costs on this device."""
 
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
 
-from splitplace.cli.output import emit
+from splitplace.cli.output import bar, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from splitplace.records.profile import Profile
 
 
@@ -38,38 +36,33 @@ def profile(
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
         json: Print one JSON document.
     """
-    if plot is not None:
-        draw_costs = _drawing(plot)
-    from splitplace.catalog import Catalog
+    import splitplace as sp
     from splitplace.catalog.location import parse_location
-    from splitplace.errors import SplitPlaceError
-    from splitplace.export.catalog_writer import CatalogWriter
     from splitplace.export.measure.fit import held_out
-    from splitplace.export.measure.profiler import FULL, QUICK, fingerprint, profile_split
 
-    folder, reference = parse_location(location)
-    catalog = CatalogWriter(Catalog(folder).path)
-    references = (reference,) if reference else catalog.references()
-    if not references:
-        raise SplitPlaceError(f"the catalog {folder} holds no split: export one first")
-    device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
-    profiles = {
-        name: profile_split(catalog, name, QUICK if quick else FULL, device=device, again=again) for name in references
-    }
+    with bar() as progress:
+        profiles = sp.profile(
+            location,
+            kind=kind,
+            threads=threads,
+            cpus=cpus,
+            quick=quick,
+            again=again,
+            plot=plot,
+            progress=progress,
+        )
+    device = next(iter(profiles.values()))[0].device
     errors = {
         name: {row.fragment: [asdict(error) for error in held_out(row)] for row in rows}
         for name, rows in profiles.items()
     }
     document: dict[str, Any] = {
-        "catalog": str(folder.absolute()),
+        "catalog": str(parse_location(location)[0].absolute()),
         "device": device.model_dump(mode="json"),
         "profiles": {name: [row.model_dump(mode="json") for row in rows] for name, rows in profiles.items()},
         "held_out": errors,
     }
     if plot is not None:
-        for name, rows in profiles.items():
-            errors_of = [[astuple(error) for error in held_out(row)] for row in rows]
-            draw_costs(plot / f"{name}.svg", name, rows, errors_of)
         document["plots"] = [str((plot / f"{name}.svg").absolute()) for name in profiles]
     tables = [_table(name, rows, device.kind) for name, rows in profiles.items()]
     emit(document, Group(*tables), json)
@@ -100,18 +93,3 @@ def _table(reference: str, profiles: "tuple[Profile, ...]", kind: str) -> Table:
         latency_error, memory_error = (max(column) for column in zip(*worsts, strict=True))
         table.caption = f"{ends}; at worst {latency_error:.1%} (latency) and {memory_error:.1%} (memory)"
     return table
-
-
-def _drawing(folder: Path) -> "Callable[..., None]":
-    """What draws, held ready before anything is measured: an hour later is too late to find that nothing can."""
-    from splitplace.errors import SplitPlaceError, UsageError
-
-    try:
-        from splitplace.report.cost import draw_costs
-    except ImportError as error:
-        raise UsageError(f"--plot needs `pip install splitplace[report]` ({error})") from error
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SplitPlaceError(f"--plot {folder}: cannot be made: {error.strerror}") from error
-    return draw_costs

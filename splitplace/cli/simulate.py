@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from splitplace.cli.output import emit, err
-from splitplace.errors import UsageError
+from splitplace.cli.output import bar, emit
 
 if TYPE_CHECKING:
     from splitplace.placement.simulator.results import SimulationRun
-    from splitplace.placement.simulator.scenario import Scenario
     from splitplace.records.metrics import GroupMetrics
-    from splitplace.records.view import View
 
 app = App(name="simulate", help_format="plaintext")
-PLOTTED_TASKS = 200
 
 
 @app.default
@@ -52,62 +48,46 @@ def simulate(
     seed
         Same seed, same result.
     """
-    from splitplace.placement import states as store
-    from splitplace.placement.policy import Frozen
-    from splitplace.placement.registry import parse_policy
-    from splitplace.placement.simulator.run import simulate as run_simulation
-    from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+    import splitplace as sp
 
-    chosen = load_scenario(scenario)
-    chosen = _with_load(chosen, rate, utilisation)
-    if intervals is not None and not 1 <= intervals <= 1_000_000:
-        raise UsageError(f"--intervals {intervals}: expected 1 to 1000000")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected 0 or more")
-    if plot is not None and plot.suffix != ".svg":
-        raise UsageError(f"--plot {plot}: expected a file that ends in .svg")
-    fleet = fleet or chosen.fleet
-    if state is not None and untrained:
-        raise UsageError("--state and --untrained exclude each other")
-    number = intervals or chosen.intervals
-    devices, costs = load_fleet(fleet), load_costs(demand)
-    chosen_policy = parse_policy(policy)
-    trained: list[str] = []
-
-    def first_states(view: "View") -> Any:
-        if untrained:
-            return chosen_policy.init(view)
-        if state is not None:
-            states, found = store.from_folder(chosen_policy, state, view)
-        else:
-            states, found = store.shipped(chosen_policy, chosen.name, view)
-        trained.extend(found)
-        return states
-
-    with _Bar(number) as bar:
-        running = Frozen(chosen_policy) if frozen else chosen_policy
-        run = run_simulation(chosen, devices, costs, running, number, seed, states=first_states, progress=bar.at)
-    start_untrained = [part for part in store.trainable(chosen_policy) if part not in trained]
-    if start_untrained:
-        err.print(f"{' and '.join(start_untrained)} started untrained; `splitplace policy train` makes states")
+    with bar() as progress:
+        done = sp.simulate(
+            policy,
+            scenario=scenario,
+            fleet=fleet,
+            demand=demand,
+            intervals=intervals,
+            seed=seed,
+            rate=rate,
+            utilisation=utilisation,
+            state=state,
+            untrained=untrained,
+            frozen=frozen,
+            trace_dir=trace_dir,
+            plot=plot,
+            progress=progress,
+        )
+    run = done.run
     document: dict[str, Any] = {
-        "scenario": chosen.name,
-        "fleet": fleet,
+        "scenario": done.scenario.name,
+        "fleet": fleet or done.scenario.fleet,
         "devices": len(run.devices),
         "demand": demand,
         "policy": policy,
-        "intervals": number,
+        "intervals": done.intervals,
         "seed": seed,
-        "trained": trained,
+        "trained": list(done.trained),
         "frozen": frozen,
         "rate": run.rate,
         "splits_that_fit_no_device": list(run.dropped),
         "metrics": run.metrics.model_dump(mode="json"),
     }
     if trace_dir is not None:
-        document["trace"] = [str(path) for path in _write_trace(run, trace_dir)]
+        document["trace"] = [
+            str((trace_dir / f"{part}.parquet").resolve()) for part in ("tasks", "fragments", "intervals")
+        ]
     if plot is not None:
-        document["plot"] = str(_write_plot(run, plot))
+        document["plot"] = str(plot.resolve())
     emit(document, _table(document, run), json)
 
 
@@ -126,107 +106,13 @@ def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, j
     seed
         Same seed, same traffic.
     """
-    from splitplace.placement.simulator.roads import write_trace
+    import splitplace as sp
 
-    if not 1 <= vehicles <= 500 or not 2 <= seconds <= 86_400 or not 0 <= seed < 2**31:
-        raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
     path = out.resolve()
-    with err.status("driving"):
-        rows = write_trace(path, vehicles, seconds, seed)
+    with bar() as progress:
+        rows = sp.mobility_trace(path, vehicles=vehicles, seconds=seconds, seed=seed, progress=progress)
     document = {"path": str(path), "vehicles": vehicles, "seconds": seconds, "seed": seed, "rows": rows}
     emit(document, f"{rows} rows in {path}", json)
-
-
-def _with_load(scenario: "Scenario", rate: float | None, utilisation: float | None) -> "Scenario":
-    if rate is None and utilisation is None:
-        return scenario
-    from splitplace.placement.simulator.scenario import Scenario
-
-    document = scenario.model_dump(mode="json")
-    document["workload"] |= {"rate": rate, "utilisation": utilisation, "trace": None}
-    import json
-
-    return Scenario.parse(json.dumps(document), f"scenario {scenario.name} with the load asked for")
-
-
-def load_costs(name: str) -> Any:
-    """A demand by name, file or catalog folder."""
-    if Path(name).is_dir():
-        from splitplace.catalog import Catalog
-        from splitplace.catalog.demand import demand
-
-        return demand(Catalog(Path(name)))
-    from splitplace.placement.simulator.demands import load_demand
-
-    return load_demand(name)
-
-
-class _Bar:
-    """Intervals done, on stderr; gone when the run ends."""
-
-    def __init__(self, total: int):
-        from rich.progress import Progress
-
-        self._progress = Progress(console=err, transient=True, disable=not err.is_terminal)
-        self._bar = self._progress.add_task("simulating", total=total)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def at(self, interval: int) -> None:
-        """This interval starts."""
-        self._progress.update(self._bar, completed=interval)
-
-
-def _write_trace(run: "SimulationRun", folder: Path) -> list[Path]:
-    import json
-
-    from splitplace.placement.simulator.traces import write_parquet
-
-    about = json.dumps({"devices": run.devices, "splits": run.splits})
-    paths = []
-    for name, columns in (("tasks", run.tasks), ("fragments", run.fragments), ("intervals", run.intervals)):
-        path = (folder / f"{name}.parquet").resolve()
-        write_parquet(path, columns, about)
-        paths.append(path)
-    return paths
-
-
-def _write_plot(run: "SimulationRun", path: Path) -> Path:
-    from splitplace.records.split import STRATEGIES
-    from splitplace.report.timeline import Span, TaskSpan, timeline_svg
-
-    tasks, parts = run.tasks, run.fragments
-    finished = [row for row in range(len(tasks["task"])) if tasks["finished"][row]][:PLOTTED_TASKS]
-    if len(tasks["task"]) > len(finished):
-        err.print(f"the picture shows the first {len(finished)} finished tasks of {len(tasks['task'])}")
-    shown = {int(tasks["task"][row]) for row in finished}
-    strategy = [STRATEGIES[int(row)] for row in tasks["strategy"]]
-    spans = [
-        Span(run.devices[int(device)], strategy[int(task)], float(start), float(end))
-        for task, device, start, end in zip(
-            parts["task"], parts["device"], parts["start_s"], parts["end_s"], strict=True
-        )
-        if int(task) in shown
-    ]
-    bars = [
-        TaskSpan(
-            strategy[row],
-            float(tasks["arrival_s"][row]),
-            float(tasks["response_s"][row]),
-            float(tasks["deadline_s"][row]),
-        )
-        for row in finished
-    ]
-    used = {span.device for span in spans}
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(timeline_svg([name for name in run.devices if name in used], spans, bars), encoding="utf-8")
-    return path
 
 
 def _table(document: dict[str, Any], run: "SimulationRun") -> Any:

@@ -1,21 +1,14 @@
 """`splitplace train`: a full model, a semantic tree split of one, or a compressed one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.table import Table
 
-from splitplace.cli.output import emit, err
-from splitplace.cli.train_options import check_belong, check_full, check_images, check_values, tree_shape
-from splitplace.errors import UsageError, unknown
+from splitplace.cli.output import emit, step
 
 if TYPE_CHECKING:
-    from splitplace.training.data.dataset import Dataset
-    from splitplace.training.preset import Preset
-    from splitplace.training.recipes.compressed import Picked
-    from splitplace.training.run import Run
-
-TRAINED = ("full", "semantic", "compressed")
+    from splitplace import Run
 
 
 def train(
@@ -82,12 +75,12 @@ def train(
         out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
         json: Print one JSON document.
     """
-    if strategy not in TRAINED:
-        raise unknown("strategy to train", strategy, TRAINED)
-    check_values(epochs=epochs, samples=samples, seed=seed, validation=validation, cuts=cuts, budget=budget)
-    check_belong(
-        strategy,
-        ("semantic",),
+    import splitplace as sp
+
+    done = sp.train(
+        application,
+        model=model,
+        strategy=cast(Any, strategy),  # `train` itself says what there is
         tree=tree,
         cuts=cuts,
         groups=groups,
@@ -95,127 +88,30 @@ def train(
         overlap=overlap,
         trunk=trunk,
         budget=budget,
+        ratio=ratio,
+        full=full,
+        preset=preset,
+        epochs=epochs,
+        samples=samples,
+        validation=validation,
+        seed=seed,
+        path=path,
+        size=size,
+        mirror=mirror,
+        skip_corrupt=skip_corrupt,
+        out=out,
+        progress=step,
     )
-    check_belong(strategy, ("compressed",), ratio=ratio)
-    check_belong(strategy, ("semantic", "compressed"), full=full)
-    if recipe == "splitnet" and groups is not None:
-        raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
-    from splitplace.splitting.networks import check_model
-    from splitplace.splitting.semantic.pruning import compressed_variant
-    from splitplace.training.data.applications import check_names, fetch
-    from splitplace.training.preset import load_preset
-    from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
-    from splitplace.training.recipes.full import train_full
-    from splitplace.training.recipes.grouping import parse_groups
-    from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
-    from splitplace.training.run import Run, check_folder, check_place
-
-    grouping, method, settings = parse_groups(groups or "features"), recipe or "distil", load_preset(preset)
-    shape = tree_shape(tree, grouping, cuts)
-    if mirror:
-        settings = settings.mirrored()
-    if ratio is not None:
-        compressed_variant(ratio)
-    check_names([application], own=path is not None)
-    teacher = Run.open(full) if full is not None else None
-    if teacher is not None:
-        check_full(teacher, model, validation)
-        model = teacher.config.request.model
-    model = model or "mobilenetv2"
-    check_model(model)
-    numbers = settings.settle(model, application)
-    share = teacher.config.request.recipe.validation_share if teacher else numbers.full.validation_share
-    share = share if validation is None else validation
-    picks = strategy == "compressed" and ratio is None
-    if picks and teacher is None and not share:
-        raise UsageError(
-            "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
-        )
-    if out is not None:
-        (check_folder if picks else check_place)(out.absolute())
-    with err.status(f"reading {application}"):
-        data = fetch(application, path=path, size=size, mirror=mirror, skip_corrupt=skip_corrupt)
-    if skip_corrupt and path is not None:
-        err.print(data.source, soft_wrap=True)
-    if strategy == "full":
-        done = train_full(
-            data,
-            model,
-            preset=settings,
-            epochs=epochs,
-            samples=samples,
-            validation_share=validation,
-            seed=seed,
-            out=out,
-        )
-        return _report(done, json)
-    if teacher is not None:
-        check_images(teacher, data)
-    # All that can be wrong is told before the full model is trained, which may take hours.
-    if strategy == "semantic":
-        tree_recipe(numbers, method).beside(share)
-        strides = teacher.config.request.strides if teacher else numbers.strides
-        wanted = budget or (cuts.split(",") if cuts is not None else numbers.cuts)
-        with err.status("planning the tree"):
-            shape, places = plan_tree(data, model, strides, shape, wanted, grouping, method, overlap or 0.0)
-    elif teacher is None:
-        with err.status("trying the surgery"):
-            check_compressed(data, model, numbers, numbers.compressed.ratios if ratio is None else [ratio], share)
-    if teacher is None:
-        teacher = _teacher(data, model, settings, validation, seed, out)
-    if strategy == "semantic":
-        done = train_semantic(
-            data,
-            teacher,
-            tree=shape,
-            cuts=places,
-            groups=grouping,
-            method=method,
-            overlap=overlap or 0.0,
-            trunk=trunk or "shared",
-            preset=settings,
-            epochs=epochs,
-            samples=samples,
-            seed=seed,
-            out=out,
-        )
-        return _report(done, json)
-    if ratio is not None:
-        done = train_compressed(
-            data, teacher, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=out
-        )
-        return _report(done, json)
-    picked = pick_compressed(
-        data, teacher, preset=settings, epochs=epochs, samples=samples, seed=seed, folder=out or Path("runs")
-    )
-    return _report(picked.run, json, picked)
+    emit(_document(done), _table(done), json)
 
 
-def _teacher(
-    data: "Dataset", model: str, preset: "Preset", validation: float | None, seed: int, out: Path | None
-) -> "Run":
-    """The full model, where nobody gave one: in its usual place, or beside `out` if another has that."""
-    from splitplace.training.recipes.full import train_full
-    from splitplace.training.run import OtherRunError
-
-    try:
-        return train_full(data, model, preset=preset, validation_share=validation, seed=seed)
-    except OtherRunError as error:
-        if out is None:
-            raise UsageError(
-                f"the full model is trained first, and {error.difference}: choose another --out, beside which it then "
-                "goes, or give it as --full"
-            ) from error
-    place = out.resolve()
-    beside = place.with_name(f"{place.name}.full")
-    return train_full(data, model, preset=preset, validation_share=validation, seed=seed, out=beside)
+def _edges(run: "Run") -> list[tuple[str, str]]:
+    parents = {part.output: part.name for part in run.config.parts}
+    return [(parents.get(name, "input"), part.name) for part in run.config.parts for name in part.inputs]
 
 
-def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
-    config, metrics = run.config, run.metrics
-    request = config.request
-    parents = {part.output: part.name for part in config.parts}
-    edges = [(parents.get(name, "input"), part.name) for part in config.parts for name in part.inputs]
+def _table(run: "Run") -> Table:
+    config, metrics, edges = run.config, run.metrics, _edges(run)
     table = Table("fragment", "reads", "parameters", "FLOPs an image", "classes")
     for part, size in zip(config.parts, metrics.fragments, strict=True):
         names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
@@ -223,11 +119,18 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
         table.add_row(
             part.name, reads, f"{size.params:,}", f"{size.flops_per_sample:,}", names or str(len(part.classes))
         )
-    table.title = request.reference
+    table.title = config.request.reference
     table.caption = (
         f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
         f"{metrics.images_per_s:.0f} images/s · {run.path}"
     )
+    return table
+
+
+def _document(run: "Run") -> dict[str, Any]:
+    from splitplace import Picked
+
+    request = run.config.request
     document = {
         "run": str(run.path),
         "application": request.application,
@@ -239,13 +142,13 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
         "groups": request.groups,
         "overlap": request.overlap,
         "trunk": request.trunk,
-        "edges": [{"src": src, "dst": dst} for src, dst in edges],
+        "edges": [{"src": src, "dst": dst} for src, dst in _edges(run)],
         "ratio": request.ratio,
-        **metrics.model_dump(mode="json"),
+        **run.metrics.model_dump(mode="json"),
     }
-    if picked is not None:
+    if isinstance(run, Picked):
         document |= {
-            "full_validation_accuracy": picked.full_validation_accuracy,
+            "full_validation_accuracy": run.full_validation_accuracy,
             "tried": [
                 {
                     "ratio": tried.config.request.ratio,
@@ -253,7 +156,7 @@ def _report(run: "Run", json: bool, picked: "Picked | None" = None) -> None:
                     "params": tried.metrics.params,
                     "run": str(tried.path),
                 }
-                for tried in picked.tried
+                for tried in run.tried
             ],
         }
-    emit(document, table, json)
+    return document

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import Progress
 
 from splitplace.catalog.demand import demand as gather
 from splitplace.demo.requests import DemoRequest, draw
@@ -29,6 +28,7 @@ from splitplace.placement.metrics import Usage, of_tasks, summarise
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.policy import Composed
+from splitplace.progress import Progress
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device, Fleet
 from splitplace.records.evaluation import Evaluation
@@ -88,6 +88,7 @@ def ship(catalog: CatalogWriter, full: ModuleSplit, semantic: ModuleSplit, data:
         model_name=full.model,
         inputs={data.input_spec.name: data.x_test_NCHW[:64]},
         micro_batch=MICRO_BATCH,
+        slack=0.0,
     )
     artifacts = (whole, layer, to_onnx(semantic))
     for artifact in artifacts:
@@ -198,15 +199,14 @@ def play(
 
 def _send(broker: Broker, stream: list[DemoRequest], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
     """Each task at its time; waits for all answers."""
-    bar = progress.add_task("stream of tasks", total=len(stream))
     start = time.monotonic()
     futures: list[Future[TaskResult]] = []
     for request in stream:
         time.sleep(max(start + request.at_s - time.monotonic(), 0.0))
         images, labels = data.x_test_NCHW[request.images], data.y_test_N[request.images]
         future = broker.submit(data.application, images, request.deadline_s, labels)
-        future.add_done_callback(lambda _: progress.advance(bar))
         futures.append(future)
+        progress("stream of tasks", sum(sent.done() for sent in futures) / len(stream))
     outcomes = tuple(future.result().outcome for future in futures)  # the broker bounds each wait
     failed = next((outcome for outcome in outcomes if outcome.error), None)
     if failed:

@@ -54,6 +54,7 @@ def split(
     model_name: str = "model",
     inputs: Mapping[str, Array] | None = None,
     micro_batch: int = 8,
+    slack: float = planner.SLACK,
 ) -> SplitArtifact:
     """Cut a model into at most `fragments` pieces of nearly equal cost, and prove that they are the model.
 
@@ -64,6 +65,7 @@ def split(
         model_name: The model's name, for the catalog reference.
         inputs: Real inputs by name, at least 32 rows each, for the recomposition check; seeded noise if none.
         micro_batch: The batch size that costs are for.
+        slack: As `propose` takes it.
 
     Returns:
         The path f0 -> f1 -> ..., strategy `layer`; the variant is the number of fragments.
@@ -75,7 +77,7 @@ def split(
     fragments = min(fragments, len(network.members))
     hosts = [Host(f"d{i}") for i in range(fragments)]
     proposal = propose(
-        network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments
+        network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments, slack=slack
     )
     artifact = cut(network, proposal.places, proposal.plan.places, application, model_name)
     verify(artifact, whole, inputs)
@@ -89,7 +91,7 @@ def propose(
     fragments: int,
     objective: planner.Objective = "bottleneck",
     exactly: bool = False,
-    slack: float = 0.0,
+    slack: float = planner.SLACK,
 ) -> Proposal:
     """The best plan for a network, its lower bound and its gap; arguments as `planner.plan`'s.
 

@@ -19,6 +19,10 @@ from splitplace.splitting.layerwise.lattice import Lattice
 
 Objective = Literal["bottleneck", "latency", "fewest"]
 
+SLACK = 0.03
+"""Share of the smallest bottleneck that a split gives up for fewer bytes over its cuts, unless it is told another:
+costs are not known better than this."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from splitplace import provenance
+from splitplace.api.split import split
 from splitplace.benchmarks import layer_split
 from splitplace.benchmarks.layer_split import LayerSplitResults, LayerSplitSettings, equal_cuts, run
 from splitplace.benchmarks.paired import Ratio, bootstrap, paired_ratios
-from splitplace.cli.split import split
 from splitplace.export.convert.from_timm import TimmModel
 from splitplace.splitting.layerwise import cutting
 

@@ -96,10 +96,9 @@ def check_compressed(data: Dataset, model: str, settings: Settings, ratios: Sequ
 
 
 @dataclass(frozen=True)
-class Picked:
+class Picked(Run):
     """The run whose ratio was picked, among all that were tried, and the full model's accuracy on the same images."""
 
-    run: Run
     tried: tuple[Run, ...]
     full_validation_accuracy: float
 
@@ -151,7 +150,8 @@ def pick_compressed(
                 data, full, ratio, preset=preset, epochs=epochs, samples=samples, seed=seed, out=folder / name
             )
         )
-    return Picked(pick(tried, before - settings.compressed.accuracy_loss), tuple(tried), before)
+    best = pick(tried, before - settings.compressed.accuracy_loss)
+    return Picked(best.path, best.config, best.metrics, tuple(tried), before)
 
 
 def pick(tried: Sequence[Run], accuracy: float) -> Run:

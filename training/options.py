@@ -1,14 +1,28 @@
-"""Which options of `splitplace train` go together: what would have no effect, or contradicts another, is refused."""
+"""Which options of a training go together: what would have no effect, or contradicts another, is refused.
+
+Messages name options as the command line does; a function's argument of that name is meant likewise.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, unknown
+from splitplace.splitting.semantic.tree import parse_tree
+from splitplace.training.data.dataset import Dataset
+from splitplace.training.recipes.grouping import Grouping
+from splitplace.training.run import Run
 
-if TYPE_CHECKING:
-    from splitplace.training.data.dataset import Dataset
-    from splitplace.training.recipes.grouping import Grouping
-    from splitplace.training.run import Run
+STRATEGIES = ("full", "semantic", "compressed")
+"""What can be trained; `layer` needs no training."""
+
+
+def check_strategy(strategy: str) -> None:
+    """Refuse a strategy that no training makes.
+
+    Raises:
+        NotFoundError: Lists those that one makes.
+    """
+    if strategy not in STRATEGIES:
+        raise unknown("strategy to train", strategy, STRATEGIES)
 
 
 def check_values(
@@ -17,7 +31,7 @@ def check_values(
     samples: int | None,
     seed: int,
     validation: float | None,
-    cuts: str | None,
+    cuts: str | Sequence[str] | None,
     budget: float | None,
 ) -> None:
     """Refuse numbers out of range.
@@ -52,28 +66,33 @@ def check_belong(strategy: str, strategies: Sequence[str], **options: object) ->
             raise UsageError(f"--{name} belongs to --strategy {' or '.join(strategies)}, got --strategy {strategy}")
 
 
-def tree_shape(tree: str | None, groups: "Grouping", cuts: str | None) -> tuple[int, ...]:
+def tree_shape(tree: str | Sequence[int] | None, groups: Grouping, cuts: Sequence[str] | None) -> tuple[int, ...]:
     """The shape of the tree, two branches by default, held against listed groups and cuts.
+
+    Args:
+        tree: Children of every node, level by level, as (2, 2) or "2,2".
+        groups: A rule, or the classes of each group.
+        cuts: The stages to cut before, where they are listed.
 
     Raises:
         UsageError: No tree, another than the lists make, or more cuts than it has levels.
     """
-    from splitplace.splitting.semantic.tree import parse_tree
-
-    shape = parse_tree(tree) if tree is not None else None
+    text = tree if tree is None or isinstance(tree, str) else ",".join(map(str, tree))
+    shape = parse_tree(text) if text is not None else None
     if not isinstance(groups, str):
         if shape is not None and shape != (len(groups),):
-            raise UsageError(f"--groups lists {len(groups)} groups of one level: leave out --tree {tree}")
+            raise UsageError(f"--groups lists {len(groups)} groups of one level: leave out --tree {text}")
         shape = (len(groups),)
     shape = shape or (2,)
-    given = 0 if cuts in (None, "auto") else len(str(cuts).split(","))
-    if given > len(shape):
-        levels = ",".join(map(str, shape))
-        raise UsageError(f"--cuts {cuts}: got {given}, expected {len(shape)}, one for each level of --tree {levels}")
+    if len(cuts or ()) > len(shape):
+        listed, levels = ",".join(cuts or ()), ",".join(map(str, shape))
+        raise UsageError(
+            f"--cuts {listed}: got {len(cuts or ())}, expected {len(shape)}, one for each level of --tree {levels}"
+        )
     return shape
 
 
-def check_full(full: "Run", model: str | None, validation: float | None) -> None:
+def check_full(full: Run, model: str | None, validation: float | None) -> None:
     """Refuse what contradicts a full model that is given.
 
     Raises:
@@ -89,7 +108,7 @@ def check_full(full: "Run", model: str | None, validation: float | None) -> None
         )
 
 
-def check_images(full: "Run", data: "Dataset") -> None:
+def check_images(full: Run, data: Dataset) -> None:
     """Refuse a full model of other images that go by the same name.
 
     Raises:

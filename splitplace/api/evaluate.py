@@ -1,0 +1,86 @@
+"""`evaluate`: the accuracy of a split on held-out images, through onnxruntime, kept in the catalog."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splitplace.catalog.location import open_split
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.inference.executor import Array
+from splitplace.inference.inputs import read_array
+from splitplace.progress import Progress, silent
+from splitplace.records.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from splitplace.training.data.dataset import Dataset
+
+
+def evaluate(
+    location: str,
+    *,
+    images: str | Path | Array | None = None,
+    labels: str | Path | Array | None = None,
+    data: "Dataset | None" = None,
+    micro_batch: int = 256,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measure a split's accuracy, whole and with each branch missing, and keep it in the catalog.
+
+    Args:
+        location: CATALOG:REF; REF may be left out where the catalog holds one split.
+        images: Held-out inputs, (n, ...) of the dtype that the split takes, or their .npy file; by default the
+            application's real ones, which needs the extra `train`.
+        labels: Their classes, whole numbers (n,), or their .npy file; with `images`.
+        data: A data set whose held-out part to take, in place of the two.
+        micro_batch: Images at once.
+        threads: onnxruntime threads.
+        progress: Told how far it is.
+
+    Returns:
+        Top-1 accuracy, 0 to 1, of the whole and of every set of leaves that may be missing.
+
+    Raises:
+        MissingExtraError: Neither images nor data, and the extra `train` is not installed.
+        UsageError: No such catalog or split, or images without labels.
+        SplitPlaceError: No images, labels outside the classes, or a catalog that cannot be written to.
+    """
+    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.export.measure.evaluation import data_sha256
+    from splitplace.export.measure.evaluation import evaluate as measure
+
+    source, reference = open_split(location)
+    catalog = CatalogWriter(source.path)
+    split = catalog.split(reference)
+    if (images is None) != (labels is None):
+        raise UsageError("--images and --labels belong together: give both, or none for the application's own")
+    if images is None and data is None:
+        needs("the application's own images (or give --images)", "train")
+    catalog.check_writable()
+    if images is not None and labels is not None:
+        x, y = (read_array(Path(part)) if isinstance(part, str | Path) else part for part in (images, labels))
+        if y.ndim != 1 or y.dtype.kind not in "iu":
+            where = labels if isinstance(labels, str | Path) else "labels"
+            raise UsageError(f"{where}: got {y.dtype}{list(y.shape)}, expected whole numbers of shape (n,)")
+        origin = str(Path(images).absolute()) if isinstance(images, str | Path) else "arrays"
+        sha256 = data_sha256(x, y)
+    else:
+        from splitplace.training.data.applications import fetch
+
+        data = data or fetch(split.application)
+        x, y, origin, sha256 = data.x_test_NCHW, data.y_test_N, data.source, data.sha256
+    evaluation, _ = measure(
+        split,
+        lambda name: catalog.load(split, name),
+        x,
+        y,
+        dataset=split.application,
+        sha256=sha256,
+        seed=0,
+        source=origin,
+        micro_batch=micro_batch,
+        threads=threads,
+        progress=progress,
+    )
+    catalog.attach(reference, evaluation)
+    return evaluation

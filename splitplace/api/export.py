@@ -1,0 +1,119 @@
+"""`export`: a run or a split into a catalog, as verified ONNX fragments."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from splitplace.extras import needs
+from splitplace.inference.executor import Array
+from splitplace.progress import Progress, silent
+from splitplace.records.split import Split
+from splitplace.splitting.artifact import SplitArtifact
+
+if TYPE_CHECKING:
+    from splitplace.training.run import Run
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Args:
+        split: The graph, with the contracts of its fragments.
+        catalog: Absolute path of the catalog, or of the Triton repository.
+        digest: Of the split's image index, which a deployment pins; none in a Triton repository.
+        models: Folders of the models, in a Triton repository.
+    """
+
+    split: Split
+    catalog: Path
+    digest: str = ""
+    models: tuple[Path, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """APP.MODEL.STRATEGY-VARIANT."""
+        return self.split.reference
+
+    @property
+    def location(self) -> str:
+        """CATALOG:REF, as `profile`, `evaluate` and `infer` take it."""
+        return f"{self.catalog}:{self.reference}"
+
+
+def export(
+    source: "str | Path | Run | SplitArtifact",
+    catalog: str | Path,
+    *,
+    check_images: str | Path | Array | None = None,
+    precision: Literal["float32", "float16", "int8"] = "float32",
+    calibration: str | Path | Array | None = None,
+    format: Literal["oci", "triton"] = "oci",
+    progress: Progress = silent,
+) -> Exported:
+    """Export a split's fragments as ONNX into a catalog, an OCI image layout.
+
+    Args:
+        source: A run (`train`) or a split (`split`), or the folder of one.
+        catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
+        check_images: Real inputs (n, ...), n >= 32, or their .npy file, to hold the exported run against its torch
+            source with.
+        precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
+        calibration: Real inputs (n, ...), n >= 32, not held-out ones, or their .npy file, that int8 is calibrated on.
+        format: triton writes a Triton model repository to the folder `catalog`, in place of a catalog.
+        progress: Told what is being done.
+
+    Returns:
+        The split as written, and the digest that pins it: the same source always gives the same one.
+
+    Raises:
+        MissingExtraError: A run, and the extras `train` and `export` are not both installed; or another precision, and
+            `export` is not.
+        UsageError: `source` is neither, or `catalog` holds something else.
+        SplitPlaceError: A fragment that does not equal its source, or a disk that is full.
+        IntegrityError: A file that is not what its digest says.
+    """
+    from splitplace.export.catalog_writer import CatalogWriter
+
+    if precision != "float32":
+        needs(f"precision {precision}", "export", packages=("onnx", "onnx-ir", "onnxscript"))
+    artifact = _artifact(source, _array(check_images), progress)
+    if precision != "float32":
+        from splitplace.export.convert.precision import with_precision
+
+        progress(f"converting to {precision}", 0.6)
+        artifact = with_precision(artifact, precision, _array(calibration))
+    progress(f"writing {artifact.split.reference}", 0.9)
+    folder = Path(catalog)
+    if format == "triton":
+        from splitplace.export.convert.triton import write_triton
+
+        models = tuple(model.absolute() for model in write_triton(artifact, folder))
+        return Exported(artifact.split, folder.absolute(), models=models)
+    digest = CatalogWriter(folder).write(artifact)
+    return Exported(artifact.split, folder.absolute(), digest)
+
+
+def _artifact(
+    source: "str | Path | Run | SplitArtifact", check_images: Array | None, progress: Progress
+) -> SplitArtifact:
+    from splitplace.splitting.split_folder import SPLIT_FILE, read_split
+
+    if isinstance(source, SplitArtifact):
+        return source
+    if isinstance(source, str | Path) and (Path(source) / SPLIT_FILE).exists():
+        return read_split(Path(source))
+    needs("exporting a RUN", "train", "export")
+    from splitplace.export.convert.onnx_export import to_onnx
+    from splitplace.training.run import Run
+
+    run = Run.open(Path(source)) if isinstance(source, str | Path) else source
+    progress(f"exporting {run.path}", 0.0)
+    return to_onnx(run.load(), check_images)
+
+
+def _array(values: str | Path | Array | None) -> Array | None:
+    """An array, or what an .npy file holds."""
+    from splitplace.inference.inputs import read_array
+
+    return read_array(Path(values)) if isinstance(values, str | Path) else values

@@ -1,0 +1,60 @@
+"""`train_policy`: what learns, taught on a simulated fleet."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from splitplace.catalog import Catalog
+    from splitplace.placement.simulator.demands import DemandLike
+    from splitplace.placement.simulator.scenario import Scenario
+    from splitplace.records.device import Fleet
+
+
+def train_policy(
+    scenario: "str | Path | Scenario" = "measured-50",
+    *,
+    fleet: "str | Path | Fleet | None" = None,
+    demand: "str | Path | Catalog | DemandLike" = "measured",
+    out: str | Path = "policy-states",
+    runs: int = 12,
+    intervals: int = 200,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, daso-tasks, and the baselines.
+
+    Writes a state (JSON and safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
+    (TensorBoard). Hand the folder to `simulate(state=...)`.
+
+    Args:
+        scenario: A shipped scenario's name, a TOML file, or a scenario.
+        fleet: A shipped fleet's name, NAME:N, a TOML file, or a fleet; the scenario's own if not stated.
+        demand: As `simulate` takes it.
+        out: Folder for the states.
+        runs: Training runs, 2 to 900; a quarter of them is held out. The bandit is the first's.
+        intervals: Of each run, 2 to 100,000; the paper trains for 200.
+        seed: Same seed, same states.
+        progress: Told what is being done and how far it is.
+
+    Returns:
+        What was learned, as plain figures: R in seconds, rewards Q, counts N, held-out errors.
+
+    Raises:
+        MissingExtraError: The extras `train` and `sim` are not both installed.
+        UsageError: An unknown scenario, fleet or demand, or numbers out of range.
+        SplitPlaceError: Nothing to learn from.
+    """
+    needs("training a policy", "train", "sim", packages=("pyarrow", "safetensors", "scipy", "tensorboard", "torch"))
+    from splitplace.api.simulate import resolve
+    from splitplace.placement.learning import train as training
+
+    if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
+        raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
+    chosen, devices, costs = resolve(scenario, fleet, demand)
+    name = demand if isinstance(demand, str | Path) else "given"
+    settings = training.LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed)
+    return training.train(settings, Path(out).resolve(), progress)

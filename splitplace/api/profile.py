@@ -1,0 +1,83 @@
+"""`profile`: what each fragment costs on this device, kept in the catalog."""
+
+from dataclasses import astuple
+from pathlib import Path
+
+from splitplace.catalog import Catalog
+from splitplace.catalog.location import parse_location
+from splitplace.errors import SplitPlaceError
+from splitplace.extras import needs
+from splitplace.progress import Progress, silent
+from splitplace.records.profile import Profile
+
+
+def profile(
+    catalog: str | Path | Catalog,
+    *,
+    kind: str | None = None,
+    threads: int = 1,
+    cpus: float | None = None,
+    quick: bool = False,
+    again: bool = False,
+    plot: str | Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, tuple[Profile, ...]]:
+    """Measure latency, load time and memory of every fragment on this device, and keep them in the catalog.
+
+    What is measured on this device already stays, so an interrupted run goes on where it stopped.
+
+    Args:
+        catalog: A catalog, CATALOG (all its splits) or CATALOG:REF.
+        kind: What to call this kind of device; by default after its CPU.
+        threads: onnxruntime threads.
+        cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
+        quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
+        again: Measure what is already measured on this device, too.
+        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
+        progress: Told what is being measured.
+
+    Returns:
+        By reference, the profiles of a split's fragments in split order: seconds a batch, bytes over the runtime's own.
+
+    Raises:
+        MissingExtraError: `plot`, and matplotlib is not installed.
+        UsageError: No such catalog or split, or a CPU share that cannot be.
+        SplitPlaceError: An empty catalog, one that cannot be written to, or a measuring process that died.
+    """
+    if plot is not None:
+        needs("--plot", "export", packages=("matplotlib",))
+        _make_folder(Path(plot))
+    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.export.measure.profiler import FULL, QUICK, fingerprint, profile_split
+
+    folder, reference = (catalog.path, "") if isinstance(catalog, Catalog) else parse_location(str(catalog))
+    writer = CatalogWriter(Catalog(folder).path)
+    references = (reference,) if reference else writer.references()
+    if not references:
+        raise SplitPlaceError(f"the catalog {folder} holds no split: export one first")
+    device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
+    found = {}
+    for i, name in enumerate(references):
+
+        def of_all(what: str, share: float, i: int = i) -> None:
+            progress(what, (i + share) / len(references))
+
+        found[name] = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all)
+    for name in references if plot is not None else ():
+        _draw(Path(plot or ".") / f"{name}.svg", name, found[name])
+    return found
+
+
+def _make_folder(folder: Path) -> None:
+    """Held ready before anything is measured: an hour later is too late to find that nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SplitPlaceError(f"--plot {folder}: cannot be made: {error.strerror}") from error
+
+
+def _draw(path: Path, reference: str, profiles: tuple[Profile, ...]) -> None:
+    from splitplace.export.measure.fit import held_out
+    from splitplace.report.cost import draw_costs
+
+    draw_costs(path, reference, profiles, [[astuple(error) for error in held_out(row)] for row in profiles])

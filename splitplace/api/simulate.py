@@ -1,0 +1,281 @@
+"""`simulate`: a policy on a simulated fleet; `mobility_trace`: vehicles on the road."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splitplace.api.demand import load_demand
+from splitplace.catalog import Catalog
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.placement import states as store
+from splitplace.placement.policy import Frozen, Policy
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.results import SimulationRun
+from splitplace.placement.simulator.run import Watch
+from splitplace.placement.simulator.run import simulate as run_simulation
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.progress import Progress, silent
+from splitplace.records.device import Fleet
+from splitplace.records.metrics import Metrics
+from splitplace.records.split import STRATEGIES
+
+if TYPE_CHECKING:
+    from splitplace.records.view import View
+
+_log = logging.getLogger(__name__)
+
+PLOTTED_TASKS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What came of a simulated run.
+
+    Args:
+        scenario: That was run.
+        fleet: That it ran on.
+        policy: That decided and placed.
+        intervals: How many.
+        seed: Of all of it.
+        run: Tasks, fragments and intervals as columns, and what the policy remembers at the end.
+        trained: Parts of the policy that started from a trained state.
+    """
+
+    scenario: Scenario
+    fleet: Fleet
+    policy: Policy
+    intervals: int
+    seed: int
+    run: SimulationRun
+    trained: tuple[str, ...]
+
+    @property
+    def metrics(self) -> Metrics:
+        """Reward, SLA violations, response in seconds, energy in joules, ... over the scored tasks."""
+        return self.run.metrics
+
+    def write_trace(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write tasks, fragments and intervals as Parquet.
+
+        Returns:
+            The absolute paths of the three files.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
+        needs("--trace-dir", "sim", packages=("pyarrow",))
+        from splitplace.placement.simulator.traces import write_parquet
+
+        run, about = self.run, json.dumps({"devices": self.run.devices, "splits": self.run.splits})
+        paths = []
+        for name, columns in (("tasks", run.tasks), ("fragments", run.fragments), ("intervals", run.intervals)):
+            paths.append((Path(folder) / f"{name}.parquet").resolve())
+            write_parquet(paths[-1], columns, about)
+        return tuple(paths)
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw who ran what when, of the first `PLOTTED_TASKS` tasks that finished.
+
+        Args:
+            path: A .svg.
+
+        Returns:
+            Its absolute path.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            UsageError: Another ending.
+        """
+        check_plot(Path(path))
+        from splitplace.report.timeline import Span, TaskSpan, timeline_svg
+
+        tasks, parts, devices = self.run.tasks, self.run.fragments, self.run.devices
+        finished = [row for row in range(len(tasks["task"])) if tasks["finished"][row]][:PLOTTED_TASKS]
+        if len(tasks["task"]) > len(finished):
+            _log.warning("the picture shows the first %d finished tasks of %d", len(finished), len(tasks["task"]))
+        shown = {int(tasks["task"][row]) for row in finished}
+        strategy = [STRATEGIES[int(row)] for row in tasks["strategy"]]
+        spans = [
+            Span(devices[int(device)], strategy[int(task)], float(start), float(end))
+            for task, device, start, end in zip(
+                parts["task"], parts["device"], parts["start_s"], parts["end_s"], strict=True
+            )
+            if int(task) in shown
+        ]
+        bars = [
+            TaskSpan(strategy[row], *(float(tasks[name][row]) for name in ("arrival_s", "response_s", "deadline_s")))
+            for row in finished
+        ]
+        used = {span.device for span in spans}
+        place = Path(path).resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(timeline_svg([name for name in devices if name in used], spans, bars), encoding="utf-8")
+        return place
+
+
+def simulate(
+    policy: str | Policy,
+    *,
+    scenario: str | Path | Scenario = "paper-50",
+    fleet: str | Path | Fleet | None = None,
+    demand: str | Path | Catalog | DemandLike = "measured",
+    intervals: int | None = None,
+    seed: int = 0,
+    rate: float | None = None,
+    utilisation: float | None = None,
+    state: str | Path | None = None,
+    untrained: bool = False,
+    frozen: bool = False,
+    trace_dir: str | Path | None = None,
+    plot: str | Path | None = None,
+    watch: Watch | None = None,
+    progress: Progress = silent,
+) -> Simulation:
+    """Run a policy on a simulated fleet; the same arguments give the same result, `metrics.timings` apart.
+
+    Args:
+        policy: DECIDER+PLACER, as "random+random"; "module:Class" for one of your own; or a policy.
+        scenario: A shipped scenario's name, a TOML file, or a scenario.
+        fleet: A shipped fleet's name, NAME:N for N devices in its proportions, a TOML file, or a fleet; the scenario's
+            own if not stated.
+        demand: What the splits cost: measured, upstream, a demand file (.json, .toml), a catalog or its folder, or a
+            demand.
+        intervals: How many, 1 to 1,000,000; the scenario's own number if not stated.
+        seed: Of the workload, the accuracies, the failures and the policy.
+        rate: Mean tasks an interval, in place of the scenario's load.
+        utilisation: Offered load of the cores, likewise.
+        state: Folder of trained states, as `train_policy` writes it; by default one that ships, where it fits.
+        untrained: Start anew even where a trained state ships.
+        frozen: Learn nothing during the run.
+        trace_dir: Folder for tasks, fragments and intervals as Parquet.
+        plot: A .svg for a picture of who ran what when.
+        watch: Called with each view and the plan made of it.
+        progress: Told how far it is.
+
+    Returns:
+        The run, its metrics, and which parts of the policy were trained.
+
+    Raises:
+        MissingExtraError: A trace, a picture or a trained state, and the extra `sim` is not installed.
+        UsageError: Unknown names, numbers out of range, or options that exclude each other.
+        SplitPlaceError: The scenario cannot be run, or the policy failed.
+    """
+    if intervals is not None and not 1 <= intervals <= 1_000_000:
+        raise UsageError(f"--intervals {intervals}: expected 1 to 1000000")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    if state is not None and untrained:
+        raise UsageError("--state and --untrained exclude each other")
+    if plot is not None:
+        check_plot(Path(plot))
+    if trace_dir is not None:
+        needs("--trace-dir", "sim", packages=("pyarrow",))
+    chosen, devices, costs = resolve(scenario, fleet, demand)
+    chosen = _with_load(chosen, rate, utilisation)
+    asked = parse_policy(policy) if isinstance(policy, str) else policy
+    number = intervals or chosen.intervals
+    trained: list[str] = []
+    run = run_simulation(
+        chosen,
+        devices,
+        costs,
+        Frozen(asked) if frozen else asked,
+        number,
+        seed,
+        states=_first_states(asked, chosen.name, None if state is None else Path(state), untrained, trained),
+        watch=watch,
+        progress=lambda interval: progress("simulating", interval / number),
+    )
+    anew = [part for part in store.trainable(asked) if part not in trained]
+    if anew:
+        _log.warning("%s started untrained; `splitplace policy train` makes states", " and ".join(anew))
+    done = Simulation(chosen, devices, asked, number, seed, run, tuple(trained))
+    if trace_dir is not None:
+        done.write_trace(trace_dir)
+    if plot is not None:
+        done.plot(plot)
+    return done
+
+
+def mobility_trace(
+    out: str | Path, *, vehicles: int = 10, seconds: int = 600, seed: int = 0, progress: Progress = silent
+) -> int:
+    """Let vehicles drive through a city (SUMO) and write rtt and bandwidth per vehicle and second.
+
+    Args:
+        out: Parquet file; name it as `mobility` in a scenario.
+        vehicles: The first so many devices of a fleet move, 1 to 500.
+        seconds: 2 to 86,400; a longer run starts the trace over.
+        seed: Same seed, same traffic.
+        progress: Told what is being done.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        MissingExtraError: The extra `sim` is not installed.
+        UsageError: Numbers out of range.
+    """
+    needs("driving through a city", "sim", packages=("eclipse-sumo", "pyarrow"))
+    from splitplace.placement.simulator.roads import write_trace
+
+    if not 1 <= vehicles <= 500 or not 2 <= seconds <= 86_400 or not 0 <= seed < 2**31:
+        raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
+    progress("driving", 0.0)
+    return write_trace(Path(out).resolve(), vehicles, seconds, seed)
+
+
+def resolve(
+    scenario: str | Path | Scenario, fleet: str | Path | Fleet | None, demand: str | Path | Catalog | DemandLike
+) -> tuple[Scenario, Fleet, DemandLike]:
+    """Scenario, fleet and demand by name, file or as they are.
+
+    Raises:
+        UsageError: Unknown names.
+        SplitPlaceError: Files that are not what they should be.
+    """
+    chosen = load_scenario(str(scenario)) if isinstance(scenario, str | Path) else scenario
+    fleet = chosen.fleet if fleet is None else fleet
+    devices = load_fleet(str(fleet)) if isinstance(fleet, str | Path) else fleet
+    costs = load_demand(demand) if isinstance(demand, str | Path | Catalog) else demand
+    return chosen, devices, costs
+
+
+def check_plot(path: Path) -> None:
+    """Refuse, before any work, a picture that could not be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        UsageError: Another ending than .svg.
+    """
+    if path.suffix != ".svg":
+        raise UsageError(f"--plot {path}: expected a file that ends in .svg")
+    needs("--plot", "sim", packages=("matplotlib",))
+
+
+def _first_states(
+    policy: Policy, scenario: str, folder: Path | None, untrained: bool, trained: list[str]
+) -> "Callable[[View], Any]":
+    """What the policy starts from, once there is a view; adds to `trained` the parts that have a trained state."""
+
+    def states(view: "View") -> Any:
+        if untrained:
+            return policy.init(view)
+        found = store.shipped(policy, scenario, view) if folder is None else store.from_folder(policy, folder, view)
+        trained.extend(found[1])
+        return found[0]
+
+    return states
+
+
+def _with_load(scenario: Scenario, rate: float | None, utilisation: float | None) -> Scenario:
+    if rate is None and utilisation is None:
+        return scenario
+    document = scenario.model_dump(mode="json")
+    document["workload"] |= {"rate": rate, "utilisation": utilisation, "trace": None}
+    return Scenario.parse(json.dumps(document), f"scenario {scenario.name} with the load asked for")

@@ -1,0 +1,90 @@
+"""What `split` cuts: a RUN, an .onnx file, ONNX bytes or a timm name, brought to ONNX bytes."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.extras import needs
+from splitplace.inference.executor import Array
+from splitplace.progress import Progress
+
+if TYPE_CHECKING:
+    from splitplace.training.run import Run
+
+_log = logging.getLogger(__name__)
+
+IMAGES = 64
+"""Held-out images of a run's application that a split of it is checked with."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A whole model, what to call it, and real images of its task if there are any."""
+
+    onnx: bytes
+    application: str
+    model: str
+    weights: str
+    images: Array | None = None
+
+
+def open_source(
+    source: "str | Path | bytes | Run", random_weights: bool, size: int | None, seed: int, progress: Progress
+) -> Source:
+    """Open the source of a split, whichever of the four it is.
+
+    Raises:
+        MissingExtraError: A timm name or a RUN, and the extras `train` and `export` are not both installed.
+        UsageError: It is none of them.
+        SplitPlaceError: It cannot be read, or its weights cannot be reached.
+    """
+    if isinstance(source, bytes):
+        return Source(source, "custom", "model", "as given")
+    if not isinstance(source, str | Path):
+        return _run(source, progress)
+    path = Path(source)
+    if path.is_dir():
+        needs("cutting a RUN", "train", "export")
+        from splitplace.training.run import Run
+
+        return _run(Run.open(path), progress)
+    if path.is_file() or path.suffix == ".onnx":
+        from splitplace.splitting.layerwise.model import read
+
+        # A name that is safe in catalog references, whatever the file is called.
+        return Source(read(path), "custom", _name(path.stem) or "model", str(path.absolute()))
+    needs(f"{source} is no file or folder here; a timm name", "train", "export")
+    from splitplace.export.convert.from_timm import from_timm
+
+    progress(f"exporting {source}", 0.0)
+    found = from_timm(str(source), size, random_weights, seed)
+    if random_weights:
+        _log.warning("%s: weights are %s; costs and cuts are real, answers are not", source, found.weights)
+    return Source(found.onnx, "custom", _name(str(source)), found.weights)
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+
+
+def _run(run: "Run", progress: Progress) -> Source:
+    from splitplace.export.convert.onnx_export import to_onnx
+    from splitplace.training.data.applications import fetch
+
+    progress(f"exporting {run.path}", 0.0)
+    artifact = to_onnx(run.load())
+    split = artifact.split
+    if len(split.fragments) > 1:
+        raise UsageError(
+            f"{run.path} holds the {split.strategy} split {split.reference}: only a whole model can be cut by layer"
+        )
+    images = None
+    try:
+        images = fetch(split.application).x_test_NCHW[:IMAGES]
+    except SplitPlaceError as error:
+        _log.warning("no real images to check with, seeded noise instead: %s", error)
+    whole = artifact.models[split.fragments[0].name]
+    return Source(whole, split.application, split.model, str(run.path), images)

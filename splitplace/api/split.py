@@ -1,0 +1,191 @@
+"""`split`: a model into fragments, layer by layer, planned for the devices that will run them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.inference.executor import Array
+from splitplace.inference.inputs import read_array
+from splitplace.progress import Progress, silent
+from splitplace.records.device import Device, Fleet
+from splitplace.splitting.artifact import SplitArtifact
+from splitplace.splitting.layerwise.hosts import Host
+from splitplace.splitting.layerwise.planner import SLACK, Objective
+
+if TYPE_CHECKING:
+    from splitplace.api.source import Source
+    from splitplace.splitting.layerwise.explain import Stage
+    from splitplace.splitting.layerwise.layer_split import LayerSplit
+    from splitplace.training.run import Run
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def split(
+    source: "str | Path | bytes | Run",
+    *,
+    fragments: int,
+    out: str | Path | None = None,
+    exactly: bool = False,
+    devices: str | Path | Fleet | Sequence[Device] | None = None,
+    objective: Objective = "bottleneck",
+    costs: Literal["analytic", "measured"] = "analytic",
+    memory_limit: str | int | None = None,
+    slack: float = SLACK,
+    micro_batch: int = 8,
+    random_weights: bool = False,
+    size: int | None = None,
+    images: str | Path | Array | None = None,
+    application: str | None = None,
+    seed: int = 0,
+    plot: str | Path | None = None,
+    progress: Progress = silent,
+) -> "LayerSplit":
+    """Cut a model into fragments and prove that together they are the model.
+
+    Args:
+        source: A run or its folder, an .onnx file or its bytes, or a timm name.
+        fragments: At most so many; see `exactly`.
+        out: The SPLIT folder to write: split.json and one ONNX file a fragment. Without, nothing is written.
+        exactly: So many, no fewer.
+        devices: The fleet to cut for, or its TOML file; by default as many equal devices as fragments, with free links.
+        objective: Smallest bottleneck (throughput), smallest end-to-end latency, or fewest fragments that fit.
+        costs: analytic (FLOPs and bytes) or measured (onnxruntime on this machine, one thread).
+        memory_limit: Bytes a device gives a fragment, as 64 * 2**20 or "64MiB"; weights and activations at the
+            micro-batch count.
+        slack: Share of the smallest bottleneck to give up for fewer bytes over the cuts; costs are not known better
+            than the default. 0 for the very smallest; `gap` counts what was given up.
+        micro_batch: Samples at once.
+        random_weights: For a timm name whose weights cannot be reached.
+        size: Image height and width in pixels for a timm name; the network's own by default.
+        images: Real inputs for the check, (n, ...) with n >= 32, or their .npy file; by default those of a run's
+            application, else seeded noise.
+        application: The application's name in the reference; a run's own, else custom.
+        seed: Of random weights and noise.
+        plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
+        progress: Told what is being done.
+
+    Returns:
+        The split, with its plan and the lower bound that shows how good it is.
+
+    Raises:
+        MissingExtraError: The extra `export` is not installed, or `train` for a run or a timm name.
+        UsageError: Numbers out of range, more fragments than can be told apart, a place that holds something else.
+        InfeasibleError: No plan meets the memory limits; says the smallest that would do.
+        SplitPlaceError: A model that cannot be cut.
+        IntegrityError: The fragments together do not answer what the model answers.
+    """
+    needs("splitting", "export", packages=("onnx", "onnx-ir", "onnxscript"))
+    from splitplace.api.source import open_source
+    from splitplace.splitting import split_folder
+    from splitplace.splitting.layerwise import costs as costing
+    from splitplace.splitting.layerwise import cutting, explain
+    from splitplace.splitting.layerwise.layer_split import LayerSplit, check_plot, planned
+
+    for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
+        if value < 1:
+            raise UsageError(f"--{name} {value}: expected at least 1")
+    if not 0 <= slack <= 1:
+        raise UsageError(f"--slack {slack}: expected a share between 0 and 1")
+    if out is not None:
+        split_folder.check_writable(Path(out))
+    if plot is not None:
+        check_plot(Path(plot))
+    hosts = _hosts(devices, fragments, _bytes(memory_limit))
+    opened = open_source(source, random_weights, size, seed, progress)
+    progress("reading the graph", 0.2)
+    network = cutting.analyse(opened.onnx, str(source) if isinstance(source, str | Path) else opened.model)
+    if costs == "measured":
+        from splitplace.inference.probe import core_speed
+        from splitplace.splitting.layerwise import measure
+
+        progress(f"measuring {len(network.members)} blocks", 0.3)
+        speed = core_speed()
+        cost_s = measure.measured(network, micro_batch, seed=seed) * speed
+        copy = measure.copy_s_per_byte() * speed
+        work = costing.work(network, cost_s, micro_batch, copy)
+    else:
+        work = costing.work(network, costing.analytic(network, micro_batch), micro_batch)
+    progress("planning", 0.5)
+    proposal = cutting.propose(network, work, hosts, fragments, objective, exactly, slack)
+    artifact = cutting.cut(
+        network, proposal.places, proposal.plan.places, application or opened.application, opened.model
+    )
+    progress("holding the split against the whole model", 0.7)
+    checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact))
+    stages = explain.stages(proposal)
+    if costs == "measured":
+        progress("measuring memory, each fragment in a process of its own", 0.8)
+    memory = _measured_memory(artifact, stages, micro_batch) if costs == "measured" else {}
+    done = LayerSplit(
+        artifact.split,
+        artifact.models,
+        weights=opened.weights,
+        objective=objective,
+        slack=slack if objective != "latency" else 0.0,
+        costs=costs,
+        micro_batch=micro_batch,
+        fragments=tuple(planned(artifact, stage, memory.get(stage.name, {})) for stage in stages),
+        recomposition=checked,
+        proposal=proposal,
+    )
+    if out is not None:
+        split_folder.write(done, Path(out))
+    if plot is not None:
+        done.plot(plot)
+    return done
+
+
+def _bytes(limit: str | int | None) -> float:
+    if limit is None:
+        return float("inf")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", str(limit).strip(), re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise UsageError(f"--memory-limit {limit}: expected bytes, as 67108864, 64MiB or 64MB")
+    return float(match[1]) * _UNITS[(match[2] or "").upper()]
+
+
+def _hosts(devices: str | Path | Fleet | Sequence[Device] | None, fragments: int, limit: float) -> list[Host]:
+    if devices is None:
+        return [Host(f"device-{i}", memory_bytes=limit) for i in range(fragments)]
+    if isinstance(devices, str | Path):
+        devices = Fleet.from_toml(Path(devices))
+    units = devices.units() if isinstance(devices, Fleet) else devices
+    hosts = [Host.of(device) for device in units]
+    return [replace(host, memory_bytes=min(host.memory_bytes, limit)) for host in hosts]
+
+
+def _inputs(images: str | Path | Array | None, opened: "Source", artifact: SplitArtifact) -> dict[str, Array] | None:
+    """Real inputs for the check: the user's, else the application's."""
+    from splitplace.splitting.layerwise.recompose import BATCHES
+
+    own = read_array(Path(images)) if isinstance(images, str | Path) else images
+    own = opened.images if own is None else own
+    if own is None:
+        return None
+    specs = artifact.split.inputs
+    if len(specs) != 1 or len(own) < max(BATCHES):
+        raise UsageError(f"--images: {len(own)} rows for {len(specs)} inputs, expected {max(BATCHES)} or more for one")
+    return {specs[0].name: own}
+
+
+def _measured_memory(
+    artifact: SplitArtifact, stages: "tuple[Stage, ...]", micro_batch: int
+) -> dict[str, dict[str, Any]]:
+    """What each fragment really adds to a process, and by how much the estimate was off."""
+    from splitplace.export.measure.profiler import fingerprint, measure_memory
+
+    found: dict[str, dict[str, Any]] = {}
+    for stage in stages:
+        fragment = artifact.split.by_name[stage.name]
+        where = f"{artifact.split.reference}/{stage.name}"
+        model = artifact.models[stage.name]
+        increment = measure_memory(fragment, model, micro_batch, fingerprint(), where).fragment_bytes
+        estimate = stage.weight_bytes + stage.peak_activation_bytes
+        error = estimate / increment - 1 if increment else None
+        found[stage.name] = {"memory_measured_bytes": increment, "memory_error": error}
+    return found
