@@ -15,7 +15,7 @@ from splitplace import provenance
 from splitplace.benchmarks.copies import Foretold, Until
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.learning import train as training
 from splitplace.placement.learning.score import Score
@@ -171,7 +171,14 @@ def run(
     seeds: int,
     say: Callable[[str], None],
 ) -> AdaptationResults:
-    """Measure what the results file lacks, and write it after every cell."""
+    """Measure what the results file lacks, and write it after every cell.
+
+    Raises:
+        UsageError: A placer that does not learn, or a file of another setting.
+    """
+    for placer in placers:
+        if placer not in PLACERS:
+            raise unknown("placer", placer, PLACERS)
     intervals = scenario_of(SHIFTS[0]).intervals
     done: dict[tuple[str, str, str, int], AdaptationCell] = {}
     if path.is_file():
@@ -248,6 +255,15 @@ def shift_interval() -> float:
     """The interval in which all of them shift."""
     (at,) = {shift_s(s) / s.interval_s for s in map(scenario_of, SHIFTS)}
     return at
+
+
+def draw(path: Path, found: AdaptationResults) -> Path:
+    """Reward and error over time, beside the results file; the picture's absolute path."""
+    from splitplace.report.adaptation import draw_adaptation
+
+    picture = path.with_suffix(".svg").absolute()
+    draw_adaptation(picture, lines(found), BIN, shift_interval())
+    return picture
 
 
 def lines(results: AdaptationResults) -> dict[str, dict[str, tuple[list[float], list[float]]]]:

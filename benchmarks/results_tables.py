@@ -1,22 +1,22 @@
-"""What RESULTS.md says of each kind of results file: its tables, its verdict in the bench's own words, its seeds."""
+"""What RESULTS.md and the bench commands say of each kind of results file: tables, the bench's own verdict, seeds.
+
+Each bench is imported where its file is read: those of the simulator run where no torch is.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from splitplace.benchmarks import adaptation as adaptation_bench
-from splitplace.benchmarks import layer_split as layer_split_bench
-from splitplace.benchmarks import placement as placement_bench
-from splitplace.benchmarks import published_code as published_code_bench
-from splitplace.benchmarks import semantic as semantic_bench
-from splitplace.benchmarks import simulator as simulator_bench
-from splitplace.benchmarks import training as training_bench
 from splitplace.benchmarks.paired import Interval, Ratio, interval
 from splitplace.benchmarks.results_file import Measured
 from splitplace.records.base import Record
 from splitplace.records.provenance import Provenance
+
+if TYPE_CHECKING:
+    from splitplace.benchmarks.layer_split import PlanCell
+    from splitplace.benchmarks.training import AccuracyCell
 
 Row = dict[str, str]
 
@@ -36,7 +36,9 @@ class FileSection:
 
 def layer_split(text: bytes, file: Path) -> FileSection:
     """Plans by model, chains by cell."""
-    found = layer_split_bench.LayerSplitResults.parse(text, str(file))
+    from splitplace.benchmarks import layer_split as bench
+
+    found = bench.LayerSplitResults.parse(text, str(file))
     plans = []
     for model in dict.fromkeys(cell.model for cell in found.plans):
         mine = [cell for cell in found.plans if cell.model == model]
@@ -50,7 +52,7 @@ def layer_split(text: bytes, file: Path) -> FileSection:
                 "bottleneck of equal nodes": _spread(mine, lambda cell: cell.equal_nodes_s),
                 "of equal parameters": _spread(mine, lambda cell: cell.equal_params_s),
                 "of equal FLOPs": _spread(mine, lambda cell: cell.equal_flops_s),
-                "torch.distributed.pipelining": layer_split_bench.NOT_RUN,
+                "torch.distributed.pipelining": bench.NOT_RUN,
             }
         )
     chains = [
@@ -65,20 +67,22 @@ def layer_split(text: bytes, file: Path) -> FileSection:
         }
         for cell in found.ratios
     ]
-    verdict = words(layer_split_bench.verdict(found))
+    verdict = words(bench.verdict(found))
     return FileSection(
         found.provenance, [plans, chains], verdict, _seed(found.provenance), _commits(found.plans, found.ratios)
     )
 
 
-def _spread(cells: Sequence[layer_split_bench.PlanCell], other: Callable[[layer_split_bench.PlanCell], float]) -> str:
+def _spread(cells: "Sequence[PlanCell]", other: "Callable[[PlanCell], float]") -> str:
     longer = [other(cell) / cell.bottleneck_s - 1 for cell in cells]
     return f"{min(longer):+.0%} to {max(longer):+.0%}"
 
 
 def training(text: bytes, file: Path) -> FileSection:
     """Speed and accuracies."""
-    found = training_bench.TrainingResults.parse(text, str(file))
+    from splitplace.benchmarks import training as bench
+
+    found = bench.TrainingResults.parse(text, str(file))
     fast = found.speed
     speed = [
         {
@@ -102,19 +106,21 @@ def training(text: bytes, file: Path) -> FileSection:
     return FileSection(
         found.provenance,
         [speed, cells],
-        words(training_bench.verdict(found)),
+        words(bench.verdict(found)),
         _seed(found.provenance),
         _commits([fast], found.cells),
     )
 
 
-def _accuracy(cell: training_bench.AccuracyCell) -> str:
+def _accuracy(cell: "AccuracyCell") -> str:
     return cell.state if cell.accuracy is None else f"{cell.accuracy:.2%}"
 
 
 def semantic(text: bytes, file: Path) -> FileSection:
     """Recipes, means over seeds; critical paths."""
-    found = semantic_bench.SemanticResults.parse(text, str(file))
+    from splitplace.benchmarks import semantic as bench
+
+    found = bench.SemanticResults.parse(text, str(file))
     recipes = []
     for method in dict.fromkeys(cell.method for cell in found.trained):
         mine = [cell for cell in found.trained if cell.method == method]
@@ -142,11 +148,11 @@ def semantic(text: bytes, file: Path) -> FileSection:
         }
         for cell in found.paths
     ]
-    states = semantic_bench.cells(file.parent)
+    states = bench.cells(file.parent)
     return FileSection(
         found.provenance,
         [table for table in (recipes, paths) if table],
-        words(semantic_bench.verdict(found)),
+        words(bench.verdict(found)),
         sorted({cell.seed for cell in found.trained}),
         _commits(found.trained, found.paths),
         ["What there is to train: " + "; ".join(f"{cell}, {state}" for cell, state in states.items()) + "."],
@@ -172,7 +178,9 @@ def artifacts(text: bytes, file: Path) -> FileSection:
 
 def simulator(text: bytes, file: Path) -> FileSection:
     """Ratios, and one run at full size."""
-    found = simulator_bench.SimulatorResults.parse(text, str(file))
+    from splitplace.benchmarks import simulator as bench
+
+    found = bench.SimulatorResults.parse(text, str(file))
     rows = [
         {"what": "azure50, 100 intervals", "figure": f"{found.small_s:.3f} s"},
         {"what": "over the numpy loop", "figure": ratio(found.small)},
@@ -183,12 +191,14 @@ def simulator(text: bytes, file: Path) -> FileSection:
     if found.large is not None:
         large = f"{found.large.tasks:,} tasks in {found.large.wall_s:.1f} s, {found.large.peak_bytes / 1e9:.2f} GB"
     rows.append({"what": "10,000 devices, 100 intervals", "figure": large})
-    return FileSection(found.provenance, [rows], words(simulator_bench.verdict(found)), [0])
+    return FileSection(found.provenance, [rows], words(bench.verdict(found)), [0])
 
 
 def published_code(text: bytes, file: Path) -> FileSection:
     """Means over seeds, in intervals."""
-    found = published_code_bench.PublishedCodeResults.parse(text, str(file))
+    from splitplace.benchmarks import published_code as bench
+
+    found = bench.PublishedCodeResults.parse(text, str(file))
     rows = [
         {
             "all as": cell.decider,
@@ -202,15 +212,17 @@ def published_code(text: bytes, file: Path) -> FileSection:
         for cell in found.cells
     ]
     seeds = list(range(found.seeds))
-    return FileSection(found.provenance, [rows], words(published_code_bench.verdict(found)), seeds)
+    return FileSection(found.provenance, [rows], words(bench.verdict(found)), seeds)
 
 
 def placement(text: bytes, file: Path) -> FileSection:
     """A row a placer; DASO and daso-tasks against each other row."""
-    found = placement_bench.PlacementResults.parse(text, str(file))
+    from splitplace.benchmarks import placement as bench
+
+    found = bench.PlacementResults.parse(text, str(file))
 
     def column(row: str, field: str) -> Interval:
-        return interval(placement_bench.column(found, row, field))
+        return interval(bench.column(found, row, field))
 
     rows = [
         {
@@ -221,9 +233,9 @@ def placement(text: bytes, file: Path) -> FileSection:
             "response s": f"{column(row, 'response_s').mean:.1f}",
             "kWh": f"{column(row, 'energy_kwh').mean:.3f}",
         }
-        for row in sorted({cell.row for cell in found.cells}, key=(*placement_bench.ROWS, "exact").index)
+        for row in sorted({cell.row for cell in found.cells}, key=(*bench.ROWS, "exact").index)
     ]
-    said = [line for row in ("daso", "daso-tasks") for line in placement_bench.verdict(found, row).values()]
+    said = [line for row in ("daso", "daso-tasks") for line in bench.verdict(found, row).values()]
     verdict = {claimed: figure for claimed, _, figure in (line.partition(": ") for line in said)}
     limit = interval([bound.reward for bound in found.reward_bounds]).mean
     about = (
@@ -237,16 +249,38 @@ def placement(text: bytes, file: Path) -> FileSection:
 
 def adaptation(text: bytes, file: Path) -> FileSection:
     """Windows before and after the shift."""
-    found = adaptation_bench.AdaptationResults.parse(text, str(file))
+    from splitplace.benchmarks import adaptation as bench
+
+    found = bench.AdaptationResults.parse(text, str(file))
     rows = []
     for key in dict.fromkeys((cell.shift, cell.placer, cell.row) for cell in found.cells):
         row = dict(zip(("shift", "placer", "policy"), key, strict=True))
         for field, name in {"reward": "reward", "error": "error of its surrogate"}.items():
-            for span, when in ((adaptation_bench.BEFORE, "before"), (adaptation_bench.AFTER, "after")):
-                row[f"{name} {when}"] = mean(interval(adaptation_bench.window(found, key, field, span)))
+            for span, when in ((bench.BEFORE, "before"), (bench.AFTER, "after")):
+                row[f"{name} {when}"] = mean(interval(bench.window(found, key, field, span)))
         rows.append(row)
     seeds = sorted({cell.seed for cell in found.cells})
-    return FileSection(found.provenance, [rows], adaptation_bench.verdict(found), seeds, _commits(found.cells))
+    return FileSection(found.provenance, [rows], bench.verdict(found), seeds, _commits(found.cells))
+
+
+def timings(text: bytes, file: Path) -> FileSection:
+    """Each promise beside what was measured."""
+    from splitplace.benchmarks import timings as bench
+
+    found = bench.TimingResults.parse(text, str(file))
+    rows = [
+        {
+            "what": cell.what,
+            "median": f"{cell.median:.4g}",
+            "lowest": f"{cell.low:.4g}",
+            "highest": f"{cell.high:.4g}",
+            "at most": f"{cell.limit:.4g}",
+            "unit": cell.unit,
+            "repeats": str(cell.repeats),
+        }
+        for cell in found.cells
+    ]
+    return FileSection(found.provenance, [rows], words(bench.verdict(found)), [], _commits(found.cells))
 
 
 def ratio(found: Ratio) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.critical_path import BRANCHES, LAYERS, PathCell, path
+from splitplace.benchmarks.critical_path import BATCH, BRANCHES, LAYERS, PathCell, path
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.benchmarks.semantic_runs import (
@@ -234,6 +234,13 @@ def _difference(found: SemanticResults, better: Method, worse: Method, absent: i
         return f"{gain.mean:+.2f} points on {len(points)} seed(s): one cannot tell"
     says = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no difference can be told"
     return f"{gain.mean:+.2f} points [{gain.low:+.2f}, {gain.high:+.2f}] over {len(points)} seeds: {says}"
+
+
+def draw(plot: Path, found: SemanticResults) -> None:
+    """The picture: accuracy and response time of every recipe, with its seeds."""
+    from splitplace.report.splits import draw_splits
+
+    draw_splits(plot, bars(found), f"{found.model} on {found.application}, {found.branches} branches", BATCH)
 
 
 def bars(found: SemanticResults) -> list[Bar]:

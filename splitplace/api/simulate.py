@@ -23,6 +23,7 @@ from splitplace.progress import Progress, silent
 from splitplace.records.device import Fleet
 from splitplace.records.metrics import Metrics
 from splitplace.records.split import STRATEGIES
+from splitplace.report.picture import check_picture
 
 if TYPE_CHECKING:
     from splitplace.records.view import View
@@ -91,7 +92,7 @@ class Simulation:
             MissingExtraError: matplotlib is not installed.
             UsageError: Another ending.
         """
-        check_plot(Path(path))
+        check_picture(Path(path), "sim", (".svg",))
         from splitplace.report.timeline import Span, TaskSpan, timeline_svg
 
         tasks, parts, devices = self.run.tasks, self.run.fragments, self.run.devices
@@ -172,7 +173,7 @@ def simulate(
     if state is not None and untrained:
         raise UsageError("--state and --untrained exclude each other")
     if plot is not None:
-        check_plot(Path(plot))
+        check_picture(Path(plot), "sim", (".svg",))
     if trace_dir is not None:
         needs("--trace-dir", "sim", packages=("pyarrow",))
     chosen, devices, costs = resolve(scenario, fleet, demand)
@@ -244,18 +245,6 @@ def resolve(
     devices = load_fleet(str(fleet)) if isinstance(fleet, str | Path) else fleet
     costs = load_demand(demand) if isinstance(demand, str | Path | Catalog) else demand
     return chosen, devices, costs
-
-
-def check_plot(path: Path) -> None:
-    """Refuse, before any work, a picture that could not be drawn.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        UsageError: Another ending than .svg.
-    """
-    if path.suffix != ".svg":
-        raise UsageError(f"--plot {path}: expected a file that ends in .svg")
-    needs("--plot", "sim", packages=("matplotlib",))
 
 
 def _first_states(

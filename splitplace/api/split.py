@@ -12,6 +12,7 @@ from splitplace.inference.executor import Array
 from splitplace.inference.inputs import read_array
 from splitplace.progress import Progress, silent
 from splitplace.records.device import Device, Fleet
+from splitplace.report.picture import check_picture
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.planner import SLACK, Objective
@@ -84,7 +85,7 @@ def split(
     from splitplace.splitting import split_folder
     from splitplace.splitting.layerwise import costs as costing
     from splitplace.splitting.layerwise import cutting, explain
-    from splitplace.splitting.layerwise.layer_split import LayerSplit, check_plot, planned
+    from splitplace.splitting.layerwise.layer_split import LayerSplit, planned
 
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
         if value < 1:
@@ -94,7 +95,7 @@ def split(
     if out is not None:
         split_folder.check_writable(Path(out))
     if plot is not None:
-        check_plot(Path(plot))
+        check_picture(Path(plot))
     hosts = _hosts(devices, fragments, _bytes(memory_limit))
     opened = open_source(source, random_weights, size, seed, progress)
     progress("reading the graph", 0.2)

@@ -1,8 +1,63 @@
-"""What the `splitplace bench` commands share: lists of numbers, verdicts in words."""
+"""What the `splitplace bench` commands share: extras asked for first, a line on what is measured, and how it is shown.
 
-from collections.abc import Mapping
+A bench's tables and verdicts are those of RESULTS.md (`benchmarks/results_tables.py`), made of what its file holds.
+"""
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
+from splitplace.extras import needs
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from splitplace.benchmarks.results_tables import FileSection
+
+
+@contextmanager
+def measuring(name: str, *extras: str, packages: tuple[str, ...] = ()) -> Iterator[Callable[[str], None]]:
+    """Refuse a bench that lacks packages; then a line on stderr that says what is being measured."""
+    needs(f"splitplace bench {name}", *extras, packages=packages)
+    with err.status(name) as status:
+        yield status.update
+
+
+def show(
+    tell: "Callable[[bytes, Path], FileSection]",
+    results: Path,
+    document: "BaseModel | Mapping[str, Any]",
+    json: bool,
+    **facts: object,
+) -> None:
+    """Print what a results file says: its tables and verdict for people, all of it as JSON.
+
+    Args:
+        tell: What makes the tables.
+        results: The file.
+        document: What it holds.
+        json: Print one JSON document.
+        facts: What the document says besides.
+    """
+    plain = dict(document) if isinstance(document, Mapping) else document.model_dump(mode="json")
+    section = tell(dumps(plain).encode(), results)
+    lines = [f"{claim}: {word}" for claim, word in section.verdict.items()]
+    tables = [_table(rows) for rows in section.tables if rows]
+    emit({"results": str(results.absolute())} | facts | plain, Group(*tables, *lines, *section.remarks), json)
+
+
+def _table(rows: Any) -> Table:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*row.values())
+    return table
 
 
 def numbers(name: str, text: str) -> tuple[int, ...]:
@@ -20,7 +75,12 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
     return found
 
 
-def in_words(verdict: Mapping[str, bool | str]) -> list[str]:
-    """A line a claim: whether it holds, or why that is not known."""
-    words = {True: "holds", False: "does not hold"}
-    return [f"{claim}: {words[holds] if isinstance(holds, bool) else holds}" for claim, holds in verdict.items()]
+def at_least_one(**counts: int | None) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        UsageError: Names the option.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"--{name} {count}: expected at least 1")

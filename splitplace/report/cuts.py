@@ -6,20 +6,6 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from splitplace.errors import UsageError
-
-FORMATS = (".png", ".svg", ".pdf")
-
-
-def check_format(path: Path) -> None:
-    """Refuse, before any work, a file that cannot be drawn to.
-
-    Raises:
-        UsageError: Another ending than `FORMATS`.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"--plot {path}: expected a name that ends in one of {', '.join(FORMATS)}")
-
 
 def draw_cuts(
     path: Path, cost_s: Sequence[float], crossing_bytes: Sequence[float], cuts: Sequence[int], title: str

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from splitplace.extras import needs
 from splitplace.records.base import Count, Digest, Name, NonNegative, Record
+from splitplace.report.picture import check_picture
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import explain
 from splitplace.splitting.layerwise.cutting import Proposal
@@ -102,7 +102,7 @@ class LayerSplit(SplitArtifact):
             UsageError: Another ending.
         """
         place = Path(path).absolute()
-        check_plot(place)
+        check_picture(place)
         from splitplace.report.cuts import draw_cuts
 
         # Blocks in an order that runs through every cut of the plan.
@@ -122,19 +122,6 @@ class LayerSplit(SplitArtifact):
             f"{self.split.reference}: {len(plan.hosts)} fragments, gap {self.gap:.2%}",
         )
         return place
-
-
-def check_plot(path: Path) -> None:
-    """Refuse, before any work, a picture that could not be drawn.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        UsageError: An ending that is none of a picture.
-    """
-    needs("--plot", "export", packages=("matplotlib",))
-    from splitplace.report.cuts import check_format
-
-    check_format(path)
 
 
 def planned(artifact: SplitArtifact, stage: explain.Stage, memory: Mapping[str, Any]) -> PlannedFragment:

@@ -117,7 +117,7 @@ def test_the_command_prints_every_verdict(capsys, tmp_path, monkeypatch):
     """One document; a claim without cells says "not run"."""
     found = results([trained("full", 0, 0.9), trained("splitnet", 0, 0.85, energy=0.05)])
     monkeypatch.setattr(semantic, "run", lambda *args: found)
-    monkeypatch.setattr(applications, "fetch", lambda name, path: None)
+    monkeypatch.setattr(applications, "fetch", lambda name, root, **options: None)
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "--results", str(tmp_path / "x.json"), "--json"])
     document = json.loads(capsys.readouterr().out)
@@ -148,7 +148,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
         )
 
     monkeypatch.setattr(semantic, "run", run)
-    monkeypatch.setattr(applications, "fetch", lambda name, path: name)
+    monkeypatch.setattr(applications, "fetch", lambda name, root, **options: name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "tiny100", "--samples", "30000", "--jobs", "3", "--json"])

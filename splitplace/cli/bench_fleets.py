@@ -1,0 +1,162 @@
+"""`splitplace bench` on fleets: the simulator, placers, learning during a run, and what is promised in seconds."""
+
+from pathlib import Path
+
+from splitplace.cli.bench import at_least_one, measuring, show
+from splitplace.errors import UsageError
+
+RESULTS = Path("benchmarks/results")
+
+
+def timings(
+    *, results: Path = RESULTS / "timings.json", repeats: int = 10, demo: bool = False, json: bool = False
+) -> None:
+    """Measure what the project promises in seconds; on a machine that does nothing else.
+
+    Args:
+        results: The results file.
+        repeats: Of each figure.
+        demo: Run the demo as well, once from nothing and three times again.
+        json: Print one JSON document.
+    """
+    at_least_one(repeats=repeats)
+    with measuring("timings", "demo", "train", "export") as say:
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import timings as bench
+
+        found = bench.run(results, repeats, demo, say)
+    show(results_tables.timings, results, found, json, verdict=bench.verdict(found))
+
+
+def simulator(
+    *,
+    results: Path | None = None,
+    demand: str = "upstream",
+    pairs: int = 30,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure how fast the simulator is, on one thread.
+
+    Args:
+        results: The results file; benchmarks/results/simulator-DEMAND.json by default.
+        demand: What the splits cost: upstream (constants), measured or a file.
+        pairs: Interleaved pairs a ratio.
+        quick: Leave out the run of 10,000 devices for 100 intervals.
+        json: Print one JSON document.
+    """
+    at_least_one(pairs=pairs)
+    file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
+    with measuring("simulator", "sim", packages=("scipy",)) as say:
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import simulator as bench
+
+        found = bench.run(file, pairs, not quick, say, demand)
+    show(results_tables.simulator, file, found, json, verdict=bench.verdict(found))
+
+
+def published_code(*, results: Path = RESULTS / "published_code.json", seeds: int = 5, json: bool = False) -> None:
+    """Hold the simulator against what the paper's published code gave with the same constants.
+
+    Args:
+        results: The results file.
+        seeds: Runs of 100 intervals a cell.
+        json: Print one JSON document.
+    """
+    at_least_one(seeds=seeds)
+    with measuring("published-code", "sim", packages=("scipy",)):
+        from splitplace.benchmarks import published_code as bench
+        from splitplace.benchmarks import results_tables
+
+        found = bench.run(results, seeds)
+    show(results_tables.published_code, results, found, json, verdict=bench.verdict(found))
+
+
+def placement(
+    *,
+    results: Path = RESULTS / "placement.json",
+    scenario: str = "measured-50",
+    fleet: str | None = None,
+    demand: str = "measured",
+    state: Path | None = None,
+    seeds: int = 5,
+    intervals: int = 50,
+    decider: str = "mab",
+    rows: tuple[str, ...] = (),
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what DASO and daso-tasks are worth: realised O^P beside controls and bounds, on paired workloads.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped. On fleets of up to 10
+    devices, the exact placer takes part.
+
+    Args:
+        results: The results file.
+        scenario: A shipped scenario, or a TOML file.
+        fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated.
+        demand: As in `simulate`.
+        state: Folder of trained states; those that ship if not stated.
+        seeds: How many; 0 to N - 1.
+        intervals: Of each run.
+        decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
+        rows: Some of the rows, as the table names them; once for each. All if not stated.
+        fresh: Measure everything again.
+        json: Print one JSON document.
+    """
+    if not 2 <= seeds <= 100 or intervals < 2:
+        raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
+    with measuring("placement", "sim", packages=("scipy", "safetensors")) as say:
+        import splitplace as sp
+        from splitplace.api.simulate import resolve
+        from splitplace.benchmarks import placement as bench
+        from splitplace.benchmarks import results_tables
+
+        sp.parse_policy(f"{decider}+random")  # a wrong name is told before anything runs
+        chosen, devices, costs = resolve(scenario, fleet, demand)
+        setting = bench.Setting(chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows)
+        if fresh:
+            results.unlink(missing_ok=True)
+        found = bench.run(results, setting, say)
+    facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
+    show(results_tables.placement, results, found, json, **facts)
+
+
+def adaptation(
+    *,
+    results: Path = RESULTS / "adaptation.json",
+    state: Path = Path("build/adaptation-states"),
+    demand: str = "measured",
+    placers: str = "daso,daso-warm",
+    seeds: int = 5,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what learning during a run is worth: rate, mix or network shift half-way; online against frozen copies.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped. A picture over time goes
+    beside the results (.svg).
+
+    Args:
+        results: The results file.
+        state: Folder of states trained for the time before the shift; made if they are not there (minutes).
+        demand: As in `simulate`.
+        placers: Of daso and daso-warm, comma-separated.
+        seeds: How many; 0 to N - 1.
+        fresh: Train and measure everything again.
+        json: Print one JSON document.
+    """
+    if not 2 <= seeds <= 100:
+        raise UsageError(f"--seeds {seeds}: expected 2 to 100")
+    with measuring("adaptation", "train", "sim") as say:
+        import splitplace as sp
+        from splitplace.benchmarks import adaptation as bench
+        from splitplace.benchmarks import results_tables
+
+        if fresh:
+            for path in (results, *(state / f"{part}.json" for part in ("mab", "daso"))):
+                path.unlink(missing_ok=True)
+        found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say)
+        picture = bench.draw(results, found)
+    facts = {"picture": str(picture), "verdict": bench.verdict(found)}
+    show(results_tables.adaptation, results, found, json, **facts)

@@ -1,0 +1,221 @@
+"""`splitplace bench` on models: how they are cut, trained, split by meaning, and how well fragments know their cost."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.bench import at_least_one, measuring, numbers, show
+from splitplace.cli.output import bar, emit
+from splitplace.extras import needs
+from splitplace.report.picture import check_picture
+
+RESULTS = Path("benchmarks/results")
+
+
+def layer_split(
+    *,
+    results: Path = RESULTS / "layer_split.json",
+    models: str | None = None,
+    fragments: str = "2,3,4,5,6,7,8",
+    batches: str = "8,32",
+    pairs: int = 30,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure how good layer-wise plans are and what cutting costs at run time, on one thread.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped.
+
+    Args:
+        results: The results file.
+        models: Names, comma-separated; the three families and three foreign models by default.
+        fragments: Values of K for the plans.
+        batches: Batch sizes for the ratios; foreign models take the first.
+        pairs: Interleaved pairs a ratio.
+        fresh: Measure everything again.
+        json: Print one JSON document.
+    """
+    at_least_one(pairs=pairs)
+    counts, sizes = numbers("fragments", fragments), numbers("batches", batches)
+    with measuring("layer-split", "train", "export") as say:
+        from splitplace.benchmarks import layer_split as bench
+        from splitplace.benchmarks import results_tables
+
+        settings = bench.LayerSplitSettings(fragments=counts, batches=sizes, pairs=pairs)
+        if models:
+            settings = replace(settings, models=tuple(models.split(",")))
+        if fresh:
+            results.unlink(missing_ok=True)
+        found = bench.run(results, settings, say)
+    show(results_tables.layer_split, results, found, json, verdict=bench.verdict(found))
+
+
+def training(
+    *,
+    results: Path = RESULTS / "training.json",
+    runs: Path = Path("runs"),
+    train: str | None = None,
+    pairs: int = 30,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure training speed against a bare loop, and report the accuracies of full models.
+
+    Args:
+        results: The results file; a speed that it has, of as many pairs, is not measured again, and an accuracy whose
+            RUN is not here is kept.
+        runs: Where the RUN folders of the accuracies are.
+        train: Applications to train on now, comma-separated (hours on a CPU; an interrupted one goes on).
+        pairs: Interleaved pairs, at least.
+        fresh: Begin a new results file: the speed is measured again, accuracies are of the RUNs that are here.
+        json: Print one JSON document.
+    """
+    at_least_one(pairs=pairs)
+    with measuring("training", "train") as say:
+        from splitplace.api.fetch import check_applications
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import training as bench
+
+        applications = train.split(",") if train else []
+        check_applications(applications, own=False)
+        if fresh:
+            results.unlink(missing_ok=True)
+        found = bench.run(results, runs, applications, pairs, say=say)
+    show(results_tables.training, results, found, json, verdict=bench.verdict(found))
+
+
+def semantic(
+    application: Literal["fashionmnist", "tiny100"] = "fashionmnist",
+    *,
+    model: Literal["mobilenetv2", "resnet50v2", "inceptionv3"] = "mobilenetv2",
+    path: Path | None = None,
+    results: Path | None = None,
+    runs: Path | None = None,
+    plot: Path | None = None,
+    quick: bool = False,
+    seeds: int | None = None,
+    samples: int | None = None,
+    pairs: int = 30,
+    jobs: int | None = None,
+    json: bool = False,
+) -> None:
+    """Train a network in four branches by every recipe; time the critical paths of three families.
+
+    On tiny100 the recipes are `distil` with classes grouped by meaning, by their numbers and at random, and no path is
+    timed: it is the same whatever was learned.
+
+    What the folder of RUNs and the results file hold already is used, so an interrupted run goes on where it stopped.
+
+    Args:
+        application: What is learned.
+        model: The network that is split; the larger two are for a GPU.
+        path: The images of tiny100.
+        results: The results file; benchmarks/results/semantic[-APPLICATION][-MODEL].json by default, without those
+            that are the default themselves.
+        runs: Folder of the RUNs; by default runs/ with the name of the results file, and -quick with --quick.
+        plot: Draw accuracy and response time to this .png, .svg or .pdf.
+        quick: One seed and a part of the images; within half an hour on one core.
+        seeds: How many; 3 by default, 1 with --quick.
+        samples: Training images a pass; 60,000 by default, 16,000 with --quick.
+        pairs: Interleaved pairs of each ratio.
+        jobs: How many trainings at once, which share the cores; by default one a core up to four, or one on a GPU.
+        json: Print one JSON document.
+    """
+    at_least_one(pairs=pairs, seeds=seeds, samples=samples, jobs=jobs)
+    if plot is not None:
+        check_picture(plot)
+    with measuring("semantic", "train", "export") as say:
+        import splitplace as sp
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import semantic as bench
+        from splitplace.benchmarks.semantic_runs import SemanticSettings, default_jobs
+
+        name = bench.file_name(application, model)
+        file = results or RESULTS / f"{name}.json"
+        folder = runs or Path("runs") / (f"{name}-quick" if quick else name)
+        settings = replace(SemanticSettings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
+        settings = settings.shorter() if quick else settings
+        settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
+        found = bench.run(file, folder, sp.fetch(application, path=path), settings, say, jobs or default_jobs())
+    if plot is not None:
+        bench.draw(plot, found)
+    facts = {"verdict": bench.verdict(found), "cells": bench.cells(file.parent)}
+    show(results_tables.semantic, file, found, json, **facts)
+
+
+def artifacts(
+    *,
+    results: Path = RESULTS / "artifacts.json",
+    work: Path = Path("runs/bench-artifacts"),
+    models: str | None = None,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what fragments weigh and cost, and how well their profiles tell the cost of other batch sizes.
+
+    The catalogs under --work keep what is measured, so an interrupted run goes on where it stopped.
+
+    Args:
+        results: The results file, written at the end.
+        work: Folder for the catalogs.
+        models: Names, comma-separated; the three families by default.
+        fresh: Measure everything again.
+        json: Print one JSON document.
+    """
+    with measuring("artifacts", "train", "export") as say:
+        from splitplace.benchmarks import artifacts as bench
+        from splitplace.benchmarks import results_tables
+
+        families = tuple(models.split(",")) if models else bench.FAMILIES
+        found = bench.run(results, work, families, again=fresh, say=say)
+    show(results_tables.artifacts, results, found, json)
+
+
+def demand(
+    *,
+    work: Path = Path("runs/demand"),
+    out: Path = Path("placement/data/demand.measured.json"),
+    applications: str | None = None,
+    tiny100: Path | None = None,
+    again: bool = False,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Make the demand that ships with the simulator: train, split, export, evaluate and profile, on one thread.
+
+    What the work folder holds already is used, so an interrupted run goes on where it stopped.
+
+    Args:
+        work: Folder of the RUNs and the catalog.
+        out: The demand file.
+        applications: Names, comma-separated; mnist, fashionmnist and tiny100 by default.
+        tiny100: Folder of tiny100's train.parquet and test.parquet, the first time.
+        again: Measure the profiles anew, on a quiet machine; the rest stays.
+        quick: Profile in a quarter of the time.
+        json: Print one JSON document.
+    """
+    needs("splitplace bench demand", "train", "export")
+    import splitplace as sp
+    from splitplace.benchmarks import demand as bench
+    from splitplace.export.measure.profiler import QUICK
+
+    def fetch(name: str) -> sp.Dataset:
+        return sp.fetch(name, path=tiny100 if name == "tiny100" else None)
+
+    settings = bench.DemandSettings()
+    if applications:
+        settings = settings.only(tuple(applications.split(",")))
+    if quick:
+        settings = replace(settings, effort=QUICK)
+    with bar() as progress:
+        found, size_bytes = bench.run(work, out, fetch, settings, progress, profile_again=again)
+    rows = bench.table(found)
+    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
+    for row in rows:
+        table.add_row(*row.cells())
+    splits = [row.model_dump(mode="json") for row in rows]
+    document = {"demand": str(out.absolute()), "size_bytes": size_bytes, "splits": splits}
+    emit(document, Group(table, f"{out}: {len(rows)} splits, {size_bytes} bytes"), json)

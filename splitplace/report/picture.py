@@ -1,0 +1,26 @@
+"""What pictures have in common: what a file of one may be called, asked before the work that it shows."""
+
+from pathlib import Path
+
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_picture(path: Path, extra: str = "export", formats: tuple[str, ...] = FORMATS) -> None:
+    """Refuse, before any work, a picture that could not be drawn.
+
+    Args:
+        path: The file.
+        extra: Of those that bring matplotlib, the one that the work needs anyway.
+        formats: Endings that it may have.
+
+    Raises:
+        UsageError: Another ending.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in formats:
+        which = f"one of {', '.join(formats)}" if len(formats) > 1 else formats[0]
+        raise UsageError(f"--plot {path}: expected a name that ends in {which}")
+    needs("--plot", extra, packages=("matplotlib",))
