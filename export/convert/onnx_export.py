@@ -24,7 +24,7 @@ from splitplace.splitting.artifact import SplitArtifact, digest
 from splitplace.splitting.layerwise import recompose
 from splitplace.splitting.layerwise.extract import Piece, assemble
 from splitplace.splitting.layerwise.graph import build
-from splitplace.splitting.layerwise.model import normalise
+from splitplace.splitting.layerwise.model import normalise, to_proto
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 
 OPSET = 18
@@ -177,7 +177,7 @@ def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor], specs:
     raw: bytes = program.model_proto.SerializeToString(deterministic=True)
     graph = build(normalise(raw, fragment.name), fragment.name)
     inputs, output = [specs[tensor] for tensor in fragment.inputs], specs[fragment.output]
-    model = assemble(graph, range(len(graph.nodes)), inputs, [output], fragment.name)
+    model = to_proto(assemble(graph, range(len(graph.nodes)), inputs, [output], fragment.name))
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
     weights = frozenset(name for node in graph.nodes for name in node.weights)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from splitplace.errors import IntegrityError
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import digest
+from splitplace.splitting.layerwise.fold import constant
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.graph import Graph
+from splitplace.splitting.layerwise.model import to_proto
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ def piece(
     inputs = [_spec(graph, value) for value in boundary(blocks, before)]
     outputs = [_spec(graph, value) for value in boundary(blocks, after)]
     weights = frozenset(weight for i in nodes for weight in graph.nodes[i].weights)
-    model = assemble(graph, nodes, inputs, outputs, name)
-    anchor(model, blocks.blocked)
+    part = assemble(graph, nodes, inputs, outputs, name)
+    anchor(part.graph, blocks.blocked)
+    model = to_proto(part)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -76,19 +80,21 @@ def piece(
 
 def assemble(
     graph: Graph, nodes: Sequence[int], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], name: str
-) -> onnx.ModelProto:
+) -> ir.Model:
     """A model of these nodes, with the weights they use and nothing that varies between two runs."""
     weights = sorted({weight for i in nodes for weight in graph.nodes[i].weights})
-    body = onnx.helper.make_graph(
-        [graph.nodes[i].proto for i in nodes],
-        name,
-        [_value_info(spec) for spec in inputs],
-        [_value_info(spec) for spec in outputs],
-        [graph.initializers[weight] for weight in weights],
-    )
-    model = onnx.helper.make_model(body, opset_imports=graph.model.opset_import, producer_name="splitplace")
-    model.ir_version = graph.model.ir_version
-    return model
+    body = ir.GraphView(
+        [graph.named[spec.name] for spec in inputs],
+        [graph.named[spec.name] for spec in outputs],
+        nodes=[graph.nodes[i].operator for i in nodes],
+        initializers=[graph.named[weight] for weight in weights],
+        opset_imports=graph.model.opset_imports,
+        name=name,
+    ).clone()
+    for value, spec in zip([*body.inputs, *body.outputs], [*inputs, *outputs], strict=True):
+        value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(np.dtype(spec.dtype))), ir.Shape(spec.shape)
+        value.metadata_props.clear()
+    return ir.Model(body, ir_version=graph.model.ir_version, producer_name="splitplace")
 
 
 BLOCK = 16
@@ -101,7 +107,7 @@ TAKES_ANY_LAYOUT = ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAv
 """Operators that onnxruntime runs blocked whatever comes in; all others only if every input is blocked already."""
 
 
-def anchor(model: onnx.ModelProto, blocked: frozenset[str]) -> None:
+def anchor(graph: ir.Graph, blocked: frozenset[str]) -> None:
     """Let tensors that were blocked in the whole model re-enter the blocked layout as they enter the fragment.
 
     A tensor arrives in plain layout. If an Add or a Concat reads it, onnxruntime runs that in plain layout too, and
@@ -110,34 +116,28 @@ def anchor(model: onnx.ModelProto, blocked: frozenset[str]) -> None:
     does so for whole blocks of channels only; a few channels more or less (the 24 of MobileNetV2) take a pixel-wise
     convolution with the identity, which changes no finite value either.
     """
-    inputs = {
-        value.name: value.type.tensor_type.shape.dim[1].dim_value
-        for value in model.graph.input
-        if value.name in blocked and len(value.type.tensor_type.shape.dim) == 4
-    }
-    anchored = {
-        name: channels
-        for name, channels in sorted(inputs.items())
-        if (channels % BLOCK == 0 or channels <= WIDEST_IDENTITY)
-        and any(name in node.input and node.op_type not in TAKES_ANY_LAYOUT for node in model.graph.node)
-    }
-    for node in model.graph.node:
-        for i, name in enumerate(node.input):
-            if name in anchored:
-                node.input[i] = f"{name}_blocked"
-    body = [*(_anchor(model, name, channels) for name, channels in anchored.items()), *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(body)
+    for value in sorted(graph.inputs, key=lambda value: value.name or "", reverse=True):
+        channels = value.shape[1] if value.shape is not None and len(value.shape) == 4 else None
+        uses = [use for use in value.uses() if use.node.graph is graph]
+        if value.name not in blocked or not isinstance(channels, int):
+            continue
+        if channels % BLOCK and channels > WIDEST_IDENTITY:
+            continue
+        if any(use.node.op_type not in TAKES_ANY_LAYOUT for use in uses):
+            node = _anchor(graph, value, channels)
+            graph.insert_before(graph[0], node)
+            for use in uses:
+                use.node.replace_input_with(use.idx, node.outputs[0])
 
 
-def _anchor(model: onnx.ModelProto, name: str, channels: int) -> onnx.NodeProto:
+def _anchor(graph: ir.Graph, value: ir.Value, channels: int) -> ir.Node:
     """A node that makes `<name>_blocked` of the same values."""
-    made, node = [f"{name}_blocked"], f"{name}_anchor"
+    made, name = [ir.Value(name=f"{value.name}_blocked")], f"{value.name}_anchor"
+    kernel = [ir.AttrInt64s("kernel_shape", [1, 1])]
     if channels % BLOCK == 0:
-        return onnx.helper.make_node("MaxPool", [name], made, node, kernel_shape=[1, 1])
-    identity = np.eye(channels, dtype=np.float32)[:, :, None, None]
-    model.graph.initializer.append(onnx.numpy_helper.from_array(identity, f"{name}_identity"))
-    return onnx.helper.make_node("Conv", [name, f"{name}_identity"], made, node, kernel_shape=[1, 1])
+        return ir.Node("", "MaxPool", [value], kernel, outputs=made, name=name)
+    identity = constant(graph, f"{value.name}_identity", np.eye(channels, dtype=np.float32)[:, :, None, None])
+    return ir.Node("", "Conv", [value, identity], kernel, outputs=made, name=name)
 
 
 def _spec(graph: Graph, name: str) -> TensorSpec:
@@ -145,8 +145,3 @@ def _spec(graph: Graph, name: str) -> TensorSpec:
     if spec is None:
         raise IntegrityError(f"{name!r} has no leading batch dimension or a type that cannot travel between devices")
     return spec
-
-
-def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
-    elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    return onnx.helper.make_tensor_value_info(spec.name, elem_type, list(spec.shape))

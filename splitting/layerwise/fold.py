@@ -1,10 +1,11 @@
 """Makes Reshape targets literal, and keeps other shape arithmetic beside its reader, so that none crosses a cut."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto
+import numpy.typing as npt
+import onnx_ir as ir
 
 from splitplace.splitting.layerwise.shapes import Shape
 
@@ -12,111 +13,120 @@ MAX_SHAPE_SIZE = 64
 """Numbers in a value that may be a shape; more are data."""
 
 
-def materialise_reshapes(model: onnx.ModelProto, shapes: Sequence[Mapping[str, Shape]]) -> None:
+def constant(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
+    """A new initializer."""
+    value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
+    graph.register_initializer(value)
+    return value
+
+
+def materialise_reshapes(graph: ir.Graph, shapes: Sequence[Mapping[str, Shape]]) -> None:
     """Replace each computed Reshape target by a literal one, where only one dimension of the result varies.
 
     Args:
-        model: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
+        graph: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
         shapes: Element type and sizes of every value, at each of two batch sizes.
     """
-    literal = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "Reshape" or node.input[1] in literal:
+    for node in graph:
+        if node.op_type != "Reshape" or node.inputs[1] is None or node.inputs[1].is_initializer():
             continue
-        first, second = (known.get(node.output[0]) for known in shapes)
+        first, second = (known.get(node.outputs[0].name or "") for known in shapes)
         if first is None or second is None or len(first[1]) != len(second[1]) or 0 in first[1]:
             continue
         varying = [i for i, (a, b) in enumerate(zip(first[1], second[1], strict=True)) if a != b]
         if len(varying) != 1:
             continue
         target = np.array([-1 if i in varying else size for i, size in enumerate(first[1])], np.int64)
-        name = f"{node.name}_target"
-        model.graph.initializer.append(onnx.numpy_helper.from_array(target, name))
-        node.input[1] = name
+        node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
 
 
-def localise_shapes(model: onnx.ModelProto, shapes: Sequence[dict[str, Shape]]) -> None:
+def localise_shapes(graph: ir.Graph, shapes: Sequence[dict[str, Shape]]) -> None:
     """Give every operator that reads computed shapes arithmetic of its own, from the batch of what else it reads.
 
     A shape cannot pass between fragments (it has no leading batch), so one that two operators share would tie them,
     and all between them, into one block; and the tensor it was taken from would be carried to the last of them.
 
     Args:
-        model: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
+        graph: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
         shapes: As above; what is made here is added.
     """
-    makers = {name: node for node in model.graph.node for name in node.output}
-    pure = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Shape" or (node.input and all(name in pure for name in node.input if name)):
-            pure.update(name for name in node.output if _is_shape(name, shapes) and _is_plain(node))
-    body: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if not set(node.output) <= pure:
-            source = next((name for name in node.input if _varies_first(name, shapes)), None)
-            for i, name in enumerate(node.input):
-                if name in pure and name in makers:
-                    node.input[i] = _copy(name, node.name, source, model, makers, shapes, body)
-        body.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(body)
+    pure: set[ir.Value] = set()
+    for node in graph:
+        read = [value for value in node.inputs if value is not None]
+        if node.op_type == "Shape" or (read and all(value.is_initializer() or value in pure for value in read)):
+            pure.update(value for value in node.outputs if _is_shape(value, shapes) and _is_plain(node))
+    for node in list(graph):
+        if not pure.issuperset(node.outputs):
+            source = next((value for value in node.inputs if value is not None and _varies_first(value, shapes)), None)
+            copies: dict[ir.Value, ir.Value] = {}
+            for i, value in enumerate(node.inputs):
+                if value in pure:
+                    node.replace_input_with(i, _copy(value, node, source, copies, shapes))
 
 
-def _is_shape(name: str, shapes: Sequence[Mapping[str, Shape]]) -> bool:
+def _is_shape(value: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:
     """Integers whose number does not depend on the batch."""
-    first, second = (known.get(name) for known in shapes)
-    if first is None or first != second or first[0] not in (TensorProto.INT64, TensorProto.INT32):
+    first, second = (known.get(value.name or "") for known in shapes)
+    if first is None or first != second or first[0] not in (ir.DataType.INT64, ir.DataType.INT32):
         return False
     return int(np.prod(first[1])) <= MAX_SHAPE_SIZE
 
 
-def _is_plain(node: onnx.NodeProto) -> bool:
-    subgraphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-    return not node.op_type.startswith("Random") and all(a.type not in subgraphs for a in node.attribute)
+def _is_plain(node: ir.Node) -> bool:
+    subgraphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return not node.op_type.startswith("Random") and all(a.type not in subgraphs for a in node.attributes.values())
 
 
-def _varies_first(name: str, shapes: Sequence[Mapping[str, Shape]]) -> bool:
+def _varies_first(value: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:
     """Whether the batch, and it alone, is the first dimension."""
-    first, second = (known.get(name) for known in shapes)
+    first, second = (known.get(value.name or "") for known in shapes)
     return first is not None and second is not None and first[1][:1] != second[1][:1] and first[1][1:] == second[1][1:]
 
 
-def _same_batch(a: str, b: str, shapes: Sequence[Mapping[str, Shape]]) -> bool:
+def _same_batch(a: ir.Value, b: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:
     leading = _varies_first(a, shapes) and _varies_first(b, shapes)
-    return leading and all(known[a][1][0] == known[b][1][0] for known in shapes)
+    return leading and all(known[a.name or ""][1][0] == known[b.name or ""][1][0] for known in shapes)
 
 
 def _copy(
-    name: str,
-    reader: str,
-    source: str | None,
-    model: onnx.ModelProto,
-    makers: Mapping[str, onnx.NodeProto],
+    value: ir.Value,
+    reader: ir.Node,
+    source: ir.Value | None,
+    copies: dict[ir.Value, ir.Value],
     shapes: Sequence[dict[str, Shape]],
-    body: list[onnx.NodeProto],
-) -> str:
-    """A copy of the arithmetic that makes `name`, for one reader; what it is called there."""
-    node, copied = makers[name], f"{name}_for_{reader}"
-    if copied in shapes[0]:
-        return copied
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    copy.name = f"{node.name}_for_{reader}"
-    copy.output[:] = [f"{output}_for_{reader}" if output else "" for output in node.output]
+) -> ir.Value:
+    """A copy of the arithmetic that makes `value`, before its one reader; what was copied already is in `copies`."""
+    node, graph = value.producer(), reader.graph
+    if node is None or value in copies:
+        return copies.get(value, value)  # a literal, or done
+    assert isinstance(graph, ir.Graph)
+    made = [ir.Value(name=f"{output.name}_for_{reader.name}" if output.name else "") for output in node.outputs]
+    name = f"{node.name}_for_{reader.name}"
+    taken = node.inputs[0]
     if node.op_type != "Shape":
-        copy.input[:] = [
-            _copy(i, reader, source, model, makers, shapes, body) if i in makers else i for i in node.input
-        ]
-    elif source is not None and not node.attribute and _same_batch(source, node.input[0], shapes):
+        read = [_copy(v, reader, source, copies, shapes) if v is not None else None for v in node.inputs]
+        copy = _like(node, read, made, name)
+    elif source is None or taken is None or node.attributes or not _same_batch(source, taken, shapes):
+        copy = _like(node, node.inputs, made, name)
+    else:
         # The same sizes as the tensor's it was taken from, with the batch from what the reader reads anyway.
-        batch, rest = f"{copied}_batch", f"{copied}_rest"
-        sizes = np.array(shapes[0][node.input[0]][1][1:], np.int64)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(sizes, rest))
-        body.append(onnx.helper.make_node("Shape", [source], [batch], batch, start=0, end=1))
-        copy = onnx.helper.make_node("Concat", [batch, rest], [copied], copy.name, axis=0)
+        batch = ir.Value(name=f"{made[0].name}_batch")
+        sizes = np.array(shapes[0][taken.name or ""][1][1:], np.int64)
+        rest = constant(graph, f"{made[0].name}_rest", sizes)
+        limits = ir.convenience.convert_attributes({"end": 1, "start": 0})
+        graph.insert_before(reader, ir.Node("", "Shape", [source], limits, outputs=[batch], name=batch.name))
+        copy = ir.Node("", "Concat", [batch, rest], [ir.AttrInt64("axis", 0)], outputs=made, name=name)
         for known in shapes:
-            known[batch] = (TensorProto.INT64, (1,))
-    body.append(copy)
-    for known in shapes:
-        known.update({f"{output}_for_{reader}": known[output] for output in node.output if output})
-    return copied
+            known[batch.name or ""] = (ir.DataType.INT64, (1,))
+    graph.insert_before(reader, copy)
+    for output, copied in zip(node.outputs, made, strict=True):
+        copies[output] = copied
+        for known in shapes:
+            if output.name:
+                known[copied.name or ""] = known[output.name]
+    return copies[value]
+
+
+def _like(node: ir.Node, read: Sequence[ir.Value | None], made: Sequence[ir.Value], name: str) -> ir.Node:
+    attributes = node.attributes.values()
+    return ir.Node(node.domain, node.op_type, read, attributes, outputs=made, name=name, doc_string=node.doc_string)

@@ -163,7 +163,7 @@ def ask(graph: Graph) -> tuple[set[tuple[int, int]], frozenset[str]]:
     Raises:
         IntegrityError: onnxruntime cannot load the model.
     """
-    model = graph.model.SerializeToString()
+    model = graph.serialised()
     extended = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
     pairs: set[tuple[int, int]] = set()
     made = {name for node in extended.graph.node for name in node.output}
@@ -178,7 +178,7 @@ def ask(graph: Graph) -> tuple[set[tuple[int, int]], frozenset[str]]:
         if name not in graph.producer or any(name + suffix in nodes for suffix in LAYOUT_SUFFIXES):
             continue
         reader = graph.producer[name]
-        if graph.nodes[reader].proto.name in nodes:  # still there by itself, on blocked tensors (Concat)
+        if graph.nodes[reader].name in nodes:  # still there by itself, on blocked tensors (Concat)
             continue
         absorbing = [v for v in graph.nodes[reader].inputs if _absorbs(v, graph, nodes)]
         pairs |= {(graph.producer[v], reader) for v in absorbing}
@@ -191,11 +191,11 @@ def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool
         return False
     node = next((nodes[value + suffix] for suffix in LAYOUT_SUFFIXES if value + suffix in nodes), None)
     if node is None:
-        return graph.nodes[graph.producer[value]].proto.op_type in (
+        return graph.nodes[graph.producer[value]].op_type in (
             "Add",
             "Sum",
         )  # itself absorbed, then its activation
-    reader = graph.nodes[graph.consumers[value][0]].proto.op_type
+    reader = graph.nodes[graph.consumers[value][0]].op_type
     adds = len(node.input) > 3 and bool(node.input[3])
     return adds if reader in ("Add", "Sum") else True
 

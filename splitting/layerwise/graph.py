@@ -1,22 +1,25 @@
 """The network as the splitter sees it: nodes, and the values between them with their bytes at any batch size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import cast, get_args
 
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from splitplace.errors import SplitPlaceError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
-from splitplace.splitting.layerwise.fold import localise_shapes, materialise_reshapes
+from splitplace.splitting.layerwise.fold import constant, localise_shapes, materialise_reshapes
+from splitplace.splitting.layerwise.model import to_proto
 from splitplace.splitting.layerwise.shapes import Shape, infer_shapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
 
-NUMBERS = tuple(getattr(onnx.TensorProto, name) for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8"))
+NUMBERS = frozenset({ir.DataType[name] for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")})
 """Element types of weights; other integers are shapes and indices."""
 
 
@@ -41,23 +44,32 @@ class Value:
 class Node:
     """One operator; `inputs` are values (initializers are `weights`), with what its subgraphs capture."""
 
-    proto: onnx.NodeProto
+    operator: ir.Node
     inputs: tuple[str, ...]
     weights: tuple[str, ...]
     outputs: tuple[str, ...]
     flops_per_sample: int
+
+    @property
+    def name(self) -> str:
+        """The node's name, one of its own in normal form."""
+        return self.operator.name or ""
+
+    @property
+    def op_type(self) -> str:
+        """What it does."""
+        return self.operator.op_type
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A model in normal form with one output."""
 
-    model: onnx.ModelProto
+    model: ir.Model
     inputs: tuple[str, ...]
     output: str
     nodes: tuple[Node, ...]
     values: Mapping[str, Value]
-    initializers: Mapping[str, onnx.TensorProto]
     producer: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,118 +84,115 @@ class Graph:
                 found[name].append(i)
         return {name: tuple(readers) for name, readers in found.items()}
 
+    @cached_property
+    def named(self) -> Mapping[str, ir.Value]:
+        """The values and initializers themselves, by name."""
+        return ir.convenience.create_value_mapping(self.model.graph, include_subgraphs=False)
+
+    def serialised(self) -> bytes:
+        """The model as one ONNX file."""
+        data: bytes = to_proto(self.model).SerializeToString(deterministic=True)
+        return data
+
     def weight_bytes(self, names: frozenset[str]) -> int:
         """Bytes of these initializers."""
-        return sum(_tensor_bytes(self.initializers[name]) for name in names)
+        return sum(self._weight(name).nbytes for name in names)
 
     def params(self, names: frozenset[str]) -> int:
         """Elements of these initializers that are numbers: the parameters, without shapes and indices."""
-        chosen = (self.initializers[name] for name in names)
-        return sum(prod(tensor.dims) for tensor in chosen if tensor.data_type in NUMBERS)
+        chosen = (self._weight(name) for name in names)
+        return sum(tensor.size for tensor in chosen if tensor.dtype in NUMBERS)
+
+    def _weight(self, name: str) -> ir.TensorProtocol:
+        tensor = self.named[name].const_value
+        assert tensor is not None
+        return tensor
 
 
-def build(model: onnx.ModelProto, source: str = "model") -> Graph:
-    """The graph of a model in normal form.
+def build(model: ir.Model, source: str = "model") -> Graph:
+    """The graph of a model in normal form, which is changed.
 
     Raises:
         SplitPlaceError: More than one output, a dynamic dimension besides the batch, or shapes nobody can tell.
     """
-    if len(model.graph.output) != 1:
-        names = [output.name for output in model.graph.output]
+    graph = model.graph
+    if len(graph.outputs) != 1:
+        names = [output.name for output in graph.outputs]
         raise SplitPlaceError(f"{source}: {len(names)} outputs {names}, expected one; export it with the logits alone")
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    inputs = tuple(value.name for value in model.graph.input if value.name not in initializers)
-    fixed = _fixed_batch(model, inputs, source)
+    fixed = _fixed_batch(graph.inputs, source)
     if fixed is not None:
-        _free_batch(model, inputs, fixed)
-    shapes = [infer_shapes(model, inputs, batch, source) for batch in PROBES]
-    materialise_reshapes(model, shapes)
-    localise_shapes(model, shapes)
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    protos = _live(model, model.graph.output[0].name)
-    known = {name for node in protos for name in node.output if name} | set(inputs)
+        _free_batch(graph, fixed)
+    inputs, output = tuple(_name(value) for value in graph.inputs), _name(graph.outputs[0])
+    shapes = [infer_shapes(to_proto(model), inputs, batch, source) for batch in PROBES]
+    materialise_reshapes(graph, shapes)
+    localise_shapes(graph, shapes)
+    RemoveUnusedNodesPass()(model)
+    known = {_name(value) for node in graph for value in node.outputs if value.name} | set(inputs)
     values = {name: _value(name, [s.get(name) for s in shapes], source) for name in sorted(known)}
-    if values[model.graph.output[0].name].spec is None:
+    if values[output].spec is None:
         why = f"is fixed at {fixed} and its graph depends on it" if fixed else "does not reach its output"
         raise SplitPlaceError(f"{source}: the batch {why}; export it with a symbolic batch dimension")
-    nodes = tuple(_node(proto, initializers, values, shapes) for proto in protos)
-    return Graph(model, inputs, model.graph.output[0].name, nodes, values, initializers)
+    return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values)
 
 
-def _fixed_batch(model: onnx.ModelProto, inputs: tuple[str, ...], source: str) -> int | None:
+def _name(value: ir.Value) -> str:
+    assert value.name, "every value of a model in normal form has a name"
+    return value.name
+
+
+def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
     """The batch size that the inputs state, None where it is symbolic; refuses other dynamic dimensions."""
     leading: set[int | None] = set()
     if not inputs:
         raise SplitPlaceError(f"{source}: no inputs, expected at least one with a leading batch dimension")
-    for value in model.graph.input:
-        if value.name not in inputs:
-            continue
-        dims = value.type.tensor_type.shape.dim
-        if not value.type.HasField("tensor_type") or not dims:
+    for value in inputs:
+        if not isinstance(value.type, ir.TensorType) or not value.shape:
             raise SplitPlaceError(f"{source}: input {value.name!r} has no shape, expected [batch, ...]")
-        for i, dim in enumerate(dims[1:], 1):
-            if not dim.dim_value:
+        sizes = [dim if isinstance(dim, int) else 0 for dim in value.shape]
+        for i, size in enumerate(sizes[1:], 1):
+            if not size:
                 raise SplitPlaceError(
-                    f"{source}: dimension {i} of input {value.name!r} is {dim.dim_param or 'unknown'}; "
+                    f"{source}: dimension {i} of input {value.name!r} is {value.shape[i]}; "
                     "expected a size: only the batch may vary, export with fixed image sizes"
                 )
-        leading.add(dims[0].dim_value or None)
+        leading.add(sizes[0] or None)
     if len(leading) > 1:
         raise SplitPlaceError(f"{source}: its inputs have different batch sizes {leading}, expected one batch for all")
     return leading.pop()
 
 
-def _free_batch(model: onnx.ModelProto, inputs: tuple[str, ...], fixed: int) -> None:
+def _free_batch(graph: ir.Graph, fixed: int) -> None:
     """Make a fixed batch symbolic: Reshape targets that begin with it, the usual obstacle, are made relative.
 
     Whether the model means the same at other batch sizes is for the shapes to say, and for the recomposition check.
     """
-    for value in model.graph.input:
-        if value.name in inputs:
-            value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    literal = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in literal:
+    for value in graph.inputs:
+        assert value.shape is not None
+        value.shape = ir.Shape([BATCH, *value.shape[1:]])
+    for node in graph:
+        shape = node.inputs[1] if node.op_type == "Reshape" else None
+        if shape is None or shape.const_value is None:
             continue
-        target = onnx.numpy_helper.to_array(literal[node.input[1]]).copy()
+        target = shape.const_value.numpy().copy()
         if target.size and target[0] == fixed:
             target[0] = 0 if -1 in target else -1  # 0 takes the input's own size over
-            name = f"{node.name}_target"
-            model.graph.initializer.append(onnx.numpy_helper.from_array(target, name))
-            node.input[1] = name
+            node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
 
 
-def _live(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes that the output needs, in the model's order."""
-    wanted, kept = {output}, []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node_inputs(node))
-            kept.append(node)
-    return kept[::-1]
-
-
-def node_inputs(node: onnx.NodeProto) -> tuple[str, ...]:
+def reads(node: ir.Node) -> tuple[ir.Value, ...]:
     """What a node reads: its inputs, then what its subgraphs capture from outside; each once."""
-    names = [name for name in node.input if name]
-    for graph in _subgraphs(node):
-        names += _captured(graph)
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(value for value in _read(node) if value.graph is node.graph))
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def _captured(graph: onnx.GraphProto) -> list[str]:
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    own |= {name for node in graph.node for name in node.output}
-    used = [name for node in graph.node for name in node_inputs(node)] + [value.name for value in graph.output]
-    return [name for name in used if name not in own]
+def _read(node: ir.Node) -> Iterator[ir.Value]:
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        graphs = [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else []
+        graphs += attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else []
+        for graph in graphs:
+            for inner in graph:
+                yield from _read(inner)
+            yield from graph.outputs
 
 
 def _value(name: str, seen: list[Shape | None], source: str) -> Value:
@@ -220,42 +229,37 @@ def _item_bytes(elem_type: int) -> int:
         return 1  # sequences and strings: never between fragments, and no layer of a network worth cutting
 
 
-def _tensor_bytes(tensor: onnx.TensorProto) -> int:
-    return int(prod(tensor.dims)) * _item_bytes(tensor.data_type)
-
-
-def _node(
-    proto: onnx.NodeProto,
-    initializers: Mapping[str, onnx.TensorProto],
-    values: Mapping[str, Value],
-    shapes: list[dict[str, Shape]],
-) -> Node:
-    read = node_inputs(proto)
-    sizes = [{name: shape for name, (_, shape) in known.items()} for known in shapes]
-    for known in sizes:
-        known |= {name: tuple(initializers[name].dims) for name in read if name in initializers}
-    flops = [_flops(proto, known) for known in sizes]
+def _node(node: ir.Node, shapes: Sequence[Mapping[str, Shape]]) -> Node:
+    flops = [_flops(node, known) for known in shapes]
+    read = reads(node)
     return Node(
-        proto=proto,
-        inputs=tuple(name for name in read if name in values),
-        weights=tuple(name for name in read if name in initializers),
-        outputs=tuple(name for name in proto.output if name),
+        operator=node,
+        inputs=tuple(_name(value) for value in read if not value.is_initializer()),
+        weights=tuple(_name(value) for value in read if value.is_initializer()),
+        outputs=tuple(value.name for value in node.outputs if value.name),
         flops_per_sample=(flops[1] - flops[0]) // (PROBES[1] - PROBES[0]),
     )
 
 
-def _flops(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+def _flops(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
     """2 x multiply-accumulates of products; all other operators count nothing, as in `Fragment`s from training."""
-    out = shapes.get(node.output[0], ())
-    known = [shapes.get(name, ()) for name in node.input]
+    out = _sizes(node.outputs[0], shapes)
+    known = [_sizes(value, shapes) for value in node.inputs]
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
         weight = known[3] if node.op_type == "QLinearConv" else known[1]
         return 2 * prod(out) * prod(weight[1:])
     if node.op_type == "ConvTranspose":
         return 2 * prod(known[0]) * prod(known[1][1:])
     if node.op_type == "Gemm":
-        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-        return 2 * prod(out) * known[0][0 if transposed else 1]
+        return 2 * prod(out) * known[0][0 if node.attributes.get_int("transA", 0) else 1]
     if node.op_type in ("MatMul", "MatMulInteger"):
         return 2 * prod(out) * known[0][-1]
     return 0
+
+
+def _sizes(value: ir.Value | None, shapes: Mapping[str, Shape]) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if value.const_value is not None:
+        return tuple(value.const_value.shape.numpy())
+    return shapes[name][1] if (name := value.name or "") in shapes else ()

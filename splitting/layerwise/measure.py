@@ -33,7 +33,7 @@ def measured(blocks: Blocks, micro_batch: int, runs: int = RUNS, seed: int = 0) 
     """
     graph = blocks.graph
     specs = [spec for name in graph.inputs if (spec := graph.values[name].spec) is not None]
-    model = graph.model.SerializeToString()
+    model = graph.serialised()
     feed = recompose.noise(specs, micro_batch, seed)
     owner = _owners(blocks, optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL))
     per_run = [_by_block(kernels, owner, len(blocks.members)) for kernels in _profile(model, feed, runs)]
@@ -115,7 +115,7 @@ def _profile(model: bytes, feed: Mapping[str, Array], runs: int) -> Iterator[lis
 def _owners(blocks: Blocks, optimised_model: onnx.ModelProto) -> dict[str, int]:
     """The block of each node of the optimised graph, by node name; nodes of no block are left out."""
     graph = blocks.graph
-    by_name = {node.proto.name: i for i, node in enumerate(graph.nodes)}
+    by_name = {node.name: i for i, node in enumerate(graph.nodes)}
     owner: dict[str, int] = {}
     for node in optimised_model.graph.node:
         plain = next((node.name.removesuffix(s) for s in reversed(LAYOUT_SUFFIXES) if node.name.endswith(s)), None)

@@ -9,11 +9,10 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
-from onnx_ir.passes import common as passes
-from onnxscript import optimizer, rewriter
-from onnxscript.rewriter.rules import common as rules
+from onnx_ir.passes.common import InlinePass
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.splitting.layerwise.simplify import simplify
 
 MIN_OPSET = 17
 """LayerNormalization exists and ReduceSum/Squeeze axes are inputs from here on: one form of each operator to handle."""
@@ -74,7 +73,7 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     return model
 
 
-def normalise(data: bytes, source: str = "model") -> onnx.ModelProto:
+def normalise(data: bytes, source: str = "model") -> ir.Model:
     """The normal form of a self-contained model; same bytes in, same model out.
 
     Raises:
@@ -89,30 +88,9 @@ def normalise(data: bytes, source: str = "model") -> onnx.ModelProto:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
     graph = ir.from_proto(model)
-    passes.InlinePass()(graph)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
-    passes.RemoveInitializersFromInputsPass()(graph)
-    # The rules fold what onnxruntime would fold across a later cut; only for inference, so BatchNorm is affine.
-    optimizer.optimize_ir(graph, num_iterations=2, onnx_shape_inference=False)
-    graph = rewriter.rewrite(
-        graph,
-        pattern_rewrite_rules=[
-            rules.fuse_batchnorm_into_conv_rule,
-            rules.fuse_batchnorm_into_conv_transpose_rule,
-            rules.fuse_batchnorm_into_gemm_rule,
-        ],
-    )
-    for step in (
-        passes.IdentityEliminationPass(),
-        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # its constructor is not annotated
-        passes.TopologicalSortPass(),
-        passes.NameFixPass(),
-        passes.ClearMetadataAndDocStringPass(),
-    ):
-        step(graph)
-    return _clean(ir.to_proto(graph))
+    InlinePass()(graph)
+    simplify(graph)
+    return ir.from_proto(_clean(ir.to_proto(graph)))
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -131,6 +109,20 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
         node.doc_string = ""
         del node.metadata_props[:]
     return model
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The message of a model in normal form or of a part of one: the same for the same model, today and later.
+
+    onnx-ir states the type of every weight a second time and leaves an empty doc_string out; either would change the
+    digests of all files that are there.
+    """
+    proto: onnx.ModelProto = ir.to_proto(model)
+    del proto.graph.value_info[:]
+    for written, node in zip(proto.graph.node, model.graph, strict=True):
+        if node.doc_string is not None:
+            written.doc_string = node.doc_string
+    return proto
 
 
 def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:

@@ -122,7 +122,7 @@ def digests(model: bytes) -> list[str]:
         (graph.producer[name], i)
         for i, item in enumerate(graph.nodes)
         for name in item.inputs
-        if item.proto.op_type == "Relu" and name in graph.producer
+        if item.op_type == "Relu" and name in graph.producer
     }
     images = frozenset(name for name, value in graph.values.items() if value.spec and len(value.spec.shape) == 4)
     network = fusion.blocks(graph, pairs, images)

@@ -1,0 +1,122 @@
+"""What a model for inference need not compute: constants folded, operators that do nothing dropped, BatchNorm merged.
+
+The passes and rules are onnx-ir's and onnxscript's, in the order of onnxscript's `optimize_ir`. Here every rule looks
+at nodes of its own operator only: tried on every node, as there, they take most of the time of a model of thousands.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer, rewriter
+from onnxscript.rewriter.rules import common as rules
+
+ROUNDS = 2
+MANY_SLICES = 200
+"""The rule that joins slices looks at pairs of them."""
+
+RULES: dict[str, tuple[rewriter.RewriteRule, ...]] = {
+    "Mul": tuple(rules.mul_by_1_rule.commute()),
+    "Add": tuple(rules.add_0_rule.commute()),
+    "Sub": (rules.sub_0_rule,),
+    "Div": (rules.div_by_1_rule,),
+    "Dropout": (rules.dropout_zero_rule, rules.dropout_inference_rule),
+    "Reshape": (
+        rules.two_reshapes_matmul_reshape_rule,
+        rules.one_reshape_matmul_reshape_rule,
+        rules.materialize_reshape_shape_rule,
+        rules.reshape_reshape_rule,
+        rules.squeeze_reshape_1d_rule,
+    ),
+    "Cast": (
+        rules.cast_constant_of_shape_rule,
+        rules.cast_constant_of_shape_without_value_rule,
+        rules.cast_cast_rule,
+        rules.no_op_cast_rule,
+    ),
+    "Slice": (rules.collapse_slice_rule, rules.collapse_slice2_rule, rules.slice_split_rule),
+    "Min": (rules.min_min_rule, rules.max_min_rule),
+    "Max": (rules.max_max_rule, rules.min_max_rule),
+    "Clip": (rules.successive_clip_relu_rule, rules.successive_clip_rule),
+    "Relu": (rules.successive_relu_clip_rule, rules.successive_relu_rule),
+    "Expand": (rules.no_op_expand_rule,),
+    "Flatten": (rules.flatten_to_reshape_rule,),
+    "Transpose": (rules.no_op_transpose_rule, rules.transpose_transpose_rule),
+    "Unsqueeze": (rules.unsqueeze_unsqueeze_rule,),
+    "ScatterND": (rules.no_op_dynamic_scatter_nd_rule, rules.no_op_static_scatter_nd_rule),
+    "Conv": (
+        rules.normalize_pad_format_conv_rule,
+        rules.fuse_pad_into_conv_rule,
+        rules.remove_optional_bias_from_conv_rule,
+    ),
+    "ConvInteger": (rules.normalize_pad_format_conv_integer_rule, rules.fuse_pad_into_conv_integer_rule),
+    "ConvTranspose": (rules.remove_optional_bias_from_conv_transpose_rule,),
+    "QLinearConv": (rules.remove_optional_bias_from_qlinear_conv_rule,),
+    "Gemm": (rules.remove_optional_bias_from_gemm_rule,),
+    "BatchNormalization": (
+        rules.fuse_batchnorm_into_conv_rule,
+        rules.fuse_batchnorm_into_conv_transpose_rule,
+        rules.fuse_batchnorm_into_gemm_rule,
+    ),
+}
+"""By the operator that a pattern ends with."""
+
+
+class _OfOperator:
+    """A rule that is tried on the nodes of one operator alone."""
+
+    def __init__(self, op_type: str, rule: rewriter.RewriteRule):
+        self.op_type, self.rule = op_type, rule
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rule, name)
+
+    def try_rewrite(self, model: ir.Model, graph: Any, node: ir.Node, **options: Any) -> Any:
+        """As the rule's."""
+        return self.rule.try_rewrite(model, graph, node, **options) if node.op_type == self.op_type else None
+
+
+def simplify(model: ir.Model) -> None:
+    """Bring a model without functions to fewer operators that answer the same; changed in place."""
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.RemoveInitializersFromInputsPass()(model)
+    for _ in range(ROUNDS):
+        folded = optimizer.fold_constants_ir(model, onnx_shape_inference=False).modified
+        unused = [passes.RemoveUnusedNodesPass(), passes.RemoveUnusedFunctionsPass(), passes.RemoveUnusedOpsetsPass()]
+        if not any([folded, *(step(model).modified for step in [_rewriting(model), *unused])]):
+            break
+    for step in (
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+        # The rules fold what onnxruntime would fold across a later cut; only for inference, so BatchNorm is affine.
+        _rewriting(model, ["BatchNormalization"]),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.IdentityEliminationPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.RemoveUnusedNodesPass(),
+        passes.TopologicalSortPass(),
+        passes.OutputFixPass(),  # the body of a loop may give a value twice: by name it has to be two
+        passes.NameFixPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    ):
+        step(model)
+
+
+def _rewriting(model: ir.Model, operators: Sequence[str] | None = None) -> rewriter.RewritePass:
+    """What applies the rules of these operators, of all by default."""
+    slices = sum(node.op_type == "Slice" for node in model.graph)
+    chosen = [
+        _OfOperator(op_type, rule)
+        for op_type in operators or RULES
+        for rule in RULES[op_type]
+        if rule is not rules.slice_split_rule or slices <= MANY_SLICES
+    ]
+    return rewriter.RewritePass(chosen)
