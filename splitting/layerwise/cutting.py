@@ -111,13 +111,13 @@ def propose(
     return Proposal(network, places, plan, objective, bounds.lower_bound(work, hosts, limit, objective, exactly))
 
 
-def analyse(whole: bytes, source: str = "model") -> Blocks:
-    """A model as the DAG of blocks that cuts may part.
+def analyse(whole: bytes, source: str = "model", output: str | None = None) -> Blocks:
+    """A model as the DAG of blocks that cuts may part; of a model of several outputs, what leads to one of them.
 
     Raises:
         SplitPlaceError: Not a model that can be cut.
     """
-    network = graph.build(model.normalise(whole, source), source)
+    network = graph.build(model.normalise(whole, source, output), source)
     return fusion.blocks(network, *fusion.ask(network))
 
 

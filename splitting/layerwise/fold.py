@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from splitplace.splitting.layerwise.shapes import Shape
+from splitplace.splitting.layerwise.weights import SUBGRAPHS, of_weights
 
 MAX_SHAPE_SIZE = 64
 """Numbers in a value that may be a shape; more are data."""
@@ -50,7 +51,8 @@ def localise_shapes(graph: ir.Graph, shapes: Sequence[dict[str, Shape]]) -> None
         graph: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
         shapes: As above; what is made here is added.
     """
-    pure: set[ir.Value] = set()
+    # What is made of weights alone and was not folded has no batch either.
+    pure = {value for node in of_weights(graph) for value in node.outputs if len(value.uses()) > 1}
     for node in graph:
         read = [value for value in node.inputs if value is not None]
         if node.op_type == "Shape" or (read and all(value.is_initializer() or value in pure for value in read)):
@@ -73,8 +75,7 @@ def _is_shape(value: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:
 
 
 def _is_plain(node: ir.Node) -> bool:
-    subgraphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return not node.op_type.startswith("Random") and all(a.type not in subgraphs for a in node.attributes.values())
+    return not node.op_type.startswith("Random") and all(a.type not in SUBGRAPHS for a in node.attributes.values())
 
 
 def _varies_first(value: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:

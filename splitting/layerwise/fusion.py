@@ -21,6 +21,9 @@ from splitplace.splitting.layerwise.graph import Graph
 LAYOUT_SUFFIXES = ("_nchwc", "_bn_nchwc")
 """onnxruntime names the blocked-layout form of the node that makes `v` so."""
 
+CAST_PREFIX = "InsertedPrecisionFreeCast_"
+"""So it names the float32 form of a float16 value, for which it has no kernel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -157,21 +160,25 @@ def ask(graph: Graph) -> tuple[set[tuple[int, int]], frozenset[str]]:
     """What onnxruntime makes of the model on this machine: the pairs of nodes it fuses, the values it keeps blocked.
 
     Two looks. At the level of operator fusions the names of values survive, so a value that is gone was inside a
-    fusion. The blocked layout renames its values, but names its nodes after the value they make; there an Add or an
-    activation that is gone went into the convolution before it.
+    fusion, unless its maker and its reader are both still there: then it was only renamed. The blocked layout renames
+    its values, but names its nodes after the value they make; there an Add or an activation that is gone went into the
+    convolution before it.
 
     Raises:
         IntegrityError: onnxruntime cannot load the model.
     """
     model = graph.serialised()
-    extended = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+    extended = _plainly_named(optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, as_stated=True))
     pairs: set[tuple[int, int]] = set()
     made = {name for node in extended.graph.node for name in node.output}
+    kept = {node.name for node in extended.graph.node}
     for name, producer in graph.producer.items():
         if name not in made:
-            pairs |= {(producer, reader) for reader in graph.consumers[name]}
+            apart = graph.nodes[producer].name in kept
+            readers = graph.consumers[name]
+            pairs |= {(producer, reader) for reader in readers if not (apart and graph.nodes[reader].name in kept)}
 
-    layout = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    layout = _plainly_named(optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, as_stated=True))
     present = {name for node in layout.graph.node for name in node.output}
     nodes = {node.name: node for node in layout.graph.node}
     for name in sorted(made - present):
@@ -183,6 +190,15 @@ def ask(graph: Graph) -> tuple[set[tuple[int, int]], frozenset[str]]:
         absorbing = [v for v in graph.nodes[reader].inputs if _absorbs(v, graph, nodes)]
         pairs |= {(graph.producer[v], reader) for v in absorbing}
     return pairs, frozenset(made - present) & frozenset(graph.producer)
+
+
+def _plainly_named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With the names that values and nodes had before casts were put in."""
+    for node in model.graph.node:
+        node.name = node.name.removeprefix(CAST_PREFIX)
+        for names in (node.input, node.output):
+            names[:] = [name.removeprefix(CAST_PREFIX) for name in names]
+    return model
 
 
 def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool:
@@ -200,9 +216,14 @@ def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool
     return adds if reader in ("Add", "Sum") else True
 
 
-def optimised(model: bytes, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
-    """The graph that onnxruntime would run."""
+def optimised(model: bytes, level: ort.GraphOptimizationLevel, as_stated: bool = False) -> onnx.ModelProto:
+    """The graph that onnxruntime would run; `as_stated` with signed 8-bit values where it would put unsigned ones.
+
+    Those have other names; which nodes are run as one is the same.
+    """
     options = ort.SessionOptions()
+    if as_stated:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     options.graph_optimization_level = level
     options.log_severity_level = 4  # it warns that the file is for this machine only; so is our question
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from splitplace.errors import SplitPlaceError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
 from splitplace.splitting.layerwise.fold import constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
-from splitplace.splitting.layerwise.shapes import Shape, infer_shapes
+from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
@@ -113,26 +113,51 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     """The graph of a model in normal form, which is changed.
 
     Raises:
-        SplitPlaceError: More than one output, a dynamic dimension besides the batch, or shapes nobody can tell.
+        SplitPlaceError: A dynamic dimension besides the batch, shapes nobody can tell, or an answer that is not one a
+            sample.
     """
     graph = model.graph
-    if len(graph.outputs) != 1:
-        names = [output.name for output in graph.outputs]
-        raise SplitPlaceError(f"{source}: {len(names)} outputs {names}, expected one; export it with the logits alone")
+    assert len(graph.outputs) == 1, "the normal form keeps one output"
+    graph.inputs[:] = [value for value in graph.inputs if value.uses() or value.is_graph_output()]
     fixed = _fixed_batch(graph.inputs, source)
     if fixed is not None:
         _free_batch(graph, fixed)
     inputs, output = tuple(_name(value) for value in graph.inputs), _name(graph.outputs[0])
-    shapes = [infer_shapes(to_proto(model), inputs, batch, source) for batch in PROBES]
+    try:
+        shapes = [infer_shapes(to_proto(model), inputs, batch, source) for batch in PROBES]
+    except UnknownShapeError as error:
+        if fixed is None:
+            raise
+        raise SplitPlaceError(_bound(source, fixed, error)) from error
     materialise_reshapes(graph, shapes)
     localise_shapes(graph, shapes)
     RemoveUnusedNodesPass()(model)
     known = {_name(value) for node in graph for value in node.outputs if value.name} | set(inputs)
     values = {name: _value(name, [s.get(name) for s in shapes], source) for name in sorted(known)}
     if values[output].spec is None:
-        why = f"is fixed at {fixed} and its graph depends on it" if fixed else "does not reach its output"
-        raise SplitPlaceError(f"{source}: the batch {why}; export it with a symbolic batch dimension")
+        raise SplitPlaceError(_no_answer(source, fixed, *(known[output] for known in shapes)))
     return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values)
+
+
+def _bound(source: str, fixed: int, why: object) -> str:
+    return (
+        f"{source}: the batch is fixed at {fixed} and its graph depends on it ({why}); export it with a symbolic batch "
+        "dimension"
+    )
+
+
+def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> str:
+    """Why what the model answers is no answer for each sample."""
+    sizes = ["batch" if (a, b) == PROBES else str(a) for a, b in zip(first[1], second[1], strict=False)]
+    answer = f"{ir.DataType(first[0]).name.lower()}[{', '.join(sizes)}]"
+    if first[1] == second[1]:
+        if fixed is not None:
+            return _bound(source, fixed, f"it answers {answer} for any")
+        return f"{source}: the batch does not reach its output, which is {answer}; export it with a symbolic batch"
+    return (
+        f"{source}: it answers {answer}, expected [batch, ...] of a type that passes between devices: "
+        f"{', '.join(get_args(DType))}"
+    )
 
 
 def _name(value: ir.Value) -> str:
@@ -174,9 +199,16 @@ def _free_batch(graph: ir.Graph, fixed: int) -> None:
         if shape is None or shape.const_value is None:
             continue
         target = shape.const_value.numpy().copy()
-        if target.size and target[0] == fixed:
-            target[0] = 0 if -1 in target else -1  # 0 takes the input's own size over
-            node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
+        if not target.size or target[0] != fixed:
+            continue
+        if -1 not in target:
+            target[0] = -1
+        elif 0 in target and node.attributes.get_int("allowzero", 0):
+            continue  # an empty tensor
+        else:
+            node.attributes.pop("allowzero", None)
+            target[0] = 0  # takes the input's own size over
+        node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
 
 
 def reads(node: ir.Node) -> tuple[ir.Value, ...]:
@@ -245,15 +277,15 @@ def _flops(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
     """2 x multiply-accumulates of products; all other operators count nothing, as in `Fragment`s from training."""
     out = _sizes(node.outputs[0], shapes)
     known = [_sizes(value, shapes) for value in node.inputs]
-    if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
+    if node.op_type in ("Conv", "FusedConv", "ConvInteger", "QLinearConv"):
         weight = known[3] if node.op_type == "QLinearConv" else known[1]
         return 2 * prod(out) * prod(weight[1:])
     if node.op_type == "ConvTranspose":
         return 2 * prod(known[0]) * prod(known[1][1:])
-    if node.op_type == "Gemm":
-        return 2 * prod(out) * known[0][0 if node.attributes.get_int("transA", 0) else 1]
-    if node.op_type in ("MatMul", "MatMulInteger"):
-        return 2 * prod(out) * known[0][-1]
+    if node.op_type in ("Gemm", "FusedGemm"):
+        return 2 * prod(out) * prod(known[0][:1] if node.attributes.get_int("transA", 0) else known[0][1:])
+    if node.op_type in ("MatMul", "MatMulInteger", "FusedMatMul"):
+        return 2 * prod(out) * prod(known[0][-2:-1] if node.attributes.get_int("transA", 0) else known[0][-1:])
     return 0
 
 

@@ -4,21 +4,23 @@ Normal form: local functions inlined, constants as initializers, what can be fol
 targets made literal), nothing dead, nodes in topological order with a name each, no annotations.
 """
 
+import math
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
 from onnx_ir.passes.common import InlinePass
 
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
+from splitplace.splitting.layerwise.external import MAX_MODEL_BYTES, all_graphs, all_nodes, all_tensors, embed
 from splitplace.splitting.layerwise.simplify import simplify
+
+DEFAULT_DOMAIN = "ai.onnx"
 
 MIN_OPSET = 17
 """LayerNormalization exists and ReduceSum/Squeeze axes are inputs from here on: one form of each operator to handle."""
-
-MAX_MODEL_BYTES = 2**31 - 1
-"""A protobuf message cannot be larger, and every fragment is one."""
 
 
 def read(path: Path) -> bytes:
@@ -30,25 +32,15 @@ def read(path: Path) -> bytes:
     """
     if not path.is_file():
         raise UsageError(f"no model file {path}")
-    if path.stat().st_size > MAX_MODEL_BYTES:
-        raise IntegrityError(f"{path}: {path.stat().st_size} bytes, an ONNX file has at most {MAX_MODEL_BYTES}")
-    model = parse(path.read_bytes(), str(path))
-    folder = path.resolve().parent
-    tensors = [t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    total = 0
-    for tensor in tensors:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        data = (folder / location).resolve()
-        # Resolved first, so that neither `..` nor a symbolic link leads out of the model's folder.
-        if not location or not data.is_relative_to(folder) or not data.is_file():
-            raise IntegrityError(f"{path}: external data {location!r} of {tensor.name!r} is no file in its folder")
-        total += data.stat().st_size if location else 0
     try:
-        onnx.load_external_data_for_model(model, str(folder))
-        self_contained: bytes = model.SerializeToString(deterministic=True)
-        return self_contained
-    except (onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise IntegrityError(f"{path}: cannot load its external data: {_line(error)}") from error
+        if path.stat().st_size > MAX_MODEL_BYTES:
+            raise IntegrityError(f"{path}: {path.stat().st_size} bytes, an ONNX file has at most {MAX_MODEL_BYTES}")
+        model = parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
+    embed(model, path)
+    self_contained: bytes = model.SerializeToString(deterministic=True)
+    return self_contained
 
 
 def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
@@ -65,7 +57,8 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated ({len(data)} bytes)") from error
     if not model.graph.node or not model.opset_import:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated: no graph in its {len(data)} bytes")
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    _name_default_domain(model)
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     if opset < MIN_OPSET:
         raise SplitPlaceError(
             f"{source}: opset {opset}, expected at least {MIN_OPSET}; export it again, or use onnx.version_converter"
@@ -73,10 +66,52 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     return model
 
 
-def normalise(data: bytes, source: str = "model") -> ir.Model:
+def _name_default_domain(model: onnx.ModelProto) -> None:
+    """The default domain has two names, `` and `ai.onnx`; the empty one everywhere, as most tools know it alone."""
+    for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
+        versions = {"" if entry.domain == DEFAULT_DOMAIN else entry.domain: entry.version for entry in imports}
+        if any(entry.domain == DEFAULT_DOMAIN for entry in imports):
+            del imports[:]
+            imports.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
+    for node in all_nodes(model):
+        if node.domain == DEFAULT_DOMAIN:
+            node.ClearField("domain")
+
+
+def _densify(model: onnx.ModelProto, source: str) -> None:
+    """Sparse weights as dense ones: the tools that fold, infer and extract know no others."""
+    for graph in all_graphs(model):
+        for sparse in graph.sparse_initializer:
+            graph.initializer.append(_dense(sparse, sparse.values.name, source))
+        del graph.sparse_initializer[:]
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor") and node.op_type == "Constant":
+                tensor = _dense(attribute.sparse_tensor, node.output[0], source)
+                attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+
+
+def _dense(sparse: onnx.SparseTensorProto, name: str, source: str) -> onnx.TensorProto:
+    values, shape = onnx.numpy_helper.to_array(sparse.values), tuple(sparse.dims)
+    if min(shape, default=1) < 0 or math.prod(shape) * values.itemsize > MAX_MODEL_BYTES:
+        raise IntegrityError(f"{source}: the sparse weight {name!r} of {list(shape)} is too large to be made dense")
+    indices = onnx.numpy_helper.to_array(sparse.indices)
+    flat = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), shape)
+    dense = np.zeros(math.prod(shape), values.dtype)
+    dense[flat] = values
+    return onnx.numpy_helper.from_array(dense.reshape(shape), name)
+
+
+def normalise(data: bytes, source: str = "model", output: str | None = None) -> ir.Model:
     """The normal form of a self-contained model; same bytes in, same model out.
 
+    Args:
+        data: The ONNX file.
+        source: What to call it in messages.
+        output: The one output to keep, of a model that has several.
+
     Raises:
+        UsageError: No output of this name, or several outputs and none chosen.
         IntegrityError: The checker refuses the model.
         SplitPlaceError: A form that is not supported.
     """
@@ -85,16 +120,36 @@ def normalise(data: bytes, source: str = "model") -> ir.Model:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise IntegrityError(f"{source}: the ONNX checker refuses it: {_line(error)}") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in all_tensors(model)):
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
-    graph = ir.from_proto(model)
-    InlinePass()(graph)
-    simplify(graph)
+    try:
+        _densify(model, source)
+        graph = ir.from_proto(model)
+        _choose_output(graph.graph, output, source)
+        InlinePass()(graph)
+        simplify(graph)
+    except SplitPlaceError:
+        raise
+    except Exception as error:
+        # The passes are other people's and raise what they please; each means that they cannot take this model.
+        raise SplitPlaceError(f"{source}: cannot be brought into normal form: {_line(error)}") from error
     return ir.from_proto(_clean(ir.to_proto(graph)))
+
+
+def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:
+    """Keep one output; what only the others need is dead."""
+    names = [value.name for value in graph.outputs]
+    if name is None and len(names) > 1:
+        raise UsageError(f"{source}: {len(names)} outputs {names}, expected one: choose it by --output NAME")
+    if name is not None:
+        if name not in names:
+            raise unknown(f"output of {source}", name, [known or "" for known in names])
+        graph.outputs[:] = [graph.outputs[names.index(name)]]
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drop annotations, and shapes that a rewrite may have made stale; name every node."""
+    model.ir_version = max(model.ir_version, 4)  # before, every weight had to be an input as well
     del model.graph.value_info[:]
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
@@ -123,25 +178,6 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
         if node.doc_string is not None:
             written.doc_string = node.doc_string
     return proto
-
-
-def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Every tensor that may hold external data: initializers and attributes, of the graph and its subgraphs."""
-    found: list[onnx.TensorProto] = []
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            found += graph.initializer
-            nodes += graph.node
-            continue
-        for attribute in nodes.pop().attribute:
-            found += [attribute.t] if attribute.HasField("t") else []
-            found += attribute.tensors
-            graphs += [attribute.g] if attribute.HasField("g") else []
-            graphs += attribute.graphs
-    return found
 
 
 def _line(error: Exception) -> str:

@@ -11,12 +11,19 @@ from splitplace.errors import SplitPlaceError
 Shape = tuple[int, tuple[int, ...]]
 """Element type (of onnx.TensorProto) and sizes."""
 
+NO_TENSOR: Shape = (onnx.TensorProto.UNDEFINED, ())
+"""Of a sequence, an optional or a map: it cannot pass between devices, whatever is in it."""
+
+
+class UnknownShapeError(SplitPlaceError):
+    """A model that neither inference nor a run can tell the shapes of, at one batch size."""
+
 
 def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, source: str) -> dict[str, Shape]:
     """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
 
     Raises:
-        SplitPlaceError: The model does not run at this batch size.
+        UnknownShapeError: The model does not run at this batch size.
     """
     concrete = onnx.ModelProto()
     concrete.CopyFrom(model)
@@ -28,18 +35,31 @@ def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, so
     for output in concrete.graph.output:
         output.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
-    shapes: dict[str, Shape] = {}
-    for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            shapes[value.name] = (tensor.elem_type, tuple(dim.dim_value for dim in tensor.shape.dim))
+    shapes = stated(inferred)
     made = [name for node in concrete.graph.node for name in node.output if name]
     missing = [name for name in made if name not in shapes]
-    return shapes | _observed(concrete, inputs, shapes, missing, source) if missing else shapes
+    return shapes | _observed(concrete, inputs, shapes, missing, batch, source) if missing else shapes
+
+
+def stated(model: onnx.ModelProto) -> dict[str, Shape]:
+    """What a model states, or inference found, of values whose sizes are all known."""
+    shapes: dict[str, Shape] = {}
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
+        if value.type.WhichOneof("value") not in ("tensor_type", None):
+            shapes[value.name] = NO_TENSOR
+        elif tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[value.name] = (tensor.elem_type, tuple(dim.dim_value for dim in tensor.shape.dim))
+    return shapes
 
 
 def _observed(
-    model: onnx.ModelProto, inputs: tuple[str, ...], shapes: Mapping[str, Shape], missing: list[str], source: str
+    model: onnx.ModelProto,
+    inputs: tuple[str, ...],
+    shapes: Mapping[str, Shape],
+    missing: list[str],
+    batch: int,
+    source: str,
 ) -> dict[str, Shape]:
     """Shapes that inference cannot tell (control flow, custom operators), from one run on zeros."""
     outputs = {output.name for output in model.graph.output}
@@ -53,11 +73,20 @@ def _observed(
         results = session.run(missing, feed)
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
-        raise SplitPlaceError(
-            f"{source}: the shape of {missing[0]!r} is unknown and a trial run fails: {str(error).splitlines()[0]}"
+        maker = next(node for node in model.graph.node if missing[0] in node.output)
+        raise UnknownShapeError(
+            f"{source}: the shape of {missing[0]!r}, which the {maker.op_type} {maker.name!r} makes, is unknown, and a "
+            f"run at batch {batch} fails: {_cause(error)}"
         ) from error
     return {
         name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
+        if isinstance(result, np.ndarray | np.generic)
+        else NO_TENSOR
         for name, result in zip(missing, results, strict=True)
-        if isinstance(result, np.ndarray)
     }
+
+
+def _cause(error: Exception) -> str:
+    """What onnxruntime says, without the places in its code."""
+    words = str(error).splitlines()[0]
+    return words.partition("Status Message: ")[2] or words

@@ -12,6 +12,8 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
+from splitplace.splitting.layerwise.weights import fold_weights
+
 ROUNDS = 2
 MANY_SLICES = 200
 """The rule that joins slices looks at pairs of them."""
@@ -101,6 +103,10 @@ def simplify(model: ir.Model) -> None:
         passes.RemoveUnusedOpsetsPass(),
         passes.IdentityEliminationPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    ):
+        step(model)
+    fold_weights(model)
+    for step in (
         passes.RemoveUnusedNodesPass(),
         passes.TopologicalSortPass(),
         passes.OutputFixPass(),  # the body of a loop may give a value twice: by name it has to be two
