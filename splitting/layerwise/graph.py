@@ -201,9 +201,10 @@ def _free_batch(graph: ir.Graph, fixed: int) -> None:
         target = shape.const_value.numpy().copy()
         if not target.size or target[0] != fixed:
             continue
+        zeros = node.attributes.get_int("allowzero", 0)
         if -1 not in target:
             target[0] = -1
-        elif 0 in target and node.attributes.get_int("allowzero", 0):
+        elif 0 in target and zeros:
             continue  # an empty tensor
         else:
             node.attributes.pop("allowzero", None)

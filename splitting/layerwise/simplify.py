@@ -85,10 +85,10 @@ def simplify(model: ir.Model) -> None:
     passes.RemoveInitializersFromInputsPass()(model)
     for _ in range(ROUNDS):
         folded = optimizer.fold_constants_ir(model, onnx_shape_inference=False).modified
-        unused = [passes.RemoveUnusedNodesPass(), passes.RemoveUnusedFunctionsPass(), passes.RemoveUnusedOpsetsPass()]
-        if not any([folded, *(step(model).modified for step in [_rewriting(model), *unused])]):
+        if not any([folded, *_run(model, _rewriting(model), *_unused())]):
             break
-    for step in (
+    _run(
+        model,
         passes.RemoveUnusedNodesPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
@@ -98,22 +98,32 @@ def simplify(model: ir.Model) -> None:
         passes.NameFixPass(),
         # The rules fold what onnxruntime would fold across a later cut; only for inference, so BatchNorm is affine.
         _rewriting(model, ["BatchNormalization"]),
-        passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
-        passes.RemoveUnusedOpsetsPass(),
+        *_unused(),
         passes.IdentityEliminationPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-    ):
-        step(model)
+    )
     fold_weights(model)
-    for step in (
+    _run(
+        model,
         passes.RemoveUnusedNodesPass(),
         passes.TopologicalSortPass(),
         passes.OutputFixPass(),  # the body of a loop may give a value twice: by name it has to be two
         passes.NameFixPass(),
         passes.ClearMetadataAndDocStringPass(),
-    ):
-        step(model)
+    )
+
+
+def _run(model: ir.Model, *steps: ir.passes.PassBase) -> list[bool]:
+    """Whether each of these passes changed the model."""
+    return [step(model).modified for step in steps]
+
+
+def _unused() -> list[ir.passes.PassBase]:
+    return [
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # its constructor is not annotated
+        passes.RemoveUnusedOpsetsPass(),
+    ]
 
 
 def _rewriting(model: ir.Model, operators: Sequence[str] | None = None) -> rewriter.RewritePass:
@@ -125,4 +135,4 @@ def _rewriting(model: ir.Model, operators: Sequence[str] | None = None) -> rewri
         for rule in RULES[op_type]
         if rule is not rules.slice_split_rule or slices <= MANY_SLICES
     ]
-    return rewriter.RewritePass(chosen)
+    return rewriter.RewritePass(chosen)  # type: ignore[arg-type]  # it asks no more of a rule than ours give
