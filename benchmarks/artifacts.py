@@ -24,6 +24,7 @@ from splitplace.errors import SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
+from splitplace.files import replace_file
 from splitplace.inference.executor import Array
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.profile import Latency, Profile
@@ -177,8 +178,7 @@ def run(
         "provenance": provenance.collect(seed).model_dump(mode="json"),
     }
     try:
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        replace_file(results, json.dumps(result, indent=1) + "\n")
     except OSError as error:
         raise SplitPlaceError(f"cannot write {results}: {error.strerror}") from error
     return result

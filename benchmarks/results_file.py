@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from splitplace.files import replace_file
 from splitplace.records.base import Record
 
 
@@ -13,8 +14,5 @@ class Measured(Record):
 
 
 def save(path: Path, results: Record, indent: int | None = 1) -> None:
-    """Write the file as JSON, in place of what stands there; folders are made as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(results.model_dump_json(indent=indent) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write the file as JSON, in place of what stands there."""
+    replace_file(path, results.model_dump_json(indent=indent) + "\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from splitplace.benchmarks import results_tables as tables
 from splitplace.benchmarks.results_tables import FileSection
+from splitplace.files import replace_file
 from splitplace.records.provenance import Provenance
 
 FOLDER = Path(__file__).parent / "results"
@@ -157,4 +158,4 @@ def markdown(table: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    replace_file(PAGE, page())

@@ -8,7 +8,6 @@ the kernel releases when a process dies.
 
 import fcntl
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from splitplace.catalog.oci import Descriptor, Index, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import Catalog
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.files import SCRATCH, replace_file
 from splitplace.records.base import Record
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -106,7 +106,7 @@ class CatalogWriter(Catalog):
         Raises:
             SplitPlaceError: The disk is full or not writable.
         """
-        with self._writing(), tempfile.NamedTemporaryFile(prefix=_TEMPORARY, dir=self.path) as file:
+        with self._writing(), tempfile.NamedTemporaryFile(prefix=SCRATCH, dir=self.path) as file:
             file.write(b"x")
             file.flush()
 
@@ -133,7 +133,7 @@ class CatalogWriter(Catalog):
                 self._write_index(self._entries(kept))
             needed |= {digest for entry in records for digest in self.reachable(entry)}
             useless = [self.blobs.path(digest) for digest in self.blobs.digests() if digest not in needed]
-            useless += list(self.path.glob(_TEMPORARY + "*"))
+            useless += list(self.path.glob(SCRATCH + "*"))
             size_bytes = sum(path.lstat().st_size for path in useless)
             for path in useless:
                 path.unlink()
@@ -163,7 +163,7 @@ class CatalogWriter(Catalog):
         digest = oci.digest(data)
         path = self.blobs.path(digest)
         if not path.is_file() or path.is_symlink() or path.stat().st_size != len(data) or path.read_bytes() != data:
-            _write_atomically(self.path, path, data)
+            replace_file(path, data, self.path)
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
     def _put_json(self, media_type: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,16 +228,13 @@ class CatalogWriter(Catalog):
         if len(data) > oci.MAX_JSON_BYTES:
             raise SplitPlaceError(f"{self.path}: {len(entries)} entries are too many for one catalog: start another")
         Index.parse(data, "the new index.json")
-        _write_atomically(self.path, self.path / "index.json", data)
-
-
-_TEMPORARY = ".new-"
+        replace_file(self.path / "index.json", data, self.path)
 
 
 def _create(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((_TEMPORARY, ".lock"))]
+        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((SCRATCH, ".lock"))]
         if set(foreign) - {"blobs", "index.json", "oci-layout"}:  # another writer may be at it this very moment
             raise UsageError(f"{path} is no catalog and not empty: give a new folder, or one that `export` made")
         with (path / ".lock").open("ab") as lock:
@@ -247,31 +244,11 @@ def _create(path: Path) -> None:
             (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             empty = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []}
             if not (path / "index.json").exists():  # a list that is there is whole, and may lead to something
-                _write_atomically(path, path / "index.json", _canonical(empty).encode())
+                replace_file(path / "index.json", _canonical(empty), path)
             # Last, because its presence says that the rest is there.
-            _write_atomically(path, path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            replace_file(path / "oci-layout", '{"imageLayoutVersion":"1.0.0"}', path)
     except OSError as error:
         raise SplitPlaceError(f"cannot create the catalog {path}: {error.strerror}") from error
-
-
-def _write_atomically(layout: Path, path: Path, data: bytes) -> None:
-    """Replace `path` with `data` in one step that survives a crash; nothing is left behind on failure."""
-    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=layout)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(handle, 0o644)
-            os.fsync(handle)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _canonical(document: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
 from splitplace.records.base import Count, Name, Record
 from splitplace.records.provenance import Provenance
@@ -106,10 +107,9 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
         about=dict(about),
         provenance=provenance.collect(),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{stem_of(part)}.json", folder / f"{stem_of(part)}.safetensors"]
-    paths[0].write_text(saved.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    paths[1].write_bytes(data)
+    replace_file(paths[1], data)
+    replace_file(paths[0], saved.model_dump_json(indent=2) + "\n")
     return paths
 
 

@@ -1,12 +1,11 @@
 """A SPLIT folder: split.json and one ONNX file a fragment; written whole or not at all, read against its digests."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.files import replace_folder
 from splitplace.records.base import MAX_DOCUMENT_BYTES
 from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact
@@ -31,21 +30,10 @@ def write(artifact: SplitArtifact, folder: Path) -> None:
         UsageError: Something else is there.
     """
     check_writable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        fresh, former = Path(scratch) / "new", Path(scratch) / "old"
-        fresh.mkdir()
+    with replace_folder(folder) as fresh:
         for name, model in artifact.models.items():
             (fresh / f"{name}.onnx").write_bytes(model)
         (fresh / SPLIT_FILE).write_text(artifact.split.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(former)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if former.exists():
-                shutil.move(former, folder)
-            raise
 
 
 def read_split(folder: Path) -> SplitArtifact:

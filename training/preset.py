@@ -5,7 +5,6 @@ set does otherwise.
 """
 
 import json
-import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from itertools import product
@@ -268,8 +267,4 @@ def load_preset(name: str) -> Preset:
         text = Path(name).read_bytes()
     else:
         raise unknown("preset", name, [*names, "a .toml file"])
-    try:
-        document = tomllib.loads(text.decode())
-    except ValueError as error:  # no UTF-8, or no TOML
-        raise SplitPlaceError(f"preset {name}: not TOML: {error}") from error
-    return Preset.parse(json.dumps(document, default=str), f"preset {name}")
+    return Preset.parse_toml(text, f"preset {name}")

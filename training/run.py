@@ -6,8 +6,6 @@ A run is rebuilt from its config (the network's name, strides, tree) and its ten
 import copy
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 
 from splitplace import provenance
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.files import is_scratch, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
@@ -27,7 +26,7 @@ from splitplace.splitting.semantic.surgery import adopt_shapes
 from splitplace.training.config import FORMAT, Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
-from splitplace.training.loop.checkpoint import CHECKPOINT, PART, checkpointed
+from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
 from splitplace.training.metrics import RunMetrics
 from splitplace.training.preset import FullRecipe
 
@@ -162,7 +161,8 @@ def check_place(path: Path) -> None:
     check_folder(path)
     if not path.exists() or (path / CONFIG).exists():
         return
-    if any(entry.name not in ("logs", STAGES, CHECKPOINT, PART) for entry in path.iterdir()):
+    own = ("logs", STAGES, CHECKPOINT)
+    if any(entry.name not in own and not is_scratch(entry.name) for entry in path.iterdir()):
         raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
 
 
@@ -227,23 +227,16 @@ def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset
         merge=split.merge,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    stamp = provenance.collect(seed=request.seed)
     try:
-        (scratch / WEIGHTS).write_bytes(weights)
-        (scratch / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        stamp = provenance.collect(seed=request.seed)
-        (scratch / PROVENANCE).write_text(stamp.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (scratch / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if (path / "logs").is_dir():
-            (path / "logs").replace(scratch / "logs")
-        shutil.rmtree(path, ignore_errors=True)
-        scratch.chmod(0o755)
-        scratch.replace(path)
+        with replace_folder(path) as fresh:
+            (fresh / WEIGHTS).write_bytes(weights)
+            for name, record in ((METRICS, metrics), (PROVENANCE, stamp), (CONFIG, config)):
+                (fresh / name).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            if (path / "logs").is_dir():
+                (path / "logs").replace(fresh / "logs")
     except OSError as error:
         raise SplitPlaceError(f"cannot write {path} ({error.strerror}): make room and run the same command") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Run.open(path)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import check_tensor, merge
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.outflow import Outflow, Values, micro_batches, window_of
+from splitplace.placement.protocol.outflow import Outflow, Values, window_of
 from splitplace.records.demand import SplitDemand
 from splitplace.records.split import INPUT, Split
+from splitplace.records.task import micro_batches
 
 Span = tuple[float, float]
 

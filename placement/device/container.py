@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.outflow import Outflow, Values, micro_batches, window_of
+from splitplace.placement.protocol.outflow import Outflow, Values, window_of
 from splitplace.records.fragment import Fragment
 from splitplace.records.split import INPUT
+from splitplace.records.task import micro_batches
 
 
 @dataclass

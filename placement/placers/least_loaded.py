@@ -8,6 +8,7 @@ import numpy as np
 from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
+from splitplace.records.task import micro_batches
 from splitplace.records.view import View
 
 
@@ -98,7 +99,7 @@ def _place_task(
                 loads.set(changed, load)
             return None
         before.append((device, loads.now[device]))
-        batches = -(-n // int(view.fragments.micro_batch_F[fragment]))
+        batches = micro_batches(n, int(view.fragments.micro_batch_F[fragment]))
         service_s = batches * float(view.fragments.latency_s_FD[fragment, device])
         loads.set(device, loads.now[device] + service_s / int(view.devices.cores_D[device]))
         task = int(view.tasks.id_T[request.task])

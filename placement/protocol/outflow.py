@@ -10,13 +10,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from splitplace.placement.protocol import messages
+from splitplace.records.task import micro_batches
 
 Values = Mapping[str, messages.Array]
-
-
-def micro_batches(n: int, micro_batch: int) -> int:
-    """How many micro-batches n samples are."""
-    return -(-n // micro_batch)
 
 
 def window_of(precedence: messages.Precedence, window: int, n: int, micro_batch: int) -> int:

@@ -19,6 +19,7 @@ from splitplace.placement.simulator.demands import DemandLike, build
 from splitplace.placement.simulator.scenario import Scenario, units
 from splitplace.placement.simulator.workload import draw, topological
 from splitplace.records.device import Device, Fleet
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
 
 ROUNDING = 1e-9
@@ -68,7 +69,7 @@ def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Cos
     hop_s = min(d.rtt_s for d in devices) / 2 * min([1.0, *(s.rtt_factor for s in scenario.network)])
     graph, f, first = costs.graphs[split], costs.fragments, int(costs.splits.first_S[split])
     least_FN = [
-        -(-n_N // int(f.micro_batch_F[first + local])) * float(f.latency_s_FD[first + local].min())
+        micro_batches(n_N, int(f.micro_batch_F[first + local])) * float(f.latency_s_FD[first + local].min())
         for local in range(graph.count)
     ]
     # In a ring all roots but one have their input from another root, perhaps on the same device.

@@ -1,7 +1,5 @@
 """Demands by name or file, and their costs on a fleet."""
 
-import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import UsageError
 from splitplace.placement.simulator.constants import Constants, from_constants
 from splitplace.placement.simulator.costs import Costs, feasible, from_demand
 from splitplace.records.demand import Demand
@@ -29,7 +27,7 @@ def load_demand(name: str) -> DemandLike:
         SplitPlaceError: Not what it should be.
     """
     if name == "upstream":
-        return _constants((DATA / "demand.upstream.toml").read_text(encoding="utf-8"), "demand upstream")
+        return Constants.parse_toml((DATA / "demand.upstream.toml").read_bytes(), "demand upstream")
     if name == "measured":
         shipped = DATA / "demand.measured.json"
         if not shipped.is_file():
@@ -41,11 +39,8 @@ def load_demand(name: str) -> DemandLike:
     path = Path(name)
     if not path.is_file():
         raise UsageError(f"no demand {name!r}: expected measured, upstream, or a file (.json or .toml)")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SplitPlaceError(f"{path}: not text: {error}") from error
-    return _constants(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
+    text = path.read_bytes()
+    return Constants.parse_toml(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
 
 
 def build(
@@ -88,13 +83,6 @@ def build(
         runtime_base_bytes_D=costs.runtime_base_bytes_D[column_D],
     )
     return feasible(costs, devices)
-
-
-def _constants(text: str, source: str) -> Constants:
-    try:
-        return Constants.parse(json.dumps(tomllib.loads(text), default=str), source)
-    except tomllib.TOMLDecodeError as error:
-        raise SplitPlaceError(f"{source}: not TOML: {error}") from error
 
 
 def references(demand: DemandLike) -> tuple[str, ...]:

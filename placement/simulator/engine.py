@@ -14,6 +14,7 @@ from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
 from splitplace.placement.simulator.state import State, World
 from splitplace.placement.simulator.streams import Streams
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE
 
 
@@ -93,7 +94,7 @@ class SimulationEngine(State):
         t.tag[task], t.context[task] = tag, context
         strict = scenario.precedence == "strict"
         t.chunk_n[task] = n if strict else min(scenario.pipeline_grain * self._micro[first], n)
-        t.chunks[task] = -(-n // t.chunk_n[task])
+        t.chunks[task] = micro_batches(n, t.chunk_n[task])
         t.results_left[task] = graph.results
         rows = [self.containers.add(task, first + local, local) for local in range(graph.count)]
         edges = [self.edges.add(task, local) for local in range(len(graph.edges))]
@@ -197,7 +198,7 @@ class SimulationEngine(State):
         batches = self.containers.carry[c]
         if batches == NONE:
             images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
-            batches = -(-images // self._micro[self.containers.fragment[c]])
+            batches = micro_batches(images, self._micro[self.containers.fragment[c]])
         return batches * float(self.world.costs.fragments.latency_s_FD[self.containers.fragment[c], device])
 
     # ---- computing

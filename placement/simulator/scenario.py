@@ -1,8 +1,6 @@
 """A scenario: everything a run depends on but the policy and the seed, as one TOML file."""
 
-import json
 import math
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -169,11 +167,7 @@ def load_scenario(name: str) -> Scenario:
         UsageError: No such name or file.
         SplitPlaceError: Not a scenario.
     """
-    text = _shipped("scenario", name)
-    try:
-        return Scenario.parse(json.dumps(tomllib.loads(text), default=str), f"scenario {name}")
-    except tomllib.TOMLDecodeError as error:
-        raise SplitPlaceError(f"scenario {name}: not TOML: {error}") from error
+    return Scenario.parse_toml(_shipped("scenario", name), f"scenario {name}")
 
 
 def load_fleet(name: str) -> Fleet:
@@ -186,12 +180,7 @@ def load_fleet(name: str) -> Fleet:
     base, _, size = name.partition(":")
     if size and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
         raise UsageError(f"fleet {name!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
-    text = _shipped("fleet", base)
-    try:
-        document = json.dumps(tomllib.loads(text), default=str)
-    except tomllib.TOMLDecodeError as error:
-        raise SplitPlaceError(f"fleet {base}: not TOML: {error}") from error
-    fleet = Fleet.parse(document, f"fleet {base}")
+    fleet = Fleet.parse_toml(_shipped("fleet", base), f"fleet {base}")
     return scale(fleet, int(size)) if size else fleet
 
 
@@ -246,13 +235,10 @@ def names(kind: str) -> list[str]:
     return sorted(name for prefix, name, _ in found if prefix == kind)
 
 
-def _shipped(kind: str, name: str) -> str:
+def _shipped(kind: str, name: str) -> bytes:
     if name in names(kind):
-        return (DATA / f"{kind}.{name}.toml").read_text(encoding="utf-8")
+        return (DATA / f"{kind}.{name}.toml").read_bytes()
     path = Path(name)
     if not path.is_file():
         raise UsageError(f"no {kind} {name!r}: expected one of {', '.join(names(kind))}, or a TOML file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SplitPlaceError(f"{path}: not text: {error}") from error
+    return path.read_bytes()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from splitplace.errors import SplitPlaceError
+from splitplace.files import replace_file
 
 
 def _pyarrow() -> Any:
@@ -37,6 +38,5 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, Sequence[objec
 def write_parquet(path: Path, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], about: str) -> None:
     """A table of equally long columns; `about` goes into the file's own metadata."""
     pyarrow = _pyarrow()
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pyarrow.table(dict(columns)).replace_schema_metadata({"splitplace": about})
-    pyarrow.parquet.write_table(table, path, compression="zstd")
+    replace_file(path, lambda file: pyarrow.parquet.write_table(table, file, compression="zstd"))

@@ -6,6 +6,7 @@ import numpy as np
 
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.workload import Arrivals
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Foresight, Ints, Links, Tasks, View
 
 
@@ -135,7 +136,7 @@ class Viewer:
         )
         fragments = engine.world.costs.fragments
         placed = device_C != NONE
-        batches_C = -(-tasks.n_T[task_C[placed]] // fragments.micro_batch_F[fragment_C[placed]])
+        batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C[placed]])
         work_C = remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C[placed], device_C[placed]]
         backlog_s_D = np.bincount(device_C[placed], work_C, len(self._names)).astype(np.float64)
         return containers, backlog_s_D

@@ -10,6 +10,7 @@ import numpy as np
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.scenario import Scenario, Workload
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
 from splitplace.seeds import generator
 
@@ -143,7 +144,7 @@ def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Sequence[F
             src, _, size = graph.edges[e]
             arrives = n * size / down + rtt / 2 if src == NONE else done[src] + n * size / min(up, down) + rtt
             ready = np.maximum(ready, arrives)
-        done[local] = ready + -(-n // int(f.micro_batch_F[row])) * float(f.latency_s_FD[row, device])
+        done[local] = ready + micro_batches(n, int(f.micro_batch_F[row])) * float(f.latency_s_FD[row, device])
         for e in graph.outbound[local]:
             if graph.edges[e][1] == NONE:
                 finished = np.maximum(finished, done[local] + n * graph.edges[e][2] / up + rtt / 2)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splitplace.placement.surrogates.problem import Problem
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints, View
 
 COLUMNS = (
@@ -142,7 +143,7 @@ def contention(view: View, problem: Problem) -> Contention:
     left_C = np.ones(count)
     left_C[:running] = view.containers.remaining_C[view.containers.device_C != NONE]
     n_C = view.tasks.n_T[problem.task_C]
-    batches_C = -(-n_C // view.fragments.micro_batch_F[problem.fragment_C])
+    batches_C = micro_batches(n_C, view.fragments.micro_batch_F[problem.fragment_C])
     work_CD = (left_C * batches_C)[:, None] * view.fragments.latency_s_FD[problem.fragment_C] / unit_s
     outside_C, inner, parents = _edges(view, problem, left_C, n_C / unit_s)
     tasks_T, task_of_C = np.unique(problem.task_C, return_inverse=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from splitplace.placement.policy import PlacementRequest
 from splitplace.records.action import Action, Migrate, Place
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
 DEMANDS = 3
@@ -68,7 +69,7 @@ def _problem(view: View, rows: Sequence[Row]) -> Problem:
     bytes_F = np.bincount(f.edge_dst_X, f.edge_bytes_X, len(f.split_F))
     inner = f.edge_src_X != NONE
     bytes_F += np.bincount(f.edge_src_X[inner], f.edge_bytes_X[inner], len(f.split_F))
-    batches_C = -(-n_C // f.micro_batch_F[fragment_C])
+    batches_C = micro_batches(n_C, f.micro_batch_F[fragment_C])
     demand = (
         remaining_C * batches_C * f.latency_s_FD.mean(axis=1)[fragment_C],
         remaining_C * n_C * bytes_F[fragment_C],

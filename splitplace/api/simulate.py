@@ -11,6 +11,7 @@ from splitplace.api.demand import load_demand
 from splitplace.catalog import Catalog
 from splitplace.errors import UsageError
 from splitplace.extras import needs
+from splitplace.files import replace_file
 from splitplace.placement import states as store
 from splitplace.placement.policy import Frozen, Policy
 from splitplace.placement.registry import parse_policy
@@ -114,8 +115,7 @@ class Simulation:
         ]
         used = {span.device for span in spans}
         place = Path(path).resolve()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(timeline_svg([name for name in devices if name in used], spans, bars), encoding="utf-8")
+        replace_file(place, timeline_svg([name for name in devices if name in used], spans, bars))
         return place
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from splitplace import provenance
 from splitplace.catalog import Catalog
 from splitplace.errors import SplitPlaceError
+from splitplace.files import replace_file
 from splitplace.records.demand import Demand, SplitDemand
 
 MAX_BYTES = 200_000
@@ -51,7 +52,7 @@ def write_demand(value: Demand, path: Path) -> int:
             "name fewer splits, or profile fewer kinds of device"
         )
     try:
-        path.write_bytes(data)
+        replace_file(path, data)
     except OSError as error:
         raise SplitPlaceError(f"cannot write {path}: {error.strerror}") from error
     return len(data)

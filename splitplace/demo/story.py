@@ -9,6 +9,7 @@ from typing import Any
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
+from splitplace.files import replace_file
 from splitplace.progress import Progress, silent
 
 MIN_TASKS, MAX_TASKS = 4, 10_000
@@ -83,5 +84,5 @@ def run(
         played = pipeline.play(catalog, shipped, data, folder / "journal.jsonl", seed, tasks, progress)
     told = report.tell(catalog, shipped, evaluations, played, timings, seed)
     page = folder / "report.html"
-    page.write_text(report.page(told, played), encoding="utf-8")
+    replace_file(page, report.page(told, played))
     return Story(told | {"report": str(page)}, page)

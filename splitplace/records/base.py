@@ -1,10 +1,13 @@
 """What all records share: frozen, strict, closed to unknown fields, finite, and bounded in size on the way in."""
 
+import json
+import tomllib
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotFoundError, SplitPlaceError
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 """No record of ours comes near this; larger input is refused before it is parsed."""
@@ -43,6 +46,32 @@ class Record(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise SplitPlaceError(f"{source}: not a {cls.__name__.lower()}: {_first_problem(error)}") from error
+
+    @classmethod
+    def parse_toml(cls, text: str | bytes, source: str) -> Self:
+        """Read a record from TOML; arguments and errors as `parse`'s."""
+        try:
+            document = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+        except ValueError as error:  # no UTF-8, or no TOML
+            raise SplitPlaceError(f"{source}: not TOML: {error}") from error
+        # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.
+        return cls.parse(json.dumps(document, default=str), source)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a record from a TOML file.
+
+        Raises:
+            NotFoundError: No such file.
+            SplitPlaceError: Not TOML, or not of the record's form; or it cannot be read.
+        """
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise NotFoundError(f"no {cls.__name__.lower()} file {path}") from error
+        except OSError as error:
+            raise SplitPlaceError(f"cannot read {path}: {error.strerror}") from error
+        return cls.parse_toml(text, str(path))
 
 
 def _first_problem(error: ValidationError) -> str:

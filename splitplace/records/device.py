@@ -1,13 +1,9 @@
 """A device (worker) and a fleet: one record and one TOML schema for split, simulate and the live fleet."""
 
-import json
-import tomllib
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
 
 
@@ -56,20 +52,3 @@ class Fleet(Record):
     def units(self) -> tuple[Device, ...]:
         """Every single device, in file order."""
         return tuple(unit for entry in self.devices for unit in entry.units())
-
-    @classmethod
-    def from_toml(cls, path: Path) -> Self:
-        """Read a fleet file.
-
-        Raises:
-            UsageError: No such file.
-            SplitPlaceError: Not TOML, or not a fleet.
-        """
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UsageError(f"no fleet file {path}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SplitPlaceError(f"{path}: not TOML: {error}") from error
-        # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.
-        return cls.parse(json.dumps(document, default=str), str(path))

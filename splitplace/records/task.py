@@ -1,6 +1,19 @@
 """A task: a batch of inputs of one application, with a deadline."""
 
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
+
+Number = TypeVar("Number", int, npt.NDArray[np.int64])
+
+
+def micro_batches(n: Number, micro_batch: Number | int) -> Number:
+    """How many micro-batches n samples are: ceil(n / micro_batch), exactly; numbers or arrays of one shape."""
+    batches: Number = -(-n // micro_batch)
+    return batches
 
 
 class Task(Record):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.records.split import Strategy
+from splitplace.records.task import micro_batches
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -100,7 +101,7 @@ class Fragments:
 
     def service_s(self, fragment: int, n: int) -> Floats:
         """Seconds fragment f takes for n samples on each device: ceil(n / micro_batch) micro-batches, shape D."""
-        batches = -(-n // int(self.micro_batch_F[fragment]))
+        batches = micro_batches(n, int(self.micro_batch_F[fragment]))
         result: Floats = batches * self.latency_s_FD[fragment]
         return result
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from splitplace.report.figure import save_figure
+
 Lines = Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
 """By panel, then by policy: reward and error of the surrogate, a point a bin."""
 STYLES = {
@@ -46,5 +48,4 @@ def draw_adaptation(path: Path, lines: Lines, bin_intervals: int, shift: float) 
         axes[0, 0].set_ylabel("reward of the tasks that arrive")
         axes[1, 0].set_ylabel("|predicted - realised| O^P")
         axes[0, 0].legend(fontsize="small")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        save_figure(figure, path)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from splitplace.records.profile import Profile
+from splitplace.report.figure import save_figure
 
 HeldOut = Sequence[tuple[int, float, float]]
 """Batch size, and the relative errors of latency and memory when that size is predicted from its neighbours."""
@@ -49,8 +50,7 @@ def draw_costs(path: Path, reference: str, profiles: Sequence[Profile], held_out
         _label(error, "error when left out (%): o latency, x memory", log=False)
         error.axhline(0, color="black", linewidth=0.5)
         figure.suptitle(f"{reference} on {profiles[0].device.kind}, {profiles[0].device.threads} thread(s)")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        save_figure(figure, path)
 
 
 def _label(axes: Axes, title: str, *, log: bool) -> None:

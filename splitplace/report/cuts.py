@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from splitplace.report.figure import save_figure
+
 
 def draw_cuts(
     path: Path, cost_s: Sequence[float], crossing_bytes: Sequence[float], cuts: Sequence[int], title: str
@@ -34,5 +36,4 @@ def draw_cuts(
         for number, cut in enumerate(cuts, 1):
             axes.axvline(cut - 0.5, color="black", linestyle="--", linewidth=1)
             axes.annotate(f" cut {number}", (cut - 0.5, 0.97), xycoords=("data", "axes fraction"), va="top")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() in (".svg",) else None)
+        save_figure(figure, path)

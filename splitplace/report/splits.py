@@ -7,6 +7,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from splitplace.report.figure import save_figure
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -44,5 +46,4 @@ def draw_splits(path: Path, bars: Sequence[Bar], title: str, batch: int) -> None
             axes.set_xticks(places, [bar.name for bar in bars], rotation=20, ha="right")
             axes.grid(axis="y", alpha=0.3)
         figure.suptitle(title)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        save_figure(figure, path)

@@ -1,8 +1,6 @@
 """A data set as one frozen value in memory, and its decoded copy on disk."""
 
 import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.files import replace_folder
 from splitplace.records.base import Name, PositiveCount, Record
 from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
@@ -144,30 +143,25 @@ class Dataset:
 
     def save(self, folder: Path) -> None:
         """Keep the decoded arrays in `folder`; an interrupted save leaves nothing there."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        card = Card(
+            application=self.application,
+            class_names=self.class_names,
+            source=self.source,
+            mirror=self.mirror,
+            n_train=len(self.y_train_N),
+            n_test=len(self.y_test_N),
+            sha256=self.sha256,
+            train_sha256=self.train_sha256,
+        )
         try:
-            for name in _ARRAYS:
-                np.save(scratch / f"{name}.npy", getattr(self, name), allow_pickle=False)
-            card = Card(
-                application=self.application,
-                class_names=self.class_names,
-                source=self.source,
-                mirror=self.mirror,
-                n_train=len(self.y_train_N),
-                n_test=len(self.y_test_N),
-                sha256=self.sha256,
-                train_sha256=self.train_sha256,
-            )
-            (scratch / _CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.replace(folder)
+            with replace_folder(folder) as fresh:
+                for name in _ARRAYS:
+                    np.save(fresh / f"{name}.npy", getattr(self, name), allow_pickle=False)
+                (fresh / _CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise SplitPlaceError(
                 f"cannot write {folder} ({error.strerror or error}): make room and try again"
             ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     @staticmethod
     def load(folder: Path) -> "Dataset":

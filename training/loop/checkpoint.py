@@ -5,7 +5,6 @@ names them. Nothing is ever unpickled: what is not this form is refused, and rea
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +18,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from splitplace.errors import SplitPlaceError
+from splitplace.files import replace_file
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
 
 CHECKPOINT = "checkpoint.safetensors"
-PART = f"{CHECKPOINT}.part"
 """A checkpoint that is being written, or that a kill left half-written."""
 FORMAT: Literal[1] = 1
 EVERY_S = 60.0
@@ -59,16 +58,9 @@ class SafetensorsIO(CheckpointIO):
         tree = json.dumps(_plain(checkpoint, tensors))
         header = _Header(format=FORMAT, request=self.request, tree=tree)
         target = Path(path)
-        part = target.with_name(PART)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(safetensors.torch.save(tensors, {"checkpoint": header.model_dump_json()}))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
+            replace_file(target, safetensors.torch.save(tensors, {"checkpoint": header.model_dump_json()}))
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise SplitPlaceError(
                 f"cannot write {target} ({error.strerror}): make room and run the same command again to go on"
             ) from error

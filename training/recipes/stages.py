@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from splitplace.errors import SplitPlaceError
+from splitplace.files import replace_file
 from splitplace.records.base import Count, NonNegative, Record
 from splitplace.training.loop.fit import Fitted
 from splitplace.training.run import STAGES
@@ -55,10 +56,8 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
         epochs=fitted.epochs,
     )
     state = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
-    part = file.with_suffix(".part")
     try:
-        part.write_bytes(safetensors.torch.save(state, {"done": done.model_dump_json()}))
-        part.replace(file)
+        replace_file(file, safetensors.torch.save(state, {"done": done.model_dump_json()}))
     except OSError as error:
         raise SplitPlaceError(f"cannot write {file} ({error.strerror}): make room and run the same command") from error
     return fitted

@@ -1,0 +1,101 @@
+"""Files and folders that are there whole or not at all, whatever dies meanwhile: the process, or the machine.
+
+One policy for everything that is kept: it is written under another name beside its place, brought to the disk, and
+only then given its name, which is brought to the disk as well before the call returns. Whoever reads finds the former
+or the new, never a part. What fails leaves the former and nothing else; what is killed leaves the former, and what it
+had written so far under a name that `is_scratch` tells. Modes are as the umask has them.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+SCRATCH = ".new-"
+"""What the names of unfinished files and folders begin with."""
+
+Content = bytes | str | Callable[[BinaryIO], object]
+"""Bytes, text (written as UTF-8), or what writes to an open file."""
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a file or folder of this name is what somebody who was killed had written so far."""
+    return name.startswith(SCRATCH)
+
+
+def replace_file(path: Path, content: Content, scratch: Path | None = None) -> None:
+    """Write a file, in place of what stands there; folders are made as needed.
+
+    Args:
+        path: Of the file.
+        content: What it is to hold.
+        scratch: Folder for the unfinished file, of the same file system; the file's own if not stated.
+
+    Raises:
+        OSError: The disk is full or not writable; what stood there is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _fresh(scratch or path.parent, path.name)
+    try:
+        with fresh.open("xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of what stands at `path` when the block ends without an error.
+
+    A folder's name cannot be given to another in one step: a kill in between leaves nothing at `path`, and the former
+    in the scratch folder.
+
+    Raises:
+        OSError: The disk is full or not writable; what stood there is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _fresh(path.parent, path.name)
+    fresh, former = scratch / "new", scratch / "old"
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        for folder, _, names in os.walk(fresh, topdown=False):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+        if path.exists() or path.is_symlink():
+            path.rename(former)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if former.exists() or former.is_symlink():
+                former.rename(path)
+            raise
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fresh(folder: Path, name: str) -> Path:
+    """A name that nobody has, short enough for any file system."""
+    return folder / f"{SCRATCH}{name[:64]}-{secrets.token_hex(6)}"
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's bytes, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
