@@ -1,6 +1,8 @@
-"""What training and export both know of networks: their names, and what stands before each."""
+"""What training and export both know of networks: their names, how timm makes them, and what stands before each."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -54,3 +56,25 @@ def check_model(name: str) -> str:
     if not timm.is_model(timm_name):
         raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
     return timm_name
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """Timm's network of that name, without auxiliary classifiers.
+
+    Args:
+        name: One of ours or of timm's.
+        options: As `timm.create_model` takes them.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+    timm_name = check_model(name)
+    if timm_name.startswith("inception_v3"):
+        options["aux_logits"] = False
+    network: nn.Module = timm.create_model(timm_name, **options)
+    return network
+
+
+def model_label(name: str) -> str:
+    """A model's name as catalog references can hold it: `resnet50.a1_in1k` is called `resnet50-a1_in1k` there."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")

@@ -7,6 +7,7 @@ from pydantic import Field
 from splitplace.records.base import Count, Fraction, Name, Record
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
+from splitplace.splitting.networks import model_label
 from splitplace.splitting.semantic.pruning import compressed_variant
 from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRecipe, SplitNetRecipe
 
@@ -22,6 +23,7 @@ class TrainingRequest(Record):
     data_sha256: str
     train_sha256: str
     model: str
+    """One of ours, of timm's, or `package.module:Class`."""
     strategy: Literal["full", "semantic", "compressed"]
     preset: str
     seed: Count
@@ -52,9 +54,14 @@ class TrainingRequest(Record):
         return f"{shape}-roots" if self.trunk == "replicated" else shape
 
     @property
+    def label(self) -> str:
+        """The model's name as references hold it."""
+        return model_label(self.model)
+
+    @property
     def reference(self) -> str:
         """The catalog reference of what `splitplace export` makes of it."""
-        name = f"{self.application}.{self.model}.{self.strategy}"
+        name = f"{self.application}.{self.label}.{self.strategy}"
         return f"{name}-{self.variant}" if self.variant else name
 
 

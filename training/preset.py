@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
-from splitplace.splitting.networks import check_model
 from splitplace.training.data.augment import parse
+from splitplace.training.families.build import check_network
 
 Stride = Annotated[int, Field(ge=1, le=8)]
 
@@ -212,7 +212,7 @@ class Preset(Record):
     @model_validator(mode="after")
     def _overrides_fit(self) -> Self:
         for model in self.models:
-            check_model(model)
+            check_network(model)
         for model, application in product(("", *self.models), ("", *self.applications)):
             try:
                 self.settle(model, application)

@@ -1,6 +1,7 @@
 """A RUN folder: config.json, metrics.json, provenance.json and model.safetensors, complete or not there at all.
 
-A run is rebuilt from its config (the network's name, strides, tree) and its tensors; nothing in it is executed.
+A run is rebuilt from its config (the network's name, strides, tree) and its tensors; nothing in it is executed. A
+network of the user's own is rebuilt from the class that the config names, which must be there (`families/own.py`).
 """
 
 import copy
@@ -114,7 +115,7 @@ class Run:
             fragments.append(ModuleFragment(part.name, module, part.inputs, part.output, part.classes))
         return ModuleSplit(
             request.application,
-            request.model,
+            request.label,
             request.strategy,
             request.variant,
             config.input_spec,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -12,7 +11,7 @@ from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.networks import Front, check_model
+from splitplace.splitting.networks import Front, check_model, create
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,9 @@ def from_timm(name: str, size: int | None = None, random_weights: bool = False, 
         SplitPlaceError: Its weights cannot be reached.
     """
     timm_name = check_model(name)
-    options: dict[str, Any] = {"aux_logits": False} if timm_name.startswith("inception_v3") else {}
     torch.manual_seed(seed)
     try:
-        network = timm.create_model(timm_name, pretrained=not random_weights, **options)
+        network = create(name, pretrained=not random_weights)
     except (OSError, RuntimeError, ValueError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise SplitPlaceError(f"the weights of {name} cannot be reached ({why}): give --random-weights") from error

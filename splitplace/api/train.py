@@ -10,6 +10,8 @@ from splitplace.extras import needs
 from splitplace.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from splitplace.training.data.dataset import Dataset
     from splitplace.training.preset import Preset
     from splitplace.training.run import Run
@@ -20,7 +22,7 @@ _log = logging.getLogger(__name__)
 def train(
     application: "str | Dataset",
     *,
-    model: str | None = None,
+    model: "str | type[nn.Module] | None" = None,
     strategy: Literal["full", "semantic", "compressed"] = "full",
     tree: str | Sequence[int] | None = None,
     cuts: str | Sequence[str] | None = None,
@@ -50,8 +52,9 @@ def train(
 
     Args:
         application: Images: a name that `fetch` knows, one of your own with `path`, or what `fetch` gave.
-        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3 or any timm name; mobilenetv2 by default, or what `full`
-            is.
+        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3, any timm name, or a network of your own: a class of
+            nn.Module that takes `num_classes` and `in_chans` or neither, or its name, "package.module:Class", which is
+            what the run keeps; whoever opens the run must have it, too. mobilenetv2 by default, or what `full` is.
         strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
             without a share of its channels, fine-tuned.
         tree: Of semantic: children of every node, level by level: (2,) (the default), (4,), (2, 2), or as "2,2".
@@ -88,10 +91,11 @@ def train(
         SplitPlaceError: Another run stands at `out`, a network that cannot be sliced, or the loss is no longer finite.
     """
     needs("training", "train")
-    from splitplace.splitting.networks import check_model
     from splitplace.splitting.semantic.pruning import compressed_variant
     from splitplace.training import options
     from splitplace.training.data.applications import check_names
+    from splitplace.training.families.build import check_network
+    from splitplace.training.families.own import own_name
     from splitplace.training.preset import Preset, load_preset
     from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
     from splitplace.training.recipes.full import train_full
@@ -120,11 +124,12 @@ def train(
     if isinstance(application, str):
         check_names([application], own=path is not None)
     teacher = full if isinstance(full, Run) or full is None else Run.open(Path(full))
+    model = model if isinstance(model, str) or model is None else own_name(model)
     if teacher is not None:
         options.check_full(teacher, model, validation)
         model = teacher.config.request.model
     model = model or "mobilenetv2"
-    check_model(model)
+    check_network(model)
     numbers = settings.settle(model, name)
     share = teacher.config.request.recipe.validation_share if teacher else numbers.full.validation_share
     share = share if validation is None else validation

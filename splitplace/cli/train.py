@@ -41,8 +41,8 @@ def train(
 
     Args:
         application: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
-        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3 or any timm name; mobilenetv2 by default, or what --full
-            is.
+        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3, any timm name, or package.module:Class, a Module of
+            your own; mobilenetv2 by default, or what --full is.
         strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
             without a share of its channels, fine-tuned.
         tree: Of semantic: branches of every node, level by level: 2 (the default), 4 or 2,2.

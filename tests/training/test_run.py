@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.training import run as runs
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
@@ -115,6 +116,21 @@ def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SplitPlaceError, match="is no RUN folder and not empty"):
         train_full(data, out=tmp_path)
+
+
+def test_images_that_a_network_resizes_are_spoken_of(make_squares, preset, tmp_path, caplog):
+    """What VGG's five pools leave nothing of."""
+    data = make_squares(size=28)
+    small = replace(data, x_train_NCHW=data.x_train_NCHW[:, :, :16, :16], x_test_NCHW=data.x_test_NCHW[:, :, :16, :16])
+    train_full(small, "vgg11", preset=preset, out=tmp_path / "run", **TINY)
+    assert "model vgg11 takes no 16x16 images: it resizes them to 32x32" in caplog.text
+
+
+def test_a_timm_name_with_a_tag_can_be_exported(data, preset, tmp_path):
+    """The config keeps the name, references have it without its dot."""
+    run = train_full(data, "test_resnet.r160_in1k", preset=preset, out=tmp_path / "run", **TINY)
+    assert run.config.request.model == "test_resnet.r160_in1k"
+    assert to_onnx(run.load()).split.reference == run.config.request.reference == "squares.test_resnet-r160_in1k.full"
 
 
 def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):

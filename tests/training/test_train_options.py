@@ -148,7 +148,7 @@ def test_a_model_without_cuts_in_the_preset_is_told_of_the_option(refused, image
     own = ("shades", "--path", image_folder, "--strategy", "semantic", "--model")
     message = "the preset names none for efficientnet_b0: give --cuts, for each level one of blocks0, .*, head"
     refused(message, *own, "efficientnet_b0")
-    refused("model resnet18 is one stage that cannot be cut: choose one of resnet50v2", *own, "resnet18")
+    refused("model ghostnet_050 is one stage that cannot be cut: choose one of resnet50v2", *own, "ghostnet_050")
 
 
 @pytest.mark.parametrize("strategy", [["semantic"], ["compressed", "--ratio", "0.5"]])

@@ -70,7 +70,7 @@ def train_compressed(
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
-    split = compressed_split(data.application, request.model, ratio, data.input_spec, network, data.n_classes)
+    split = compressed_split(data.application, request.label, ratio, data.input_spec, network, data.n_classes)
     return finish(folder, request, split, data, fitted, started_s, full)
 
 
@@ -139,7 +139,7 @@ def pick_compressed(
             f"a ratio is picked on validation images, and {full.path} kept none: give --ratio, or train the full "
             "model with --validation 0.1"
         )
-    model = f"{data.application}.{full.config.request.model}"
+    model = f"{data.application}.{full.config.request.label}"
     places = {
         ratio: f"{model}.compressed-{compressed_variant(ratio)}" for ratio in ratios or settings.compressed.ratios
     }

@@ -1,9 +1,11 @@
 """Trains a full model: one fragment, the teacher of every split."""
 
+import logging
 import time
 from pathlib import Path
 
 import lightning
+from torch import nn
 
 from splitplace.records.split import Merge
 from splitplace.seeds import derive
@@ -11,7 +13,8 @@ from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training import run as runs
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.families.build import build
+from splitplace.training.families.build import FRONT, build
+from splitplace.training.families.own import own_name
 from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, settle
@@ -19,10 +22,12 @@ from splitplace.training.run import Run
 
 FULL = "full"
 
+log = logging.getLogger(__name__)
+
 
 def train_full(
     data: Dataset,
-    model: str = "mobilenetv2",
+    model: str | type[nn.Module] = "mobilenetv2",
     *,
     preset: str | Preset = "quick",
     epochs: int | None = None,
@@ -35,7 +40,8 @@ def train_full(
 
     Args:
         data: Images.
-        model: One of ours or a timm name.
+        model: One of ours, a timm name, or a network of your own: its class, or `package.module:Class`, which must then
+            be importable by whoever opens the RUN folder (`families/own.py`).
         preset: The recipe, by name or as it is.
         epochs: Instead of the recipe's.
         samples: Training images a pass, instead of the recipe's.
@@ -48,6 +54,7 @@ def train_full(
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
+    model = model if isinstance(model, str) else own_name(model)
     settings = settle(preset, model, data.application)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
     request = TrainingRequest(
@@ -67,11 +74,14 @@ def train_full(
         return finished
     lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
+    inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
+    if inside is not None:
+        log.warning("model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside)
     fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder, request.model_dump_json())
     classes = tuple(range(data.n_classes))
     split = ModuleSplit(
         application=data.application,
-        model=model,
+        model=request.label,
         strategy="full",
         variant="",
         input_spec=data.input_spec,

@@ -11,7 +11,6 @@ from splitplace.errors import UsageError, unknown
 from splitplace.seeds import generator
 from splitplace.splitting.semantic.branches import Batch
 from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
-from splitplace.training.families.build import HEAD
 
 Rule = Literal["features", "confusions", "consecutive", "random"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -73,7 +72,7 @@ def _confusions(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
 
 def _features(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
     """What the last layer reads: one vector an image [B,D]."""
-    last = [layer for layer in teacher.get_submodule(HEAD).modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
+    last = [layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
     seen: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda layer, args: seen.append(args[0].flatten(1)))
     try:

@@ -131,7 +131,7 @@ def train_semantic(
         else:
             trained = _Trained(fragments, work.fit(fragments, cross_entropy(recipe), recipe))
     name = "x".join(str(children) for children in shape)
-    split = assemble(data.application, model, name, data.input_spec, trained.fragments)
+    split = assemble(data.application, request.label, name, data.input_spec, trained.fragments)
     if trunk == "replicated":
         split = replicate_trunk(split)
     return finish(folder, request, split, data, trained.fitted, started_s, full, trained.seen)

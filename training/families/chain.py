@@ -1,0 +1,47 @@
+"""A network that nobody fitted, cut where its children follow one another; otherwise it is one stage."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from splitplace.training.families.family import HEAD, Stages
+
+
+def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
+    """The network as stages that, one after the other, answer as it does.
+
+    Its children in their order, those of a child that is a plain nn.Sequential one by one, if that is what its forward
+    does: tried on an image, in training and in eval mode. A network that does something else is the one stage `head`.
+
+    Args:
+        network: Left as it is, random state too.
+        image_BCHW: What it takes, at least two images.
+    """
+    stages = Stages()
+    for name, child in network.named_children():
+        if type(child) is nn.Sequential and name != "head" and len(child) > 1:
+            stages.update((f"{name}{i}", part) for i, (_, part) in enumerate(child.named_children()))
+        else:
+            stages[name] = child
+    whole = Stages({HEAD: network})
+    if len(stages) < 2 or any(True for _ in network.parameters(recurse=False)):
+        return whole
+    tried = copy.deepcopy(nn.ModuleList([network, nn.Sequential(stages)]))
+    return stages if _same(tried, image_BCHW) else whole
+
+
+def _same(pair: nn.ModuleList, image_BCHW: Tensor) -> bool:
+    """Whether two modules that share their parts answer alike, dropout and all."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for mode in (True, False):
+            answers = []
+            for module in pair:
+                torch.manual_seed(0)
+                try:
+                    answers.append(module.train(mode)(image_BCHW))
+                except Exception:  # noqa: BLE001 - children in the wrong order fail in every way there is
+                    return False
+            if not torch.equal(*answers):
+                return False
+    return True

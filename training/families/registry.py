@@ -1,0 +1,26 @@
+"""The families that are fitted to small images: a family is its own file and one line here."""
+
+from importlib import import_module
+
+from torch import nn
+
+from splitplace.training.families.family import Family
+
+FILES = (
+    "densenet",
+    "efficientnet",  # MobileNetV2, too
+    "inception_v3",
+    "mobilenet_v3",
+    "resnet",
+    "resnet_v2",
+    "vgg",
+)
+
+
+def family_of(network: nn.Module) -> Family | None:
+    """The family that a network belongs to; None for a network that is taken as it is."""
+    for file in FILES:
+        family: Family = import_module(f"{__package__}.{file}").FAMILY
+        if isinstance(network, family.networks):
+            return family
+    return None
