@@ -33,6 +33,9 @@ def plan(
 
     Returns:
         The decisions first, then placements; and the state for the next plan.
+
+    Raises:
+        SplitPlaceError: A view with numbers that are none; and whatever the policy raises, as it is.
     """
     check(view)
     state = policy.update(state, Leaving(view, view.finished))

@@ -107,6 +107,12 @@ def parse_policy(text: str) -> Policy:
 
     A `module:Class` on its own is a whole policy, or a function that answers a `Composed`.
 
+    Args:
+        text: As mab+daso; the current folder is on the path of a `module:Class`.
+
+    Returns:
+        What `simulate`, `Broker` and `plan` take.
+
     Raises:
         UsageError: Not of that form, an unknown name (the valid ones are listed), or a class that is no policy.
     """

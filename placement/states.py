@@ -16,6 +16,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
 from splitplace.records.base import Count, Name, Record
@@ -145,11 +146,10 @@ def read(source: Any, stem: str) -> LoadedPart:
 
 
 def _arrays(content: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-    except ImportError as error:
-        raise SplitPlaceError("a saved state needs safetensors: pip install 'splitplace[sim]'") from error
+    needs("a trained state (or start --untrained)", "sim", packages=("safetensors",))
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         return dict(load(content))
     except SafetensorError as error:

@@ -255,6 +255,12 @@ def settle(preset: "str | Preset", model: str, application: str) -> Settings:
 def load_preset(name: str) -> Preset:
     """A preset by its name, or from a TOML file of the user's.
 
+    Args:
+        name: quick, standard, or the path of a .toml file.
+
+    Returns:
+        Every number of a training: a recipe a strategy, and what single models and data sets do otherwise.
+
     Raises:
         UsageError: An unknown name.
         SplitPlaceError: A file that is no preset.

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.epsilon_greedy import TrainingState
 from splitplace.placement.objective import ARMS, CONTEXTS
 
@@ -21,17 +20,11 @@ def points(state: TrainingState, applications: Sequence[str]) -> Iterator[tuple[
 
 
 def write(folder: Path, notes: Sequence[tuple[float, TrainingState]], applications: Sequence[str]) -> Path:
-    """One event file in the folder, a step an interval.
+    """One event file in the folder, a step an interval."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    Raises:
-        SplitPlaceError: tensorboard is not there.
-    """
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError as error:
-        raise SplitPlaceError("training curves need tensorboard: pip install 'splitplace[train]'") from error
     folder.mkdir(parents=True, exist_ok=True)
     writer = EventFileWriter(str(folder))
     for step, (at_s, state) in enumerate(notes):

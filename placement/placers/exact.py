@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
+from splitplace.extras import needs
 from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
@@ -47,6 +48,7 @@ class Exact:
         Raises:
             SplitPlaceError: More devices than can be solved while a task waits.
         """
+        needs("placer 'exact'", "sim", packages=("scipy",))
         devices = len(view.devices.names)
         if devices > MAX_DEVICES:
             raise SplitPlaceError(f"placer 'exact' takes up to {MAX_DEVICES} devices, got {devices}")
@@ -60,11 +62,9 @@ class Exact:
 
     def solve(self, view: View, requests: list[PlacementRequest]) -> Solution:
         """One program."""
-        try:
-            from scipy import sparse
-            from scipy.optimize import Bounds, LinearConstraint, milp
-        except ImportError as error:
-            raise SplitPlaceError("placer 'exact' needs scipy: pip install 'splitplace[sim]'") from error
+        from scipy import sparse
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
         program = _Program(view, requests)
         rows, low, high = program.constraints()
         matrix = sparse.csr_array(np.array(rows))

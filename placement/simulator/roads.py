@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from splitplace.children import child_env, python_script
 from splitplace.errors import SplitPlaceError
+from splitplace.extras import needs
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.view import Floats
 
@@ -99,9 +100,9 @@ def _read(path: Path, begin: int, end: int, vehicles: int) -> Floats:
 
 
 def _sumo_home() -> Path:
+    needs("vehicles on the road", "sim", packages=("eclipse-sumo",))
     found = importlib.util.find_spec("sumo")
-    if found is None or not found.submodule_search_locations:
-        raise SplitPlaceError("vehicles need SUMO: pip install 'splitplace[sim]'")
+    assert found is not None and found.submodule_search_locations, "looked for above"
     return Path(next(iter(found.submodule_search_locations)))
 
 

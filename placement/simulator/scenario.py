@@ -163,6 +163,12 @@ class Scenario(Record):
 def load_scenario(name: str) -> Scenario:
     """A shipped scenario by name, or a file.
 
+    Args:
+        name: Of one that ships, as paper-50, or the path of a TOML file.
+
+    Returns:
+        Everything a run depends on but the policy and the seed: times in seconds, sizes in bytes.
+
     Raises:
         UsageError: No such name or file.
         SplitPlaceError: Not a scenario.
@@ -172,6 +178,12 @@ def load_scenario(name: str) -> Scenario:
 
 def load_fleet(name: str) -> Fleet:
     """A shipped fleet by name, `NAME:N` for N devices in its proportions, or a file.
+
+    Args:
+        name: Of one that ships, as azure50 or azure50:10000, or the path of a TOML file.
+
+    Returns:
+        Its devices: memory in bytes, links in bytes and seconds, power in watts, cost in USD an hour.
 
     Raises:
         UsageError: No such name or file, or an N that is no number.

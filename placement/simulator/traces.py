@@ -7,14 +7,14 @@ from typing import Any
 import numpy.typing as npt
 
 from splitplace.errors import SplitPlaceError
+from splitplace.extras import needs
 from splitplace.files import replace_file
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise SplitPlaceError("Parquet needs pyarrow: pip install 'splitplace[sim]'") from error
+    needs("Parquet", "sim", packages=("pyarrow",))
+    import pyarrow.parquet
+
     return pyarrow
 
 
