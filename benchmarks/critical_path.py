@@ -18,7 +18,7 @@ from splitplace.seeds import generator
 from splitplace.splitting.layerwise import cutting
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.semantic.branches import Batch, assemble, grow_fragments
-from splitplace.splitting.semantic.critical_path import choose_cuts, critical_path
+from splitplace.splitting.semantic.critical_path import choose_cuts, share_of_whole
 from splitplace.splitting.semantic.tree import consecutive_tree
 from splitplace.training.families.build import build
 from splitplace.training.preset import load_preset
@@ -85,8 +85,7 @@ def path(model: str, budget: float, pairs: int) -> PathCell:
         path=ratios["path"],
         layer=ratios["layer"],
         same=ratios["A/A"],
-        analytic=critical_path(fragments, torch.from_numpy(images[:2]))
-        / critical_path((alone,), torch.from_numpy(images[:2])),
+        analytic=share_of_whole(fragments, network, torch.from_numpy(images[:2])),
         params=_params(fragments) / count,
         params_overlap=_params(wider) / count,
         commit=provenance.commit(),

@@ -1,11 +1,28 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
 import copy
+from typing import overload
 
 import numpy as np
 
 from splitplace.records.action import Evict
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
+
+
+@overload
+def claimed_bytes(need_bytes: float, shared_here: bool) -> float: ...
+@overload
+def claimed_bytes(need_bytes: Floats, shared_here: Bools) -> Floats: ...
+def claimed_bytes(need_bytes: float | Floats, shared_here: bool | Bools) -> float | Floats:
+    """Memory that a container takes from a device: what its fragment needs, or nothing of one that is shared and here.
+
+    Args:
+        need_bytes: `Fragments.memory_bytes_FD`; infinite where the device cannot hold it at all.
+        shared_here: Whether tasks share loaded fragments, and this one is loaded, or on its way in, for another.
+    """
+    if isinstance(shared_here, np.ndarray):
+        return np.where(shared_here, 0.0, need_bytes)
+    return 0.0 if shared_here else need_bytes
 
 
 class Room:
@@ -45,7 +62,7 @@ class Room:
             others_FD = self._idle_FD.copy()
             others_FD[fragment] = False
             free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
-            need_D = np.where(self._resident_FD[fragment], 0.0, need_D)
+            need_D = claimed_bytes(need_D, self._resident_FD[fragment])
         left_D: Floats = free_D - need_D
         return left_D
 
@@ -66,7 +83,7 @@ class Room:
             idle_F = self._idle_FD[:, device].copy()
             idle_F[fragment] = False
             free = free + self._memory_FD[idle_F, device].sum()
-            need = 0.0 if self._resident_FD[fragment, device] else need
+            need = claimed_bytes(need, bool(self._resident_FD[fragment, device]))
         return bool(need <= free)
 
     def take(self, fragment: int, device: int) -> list[Evict]:

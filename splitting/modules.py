@@ -1,8 +1,9 @@
 """What training hands to export: a split whose fragments are still torch modules."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge, Strategy
@@ -17,6 +18,29 @@ class ModuleFragment:
     inputs: tuple[str, ...]
     output: str
     classes: tuple[int, ...] = ()
+
+
+def walk(
+    fragments: Sequence[ModuleFragment],
+    input_name: str,
+    image_BCHW: Tensor,
+    run: Callable[[ModuleFragment, tuple[Tensor, ...]], Tensor],
+) -> dict[str, Tensor]:
+    """Run fragment after fragment, each fed by what was made before.
+
+    Args:
+        fragments: Every parent before its children.
+        input_name: The raw input's.
+        image_BCHW: What the task brings.
+        run: Runs one fragment on its inputs.
+
+    Returns:
+        Every tensor there was, by name.
+    """
+    made = {input_name: image_BCHW}
+    for fragment in fragments:
+        made[fragment.output] = run(fragment, tuple(made[name] for name in fragment.inputs))
+    return made
 
 
 @dataclass(frozen=True)

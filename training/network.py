@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.modules import ModuleFragment, ModuleSplit, walk
 
 
 class SplitNetwork(nn.Module):
@@ -29,10 +29,9 @@ class SplitNetwork(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Logits [B,K], column c for class c."""
-        produced = {self.input_name: image_BCHW}
-        for fragment, part in zip(self.fragments, self.parts, strict=True):
-            produced[fragment.output] = part(*(produced[name] for name in fragment.inputs))
-        logits = [produced[fragment.output] for fragment in self.fragments if fragment.classes]
+        parts = iter(self.parts)  # not the fragments' own modules: what wraps this one may have copied them
+        made = walk(self.fragments, self.input_name, image_BCHW, lambda _, inputs: next(parts)(*inputs))
+        logits = [made[fragment.output] for fragment in self.fragments if fragment.classes]
         return torch.cat(logits, dim=1)[:, self.columns]
 
 

@@ -24,7 +24,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import Array, FragmentSession
 from splitplace.records.fragment import Fragment
-from splitplace.records.split import INPUT, Split
+from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact, digest
 
 Precision = Literal["float32", "float16", "int8"]
@@ -75,14 +75,15 @@ def boundary_values(artifact: SplitArtifact, inputs: Array) -> dict[str, dict[st
     """What each fragment is fed, by fragment and tensor, when the split runs on these inputs."""
     split = artifact.split
     (spec,) = split.inputs
-    known: dict[tuple[str, str], Array] = {(INPUT, spec.name): inputs}
     fed: dict[str, dict[str, Array]] = {}
-    for name in split.topological:
-        fed[name] = {edge.tensor: known[edge.src, edge.tensor] for edge in split.edges if edge.dst == name}
+
+    def run(name: str, feed: dict[str, Array]) -> dict[str, Array]:
+        fed[name] = feed
         session = FragmentSession(split.by_name[name], artifact.models[name])
-        parts = [session.run(batch) for batch in _batches(fed[name])]
-        for tensor in parts[0]:
-            known[name, tensor] = np.concatenate([part[tensor] for part in parts])
+        parts = [session.run(batch) for batch in _batches(feed)]
+        return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
+
+    split.walk({spec.name: inputs}, run)
     return fed
 
 

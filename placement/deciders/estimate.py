@@ -1,9 +1,10 @@
 """What a split should take, from profiles alone: on an idle fleet (the prior of R), or behind the queues of now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from splitplace.records.dag import path_ends, topological
 from splitplace.records.view import NONE, Fragments, Links, Splits, View
 
 
@@ -40,15 +41,12 @@ def _longest_path_s(
     """
     bandwidth = min(float(np.median(links.up_bytes_per_s_D)), float(np.median(links.down_bytes_per_s_D)))
     hop_s = float(np.median(links.rtt_s_D)) / 2
-    rows = splits.fragments(split)
-    done = dict.fromkeys(rows, 0.0)
-    # Edges and fragments are stored parents first (`Split` allows any order of edges, so relax once per fragment).
-    for _ in rows:
-        for fragment in rows:
-            arrives = 0.0
-            for x in np.flatnonzero(fragments.edge_dst_X == fragment):
-                src = int(fragments.edge_src_X[x])
-                sent = 0.0 if src == NONE else done[src]
-                arrives = max(arrives, sent + hop_s + n * float(fragments.edge_bytes_X[x]) / bandwidth)
-            done[fragment] = arrives + takes_s(fragment)
-    return max(done.values()) + hop_s
+    inbound = {fragment: np.flatnonzero(fragments.edge_dst_X == fragment) for fragment in splits.fragments(split)}
+    sources = {fragment: fragments.edge_src_X[edges].tolist() for fragment, edges in inbound.items()}
+
+    def arrive_s(fragment: int, ends_s: Mapping[int, float]) -> Iterator[float]:
+        for src, size in zip(sources[fragment], fragments.edge_bytes_X[inbound[fragment]].tolist(), strict=True):
+            yield (0.0 if src == NONE else ends_s[src]) + hop_s + n * float(size) / bandwidth
+
+    order = topological({fragment: [src for src in sources[fragment] if src != NONE] for fragment in inbound})
+    return float(max(path_ends(order, arrive_s, takes_s).values())) + hop_s

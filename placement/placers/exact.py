@@ -19,7 +19,7 @@ import numpy as np
 from splitplace.errors import SplitPlaceError
 from splitplace.extras import needs
 from splitplace.placement.policy import Feedback, PlacementRequest
-from splitplace.placement.room import Room
+from splitplace.placement.room import Room, claimed_bytes
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import View
 
@@ -155,8 +155,8 @@ class _Program:
                     add(link, -np.inf, 0.0)
             if self.shared:
                 for f, fragment in enumerate(self.fragments):
-                    here = view.devices.resident_FD[fragment, d]
-                    row[self.y + f * count + d] = 0.0 if here else memory_FD[fragment, d] / scale_D[d]
+                    here = bool(view.devices.resident_FD[fragment, d])
+                    row[self.y + f * count + d] = claimed_bytes(memory_FD[fragment, d], here) / scale_D[d]
             # A hair under the limit, so that a solution within HiGHS's tolerance is within the device's memory.
             add(row, -np.inf, max(free_D[d] / scale_D[d] - 1e-9, 0.0) if view.devices.up_D[d] else 0.0)
             load[self.t] = -1.0

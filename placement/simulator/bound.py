@@ -12,12 +12,15 @@ and count for nothing: of them, those are left out that would lower the mean.
 It is a relaxation: that no policy exceeds it is certain, that some policy reaches it is not.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.demands import DemandLike, build
 from splitplace.placement.simulator.scenario import Scenario, units
-from splitplace.placement.simulator.workload import draw, topological
+from splitplace.placement.simulator.workload import draw
+from splitplace.records.dag import path_ends
 from splitplace.records.device import Device, Fleet
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
@@ -68,25 +71,26 @@ def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Cos
     down = max(d.down_bytes_per_s for d in devices) * max([1.0, *(s.bandwidth_factor for s in scenario.network)])
     hop_s = min(d.rtt_s for d in devices) / 2 * min([1.0, *(s.rtt_factor for s in scenario.network)])
     graph, f, first = costs.graphs[split], costs.fragments, int(costs.splits.first_S[split])
-    least_FN = [
-        micro_batches(n_N, int(f.micro_batch_F[first + local])) * float(f.latency_s_FD[first + local].min())
-        for local in range(graph.count)
+    least_FN: list[Floats] = [
+        np.multiply(micro_batches(n_N, int(f.micro_batch_F[row])), float(f.latency_s_FD[row].min()))
+        for row in range(first, first + graph.count)
     ]
     # In a ring all roots but one have their input from another root, perhaps on the same device.
-    sent = {
-        dst: 0.0 * n_N if scenario.inputs == "ring" else n_N * size / down + hop_s
+    sent: dict[int, Floats] = {
+        dst: np.multiply(n_N, 0.0) if scenario.inputs == "ring" else np.multiply(n_N, size) / down + hop_s
         for src, dst, size in graph.edges
         if src == NONE
     }
-    back = {src: n_N * size / up + hop_s for src, dst, size in graph.edges if dst == NONE}
+    back: dict[int, Floats] = {
+        src: np.multiply(n_N, size) / up + hop_s for src, dst, size in graph.edges if dst == NONE
+    }
     if scenario.precedence == "pipelined":  # everything may overlap but for the first and the last bit of it
         overlapped_N: Floats = np.maximum.reduce([*least_FN, *sent.values(), *back.values()])
         return overlapped_N
-    done: dict[int, Floats] = {}
-    for local in topological(graph.count, graph.edges):
-        ready = np.maximum.reduce(
-            [np.zeros(len(n_N)), *([sent[local]] if local in sent else []), *(done[p] for p in graph.parents[local])]
-        )
-        done[local] = ready + least_FN[local]
-    finished_N: Floats = np.maximum.reduce([done[src] + seconds for src, seconds in back.items()])
+
+    def starts_s(local: int, ends_s: Mapping[int, Floats]) -> list[Floats]:
+        return [*([sent[local]] if local in sent else []), *(ends_s[parent] for parent in graph.parents[local])]
+
+    ends_s = path_ends(graph.topological, starts_s, least_FN.__getitem__)
+    finished_N: Floats = np.maximum.reduce([ends_s[src] + seconds for src, seconds in back.items()])
     return finished_N

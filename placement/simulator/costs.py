@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import tables
+from splitplace.records.dag import topological
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.view import NONE, Floats, Fragments, Ints, Splits
@@ -68,6 +69,11 @@ class SplitGraph:
     def parents(self) -> tuple[tuple[int, ...], ...]:
         """For each fragment, those that feed it."""
         return tuple(tuple(src for src, dst, _ in self.edges if dst == f and src != NONE) for f in range(self.count))
+
+    @cached_property
+    def topological(self) -> tuple[int, ...]:
+        """The fragments, parents first."""
+        return topological(dict(enumerate(self.parents)))
 
     @cached_property
     def roots(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from splitplace.placement.room import claimed_bytes
 from splitplace.placement.simulator.scenario import Swap
 from splitplace.records.view import Floats
 
@@ -32,9 +33,8 @@ class Memory:
 
     def need(self, fragment: int, device: int) -> float:
         """What a container of this fragment would claim here."""
-        if self._shared and (fragment, device) in self._users:
-            return 0.0
-        return float(self._need_FD[fragment, device])
+        shared_here = self._shared and (fragment, device) in self._users
+        return claimed_bytes(float(self._need_FD[fragment, device]), shared_here)
 
     def fits(self, fragment: int, device: int) -> bool:
         """Whether it would fit."""

@@ -1,7 +1,7 @@
 """The tasks of a run, all drawn before it starts: whatever the policy does, it meets the same tasks."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.scenario import Scenario, Workload
+from splitplace.records.dag import path_ends
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
 from splitplace.seeds import generator
@@ -135,33 +136,23 @@ def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Sequence[F
     up, down, rtt = float(up_D[device]), float(down_D[device]), float(rtt_D[device])
     graph, f = costs.graphs[split], costs.fragments
     first = int(costs.splits.first_S[split])
-    done: dict[int, Floats] = {}
-    finished = np.zeros(len(n))
-    for local in topological(graph.count, graph.edges):
+
+    def starts_s(local: int, ends_s: Mapping[int, Floats]) -> Iterator[Floats]:
+        yield np.full(len(n), float(costs.load_s_FD[first + local, device]))
+        for src, _, size in (graph.edges[e] for e in graph.inbound[local]):
+            sent_bytes: Floats = np.multiply(n, size)
+            yield sent_bytes / down + rtt / 2 if src == NONE else ends_s[src] + sent_bytes / min(up, down) + rtt
+
+    def takes_s(local: int) -> Floats:
         row = first + local
-        ready = np.full(len(n), float(costs.load_s_FD[row, device]))
-        for e in graph.inbound[local]:
-            src, _, size = graph.edges[e]
-            arrives = n * size / down + rtt / 2 if src == NONE else done[src] + n * size / min(up, down) + rtt
-            ready = np.maximum(ready, arrives)
-        done[local] = ready + micro_batches(n, int(f.micro_batch_F[row])) * float(f.latency_s_FD[row, device])
-        for e in graph.outbound[local]:
-            if graph.edges[e][1] == NONE:
-                finished = np.maximum(finished, done[local] + n * graph.edges[e][2] / up + rtt / 2)
-    return finished
+        batches = micro_batches(n, int(f.micro_batch_F[row]))
+        result: Floats = np.multiply(batches, float(f.latency_s_FD[row, device]))
+        return result
 
-
-def topological(count: int, edges: tuple[tuple[int, int, float], ...]) -> list[int]:
-    """A split's fragments, parents first."""
-    waits = [sum(1 for src, dst, _ in edges if dst == f and src != NONE) for f in range(count)]
-    order = [f for f in range(count) if waits[f] == 0]
-    for f in order:
-        for src, dst, _ in edges:
-            if src == f and dst != NONE:
-                waits[dst] -= 1
-                if waits[dst] == 0:
-                    order.append(dst)
-    return order
+    ends_s = path_ends(graph.topological, starts_s, takes_s)
+    back_s = [ends_s[src] + n * size / up + rtt / 2 for src, dst, size in graph.edges if dst == NONE]
+    answered_s: Floats = np.maximum.reduce(back_s)
+    return answered_s
 
 
 def median_device(costs: Costs) -> int:

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.inference.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
-from splitplace.records.split import INPUT, Split
+from splitplace.records.split import Split
 
 Array = npt.NDArray[Any]
 
@@ -110,11 +110,6 @@ class Executor:
             for name in split.topological
             if name not in dead
         }
-        # Worked out once: a chain's micro-batch of one image takes less than a millisecond.
-        self._sources = {
-            name: [(edge.tensor, (edge.src, edge.tensor)) for edge in split.edges if edge.dst == name]
-            for name in self.sessions
-        }
         self._sinks = {
             sink: (sink, split.by_name[sink].outputs[0].name) for sink in split.sinks if sink in self.sessions
         }
@@ -137,8 +132,5 @@ class Executor:
         return np.concatenate(parts) if parts else np.zeros((0, self.split.n_classes), np.float32)
 
     def _run_batch(self, inputs: Mapping[str, Array]) -> Array:
-        produced: dict[tuple[str, str], Array] = {(INPUT, name): value for name, value in inputs.items()}
-        for name, session in self.sessions.items():
-            answers = session.run({tensor: produced[source] for tensor, source in self._sources[name]})
-            produced |= {(name, tensor): value for tensor, value in answers.items()}
-        return merge(self.split, {sink: produced[place] for sink, place in self._sinks.items()})
+        made = self.split.walk(inputs, lambda name, feed: self.sessions[name].run(feed), self.sessions)
+        return merge(self.split, {sink: made[place] for sink, place in self._sinks.items()})

@@ -1,18 +1,21 @@
 """A split: all fragments of one model under one strategy, with their graph (a DAG) and the merge of their outputs."""
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Literal, Self, get_args
+from graphlib import CycleError
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
 
 from splitplace.errors import UsageError
 from splitplace.records.base import Count, Name, Record
+from splitplace.records.dag import topological
 from splitplace.records.fragment import Fragment, TensorSpec
 
 Strategy = Literal["layer", "semantic", "full", "compressed"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+Value = TypeVar("Value")
 INPUT = "input"
 """The source of an edge that carries the task's own input."""
 
@@ -82,15 +85,38 @@ class Split(Record):
     @cached_property
     def topological(self) -> tuple[str, ...]:
         """The fragments with every parent before its children; fragment order where the graph leaves a choice."""
-        sorter = TopologicalSorter({fragment.name: self.parents(fragment.name) for fragment in self.fragments})
-        sorter.prepare()
-        rank = {fragment.name: i for i, fragment in enumerate(self.fragments)}
-        order: list[str] = []
-        while sorter.is_active():
-            ready = sorted(sorter.get_ready(), key=rank.__getitem__)
-            order += ready
-            sorter.done(*ready)
-        return tuple(order)
+        return topological({fragment.name: self.parents(fragment.name) for fragment in self.fragments})
+
+    @cached_property
+    def feeds(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """Where each fragment's inputs come from: by fragment and tensor, (`input` or a fragment, tensor)."""
+        found: dict[str, dict[str, tuple[str, str]]] = {fragment.name: {} for fragment in self.fragments}
+        for edge in self.edges:
+            found[edge.dst][edge.tensor] = (edge.src, edge.tensor)
+        return found
+
+    def walk(
+        self,
+        inputs: Mapping[str, Value],
+        run: Callable[[str, dict[str, Value]], Mapping[str, Value]],
+        fragments: Iterable[str] | None = None,
+    ) -> dict[tuple[str, str], Value]:
+        """Run fragment after fragment, each fed by what was made before.
+
+        Args:
+            inputs: The task's own, by tensor.
+            run: Runs one fragment on its inputs by tensor, and answers its outputs by tensor.
+            fragments: Which to run, parents first; all of them if not stated.
+
+        Returns:
+            Everything there was, by (`input` or fragment, tensor).
+        """
+        made: dict[tuple[str, str], Value] = {(INPUT, tensor): value for tensor, value in inputs.items()}
+        for name in self.topological if fragments is None else fragments:
+            answers = run(name, {tensor: made[place] for tensor, place in self.feeds[name].items()})
+            for tensor, value in answers.items():
+                made[name, tensor] = value
+        return made
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from splitplace.errors import InfeasibleError, UsageError
+from splitplace.records.dag import path_ends
 from splitplace.splitting.layerwise.costs import REFERENCE_BYTES_PER_S, REFERENCE_FLOPS_PER_S
-from splitplace.splitting.modules import ModuleFragment
+from splitplace.splitting.modules import ModuleFragment, walk
 from splitplace.splitting.semantic.branches import Batch, grow_fragments
 from splitplace.splitting.semantic.tree import consecutive_tree
 
@@ -48,16 +49,25 @@ def choose_cuts(network: nn.Sequential, image_BCHW: Tensor, shape: Sequence[int]
 
 def critical_path(fragments: Sequence[ModuleFragment], image_BCHW: Tensor) -> float:
     """Seconds from the image to the slowest leaf on a core of speed 1.0, for a micro-batch, by the roofline."""
-    made: dict[str, tuple[Tensor, float]] = {fragments[0].inputs[0]: (image_BCHW, 0.0)}
-    slowest = 0.0
+    (image,) = fragments[0].inputs
+    cost_s: dict[str, float] = {}
+
+    def run(fragment: ModuleFragment, inputs: tuple[Tensor, ...]) -> Tensor:
+        cost_s[fragment.output], made = _cost_s(fragment.module, *inputs)
+        return made
+
     with torch.no_grad():
-        for fragment in fragments:
-            (fed_by,) = fragment.inputs
-            x_B, before_s = made[fed_by]
-            cost_s, y_B = _cost_s(fragment.module, x_B)
-            made[fragment.output] = (y_B, before_s + cost_s)
-            slowest = max(slowest, before_s + cost_s)
-    return slowest
+        walk(fragments, image, image_BCHW, run)
+    fed_by = {fragment.output: [name for name in fragment.inputs if name != image] for fragment in fragments}
+    ends_s = path_ends(fed_by, lambda name, ends: (0.0, *(ends[parent] for parent in fed_by[name])), cost_s.__getitem__)
+    return float(max(ends_s.values()))
+
+
+def share_of_whole(fragments: Sequence[ModuleFragment], network: nn.Module, image_BCHW: Tensor) -> float:
+    """The critical path of a tree over that of the network it was grown from: what a budget is held against."""
+    with torch.no_grad():
+        whole_s, _ = _cost_s(network, image_BCHW)
+    return critical_path(fragments, image_BCHW) / whole_s
 
 
 def _ratios(
