@@ -127,7 +127,7 @@ def measure(
         return store.from_folder(Composed(decider, inner), folder, view)[0]
 
     score = Score()
-    run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, watch=score)
+    run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, score, strict=True)
     return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row, seed))
 
 

@@ -179,7 +179,7 @@ def measure(setting: Setting, row: str, seed: int) -> PlacerCell:
     still = replace(policy, placer=cast(Placer, Until(policy.placer, 0.0))) if row.endswith("frozen") else policy
     run = simulate(
         setting.scenario, setting.fleet, setting.demand, still, setting.intervals, seed, first,
-        watch=lambda view, actions: watch[0](view, actions),
+        watch=lambda view, actions: watch[0](view, actions), strict=True,
     )  # fmt: skip
     m = run.metrics
     if not watch[0].score.intervals or not watch[0].predicted:

@@ -102,7 +102,7 @@ def measure(seeds: int) -> PublishedCodeResults:
             hosts = tight if placement == "unchecked" else fleet
             rows = []
             for seed in range(seeds):
-                run = simulate(chosen, hosts, demand, policy, seed=seed)
+                run = simulate(chosen, hosts, demand, policy, seed=seed, strict=True)
                 found = run.metrics
                 times = (_since_start_s(run), found.wait_s.mean or 0.0, found.transfer_s.mean or 0.0)
                 rows.append((*(time / scenario.interval_s for time in times), found.sla_violation))

@@ -71,7 +71,7 @@ def timed_run(policy: str, demand: str, devices: int, rate: float, intervals: in
     fleet, costs = load_fleet(f"azure50:{devices}"), load_demand(demand)
     chosen = scenario.model_copy(update={"workload": workload})
     began = time.perf_counter()
-    run = simulate(chosen, fleet, costs, parse_policy(policy), intervals)
+    run = simulate(chosen, fleet, costs, parse_policy(policy), intervals, strict=True)
     return time.perf_counter() - began, run.metrics.tasks.arrived
 
 

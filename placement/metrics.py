@@ -86,6 +86,7 @@ class Usage:
     decision_s: Floats = field(default_factory=lambda: np.zeros(0))
     """Wall-clock of every plan."""
     wall_s: float = 0.0
+    failed_plans: int = 0
 
 
 def summarise(outcomes: Outcomes, applications: tuple[str, ...], usage: Usage | None = None) -> Metrics:
@@ -111,6 +112,7 @@ def summarise(outcomes: Outcomes, applications: tuple[str, ...], usage: Usage | 
         jain_devices=None if work is None else jain(work),
         jain_tasks=jain(done.response_s_N / done.deadline_s_N),
         ram_utilisation=usage.ram_utilisation,
+        failed_plans=usage.failed_plans,
         decisions={name: int(count) for name, count in zip(STRATEGIES, counts, strict=True) if count},
         applications={
             name: outcome(outcomes.where(outcomes.application_N == row))

@@ -5,18 +5,38 @@
     waiting + new  ->  place   (lines 11-12)
     placements     ->  update  (line 14 needs to know them)
 
-It touches no clock, no network and no global; what it answers, the caller carries out.
+It touches no clock, no network and no global; what it answers has been held against the rules, as a whole and against
+the view it was made of, and the caller carries it out. A policy is somebody's code: one that raises or breaks a rule
+fails its own plan, by name, and whoever runs it goes on. How long it may take is for the caller to say: a fleet
+measures it, in a simulator a wall clock would make the results depend on the machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, PolicyError, SplitPlaceError
+from splitplace.placement.objective import CONTEXTS
 from splitplace.placement.policy import Leaving, Placed, PlacementRequest, Policy, Taken
-from splitplace.records.action import Action, Decide
+from splitplace.placement.room import Room
+from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE, Floats, Ints, View
+
+
+def first_state(policy: Policy, view: View, make: Callable[[View], Any] | None = None) -> Any:
+    """What the policy remembers before anything was seen; or what `make` says that it does.
+
+    Raises:
+        PolicyError: It raised something of its own.
+        SplitPlaceError: It says what it lacks.
+    """
+    try:
+        return (make or policy.init)(view)
+    except SplitPlaceError:
+        raise
+    except (Exception, SystemExit) as error:  # somebody's code: it may raise anything
+        raise PolicyError(policy.name, _said(error)) from error
 
 
 def plan(
@@ -26,8 +46,9 @@ def plan(
 
     Args:
         policy: What to ask.
-        view: The environment now. `view.finished` is taken in exactly once: pass each finished task to one plan only.
-        state: What `policy.init` or the last plan answered.
+        view: The environment now. `view.finished` is taken in exactly once: pass each finished task to one plan only,
+            also if that plan fails (it may have failed of them).
+        state: What `policy.init` or the last plan that did not fail answered.
         rng: The only source of randomness.
         ahead: Whether a fragment gets its device before its inputs exist; if not, only ready ones are asked for.
 
@@ -35,17 +56,28 @@ def plan(
         The decisions first, then placements; and the state for the next plan.
 
     Raises:
-        SplitPlaceError: A view with numbers that are none; and whatever the policy raises, as it is.
+        PolicyError: The policy raised, or answered what breaks a rule: nothing of this plan is to be carried out.
+        SplitPlaceError: The view has a number that is none.
     """
     check(view)
-    state = policy.update(state, Leaving(view, view.finished))
-    decided = policy.decide(state, view, rng)
-    _check_decisions(policy, view, decided)
-    state = policy.update(state, Taken(view, tuple(decided)))
+    try:
+        state = policy.update(state, Leaving(view, view.finished))
+        decided = list(policy.decide(state, view, rng))
+        _check_decisions(view, decided)
+        state = policy.update(state, Taken(view, tuple(decided)))
 
-    placed = policy.place(state, view, _requests(view, decided, ahead), rng)
-    state = policy.update(state, Placed(view, tuple(decided), tuple(placed)))
-    return [*decided, *placed], state
+        placed = list(policy.place(state, view, _requests(view, decided, ahead), rng))
+        actions = [*decided, *placed]
+        check_actions(view, actions, ahead)
+        return actions, policy.update(state, Placed(view, tuple(decided), tuple(placed)))
+    except (Exception, SystemExit) as error:
+        raise PolicyError(policy.name, _said(error)) from error
+
+
+def _said(error: BaseException) -> str:
+    """In one line; by its class, too, unless it is one of ours."""
+    kind = "" if isinstance(error, SplitPlaceError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:1000]
 
 
 def check(view: View) -> None:
@@ -72,14 +104,151 @@ def _finite(values: Floats, field: str, names: Sequence[object] | Ints) -> None:
         raise SplitPlaceError(f"the view's {name} of {names[row]} is {values[row]}, expected a finite number")
 
 
-def _check_decisions(policy: Policy, view: View, decided: list[Decide]) -> None:
-    wanted = sorted(int(task) for task in view.tasks.id_T[view.tasks.undecided])
-    assert sorted(decision.task for decision in decided) == wanted, (
-        f"{policy.name} must decide each of the tasks {wanted} once, got {decided}"
-    )
+def check_actions(view: View, actions: Sequence[Action], ahead: bool = True) -> None:
+    """Hold a whole plan against the rules, in its order; whoever carries it out need not look again.
+
+    Every undecided task is decided once, as a split on offer for its application. Every fragment that may have a device
+    is placed or waits, once; one that has a device may move, once, and takes memory there while it still has it here.
+    Devices are up, and no placement needs more memory than is free at its turn: `Room` is the account. Only idle
+    weights are unloaded.
+
+    Args:
+        view: What the plan was made of.
+        actions: The plan.
+        ahead: As `plan` has it.
+
+    Raises:
+        ContractError: The first rule that is broken, and by which action.
+    """
+    decided = [action for action in actions if isinstance(action, Decide)]
+    _check_decisions(view, decided)
+    rules = _Rules(view, decided, ahead)
+    for action in actions:
+        rules.hold(action)
+    rules.end()
 
 
-def _requests(view: View, decided: list[Decide], ahead: bool) -> list[PlacementRequest]:
+def _check_decisions(view: View, decided: Iterable[Decide]) -> None:
+    tasks, splits = view.tasks, view.splits
+    application = dict(zip(tasks.id_T.tolist(), tasks.application_T.tolist(), strict=True))
+    undecided = set(tasks.id_T[tasks.undecided].tolist())
+    for action in decided:
+        if not isinstance(action, Decide):
+            raise ContractError(f"{action!r} is no action that decides")
+        _check_whole(action)
+        if action.task not in undecided:
+            raise ContractError(f"{action}: task {action.task} is not there or decided already")
+        if not 0 <= action.split < len(splits.references):
+            raise ContractError(f"{action}: split {action.split} does not exist, there are {len(splits.references)}")
+        if splits.application_S[action.split] != application[action.task]:
+            raise ContractError(f"{action}: {splits.references[action.split]} is a split of another application")
+        if not 0 <= action.context < len(CONTEXTS):
+            raise ContractError(f"{action}: expected a context of 0 or 1")
+        undecided.remove(action.task)
+    if undecided:
+        raise ContractError(f"task {min(undecided)} is not decided, nor are {len(undecided) - 1} others")
+
+
+def _check_whole(action: Action) -> None:
+    numbers = [getattr(action, name) for name in action.__slots__]
+    if not all(isinstance(number, int | np.integer) and -(2**63) <= number < 2**63 for number in numbers):
+        raise ContractError(f"{action!r}: expected whole numbers")
+
+
+class _Rules:
+    """One plan, action after action: who may still act, and the memory left."""
+
+    def __init__(self, view: View, decided: Iterable[Decide], ahead: bool):
+        self.view, self.room = view, Room(view)
+        tasks = view.tasks
+        self.split_of = dict(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True))
+        self.split_of |= {decision.task: decision.split for decision in decided}
+        self.open = {
+            (int(tasks.id_T[request.task]), fragment)
+            for request in _requests(view, decided, ahead)
+            for fragment in request.fragments
+        }
+        """The containers, as (task, fragment), that may have a device and have none yet."""
+        self.acted: set[tuple[int, int]] = set()
+
+    def hold(self, action: Action) -> None:
+        """One action; it is booked."""
+        match action:
+            case Decide():
+                return  # they come before all others, and are held together
+            case Place() | Wait():
+                _check_whole(action)
+                self._once(action)
+                if (action.task, action.fragment) not in self.open:
+                    has = self._device(action.task, action.fragment) != NONE
+                    why = "it has a device already" if has else "its inputs do not exist yet, or it is done"
+                    raise ContractError(f"{action}: {why}")
+                self.open.remove((action.task, action.fragment))
+                if isinstance(action, Place):
+                    self._take(action)
+            case Migrate():
+                _check_whole(action)
+                self._once(action)
+                device = self._device(action.task, action.fragment)
+                if device == NONE:
+                    raise ContractError(f"{action}: it has no device to move from")
+                if device != action.device:  # else it stays, and takes nothing
+                    self._take(action)
+            case Evict():
+                _check_whole(action)
+                there = 0 <= action.fragment < len(self.view.fragments.split_F)
+                self._check_device(action)
+                if not there or not self.room.evict(action.fragment, action.device):
+                    raise ContractError(f"{action}: no idle weights of it there")
+            case _:
+                raise ContractError(f"{action!r} is no action")
+
+    def end(self) -> None:
+        """Nobody may be forgotten."""
+        if self.open:
+            task, fragment = min(self.open)
+            raise ContractError(
+                f"{len(self.open)} fragments have no device and do not wait, as fragment {fragment} of task {task}"
+            )
+
+    def _once(self, action: Place | Wait | Migrate) -> None:
+        """The container exists, and this is the plan's only word on it."""
+        split = self.split_of.get(action.task, NONE)
+        if split == NONE:
+            raise ContractError(f"{action}: no such decided task")
+        rows = self.view.splits.fragments(split)
+        if action.fragment not in rows:
+            raise ContractError(f"{action}: the task's split has the fragments {rows.start}..{rows.stop - 1}")
+        if (action.task, action.fragment) in self.acted:
+            raise ContractError(f"{action}: the plan has another action for it already")
+        self.acted.add((action.task, action.fragment))
+
+    def _device(self, task: int, fragment: int) -> int:
+        containers = self.view.containers
+        mine_C = (containers.fragment_C == fragment) & (self.view.tasks.id_T[containers.task_C] == task)
+        devices = containers.device_C[mine_C].tolist()
+        return int(devices[0]) if devices else NONE
+
+    def _check_device(self, action: Place | Migrate | Evict) -> None:
+        names = self.view.devices.names
+        if not 0 <= action.device < len(names):
+            raise ContractError(f"{action}: there are {len(names)} devices")
+
+    def _take(self, action: Place | Migrate) -> None:
+        """Book the memory."""
+        self._check_device(action)
+        name = self.view.devices.names[action.device]
+        if not self.view.devices.up_D[action.device]:
+            raise ContractError(f"{action}: {name} is down")
+        if np.isinf(self.view.fragments.memory_bytes_FD[action.fragment, action.device]):
+            raise ContractError(f"{action}: {name} has no image of it on its disk")
+        need, free = self.room.need_bytes(action.fragment, action.device), self.room.free_bytes(action.device)
+        if need > free:
+            raise ContractError(f"{action}: {name} has {free:.0f} bytes free, it needs {need:.0f}")
+        self.room.take(action.fragment, action.device)
+
+
+def _requests(view: View, decided: Iterable[Decide], ahead: bool) -> list[PlacementRequest]:
     """The waiting containers, oldest task first, then those of the tasks just decided."""
     waiting: dict[int, list[int]] = {}
     may_have = view.containers.device_C == NONE

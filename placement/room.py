@@ -6,7 +6,7 @@ from typing import overload
 import numpy as np
 
 from splitplace.records.action import Evict
-from splitplace.records.view import NONE, Bools, Floats, Ints, View
+from splitplace.records.view import Bools, Floats, Ints, View
 
 
 @overload
@@ -39,9 +39,7 @@ class Room:
         self._shares = devices.shares_fragments
         if self._shares:
             self._resident_FD = devices.resident_FD.copy()
-            self._idle_FD = devices.resident_FD.copy()
-            placed = view.containers.device_C != NONE
-            self._idle_FD[view.containers.fragment_C[placed], view.containers.device_C[placed]] = False
+            self._idle_FD = devices.idle_FD.copy()
 
     def copy(self) -> "Room":
         """A ledger of its own with the same bookings."""
@@ -65,6 +63,23 @@ class Room:
             need_D = claimed_bytes(need_D, self._resident_FD[fragment])
         left_D: Floats = free_D - need_D
         return left_D
+
+    def free_bytes(self, device: int) -> float:
+        """What is free on this device as things stand, nothing evicted; -inf where it is down."""
+        return float(self._free_D[device])
+
+    def need_bytes(self, fragment: int, device: int) -> float:
+        """What this fragment would take there: nothing where it is loaded and shared."""
+        shared = self._shares and self._resident_FD[fragment, device]
+        return 0.0 if shared else float(self._memory_FD[fragment, device])
+
+    def evict(self, fragment: int, device: int) -> bool:
+        """Unload idle weights; answers whether there were any."""
+        if not self._shares or not self._idle_FD[fragment, device]:
+            return False
+        self._idle_FD[fragment, device] = self._resident_FD[fragment, device] = False
+        self._free_D[device] += self._memory_FD[fragment, device]
+        return True
 
     def fits(self, fragment: int) -> Bools:
         """The devices that can take this fragment now, shape D."""
@@ -100,8 +115,7 @@ class Room:
         for idle in sorted(np.flatnonzero(self._idle_FD[:, device]).tolist(), key=lambda row: -sizes_F[row]):
             if sizes_F[fragment] <= self._free_D[device]:
                 break
-            self._idle_FD[idle, device] = self._resident_FD[idle, device] = False
-            self._free_D[device] += sizes_F[idle]
+            self.evict(idle, device)
             evicted.append(Evict(idle, device))
         self._free_D[device] -= sizes_F[fragment]
         self._resident_FD[fragment, device] = True

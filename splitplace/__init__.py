@@ -61,7 +61,7 @@ PUBLIC = {
             "Taken",
             "Placed",
         ],
-        "placement.plan": ["plan"],
+        "placement.plan": ["plan", "check_actions"],
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
@@ -86,6 +86,7 @@ PUBLIC = {
             "ContractError",
             "NotReadyError",
             "OverloadedError",
+            "PolicyError",
             "IntegrityError",
             "InfeasibleError",
         ],
@@ -118,11 +119,13 @@ if TYPE_CHECKING:
     from splitplace.errors import NotFoundError as NotFoundError
     from splitplace.errors import NotReadyError as NotReadyError
     from splitplace.errors import OverloadedError as OverloadedError
+    from splitplace.errors import PolicyError as PolicyError
     from splitplace.errors import SplitPlaceError as SplitPlaceError
     from splitplace.errors import UsageError as UsageError
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.plan import check_actions as check_actions
     from splitplace.placement.plan import plan as plan
     from splitplace.placement.policy import Composed as Composed
     from splitplace.placement.policy import Decider as Decider

@@ -79,6 +79,17 @@ class OverloadedError(SplitPlaceError):
     cause: ClassVar[Cause] = "overloaded"
 
 
+class PolicyError(SplitPlaceError):
+    """A policy that raised, broke a rule or took too long: what it was asked for did not come about."""
+
+    def __init__(self, policy: str, reason: str):
+        super().__init__(policy, reason)
+        self.policy, self.reason = policy, reason
+
+    def __str__(self) -> str:
+        return f"policy {self.policy} failed: {self.reason}"
+
+
 class IntegrityError(SplitPlaceError):
     """Bytes that are not what their digest or format says."""
 

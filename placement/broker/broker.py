@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, unknown
+from splitplace.errors import OverloadedError, SplitPlaceError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.broker import journal as book
@@ -31,6 +32,8 @@ from splitplace.records.device import Device
 from splitplace.records.task import Task
 
 MAX_PENDING_TASKS = 10_000
+MAX_PENDING_BYTES = 2**30
+"""Of images: what the tasks that have not left may hold of this process's memory."""
 
 
 class Broker:
@@ -79,7 +82,8 @@ class Broker:
                 raise SplitPlaceError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
         self._arrivals: deque[Live] = deque()
         self._submitting = threading.Lock()
-        self._next_task = 0
+        """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""
+        self._next_task = self._pending_tasks = self._pending_bytes = 0
         self._scheduler: Scheduler | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -99,6 +103,7 @@ class Broker:
         self.demand.check_fits(self.devices)
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake, False)
         threading.Thread(target=self._run, name="broker", daemon=True).start()
         try:
             self._up.result()
@@ -117,12 +122,14 @@ class Broker:
         self._notify()
         # The loop ends within a tick and ends its devices in bounded time.
         self._over.exception()
-        os.close(self._woken)
-        os.close(self._wake)
+        with self._submitting:  # whoever is inside `submit` has still found the broker up, and wakes it
+            os.close(self._woken)
+            os.close(self._wake)
         self._journal.close()
 
     def _notify(self) -> None:
-        os.write(self._wake, b"!")
+        with suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._wake, b"!")
 
     def _run(self) -> None:
         """The broker's thread: nothing escapes it, what goes wrong is found in `_up` and `_over`."""
@@ -201,7 +208,8 @@ class Broker:
 
         Args:
             application: One that the demand has splits for.
-            images: (n, ...), n > 0, by the contract of the application's splits.
+            images: (n, ...), n > 0, by the contract of the application's splits; copied, so the caller may go on to use
+                its buffer.
             deadline_s: From now.
             labels: True classes, integers (n,); without them p comes from the split's evaluation.
 
@@ -210,18 +218,20 @@ class Broker:
 
         Raises:
             UsageError: Unknown application.
-            SplitPlaceError: Images or labels that are not by contract, too many tasks waiting, or the broker is down.
+            OverloadedError: Too many tasks wait, or too many bytes of images.
+            SplitPlaceError: Images or labels that are not by contract, or the broker is down.
         """
         scheduler = self._running()
         now_s = scheduler.fleet.now_s()
         self._check(application, images, labels)
         if not 0 < deadline_s < float("inf"):
             raise SplitPlaceError(f"deadline_s {deadline_s}, expected seconds above 0")
+        images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
+        size_bytes = images.nbytes
         with self._submitting:
             if self._stopping:
                 raise SplitPlaceError(self._end_reason) from self._failure
-            if len(scheduler.tasks) + len(self._arrivals) >= MAX_PENDING_TASKS:
-                raise SplitPlaceError(f"{MAX_PENDING_TASKS} tasks wait already: try later")
+            self._check_load(size_bytes)
             task = Task(
                 id=self._next_task,
                 application=application,
@@ -232,9 +242,32 @@ class Broker:
             self._next_task += 1
             live = Live(task, images, labels)
             live.future.set_running_or_notify_cancel()
+            live.future.add_done_callback(lambda _: self._left(size_bytes))
+            self._pending_tasks += 1
+            self._pending_bytes += size_bytes
             self._arrivals.append(live)
-        self._notify()
+            self._notify()
         return live.future
+
+    def _check_load(self, size_bytes: int) -> None:
+        if size_bytes > MAX_PENDING_BYTES:
+            raise OverloadedError(
+                f"a task of {size_bytes} bytes, expected at most {MAX_PENDING_BYTES}: send its images as several tasks"
+            )
+        if self._pending_tasks >= MAX_PENDING_TASKS:
+            raise OverloadedError(
+                f"{self._pending_tasks} tasks wait, expected at most {MAX_PENDING_TASKS}: try again when some have left"
+            )
+        if self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
+            raise OverloadedError(
+                f"{self._pending_bytes + size_bytes} bytes of images would wait, expected at most {MAX_PENDING_BYTES}: "
+                "try again when some tasks have left"
+            )
+
+    def _left(self, size_bytes: int) -> None:
+        with self._submitting:
+            self._pending_tasks -= 1
+            self._pending_bytes -= size_bytes
 
     def _check(self, application: str, images: messages.Array, labels: messages.Array | None) -> None:
         entries = [entry for entry in self.demand.splits if entry.split.application == application]
@@ -265,6 +298,11 @@ class Broker:
     def decision_s(self) -> tuple[float, ...]:
         """Wall-clock of every `plan` so far."""
         return tuple(self._running().decision_s)
+
+    @property
+    def failed_plans(self) -> int:
+        """How many plans the policy failed; the events `plan_failed` say of what."""
+        return self._running().failed_plans
 
     @property
     def states(self) -> Any:

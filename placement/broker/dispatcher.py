@@ -97,6 +97,9 @@ class Dispatcher:
             row: self.fleet.members[job.devices[self._fragment(row)[1]]].row
             for row in self.statics.splits.fragments(live.decision.split)
         }
+        devices = {row: device for row, device in devices.items() if device != after[row]}
+        if not devices:
+            return
         for row, device in devices.items():
             source, target = self.members[after[row]].name, self.members[device].name
             name = self._fragment(row)[1]

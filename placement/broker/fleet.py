@@ -49,7 +49,8 @@ class Member:
     up: bool = False
     up_since_s: float = 0.0
     down_at_s: float | None = None
-    seen_s: float = 0.0
+    silent_s: float = 0.0
+    """How long the broker has listened without a word from it."""
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -135,7 +136,7 @@ class LiveFleet:
         }
         self.node = StreamNode(self.keys, {member.keys.public: name for name, member in self.members.items()})
         self.node.watch(wake)
-        self.origin_s = time.monotonic()
+        self.origin_s = self._heard_s = time.monotonic()
         self._pinged_s = 0.0
         self._sequence = 0
 
@@ -171,7 +172,8 @@ class LiveFleet:
         # The run begins: what came before is none of its time, nor silence of the devices that were up first.
         self.origin_s = time.monotonic()
         for member in self.members.values():
-            member.up_since_s, member.seen_s = 0.0, self.origin_s
+            member.up_since_s, member.silent_s = 0.0, 0.0
+        self._heard_s = self.origin_s
 
     def _measure(self, stopping: Callable[[], bool]) -> None:
         """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured."""
@@ -238,13 +240,18 @@ class LiveFleet:
         """What the devices said; what is only about their health is taken in here."""
         for received in self.node.receive(timeout_s):
             member = self.members[received.peer]
-            member.seen_s = time.monotonic()
+            member.silent_s = 0.0
             if isinstance(received, Malformed):
                 log.warning("%s sent no message of ours: %s", member.name, received.error)
             elif isinstance(received.message, messages.Pong):
                 member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
             elif member.up:
                 yield member, received
+        # A pause of our own (a plan that took long, a process that was stopped) is no silence of theirs.
+        now_s = time.monotonic()
+        for member in self.members.values():
+            member.silent_s += min(now_s - self._heard_s, PING_EVERY_S)
+        self._heard_s = now_s
 
     def check(self) -> list[Lost]:
         """Ping the devices now and then; those found gone since the last check. Call after `hear`."""
@@ -259,7 +266,7 @@ class LiveFleet:
         lost = []
         for member in self.members.values():
             reason = ended.get(member.name)
-            if reason is None and now_s - member.seen_s > SILENCE_S:
+            if reason is None and member.silent_s > SILENCE_S:
                 reason = f"said nothing for {SILENCE_S:.0f} s"
             if member.up and reason is not None:
                 member.up, member.down_at_s = False, self.now_s()

@@ -74,6 +74,17 @@ class Planned(Record):
     actions: Count
 
 
+class PlanFailed(Record):
+    """A plan of which nothing came about: the policy raised, broke a rule or took too long."""
+
+    event: Literal["plan_failed"] = "plan_failed"
+    at_s: NonNegative
+    decision_s: NonNegative
+    policy: str
+    reason: str
+    """On one line."""
+
+
 class Decided(Record):
     """A task's split was chosen."""
 
@@ -166,7 +177,7 @@ class Finish(Record):
 
 
 Event = (
-    Start | DeviceUp | DeviceDown | Arrive | Planned | Decided | FragmentPlaced | FragmentMigrated
+    Start | DeviceUp | DeviceDown | Arrive | Planned | PlanFailed | Decided | FragmentPlaced | FragmentMigrated
     | FragmentLoaded | FragmentEvicted | MicroBatchRun | Send | Finish
 )  # fmt: skip
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])

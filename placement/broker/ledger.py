@@ -30,8 +30,10 @@ class Ledger:
         self._need_bytes_FD = fragments.memory_bytes_FD
         self._resident: list[dict[int, _Resident]] = [{} for _ in devices]
         self.peak_bytes_D: Floats = np.zeros(len(devices))
-        self._byte_seconds_D: Floats = np.zeros(len(devices))
-        self._since_s = 0.0
+        none_D: Floats = np.zeros(len(devices))
+        self._account = (none_D, none_D, 0.0)
+        """Byte-seconds up to a moment, the bytes used since, and that moment. Replaced as a whole, never changed, so
+        that whoever reads it, from whatever thread, sees one moment."""
 
     def used_bytes(self, device: int) -> float:
         """What the device's resident fragments take."""
@@ -48,22 +50,28 @@ class Ledger:
             table[list(held), device] = True
         return table
 
+    def idle_FD(self) -> Bools:  # noqa: N802 - shape suffix
+        """Which of them no job needs."""
+        table = np.zeros(self._need_bytes_FD.shape, bool)
+        for device, held in enumerate(self._resident):
+            table[[row for row, resident in held.items() if not resident.jobs], device] = True
+        return table
+
     def rows(self, device: int) -> tuple[int, ...]:
         """The fragments that hold memory on a device."""
         return tuple(self._resident[device])
 
     def reserve(self, job: int, fragment: int, device: int, now_s: float) -> bool:
         """Give a job the use of a fragment on a device; answers whether it must be loaded first."""
-        self._advance(now_s)
         held = self._resident[device]
         new = fragment not in held
         if new:
             held[fragment] = _Resident(float(self._need_bytes_FD[fragment, device]))
         held[fragment].jobs.add(job)
         used = self.used_bytes(device)
-        assert used <= self.capacity_bytes_D[device], (
-            f"device {device} would hold {used:.0f} of {self.capacity_bytes_D[device]:.0f} bytes: the placer broke it"
-        )
+        capacity = self.capacity_bytes_D[device]
+        assert used <= capacity, f"device {device} would hold {used:.0f} of {capacity:.0f}: check_actions let it pass"
+        self._book(now_s)
         self.peak_bytes_D[device] = max(self.peak_bytes_D[device], used)
         return new
 
@@ -85,31 +93,34 @@ class Ledger:
 
     def evict(self, fragment: int, device: int, now_s: float) -> bool:
         """Take an idle fragment's memory back; answers whether it held any."""
-        self._advance(now_s)
         resident = self._resident[device].get(fragment)
         if resident is None:
             return False
         assert not resident.jobs, f"fragment {fragment} on device {device} is in use by jobs {resident.jobs}"
         del self._resident[device][fragment]
+        self._book(now_s)
         return True
 
     def forget(self, fragment: int, device: int, now_s: float) -> None:
         """The fragment never got there: its load failed."""
-        self._advance(now_s)
         self._resident[device].pop(fragment, None)
+        self._book(now_s)
 
     def lost(self, device: int, now_s: float) -> None:
         """The device is gone with all it held."""
-        self._advance(now_s)
         self._resident[device].clear()
+        self._book(now_s)
 
     def utilisation(self, now_s: float) -> float:
-        """Mean over time and devices of used / capacity since the start."""
-        self._advance(now_s)
+        """Mean over time and devices of used / capacity since the start; from any thread."""
+        byte_seconds_D, used_D, since_s = self._account
         capacity = self.capacity_bytes_D * now_s
         known = capacity > 0
-        return float((self._byte_seconds_D[known] / capacity[known]).mean()) if known.any() else 0.0
+        held = byte_seconds_D + used_D * max(now_s - since_s, 0.0)
+        return float((held[known] / capacity[known]).mean()) if known.any() else 0.0
 
-    def _advance(self, now_s: float) -> None:
-        self._byte_seconds_D += self.used_bytes_D() * max(now_s - self._since_s, 0.0)
-        self._since_s = max(now_s, self._since_s)
+    def _book(self, now_s: float) -> None:
+        """After a change: what was used until now has been used for so long."""
+        byte_seconds_D, used_D, since_s = self._account
+        held_s = max(now_s - since_s, 0.0)
+        self._account = (byte_seconds_D + used_D * held_s, self.used_bytes_D(), since_s + held_s)

@@ -1,14 +1,16 @@
 """The broker's loop, in one thread: takes tasks in, asks `plan`, has its actions carried out, lets tasks go."""
 
-import time
+import logging
 from collections.abc import Iterable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from splitplace import seeds
+from splitplace.errors import PolicyError
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import journal as book
 from splitplace.placement.broker.dispatcher import Dispatcher
@@ -22,10 +24,16 @@ from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wai
 from splitplace.records.demand import Demand
 from splitplace.records.view import Finished, View
 
+log = logging.getLogger(__name__)
+
 INTERVAL_S = 10.0
 """A scheduling interval: what a policy averages its objectives over."""
 TICK_S = 0.05
 """How often a waiting task is planned again when nothing else happens."""
+PLAN_LIMIT_S = 10.0
+"""A plan that took longer fails: it is of a fleet that is no more, and while the policy thinks nobody is answered."""
+RETRY_S = 1.0
+"""A policy that failed is asked again no sooner: it will hardly know better a tick later."""
 
 
 class Scheduler:
@@ -56,8 +64,11 @@ class Scheduler:
         self._left: list[tuple[int, int, int, float, float, float, int, int]] = []
         self._rng = seeds.generator(seed, "broker")
         self._dirty = False
-        self._planned_s = 0.0
-        self.states = policy.init(self._view(Finished.none())) if states is None else states
+        self._planned_s = self._not_before_s = 0.0
+        self.failed_plans = 0
+        self._failure: PolicyError | None = None
+        """Of the last plan, if it failed."""
+        self.states = planner.first_state(policy, self._view(Finished.none())) if states is None else states
 
     def step(self, arrivals: Iterable[Live]) -> None:
         """Hear, check, plan; waits at most a tick for something to happen."""
@@ -69,8 +80,8 @@ class Scheduler:
             self.dispatcher.lose(lost)
             self._dirty = True
         self._give_up()
-        waiting = any(live.job is None for live in self.tasks.values())
-        if self._dirty or (waiting and self.fleet.now_s() - self._planned_s > TICK_S):
+        waiting, now_s = any(live.job is None for live in self.tasks.values()), self.fleet.now_s()
+        if now_s >= self._not_before_s and (self._dirty or (waiting and now_s - self._planned_s > TICK_S)):
             self._plan()
 
     def abandon(self, reason: str, arrivals: Iterable[Live]) -> None:
@@ -88,7 +99,7 @@ class Scheduler:
             if none_up:
                 self._leave(live, live.failed("no device is left"))
             elif now_s > live.task.arrival_s + self.task_timeout_s:
-                self._leave(live, live.failed(f"no answer within {self.task_timeout_s:g} s: {_stage(live)}"))
+                self._leave(live, live.failed(f"no answer within {self.task_timeout_s:g} s: {self._stage(live)}"))
 
     def _arrive(self, live: Live) -> None:
         task = live.task
@@ -146,15 +157,37 @@ class Scheduler:
         return build_view(self.statics, self.members, ledger, tasks, finished, now_s, INTERVAL_S, longest_s)
 
     def _plan(self) -> None:
-        view = self._view(self._finished())
-        start_s = time.perf_counter()
-        actions, self.states = planner.plan(self.policy, view, self.states, self._rng)
-        self.decision_s.append(time.perf_counter() - start_s)
-        self._dirty, self._planned_s = False, self.fleet.now_s()
+        view, start_s = self._view(self._finished()), perf_counter()
+        try:
+            actions, states = planner.plan(self.policy, view, self.states, self._rng)
+            spent_s, failure = perf_counter() - start_s, None
+            if spent_s > PLAN_LIMIT_S:
+                failure = PolicyError(
+                    self.policy.name, f"it took {spent_s:.1f} s for a plan, expected at most {PLAN_LIMIT_S:g} s"
+                )
+        except PolicyError as error:
+            spent_s, failure = perf_counter() - start_s, error
+        self.decision_s.append(spent_s)
+        self._dirty, self._planned_s, self._failure = False, self.fleet.now_s(), failure
+        if failure is not None:
+            self._fail_plan(view, failure)
+            return
+        self.states = states
         acts = sum(not isinstance(action, Wait) for action in actions)
         if acts:
-            self.journal.append(book.Planned(at_s=view.now_s, decision_s=self.decision_s[-1], actions=acts))
+            self.journal.append(book.Planned(at_s=view.now_s, decision_s=spent_s, actions=acts))
         self._carry_out(actions)
+
+    def _fail_plan(self, view: View, failure: PolicyError) -> None:
+        """Nothing of it is carried out, the policy remembers what it did before, and the tasks wait for the next."""
+        log.warning("%s", failure)
+        self.failed_plans += 1
+        self._not_before_s = self._planned_s + RETRY_S
+        self.journal.append(
+            book.PlanFailed(
+                at_s=view.now_s, decision_s=self.decision_s[-1], policy=failure.policy, reason=failure.reason
+            )
+        )
 
     def _carry_out(self, actions: list[Action]) -> None:
         placed: dict[int, dict[int, int]] = {}
@@ -173,7 +206,7 @@ class Scheduler:
             self.dispatcher.migrate(self.tasks[task], devices)
         for task, devices in placed.items():
             live = self.tasks[task]
-            assert live.decision is not None and live.job is None, f"task {task} cannot be placed now"
+            assert live.decision is not None
             # Half a pipeline would hold memory that another half waits for: all of it, or none for now.
             if devices.keys() == set(self.statics.splits.fragments(live.decision.split)):
                 self.dispatcher.start(live, devices)
@@ -182,17 +215,19 @@ class Scheduler:
         live = self.tasks[action.task]
         live.decision, live.demand = action, self.demand.splits[action.split]
         split = live.split
-        assert split.application == live.task.application, f"{split.reference} decided for {live.task.application}"
         self.journal.append(
             book.Decided(at_s=self.fleet.now_s(), task=action.task, split=split.reference, strategy=split.strategy)
         )
 
-
-def _stage(live: Live) -> str:
-    """What a task that took too long was waiting for."""
-    if live.job is None:
-        return "it found no place on the devices' memory"
-    if live.job.started_s is None:
-        return f"its devices {sorted(set(live.job.devices.values()))} were not ready"
-    behind = [f"{name} on {live.job.devices[name]}" for name, done in live.job.done.items() if done < live.job.total]
-    return f"still running {', '.join(behind) or 'nothing, but an answer is missing'}"
+    def _stage(self, live: Live) -> str:
+        """What a task that took too long was waiting for."""
+        if live.job is None and self._failure is not None:
+            return str(self._failure)
+        if live.job is None:
+            return "it found no place on the devices' memory"
+        if live.job.started_s is None:
+            return f"its devices {sorted(set(live.job.devices.values()))} were not ready"
+        behind = [
+            f"{name} on {live.job.devices[name]}" for name, done in live.job.done.items() if done < live.job.total
+        ]
+        return f"still running {', '.join(behind) or 'nothing, but an answer is missing'}"

@@ -132,5 +132,6 @@ def _devices(
         power_w_D11=np.array([member.device.power_w for member in members]),
         energy_j_D=np.array([_energy_j(member, now_s) for member in members]),
         resident_FD=resident_FD,
+        idle_FD=ledger.idle_FD(),
         shares_fragments=True,
     )

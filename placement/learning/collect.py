@@ -182,6 +182,7 @@ def collect(
             SEED_BASE + 1000 * seed + run,
             watch=recorder,
             progress=lambda interval, run=run: progress(run, interval),  # type: ignore[misc]
+            strict=True,
         )
         for placer, experience in zip(placers, recorder.experience, strict=True):
             columns[placer.name] += [(x, y, run) for x, y in experience.pairs]

@@ -126,6 +126,7 @@ def collect(
             lambda view, decider=decider, make=make: States(decider.init(view), make(view)),  # type: ignore[misc]
             watch=recorder,
             progress=lambda interval, run=run: progress(run, interval),  # type: ignore[misc]
+            strict=True,
         )  # fmt: skip
         runs.append(recorder.samples())
     return runs

@@ -184,7 +184,9 @@ def _tuning_run(
     at = SEED_BASE + 1000 * settings.seed + 900 + seed  # beyond the training runs
     intervals = min(TUNING_INTERVALS, settings.intervals)
     policy = Composed(decider, placer)
-    return simulate(settings.scenario, settings.fleet, settings.demand, policy, intervals, at, states, score)
+    return simulate(
+        settings.scenario, settings.fleet, settings.demand, policy, intervals, at, states, score, strict=True
+    )
 
 
 def _objective(settings: LearningSettings, decider: Decider, placer: Placer, states: States, seed: int) -> float:
@@ -212,6 +214,7 @@ def _train_gillis(
         SEED_BASE + 1000 * settings.seed,
         States(gillis.init(found.view), gobi),
         progress=lambda interval: say("training gillis", interval / settings.intervals),
+        strict=True,
     )
     store.save(out, Gillis(), run.states.decider, found.view, about)
     return {"visited": int((run.states.decider.count > 0).sum()), "updates": int(run.states.decider.count.sum())}

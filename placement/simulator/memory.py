@@ -30,6 +30,7 @@ class Memory:
         self.loaded_s: dict[tuple[int, int], float] = {}
         """When the weights of (fragment, device) are, or will be, loaded; shared weights only."""
         self.resident_FD = np.zeros(memory_FD.shape, np.bool_)
+        self.idle_FD = np.zeros(memory_FD.shape, np.bool_)
 
     def need(self, fragment: int, device: int) -> float:
         """What a container of this fragment would claim here."""
@@ -46,7 +47,7 @@ class Memory:
         if self._shared:
             key = (fragment, device)
             self._users[key] = self._users.get(key, 0) + 1
-            self.resident_FD[key] = True
+            self.resident_FD[key], self.idle_FD[key] = True, False
 
     def release(self, fragment: int, device: int, now: float) -> None:
         """A container is gone."""
@@ -54,19 +55,21 @@ class Memory:
             self._add(device, -float(self._need_FD[fragment, device]), now)
             return
         self._users[fragment, device] -= 1
-        if not self._users[fragment, device] and not self._warm:
-            self.evict(fragment, device, now)
+        if not self._users[fragment, device]:
+            self.idle_FD[fragment, device] = True
+            if not self._warm:
+                self.evict(fragment, device, now)
 
     def idle(self, fragment: int, device: int) -> bool:
         """Whether its weights are loaded and used by no container."""
-        return self._users.get((fragment, device)) == 0
+        return bool(self.idle_FD[fragment, device])
 
     def evict(self, fragment: int, device: int, now: float) -> None:
         """Idle weights are unloaded."""
         key = (fragment, device)
         assert self._users.pop(key) == 0
         self.loaded_s.pop(key, None)
-        self.resident_FD[key] = False
+        self.resident_FD[key] = self.idle_FD[key] = False
         self._add(device, -float(self._need_FD[key]), now)
 
     def wipe(self, device: int, now: float) -> None:

@@ -1,7 +1,6 @@
 """What came of a run: tasks, fragments and intervals as columns, and the metrics of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,19 @@ class SimulationRun:
     """λ, as stated or as solved from the utilisation."""
     states: Any
     """What the policy remembers at the end."""
+    first_failure: str | None
+    """Of the plans that failed (`metrics.failed_plans`): when the first did, and of what."""
+
+
+@dataclass(eq=False)
+class PlanLog:
+    """What became of a run's plans."""
+
+    decision_s: list[float] = field(default_factory=list)
+    failed: int = 0
+    first_failure: str | None = None
+    done: int = 0
+    """Those that had something to do, and did not fail."""
 
 
 class IntervalMeter:
@@ -69,7 +81,7 @@ def collect(
     arrivals: Arrivals,
     arrived: int,
     meter: IntervalMeter,
-    decision_s: Sequence[float],
+    plans: PlanLog,
     wall_s: float,
     dropped: tuple[str, ...],
     states: Any,
@@ -78,7 +90,7 @@ def collect(
     costs = engine.world.costs
     outcomes = _outcomes(engine, arrivals, arrived)
     return SimulationRun(
-        metrics=summarise(outcomes, costs.applications, _usage(engine, decision_s, wall_s)),
+        metrics=summarise(outcomes, costs.applications, _usage(engine, plans, wall_s)),
         tasks={
             "task": np.arange(arrived),
             "arrival_s": arrivals.arrival_s_N[:arrived],
@@ -93,6 +105,7 @@ def collect(
         dropped=dropped,
         rate=arrivals.rate,
         states=states,
+        first_failure=plans.first_failure,
     )
 
 
@@ -118,7 +131,7 @@ def _outcomes(engine: SimulationEngine, arrivals: Arrivals, arrived: int) -> Out
     )
 
 
-def _usage(engine: SimulationEngine, decision_s: Sequence[float], wall_s: float) -> Usage:
+def _usage(engine: SimulationEngine, plans: PlanLog, wall_s: float) -> Usage:
     busy_D, energy_D, on_s_D = engine.processors.totals(engine.now)
     there = on_s_D > 0
     cores_D = np.array([device.cores for device in engine.world.devices])
@@ -129,8 +142,9 @@ def _usage(engine: SimulationEngine, decision_s: Sequence[float], wall_s: float)
         fragments=engine.executions,
         work_per_capacity_D=busy_D[there] / (cores_D * on_s_D)[there],
         ram_utilisation=min(engine.memory.mean_utilisation(engine.now), 1.0),
-        decision_s=np.array(decision_s),
+        decision_s=np.array(plans.decision_s),
         wall_s=wall_s,
+        failed_plans=plans.failed,
     )
 
 

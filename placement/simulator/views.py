@@ -92,6 +92,7 @@ class Viewer:
             energy_j_D=energy_j_D,
             shares_fragments=shared,
             resident_FD=memory.resident_FD.copy() if shared else self._none_resident,
+            idle_FD=memory.idle_FD.copy() if shared else self._none_resident,
         )
 
     def _links(self) -> Links:

@@ -164,7 +164,8 @@ def simulate(
     Raises:
         MissingExtraError: A trace, a picture or a trained state, and the extra `sim` is not installed.
         UsageError: Unknown names, numbers out of range, or options that exclude each other.
-        SplitPlaceError: The scenario cannot be run, or the policy failed.
+        SplitPlaceError: The scenario cannot be run, or the policy failed all its plans. Of some, the tasks waited for
+            the next: `metrics.failed_plans` counts them, `run.first_failure` says when and why the first failed.
     """
     if intervals is not None and not 1 <= intervals <= 1_000_000:
         raise UsageError(f"--intervals {intervals}: expected 1 to 1000000")
@@ -195,6 +196,9 @@ def simulate(
     anew = [part for part in store.trainable(asked) if part not in trained]
     if anew:
         _log.warning("%s started untrained; `splitplace policy train` makes states", " and ".join(anew))
+    if run.first_failure is not None:
+        count = run.metrics.failed_plans
+        _log.warning("policy %s failed %d plans, the first %s", asked.name, count, run.first_failure)
     done = Simulation(chosen, devices, asked, number, seed, run, tuple(trained))
     if trace_dir is not None:
         done.write_trace(trace_dir)

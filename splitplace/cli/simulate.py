@@ -80,6 +80,7 @@ def simulate(
         "frozen": frozen,
         "rate": run.rate,
         "splits_that_fit_no_device": list(run.dropped),
+        "first_failed_plan": run.first_failure,
         "metrics": run.metrics.model_dump(mode="json"),
     }
     if trace_dir is not None:

@@ -184,7 +184,10 @@ def play(
     ) as broker:
         outcomes = _send(broker, stream, data, progress)
         usage = Usage(
-            decision_s=np.array(broker.decision_s), ram_utilisation=broker.ram_utilisation, wall_s=broker.wall_s
+            decision_s=np.array(broker.decision_s),
+            ram_utilisation=broker.ram_utilisation,
+            wall_s=broker.wall_s,
+            failed_plans=broker.failed_plans,
         )
         reports, bandit = broker.reports(), broker.states.decider
     return Played(

@@ -62,6 +62,8 @@ class Metrics(GroupMetrics):
     jain_tasks: Fraction | None = None
     """Jain's index of response over deadline, over finished tasks."""
     ram_utilisation: Fraction | None = None
+    failed_plans: Count = 0
+    """Of which nothing came about, because the policy raised, broke a rule or took too long; their tasks waited."""
     decisions: dict[str, Count] = Field(default_factory=dict)
     """Tasks by strategy."""
     applications: dict[str, GroupMetrics] = Field(default_factory=dict)

@@ -46,6 +46,8 @@ class Devices:
     """Joules drawn since the environment started; never falls. A live fleet estimates them from its power curves."""
     resident_FD: Bools
     """Whether the fragment's weights are loaded already, and so cost no memory again."""
+    idle_FD: Bools
+    """Which of them nobody needs now: they may be unloaded."""
     shares_fragments: bool = False
     """Whether tasks share a loaded fragment (the live fleet), or each brings a container of its own (the paper)."""
 

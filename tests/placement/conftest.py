@@ -1,10 +1,17 @@
-"""A view to follow by hand: one application, a chain of two layer fragments, two parallel semantic branches."""
+"""A view to follow by hand: one application, a chain of two layer fragments, two parallel semantic branches.
+
+And the rules that policies break: one bad answer each, for the simulator and for a fleet alike.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import (
     Containers,
     Devices,
@@ -45,6 +52,8 @@ def make_view(
     ones = np.ones(n_devices)
     tasks = len(deadlines_s)
     rows = np.array(containers, np.int64).reshape(-1, 3)
+    idle_FD, placed = resident_FD.copy(), rows[rows[:, 2] >= 0]
+    idle_FD[placed[:, 1], placed[:, 2]] = False
     return View(
         now_s=now_s,
         interval_s=300.0,
@@ -65,6 +74,7 @@ def make_view(
             power_w_D11=np.tile(np.linspace(100.0, 200.0, 11), (n_devices, 1)),
             energy_j_D=np.array(energy_j if energy_j is not None else [0.0] * n_devices),
             resident_FD=resident_FD,
+            idle_FD=idle_FD,
             shares_fragments=shares_fragments,
         ),
         links=Links(up_bytes_per_s_D=100 * ones, down_bytes_per_s_D=100 * ones, rtt_s_D=0.2 * ones),
@@ -130,3 +140,140 @@ def view() -> MakeView:
 def left() -> Callable[..., Finished]:
     """Builds the tasks that left."""
     return make_finished
+
+
+class Rogue(BestFit):
+    """A whole policy that behaves, the first split for all and best fit, but for what it is told to spoil.
+
+    A policy that changes itself, as none should: `spoil` is what one method answers, when it has something to do, in
+    place of the right answer; given that, the view and what there is to do. Once, unless `always`.
+    """
+
+    name = "rogue"
+
+    def __init__(self, spoil: "BadAnswer | None" = None, always: bool = False):
+        self.spoil, self.always = spoil, always
+
+    def _answer(self, method: str, right: Any, view: View, todo: Any) -> Any:
+        bad = self.spoil
+        if bad is None or bad.method != method or not len(todo):
+            return right
+        if not self.always:
+            self.spoil = None
+        return bad.answer(right, view, todo)
+
+    def decide(self, state: Any, view: View, rng: Any) -> Any:
+        """The first split of each task's application."""
+        tasks = view.tasks
+        right = [
+            Decide(int(tasks.id_T[row]), int(np.argmax(view.splits.application_S == tasks.application_T[row])))
+            for row in tasks.undecided
+        ]
+        return self._answer("decide", right, view, right)
+
+    def place(self, state: Any, view: View, requests: Any, rng: Any) -> Any:
+        """Best fit."""
+        return self._answer("place", super().place(state, view, requests, rng), view, requests)
+
+    def update(self, state: Any, feedback: Any) -> Any:
+        """Nothing to learn."""
+        return self._answer("update", state, feedback.view, getattr(feedback, "decisions", ()))
+
+
+class BadAnswer(NamedTuple):
+    """One rule broken: by which method's answer, and what is said of it."""
+
+    method: str
+    answer: Callable[[Any, View, Any], Any]
+    said: str
+
+
+def throw(error: BaseException) -> Callable[[Any, View, Any], Any]:
+    """Raises it."""
+
+    def answer(right: Any, view: View, todo: Any) -> Any:
+        raise error
+
+    return answer
+
+
+def foreign(view: View) -> int:
+    """A fragment of another application's split, which nobody ever loads."""
+    return int(view.splits.first_S[-1])
+
+
+def first(**changes: Any) -> Callable[[Any, View, Any], Any]:
+    """The right answer, but for fields of its first action; a text is the name of a device."""
+
+    def answer(right: Any, view: View, todo: Any) -> Any:
+        rows = {k: view.devices.names.index(v) if v in view.devices.names else v for k, v in changes.items()}
+        return [replace(right[0], **rows), *right[1:]]
+
+    return answer
+
+
+def more(make: Callable[[Place, View], Any]) -> Callable[[Any, View, Any], Any]:
+    """The right answer and one action more, made of its first."""
+    return lambda right, view, todo: [*right, make(right[0], view)]
+
+
+BAD = {
+    "decide raises": BadAnswer("decide", throw(ZeroDivisionError("no\nidea")), "ZeroDivisionError: no idea"),
+    "decide exits": BadAnswer("decide", throw(SystemExit(3)), "SystemExit: 3"),
+    "decide answers None": BadAnswer("decide", lambda *_: None, "TypeError"),
+    "decide answers text": BadAnswer("decide", lambda *_: "up", "no action"),
+    "a task is not decided": BadAnswer("decide", lambda *_: [], "is not decided"),
+    "a task is decided twice": BadAnswer("decide", lambda right, *_: right * 2, "decided already"),
+    "an unknown task is decided": BadAnswer("decide", first(task=99_999), "not there or decided already"),
+    "a split that is not": BadAnswer("decide", first(split=99), "split 99 does not exist, there are 2"),
+    "a split below 0": BadAnswer("decide", first(split=-1), "split -1 does not exist"),
+    "another application's split": BadAnswer("decide", first(split=1), "a split of another application"),
+    "a context that is none": BadAnswer("decide", first(context=2), "a context of 0 or 1"),
+    "a tag that is no number": BadAnswer("decide", first(tag="mine"), "whole numbers"),
+    "a tag too large": BadAnswer("decide", first(tag=2**70), "whole numbers"),
+    "decide places": BadAnswer("decide", lambda *_: [Place(0, 0, 0)], "no action that decides"),
+    "place raises": BadAnswer("place", throw(KeyError("x")), "KeyError: 'x'"),
+    "place answers a number": BadAnswer("place", lambda *_: 7, "TypeError"),
+    "place answers text": BadAnswer("place", lambda *_: ["up"], "'up' is no action"),
+    "all are left out": BadAnswer("place", lambda *_: [], "3 fragments have no device and do not wait"),
+    "one is left out": BadAnswer("place", lambda right, *_: right[1:], "1 fragments have no device and do not wait"),
+    "an unknown task is placed": BadAnswer("place", first(task=99_999), "no such decided task"),
+    "a fragment that is not": BadAnswer("place", first(fragment=99), "the task's split has the fragments 0..2"),
+    "another split's fragment": BadAnswer("place", first(fragment=3), "the task's split has the fragments 0..2"),
+    "a device that is not": BadAnswer("place", first(device=3), "there are 3 devices"),
+    "a device below 0": BadAnswer("place", first(device=-1), "there are 3 devices"),
+    "half a device": BadAnswer("place", first(device=0.5), "whole numbers"),
+    "a device that is down": BadAnswer("place", first(device="dead"), "dead is down"),
+    "a device that is full": BadAnswer("place", first(device="tiny"), "bytes free, it needs"),
+    "placed twice": BadAnswer("place", more(lambda place, _: place), "another action for it already"),
+    "placed and waits": BadAnswer(
+        "place", more(lambda place, _: Wait(place.task, place.fragment)), "another action for it already"
+    ),
+    "placed and moved": BadAnswer(
+        "place", more(lambda place, _: Migrate(place.task, place.fragment, 0)), "another action for it already"
+    ),
+    "moved from nowhere": BadAnswer(
+        "place",
+        lambda right, *_: [Migrate(right[0].task, right[0].fragment, 0), *right[1:]],
+        "no device to move from",
+    ),
+    "unloads what is not there": BadAnswer(
+        "place", more(lambda _, view: Evict(foreign(view), 0)), "no idle weights of it there"
+    ),
+    "unloads no fragment": BadAnswer("place", more(lambda _, view: Evict(-1, 0)), "no idle weights of it there"),
+    "unloads from no device": BadAnswer("place", more(lambda _, view: Evict(0, -1)), "there are 3 devices"),
+    "place decides": BadAnswer("place", more(lambda place, _: Decide(place.task, 0)), "decided already"),
+    "update raises": BadAnswer("update", throw(RuntimeError("full")), "RuntimeError: full"),
+}  # fmt: skip
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `bad` runs for every rule."""
+    if "bad" in metafunc.fixturenames:
+        metafunc.parametrize("bad", list(BAD.values()), ids=list(BAD))
+
+
+@pytest.fixture(scope="session")
+def rogue() -> type[Rogue]:
+    """The policy above."""
+    return Rogue

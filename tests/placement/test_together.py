@@ -26,7 +26,7 @@ def test_any_decider_composes_with_any_placer(decider: str) -> None:
     scenario = scenario.model_copy(update={"workload": workload, "startup_s": 0.0})
     fleet, demand = load_fleet("azure10"), load_demand("measured")
     for placer in sorted(PLACERS.shipped):
-        run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 3, seed=1)
+        run = simulate(scenario, fleet, demand, parse_policy(f"{decider}+{placer}"), 3, seed=1, strict=True)
         assert run.metrics.tasks.arrived > 0
         if decider == "compressed":
             assert set(run.metrics.decisions) == {"compressed"}

@@ -238,7 +238,7 @@ def start(catalog) -> Callable[..., Broker]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy():
     """The builders above, for tests that need another graph, demand or device."""
 

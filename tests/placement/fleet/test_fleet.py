@@ -275,15 +275,6 @@ def test_bad_requests_are_refused_at_once(start, toy, images):
         broker.submit("toy", images(5), 1.0)
 
 
-def test_a_policy_that_breaks_a_rule_ends_the_run_with_its_error(start, toy, images):
-    """The waiting task gets an error, the devices end, and leaving the broker raises what went wrong."""
-    broker = start(toy.chain(), devices=[toy.make_device("a", 2)], placer=SpreadPlacer())
-    with pytest.raises(AssertionError, match="the placer broke it"), broker:
-        outcome = broker.submit("toy", images(5), 30.0).result(WAIT_S).outcome
-        assert "the broker failed" in outcome.error
-    assert broker.engine.health() == {}
-
-
 def test_open_tasks_end_with_the_broker(start, toy):
     """Leaving the broker leaves no future without a result."""
     with start(slow_chain(toy), devices=[toy.make_device("a")]) as broker:

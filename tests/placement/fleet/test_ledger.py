@@ -51,3 +51,31 @@ def test_utilisation_is_a_mean_over_time(ledger):
     ledger.reserve(1, 1, 0, now_s=2.0)
     assert ledger.utilisation(4.0) == pytest.approx((0 * 1 + 0.5 * 1 + 1.0 * 2) / 4)
     assert np.all(ledger.peak_bytes_D <= ledger.capacity_bytes_D)
+
+
+def test_who_asks_for_the_utilisation_changes_nothing(ledger):
+    """Another thread may have a later clock than the loop: what it read is not booked, and the mean stays the same."""
+    assert ledger.utilisation(100.0) == 0.0
+    ledger.reserve(1, 0, 0, now_s=1.0)
+    ledger.reserve(1, 1, 0, now_s=2.0)
+    assert ledger.utilisation(4.0) == ledger.utilisation(4.0) == pytest.approx((0 * 1 + 0.5 * 1 + 1.0 * 2) / 4)
+
+
+def test_who_asks_sees_one_moment(ledger, monkeypatch):
+    """A reading in the middle of a change is of before it: nothing half booked is seen, no table changes under it."""
+    ledger.reserve(1, 0, 0, now_s=1.0)
+    seen = []
+    real = ledger.used_bytes_D
+    monkeypatch.setattr(ledger, "used_bytes_D", lambda: seen.append(ledger.utilisation(2.0)) or real())
+    ledger.reserve(1, 1, 0, now_s=2.0)
+    assert seen == [pytest.approx(0.25)]
+
+
+def test_idle_is_what_no_job_needs(ledger):
+    """Loaded and used is not idle; released is; evicted is neither."""
+    ledger.reserve(1, 0, 0, 0.0)
+    assert not ledger.idle_FD().any()
+    ledger.release(1)
+    assert np.argwhere(ledger.idle_FD()).tolist() == [[0, 0]]
+    ledger.evict(0, 0, 1.0)
+    assert not ledger.idle_FD().any()

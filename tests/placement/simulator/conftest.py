@@ -115,10 +115,10 @@ def by_hand(tmp_path: Path) -> Callable[..., SimulationRun]:
         path = tmp_path / "trace.csv"
         with path.open("w", newline="") as lines:
             csv.writer(lines).writerows([("arrival_s", "application", "n", "deadline_s"), *rows])
-        intervals, watch = changes.pop("intervals", 10), changes.pop("watch", None)
+        intervals, watch, strict = changes.pop("intervals", 10), changes.pop("watch", None), changes.pop("strict", True)
         chosen = scenario(workload=Workload(trace=str(path)), **changes)
         chosen_policy = parse_policy(policy) if isinstance(policy, str) else policy
-        return simulate(chosen, fleet, demand, chosen_policy, intervals, watch=watch)
+        return simulate(chosen, fleet, demand, chosen_policy, intervals, watch=watch, strict=strict)
 
     return run
 

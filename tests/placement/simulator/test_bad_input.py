@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from splitplace.placement.simulator.mobility import load_mobility
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.placement.simulator.traces import write_parquet
-from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
+from splitplace.records.action import Place
 
 README = Path(__file__).resolve().parents[3] / "placement" / "README.md"
 
@@ -114,64 +115,12 @@ def test_a_mobility_trace_with_holes(tmp_path):
         load_mobility(str(tmp_path / "holes.parquet"))
 
 
-class Rogue:
-    """Decides right, and then answers what it was made with."""
-
-    name = "rogue"
-
-    def __init__(self, answer):
-        self.answer = answer
-
-    def init(self, view):
-        """Nothing."""
-
-    def update(self, state, feedback):
-        """Nothing."""
-
-    def decide(self, state, view, rng):
-        """Split 0, or raises."""
-        if self.answer is None and len(view.tasks.id_T):
-            raise ZeroDivisionError("no idea")
-        return [Decide(int(task), 0) for task in view.tasks.id_T[view.tasks.undecided]]
-
-    def place(self, state, view, requests, rng):
-        """The answer, once there is a task."""
-        return self.answer if requests else []
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (None, "ZeroDivisionError: no idea"),
-        ([], "1 fragments have no device"),
-        ([Place(7, 0, 0)], "no such decided task"),
-        ([Place(0, 3, 0)], "fragments 0..0"),
-        ([Place(0, 0, 9)], "there are 2 devices"),
-        ([Place(0, 0, 1)], "has 10 bytes free"),
-        ([Place(0, 0, 0), Place(0, 0, 0)], "has a device already"),
-        ([Wait(0, 0), Migrate(0, 0, 0)], "no device to move from"),
-        ([Wait(0, 0), Evict(0, 0)], "no idle weights"),
-        ([Decide(0, 0), Wait(0, 0)], "decided already"),
-        (["up"], "no action"),
-        ([Place(0, 0, 0.5)], "whole numbers"),
-        (7, "TypeError"),
-    ],
-)
-def test_a_policy_that_raises_or_answers_nonsense_is_stopped_by_name(world, by_hand, answer, said):
-    """With the interval, and what was wrong."""
-    rogue = Rogue(answer)
-    fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", memory_bytes=10))
-    demand = world.constants({"core_s": (1.0,)}, memory_bytes=100)
-    with pytest.raises(SplitPlaceError, match=f"policy rogue failed in interval 3: .*{re.escape(said)}"):
-        by_hand([(350, "a", 1, 1)], fleet, demand, rogue)
-
-
-def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatch):
+def test_a_policy_that_fails_before_the_run(world, by_hand, rogue, tmp_path, monkeypatch):
     """In its `init`, by its name; in its module or its constructor, as wrong usage."""
-    rogue = Rogue([])
-    rogue.init = lambda view: {}["x"]
+    broken = rogue()
+    broken.init = lambda view: {}["x"]
     with pytest.raises(SplitPlaceError, match=r"policy rogue failed before the first interval: KeyError"):
-        by_hand([(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), rogue)
+        by_hand([(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), broken)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_policy.py").write_text("class No:\n    def __init__(self):\n        raise KeyError('no')\n")
     (tmp_path / "worse_policy.py").write_text("class No:\n  1 +\n")
@@ -180,13 +129,13 @@ def test_a_policy_that_fails_before_the_run(world, by_hand, tmp_path, monkeypatc
             parse_policy(target)
 
 
-def test_a_placement_where_the_image_is_not(world, by_hand):
+def test_a_placement_where_the_image_is_not(world, by_hand, rogue):
     """The second device's disk holds the first fragment only; who places the other there is told."""
-    rogue = Rogue([Place(0, 0, 1), Place(0, 1, 1)])
+    bad = SimpleNamespace(method="place", answer=lambda *_: [Place(0, 0, 1), Place(0, 1, 1)])
     fleet = world.fleet(world.device(name="ok"), world.device(name="tiny", disk_bytes=1))
     demand = world.constants({"core_s": (1.0, 1.0)})
     with pytest.raises(SplitPlaceError, match="tiny has no image of it on its disk"):
-        by_hand([(0, "a", 1, 1)], fleet, demand, rogue)
+        by_hand([(0, "a", 1, 1)], fleet, demand, rogue(bad))
 
 
 def test_the_example_policy_of_the_readme_runs(tmp_path, monkeypatch):

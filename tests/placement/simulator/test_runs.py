@@ -17,7 +17,9 @@ from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_s
 def run_shipped(name, policy, demand="upstream", seed=0, intervals=None):
     """A shipped scenario on its own fleet."""
     scenario = load_scenario(name)
-    return simulate(scenario, load_fleet(scenario.fleet), load_demand(demand), parse_policy(policy), intervals, seed)
+    return simulate(
+        scenario, load_fleet(scenario.fleet), load_demand(demand), parse_policy(policy), intervals, seed, strict=True
+    )
 
 
 def energy_kwh(world, by_hand, rows):

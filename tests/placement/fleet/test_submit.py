@@ -1,0 +1,105 @@
+"""What a caller may do to the broker from threads of its own: hand tasks in, ask, and end it, all at once."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from splitplace.errors import OverloadedError
+from splitplace.placement.broker import broker as broker_module
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Wait
+
+pytestmark = pytest.mark.slow
+PATIENCE_S = 120
+
+
+class Nowhere(BestFit):
+    """Lets everything wait."""
+
+    def place(self, state, view, requests, rng):
+        """For a place that never comes."""
+        return [Wait(int(view.tasks.id_T[r.task]), fragment) for r in requests for fragment in r.fragments]
+
+
+@pytest.fixture
+def idle(start, toy):
+    """A fleet on which no task ever gets a place."""
+    return lambda **options: start(toy.chain(), devices=[toy.make_device("a")], placer=Nowhere(), **options)
+
+
+def test_a_buffer_may_be_used_again_at_once(start, toy, images):
+    """Each task keeps the images and labels it was handed in with, whatever becomes of the caller's arrays."""
+    buffer, labels = np.empty((9, toy.width), np.float32), np.empty(9, np.int64)
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        expected = [broker.submit("toy", images(9) * scale, 30.0).result(PATIENCE_S).logits for scale in (1, 2)]
+        tasks = []
+        for scale, logits in zip((1, 2), expected, strict=True):
+            buffer[:], labels[:] = images(9) * scale, logits.argmax(axis=1)
+            tasks.append(broker.submit("toy", buffer, 30.0, labels))
+        buffer[:], labels[:] = 0.0, -1
+        results = [task.result(PATIENCE_S) for task in tasks]
+    for result, logits in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.logits, logits)
+        assert result.outcome.p == 1.0
+
+
+def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
+    """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
+    size_bytes = images(5).nbytes
+    monkeypatch.setattr(broker_module, "MAX_PENDING_BYTES", 2 * size_bytes)
+    with idle(task_timeout_s=2.0) as broker:
+        tasks = [broker.submit("toy", images(5), 30.0) for _ in range(2)]
+        with pytest.raises(OverloadedError, match=f"^{3 * size_bytes} bytes.*expected at most {2 * size_bytes}: try"):
+            broker.submit("toy", images(5), 30.0)
+        with pytest.raises(OverloadedError, match=f"a task of {3 * size_bytes} bytes.*as several tasks"):
+            broker.submit("toy", images(15), 30.0)
+        assert all("no answer" in task.result(PATIENCE_S).outcome.error for task in tasks)
+        assert broker.submit("toy", images(10), 30.0).result(PATIENCE_S).outcome.error is not None
+
+
+def test_waiting_tasks_are_bounded_in_number(idle, images, monkeypatch):
+    """Likewise."""
+    monkeypatch.setattr(broker_module, "MAX_PENDING_TASKS", 2)
+    with idle() as broker:
+        tasks = [broker.submit("toy", images(1), 30.0) for _ in range(2)]
+        with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 2: try again"):
+            broker.submit("toy", images(1), 30.0)
+    assert [task.result(0).outcome.error for task in tasks] == ["the broker was stopped"] * 2
+
+
+def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch):
+    """Its wake-up is not written to a pipe that is closed, whose number another file may have by then; it is answered.
+
+    The interleaving is forced: the submitting thread is held at the write while the broker is told to end.
+    """
+    broker = start(toy.chain(), devices=[toy.make_device("a")])
+    writing, go, raised = threading.Event(), threading.Event(), []
+    real = broker_module.os.write
+
+    def write(descriptor, data):
+        if threading.current_thread() is submitter:
+            writing.set()
+            go.wait(PATIENCE_S)
+        return real(descriptor, data)
+
+    def submit():
+        try:
+            raised.append(broker.submit("toy", images(1), 30.0).result(PATIENCE_S).outcome.error)
+        except BaseException as error:  # noqa: BLE001 - it is what is looked at
+            raised.append(error)
+
+    broker.__enter__()
+    submitter, ender = (
+        threading.Thread(target=submit),
+        threading.Thread(target=lambda: broker.__exit__(None, None, None)),
+    )
+    monkeypatch.setattr(broker_module.os, "write", write)
+    submitter.start()
+    assert writing.wait(PATIENCE_S)
+    ender.start()
+    ender.join(3.0)  # time enough to close the pipe, if it would
+    go.set()
+    submitter.join(PATIENCE_S)
+    ender.join(PATIENCE_S)
+    assert raised in ([None], ["the broker was stopped"])
