@@ -70,7 +70,7 @@ class _Remarks(logging.Handler):
     """What the library has to say besides its values, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        err.print(record.getMessage(), soft_wrap=True)
+        err.print(record.getMessage(), soft_wrap=True, markup=False)
 
 
 def listen() -> None:

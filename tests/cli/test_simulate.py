@@ -50,3 +50,34 @@ def test_one_clear_line(arguments, code, said):
     done = run("simulate", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert said in done.stderr
+
+
+POLICY = """
+from splitplace.placement.deciders.fixed import Layer
+from splitplace.placement.placers.random import RandomPlacer
+
+class Failing(RandomPlacer):
+    name = "failing"
+    def decide(self, state, view, rng):
+        if view.tasks.undecided.size and ({when}):
+            raise KeyError("[/no] idea")
+        return Layer().decide(None, view, rng)
+"""
+
+
+@pytest.mark.parametrize(("when", "code"), [("view.now_s < 900", 0), ("True", 1)])
+def test_a_policy_that_fails_plans_is_told_in_one_line(tmp_path, monkeypatch, when, code):
+    """Of some: at the end, counted in the document, with the first reason. Of all: an error and no figures."""
+    (tmp_path / "failing_policy.py").write_text(POLICY.format(when=when))
+    monkeypatch.chdir(tmp_path)
+    done = run("simulate", "--policy", "failing_policy:Failing", "--demand", "upstream", "--intervals", "8", "--json")
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    if code:
+        assert done.stdout == ""
+        assert "policy failing failed every plan" in done.stderr and "KeyError: '[/no] idea'" in done.stderr
+        return
+    document = json.loads(done.stdout)
+    assert document["metrics"]["failed_plans"] > 0 and document["metrics"]["tasks"]["finished"] > 0
+    assert document["first_failed_plan"] == "in interval 0: KeyError: '[/no] idea'"
+    count = document["metrics"]["failed_plans"]
+    assert done.stderr == f"policy failing failed {count} plans, the first {document['first_failed_plan']}\n"
