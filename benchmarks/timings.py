@@ -6,7 +6,6 @@ Each figure is a median over repeats on a machine that does nothing else; the li
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.results_file import Measured, save
+from splitplace.children import child_env, python_code
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import probe
 from splitplace.inference.cpu_share import ShareMethod, open_share
@@ -119,7 +119,7 @@ def verdict(results: TimingResults) -> dict[str, bool]:
 
 def _cpu_s(code: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, timeout=60)
+    subprocess.run(python_code(code), env=child_env(), check=True, capture_output=True, timeout=60)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -171,7 +171,7 @@ with StreamNode(Keys(public, secret), {other: "here"}) as node:
 def _hops_s(size_bytes: int, repeats: int) -> list[float]:
     """Seconds of one hop between two processes of this machine, there and back halved, the first ten left out."""
     mine, other = Keys.generate(), Keys.generate()
-    process = subprocess.Popen([sys.executable, "-P", "-c", ECHO], stdin=subprocess.PIPE, text=True)
+    process = subprocess.Popen(python_code(ECHO), env=child_env(), stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
     with process, StreamNode(mine, {other.public: "echo"}) as node:
         process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
@@ -221,7 +221,7 @@ def _speed_ratios(share: float, method: ShareMethod, repeats: int) -> list[float
     open_share(share, 1, method).close()
     pair = [
         subprocess.Popen(
-            [sys.executable, "-P", "-c", SLOWED, *arguments],
+            python_code(SLOWED, *arguments), env=child_env(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for arguments in (("1.0", "auto"), (str(share), method))
@@ -247,9 +247,9 @@ def _ask(process: "subprocess.Popen[str]") -> float:
 def _demo_s(repeats: int) -> tuple[float, list[float]]:
     """Seconds of the demo from nothing, and of the same command again."""
     with tempfile.TemporaryDirectory(prefix="splitplace-") as folder:
-        command = [sys.executable, "-P", "-c", "from splitplace.cli import main; main()", "demo", "--out", folder]
+        command = python_code("from splitplace.cli import main; main()", "demo", "--out", folder)
 
         def demo() -> object:
-            return subprocess.run(command, check=True, capture_output=True, timeout=3600)
+            return subprocess.run(command, env=child_env(), check=True, capture_output=True, timeout=3600)
 
         return _wall_s(demo), [_wall_s(demo) for _ in range(repeats)]

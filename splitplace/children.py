@@ -41,6 +41,11 @@ def python_child(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+def python_code(code: str, *arguments: str) -> list[str]:
+    """The same for a few lines of ours."""
+    return [sys.executable, "-P", "-c", code, *arguments]
+
+
 def python_script(path: Path, *arguments: str) -> list[str]:
     """The same for a script of somebody else's; its own folder is not searched either."""
     return [sys.executable, "-P", str(path), *arguments]
