@@ -40,8 +40,8 @@ fast: .venv/.installed
 coverage: .venv/.installed  ## the fast tests again, with the share of lines and branches that they reach
 	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
-docs: .venv/.installed  ## the site, in build/site: a broken link or an unknown name fails
-	$(BIN)/mkdocs build --strict --quiet
+docs: .venv/.installed .typing  ## the site, in build/site: a broken link or an unknown name fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 results: .venv/.installed  ## benchmarks/RESULTS.md from benchmarks/results
 	$(BIN)/python -m splitplace.benchmarks.results_page

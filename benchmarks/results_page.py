@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
 
-Written by `make results` from the files in [results/](results/); do not edit. [METHODOLOGY.md](METHODOLOGY.md) says how
+Written by `make results` from the files in `results/`; do not edit. [METHODOLOGY.md](METHODOLOGY.md) says how
 each figure is measured. Intervals are of 95 %. `commit` is the code that measured the file's last cell; `+dirty` means
 that files differed from it. Machines have no name here: two runs of one processor type need not be of one machine.
 """
