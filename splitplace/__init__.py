@@ -62,6 +62,7 @@ PUBLIC = {
             "Placed",
         ],
         "placement.plan": ["plan", "check_actions"],
+        "placement.room": ["Room"],
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
     from splitplace.placement.policy import States as States
     from splitplace.placement.policy import Taken as Taken
     from splitplace.placement.registry import parse_policy as parse_policy
+    from splitplace.placement.room import Room as Room
     from splitplace.placement.simulator.scenario import Scenario as Scenario
     from splitplace.placement.simulator.scenario import load_fleet as load_fleet
     from splitplace.placement.simulator.scenario import load_scenario as load_scenario

@@ -1,0 +1,91 @@
+"""Each example runs as it stands, in an empty folder, and says what it should."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FAST = {
+    "own_decider": r"reward 0\.\d+, decisions \{'layer': \d+, 'semantic': \d+\}",
+    "own_placer": r"reward 0\.\d+, response \d+\.\d s",
+    "own_bandit": r"reward 0\.\d+, decisions",
+}
+SLOW = {
+    "compare": r"daso-tasks over least-loaded: \+0\.\d+ \[\+0\.\d+, \+0\.\d+\]",
+    "own_fleet": r"(?s)f0 on .*f2 on .*\d+ tasks, reward 0\.\d+",
+    "own_timm": r"(?s)f0 on .*catalog:custom\.mobilenetv3_small_100\.layer-3",
+    "own_model": r"(?s)0\.\d+ of held-out images.*catalog:fashionmnist\.my_net-Net\.layer-2",
+    "own_data": r"held out: (0\.[89]\d|1\.00)\nphotos/pear/0\.png: pear",
+    "serve": r"(?s)(\d+\.\d\d s, \(32, 1000\)\n){4}",
+    "first": r"(?s)layer-3: 0\.\d+.*reward 0\.\d+, deadlines missed",
+}
+"""What trains, measures or opens a network takes most of a minute."""
+MODULES = {"my_net"}
+"""Not run, but imported by those that are."""
+
+
+def run(name, folder):
+    """What an example prints."""
+    # One thread: what others do beside it decides less, and nothing is learned otherwise.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_an_example_runs(name, tmp_path):
+    """The ones that simulate only."""
+    assert re.search(FAST[name], run(name, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", SLOW)
+def test_an_example_that_takes_longer_runs(name, tmp_path):
+    """The ones that train, split or measure."""
+    assert re.search(SLOW[name], run(name, tmp_path))
+
+
+def test_no_example_is_forgotten():
+    """Every file is run, or imported by one that is."""
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == FAST.keys() | SLOW.keys() | MODULES
+
+
+def test_examples_use_the_public_api_alone():
+    """`import splitplace as sp`, and nothing below it."""
+    for path in EXAMPLES.iterdir():
+        if path.is_file():
+            assert not re.search(r"(from|import) splitplace\.", path.read_text(encoding="utf-8")), path.name
+
+
+def cells():
+    """The notebook's code cells."""
+    document = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
+    assert (document["nbformat"], document["nbformat_minor"]) == (4, 5)
+    return document, [cell for cell in document["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_is_stripped():
+    """Outputs are of whoever ran it last, and no part of the project."""
+    document, code = cells()
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert len({cell["id"] for cell in document["cells"]}) == len(document["cells"])
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    """From top to bottom in one namespace, as a kernel runs it; its last picture is there."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for cell in cells()[1]:
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), namespace)  # noqa: S102 - our own file
+    assert (tmp_path / "timeline.svg").is_file()
+    assert namespace["rewards"]["mab+daso-tasks"] > namespace["rewards"]["random+random"]
