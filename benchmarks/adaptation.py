@@ -17,10 +17,12 @@ from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import UsageError, unknown
 from splitplace.placement import states as store
-from splitplace.placement.learning import train as training
 from splitplace.placement.learning.score import Score
+from splitplace.placement.learning.traces import LearningSettings
+from splitplace.placement.learning.train import train as train_parts
 from splitplace.placement.metrics import outcome, outcomes_of
-from splitplace.placement.placers.daso import Daso, DasoWarm
+from splitplace.placement.placers.daso import Daso
+from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.policy import Composed
 from splitplace.placement.registry import DECIDERS
 from splitplace.placement.simulator.demands import DemandLike
@@ -99,17 +101,16 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
     """States for the time before the shift, as `policy train` makes them, unless the folder has them."""
     if not (folder / "mab.json").is_file() or not (folder / "daso.json").is_file():
         scenario = calm()
-        settings = training.LearningSettings(
+        settings = LearningSettings(
             scenario,
             load_fleet(scenario.fleet),
             demand,
             demand_name,
             TRAINING_RUNS,
             TRAINING_INTERVALS,
-            placers=(Daso(),),
-            tasks=False,
+            parts=("mab", "daso"),
         )
-        training.train(settings, folder, lambda what, share: say(f"{what} {share:.0%}"))
+        train_parts(settings, folder, lambda what, share: say(f"{what} {share:.0%}"))
 
 
 def measure(

@@ -88,9 +88,9 @@ PLACERS = Registry(
     {
         "best-fit": "splitplace.placement.placers.best_fit:BestFit",
         "daso": "splitplace.placement.placers.daso:Daso",
-        "daso-slots": "splitplace.placement.placers.daso:DasoSlots",
+        "daso-slots": "splitplace.placement.placers.daso_slots:DasoSlots",
         "daso-tasks": "splitplace.placement.placers.daso_tasks:DasoTasks",
-        "daso-warm": "splitplace.placement.placers.daso:DasoWarm",
+        "daso-warm": "splitplace.placement.placers.daso_warm:DasoWarm",
         "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
         "exact": "splitplace.placement.placers.exact:Exact",
         "gobi": "splitplace.placement.placers.gobi:Gobi",
@@ -126,6 +126,25 @@ def parse_policy(text: str) -> Policy:
         f"{text!r} is no policy: expected DECIDER+PLACER with a decider of {', '.join(DECIDERS.names())} and a placer "
         f"of {', '.join(PLACERS.names())}{', or one of ' if whole else ''}{', '.join(whole)}, or module:Class"
     )
+
+
+def part(name: str) -> Any:
+    """The decider, placer or whole policy of this name, the first of them; or `module:Class`.
+
+    Raises:
+        UsageError: As `Registry.make`.
+    """
+    for registry in (DECIDERS, PLACERS, POLICIES):
+        if name in registry.names():
+            return registry.make(name)
+    if ":" in name:
+        return _made(name, _imported("part", name))
+    raise unknown("decider, placer or policy", name, names())
+
+
+def names() -> tuple[str, ...]:
+    """All names that `part` knows."""
+    return tuple(dict.fromkeys(name for registry in (DECIDERS, PLACERS, POLICIES) for name in registry.names()))
 
 
 def _imported(kind: str, target: str) -> Any:

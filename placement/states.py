@@ -236,5 +236,12 @@ def _assembled(policy: Policy, load: Callable[[Storable], LoadedPart | None], vi
     return States(*states) if isinstance(policy, Composed) else states[0], found
 
 
+def summary(loaded: LoadedPart) -> list[str]:
+    """What there is to say of any state, in a line."""
+    size = sum(array.size for array in loaded.arrays.values())
+    facts = "".join(f", {name} {value}" for name, value in loaded.saved.facts.items())
+    return [f"{size} numbers in {len(loaded.arrays)} arrays{facts}"]
+
+
 def _digest(rows: list[Any]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -36,6 +36,7 @@ PUBLIC = {
         "api.demand": ["demand", "load_demand"],
         "api.simulate": ["simulate", "Simulation", "mobility_trace"],
         "api.policy": ["train_policy"],
+        "placement.learning.show": ["saved_states", "SavedState"],
         # what they take and give
         "catalog": ["Catalog"],
         "export.catalog_writer": ["CatalogWriter"],
@@ -61,6 +62,7 @@ PUBLIC = {
             "Taken",
             "Placed",
         ],
+        "placement.learner": ["Learner", "Taught", "Traces"],
         "placement.plan": ["plan", "check_actions"],
         "placement.room": ["Room"],
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
@@ -126,6 +128,11 @@ if TYPE_CHECKING:
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.learner import Learner as Learner
+    from splitplace.placement.learner import Taught as Taught
+    from splitplace.placement.learner import Traces as Traces
+    from splitplace.placement.learning.show import SavedState as SavedState
+    from splitplace.placement.learning.show import saved_states as saved_states
     from splitplace.placement.plan import check_actions as check_actions
     from splitplace.placement.plan import plan as plan
     from splitplace.placement.policy import Composed as Composed

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.placement.policy import Feedback
-from splitplace.placement.states import Packed
+from splitplace.placement.learner import Taught, Traces
+from splitplace.placement.policy import Composed, Feedback, States
+from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import View
 
@@ -61,6 +62,22 @@ class Compressed:
     def update(self, state: CompressedState, feedback: Feedback) -> CompressedState:
         """Nothing to learn."""
         return state
+
+    def train(self, traces: Traces) -> Taught:
+        """The ratio of each application, all at one rank of accuracy: by the reward of the tuning runs under GOBI."""
+        (gobi, placed), candidates = traces.trained("gobi"), self.candidates(traces.view)
+        scores: dict[tuple[int, ...], float] = {}
+        for rank in range(max(len(rows) for rows in candidates)):
+            split_A = tuple(rows[min(rank, len(rows) - 1)] for rows in candidates)
+            tuned = traces.tune(Composed(self, gobi), States(CompressedState(split_A), placed))
+            scores[split_A] = float(np.mean([worth.reward for worth in tuned]))
+        best = max(scores, key=lambda split_A: scores[split_A])
+        about = {f"reward_of_rank_{rank}": reward for rank, reward in enumerate(scores.values())}
+        return Taught(CompressedState(best), about)
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """The split of each application."""
+        return ["runs " + ", ".join(loaded.saved.splits[int(row)] for row in loaded.arrays["split"])]
 
     def pack(self, state: CompressedState) -> Packed:
         """The splits' rows."""

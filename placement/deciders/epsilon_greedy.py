@@ -9,13 +9,14 @@ Deliberate readings, where the paper leaves a choice:
 * The arm of equal Q is layer, the first.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
 from splitplace.placement.deciders.mab import BanditState, Mab, context_of
-from splitplace.placement.objective import ARMS, cell_means, cell_sums, mean_reward
+from splitplace.placement.objective import ARMS, CONTEXTS, cell_means, cell_sums, mean_reward
 from splitplace.placement.policy import Feedback, Leaving
 from splitplace.records.action import Decide
 from splitplace.records.view import Floats, View
@@ -86,3 +87,46 @@ class EpsilonGreedy:
         if o_mab > state.rho:
             return (1 - self.k) * state.epsilon, min((1 + self.k) * state.rho, 1.0)
         return state.epsilon, state.rho
+
+
+class Witness:
+    """A bandit in training, with a note of its state at the start of each interval (figure 6).
+
+    Args:
+        inner: Decides and learns.
+    """
+
+    name: ClassVar[str] = "epsilon-greedy"
+
+    def __init__(self, inner: EpsilonGreedy):
+        self._inner = inner
+        self._notes: list[tuple[float, TrainingState]] = []
+
+    def init(self, view: View) -> TrainingState:
+        """As the inner."""
+        return self._inner.init(view)
+
+    def decide(self, state: TrainingState, view: View, rng: np.random.Generator) -> list[Decide]:
+        """As the inner."""
+        return self._inner.decide(state, view, rng)
+
+    def update(self, state: TrainingState, feedback: Feedback) -> TrainingState:
+        """As the inner, noted."""
+        after = self._inner.update(state, feedback)
+        if isinstance(feedback, Leaving):
+            at_s, view = feedback.view.now_s, feedback.view
+            if not self._notes or at_s // view.interval_s > self._notes[-1][0] // view.interval_s:
+                self._notes.append((at_s, after))
+        return after
+
+    def curves(self, applications: Sequence[str]) -> Iterator[tuple[float, dict[str, float]]]:
+        """R, ε, ρ, N and Q at each of those moments; NaN for what is not known yet."""
+        for at_s, state in self._notes:
+            values = {"epsilon": state.epsilon, "rho": state.rho}
+            for row, application in enumerate(applications):
+                values[f"R_seconds/{application}"] = float(state.bandit.layer_response_s_A[row])
+            for c, context in enumerate(CONTEXTS):
+                for d, arm in enumerate(ARMS):
+                    values[f"N/{context}-{arm}"] = float(state.bandit.count_cd[c, d])
+                    values[f"Q/{context}-{arm}"] = float(state.bandit.reward_cd[c, d])
+            yield at_s, values

@@ -13,9 +13,10 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.estimate import unloaded_response_s
+from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import rewards
-from splitplace.placement.policy import Feedback, Leaving, Taken
-from splitplace.placement.states import Packed
+from splitplace.placement.policy import Composed, Feedback, Leaving, States, Taken
+from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import Floats, Ints, View
 
@@ -106,6 +107,20 @@ class Gillis:
             count[cell] += 1
             value[cell] += max(1.0 / count[cell], self.step) * (reward - value[cell])
         return replace(state, value=value, count=count)
+
+    def train(self, traces: Traces) -> Taught | None:
+        """One run of its own, as long as the bandit's, GOBI placing; None where nothing is to be chosen."""
+        if all(len(rows) == 1 for rows in self.actions(traces.view)):
+            return None
+        (gobi, placed), student = traces.trained("gobi"), replace(self, explore=True)
+        states = States(student.init(traces.view), placed)
+        state = traces.play(Composed(student, gobi), 0, states).states.decider
+        return Taught(state, {"visited": int((state.count > 0).sum()), "updates": int(state.count.sum())})
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """How much of Q was ever visited."""
+        n = loaded.arrays["n"]
+        return [f"{int(n.sum())} updates of {int((n > 0).sum())} cells of Q"]
 
     def pack(self, state: GillisState) -> Packed:
         """Q and visits; an action that is not there has no value."""

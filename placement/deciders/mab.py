@@ -17,9 +17,10 @@ import numpy as np
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.estimate import unloaded_response_s
+from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import ARMS, cell_means, cell_sums
 from splitplace.placement.policy import Feedback, Leaving, Taken
-from splitplace.placement.states import Packed
+from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import Floats, Ints, View
 
@@ -108,6 +109,24 @@ class Mab:
                 count_cd[decision.context, ARMS.index(feedback.view.splits.strategies[decision.split])] += 1
             return replace(state, count_cd=count_cd)
         return state
+
+    def train(self, traces: Traces) -> Taught:
+        """R, Q and N at the end of the workload's first run, under ε-greedy decisions (§6.3); and figure 6 of it."""
+        from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, Witness  # which has this one inside
+
+        witness = Witness(EpsilonGreedy(mab=self))
+        trained = traces.replay(0, decider=witness).states.decider
+        traces.curves(witness.curves(traces.view.applications))
+        return Taught(replace(trained.bandit, t=0), {"epsilon": trained.epsilon, "rho": trained.rho})
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """R by application, Q and N by context and arm."""
+        r, q, n = (loaded.arrays[name] for name in ("r", "q", "n"))
+        responses = (f"{name} {value:.1f} s" for name, value in zip(loaded.saved.applications, r, strict=True))
+        lines = [f"R (layer response): {', '.join(responses)}"]
+        for c, context in enumerate(("deadline >= R", "deadline < R")):
+            lines += [f"{context}, {arm}: Q {q[c, d]:.3f}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]
+        return lines
 
     def pack(self, state: BanditState) -> Packed:
         """R, Q and N."""

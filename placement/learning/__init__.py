@@ -1,1 +1,1 @@
-"""The training workflow of §6.3: `policy train` collects traces, trains what learns and tunes what is tuned."""
+"""The training workflow of §6.3: `policy train` asks each learner of the registry; what was learned, shown."""

@@ -22,10 +22,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.learner import Taught, Traces
+from splitplace.placement.placers import daso_train
 from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
-from splitplace.placement.states import Packed
+from splitplace.placement.states import LoadedPart, Packed, summary
 from splitplace.placement.surrogates import ascent, surrogate
 from splitplace.placement.surrogates.adamw import Moments
 from splitplace.placement.surrogates.experience import Experience
@@ -183,6 +185,14 @@ class Daso:
         x = self.input(state, view, carried_out(view, actions))
         return float(surrogate.predict(state.surrogate, x[None])[0])
 
+    def train(self, traces: Traces) -> Taught:
+        """Eq. 11 on the pairs of the training workload; then η, by what it realises under the trained bandit."""
+        return daso_train.train(self, traces)
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """How much there is of it."""
+        return summary(loaded)
+
     def pack(self, state: DasoState) -> Packed:
         """Weights, and what features are scaled by."""
         return Packed(
@@ -248,21 +258,3 @@ class Daso:
             x_BN, y_B = np.stack([x for x, _ in chosen]), np.array([y for _, y in chosen])
             net, moments = surrogate.learn(net, moments, x_BN, y_B, self.tune_lr, self.weight_decay)
         return replace(state, surrogate=net, moments=moments, tuned_s=view.now_s)
-
-
-@dataclass(frozen=True)
-class DasoSlots(Daso):
-    """DASO with the literal layout of container slots."""
-
-    layout: Literal["pooled", "slots"] = "slots"
-    name: ClassVar[str] = "daso-slots"
-
-
-@dataclass(frozen=True)
-class DasoWarm(Daso):
-    """DASO from the least-loaded placement instead of a random one."""
-
-    start: Literal["random", "least-loaded"] = "least-loaded"
-    name: ClassVar[str] = "daso-warm"
-    stored_as: ClassVar[str] = "daso"
-    """The surrogate is the same."""

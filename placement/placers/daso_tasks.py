@@ -21,11 +21,14 @@ from typing import ClassVar
 import numpy as np
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.learner import Fit, Recipe, Taught, Traces, held_out
+from splitplace.placement.placers.around import Around
 from splitplace.placement.placers.least_loaded import least_loaded_devices
-from splitplace.placement.policy import Feedback, PlacementRequest
+from splitplace.placement.policy import Composed, Feedback, PlacementRequest, Placer, States
 from splitplace.placement.room import Room
-from splitplace.placement.states import Packed
+from splitplace.placement.states import LoadedPart, Packed, summary
 from splitplace.placement.surrogates import ascent, completion
+from splitplace.placement.surrogates.completion import PlanRecorder, Plans, joined
 from splitplace.placement.surrogates.contention import Contention, contention
 from splitplace.placement.surrogates.network import Weights, from_arrays, to_arrays
 from splitplace.placement.surrogates.problem import asked, carried_out
@@ -36,6 +39,12 @@ from splitplace.seeds import generator
 
 LEAST_STEPS = 4
 """However many containers there are."""
+ETAS, PEAKS = (10.0, 30.0, 100.0, 300.0), (0.9, 0.5)
+"""Steps of the ascent that training tries; its own runs take turns with them, and with the start's share."""
+OWN_SHARE = 2
+"""One training run in so many is of its own placements."""
+AROUND, OWN = 400_000, 500_000
+"""Numbers of the runs of the two rounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +122,61 @@ class DasoTasks:
             return around.tasks_T, np.zeros(0)
         x_CF = around.x(np.eye(len(view.devices.names))[problem.device_C])
         return around.tasks_T, view.interval_s * completion.times(state.weights, x_CF, around.paths)[0]
+
+    def train(self, traces: Traces) -> Taught:
+        """Two rounds of runs and fits: around good placements, then where its own ascent leads, with several η.
+
+        A surrogate must be right where it is asked (Ross, Gordon & Bagnell 2011, data aggregation). Then η, by what it
+        realises under the trained bandit.
+        """
+        rng, decider = generator(traces.seed, "fit", self.name), traces.part("epsilon-greedy")
+
+        def played(placer: Placer, at: int, state: TasksState | None = None) -> Plans:
+            policy, seen = Composed(decider, placer), PlanRecorder()
+            traces.play(policy, at, lambda view: States(decider.init(view), state), seen)
+            return seen.plans()
+
+        def learn(rounds: list[list[Plans]]) -> Fit:
+            """On the runs of all rounds but those that are held out of each."""
+            kept = [runs[: -held_out(len(runs))] for runs in rounds]
+            late = [runs[-held_out(len(runs)) :] for runs in rounds]
+            train, unseen = (joined([plans for runs in part for plans in runs]) for part in (kept, late))
+            if not (len(train.y) and len(unseen.y)):
+                raise SplitPlaceError(
+                    f"nothing to learn from: no task left in {traces.intervals} intervals of "
+                    f"{traces.view.interval_s:g} s; train for more intervals, or with a larger load"
+                )
+            start = completion.init(generator(0, "surrogate", self.name))
+            return traces.fit(self.name, completion.predict, start, train, unseen, self.recipe, rng)
+
+        around = [played(Around(), AROUND + run) for run in range(traces.runs)]
+        first = learn([around])
+        own = [
+            played(replace(self, peak=PEAKS[run % 2]), OWN + run, TasksState(first.weights, ETAS[run % 4], True))
+            for run in range(max(traces.runs // OWN_SHARE, 2))
+        ]
+        result, late = learn([around, own]), joined(own[-held_out(len(own)) :])
+        (mab, bandit), scores = traces.trained("mab"), dict[float, float]()
+        for eta in ETAS:
+            states = States(bandit, TasksState(result.weights, eta, trained=True))
+            scores[eta] = float(np.mean([worth.objective for worth in traces.tune(Composed(mab, self), states)]))
+        best = max(scores, key=lambda eta: scores[eta])
+        errors = {
+            f"own_mse_{when}": float(np.mean((completion.predict(weights, late) - late.y) ** 2)) if len(late.y) else 0.0
+            for when, weights in (("before", first.weights), ("after", result.weights))
+        }
+        realised = {f"objective_at_eta_{eta:g}": score for eta, score in scores.items()}
+        about = {"plans": sum(map(len, [*around, *own])), **result.figures(), **errors, "eta": best, **realised}
+        return Taught(TasksState(result.weights, best, trained=True), about)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How its surrogate is fitted."""
+        return Recipe(self.lr, self.weight_decay, batch=16, epochs=25, patience=25, falling=True)
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """How much there is of it."""
+        return summary(loaded)
 
     def pack(self, state: TasksState) -> Packed:
         """Weights and η."""

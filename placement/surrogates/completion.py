@@ -8,13 +8,17 @@ eq. 11 has one number for a whole interval, most of which was settled by what wa
 Trained on log(1 + t), so that errors count in shares of the time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from splitplace.placement.surrogates.contention import COLUMNS, Paths
+from splitplace.placement.surrogates.contention import COLUMNS, Paths, contention, side_by_side
 from splitplace.placement.surrogates.network import Pass, Weights, backward_input, forward, init_weights
-from splitplace.records.view import Floats, Ints
+from splitplace.placement.surrogates.problem import carried_out
+from splitplace.records.action import Action
+from splitplace.records.view import Floats, Ints, View
 
 HIDDEN = (16, 16)
 
@@ -24,7 +28,8 @@ class Timing:
     """What `times` leaves for the way back."""
 
     done: Pass
-    slope_C: Floats
+    own_C: Floats
+    """What each container takes by itself."""
     chosen: tuple[Ints, ...]
     """The parent that each container of a level waits for longest."""
     last_T: Ints
@@ -36,34 +41,105 @@ def init(rng: np.random.Generator) -> Weights:
     return init_weights((len(COLUMNS), *HIDDEN, 1), rng)
 
 
-def times(weights: Weights, x_CF: Floats, paths: Paths) -> tuple[Floats, Timing]:
-    """Intervals until each task is done, shape T."""
-    z, done = forward(weights, x_CF)
-    own_C = np.logaddexp(z[:, 0], 0.0)
-    end_C = np.append(own_C, 0.0)  # nobody ends at once
+def times(weights: Weights, x_CF: Floats, paths: Paths, xp: Any = np) -> tuple[Floats, Timing]:
+    """Intervals until each task is done, shape T; `xp` is numpy or torch, as weights and rows are."""
+    z, done = forward(weights, x_CF, xp)
+    own_C = xp.logaddexp(z[:, 0], xp.zeros_like(z[:, 0]))
+    end_C = xp.concatenate([own_C, xp.zeros(1)])  # nobody ends at once
     chosen = []
     for rows in paths.levels:
-        parents = paths.parents_CK[rows]
-        best = np.take_along_axis(parents, end_C[parents].argmax(axis=1)[:, None], axis=1)[:, 0]
+        best = _latest(end_C, paths.parents_CK[rows], xp)
         end_C[rows] += end_C[best]
         chosen.append(best)
-    last_T = np.take_along_axis(paths.members_TK, end_C[paths.members_TK].argmax(axis=1)[:, None], axis=1)[:, 0]
-    return end_C[last_T], Timing(done, -np.expm1(-own_C), tuple(chosen), last_T)
+    last_T = _latest(end_C, paths.members_TK, xp)
+    return end_C[last_T], Timing(done, own_C, tuple(chosen), last_T)
+
+
+def _latest(end_C: Floats, among_NK: Ints, xp: Any) -> Ints:
+    """The container of each row that ends last, the first of equals."""
+    result: Ints = among_NK[np.arange(len(among_NK)), np.asarray(xp.argmax(end_C[among_NK], axis=1))]
+    return result
 
 
 def back(timing: Timing, paths: Paths, d_T: Floats) -> Floats:
     """Down the critical paths to the FCN's output, shape (C, 1)."""
-    d_C = np.zeros(len(timing.slope_C) + 1)
+    d_C = np.zeros(len(timing.own_C) + 1)
     np.add.at(d_C, timing.last_T, d_T)
     for rows, best in zip(reversed(paths.levels), reversed(timing.chosen), strict=True):
         np.add.at(d_C, best, d_C[rows])
-    result: Floats = (d_C[:-1] * timing.slope_C)[:, None]
+    slope_C = -np.expm1(-timing.own_C)
+    result: Floats = (d_C[:-1] * slope_C)[:, None]
     return result
 
 
 def input_gradient(weights: Weights, timing: Timing, paths: Paths, d_T: Floats) -> Floats:
     """D f / d x, shape (C, COLUMNS), from d f / d times."""
     return backward_input(weights, timing.done, back(timing, paths, d_T))
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Plans that were carried out, and how long each of their tasks took from then on: what `times` is trained on."""
+
+    x: Sequence[Floats]
+    """Rows of each plan's containers, shape (C, COLUMNS)."""
+    paths: Sequence[Paths]
+    left: Sequence[Floats]
+    """Intervals each task took, shape T; NaN if it never left."""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Ints) -> "Plans":
+        """Some of the plans."""
+        return Plans(*([column[i] for i in rows] for column in (self.x, self.paths, self.left)))
+
+    @property
+    def y(self) -> Floats:
+        """True log(1 + t) of every task that left."""
+        left_T = np.concatenate([np.zeros(0), *self.left])
+        result: Floats = np.log1p(left_T[np.isfinite(left_T)])
+        return result
+
+
+def joined(parts: Sequence[Plans]) -> Plans:
+    """The plans of several runs."""
+    return Plans(*([entry for plans in parts for entry in getattr(plans, name)] for name in ("x", "paths", "left")))
+
+
+def predict(weights: Weights, plans: Plans, xp: Any = np) -> Floats:
+    """Predicted log(1 + t) of every task that left, as `plans.y`; all plans at once, as one that nobody shares."""
+    known = np.flatnonzero(np.isfinite(np.concatenate(plans.left)))
+    left_T, _ = times(weights, xp.asarray(np.concatenate(plans.x)), side_by_side(plans.paths), xp)
+    result: Floats = xp.log1p(left_T[known])
+    return result
+
+
+class PlanRecorder:
+    """Watches a run: the rows of every plan, and the tasks' responses as they come."""
+
+    def __init__(self) -> None:
+        self._plans: list[tuple[Floats, Paths, Ints, Floats, float]] = []
+        self._response_s: dict[int, float] = {}
+
+    def __call__(self, view: View, actions: Sequence[Action]) -> None:
+        """A plan was made."""
+        self._response_s.update(zip(view.finished.id_E.tolist(), view.finished.response_s_E.tolist(), strict=True))
+        problem = carried_out(view, actions)
+        if len(problem) == 0:
+            return
+        around = contention(view, problem)
+        x_CF = around.x(np.eye(len(view.devices.names))[problem.device_C])
+        rows = around.tasks_T
+        self._plans.append((x_CF, around.paths, view.tasks.id_T[rows], view.tasks.age_s_T[rows], view.interval_s))
+
+    def plans(self) -> Plans:
+        """After the run."""
+        left = []
+        for _, _, id_T, age_s_T, interval_s in self._plans:
+            response_s_T = np.array([self._response_s.get(task, np.nan) for task in id_T.tolist()])
+            left.append(np.maximum(response_s_T - age_s_T, 0.0) / interval_s)
+        return Plans([x_CF for x_CF, *_ in self._plans], [paths for _, paths, *_ in self._plans], left)
 
 
 def objective(

@@ -11,6 +11,7 @@ has none (the view does not say how far a transfer is, so rows have the task's a
 nothing. Nothing here knows how many devices there are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -213,6 +214,29 @@ def _paths(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
     for row, task in enumerate(task_of_C.tolist()):
         members[task].append(row)
     return Paths(_padded(parents, count), tuple(levels), _padded(members, count))
+
+
+def side_by_side(moments: Sequence[Paths]) -> Paths:
+    """Several moments as one: their containers one after another, in each other's way nowhere."""
+    counts = [len(paths.parents_CK) for paths in moments]
+    first, nobody = np.cumsum([0, *counts[:-1]]), sum(counts)
+
+    def joined(tables: Sequence[Ints]) -> Ints:
+        width = max(table.shape[1] for table in tables)
+        rows = np.full((sum(map(len, tables)), width), nobody, np.int64)
+        at = 0
+        for table, start, count in zip(tables, first, counts, strict=True):
+            rows[at : at + len(table), : table.shape[1]] = np.where(table == count, nobody, table + start)
+            at += len(table)
+        return rows
+
+    depth = max(len(paths.levels) for paths in moments)
+    levels = [
+        np.concatenate([p.levels[d] + start for p, start in zip(moments, first, strict=True) if d < len(p.levels)])
+        for d in range(depth)
+    ]
+    parents, members = [p.parents_CK for p in moments], [p.members_TK for p in moments]
+    return Paths(joined(parents), tuple(levels), joined(members))
 
 
 def _padded(rows: list[list[int]], nobody: int) -> Ints:

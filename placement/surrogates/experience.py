@@ -4,13 +4,33 @@ Plans may come at any moment, so the next interval is the span of one interval's
 the first plan after its end. A span in which no task left has no O^P and gives no pair.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from splitplace.placement.objective import observed_objective
-from splitplace.records.view import Finished, Floats, View
+import numpy as np
 
+from splitplace.placement.objective import observed_objective
+from splitplace.records.action import Action
+from splitplace.records.view import Finished, Floats, Ints, View
+
+UNLIMITED = 10**9
 PER_INTERVAL = 8
 """Spans begun in one interval at most: plans of one moment look alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """B pairs of eq. 11 as arrays, to train on."""
+
+    x_BN: Floats
+    y: Floats
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: Ints) -> "Pairs":
+        """Some of them."""
+        return Pairs(self.x_BN[rows], self.y[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +82,27 @@ class Experience:
         """A span begins with this input."""
         span = Pending(view.now_s, float(view.devices.energy_j_D.sum()), x)
         return replace(self, pending=(*self.pending, span))
+
+
+class PairRecorder:
+    """Watches a run: the pairs of all its placements.
+
+    Args:
+        x: The input for the placements of a plan.
+        alpha: Weight of energy in O^P.
+        beta: Weight of response time in O^P.
+    """
+
+    def __init__(self, x: Callable[[View, Sequence[Action]], Floats], alpha: float, beta: float):
+        self._x, self._weights, self._experience = x, (alpha, beta), Experience(UNLIMITED)
+
+    def __call__(self, view: View, actions: Sequence[Action]) -> None:
+        """A plan was made."""
+        self._experience = self._experience.look(view, *self._weights)
+        if self._experience.due(view):
+            self._experience = self._experience.begin(view, self._x(view, actions))
+
+    def pairs(self) -> Pairs | None:
+        """After the run; none if no task left or was overdue."""
+        pairs = self._experience.pairs
+        return Pairs(np.stack([x for x, _ in pairs]), np.array([y for _, y in pairs])) if pairs else None

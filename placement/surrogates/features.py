@@ -9,6 +9,7 @@ Scaled to about 0..1: work and bytes by what the device could do within the scen
 device's own, rtt by 100 ms (and no further), core speed by the fleet's fastest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -261,3 +262,14 @@ def alike(view: View) -> list[Ints]:
     )
     kind_D = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].ravel()
     return [np.flatnonzero(kind_D == kind) for kind in range(kind_D.max() + 1)]
+
+
+def renamed_at_random(layout: FeatureLayout, x_BN: Floats, groups: Sequence[Ints], rng: np.random.Generator) -> Floats:
+    """The same inputs, each with the devices of every group in another order.
+
+    Which of several devices alike does what makes no difference; a flat FCN does not know until it is shown.
+    """
+    order_BD = np.tile(np.arange(sum(map(len, groups))), (len(x_BN), 1))
+    for group in groups:
+        order_BD[:, group] = rng.permuted(order_BD[:, group], axis=1)
+    return layout.renamed(x_BN, order_BD)

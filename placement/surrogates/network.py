@@ -1,4 +1,7 @@
-"""Fully connected networks in numpy: forward, and backward to the weights and to the input.
+"""Fully connected networks: forward, in numpy or in torch; and in numpy, backward to the weights and to the input.
+
+At plan time everything is numpy: torch's time per call would be most of a plan's. Offline, torch differentiates the
+same forward (`learning/fit.py`); backward to the weights is for what learns while it runs.
 
 Hidden layers are softplus, log(1 + e^z): smooth, so that the gradient with respect to a placement never vanishes at
 once, and linear far out, so that a load beyond any seen in training still costs more. The last layer is linear.
@@ -49,31 +52,33 @@ class Pass:
     """What forward leaves for backward."""
 
     inputs: tuple[Floats, ...]
-    """Of each layer."""
-    slopes: tuple[Floats, ...]
-    """d softplus / dz of each hidden layer: the logistic function."""
+    """Of each layer; from the second on, softplus of what the layer before computed."""
+
+    def through(self, layer: int, d_BO: Floats) -> Floats:
+        """D loss / d z of a layer, from d loss / d output of it; the last layer is linear."""
+        if layer == len(self.inputs) - 1:
+            return d_BO
+        slope: Floats = -np.expm1(-self.inputs[layer + 1])  # the logistic function of z, as 1 - e^-softplus(z)
+        return d_BO * slope
 
 
-def forward(weights: Weights, x_BI: Floats) -> tuple[Floats, Pass]:
-    """The network's output, shape (B, O), for inputs of shape (B, I)."""
-    inputs, slopes = list[Floats](), list[Floats]()
+def forward(weights: Weights, x_BI: Floats, xp: Any = np) -> tuple[Floats, Pass]:
+    """The network's output, shape (B, O), for inputs of shape (B, I); `xp` is numpy or torch, as the arrays are."""
+    inputs = list[Floats]()
     layers = len(weights) // 2
     for layer in range(layers):
         inputs.append(x_BI)
         z = x_BI @ weights[2 * layer] + weights[2 * layer + 1]
         if layer == layers - 1:
-            return z, Pass(tuple(inputs), tuple(slopes))
-        x_BI = np.logaddexp(z, 0.0)
-        slopes.append(-np.expm1(-x_BI))  # the logistic function of z, as 1 - e^-softplus(z)
+            return z, Pass(tuple(inputs))
+        x_BI = xp.logaddexp(z, xp.zeros_like(z))
     raise AssertionError("a network has at least one layer")
 
 
 def backward_input(weights: Weights, done: Pass, d_BO: Floats) -> Floats:
     """D loss / d input, shape (B, I), from d loss / d output, shape (B, O)."""
     for layer in range(len(weights) // 2 - 1, -1, -1):
-        if layer < len(done.slopes):
-            d_BO = d_BO * done.slopes[layer]
-        d_BO = d_BO @ weights[2 * layer].T
+        d_BO = done.through(layer, d_BO) @ weights[2 * layer].T
     return d_BO
 
 
@@ -81,8 +86,7 @@ def backward_weights(weights: Weights, done: Pass, d_BO: Floats) -> tuple[Weight
     """D loss / d weights, each in its weight's shape, and d loss / d input."""
     gradients: list[Floats] = []
     for layer in range(len(weights) // 2 - 1, -1, -1):
-        if layer < len(done.slopes):
-            d_BO = d_BO * done.slopes[layer]
+        d_BO = done.through(layer, d_BO)
         gradients += [d_BO.sum(axis=0), done.inputs[layer].T @ d_BO]
         d_BO = d_BO @ weights[2 * layer].T
     return tuple(reversed(gradients)), d_BO

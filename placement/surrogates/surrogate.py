@@ -5,7 +5,7 @@ device, its outputs averaged over the devices, and one layer on the average: any
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,14 +43,14 @@ def init(form: Form, width: int, rng: np.random.Generator) -> Surrogate:
     return Surrogate(form, (*weights[:-2], 0.1 * weights[-2], weights[-1]))
 
 
-def predict(surrogate: Surrogate, x_BN: Floats) -> Floats:
-    """Predicted O^P of B inputs, shape B; an input has shape (N,) if flat, (D, F) if shared."""
+def predict(surrogate: Surrogate, x_BN: Floats, xp: Any = np) -> Floats:
+    """Predicted O^P of B inputs, shape B; an input has shape (N,) if flat, (D, F) if shared. `xp`: numpy or torch."""
     if surrogate.form == "flat":
-        return forward(surrogate.weights, x_BN)[0][:, 0]
+        return forward(surrogate.weights, x_BN, xp)[0][:, 0]
     inner, outer = _halves(surrogate)
     batch, devices, features = x_BN.shape
-    each, _ = forward(inner, x_BN.reshape(-1, features))
-    return forward(outer, each.reshape(batch, devices, -1).mean(axis=1))[0][:, 0]
+    each, _ = forward(inner, x_BN.reshape(-1, features), xp)
+    return forward(outer, each.reshape(batch, devices, -1).mean(axis=1), xp)[0][:, 0]
 
 
 def input_gradient(surrogate: Surrogate, x_N: Floats) -> tuple[float, Floats]:
@@ -98,7 +98,7 @@ def mse_gradient(surrogate: Surrogate, x_BN: Floats, y_B: Floats) -> Weights:
 def learn(
     surrogate: Surrogate, moments: Moments, x_BN: Floats, y_B: Floats, lr: float, weight_decay: float
 ) -> tuple[Surrogate, Moments]:
-    """One AdamW step on eq. 11."""
+    """One AdamW step on eq. 11: what a plan has time for; offline training is torch's (`learning/fit.py`)."""
     gradients = mse_gradient(surrogate, x_BN, y_B)
     weights, moments = step(surrogate.weights, gradients, moments, lr, weight_decay)
     return Surrogate(surrogate.form, weights), moments

@@ -1,10 +1,10 @@
-"""`train_policy`: what learns, taught on a simulated fleet."""
+"""`train_policy`: what learns, taught on a simulated fleet; `saved_states`: what it was taught."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitplace.errors import UsageError
-from splitplace.extras import needs
 from splitplace.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ def train_policy(
     runs: int = 12,
     intervals: int = 200,
     seed: int = 0,
+    parts: Sequence[str] = (),
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, daso-tasks, and the baselines.
+    """Train what learns: the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, and the others.
 
     Writes a state (JSON and safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
     (TensorBoard). Hand the folder to `simulate(state=...)`.
@@ -38,23 +39,25 @@ def train_policy(
         runs: Training runs, 2 to 900; a quarter of them is held out. The bandit is the first's.
         intervals: Of each run, 2 to 100,000; the paper trains for 200.
         seed: Same seed, same states.
+        parts: Names of deciders and placers, or `module:Class`; everything of the registry that learns if empty.
         progress: Told what is being done and how far it is.
 
     Returns:
-        What was learned, as plain figures: R in seconds, rewards Q, counts N, held-out errors.
+        `learned`: for each part, what its file says: R in seconds, rewards Q, counts N, held-out errors; and
+        `left_out`: why others were not trained.
 
     Raises:
-        MissingExtraError: The extras `train` and `sim` are not both installed.
+        MissingExtraError: The extra `train` is not installed.
         UsageError: An unknown scenario, fleet or demand, or numbers out of range.
         SplitPlaceError: Nothing to learn from.
     """
-    needs("training a policy", "train", "sim", packages=("pyarrow", "safetensors", "scipy", "tensorboard", "torch"))
     from splitplace.api.simulate import resolve
-    from splitplace.placement.learning import train as training
+    from splitplace.placement.learning.traces import LearningSettings
+    from splitplace.placement.learning.train import train
 
     if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
         raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     name = demand if isinstance(demand, str | Path) else "given"
-    settings = training.LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed)
-    return training.train(settings, Path(out).resolve(), progress)
+    settings = LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed, tuple(parts))
+    return train(settings, Path(out).resolve(), progress)

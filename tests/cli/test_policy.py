@@ -23,10 +23,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run("policy", "train", *SMALL, "--runs", "2", "--intervals", "60", "--out", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
+    learned = document["learned"]
     for name in ("daso", "gobi", "daso-slots"):
-        assert document[name]["pairs"] > 20
-        assert document[name]["held_out_mse"] > 0
-    assert 0 < document["bandit"]["epsilon"] < 1
+        assert learned[name]["about"]["pairs"] > 20
+        assert learned[name]["about"]["held_out_mse"] > 0
+    assert learned["daso-tasks"]["about"]["plans"] > 20
+    assert 0 < learned["mab"]["about"]["epsilon"] < 1
+    assert set(document["left_out"]) == {"compressed", "gillis"}  # this demand has no compressed model
     return folder
 
 

@@ -33,6 +33,17 @@ def test_the_base_install_is_enough_for(module):
     assert _loaded(f"import {module}") == set()
 
 
+def test_all_of_placement_is_loaded_without_torch():
+    """A plan asks numpy; learning has torch only once it trains: every module of the room, in one interpreter."""
+    code = (
+        "import importlib, pkgutil, splitplace.placement as room\n"
+        "found = [m.name for m in pkgutil.walk_packages(room.__path__, room.__name__ + '.')]\n"
+        "assert 'splitplace.placement.learning.fit' in found and len(found) > 80, found\n"
+        "for name in found: importlib.import_module(name)"
+    )
+    assert _loaded(code) == set()
+
+
 def test_help_loads_few_modules():
     """What makes it quick, counted: under 450 modules, neither numpy nor onnxruntime (seconds: `bench timings`)."""
     code = (

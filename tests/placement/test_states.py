@@ -8,7 +8,8 @@ import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.mab import BanditState, Mab
-from splitplace.placement.placers.daso import Daso, DasoWarm
+from splitplace.placement.placers.daso import Daso
+from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
 from splitplace.placement.states import from_folder, read, save

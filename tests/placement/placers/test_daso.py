@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.mab import Mab
-from splitplace.placement.placers.daso import Daso, DasoSlots, DasoWarm
+from splitplace.placement.placers.daso import Daso
+from splitplace.placement.placers.daso_slots import DasoSlots
+from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import plan

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.deciders.fixed import Layer
 from splitplace.placement.deciders.mab import Mab
-from splitplace.placement.learning.samples import Around, collect
+from splitplace.placement.placers.around import Around
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import plan
@@ -18,6 +19,7 @@ from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 from splitplace.placement.states import Packed, from_folder, save, shipped
 from splitplace.placement.surrogates import completion
+from splitplace.placement.surrogates.completion import PlanRecorder
 from splitplace.records.action import Place, Wait
 
 CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
@@ -121,16 +123,18 @@ def test_a_state_that_is_none_is_refused(view, broken):
         placer.unpack(Packed(arrays, packed.facts), view())
 
 
-def test_samples_hold_what_came_of_each_plan():
+def test_plans_hold_what_came_of_them():
     """Times are from the plan on: a task seen in two plans has less left at the second; late ones are unknown."""
-    scenario = load_scenario("measured-50")
-    runs = collect(
-        scenario, load_fleet("azure10"), load_demand("measured"), [(Around(), lambda view: None)], 8, 400_000
-    )
-    known = [sample for sample in runs[0] if np.isfinite(sample.left_T).any()]
-    assert known
-    assert all((sample.left_T[np.isfinite(sample.left_T)] >= 0).all() for sample in known)
-    assert np.isnan(runs[0][-1].left_T).any()
+    recorder = PlanRecorder()
+    policy = Composed(EpsilonGreedy(), Around())
+    simulate(
+        load_scenario("measured-50"), load_fleet("azure10"), load_demand("measured"), policy, 8, 1_400_000,
+        watch=recorder,
+    )  # fmt: skip
+    plans = recorder.plans()
+    assert len(plans.y) > 0
+    assert (plans.y >= 0).all()
+    assert np.isnan(plans.left[-1]).any()
 
 
 def test_the_shipped_state_knows_what_a_chain_on_one_device_saves():

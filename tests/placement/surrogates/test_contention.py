@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splitplace.placement.learning import fit_completion
 from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.surrogates import completion
-from splitplace.placement.surrogates.contention import BYTES, COLUMNS, WORK, contention
+from splitplace.placement.surrogates.contention import BYTES, COLUMNS, WORK, contention, side_by_side
 from splitplace.placement.surrogates.problem import asked
 
 CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
@@ -98,15 +97,16 @@ def test_a_task_takes_its_longest_path(view):
     assert left == pytest.approx([2 * np.log(2), np.log(2)])
 
 
-def test_fit_learns_and_says_how_well(view):
-    """Times that are twice the work: after training, the held-out error is a small part of the variance."""
+def test_moments_side_by_side_are_in_nobodys_way(view):
+    """A chain, branches and a chain beside branches, as one: the same times as one after another."""
     now, problem = moment(view)
-    around, rng = contention(now, problem), np.random.default_rng(0)
-    samples = []
-    for _ in range(60):
-        scaled = replace(around, work_CD=around.work_CD * rng.uniform(0.2, 3.0))
-        x = scaled.x(np.eye(3)[rng.integers(3, size=4)])
-        samples.append(fit_completion.Sample(x, around.paths, np.array([2 * (x[0, 0] + x[1, 0]), np.nan])))
-    found = fit_completion.fit(completion.init(rng), samples[:45], samples[45:], 1e-2, 0.0, rng, epochs=150)
-    assert found.examples == 45
-    assert found.explained > 0.9
+    around, rng = contention(now, problem), np.random.default_rng(1)
+    alone = contention(replace(now, containers=replace(now.containers, device_C=np.array([-1, -1]))), asked(now, []))
+    two = view(memory_bytes=(200.0, 200.0, 200.0), deadlines_s=(50.0,))
+    chain = contention(two, asked(two, [CHAIN]))
+    weights = completion.init(rng)
+    moments = [around, chain, alone, around]
+    rows = [m.x(rng.dirichlet(np.ones(3), size=len(m.fixed_CF))) for m in moments]
+    apart = [completion.times(weights, x, m.paths)[0] for x, m in zip(rows, moments, strict=True)]
+    together = completion.times(weights, np.concatenate(rows), side_by_side([m.paths for m in moments]))[0]
+    assert together == pytest.approx(np.concatenate(apart))

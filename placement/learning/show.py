@@ -1,0 +1,83 @@
+"""What was learned, for people and for programs: saved states, each told by the part that learned it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement import registry
+from splitplace.placement.learner import Learner
+from splitplace.placement.states import LoadedPart, read, summary
+
+SMALL = 32
+"""Arrays of up to so many numbers are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedState:
+    """One part's state on disk; as text, a few lines for people.
+
+    Args:
+        name: Of its files.
+        loaded: What is in them.
+    """
+
+    name: str
+    loaded: LoadedPart
+
+    def plain(self) -> dict[str, Any]:
+        """As a JSON object: what it is and how it was trained, the shapes of its arrays, the values of small ones."""
+        arrays = self.loaded.arrays
+        small = {name: array.tolist() for name, array in arrays.items() if array.size <= SMALL}
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        document: dict[str, Any] = self.loaded.saved.model_dump(mode="json")
+        return document | {"shapes": shapes, "values": _finite(small)}
+
+    def __str__(self) -> str:
+        it = self.loaded.saved
+        lines = [
+            f"{self.name}: state of {it.part}, for {it.devices} devices and {', '.join(it.applications)}",
+            "  trained on " + ", ".join(f"{key} {_short(value)}" for key, value in it.about.items()),
+            f"  made by {it.provenance.splitplace} ({it.provenance.commit[:12]}), {it.provenance.created}",
+        ]
+        return "\n".join([*lines, *(f"  {line}" for line in self._described())])
+
+    def _described(self) -> list[str]:
+        try:
+            part = registry.part(self.loaded.saved.part)
+        except SplitPlaceError:  # of a package that is not installed, or of somebody's own class
+            return summary(self.loaded)
+        return part.describe(self.loaded) if isinstance(part, Learner) else summary(self.loaded)
+
+
+def saved_states(path: str | Path) -> tuple[SavedState, ...]:
+    """The states that a folder holds, or the one of a file, as `policy train` writes them.
+
+    Args:
+        path: The folder, or one state's .json.
+
+    Returns:
+        In order of their names.
+
+    Raises:
+        UsageError: There is none.
+        SplitPlaceError: A file that is no state, or one of another version.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
+    if not files:
+        raise UsageError(f"{path} holds no saved state (NAME.json with NAME.safetensors)")
+    return tuple(SavedState(file.stem, read(file.parent, file.stem)) for file in files)
+
+
+def _short(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what is not known yet is null."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and value != value else value

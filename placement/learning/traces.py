@@ -1,0 +1,177 @@
+"""The training workload as learners meet it (`learner.Traces`): simulated, with seeds that no evaluation has."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splitplace.errors import SplitPlaceError
+from splitplace.placement import registry
+from splitplace.placement import states as store
+from splitplace.placement.learner import Examples, Figures, Fit, Learner, Predict, Recipe, Taught, Watch, Worth
+from splitplace.placement.learning import curves
+from splitplace.placement.learning.fit import fit
+from splitplace.placement.learning.score import Score
+from splitplace.placement.learning.workload import Explorer
+from splitplace.placement.policy import Composed, Decider, Policy
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.results import SimulationRun
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.traces import write_parquet
+from splitplace.placement.surrogates.network import Weights
+from splitplace.progress import Progress
+from splitplace.records.device import Fleet
+from splitplace.records.view import View
+from splitplace.seeds import generator
+
+SEED_BASE = 1_000_000
+"""Training never meets the workload of an evaluation: its seeds start here."""
+TUNING, TUNING_RUNS, TUNING_INTERVALS = 900, 4, 40
+"""Number of the first tuning run, how many there are, and how long each is at most."""
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """What is trained, on what."""
+
+    scenario: Scenario
+    fleet: Fleet
+    demand: DemandLike
+    demand_name: str
+    runs: int = 12
+    intervals: int = 200
+    seed: int = 0
+    parts: tuple[str, ...] = ()
+    """Names of the learners; every one of the registry if empty."""
+
+    @property
+    def about(self) -> Figures:
+        """What stands in every state trained by them."""
+        return {
+            "scenario": self.scenario.name,
+            "demand": self.demand_name,
+            "runs": self.runs,
+            "intervals": self.intervals,
+            "seed": self.seed,
+        }
+
+
+class SimulatedTraces:
+    """The traces of one training; keeps what it has trained, in memory and in the folder.
+
+    Args:
+        settings: What is trained, on what.
+        out: Folder of the states.
+        say: Told how far it is.
+    """
+
+    def __init__(self, settings: LearningSettings, out: Path, say: Progress):
+        self.settings, self.out, self.say = settings, out, say
+        self.seed, self.runs, self.intervals = settings.seed, settings.runs, settings.intervals
+        self._learned: dict[str, Taught | None] = {}
+
+    @cached_property
+    def view(self) -> View:
+        """The first of the first run."""
+        seen: list[View] = []
+        self.replay(0, lambda view, actions: seen.append(view) if not seen else None)
+        return seen[0]
+
+    def replay(self, run: int, watch: Watch | None = None, decider: Decider | None = None) -> SimulationRun:
+        """As `Traces.replay`."""
+        explorer = Explorer.drawn(run, self.intervals, generator(self.seed, "explorer", run))
+        policy = Composed(decider or registry.part("epsilon-greedy"), explorer)
+        total = self.runs * self.intervals
+
+        def progress(interval: int) -> None:
+            self.say("running the training workload", (run * self.intervals + interval) / total)
+
+        return self._simulate(policy, run, self.intervals, None, watch, progress)
+
+    def play(self, policy: Policy, at: int, states: Any = None, watch: Watch | None = None) -> SimulationRun:
+        """As `Traces.play`."""
+
+        def progress(interval: int) -> None:
+            self.say(f"running {policy.name}", interval / self.intervals)
+
+        return self._simulate(policy, at, self.intervals, states, watch, progress)
+
+    def tune(self, policy: Policy, states: Any) -> list[Worth]:
+        """As `Traces.tune`."""
+        worth = []
+        for run in range(TUNING_RUNS):
+            self.say(f"tuning {policy.name}", run / TUNING_RUNS)
+            score = Score()
+            found = self._simulate(policy, TUNING + run, min(TUNING_INTERVALS, self.intervals), states, score, None)
+            worth.append(Worth(score.mean, found.metrics.reward or 0.0))
+        return worth
+
+    def _simulate(
+        self,
+        policy: Policy,
+        at: int,
+        intervals: int,
+        states: Any,
+        watch: Watch | None,
+        progress: Callable[[int], None] | None,
+    ) -> SimulationRun:
+        s, seed = self.settings, SEED_BASE + 1000 * self.seed + at
+        return simulate(s.scenario, s.fleet, s.demand, policy, intervals, seed, states, watch, progress, strict=True)
+
+    def part(self, name: str) -> Any:
+        """As `Traces.part`."""
+        return registry.part(name)
+
+    def trained(self, name: str) -> tuple[Any, Any]:
+        """As `Traces.trained`."""
+        part = self.part(name)
+        learned = self.learn(part)
+        if learned is None:
+            raise SplitPlaceError(f"{name} has no state to start from: there is nothing to choose between here")
+        return part, learned.state
+
+    def learn(self, part: Learner) -> Taught | None:
+        """Train a learner, unless it is trained already; its state is in the folder afterwards."""
+        if part.name not in self._learned:
+            self.say(f"training {part.name}", 0.0)
+            learned = part.train(self)
+            if learned is not None:
+                store.save(self.out, part, learned.state, self.view, {**self.settings.about, **learned.about})
+            self._learned[part.name] = learned
+        return self._learned[part.name]
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of those that have a state by now."""
+        return [name for name, learned in self._learned.items() if learned is not None]
+
+    def fit(
+        self,
+        name: str,
+        predict: Predict,
+        start: Weights,
+        train: Examples,
+        held_out: Examples,
+        recipe: Recipe,
+        rng: np.random.Generator,
+        vary: Callable[[Any], Any] | None = None,
+    ) -> Fit:
+        """As `Traces.fit`."""
+
+        def say(epoch: int, mse: float) -> None:
+            self.say(f"training {name}: held-out MSE {mse:.4f}", epoch / recipe.epochs)
+
+        return fit(predict, start, train, held_out, recipe, rng, say, vary)
+
+    def keep(self, name: str, columns: Mapping[str, npt.NDArray[Any] | Sequence[Any]]) -> None:
+        """As `Traces.keep`: the file traces.NAME.parquet."""
+        write_parquet(self.out / f"traces.{name}.parquet", dict(columns), f'{{"part": "{name}"}}')
+
+    def curves(self, points: Iterable[tuple[float, Mapping[str, float]]]) -> None:
+        """As `Traces.curves`."""
+        curves.write(self.out / "curves", points)

@@ -1,0 +1,142 @@
+"""A learning policy of a user's own: trained, saved, shown and read back by its own file alone."""
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.learner import Learner
+from splitplace.placement.learning.show import saved_states
+from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces
+from splitplace.placement.learning.train import train
+from splitplace.placement.learning.workload import Explorer
+from splitplace.placement.registry import names, parse_policy, part
+from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.states import from_folder
+
+OWN = '''
+    import numpy as np
+    from splitplace.placement.learner import Taught
+    from splitplace.placement.placers.best_fit import BestFit
+    from splitplace.placement.states import Packed
+
+    class Busiest(BestFit):
+        """Remembers how busy each device was in the training workload."""
+
+        name = "busiest"
+
+        def train(self, traces):
+            seen = []
+            for run in range(traces.runs):
+                traces.replay(run, lambda view, actions: seen.append(view.devices.cpu_D))
+            return Taught(np.mean(seen, axis=0), {"plans": len(seen)})
+
+        def describe(self, loaded):
+            return [f"busy for {loaded.arrays['cpu'].mean():.3f} of the time"]
+
+        def pack(self, state):
+            return Packed({"cpu": state}, {})
+
+        def unpack(self, packed, view):
+            return packed.arrays["cpu"]
+'''
+
+
+def settings(parts=(), intervals=20):
+    """Two short runs on ten devices."""
+    scenario = load_scenario("upstream-10")
+    return LearningSettings(
+        scenario, load_fleet(scenario.fleet), load_demand("upstream"), "upstream", 2, intervals, 0, parts
+    )
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The learner above in a module of the current folder; and, if asked to, installed as a package's placer."""
+    (tmp_path / "my_learner.py").write_text(textwrap.dedent(OWN), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    def install() -> None:
+        info = tmp_path / "my_learner-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-learner\nVersion: 1.0\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text("[splitplace.placers]\nbusiest = my_learner:Busiest\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("busiest", "busy for 0."), ("my_learner:Busiest", "10 numbers in 1 arrays")],
+    ids=["installed", "by its module"],
+)
+def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name, says):
+    """By its name alone; nothing else is trained. Whose state it is, only an installed one's name tells later."""
+    if ":" not in name:
+        own()
+    found = train(settings((name,)), tmp_path / "states")
+    assert list(found["learned"]) == ["busiest"]
+    assert found["learned"]["busiest"]["about"]["plans"] > 20
+    (state,) = saved_states(tmp_path / "states")
+    assert state.plain()["shapes"] == {"cpu": [10]}
+    assert "busiest: state of busiest, for 10 devices" in str(state)
+    assert says in str(state)
+    policy, scenario = parse_policy(f"layer+{name}"), load_scenario("upstream-10")
+    read = []
+
+    def first(view):
+        states, found = from_folder(policy, tmp_path / "states", view)
+        read.append(found)
+        return states
+
+    simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
+    assert read == [["busiest"]]
+
+
+def test_every_learner_of_the_registry_is_one():
+    """Those that have a state to learn have all four methods: `policy train` asks nothing else."""
+    learners = {name for name in names() if isinstance(part(name), Learner)}
+    assert learners >= {"mab", "daso", "daso-slots", "daso-tasks", "daso-warm", "gobi", "gillis", "compressed"}
+    assert all(hasattr(part(name), "pack") == (name in learners) for name in names())
+
+
+def test_what_another_learner_needs_is_trained_first_and_once(tmp_path):
+    """Asked for again, the bandit answers what it learned."""
+    asked = []
+    traces = SimulatedTraces(settings(), tmp_path, lambda what, share: asked.append(what))
+    _, state = traces.trained("mab")
+    assert traces.trained("mab")[1] is state
+    assert traces.learned == ["mab"]
+    assert (tmp_path / "mab.json").is_file()
+    assert asked.count("training mab") == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "said"),
+    [
+        (("layer",), UsageError, "layer is no learner"),
+        (("nobody",), UsageError, "unknown decider, placer or policy 'nobody'"),
+        (("compressed",), UsageError, "has no compressed split"),
+        (("daso-tasks",), SplitPlaceError, "nothing to learn from: no task left in 1 intervals"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(parts, error, said, tmp_path):
+    """Asked for by name, it is refused; among all, it is left out."""
+    with pytest.raises(error, match=said):
+        train(settings(parts, intervals=1), tmp_path)
+
+
+def test_the_training_workload_is_the_same_each_time():
+    """The explorer draws from what it is handed and keeps one rule an interval."""
+    drawn = [Explorer.drawn(1, 50, np.random.default_rng(7)) for _ in range(2)]
+    assert (drawn[0].rule_I == drawn[1].rule_I).all()
+    assert set(drawn[0].rule_I) == {0, 1, 2}
+    seen = ([], [])
+    for views in seen:
+        traces = SimulatedTraces(settings(), None, lambda what, share: None)
+        traces.replay(1, lambda view, actions, views=views: views.append((view.now_s, tuple(actions))))
+    assert seen[0] == seen[1]
