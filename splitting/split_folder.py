@@ -1,11 +1,15 @@
-"""A SPLIT folder: split.json and one ONNX file a fragment; written whole or not at all, read against its digests."""
+"""A SPLIT folder: split.json and one ONNX file a fragment; nothing else in it is touched; read against its digests."""
 
+<<<<<<< HEAD
+=======
+import os
+import tempfile
 from pathlib import Path
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.files import replace_folder
+from splitplace.files import SCRATCH, is_scratch, replace_file, replace_folder
 from splitplace.records.base import MAX_DOCUMENT_BYTES
 from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact
@@ -17,23 +21,64 @@ def check_writable(folder: Path) -> None:
     """Refuse, before any work, a place where the result could not go.
 
     Raises:
-        UsageError: Something is there that is no SPLIT folder.
+        UsageError: Something is there that is no SPLIT folder, or no folder can be made there.
     """
-    if folder.exists() and not (folder / SPLIT_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists():
+        above = next(parent for parent in folder.absolute().parents if parent.exists())
+        if folder.is_symlink() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise UsageError(f"--out {folder}: cannot be made in {above}: give another --out")
+        return
+    if not folder.is_dir() or (not (folder / SPLIT_FILE).is_file() and _holds_something(folder)):
         raise UsageError(f"{folder} is there and is no SPLIT folder: give another --out, or remove it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {folder}: no permission to write there: give another --out")
 
 
 def write(artifact: SplitArtifact, folder: Path) -> None:
-    """Write a split where nothing, an empty folder or an earlier split is.
+    """Write a split where nothing, an empty folder, a link to one or an earlier split is.
+
+    Of an earlier split, its own files are replaced or removed and all others are left alone. split.json goes last: a
+    write that was cut short leaves digests that do not match, which a reader refuses and the next write puts right.
 
     Raises:
-        UsageError: Something else is there.
+        UsageError: Something else is there, or a file of a fragment's name that is no earlier split's.
+        SplitPlaceError: The disk is full or not writable.
     """
     check_writable(folder)
-    with replace_folder(folder) as fresh:
-        for name, model in artifact.models.items():
-            (fresh / f"{name}.onnx").write_bytes(model)
-        (fresh / SPLIT_FILE).write_text(artifact.split.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    try:
+        former = _files(folder)
+        files: dict[str, bytes | str] = {f"{name}.onnx": model for name, model in artifact.models.items()}
+        foreign = sorted(name for name in files if (folder / name).exists() and name not in former)
+        if foreign:
+            raise UsageError(f"{folder} holds {', '.join(foreign)}, which is no earlier split's: give another --out")
+        files[SPLIT_FILE] = artifact.split.model_dump_json(indent=2) + "\n"
+        if not folder.exists():
+            with replace_folder(folder) as fresh:
+                for name, content in files.items():
+                    replace_file(fresh / name, content)
+            return
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+            for name, content in files.items():
+                replace_file(Path(scratch) / name, content)
+            for name in files:
+                (Path(scratch) / name).replace(folder / name)
+        for name in former - set(files):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SplitPlaceError(f"--out {folder}: cannot be written: {error.strerror}") from error
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(not is_scratch(entry.name) for entry in folder.iterdir())
+
+
+def _files(folder: Path) -> set[str]:
+    """The files of the fragments of the split that is there, none if no split is or nobody can tell which they are."""
+    try:
+        text = read_file(folder / SPLIT_FILE, MAX_DOCUMENT_BYTES, str(folder / SPLIT_FILE))
+        return {f"{fragment.name}.onnx" for fragment in Split.parse(text, str(folder)).fragments}
+    except (OSError, SplitPlaceError):
+        return set()
 
 
 def read_split(folder: Path) -> SplitArtifact:

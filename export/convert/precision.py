@@ -8,62 +8,81 @@ another precision is a split of its own, with the precision in its variant and a
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import TopologicalSortPass
+import onnxruntime as ort
+from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import Array, FragmentSession
+from splitplace.inference.inputs import named_inputs
+from splitplace.inference.noise import draw
+from splitplace.inference.trial import run_apart
 from splitplace.records.fragment import Fragment
 from splitplace.records.split import Split
+from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact, digest
 
 Precision = Literal["float32", "float16", "int8"]
 MIN_CALIBRATION = 32
 """Fewer samples do not show the range of an activation."""
 CALIBRATION_BATCH = 32
+TRIAL_ROWS = 4
+"""Samples that a converted fragment is run on before it is stored."""
+LARGEST_FLOAT16 = 65504.0
+MARGIN = 4.0
+"""How much larger than on the inputs that were seen a number may become."""
+FLOAT16_BOUND = 0.05
+"""Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 
 
-def with_precision(artifact: SplitArtifact, precision: Precision, calibration: Array | None = None) -> SplitArtifact:
-    """The same split with every fragment in another precision.
+def with_precision(
+    artifact: SplitArtifact, precision: Precision, calibration: Array | Mapping[str, Array] | None = None
+) -> SplitArtifact:
+    """The same split with every fragment in another precision, each run once in a process of its own.
 
     Args:
         artifact: In float32.
         precision: `float32` gives the artifact back.
-        calibration: For int8: real inputs of the split, (n, ...), none of them held out for evaluation.
+        calibration: Real inputs of the split, (n, ...), by name where it takes several, none of them held out for
+            evaluation: int8 needs them; float16 is held against float32 on them, else on seeded noise.
 
     Returns:
         The split `REF-float16` or `REF-int8`: same graph and contracts, params and FLOPs as counted in float32,
         weight bytes and digests of its own.
 
     Raises:
-        SplitPlaceError: int8 without enough calibration inputs; a fragment that does not convert.
+        SplitPlaceError: int8 without enough calibration inputs, or inputs of another form than the split's; a fragment
+            that does not convert, or answers something else in float16.
+        IntegrityError: A converted fragment that does not run.
     """
     if precision == "float32":
         return artifact
-    if precision == "float16":
-        converted = {name: _checked(name, model, _float16) for name, model in artifact.models.items()}
-    else:
-        if calibration is None or len(calibration) < MIN_CALIBRATION:
-            got = 0 if calibration is None else len(calibration)
-            raise SplitPlaceError(
-                f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more"
-            )
-        feeds = boundary_values(artifact, calibration)
-        converted = {
-            name: _checked(name, model, partial(_int8, feed=feeds[name])) for name, model in artifact.models.items()
-        }
     split = artifact.split
+    inputs = None if calibration is None else named_inputs(split.inputs, calibration, split.reference)
+    if precision == "int8" and (inputs is None or _rows(inputs) < MIN_CALIBRATION):
+        got = 0 if inputs is None else _rows(inputs)
+        raise SplitPlaceError(f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more")
+    if inputs is None:
+        inputs = {spec.name: draw(spec, TRIAL_ROWS, generator(0, "float16", spec.name)) for spec in split.inputs}
+    feeds = boundary_values(artifact, inputs)
+    convert = float16 if precision == "float16" else int8
+    converted = {name: _checked(name, model, convert, feeds[name]) for name, model in artifact.models.items()}
     fragments = tuple(_fragment(fragment, converted[fragment.name]) for fragment in split.fragments)
+    for fragment in fragments:
+        sample = {name: value[:TRIAL_ROWS] for name, value in feeds[fragment.name].items()}
+        got_by_name = run_apart(fragment, converted[fragment.name], sample)
+        if precision == "float16":
+            former = split.by_name[fragment.name]
+            _compare(FragmentSession(former, artifact.models[former.name]).run(sample), got_by_name, fragment.name)
     variant = "-".join(part for part in (split.variant, precision) if part)
     changed = Split(
         **{name: getattr(split, name) for name in Split.model_fields} | {"variant": variant, "fragments": fragments}
@@ -71,10 +90,27 @@ def with_precision(artifact: SplitArtifact, precision: Precision, calibration: A
     return SplitArtifact(changed, converted)
 
 
-def boundary_values(artifact: SplitArtifact, inputs: Array) -> dict[str, dict[str, Array]]:
+def _rows(inputs: Mapping[str, Array]) -> int:
+    return min(len(value) for value in inputs.values())
+
+
+def _compare(expected: Mapping[str, Array], got: Mapping[str, Array], name: str) -> None:
+    """Refuse float16 answers that are not float32's: the converter clamps what is too large without a word."""
+    for tensor, wide in expected.items():
+        finite = np.isfinite(wide)
+        largest = float(np.abs(wide[finite]).max(initial=0.0)) or 1.0
+        same = np.array_equal(finite, np.isfinite(got[tensor]))
+        error = float(np.abs(wide[finite] - got[tensor][finite]).max(initial=0.0)) / largest if same else float("inf")
+        if error > FLOAT16_BOUND:
+            raise SplitPlaceError(
+                f"{name}: in float16 {tensor!r} is off by {error:.1%} of its largest value, expected at most "
+                f"{FLOAT16_BOUND:.0%}: keep float32, or use int8"
+            )
+
+
+def boundary_values(artifact: SplitArtifact, inputs: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     """What each fragment is fed, by fragment and tensor, when the split runs on these inputs."""
     split = artifact.split
-    (spec,) = split.inputs
     fed: dict[str, dict[str, Array]] = {}
 
     def run(name: str, feed: dict[str, Array]) -> dict[str, Array]:
@@ -83,42 +119,89 @@ def boundary_values(artifact: SplitArtifact, inputs: Array) -> dict[str, dict[st
         parts = [session.run(batch) for batch in _batches(feed)]
         return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
 
-    split.walk({spec.name: inputs}, run)
+    split.walk(dict(inputs), run)
     return fed
 
 
-def _batches(feed: dict[str, Array]) -> Iterator[dict[str, Array]]:
+def _batches(feed: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     n = len(next(iter(feed.values())))
     for start in range(0, n, CALIBRATION_BATCH):
         yield {name: value[start : start + CALIBRATION_BATCH] for name, value in feed.items()}
 
 
-def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto], onnx.ModelProto]) -> bytes:
+Feed = Mapping[str, Array]
+
+
+def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed], onnx.ModelProto], feed: Feed) -> bytes:
+    """The converted file. What a fragment carries through is no business of a converter's: it is put back after."""
+    proto = onnx.load_from_string(model)
+    given = {value.name for value in proto.graph.input}
+    outputs = [output.name for output in proto.graph.output]
+    own = [output for output in proto.graph.output if output.name not in given]
+    del proto.graph.output[:]
+    proto.graph.output.extend(own)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converters warn of each tiny weight that becomes zero
-            converted = convert(onnx.load_from_string(model))
+            converted = convert(proto, feed)
+        made = {value.name: value for value in [*converted.graph.output, *converted.graph.input]}
+        ordered = [made[name] for name in outputs]
+        del converted.graph.output[:]
+        converted.graph.output.extend(ordered)
         converted.producer_name, converted.producer_version = "splitplace", ""
         del converted.metadata_props[:]
         del converted.graph.value_info[:]
         onnx.checker.check_model(converted, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # The converters raise what they please; each means that they cannot convert this fragment.
         raise SplitPlaceError(f"{name}: cannot be converted: {' '.join(str(error).split())[:300]}") from error
     data: bytes = converted.SerializeToString(deterministic=True)
     return data
 
 
-def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    graph = ir.from_proto(convert_float_to_float16(model, keep_io_types=True))
-    TopologicalSortPass()(graph)  # the converter appends the casts of inputs at the end
-    converted: onnx.ModelProto = ir.to_proto(graph)
+def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
+    """Weights and arithmetic in float16, but for operators that touch numbers beyond its range."""
+    kept = sorted(_beyond_float16(model, feed))
+    own = {node.name for node in model.graph.node}
+    narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
+    for node in narrow.graph:
+        former = node.inputs[0].producer() if node.op_type == "Cast" and node.inputs[0] is not None else None
+        if former is not None and former.op_type == "Cast" and not own.intersection([node.name, former.name]):
+            node.replace_input_with(0, former.inputs[0])  # it casts what it kept to float16 and back at once
+    RemoveUnusedNodesPass()(narrow)
+    TopologicalSortPass()(narrow)  # the converter appends the casts of inputs at the end
+    converted: onnx.ModelProto = ir.to_proto(narrow)
     return converted
+
+
+def _beyond_float16(model: onnx.ModelProto, feed: Feed) -> set[str]:
+    """The nodes that read or make a number near float16's largest or beyond, in weights or on these inputs."""
+    large = {tensor.name for tensor in model.graph.initializer if _large(onnx.numpy_helper.to_array(tensor))}
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    made = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = {node.name: feed[node.name][:TRIAL_ROWS] for node in session.get_inputs()}
+    large |= {name for name, value in given.items() if _large(value)}
+    large |= {name for name, value in zip(made, session.run(made, given), strict=True) if _large(value)}
+    return {node.name for node in model.graph.node if large.intersection([*node.input, *node.output])}
+
+
+def _large(value: object) -> bool:
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return False
+    finite = value[np.isfinite(value)]
+    return bool(np.abs(finite).max(initial=0.0) > LARGEST_FLOAT16 / MARGIN)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publishes no types
     """Feeds real boundary values to the quantiser."""
 
-    def __init__(self, feed: dict[str, Array]):
+    def __init__(self, feed: Feed):
         self._batches = _batches(feed)
 
     def get_next(self) -> dict[str, Array] | None:
@@ -126,7 +209,8 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publi
         return next(self._batches, None)
 
 
-def _int8(model: onnx.ModelProto, feed: dict[str, Array]) -> onnx.ModelProto:
+def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
+    """Weights and activations in int8 between quantised tensors, calibrated on these inputs."""
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
         quantize_static(

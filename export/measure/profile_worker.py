@@ -23,8 +23,9 @@ from splitplace.export.measure.timing import in_rounds
 from splitplace.inference import memory, probe
 from splitplace.inference.cpu_share import PERIOD_US, open_share
 from splitplace.inference.executor import Array, FragmentSession
+from splitplace.inference.noise import draw
 from splitplace.records.base import Count, Positive, PositiveCount, Record
-from splitplace.records.fragment import BATCH, Fragment, TensorSpec
+from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.profile import Latency
 
 
@@ -112,11 +113,7 @@ def samples(fragment: Fragment, batch_size: int) -> dict[str, Array]:
 
 def sample(spec: TensorSpec, batch_size: int) -> Array:
     """Random values of a contract; zeros would run faster and hold no memory."""
-    shape = [batch_size if size == BATCH else int(size) for size in spec.shape]
-    rng = np.random.default_rng(0)
-    if np.dtype(spec.dtype).kind == "f":
-        return rng.standard_normal(shape, np.float32).astype(spec.dtype, copy=False)
-    return rng.integers(0, 2 if spec.dtype == "bool" else 100, shape).astype(spec.dtype)
+    return draw(spec, batch_size, np.random.default_rng(0))
 
 
 def _resident_bytes(field: str) -> int:

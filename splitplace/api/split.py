@@ -1,7 +1,7 @@
 """`split`: a model into fragments, layer by layer, planned for the devices that will run them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
-from splitplace.inference.inputs import read_array
+from splitplace.inference.inputs import named_inputs, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.device import Device, Fleet
 from splitplace.report.picture import check_picture
@@ -40,8 +40,9 @@ def split(
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
-    images: str | Path | Array | None = None,
+    images: str | Path | Array | Mapping[str, Array] | None = None,
     application: str | None = None,
+    output: str | None = None,
     seed: int = 0,
     plot: str | Path | None = None,
     progress: Progress = silent,
@@ -63,9 +64,10 @@ def split(
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width in pixels for a timm name; the network's own by default.
-        images: Real inputs for the check, (n, ...) with n >= 32, or their .npy file; by default those of a run's
-            application, else seeded noise.
+        images: Real inputs for the check, (n, ...) with n >= 32, by name where there are several, or their .npy or .npz
+            file; by default those of a run's application, else seeded noise.
         application: The application's name in the reference; a run's own, else custom.
+        output: The output to answer, of a model that has several; the first by default.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
         progress: Told what is being done.
@@ -99,7 +101,7 @@ def split(
     hosts = _hosts(devices, fragments, _bytes(memory_limit))
     opened = open_source(source, random_weights, size, seed, progress)
     progress("reading the graph", 0.2)
-    network = cutting.analyse(opened.onnx, str(source) if isinstance(source, str | Path) else opened.model)
+    network = cutting.analyse(opened.onnx, str(source) if isinstance(source, str | Path) else opened.model, output)
     if costs == "measured":
         from splitplace.inference.probe import core_speed
         from splitplace.splitting.layerwise import measure
@@ -117,7 +119,7 @@ def split(
         network, proposal.places, proposal.plan.places, application or opened.application, opened.model
     )
     progress("holding the split against the whole model", 0.7)
-    checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact))
+    checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
     stages = explain.stages(proposal)
     if costs == "measured":
         progress("measuring memory, each fragment in a process of its own", 0.8)
@@ -160,18 +162,13 @@ def _hosts(devices: str | Path | Fleet | Sequence[Device] | None, fragments: int
     return [replace(host, memory_bytes=min(host.memory_bytes, limit)) for host in hosts]
 
 
-def _inputs(images: str | Path | Array | None, opened: "Source", artifact: SplitArtifact) -> dict[str, Array] | None:
+def _inputs(
+    images: str | Path | Array | Mapping[str, Array] | None, opened: "Source", artifact: SplitArtifact
+) -> dict[str, Array] | None:
     """Real inputs for the check: the user's, else the application's."""
-    from splitplace.splitting.layerwise.recompose import BATCHES
-
-    own = read_array(Path(images)) if isinstance(images, str | Path) else images
-    own = opened.images if own is None else own
-    if own is None:
-        return None
-    specs = artifact.split.inputs
-    if len(specs) != 1 or len(own) < max(BATCHES):
-        raise UsageError(f"--images: {len(own)} rows for {len(specs)} inputs, expected {max(BATCHES)} or more for one")
-    return {specs[0].name: own}
+    given = read_arrays(images) if isinstance(images, str | Path) else images
+    own = opened.images if given is None else given
+    return None if own is None else named_inputs(artifact.split.inputs, own, artifact.split.reference)
 
 
 def _measured_memory(

@@ -25,8 +25,9 @@ def split(
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
-    images: Path | None = None,
+    images: str | None = None,
     application: str | None = None,
+    output: str | None = None,
     seed: int = 0,
     plot: Path | None = None,
     explain: bool = False,
@@ -48,8 +49,10 @@ def split(
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width for a timm name; the network's own by default.
-        images: Real inputs (.npy, at least 32) for the check; by default those of a RUN's application, else noise.
+        images: Real inputs (.npy, or .npz for several, at least 32) for the check; by default those of a RUN's
+            application, else noise.
         application: The application's name in the reference; a RUN's own, else custom.
+        output: The output to answer, of a model that has several; the first by default.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts (.png, .svg or .pdf).
         explain: Say why each cut was chosen.
@@ -73,6 +76,7 @@ def split(
             size=size,
             images=images,
             application=application,
+            output=output,
             seed=seed,
             plot=plot,
             progress=progress,

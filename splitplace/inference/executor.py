@@ -25,11 +25,17 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
         session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
-        raise IntegrityError(f"{source}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+        raise IntegrityError(f"{source}: onnxruntime cannot load it: {one_line(error)}") from error
     # It keeps the file for `set_providers`, which nobody calls: as much again as the weights.
     session._model_bytes = None
     trim()
     return session
+
+
+def one_line(error: Exception) -> str:
+    """What onnxruntime says, on one line and without the places in its code."""
+    words = " ".join(str(error).split())
+    return (words.partition("Status Message: ")[2] or words)[:300]
 
 
 def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
@@ -64,7 +70,7 @@ def check_tensor(spec: TensorSpec, value: Array, where: str) -> None:
     if value.dtype != np.dtype(spec.dtype) or value.ndim != len(spec.shape) or value.shape[1:] != sizes:
         raise SplitPlaceError(
             f"{where}: tensor {spec.name!r} got {value.dtype}{list(value.shape)}, "
-            f"expected {spec.dtype}{list(spec.shape)}"
+            f"expected {spec.dtype}[{', '.join(map(str, spec.shape))}]"
         )
 
 
@@ -82,9 +88,17 @@ class FragmentSession:
             raise IntegrityError(f"{fragment.name}: its contract names the tensors {declared}, the model has {actual}")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for one micro-batch; inputs by name, each (batch, ...)."""
+        """All outputs by name for one micro-batch; inputs by name, each (batch, ...).
+
+        Raises:
+            IntegrityError: onnxruntime cannot run it on these inputs (an index outside of its table, a size).
+        """
         feed = {name: inputs[name] for name in self._inputs}
-        return dict(zip(self._outputs, self.session.run(self._outputs, feed), strict=True))
+        try:
+            return dict(zip(self._outputs, self.session.run(self._outputs, feed), strict=True))
+        except Exception as error:
+            # onnxruntime raises a dozen unrelated classes of its own here; each means that these inputs do not run.
+            raise IntegrityError(f"{self.fragment.name}: onnxruntime cannot run it: {one_line(error)}") from error
 
 
 class Executor:

@@ -1,12 +1,13 @@
 """Inputs from files: numpy arrays, or images decoded to what a split takes."""
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.inference.executor import Array
+from splitplace.inference.executor import Array, check_tensor
 from splitplace.records.fragment import TensorSpec
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -29,6 +30,55 @@ def read_array(path: Path) -> Array:
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
         raise SplitPlaceError(f"{path}: not a numpy array: {str(error).splitlines()[0]}") from error
+
+
+def read_arrays(place: str | Path) -> Array | dict[str, Array]:
+    """One array from an .npy file; several by name from an .npz file or from NAME=FILE, a comma between two.
+
+    Raises:
+        UsageError: No such file.
+        SplitPlaceError: A file that holds no arrays, is truncated or too large.
+    """
+    text = str(place)
+    if "=" in text and not Path(text).exists():
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {name.strip(): read_array(Path(file)) for name, _, file in pairs}
+    path = Path(place)
+    if path.suffix != ".npz" or not path.is_file():
+        return read_array(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            claimed = sum(info.file_size for info in archive.zip.infolist())
+            if claimed > MAX_INPUT_BYTES:
+                raise SplitPlaceError(f"{path}: {claimed} bytes, expected at most {MAX_INPUT_BYTES}")
+            return {name: archive[name] for name in archive.files}
+    except SplitPlaceError:
+        raise
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise SplitPlaceError(f"{path}: not a file of numpy arrays: {' '.join(str(error).split())}") from error
+
+
+def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array], where: str) -> dict[str, Array]:
+    """Arrays by the names of what a split takes, held against its contract; one array alone is its one input's.
+
+    Raises:
+        UsageError: One array for several inputs, or an input that is missing.
+        SplitPlaceError: Another dtype or shape than the contract's, or another number of rows for each input.
+    """
+    names = [spec.name for spec in specs]
+    if isinstance(given, np.ndarray):
+        if len(specs) != 1:
+            raise UsageError(f"{where} takes the inputs {', '.join(names)}: give each, by .npz or NAME=FILE")
+        given = {names[0]: given}
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise UsageError(f"{where}: no input {', '.join(missing)}, got {', '.join(given) or 'none'}")
+    for spec in specs:
+        check_tensor(spec, given[spec.name], where)
+    counts = {name: len(given[name]) for name in names}
+    if len(set(counts.values())) > 1:
+        raise SplitPlaceError(f"{where}: as many rows for every input are expected, got {counts}")
+    return {name: given[name] for name in names}
 
 
 def read_inputs(paths: Sequence[Path], spec: TensorSpec) -> Array:

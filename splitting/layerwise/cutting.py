@@ -55,17 +55,19 @@ def split(
     inputs: Mapping[str, Array] | None = None,
     micro_batch: int = 8,
     slack: float = planner.SLACK,
+    output: str | None = None,
 ) -> SplitArtifact:
     """Cut a model into at most `fragments` pieces of nearly equal cost, and prove that they are the model.
 
     Args:
-        whole: An ONNX model of one output, self-contained.
+        whole: An ONNX model, self-contained.
         fragments: Upper limit.
         application: Data set and task, for the catalog reference.
         model_name: The model's name, for the catalog reference.
         inputs: Real inputs by name, at least 32 rows each, for the recomposition check; seeded noise if none.
         micro_batch: The batch size that costs are for.
         slack: As `propose` takes it.
+        output: The output to answer, of a model that has several; the first by default.
 
     Returns:
         The path f0 -> f1 -> ..., strategy `layer`; the variant is the number of fragments.
@@ -73,14 +75,14 @@ def split(
     Raises:
         SplitPlaceError: A model that cannot be cut, or a split that does not equal the whole.
     """
-    network = analyse(whole)
+    network = analyse(whole, output=output)
     fragments = min(fragments, len(network.members))
     hosts = [Host(f"d{i}") for i in range(fragments)]
     proposal = propose(
         network, costs.work(network, costs.analytic(network, micro_batch), micro_batch), hosts, fragments, slack=slack
     )
     artifact = cut(network, proposal.places, proposal.plan.places, application, model_name)
-    verify(artifact, whole, inputs)
+    verify(artifact, whole, inputs, output)
     return artifact
 
 
@@ -154,13 +156,19 @@ def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: st
     )
 
 
-def verify(artifact: SplitArtifact, whole: bytes, inputs: Mapping[str, Array] | None) -> recompose.Recomposition:
-    """Hold the split against the whole model, on real inputs if there are any.
+def verify(
+    artifact: SplitArtifact,
+    whole: bytes,
+    inputs: Mapping[str, Array] | None,
+    output: str | None = None,
+    seed: int = 0,
+) -> recompose.Recomposition:
+    """Hold the split against the whole model, on real inputs if there are any, else on noise by this seed.
 
     Raises:
         IntegrityError: It is not the whole model.
     """
     if inputs is not None:
-        return recompose.check(artifact, whole, inputs)
-    drawn = recompose.noise(artifact.split.inputs, max(recompose.BATCHES))
-    return recompose.check(artifact, whole, drawn, "seeded noise")
+        return recompose.check(artifact, whole, inputs, output=output)
+    drawn = recompose.noise(artifact.split.inputs, max(recompose.BATCHES), seed)
+    return recompose.check(artifact, whole, drawn, "seeded noise", output=output)

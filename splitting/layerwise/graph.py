@@ -124,11 +124,9 @@ def build(model: ir.Model, source: str = "model") -> Graph:
         _free_batch(graph, fixed)
     inputs, output = tuple(_name(value) for value in graph.inputs), _name(graph.outputs[0])
     try:
-        shapes = [infer_shapes(to_proto(model), inputs, batch, source) for batch in PROBES]
+        shapes = [infer_shapes(to_proto(model), inputs, batch) for batch in PROBES]
     except UnknownShapeError as error:
-        if fixed is None:
-            raise
-        raise SplitPlaceError(_bound(source, fixed, error)) from error
+        raise SplitPlaceError(f"{source}: {error}" if fixed is None else _bound(source, fixed, error)) from error
     materialise_reshapes(graph, shapes)
     localise_shapes(graph, shapes)
     RemoveUnusedNodesPass()(model)
@@ -149,7 +147,8 @@ def _bound(source: str, fixed: int, why: object) -> str:
 def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> str:
     """Why what the model answers is no answer for each sample."""
     sizes = ["batch" if (a, b) == PROBES else str(a) for a, b in zip(first[1], second[1], strict=False)]
-    answer = f"{ir.DataType(first[0]).name.lower()}[{', '.join(sizes)}]"
+    kind = ir.DataType(first[0]).numpy().name if first[0] else "a sequence "
+    answer = f"{kind}[{', '.join(sizes)}]"
     if first[1] == second[1]:
         if fixed is not None:
             return _bound(source, fixed, f"it answers {answer} for any")

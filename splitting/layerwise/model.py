@@ -4,6 +4,7 @@ Normal form: local functions inlined, constants as initializers, what can be fol
 targets made literal), nothing dead, nodes in topological order with a name each, no annotations.
 """
 
+import logging
 import math
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from onnx_ir.passes.common import InlinePass
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
 from splitplace.splitting.layerwise.external import MAX_MODEL_BYTES, all_graphs, all_nodes, all_tensors, embed
 from splitplace.splitting.layerwise.simplify import simplify
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_DOMAIN = "ai.onnx"
 
@@ -108,10 +111,10 @@ def normalise(data: bytes, source: str = "model", output: str | None = None) -> 
     Args:
         data: The ONNX file.
         source: What to call it in messages.
-        output: The one output to keep, of a model that has several.
+        output: The one output to keep, of a model that has several; by default the first.
 
     Raises:
-        UsageError: No output of this name, or several outputs and none chosen.
+        UsageError: No output of this name.
         IntegrityError: The checker refuses the model.
         SplitPlaceError: A form that is not supported.
     """
@@ -137,14 +140,13 @@ def normalise(data: bytes, source: str = "model", output: str | None = None) -> 
 
 
 def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:
-    """Keep one output; what only the others need is dead."""
-    names = [value.name for value in graph.outputs]
+    """Keep one output, the first unless another is named; what only the others need is dead."""
+    names = [value.name or "" for value in graph.outputs]
     if name is None and len(names) > 1:
-        raise UsageError(f"{source}: {len(names)} outputs {names}, expected one: choose it by --output NAME")
-    if name is not None:
-        if name not in names:
-            raise unknown(f"output of {source}", name, [known or "" for known in names])
-        graph.outputs[:] = [graph.outputs[names.index(name)]]
+        _log.warning("%s: of its outputs %s the first is cut; --output NAME for another", source, ", ".join(names))
+    if name is not None and name not in names:
+        raise unknown(f"output of {source}", name, names)
+    graph.outputs[:] = [graph.outputs[names.index(name) if name is not None else 0]]
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,15 +4,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnxruntime as ort
 
-from splitplace.errors import IntegrityError
-from splitplace.inference.executor import Array, Executor, open_session
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.inference.executor import Array, Executor, check_tensor, one_line, open_session
+from splitplace.inference.noise import draw
 from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact
 
 TOLERANCE = 1e-4
 """Largest absolute error, as a share of the output's range (largest less smallest answer of the whole)."""
+
+FLOAT16_TOLERANCE = 2.0**-7
+"""The same where float16 passes between fragments: sixteen units in its last place, for onnxruntime computes the whole
+in float32 and rounds to float16 only at its ends, a split at every cut."""
+
+BATCH_SCALES_TOLERANCE = 0.1
+"""How far a row may answer from what it answers in a batch where 8-bit scales are taken from the batch as it comes."""
+
+ROUNDING_SHARE = 0.01
+"""The range counts as this share of the largest answer at least: answers that lie close together are no more exact
+than their own last place."""
 
 BATCHES = (1, 32)
 
@@ -37,8 +50,9 @@ def check(
     source: str = "images",
     batches: Sequence[int] = BATCHES,
     tolerance: float = TOLERANCE,
+    output: str | None = None,
 ) -> Recomposition:
-    """Hold a split, chain or tree, against the model it was cut from.
+    """Hold a split, chain or tree, against the model it was cut from, and a batch of it against its rows.
 
     Args:
         artifact: The split and its ONNX files.
@@ -46,75 +60,138 @@ def check(
         inputs: By name, each (n, ...); the first rows are used, so n must reach the largest batch.
         source: What the inputs are, for the report.
         batches: Batch sizes to run at.
-        tolerance: As `TOLERANCE`.
+        tolerance: As `TOLERANCE`; more where float16 passes between fragments.
+        output: The output of the whole that the split answers; its first one by default.
 
     Raises:
-        IntegrityError: Another answer: an error over the tolerance, another argmax, or another shape or type.
+        SplitPlaceError: Too few inputs, or of another dtype or shape than the split takes.
+        IntegrityError: Another answer: an error over the tolerance, another argmax, or another shape or type; or a
+            first axis that is no batch: its rows answer otherwise alone.
     """
     split = artifact.split
-    answer = _session(whole) if isinstance(whole, bytes) else whole
+    for spec in split.inputs:
+        if spec.name not in inputs or len(inputs[spec.name]) < max(batches):
+            got = len(inputs[spec.name]) if spec.name in inputs else 0
+            raise SplitPlaceError(f"{split.reference}: {got} rows of {spec.name!r}, expected {max(batches)} or more")
+        check_tensor(spec, inputs[spec.name], split.reference)
+    if any(spec.dtype == "float16" for fragment in split.fragments for spec in fragment.outputs):
+        tolerance = max(tolerance, FLOAT16_TOLERANCE)
+    answer = _session(whole, output) if isinstance(whole, bytes) else whole
     executor = Executor(split, artifact.models.__getitem__)
+    expected = {batch: answer({name: value[:batch] for name, value in inputs.items()}) for batch in batches}
+    compare = _Comparison(split.reference, expected[max(batches)], tolerance)
     worst = 0.0
     for batch in batches:
-        rows = {name: value[:batch] for name, value in inputs.items()}
-        assert all(len(value) == batch for value in rows.values()), f"inputs hold fewer than {batch} rows"
-        expected, got = answer(rows), executor.run(rows, micro_batch=batch)
-        worst = max(worst, _error(expected, got, split.reference, batch, tolerance))
+        got = executor.run({name: value[:batch] for name, value in inputs.items()}, micro_batch=batch)
+        worst = max(worst, compare.error(expected[batch], got, f"at batch {batch}"))
+    _check_rows(answer, inputs, expected[max(batches)], compare, _scales_by_batch(artifact))
     return Recomposition(worst, tuple(batches), source)
 
 
+def _check_rows(
+    answer: Whole, inputs: Mapping[str, Array], together: Array, compare: "_Comparison", by_batch: bool
+) -> None:
+    """Refuse a first axis that is no batch (tokens, time, points): nothing may be cut along it.
+
+    The first row, the second, the middle one and the last: what depends on a neighbour, on what came before or on all
+    shows in one of them.
+    """
+    n = len(together)
+    for row in sorted({0, min(1, n - 1), n // 2, n - 1}):
+        alone = answer({name: value[row : row + 1] for name, value in inputs.items()})
+        tolerance = max(compare.tolerance, BATCH_SCALES_TOLERANCE if by_batch else 0.0)
+        share = compare.share(together[row : row + 1], alone)
+        if share > tolerance:
+            raise IntegrityError(
+                f"{compare.reference} is refused: row {row} of a batch of {n} answers otherwise than alone, by "
+                f"{share:.1e} of the output range: the first axis of its inputs is no batch of independent samples; "
+                "export the model with a batch of its own in front"
+            )
+
+
+def _scales_by_batch(artifact: SplitArtifact) -> bool:
+    """Whether a fragment takes its 8-bit scales from the batch as it comes, by the name of the operator in its file."""
+    return any(b"DynamicQuantizeLinear" in model for model in artifact.models.values())
+
+
 def noise(specs: Sequence[TensorSpec], n: int, seed: int = 0) -> dict[str, Array]:
-    """Seeded inputs where there are no real ones: bytes over their whole range, floats from a standard normal."""
-    made: dict[str, Array] = {}
-    for spec in specs:
-        rng = generator(seed, "recompose", spec.name)
-        size = (n, *(d for d in spec.shape[1:] if isinstance(d, int)))
-        if spec.dtype.startswith("float"):
-            made[spec.name] = rng.standard_normal(size).astype(spec.dtype)
-        else:
-            # Small integers may be indices into a table whose size nobody states: zero and one are always there.
-            made[spec.name] = rng.integers(0, 256 if spec.dtype == "uint8" else 2, size).astype(spec.dtype)
-    return made
+    """Seeded inputs where there are no real ones, as `splitplace.inference.noise` draws them."""
+    return {spec.name: draw(spec, n, generator(seed, "recompose", spec.name)) for spec in specs}
 
 
-def _session(model: bytes) -> Whole:
+def _session(model: bytes, output: str | None) -> Whole:
     session = open_session(model, source="the whole model")
-    name = session.get_outputs()[0].name
-
-    fixed = session.get_inputs()[0].shape[0]
+    name = output or session.get_outputs()[0].name
+    taken = session.get_inputs()
+    fixed = taken[0].shape[0] if taken[0].shape else None
 
     def run(inputs: Mapping[str, Array]) -> Array:
-        feed = {node.name: inputs[node.name] for node in session.get_inputs()}
-        if not isinstance(fixed, int):
-            return np.asarray(session.run([name], feed)[0])
+        n = len(next(iter(inputs.values())))
         # A model that takes one batch size only: piece by piece, the last one filled up with its last row.
-        n = len(next(iter(feed.values())))
-        rows = [np.minimum(np.arange(start, start + fixed), n - 1) for start in range(0, n, fixed)]
-        parts = [session.run([name], {key: value[row] for key, value in feed.items()})[0] for row in rows]
-        return np.concatenate(parts)[:n]
+        size = fixed if isinstance(fixed, int) else n
+        parts = []
+        for start in range(0, n, size):
+            rows = np.minimum(np.arange(start, start + size), n - 1)
+            feed = {
+                node.name: inputs[node.name][rows] if node.name in inputs else _unread(node, size) for node in taken
+            }
+            try:
+                parts.append(np.asarray(session.run([name], feed)[0]))
+            except Exception as error:
+                # onnxruntime raises a dozen unrelated classes of its own here; each means that it does not run.
+                raise IntegrityError(f"the whole model does not run at batch {size}: {one_line(error)}") from error
+        return parts[0] if size == n else np.concatenate(parts)[:n]
 
     return run
 
 
-def _error(expected: Array, got: Array, reference: str, batch: int, tolerance: float) -> float:
-    """Largest absolute error over the range of the expected answers; refuses what breaks the contract."""
-    if expected.shape != got.shape or expected.dtype != got.dtype:
-        raise IntegrityError(
-            f"{reference} is refused: it answers {got.dtype}{list(got.shape)}, "
-            f"the whole model {expected.dtype}{list(expected.shape)}"
-        )
-    if not (np.isfinite(expected).all() and np.isfinite(got).all()):
-        raise IntegrityError(f"{reference} is refused: answers that are not finite cannot be compared")
-    wide, ours = expected.astype(np.float64), got.astype(np.float64)
-    span = float(np.ptp(wide)) or 1.0
-    error = float(np.abs(wide - ours).max()) / span
-    if error > tolerance:
-        raise IntegrityError(
-            f"{reference} is refused at batch {batch}: error {error:.2e} of the output range, at most {tolerance:.0e}"
-        )
-    if wide.ndim >= 2:
-        # Two answers closer than the tolerance are a tie that either may win.
-        chosen = np.take_along_axis(wide, ours.argmax(-1)[..., None], -1)[..., 0]
-        if np.any(wide.max(-1) - chosen > tolerance * span):
-            raise IntegrityError(f"{reference} is refused at batch {batch}: another argmax than the whole model")
-    return error
+def _unread(node: ort.NodeArg, batch: int) -> Array:
+    """Zeros for an input that no fragment takes, because nothing that leads to the answer reads it."""
+    known = [size if isinstance(size, int) else 1 for size in node.shape]
+    if node.shape and not isinstance(node.shape[0], int):
+        known[0] = batch
+    name = node.type.removeprefix("tensor(").removesuffix(")")
+    return np.zeros(known, {"float": "float32", "double": "float64"}.get(name, name))
+
+
+class _Comparison:
+    """Answers against each other, as shares of one range: that of all that the whole answered."""
+
+    def __init__(self, reference: str, answers: Array, tolerance: float):
+        self.reference, self.tolerance = reference, tolerance
+        finite = answers[np.isfinite(answers)].astype(np.float64)
+        largest = float(np.abs(finite).max(initial=0.0))
+        self.span = max(float(np.ptp(finite)) if finite.size else 0.0, ROUNDING_SHARE * largest) or 1.0
+
+    def share(self, expected: Array, got: Array) -> float:
+        """Largest absolute error as a share of the range; infinite where other values are not finite."""
+        wide, ours = expected.astype(np.float64), got.astype(np.float64)
+        if wide.shape != ours.shape:
+            return float("inf")
+        finite = np.isfinite(wide)
+        if not np.array_equal(wide[~finite], ours[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
+            return float("inf")
+        return float(np.abs(wide[finite] - ours[finite]).max(initial=0.0)) / self.span
+
+    def error(self, expected: Array, got: Array, where: str) -> float:
+        """The share; refuses what breaks the contract."""
+        if expected.shape != got.shape or expected.dtype != got.dtype:
+            raise IntegrityError(
+                f"{self.reference} is refused: it answers {got.dtype}{list(got.shape)}, "
+                f"the whole model {expected.dtype}{list(expected.shape)}"
+            )
+        error = self.share(expected, got)
+        if error > self.tolerance:
+            raise IntegrityError(
+                f"{self.reference} is refused {where}: error {error:.2e} of the output range, "
+                f"at most {self.tolerance:.0e}"
+            )
+        if expected.ndim >= 2 and expected.shape[-1]:
+            # Two answers closer than the tolerance are a tie that either may win.
+            wide = np.nan_to_num(expected.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+            ours = np.nan_to_num(got.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+            chosen = np.take_along_axis(wide, ours.argmax(-1)[..., None], -1)[..., 0]
+            best = wide.max(-1)
+            if np.any((best != chosen) & ~(best - chosen <= self.tolerance * self.span)):
+                raise IntegrityError(f"{self.reference} is refused {where}: another argmax than the whole model")
+        return error

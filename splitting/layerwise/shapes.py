@@ -7,6 +7,7 @@ import onnx
 import onnxruntime as ort
 
 from splitplace.errors import SplitPlaceError
+from splitplace.inference.executor import one_line
 
 Shape = tuple[int, tuple[int, ...]]
 """Element type (of onnx.TensorProto) and sizes."""
@@ -19,7 +20,7 @@ class UnknownShapeError(SplitPlaceError):
     """A model that neither inference nor a run can tell the shapes of, at one batch size."""
 
 
-def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, source: str) -> dict[str, Shape]:
+def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int) -> dict[str, Shape]:
     """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
 
     Raises:
@@ -38,7 +39,7 @@ def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, so
     shapes = stated(inferred)
     made = [name for node in concrete.graph.node for name in node.output if name]
     missing = [name for name in made if name not in shapes]
-    return shapes | _observed(concrete, inputs, shapes, missing, batch, source) if missing else shapes
+    return shapes | _observed(concrete, inputs, shapes, missing, batch) if missing else shapes
 
 
 def stated(model: onnx.ModelProto) -> dict[str, Shape]:
@@ -59,7 +60,6 @@ def _observed(
     shapes: Mapping[str, Shape],
     missing: list[str],
     batch: int,
-    source: str,
 ) -> dict[str, Shape]:
     """Shapes that inference cannot tell (control flow, custom operators), from one run on zeros."""
     outputs = {output.name for output in model.graph.output}
@@ -75,8 +75,8 @@ def _observed(
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
         maker = next(node for node in model.graph.node if missing[0] in node.output)
         raise UnknownShapeError(
-            f"{source}: the shape of {missing[0]!r}, which the {maker.op_type} {maker.name!r} makes, is unknown, and a "
-            f"run at batch {batch} fails: {_cause(error)}"
+            f"the shape of {missing[0]!r}, which the {maker.op_type} {maker.name!r} makes, is unknown, and a "
+            f"run at batch {batch} fails: {one_line(error)}"
         ) from error
     return {
         name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
@@ -84,9 +84,3 @@ def _observed(
         else NO_TENSOR
         for name, result in zip(missing, results, strict=True)
     }
-
-
-def _cause(error: Exception) -> str:
-    """What onnxruntime says, without the places in its code."""
-    words = str(error).splitlines()[0]
-    return words.partition("Status Message: ")[2] or words

@@ -4,6 +4,7 @@ The passes and rules are onnx-ir's and onnxscript's, in the order of onnxscript'
 at nodes of its own operator only: tried on every node, as there, they take most of the time of a model of thousands.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
 from splitplace.splitting.layerwise.weights import fold_weights
+
+# It warns of every operator that it does not fold, which is no fault of the model's.
+logging.getLogger("onnxscript").setLevel(logging.ERROR)
 
 ROUNDS = 2
 MANY_SLICES = 200

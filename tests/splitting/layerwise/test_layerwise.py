@@ -78,7 +78,7 @@ def test_recomposition_runs_at_batch_1_and_32(residual_cnn: Builder) -> None:
         return session.run(None, dict(inputs))[0]
 
     report = recompose.check(cutting.split(whole, 2), counting, images(40))
-    assert seen == [1, 32]
+    assert {1, 32} <= set(seen)
     assert report.batches == (1, 32) and report.max_error <= recompose.TOLERANCE
 
 
