@@ -1,7 +1,5 @@
 """A SPLIT folder: split.json and one ONNX file a fragment; nothing else in it is touched; read against its digests."""
 
-<<<<<<< HEAD
-=======
 import os
 import tempfile
 from pathlib import Path

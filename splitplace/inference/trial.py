@@ -61,13 +61,13 @@ def run_apart(fragment: Fragment, model: bytes, inputs: Mapping[str, Array]) -> 
 
 def _packed(arrays: Mapping[str, Array]) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **{f"{i}": value for i, value in enumerate(arrays.values())}, names=np.array(list(arrays)))
+    np.savez(file, *arrays.values(), names=np.array(list(arrays)))
     return file.getvalue()
 
 
 def _unpacked(data: bytes) -> dict[str, Array]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {str(name): archive[f"{i}"] for i, name in enumerate(archive["names"])}
+        return {str(name): archive[f"arr_{i}"] for i, name in enumerate(archive["names"])}
 
 
 def main() -> None:

@@ -71,8 +71,8 @@ def check(
     split = artifact.split
     for spec in split.inputs:
         if spec.name not in inputs or len(inputs[spec.name]) < max(batches):
-            got = len(inputs[spec.name]) if spec.name in inputs else 0
-            raise SplitPlaceError(f"{split.reference}: {got} rows of {spec.name!r}, expected {max(batches)} or more")
+            rows = len(inputs[spec.name]) if spec.name in inputs else 0
+            raise SplitPlaceError(f"{split.reference}: {rows} rows of {spec.name!r}, expected {max(batches)} or more")
         check_tensor(spec, inputs[spec.name], split.reference)
     if any(spec.dtype == "float16" for fragment in split.fragments for spec in fragment.outputs):
         tolerance = max(tolerance, FLOAT16_TOLERANCE)
