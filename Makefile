@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports fast coverage docs results states clean
+.PHONY: demo test check format lint types imports fast coverage docs results installs states clean
 
 demo: .venv/.installed  ## the whole story on real images
 	$(BIN)/splitplace demo
 
-test: .venv/.installed  ## the whole suite
+test: .venv/.installed installs  ## the whole suite
 	$(BIN)/pytest
 
 check: lint types imports fast  ## everyday use, under 3 minutes
@@ -45,6 +45,21 @@ docs: .venv/.installed .typing  ## the site, in build/site: a broken link or an 
 
 results: .venv/.installed  ## benchmarks/RESULTS.md from benchmarks/results
 	$(BIN)/python -m splitplace.benchmarks.results_page
+
+# Who installs less than everything: the tests that say they need no more, where no more is there.
+installs: build/venv-base/.installed build/venv-sim/.installed  ## tests on a base install and on [sim] alone
+	build/venv-base/bin/python -m pytest -q -m "base and not sim and not slow" $$(grep -rlE 'mark\.base\b' tests)
+	build/venv-sim/bin/python -m pytest -q -m "sim and not slow" $$(grep -rlE 'mark\.sim\b' tests)
+
+build/venv-base/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear build/venv-base
+	build/venv-base/bin/python -m pip install --quiet --constraint constraints.txt --editable . pytest pytest-timeout hypothesis
+	@touch $@
+
+build/venv-sim/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear build/venv-sim
+	build/venv-sim/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[sim]' pytest pytest-timeout hypothesis
+	@touch $@
 
 # The trained states that ship; again whenever the measured demand, the fleet or the features change.
 states: .venv/.installed

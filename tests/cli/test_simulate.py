@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.base
+
 CALL = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--demand", "upstream", "--seed", "0")
 
 
@@ -28,6 +30,7 @@ def test_twice_the_same_but_for_the_timings():
     assert runs[0].stderr == ""
 
 
+@pytest.mark.sim
 def test_trace_and_picture(tmp_path):
     """Parquet files and an SVG where they were asked for, their absolute paths in the document."""
     done = run(*CALL, "--intervals", "3", "--trace-dir", str(tmp_path), "--plot", str(tmp_path / "a.svg"), "--json")

@@ -1,9 +1,7 @@
 """A small split without torch: two linear branches over one input."""
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
@@ -12,6 +10,8 @@ from splitplace.splitting.artifact import SplitArtifact, digest
 
 def linear(output: str, seed: int) -> bytes:
     """An ONNX file: x float32 [batch, 4] to two logits."""
+    from onnx import TensorProto, helper, numpy_helper  # here: other tests of this room need no onnx
+
     weight = np.random.default_rng(seed).standard_normal((4, 2)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], [output], name="product")],
@@ -20,8 +20,9 @@ def linear(output: str, seed: int) -> bytes:
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 2])],
         [numpy_helper.from_array(weight, "w")],
     )
-    model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return model.SerializeToString(deterministic=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def branches(seed: int = 0, variant: str = "2") -> SplitArtifact:

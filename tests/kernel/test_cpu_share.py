@@ -13,6 +13,8 @@ from splitplace.errors import SplitPlaceError
 from splitplace.inference import cpu_share
 from splitplace.inference.cpu_share import PERIOD_US, WEIGHT, Governor, Quota, Whole, open_share
 
+pytestmark = pytest.mark.base
+
 WORKER = """
 import resource, sys, time
 from splitplace.inference.cpu_share import open_share

@@ -5,6 +5,8 @@ import pytest
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.device import Fleet
 
+pytestmark = pytest.mark.base
+
 DEVICE = """
 [[devices]]
 name = "pi"

@@ -5,6 +5,8 @@ import pytest
 
 from splitplace.files import is_scratch, replace_file, replace_folder
 
+pytestmark = pytest.mark.base
+
 
 def names(folder):
     """What stands in a folder."""

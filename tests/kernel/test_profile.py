@@ -8,6 +8,8 @@ from splitplace.errors import SplitPlaceError
 from splitplace.provenance import collect
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 
+pytestmark = pytest.mark.base
+
 
 def make_profile(latency: dict[int, float], memory: dict[int, int]) -> Profile:
     """A profile with these medians by batch size and bytes by micro-batch."""

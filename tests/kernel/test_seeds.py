@@ -1,6 +1,10 @@
 """One seed, many named streams."""
 
+import pytest
+
 from splitplace.seeds import derive, generator
+
+pytestmark = pytest.mark.base
 
 
 def test_names_give_streams_that_differ_and_repeat():

@@ -8,6 +8,8 @@ import pytest
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.split import Split, parse_reference
 
+pytestmark = pytest.mark.base
+
 DIGEST = "sha256:" + "0" * 64
 
 

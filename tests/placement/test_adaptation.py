@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, Frozen, States
 from splitplace.records.action import Decide
+
+pytestmark = pytest.mark.base
 
 LAYER, SEMANTIC = 0, 1
 TRAINED = BanditState(np.array([10.0]), np.array([[0.97, 0.8], [0.97, 0.8]]), np.full((2, 2), 100), t=100)

@@ -5,6 +5,8 @@ import pytest
 
 from splitplace.placement.metrics import Outcomes, Usage, jain, summarise
 
+pytestmark = pytest.mark.base
+
 APPLICATIONS = ("mnist", "cifar100")
 
 

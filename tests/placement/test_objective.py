@@ -10,6 +10,8 @@ from splitplace.placement import objective
 from splitplace.placement.deciders.mab import HIGH, LOW
 from splitplace.placement.plan import check
 
+pytestmark = pytest.mark.base
+
 LAYER, SEMANTIC = 0, 1
 
 

@@ -13,6 +13,8 @@ from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, Frozen, Leaving, Placed, Taken
 from splitplace.records.action import Decide, Place, Wait
 
+pytestmark = pytest.mark.base
+
 POLICY = Composed(Mab(), Daso())
 
 

@@ -11,6 +11,8 @@ from splitplace.placement.engines.registry import ENGINES
 from splitplace.placement.policy import Composed
 from splitplace.placement.registry import DECIDERS, PLACERS, POLICIES, parse_policy
 
+pytestmark = pytest.mark.base
+
 THEIRS = """
     from splitplace.placement.deciders.fixed import Layer
     from splitplace.placement.engines.local import LocalEngine

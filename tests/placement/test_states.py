@@ -15,6 +15,8 @@ from splitplace.placement.policy import Composed
 from splitplace.placement.states import from_folder, read, save
 from splitplace.placement.surrogates import surrogate
 
+pytestmark = pytest.mark.sim
+
 POLICY = Composed(Mab(), Daso())
 BANDIT = BanditState(np.array([12.5]), np.array([[0.8, np.nan], [0.4, 0.9]]), np.array([[3, 0], [2, 7]]), t=9)
 

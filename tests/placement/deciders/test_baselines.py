@@ -12,6 +12,8 @@ from splitplace.placement.deciders.oracle import Oracle
 from splitplace.placement.policy import Leaving, Taken
 from splitplace.records.view import Finished
 
+pytestmark = pytest.mark.base
+
 RNG = np.random.default_rng(0)
 
 

@@ -9,6 +9,8 @@ from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.deciders.mab import HIGH
 from splitplace.placement.policy import Leaving
 
+pytestmark = pytest.mark.base
+
 LAYER, SEMANTIC = 0, 1
 
 

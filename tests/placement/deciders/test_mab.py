@@ -12,6 +12,8 @@ from splitplace.placement.deciders.mab import HIGH, LOW, Mab
 from splitplace.placement.policy import Leaving, Taken
 from splitplace.records.action import Decide
 
+pytestmark = pytest.mark.base
+
 LAYER, SEMANTIC = 0, 1
 
 

@@ -23,6 +23,8 @@ from splitplace.placement.surrogates.projection import project
 from splitplace.records.action import Place, Wait
 from splitplace.records.view import NONE
 
+pytestmark = pytest.mark.base
+
 CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 

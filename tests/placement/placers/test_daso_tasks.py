@@ -22,6 +22,8 @@ from splitplace.placement.surrogates import completion
 from splitplace.placement.surrogates.completion import PlanRecorder
 from splitplace.records.action import Place, Wait
 
+pytestmark = pytest.mark.base
+
 CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 
@@ -80,6 +82,7 @@ def test_a_plan_is_deterministic_pure_and_draws_nothing(view):
 
 
 @pytest.mark.parametrize("devices", [1, 10, 1000])
+@pytest.mark.sim
 def test_one_state_places_on_any_fleet(view, devices, tmp_path):
     """Saved for two devices, read for one, ten and a thousand."""
     policy, rng = Composed(Mab(), DasoTasks()), np.random.default_rng(0)
@@ -137,6 +140,7 @@ def test_plans_hold_what_came_of_them():
     assert np.isnan(plans.left[-1]).any()
 
 
+@pytest.mark.sim
 def test_the_shipped_state_knows_what_a_chain_on_one_device_saves():
     """A chain of the shipped demand, as least-loaded places it and gathered: gathered, it is done much sooner."""
     scenario, fleet, demand = load_scenario("measured-50"), load_fleet("azure50"), load_demand("measured")

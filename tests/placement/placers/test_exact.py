@@ -13,6 +13,8 @@ from splitplace.placement.placers.exact import Exact
 from splitplace.placement.policy import PlacementRequest
 from splitplace.records.action import Place, Wait
 
+pytestmark = pytest.mark.sim
+
 CHAIN, BRANCHES = (0, 1), (2, 3)
 SERVICE, MEMORY = (10.0, 5.0, 2.0, 2.0), (60, 30, 20, 20)
 

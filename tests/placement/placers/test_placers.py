@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Evict, Place, Wait
+
+pytestmark = pytest.mark.base
 
 RNG = np.random.default_rng(0)
 CHAIN = PlacementRequest(task=0, split=0, fragments=(0, 1))

@@ -16,6 +16,8 @@ from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_s
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.action import Place
 
+pytestmark = pytest.mark.base
+
 README = Path(__file__).resolve().parents[3] / "placement" / "README.md"
 
 
@@ -107,6 +109,7 @@ def test_a_workload_trace_with_holes(world, by_hand, rows, said):
         by_hand(rows, world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random")
 
 
+@pytest.mark.sim
 def test_a_mobility_trace_with_holes(tmp_path):
     """Device v1 lacks the second 1."""
     columns = {"time_s": [0, 0, 1], "device": ["v0", "v1", "v0"], "rtt_s": [0.0] * 3, "bytes_per_s": [1.0] * 3}

@@ -15,6 +15,8 @@ from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import NetworkShift, Workload, load_fleet, load_scenario, scale
 from splitplace.records.device import Fleet
 
+pytestmark = pytest.mark.base
+
 
 def one_task(world, tmp_path, deadline_s, **changes):
     """A chain of 10 and 5 s a 1000 images, or branches of 20 s: 1000 images at 100 bytes/s, an rtt of 2 s."""

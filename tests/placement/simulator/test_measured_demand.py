@@ -15,6 +15,8 @@ from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 from splitplace.records.split import Edge, Merge, Split
 
+pytestmark = pytest.mark.base
+
 PROVENANCE = collect()
 IMAGE = TensorSpec(name="image", dtype="float32", shape=("batch", 25))
 FEATURES = TensorSpec(name="features", dtype="float32", shape=("batch", 50))

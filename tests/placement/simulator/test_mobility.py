@@ -7,6 +7,8 @@ from splitplace.placement.simulator.mobility import load_mobility
 from splitplace.placement.simulator.roads import radio, write_trace
 from splitplace.placement.simulator.traces import write_parquet
 
+pytestmark = pytest.mark.base
+
 
 def test_radio_by_shannon_and_log_distance():
     """SNR 40 dB at 10 m, exponent 3: 10 dB at 100 m, log2(11) / log2(10001) of the rate, the inverse of it in rtt."""
@@ -16,6 +18,7 @@ def test_radio_by_shannon_and_log_distance():
     assert rtt_s == pytest.approx(np.array([1, 1, 1 / share]) * 0.002)
 
 
+@pytest.mark.sim
 def test_a_transfer_follows_its_link(world, by_hand, tmp_path):
     """1500 bytes to a vehicle: 100 bytes/s for 10 s, then 50: 20 s; and half the rtt of the moment, 0.2 s."""
     path = tmp_path / "mobility.parquet"
@@ -26,6 +29,7 @@ def test_a_transfer_follows_its_link(world, by_hand, tmp_path):
     assert run.tasks["response_s"].tolist() == pytest.approx([20.0 + 0.2 + 0.2])  # result: half an rtt
 
 
+@pytest.mark.sim
 def test_the_shipped_trace():
     """Ten vehicles, ten minutes, and links that do change."""
     trace = load_mobility("city-10")

@@ -7,6 +7,8 @@ import pytest
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.scenario import NetworkShift, Scenario, load_scenario
 
+pytestmark = pytest.mark.base
+
 
 @pytest.mark.parametrize(
     ("shifts", "response_s"),

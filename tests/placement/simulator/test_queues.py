@@ -6,6 +6,8 @@ import pytest
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.run import simulate
 
+pytestmark = pytest.mark.base
+
 
 def mean_response(world, scenario, demand, cores, intervals):
     """Mean response of a one-fragment split on one device."""

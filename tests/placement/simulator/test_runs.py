@@ -13,6 +13,8 @@ from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
 
+pytestmark = pytest.mark.base
+
 
 def run_shipped(name, policy, demand="upstream", seed=0, intervals=None):
     """A shipped scenario on its own fleet."""
@@ -116,7 +118,10 @@ def test_offered_utilisation_is_of_the_scarcer_resource(world):
     assert run.rate == pytest.approx(0.5 * 60 * 1000 * 100 / 500e3)
 
 
-@pytest.mark.parametrize("name", names("scenario"))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.sim] * name.startswith("mobile")) for name in names("scenario")],
+)
 def test_every_shipped_scenario_runs(name):
     """Three intervals each, with the demand each is meant for."""
     demand = "upstream" if name == "upstream-10" else "measured"
@@ -198,6 +203,7 @@ def _work_is_conserved(run, demand, tasks):
     assert work[ended].sum() - 1e-6 <= total <= work.sum() + 1e-6
 
 
+@pytest.mark.sim
 def test_the_trace_of_a_run_reads_back(tmp_path: Path):
     """Tasks, fragments and intervals as Parquet, row for row."""
     from splitplace.placement.simulator.traces import read_parquet, write_parquet

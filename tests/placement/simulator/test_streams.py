@@ -10,6 +10,8 @@ from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.state import World
 from splitplace.records.view import Fragments, Splits
 
+pytestmark = pytest.mark.base
+
 
 def responses(run):
     """Seconds by task."""

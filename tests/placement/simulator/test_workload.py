@@ -9,6 +9,8 @@ from splitplace.placement.simulator.scenario import Workload, load_fleet, load_s
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.placement.simulator.workload import draw, read_trace
 
+pytestmark = pytest.mark.base
+
 
 def arrivals(world, intervals=4000, **workload):
     """Of the published constants' three applications, intervals of 100 s."""
@@ -68,6 +70,7 @@ def test_a_mix_without_any_application_on_offer(world):
         arrivals(world, mix={"imagenet": 1.0})
 
 
+@pytest.mark.sim
 def test_a_parquet_trace_in_any_order(tmp_path):
     """Sorted by arrival."""
     columns = {"arrival_s": [5.0, 1.0], "application": ["b", "a"], "n": [10, 20], "deadline_s": [1.0, 2.0]}

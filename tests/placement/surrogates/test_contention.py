@@ -10,6 +10,8 @@ from splitplace.placement.surrogates import completion
 from splitplace.placement.surrogates.contention import BYTES, COLUMNS, WORK, contention, side_by_side
 from splitplace.placement.surrogates.problem import asked
 
+pytestmark = pytest.mark.base
+
 CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 
 

@@ -1,0 +1,221 @@
+"""Every command on a base install: it works, or says in one line what is missing, before it works.
+
+The commands run in a process that refuses the optional packages; on a real base install (`make installs`) there is
+nothing to refuse, and the same tests hold.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitplace.cli import COMMANDS
+from splitplace.extras import EXTRAS
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split import INPUT, Edge, Merge, Split
+from splitplace.splitting.artifact import digest
+
+pytestmark = pytest.mark.base
+
+MODEL = base64.b64decode(
+    "CAk6jQEKIAoFaW1hZ2USBmZsb2F0cyIEQ2FzdCoJCgJ0bxgBoAECChkKBmZsb2F0cxIGbG9naXRzIgdGbGF0dGVuEglicmlnaHRlc3RaJAoFaW1h"
+    "Z2USGwoZCAISFQoHEgViYXRjaAoCCAEKAggCCgIIAmIdCgZsb2dpdHMSEwoRCAESDQoHEgViYXRjaAoCCARCBAoAEBI="
+)
+"""ONNX: uint8 [batch,1,2,2] as float32 [batch,4]; the class of the brightest pixel. No onnx is here to make it."""
+
+WITHOUT = """
+import contextlib, io, json, sys, traceback
+refused, calls = json.loads(sys.argv[1])
+finders = list(sys.meta_path)
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            return None
+        return next((spec for finder in finders if (spec := finder.find_spec(name, path, target))), None)
+
+    def find_distributions(self, *args):
+        asked = (getattr(finder, "find_distributions", lambda *args: ()) for finder in finders)
+        return (found for ask in asked for found in ask(*args))
+
+sys.meta_path[:] = [Without()]
+answers = []
+for call in calls:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            CALL
+        except SystemExit as stop:
+            code = stop.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = -1
+    answers.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(answers))
+"""
+COMMAND = "from splitplace.cli import main; main(call)"
+FUNCTION = "import splitplace as sp; eval(call)"
+
+NEEDS = {
+    "demo": ([], "demo,train,export"),
+    "data fetch": (["fashionmnist"], "train"),
+    "train": (["fashionmnist"], "train"),
+    "split": (["model.onnx", "--fragments", "2"], "export"),
+    "export": (["nowhere", "--catalog", "c"], "train,export"),
+    "profile": (["CATALOG", "--plot", "plots"], "export"),
+    "evaluate": (["CATALOG"], "train"),
+    "simulate": (["--policy", "random+random", "--plot", "run.svg"], "sim"),
+    "policy train": ([], "train,sim"),
+    "policy show": (["STATES"], "sim"),
+    "bench timings": ([], "demo,train,export"),
+    "bench simulator": ([], "sim"),
+    "bench training": ([], "train"),
+    "bench semantic": ([], "train,export"),
+    "bench artifacts": ([], "train,export"),
+    "bench demand": ([], "train,export"),
+    "bench published-code": ([], "sim"),
+    "bench adaptation": ([], "train,sim"),
+    "bench placement": ([], "sim"),
+    "bench layer-split": ([], "train,export"),
+}
+"""A call of each command that needs more than the base, and the extras that it should ask for."""
+
+WORKS = {
+    "export": ["SPLIT", "--catalog", "CATALOG"],
+    "catalog ls": ["CATALOG"],
+    "catalog show": ["CATALOG"],
+    "catalog verify": ["CATALOG"],
+    "catalog gc": ["CATALOG"],
+    "profile": ["CATALOG", "--quick", "--kind", "base"],
+    "evaluate": ["CATALOG", "--images", "x.npy", "--labels", "y.npy"],
+    "infer": ["CATALOG", "--input", "x.npy"],
+    "catalog demand": ["CATALOG", "--out", "demand.json"],
+    "simulate": ["--policy", "random+random", "--intervals", "2", "--seed", "1"],
+}
+"""A call of each command that a base install is enough for, in the order of a story."""
+
+MORE = [
+    (["simulate", "--policy", "random+random", "--trace-dir", "traces"], "sim"),
+    (["simulate", "--policy", "mab+daso", "--scenario", "measured-50"], "sim"),
+    (["simulate", "--policy", "layer+exact", "--scenario", "upstream-10", "--demand", "upstream"], "sim"),
+    (["simulate", "--policy", "random+random", "--scenario", "mobile-50"], "sim"),
+    (["simulate", "trace", "--out", "m.parquet"], "sim"),
+    (["split", "resnet18", "--fragments", "2", "--random-weights"], "export"),
+    (["split", "model.onnx", "--fragments", "2", "--plot", "cuts.svg"], "export"),
+    (["export", "SPLIT", "--catalog", "c", "--precision", "int8"], "export"),
+]
+"""Options that need more than the command itself."""
+
+FUNCTIONS = {
+    "sp.fetch('fashionmnist')": "train",
+    "sp.train('fashionmnist')": "train",
+    "sp.split('model.onnx', fragments=2)": "export",
+    "sp.export('nowhere', 'c')": "train,export",
+    "sp.export('SPLIT', 'c', precision='float16')": "export",
+    "sp.profile('CATALOG', plot='plots')": "export",
+    "sp.evaluate('CATALOG')": "train",
+    "sp.simulate('random+random', plot='run.svg')": "sim",
+    "sp.simulate('random+random', trace_dir='traces')": "sim",
+    "sp.mobility_trace('m.parquet')": "sim",
+    "sp.train_policy()": "train,sim",
+}
+"""The same of the public API."""
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with a split, a catalog of it, and inputs."""
+    folder = tmp_path_factory.mktemp("base")
+    fragment = Fragment(
+        name="full",
+        inputs=(TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 2, 2)),),
+        outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 4)),),
+        classes=(0, 1, 2, 3),
+        params=0,
+        flops_per_sample=0,
+        weight_bytes=0,
+        digest=digest(MODEL),
+    )
+    split = Split(
+        application="pixels",
+        model="brightest",
+        strategy="full",
+        fragments=(fragment,),
+        edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
+        merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
+    )
+    (folder / "SPLIT").mkdir()
+    (folder / "SPLIT" / "split.json").write_text(split.model_dump_json())
+    (folder / "SPLIT" / "full.onnx").write_bytes(MODEL)
+    (folder / "model.onnx").write_bytes(MODEL)
+    (folder / "a.png").write_bytes(b"")
+    np.save(folder / "x.npy", np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2))
+    np.save(folder / "y.npy", np.arange(4))
+    states = Path(__file__).resolve().parents[2] / "placement" / "data"
+    (folder / "STATES").mkdir()
+    for kind in ("json", "safetensors"):
+        (folder / "STATES" / f"mab.{kind}").write_bytes((states / f"state.measured-50.mab.{kind}").read_bytes())
+    return folder
+
+
+def without(room, body, calls):
+    """Exit code, stdout and stderr of each call where no extra is installed."""
+    refused = sorted({module for packages in EXTRAS.values() for module in packages.values()})
+    command = [sys.executable, "-c", WITHOUT.replace("CALL", body), json.dumps([refused, calls])]
+    done = subprocess.run(command, cwd=room, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def answers(room):
+    """What every command answers, one after another in one process."""
+    calls = [[*name.split(), *arguments] for name, arguments in WORKS.items()]
+    calls += [[*name.split(), *arguments] for name, (arguments, _) in NEEDS.items()]
+    calls += [arguments for arguments, _ in MORE]
+    return dict(zip(map(tuple, calls), without(room, COMMAND, calls), strict=True))
+
+
+def test_every_command_is_tried():
+    """One that is added is held to this too."""
+    assert {name for name, _, _ in COMMANDS} == {*NEEDS, *WORKS}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_the_base_install_is_enough(answers, name):
+    """Exit 0: what a device does with a catalog, and the simulator."""
+    code, _, err = answers[(*name.split(), *WORKS[name])]
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extras"),
+    [*(([*name.split(), *arguments], extras) for name, (arguments, extras) in NEEDS.items()), *MORE],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_what_is_missing_is_said_in_one_line(answers, arguments, extras):
+    """Exit 2, nothing on stdout, no traceback, and what to install."""
+    code, out, err = answers[tuple(arguments)]
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("splitplace: ")
+    assert err.endswith(f", not installed here: pip install 'splitplace[{extras}]'\n")
+
+
+def test_nothing_was_begun(room, answers):
+    """Before it works: no folder, no file but those of the commands that worked."""
+    assert {path.name for path in room.iterdir()} == {
+        *("SPLIT", "STATES", "CATALOG", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
+    }
+
+
+def test_functions_say_it_too(room, answers):
+    """The public API raises MissingExtraError with the same words."""
+    for call, (code, _, err) in zip(FUNCTIONS, without(room, FUNCTION, list(FUNCTIONS)), strict=True):
+        last = err.splitlines()[-1]
+        assert code == -1
+        assert last.startswith("splitplace.errors.MissingExtraError: "), err
+        assert last.endswith(f"pip install 'splitplace[{FUNCTIONS[call]}]'"), call
