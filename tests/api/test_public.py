@@ -85,7 +85,8 @@ def test_a_public_function_says_what_it_takes_gives_and_refuses(name):
     function, text = getattr(sp, name), sections(name)
     assert text[""].strip().endswith((".", ":"))
     assert list(described(text.get("Args", ""))) == list(inspect.signature(function).parameters)
-    assert text.get("Returns", "").strip()
+    answers = inspect.signature(function).return_annotation is not None
+    assert bool(text.get("Returns", "").strip()) is answers
     raised = re.findall(r"^ {4}(\w+): ", text.get("Raises", ""), flags=re.MULTILINE)
     assert raised
     assert all(issubclass(getattr(sp, error), sp.SplitPlaceError) for error in raised)
