@@ -6,6 +6,7 @@ Beside them stand the two arms alone: what the bandit could have had. Everything
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,29 @@ from splitplace.records.view import View
 
 SHIFTS = ("rate", "mix", "network")
 PLACERS: dict[str, Daso] = {"daso": Daso(), "daso-warm": DasoWarm()}
-COPIES = {
-    "online": (False, False),
-    "frozen": (True, True),
-    "frozen bandit": (True, False),
-    "frozen surrogate": (False, True),
-}
-"""Whether the bandit and the surrogate stop learning at the shift."""
-ARMS = ("layer", "semantic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyRow:
+    """A policy as it takes part, and what the results call it."""
+
+    label: str
+    decider: str = "mab"
+    """In the registry."""
+    decider_stops: bool = False
+    """Whether it learns no more once something has shifted."""
+    placer_stops: bool = False
+
+
+COPIES = (
+    CopyRow(label="online"),
+    CopyRow(label="frozen", decider_stops=True, placer_stops=True),
+    CopyRow(label="frozen bandit", decider_stops=True),
+    CopyRow(label="frozen surrogate", placer_stops=True),
+)
+ARMS = (CopyRow(label="layer", decider="layer"), CopyRow(label="semantic", decider="semantic"))
+"""What the bandit could have had."""
+ROWS = {row.label: row for row in (*COPIES, *ARMS)}
 BIN = 5
 """Intervals that are averaged into one point."""
 BEFORE, AFTER = (20, 50), (70, 95)
@@ -114,13 +130,12 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
 
 
 def measure(
-    folder: Path, demand: DemandLike, shift: str, placer: str, row: str, seed: int, intervals: int
+    folder: Path, demand: DemandLike, shift: str, placer: str, row: CopyRow, seed: int, intervals: int
 ) -> AdaptationCell:
     """One run."""
     scenario, inner = scenario_of(shift), PLACERS[placer]
-    still_decider, still_placer = COPIES.get(row, (False, False))
-    until = [shift_s(scenario) if still else float("inf") for still in (still_decider, still_placer)]
-    decider = DECIDERS.make("mab" if row in COPIES else row)
+    until = [shift_s(scenario) if still else float("inf") for still in (row.decider_stops, row.placer_stops)]
+    decider = DECIDERS.make(row.decider)
     watched = Foretold(Until(inner, until[1]), inner, {})
     policy = Composed(Until(decider, until[0]), watched)  # type: ignore[arg-type]  # its name is a property
 
@@ -129,7 +144,7 @@ def measure(
 
     score = Score()
     run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, score, strict=True)
-    return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row, seed))
+    return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row.label, seed))
 
 
 def _cell(
@@ -188,18 +203,19 @@ def run(
             raise UsageError(f"{path} holds another setting: give another --results, or --fresh")
         done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells if c.placer in placers and c.seed < seeds}
     keys = [
-        (shift, placer, row, seed)
+        (shift, placer, label, seed)
         for seed in range(seeds)
         for shift in SHIFTS
         for placer in placers
-        for row in (*COPIES, *ARMS)
+        for label in ROWS
     ]
     missing = [key for key in keys if key not in done]
     if missing:
         train(folder, demand, demand_name, say)
     for number, key in enumerate(missing):
         say(f"{number + 1} of {len(missing)}: shift of {key[0]}, {key[1]}, {key[2]}, seed {key[3]}")
-        done[key] = measure(folder, demand, *key, intervals)
+        shift, placer, label, seed = key
+        done[key] = measure(folder, demand, shift, placer, ROWS[label], seed, intervals)
         found = AdaptationResults(
             demand=demand_name, intervals=intervals, cells=tuple(done.values()), provenance=provenance.collect()
         )
@@ -226,7 +242,9 @@ def verdict(results: AdaptationResults) -> dict[str, str]:
     """For each shift and placer, whether the online policy recovers where its frozen copy does not."""
     words = {}
     for shift, placer in dict.fromkeys((c.shift, c.placer) for c in results.cells):
-        better = max(ARMS, key=lambda arm: np.mean(window(results, (shift, placer, arm), "reward", AFTER)))
+        better = max(
+            (arm.label for arm in ARMS), key=lambda arm: np.mean(window(results, (shift, placer, arm), "reward", AFTER))
+        )
         won, owed = (gain(results, shift, placer, row, "frozen") for row in ("online", better))
         if won.low > 0:
             says = "the online policy recovers, its frozen copy does not"

@@ -6,8 +6,8 @@ plans, whoever made them; `realised` is what came of them. Cells that are in the
 interrupted run goes on where it stopped.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,9 +21,8 @@ from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoState
-from splitplace.placement.placers.daso_tasks import DasoTasks
 from splitplace.placement.policy import Composed, Placer, States
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.registry import DECIDERS, PLACERS
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
@@ -34,26 +33,45 @@ from splitplace.records.device import Fleet
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
-CLIMBING_ETA = 100.0
+
+@dataclass(frozen=True, kw_only=True)
+class PlacerRow:
+    """A placer as it takes part, and what the table calls it."""
+
+    label: str
+    placer: str
+    """In the registry."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the placer that are not its own."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of its state that are not as trained."""
+    trained: bool = True
+    """Whether it starts from a trained state, if it learns at all."""
+    learns: bool = True
+    """Whether its surrogate learns during the run; the bandit does."""
+    devices: int | None = None
+    """The largest fleet it can take."""
+
+
+CLIMBING = {"eta": 100.0}
 """A step that leaves the start, for the rows that show what the climb itself does where tuning chose not to climb."""
 ROWS = (
-    "daso",
-    "daso, η as printed",
-    "daso, η = 100",
-    "daso, untrained, η = 100",
-    "daso, frozen",
-    "daso-warm",
-    "daso-slots",
-    "daso-tasks",
-    "daso-tasks, no ascent",
-    "gobi",
-    "least-loaded",
-    "best-fit",
-    "random",
+    PlacerRow(label="daso", placer="daso"),
+    PlacerRow(label="daso, η as printed", placer="daso", state={"eta": 1e-3}),
+    PlacerRow(label="daso, η = 100", placer="daso", state=CLIMBING),
+    PlacerRow(label="daso, untrained, η = 100", placer="daso", state=CLIMBING, trained=False),
+    PlacerRow(label="daso, frozen", placer="daso", learns=False),
+    PlacerRow(label="daso-warm", placer="daso-warm"),
+    PlacerRow(label="daso-slots", placer="daso-slots"),
+    PlacerRow(label="daso-tasks", placer="daso-tasks"),
+    PlacerRow(label="daso-tasks, no ascent", placer="daso-tasks", options={"steps": 0}),
+    PlacerRow(label="gobi", placer="gobi"),
+    PlacerRow(label="least-loaded", placer="least-loaded"),
+    PlacerRow(label="best-fit", placer="best-fit"),
+    PlacerRow(label="random", placer="random"),
+    PlacerRow(label="exact", placer="exact", devices=10),
 )
-EXACT_ROW = "exact"
-SMALL = 10
-"""Up to so many devices `exact` takes part."""
+LABELS = tuple(row.label for row in ROWS)
 
 
 class PlacerCell(Measured):
@@ -108,26 +126,21 @@ class Setting:
     """Some of the rows; none for all."""
 
     def __post_init__(self) -> None:
-        for row in self.only:
-            if row not in self._possible:
-                raise unknown("row", row, self._possible)
+        possible = [row.label for row in self._possible]
+        for label in self.only:
+            if label not in possible:
+                raise unknown("row", label, possible)
 
     @property
-    def _possible(self) -> tuple[str, ...]:
-        """`exact` on small fleets only."""
-        return (*ROWS, EXACT_ROW) if len(self.fleet.units()) <= SMALL else ROWS
+    def _possible(self) -> tuple[PlacerRow, ...]:
+        """Those that can take the fleet."""
+        devices = len(self.fleet.units())
+        return tuple(row for row in ROWS if row.devices is None or devices <= row.devices)
 
     @property
-    def rows(self) -> tuple[str, ...]:
+    def rows(self) -> tuple[PlacerRow, ...]:
         """What is measured, in the table's order."""
-        return tuple(row for row in self._possible if row in self.only or not self.only)
-
-
-def _policy(decider: str, row: str) -> Composed:
-    policy = cast(Composed, parse_policy(f"{decider}+{row.partition(',')[0]}"))
-    if row.endswith("no ascent"):
-        return replace(policy, placer=replace(cast(DasoTasks, policy.placer), steps=0))
-    return policy
+        return tuple(row for row in self._possible if row.label in self.only or not self.only)
 
 
 class _Watch:
@@ -157,26 +170,20 @@ def _states(setting: Setting, policy: Composed, view: View) -> Any:
     return states
 
 
-def measure(setting: Setting, row: str, seed: int) -> PlacerCell:
+def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
     """One run."""
-    judge = Daso()
+    judge, decider, placer = Daso(), DECIDERS.make(setting.decider), PLACERS.make(row.placer)
+    placer = replace(placer, **row.options) if row.options else placer
     watch: list[_Watch] = []
-    policy = _policy(setting.decider, row)
 
     def first(view: View) -> States:
-        judged = _states(setting, replace(policy, placer=judge), view)
+        judged = _states(setting, Composed(decider, judge), view)
         watch.append(_Watch(judge, judged.placer))
-        if row == "daso-warm":
-            return States(judged.decider, judged.placer)
-        if row.endswith("η = 100"):
-            placer = policy.placer.init(view) if "untrained" in row else judged.placer
-            return States(judged.decider, replace(placer, eta=CLIMBING_ETA))
-        if row.endswith("printed"):
-            return States(judged.decider, replace(judged.placer, eta=1e-3))
-        return States(judged.decider, _states(setting, policy, view).placer)
+        state = _states(setting, Composed(decider, placer), view).placer if row.trained else placer.init(view)
+        return States(judged.decider, replace(state, **row.state) if row.state else state)
 
     # The surrogate alone: a frozen bandit would be another policy on other tasks.
-    still = replace(policy, placer=cast(Placer, Until(policy.placer, 0.0))) if row.endswith("frozen") else policy
+    still = Composed(decider, placer if row.learns else cast(Placer, Until(placer, 0.0)))
     run = simulate(
         setting.scenario, setting.fleet, setting.demand, still, setting.intervals, seed, first,
         watch=lambda view, actions: watch[0](view, actions), strict=True,
@@ -184,11 +191,11 @@ def measure(setting: Setting, row: str, seed: int) -> PlacerCell:
     m = run.metrics
     if not watch[0].score.intervals or not watch[0].predicted:
         raise SplitPlaceError(
-            f"seed {seed}, {row}: in {setting.intervals} intervals no task left or was overdue, so there is no O^P to "
-            "compare; give more --intervals, or a larger load"
+            f"seed {seed}, {row.label}: in {setting.intervals} intervals no task left or was overdue, so there is no "
+            "O^P to compare; give more --intervals, or a larger load"
         )
     return PlacerCell(
-        row=row,
+        row=row.label,
         seed=seed,
         realised=watch[0].score.mean,
         predicted=float(np.mean(watch[0].predicted)),
@@ -221,10 +228,10 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> PlacementRe
             limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
             bounds[seed] = Bound(seed=seed, reward=limit)
         for row in setting.rows:
-            if (row, seed) in done:
+            if (row.label, seed) in done:
                 continue
-            say(f"seed {seed}, {row}")
-            done[row, seed] = measure(setting, row, seed)
+            say(f"seed {seed}, {row.label}")
+            done[row.label, seed] = measure(setting, row, seed)
             results = PlacementResults(
                 scenario=setting.scenario.name,
                 fleet=fleet,

@@ -233,7 +233,7 @@ def placement(text: bytes, file: Path) -> FileSection:
             "response s": f"{column(row, 'response_s').mean:.1f}",
             "kWh": f"{column(row, 'energy_kwh').mean:.3f}",
         }
-        for row in sorted({cell.row for cell in found.cells}, key=(*bench.ROWS, "exact").index)
+        for row in sorted({cell.row for cell in found.cells}, key=bench.LABELS.index)
     ]
     said = [line for row in ("daso", "daso-tasks") for line in bench.verdict(found, row).values()]
     verdict = {claimed: figure for claimed, _, figure in (line.partition(": ") for line in said)}

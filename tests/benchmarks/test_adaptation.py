@@ -85,7 +85,7 @@ def test_copies_are_the_same_until_the_shift(tmp_path, monkeypatch):
     found = bench.run(path, tmp_path / "states", demand, "measured", ["daso"], 1, said.append)
     before = round(bench.shift_interval() / bench.BIN)
     rows = {cell.row: cell for cell in found.cells}
-    assert set(rows) == {*bench.COPIES, *bench.ARMS}
+    assert set(rows) == set(bench.ROWS)
     assert rows["online"].reward[: before - 3] == rows["frozen"].reward[: before - 3]
     assert rows["online"].error[:before] == rows["frozen"].error[:before]
     assert rows["online"].error[before + 1 :] != rows["frozen"].error[before + 1 :]
