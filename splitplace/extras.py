@@ -12,7 +12,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "torch": "torch",
         "torchvision": "torchvision",
         "timm": "timm",
-        "lightning": "lightning",
+        "pytorch-lightning": "pytorch_lightning",
         "torchmetrics": "torchmetrics",
         "tensorboard": "tensorboard",
         "torch-pruning": "torch_pruning",

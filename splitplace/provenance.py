@@ -8,9 +8,21 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from splitplace.records.provenance import Machine, Provenance
 
-_LIBRARIES = ("numpy", "onnxruntime", "onnx", "torch", "torchvision", "timm", "lightning", "torch-pruning", "pyzmq")
+_LIBRARIES = (
+    "numpy",
+    "onnxruntime",
+    "onnx",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "torch-pruning",
+    "pyzmq",
+)
 
 
 def collect(seed: int | None = None) -> Provenance:
@@ -31,8 +43,8 @@ def machine() -> Machine:
     return Machine(
         cpu=_cpu(),
         architecture=platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cores=len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()}",
     )
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 import splitplace  # noqa: F401 - before any test has onnxruntime, which it tells to send nothing anywhere
@@ -30,3 +31,17 @@ def count_calls(work: Callable[[], Any]) -> int:
 def calls() -> Callable[[Callable[[], Any]], int]:
     """The counter above."""
     return count_calls
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    """The question above."""
+    return is_alive

@@ -13,7 +13,6 @@ import gc
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -78,7 +77,7 @@ def measure_memory(order: WorkOrder) -> FragmentLoad:
     probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
     gc.collect()
     memory.release()
-    base, before = _resident_bytes("VmRSS"), _resident_bytes("RssAnon")
+    base, before = memory.rss_bytes(), memory.anonymous_bytes()
     model = _model(order)
     start = time.perf_counter()
     session = FragmentSession(order.fragment, model, order.threads)
@@ -88,7 +87,7 @@ def measure_memory(order: WorkOrder) -> FragmentLoad:
     session.run(inputs)
     session.run(inputs)
     memory.trim()
-    grown = max(_resident_bytes("RssAnon") - before, 0)
+    grown = max(memory.anonymous_bytes() - before, 0)
     return FragmentLoad(batch_size=order.batch_sizes[0], runtime_base_bytes=base, fragment_bytes=grown, load_s=load_s)
 
 
@@ -114,14 +113,6 @@ def samples(fragment: Fragment, batch_size: int) -> dict[str, Array]:
 def sample(spec: TensorSpec, batch_size: int) -> Array:
     """Random values of a contract; zeros would run faster and hold no memory."""
     return draw(spec, batch_size, np.random.default_rng(0))
-
-
-def _resident_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    raise RuntimeError(f"no {field} in /proc/self/status: profiling needs Linux")
 
 
 def _model(order: WorkOrder) -> bytes:

@@ -15,9 +15,10 @@ import time
 from typing import NoReturn
 
 from splitplace.errors import SplitPlaceError
+from splitplace.inference import memory
 from splitplace.inference.cpu_share import open_share
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.device.host import DeviceRuntime, rss_bytes
+from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Keys, StreamNode
 
@@ -50,7 +51,7 @@ def main() -> NoReturn:
                 pid=os.getpid(),
                 cpu_share=share.share,
                 cpu_share_method=share.method,
-                rss_bytes=rss_bytes(),
+                rss_bytes=memory.rss_bytes(),
             ),
         )
         device.serve()

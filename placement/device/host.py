@@ -102,7 +102,7 @@ class DeviceRuntime:
                     if self.config.peers.get(peer.name) == peer.public_key:
                         self.node.connect(peer.name, peer.endpoint, peer.public_key)
             case messages.Ping(sequence=sequence):
-                self._tell(messages.Pong(sequence=sequence, rss_bytes=rss_bytes()))
+                self._tell(messages.Pong(sequence=sequence, rss_bytes=memory.rss_bytes()))
             case messages.ProbeOrder(trim=trim):
                 measure = partial(measured_core_speed, self.share, trim, self.config.threads)
                 self._orders.append((measure, self._probed))
@@ -204,7 +204,7 @@ class DeviceRuntime:
         session, start_s, end_s = future.result()
         if fragment.digest in self._contracts:  # else unloaded meanwhile
             self.sessions[fragment.digest] = session
-        self._tell(messages.Loaded(digest=fragment.digest, start_s=start_s, end_s=end_s, rss_bytes=rss_bytes()))
+        self._tell(messages.Loaded(digest=fragment.digest, start_s=start_s, end_s=end_s, rss_bytes=memory.rss_bytes()))
 
     def _ran(self, container: Container, micro_batch: int, sent_s: float, ready_s: float, future: Future[Any]) -> None:
         assign = container.assign
@@ -267,12 +267,6 @@ class DeviceRuntime:
     def _refuse(self, peer: str, error: str) -> None:
         log.warning("%s: refused a message of %s: %s", self.config.name, peer, error)
         self._tell(messages.Refused(peer=peer, error=messages.text(error)))
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+import psutil
+
 from splitplace.errors import SplitPlaceError
 from splitplace.records.profile import CpuShareMethod
 
@@ -176,7 +178,7 @@ def sweep() -> None:
     for parent, _ in _cpu_groups():
         for group in parent.glob(f"{PREFIX}*"):
             owner = group.name.removeprefix(PREFIX)
-            if owner.isdecimal() and not Path("/proc", owner).exists():
+            if owner.isdecimal() and not psutil.pid_exists(int(owner)):
                 # Somebody else's sweep may come first, or a process of another pid namespace may still live there.
                 with suppress(OSError):
                     group.rmdir()

@@ -13,6 +13,7 @@ from importlib.resources import files
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 
 _EXTEND_AS_REQUESTED = 1
 _CHUNK_BYTES = 64 * 1024
@@ -41,6 +42,17 @@ def _share_arena() -> None:
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     growth = {"arena_extend_strategy": _EXTEND_AS_REQUESTED, "initial_chunk_size_bytes": _CHUNK_BYTES}
     ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": 0, "max_dead_bytes_per_chunk": -1} | growth))
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def anonymous_bytes() -> int:
+    """The part of it that no file backs and nobody shares: what was allocated, without the libraries' code."""
+    info = psutil.Process().memory_info()
+    return int(info.rss - info.shared)
 
 
 def trim() -> None:

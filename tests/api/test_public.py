@@ -12,7 +12,7 @@ import pytest
 
 import splitplace as sp
 
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "timm", "lightning", "torchvision", "matplotlib", "scipy")
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "timm", "pytorch_lightning", "torchvision", "matplotlib", "scipy")
 VERBS = [name for name in sp.PUBLIC if sp.PUBLIC[name].startswith("splitplace.api.") and name[0].islower()]
 FUNCTIONS = [name for name in sp.PUBLIC if inspect.isfunction(getattr(sp, name))]
 CLASSES = [name for name in sp.PUBLIC if inspect.isclass(getattr(sp, name))]

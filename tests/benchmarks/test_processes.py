@@ -55,12 +55,6 @@ def wait_for_another(folder: Path, task: str) -> None:
     raise RuntimeError("a mistake of ours")
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def test_each_begins_after_what_it_needs_and_two_at_once(tmp_path):
     """Four tasks, two of which need the first: all done, never more than two, with half of the threads each."""
     said = []
@@ -84,7 +78,7 @@ def test_each_begins_after_what_it_needs_and_two_at_once(tmp_path):
         ("mistake", SplitPlaceError, "mistake: its process ended with 1 .*log.txt"),
     ],
 )
-def test_a_failure_ends_the_others(tmp_path, task, error, message):
+def test_a_failure_ends_the_others(tmp_path, task, error, message, alive):
     """What a user can act on arrives as it was raised; of anything else the log has the traceback."""
     with pytest.raises(error, match=message):
         run_all(partial(wait_for_another, tmp_path), {"endless": None, task: None}, 2, tmp_path / "log.txt", print)
@@ -93,7 +87,7 @@ def test_a_failure_ends_the_others(tmp_path, task, error, message):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_one_that_started_it(tmp_path, number):
+def test_no_process_outlives_the_one_that_started_it(tmp_path, number, alive):
     """Interrupted, ended or killed."""
     code = """
 import sys

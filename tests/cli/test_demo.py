@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from splitplace.catalog import Catalog
@@ -18,15 +19,8 @@ MAIN = "from splitplace.cli import main; main()"
 
 def _device_processes() -> set[int]:
     """Every device runtime on this machine."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-        except OSError:
-            continue
-        if b"splitplace.placement.device.__main__" in command:
-            found.add(int(entry.name))
-    return found
+    processes = psutil.process_iter(["cmdline"])
+    return {it.pid for it in processes if "splitplace.placement.device.__main__" in " ".join(it.info["cmdline"] or ())}
 
 
 def weights(demo):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "timm", "lightning", "torchvision", "matplotlib")
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "timm", "pytorch_lightning", "torchvision", "matplotlib")
 
 
 def _loaded(statement: str) -> set[str]:

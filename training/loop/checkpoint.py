@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
+import pytorch_lightning
 import safetensors
 import safetensors.torch
 import torch
-from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.pytorch.callbacks import Callback
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
 from splitplace.errors import SplitPlaceError
@@ -99,7 +99,7 @@ class Checkpoints(Callback):
         self.path = path
         self.written_s = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: pytorch_lightning.Trainer, *args: Any) -> None:
         """Between two steps of an epoch; an epoch's last step belongs to the next."""
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import lightning
-from lightning.pytorch.callbacks import Callback
+import pytorch_lightning
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from splitplace.training.data.dataset import Images, Labels
@@ -31,7 +31,9 @@ class EarlyStop(Callback):
         self.stale = 0
         self.weights: dict[str, Tensor] = {}
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: pytorch_lightning.Trainer, pl_module: pytorch_lightning.LightningModule
+    ) -> None:
         """Every rank evaluates the same images with the same weights, and so decides the same."""
         modes = {module: module.training for module in self.network.modules()}
         self.network.eval()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
+import pytorch_lightning
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from splitplace.errors import SplitPlaceError
@@ -44,7 +44,7 @@ class Fitted:
     epochs: int
 
 
-class Classifier(lightning.LightningModule):
+class Classifier(pytorch_lightning.LightningModule):
     """A network under one optimizer and a one-cycle schedule, stepped every batch.
 
     Args:
@@ -76,7 +76,7 @@ class Classifier(lightning.LightningModule):
             self.log("train_loss", loss.detach(), prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> lightning.pytorch.utilities.types.OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> pytorch_lightning.utilities.types.OptimizerLRSchedulerConfig:
         """Weight decay for weights only: decaying norms and biases costs accuracy (He et al. 2019)."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         groups = [
@@ -110,7 +110,7 @@ class _Clock(Callback):
         """Seconds so far."""
         return self.before_s + self.ended_s - self.started_s
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: pytorch_lightning.Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
         self.started_s = self.ended_s = time.perf_counter()
 
     def on_train_batch_end(self, *args: Any) -> None:
@@ -190,11 +190,11 @@ def fit_batches(
     clock = _Clock()
     shown = sys.stderr.isatty()
     bars = [RichProgressBar(console_kwargs={"stderr": True})] if shown else []
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice on data-loading processes and log intervals that does not apply to batches in memory.
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer = lightning.Trainer(
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+        trainer = pytorch_lightning.Trainer(
             max_epochs=recipe.epochs,
             precision=recipe.precision,
             deterministic=recipe.deterministic,

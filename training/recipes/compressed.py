@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
+import pytorch_lightning
 import torch
 
 from splitplace.errors import UsageError
@@ -67,7 +67,7 @@ def train_compressed(
     if finished is not None:
         return finished
     teacher = load_teacher(full)
-    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
     fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
     split = compressed_split(data.application, request.label, ratio, data.input_spec, network, data.n_classes)

@@ -4,7 +4,7 @@ import logging
 import time
 from pathlib import Path
 
-import lightning
+import pytorch_lightning
 from torch import nn
 
 from splitplace.records.split import Merge
@@ -72,7 +72,7 @@ def train_full(
     finished = runs.find(folder, request)
     if finished is not None:
         return finished
-    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
     inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
     if inside is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-import lightning
+import pytorch_lightning
 import torch
 from torch import nn
 
@@ -116,7 +116,7 @@ def train_semantic(
         return finished
 
     teacher = load_teacher(full)
-    lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
+    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
     work = _Work(data, folder, seed, request.model_dump_json())
     if isinstance(recipe, SplitNetRecipe):

@@ -30,11 +30,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lightning
 import numpy as np
 import numpy.typing as npt
+import pytorch_lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from splitplace.splitting.semantic.surgery import Side, channel_sets, dense_layers
@@ -193,7 +193,7 @@ class GroupLearning(Callback):
 
         return loss
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: pytorch_lightning.Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
         """Only here is the network where it will be trained."""
         self.optimizer = torch.optim.Adam(self.net.columns, lr=self.recipe.assign_rate)
         if self.restored:
@@ -202,7 +202,7 @@ class GroupLearning(Callback):
             for step in range(self.recipe.assign_steps):
                 self.fit(step / self.recipe.assign_steps)
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+    def on_train_batch_start(self, trainer: pytorch_lightning.Trainer, *args: Any) -> None:
         """One step of the assignments for each of the weights, as long as they may move."""
         self.progress = trainer.global_step / max(1, int(trainer.estimated_stepping_batches))
         if self.progress < _FREEZE and trainer.global_step % _EVERY == 0:

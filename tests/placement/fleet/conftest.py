@@ -257,15 +257,7 @@ def images() -> Callable[[int], np.ndarray]:
     return lambda n, width=WIDTH: np.random.default_rng(7).standard_normal((n, width)).astype(np.float32)
 
 
-def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.fixture
-def left_behind() -> Callable[[list[int]], list[int]]:
+def left_behind(alive) -> Callable[[list[int]], list[int]]:
     """Which of these processes still exist after a grace period; and no cgroup of ours with a dead owner."""
     return lambda pids: [pid for pid in pids if pid != os.getpid() and alive(pid)]

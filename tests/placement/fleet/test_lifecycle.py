@@ -42,20 +42,17 @@ SCRIPT = """
 """
 
 
-def alive(pid):
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+@pytest.fixture
+def gone(alive):
+    """Which of some processes are left after a grace period."""
 
+    def ask(pids, seconds=120.0):
+        end = time.monotonic() + seconds
+        while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
+            time.sleep(0.05)
+        return left
 
-def gone(pids, seconds=120.0):
-    """Which of them are left after the grace period."""
-    end = time.monotonic() + seconds
-    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
-        time.sleep(0.05)
-    return left
+    return ask
 
 
 def groups(pids):
@@ -89,7 +86,7 @@ def program(catalog, toy):
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["running", "starting"])
-def test_ctrl_c_leaves_nothing(program, early):
+def test_ctrl_c_leaves_nothing(program, early, gone):
     """SIGINT to the whole foreground group, as a terminal sends it."""
     process, pids = program(early)
     os.killpg(process.pid, signal.SIGINT)
@@ -98,7 +95,7 @@ def test_ctrl_c_leaves_nothing(program, early):
     assert groups(pids) == []
 
 
-def test_a_killed_broker_leaves_no_device(program):
+def test_a_killed_broker_leaves_no_device(program, gone, alive):
     """SIGKILL: nothing can be cleaned up by the broker, the devices notice that their standard input ended."""
     process, pids = program()
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
@@ -108,7 +105,7 @@ def test_a_killed_broker_leaves_no_device(program):
     assert groups(pids) == []
 
 
-def test_a_clean_exit_leaves_nothing(start, toy):
+def test_a_clean_exit_leaves_nothing(start, toy, gone):
     """Nor does an error inside the with block, which comes through."""
     broker = start(toy.chain(), devices=[toy.make_device("a")], cpu_shares={"a": 0.5})
     with pytest.raises(RuntimeError, match="mine"), broker:
@@ -129,7 +126,7 @@ def test_a_device_killed_alone_leaves_no_cgroup(start, toy):
     assert groups([pid]) == []
 
 
-def test_a_device_that_cannot_start_says_why(start, toy, tmp_path, monkeypatch):
+def test_a_device_that_cannot_start_says_why(start, toy, tmp_path, monkeypatch, gone):
     """The broker does not come up, the error has the device's own words, and the other device is ended."""
     broker = start(toy.chain(), devices=[toy.make_device("a"), toy.make_device("b")])
     launch, pids = broker.engine.launch, []
