@@ -59,7 +59,7 @@ class CatalogWriter(Catalog):
             manifests = [
                 self._put_fragment(split, fragment, artifact.models[fragment.name]) for fragment in split.fragments
             ]
-            graph = SplitAnnotation(**{name: getattr(split, name) for name in SplitAnnotation.model_fields})
+            graph = SplitAnnotation.of(split)
             entry = self._put_json(
                 oci.INDEX_TYPE,
                 {

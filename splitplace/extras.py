@@ -21,6 +21,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pillow": "PIL",
         "scipy": "scipy",
     },
+    "images": {"pillow": "PIL"},
     "export": {"onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript", "matplotlib": "matplotlib"},
     "sim": {
         "pyarrow": "pyarrow",

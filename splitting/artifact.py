@@ -1,10 +1,11 @@
 """What splitting and export hand on: a split's graph with the ONNX file of every fragment."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splitplace.errors import IntegrityError
+from splitplace.records.preprocessing import Preprocessing
 from splitplace.records.split import Split
 
 
@@ -29,3 +30,9 @@ class SplitArtifact:
                 raise IntegrityError(
                     f"{self.split.reference}/{fragment.name}: got {actual}, expected {fragment.digest}"
                 )
+
+    def described(self, class_names: Sequence[str], preprocessing: Preprocessing | None) -> "SplitArtifact":
+        """The same files, with what a cut of an ONNX file alone cannot know: names, and how images are read."""
+        fields = {name: getattr(self.split, name) for name in Split.model_fields}
+        changed = fields | {"class_names": tuple(class_names), "preprocessing": preprocessing}
+        return SplitArtifact(Split(**changed), self.models)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from splitplace.records.fragment import TensorSpec
+from splitplace.records.preprocessing import Preprocessing
 from splitplace.records.split import Merge, Strategy
 
 
@@ -59,3 +60,6 @@ class ModuleSplit:
     input_spec: TensorSpec
     fragments: tuple[ModuleFragment, ...]
     merge: Merge
+    class_names: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    """How an image file becomes `input_spec`, and what `fragments` do to it first."""

@@ -3,16 +3,27 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, is_scratch, replace_file, replace_folder
-from splitplace.records.base import MAX_DOCUMENT_BYTES
+from splitplace.records import formats
+from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
+from splitplace.records.formats import Format
 from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact
 
 SPLIT_FILE = "split.json"
+
+
+class SplitDocument(Record):
+    """The file split.json."""
+
+    file_format: ClassVar[Format | None] = formats.SPLIT
+    format: Literal[1] = 1
+    split: Split
 
 
 def check_writable(folder: Path) -> None:
@@ -49,7 +60,7 @@ def write(artifact: SplitArtifact, folder: Path) -> None:
         foreign = sorted(name for name in files if (folder / name).exists() and name not in former)
         if foreign:
             raise UsageError(f"{folder} holds {', '.join(foreign)}, which is no earlier split's: give another --out")
-        files[SPLIT_FILE] = artifact.split.model_dump_json(indent=2) + "\n"
+        files[SPLIT_FILE] = SplitDocument(split=artifact.split).model_dump_json(indent=2) + "\n"
         if not folder.exists():
             with replace_folder(folder) as fresh:
                 for name, content in files.items():
@@ -74,7 +85,7 @@ def _files(folder: Path) -> set[str]:
     """The files of the fragments of the split that is there, none if no split is or nobody can tell which they are."""
     try:
         text = read_file(folder / SPLIT_FILE, MAX_DOCUMENT_BYTES, str(folder / SPLIT_FILE))
-        return {f"{fragment.name}.onnx" for fragment in Split.parse(text, str(folder)).fragments}
+        return {f"{fragment.name}.onnx" for fragment in SplitDocument.parse(text, str(folder)).split.fragments}
     except (OSError, SplitPlaceError):
         return set()
 
@@ -89,7 +100,7 @@ def read_split(folder: Path) -> SplitArtifact:
     """
     try:
         text = read_file(folder / SPLIT_FILE, MAX_DOCUMENT_BYTES, str(folder / SPLIT_FILE))
-        split = Split.parse(text, str(folder / SPLIT_FILE))
+        split = SplitDocument.parse(text, str(folder / SPLIT_FILE)).split
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{folder} holds no {SPLIT_FILE}: expected what `splitplace split --out` writes") from error
     models = {}

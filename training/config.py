@@ -1,11 +1,14 @@
 """What a RUN folder says: what was asked for, how its network is rebuilt, what was measured."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from splitplace.records.base import Count, Fraction, Name, Record
+from splitplace.records import formats
+from splitplace.records.base import Count, Fraction, Name, PositiveCount, Record
+from splitplace.records.formats import Format
 from splitplace.records.fragment import TensorSpec
+from splitplace.records.preprocessing import ImageRule, Normalisation, Preprocessing
 from splitplace.records.split import Merge
 from splitplace.splitting.networks import model_label
 from splitplace.splitting.semantic.pruning import compressed_variant
@@ -13,7 +16,6 @@ from splitplace.training.preset import CompressedRecipe, FullRecipe, SemanticRec
 
 Method = Literal["distil", "splitnet", "scratch"]
 Trunk = Literal["shared", "replicated"]
-FORMAT: Literal[2] = 2
 
 
 class TrainingRequest(Record):
@@ -78,12 +80,25 @@ class Part(Record):
 class Config(Record):
     """What a run is, and how to rebuild its network."""
 
-    format: Literal[2]
+    file_format: ClassVar[Format | None] = formats.RUN
+    format: Literal[3] = 3
     request: TrainingRequest
     input_spec: TensorSpec
     class_names: tuple[str, ...]
+    image_rule: ImageRule | None
+    """How an image file became `input_spec`; None where it has neither one nor three channels."""
     mean_C: tuple[float, ...]
     std_C: tuple[float, ...]
+    resize_to: PositiveCount | None = None
+    """Height and width that the network's front makes of an image that is too small for it."""
     parts: tuple[Part, ...] = Field(min_length=1)
     merge: Merge
     weights_sha256: str
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """The contract between an image file and what was trained."""
+        if self.image_rule is None:
+            return None
+        inside = Normalisation(mean_C=self.mean_C, std_C=self.std_C, resize_to=self.resize_to)
+        return Preprocessing(before=self.image_rule, inside=inside)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from splitplace.errors import UsageError, unknown
 from splitplace.splitting.semantic.tree import parse_tree
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.recipes.grouping import Grouping
+from splitplace.training.recipes.grouping import Asked
 from splitplace.training.run import Run
 
 STRATEGIES = ("full", "semantic", "compressed")
@@ -66,7 +66,7 @@ def check_belong(strategy: str, strategies: Sequence[str], **options: object) ->
             raise UsageError(f"--{name} belongs to --strategy {' or '.join(strategies)}, got --strategy {strategy}")
 
 
-def tree_shape(tree: str | Sequence[int] | None, groups: Grouping, cuts: Sequence[str] | None) -> tuple[int, ...]:
+def tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
     """The shape of the tree, two branches by default, held against listed groups and cuts.
 
     Args:

@@ -6,11 +6,9 @@ network of the user's own is rebuilt from the class that the config names, which
 
 import copy
 import hashlib
-import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -19,12 +17,13 @@ from torch import Tensor, nn
 
 from splitplace import provenance
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.files import is_scratch, replace_folder
+from splitplace.files import is_scratch, replace_file, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.networks import Front
 from splitplace.splitting.semantic.surgery import adopt_shapes
-from splitplace.training.config import FORMAT, Config, Part, TrainingRequest
+from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
@@ -67,9 +66,7 @@ class Run:
         missing = [name for name in (CONFIG, METRICS, PROVENANCE, WEIGHTS) if not (folder / name).is_file()]
         if missing:
             raise SplitPlaceError(f"{folder}: no complete run ({', '.join(missing)} missing): train it first")
-        text = (folder / CONFIG).read_bytes()
-        _check_format(text, folder)
-        config = Config.parse(text, str(folder / CONFIG))
+        config = Config.parse((folder / CONFIG).read_bytes(), str(folder / CONFIG))
         return Run(folder, config, RunMetrics.parse((folder / METRICS).read_bytes(), str(folder / METRICS)))
 
     @property
@@ -121,6 +118,8 @@ class Run:
             config.input_spec,
             tuple(fragments),
             config.merge,
+            config.class_names,
+            config.preprocessing,
         )
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -167,8 +166,10 @@ def check_place(path: Path) -> None:
         raise SplitPlaceError(f"{path} is no RUN folder and not empty: choose another --out")
 
 
-def find(path: Path, request: TrainingRequest) -> Run | None:
+def find(path: Path, request: TrainingRequest, class_names: tuple[str, ...]) -> Run | None:
     """The complete run at `path`, if it is of this request; None if nothing is there.
+
+    Where images and labels are the same and only the classes' names have changed, so do the run's.
 
     Raises:
         SplitPlaceError: A run of something else stands there (`OtherRunError`), or no run, or a file.
@@ -182,7 +183,16 @@ def find(path: Path, request: TrainingRequest) -> Run | None:
     run = Run.open(path)
     _check_same(run.config.request, request, path)
     run._tensors()  # a damaged run must not pass for a finished one
-    return run
+    return run if run.config.class_names == class_names else _renamed(run, class_names)
+
+
+def _renamed(run: Run, class_names: tuple[str, ...]) -> Run:
+    config = run.config.model_copy(update={"class_names": class_names})
+    try:
+        replace_file(run.path / CONFIG, config.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise SplitPlaceError(f"cannot write {run.path / CONFIG} ({error.strerror})") from error
+    return Run.open(run.path)
 
 
 def _check_same(theirs: TrainingRequest, ours: TrainingRequest, path: Path) -> None:
@@ -209,12 +219,13 @@ def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset
     weights = safetensors.torch.save(tensors, {"format": "pt"})
     mean_C, std_C = data.mean_std_C
     config = Config(
-        format=FORMAT,
         request=request,
         input_spec=split.input_spec,
         class_names=data.class_names,
+        image_rule=data.image_rule,
         mean_C=mean_C,
         std_C=std_C,
+        resize_to=next((m.size for f in split.fragments for m in f.module.modules() if isinstance(m, Front)), None),
         parts=tuple(
             Part(
                 name=fragment.name,
@@ -239,16 +250,6 @@ def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset
     except OSError as error:
         raise SplitPlaceError(f"cannot write {path} ({error.strerror}): make room and run the same command") from error
     return Run.open(path)
-
-
-def _check_format(text: bytes, folder: Path) -> None:
-    try:
-        document: Any = json.loads(text)
-    except ValueError as error:
-        raise SplitPlaceError(f"{folder / CONFIG}: not JSON") from error
-    version = document.get("format") if isinstance(document, dict) else None
-    if version != FORMAT:
-        raise SplitPlaceError(f"{folder}: a run of format {version}, expected {FORMAT}: train it again")
 
 
 def _chw(spec: TensorSpec) -> tuple[int, int, int]:

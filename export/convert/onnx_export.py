@@ -73,6 +73,8 @@ def to_onnx(split: ModuleSplit, images: Array | None = None, tolerance: float = 
             fragments=tuple(pieces[fragment.name].fragment for fragment in split.fragments),
             edges=_edges(split, specs),
             merge=split.merge,
+            class_names=split.class_names,
+            preprocessing=split.preprocessing,
         ),
         {name: piece.model for name, piece in pieces.items()},
     )

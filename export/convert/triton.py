@@ -9,7 +9,7 @@ from pathlib import Path
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.split_folder import SPLIT_FILE
+from splitplace.splitting.split_folder import SPLIT_FILE, SplitDocument
 
 MAX_BATCH_SIZE = 256
 _TYPES = {
@@ -45,7 +45,8 @@ def write_triton(artifact: SplitArtifact, folder: Path) -> tuple[Path, ...]:
             (model / "1" / "model.onnx").write_bytes(artifact.models[fragment.name])
             (model / "config.pbtxt").write_text(config(model.name, fragment), encoding="utf-8")
             made.append(model)
-        (folder / SPLIT_FILE).write_text(artifact.split.model_dump_json(indent=2), encoding="utf-8")
+        document = SplitDocument(split=artifact.split)
+        (folder / SPLIT_FILE).write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise SplitPlaceError(f"cannot write the model repository {folder}: {error.strerror}") from error
     return tuple(made)

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.inference.executor import Array, Executor
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation, MissingFragments
@@ -91,6 +91,26 @@ def _absent(sinks: Sequence[str]) -> Iterator[tuple[str, ...]]:
         if room < 0:
             return
         yield from combinations(sinks, k)
+
+
+def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> Ints:
+    """Labels as a split numbers its classes.
+
+    Args:
+        labels: The right classes, (n,).
+        names: What each number is called where the labels are from.
+        wanted: What the split calls each of its own; empty where it came without names, and numbers are all there is.
+
+    Raises:
+        ContractError: A label of a class that the split does not have.
+    """
+    if not wanted or tuple(names) == tuple(wanted):
+        return labels
+    numbers = {name: c for c, name in enumerate(wanted)}
+    strange = [name for c, name in enumerate(names) if name not in numbers and (labels == c).any()]
+    if strange:
+        raise ContractError(f"images of the class {strange[0]!r}, which the split does not have: {', '.join(wanted)}")
+    return np.array([numbers.get(name, -1) for name in names], np.int64)[labels]
 
 
 def data_sha256(images: Array, labels: Ints) -> str:

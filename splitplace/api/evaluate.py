@@ -21,6 +21,8 @@ def evaluate(
     images: str | Path | Array | None = None,
     labels: str | Path | Array | None = None,
     data: "Dataset | None" = None,
+    path: str | Path | None = None,
+    skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
     progress: Progress = silent,
@@ -33,6 +35,9 @@ def evaluate(
             application's real ones, which needs the extra `train`.
         labels: Their classes, whole numbers (n,), or their .npy file; with `images`.
         data: A data set whose held-out part to take, in place of the two.
+        path: Your own images, as `train` took them; they are read as the split was trained to read them, and what
+            training held out is taken.
+        skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
         progress: Told how far it is.
@@ -42,11 +47,12 @@ def evaluate(
 
     Raises:
         MissingExtraError: Neither images nor data, and the extra `train` is not installed.
-        UsageError: No such catalog or split, or images without labels.
+        UsageError: No such catalog or split, images without labels, or images given twice.
+        ContractError: Images of a class that the split does not have.
         SplitPlaceError: No images, labels outside the classes, or a catalog that cannot be written to.
     """
     from splitplace.export.catalog_writer import CatalogWriter
-    from splitplace.export.measure.evaluation import data_sha256
+    from splitplace.export.measure.evaluation import as_numbered, data_sha256
     from splitplace.export.measure.evaluation import evaluate as measure
 
     source, reference = open_split(location)
@@ -54,6 +60,8 @@ def evaluate(
     split = catalog.split(reference)
     if (images is None) != (labels is None):
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
+    if sum(given is not None for given in (images, data, path)) > 1:
+        raise UsageError("--images and --path (or data) each say what to measure on: give one of them")
     if images is None and data is None:
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()
@@ -67,8 +75,12 @@ def evaluate(
     else:
         from splitplace.training.data.applications import fetch
 
-        data = data or fetch(split.application)
-        x, y, origin, sha256 = data.x_test_NCHW, data.y_test_N, data.source, data.sha256
+        if data is None:
+            rule = None if split.preprocessing is None else split.preprocessing.before
+            own = None if path is None else Path(path)
+            data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
+        x, y = data.x_test_NCHW, as_numbered(data.y_test_N, data.class_names, split.class_names)
+        origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(x, y)
     evaluation, _ = measure(
         split,
         lambda name: catalog.load(split, name),

@@ -24,7 +24,8 @@ def fetch(
     Args:
         application: mnist, fashionmnist, cifar100, tiny100, or a name of your own with `path`.
         path: Your own images: a folder of class folders, or Parquet with the columns image and label; of either one for
-            all, of which a fifth of every class is held out, or train and test. For tiny100, its Parquet folder.
+            all, of which a fifth of every class is held out, or train and test. Or the files of a known data set, as
+            its publisher distributes them (IDX, CIFAR's archives; of tiny100 its Parquet folder).
         size: Resize your own images to size x size pixels.
         mirror: Whether the mirror image of any of your own images is of the same class.
         skip_corrupt: Leave out your own images that cannot be decoded; the data set's `source` says how many.

@@ -35,6 +35,11 @@ class Inference:
         found: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
         return found
 
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """What the most probable class of each input is called; None if the split came without names."""
+        return tuple(self.split.class_names[label] for label in self.labels) if self.split.class_names else None
+
 
 def infer(
     location: str,
@@ -48,14 +53,14 @@ def infer(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        inputs: An array (n, ...) of the dtype that the split takes, an .npy file of one, or image files, resized to
-            what the split takes.
+        inputs: An array (n, ...) of the dtype that the split takes, an .npy file of one, or image files, read as those
+            that the split was trained on.
         micro_batch: Samples at once.
         threads: onnxruntime threads.
         missing: Fragments to leave out, as if their devices were dead.
 
     Returns:
-        Logits and labels.
+        Logits, labels and names.
 
     Raises:
         UsageError: No such catalog, split, fragment or file, numbers below 1, or a split of several inputs.
@@ -74,7 +79,7 @@ def infer(
     (spec,) = split.inputs
     if not isinstance(inputs, np.ndarray):
         files = [inputs] if isinstance(inputs, str | Path) else inputs
-        inputs = read_inputs([Path(file) for file in files], spec)
+        inputs = read_inputs([Path(file) for file in files], split)
     executor = Executor(split, lambda name: source.load(split, name), threads, frozenset(missing))
     start = time.perf_counter()
     logits = executor.run({spec.name: inputs}, micro_batch)

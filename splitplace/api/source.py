@@ -2,14 +2,16 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.progress import Progress
+from splitplace.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from splitplace.training.run import Run
@@ -29,6 +31,8 @@ class Source:
     model: str
     weights: str
     images: Array | None = None
+    class_names: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def open_source(
@@ -63,7 +67,33 @@ def open_source(
     found = from_timm(str(source), size, random_weights, seed)
     if random_weights:
         _log.warning("%s: weights are %s; costs and cuts are real, answers are not", source, found.weights)
-    return Source(found.onnx, "custom", _name(str(source)), found.weights)
+    name = _name(str(source))
+    return Source(
+        found.onnx,
+        "custom",
+        name,
+        found.weights,
+        class_names=found.class_names,
+        preprocessing=found.preprocessing,
+    )
+
+
+def read_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """What classes are called: as given, or from a text file of one a line.
+
+    Raises:
+        NotFoundError: No such file.
+        ContractError: Not text.
+    """
+    if not isinstance(source, str | Path):
+        return tuple(source)
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{source}: not text: expected one class a line, UTF-8") from error
+    except OSError as error:
+        raise NotFoundError(f"{source}: {error.strerror}: expected a text file of one class a line") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _name(text: str) -> str:
@@ -72,7 +102,7 @@ def _name(text: str) -> str:
 
 def _run(run: "Run", progress: Progress) -> Source:
     from splitplace.export.convert.onnx_export import to_onnx
-    from splitplace.training.data.applications import fetch
+    from splitplace.training.data.applications import APPLICATIONS, fetch
 
     progress(f"exporting {run.path}", 0.0)
     artifact = to_onnx(run.load())
@@ -83,8 +113,10 @@ def _run(run: "Run", progress: Progress) -> Source:
         )
     images = None
     try:
+        if split.application not in APPLICATIONS:
+            raise NotFoundError(f"{split.application} is of your own images, give them as --images")
         images = fetch(split.application).x_test_NCHW[:IMAGES]
     except SplitPlaceError as error:
         _log.warning("no real images to check with, seeded noise instead: %s", error)
     whole = artifact.models[split.fragments[0].name]
-    return Source(whole, split.application, split.model, str(run.path), images)
+    return Source(whole, split.application, split.model, str(run.path), images, split.class_names, split.preprocessing)

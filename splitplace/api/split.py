@@ -43,6 +43,7 @@ def split(
     images: str | Path | Array | Mapping[str, Array] | None = None,
     application: str | None = None,
     output: str | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
     seed: int = 0,
     plot: str | Path | None = None,
     progress: Progress = silent,
@@ -68,6 +69,8 @@ def split(
             file; by default those of a run's application, else seeded noise.
         application: The application's name in the reference; a run's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
+        class_names: What the classes are called, in the order of the logits, or a text file of one a line; by default
+            as a run or timm names them.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
         progress: Told what is being done.
@@ -83,7 +86,7 @@ def split(
         IntegrityError: The fragments together do not answer what the model answers.
     """
     needs("splitting", "export", packages=("onnx", "onnx-ir", "onnxscript"))
-    from splitplace.api.source import open_source
+    from splitplace.api.source import open_source, read_names
     from splitplace.splitting import split_folder
     from splitplace.splitting.layerwise import costs as costing
     from splitplace.splitting.layerwise import cutting, explain
@@ -117,7 +120,7 @@ def split(
     proposal = cutting.propose(network, work, hosts, fragments, objective, exactly, slack)
     artifact = cutting.cut(
         network, proposal.places, proposal.plan.places, application or opened.application, opened.model
-    )
+    ).described(opened.class_names if class_names is None else read_names(class_names), opened.preprocessing)
     progress("holding the split against the whole model", 0.7)
     checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
     stages = explain.stages(proposal)

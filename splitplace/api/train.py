@@ -26,7 +26,7 @@ def train(
     strategy: Literal["full", "semantic", "compressed"] = "full",
     tree: str | Sequence[int] | None = None,
     cuts: str | Sequence[str] | None = None,
-    groups: str | Sequence[Sequence[int]] | None = None,
+    groups: str | Sequence[Sequence[int | str]] | None = None,
     recipe: Literal["distil", "splitnet", "scratch"] | None = None,
     overlap: float | None = None,
     trunk: Literal["shared", "replicated"] | None = None,
@@ -61,7 +61,8 @@ def train(
         cuts: Of semantic: the stages before which each level branches, as a list or "blocks3,blocks5"; the preset's by
             default; "auto" chooses the latest that keep within `budget`.
         groups: Of semantic: by what classes are grouped: "features" (of the full model, the default), "confusions",
-            "consecutive", "random", or the classes of each group, as [[0, 1, 2], [3, 4]] or "0,1,2/3,4".
+            "consecutive", "random", or the classes of each group by name or number, as [["cat", "dog"], ["car"]],
+            "cat,dog/car" or "0,1/2".
         recipe: Of semantic: distil (the default): cut out of the full model and taught by it; splitnet: groups of
             classes and channels learned with the weights; scratch: as distil from fresh weights, a control.
         overlap: Of semantic: share of the other branches' channels that each branch keeps as well, 0 to 1.
@@ -99,7 +100,7 @@ def train(
     from splitplace.training.preset import Preset, load_preset
     from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
     from splitplace.training.recipes.full import train_full
-    from splitplace.training.recipes.grouping import parse_groups
+    from splitplace.training.recipes.grouping import numbered, parse_groups
     from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
     from splitplace.training.run import Run, check_folder, check_place
 
@@ -111,11 +112,11 @@ def train(
     options.check_belong(strategy, ("semantic", "compressed"), full=full)
     if recipe == "splitnet" and groups is not None:
         raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
-    grouping = parse_groups(groups) if isinstance(groups, str) else groups or "features"
+    asked = parse_groups(groups or "features") if isinstance(groups, str | None) else groups
     method = recipe or "distil"
     settings = preset if isinstance(preset, Preset) else load_preset(str(preset))
     listed = cuts.split(",") if isinstance(cuts, str) and cuts != "auto" else None if cuts == "auto" else cuts
-    shape = options.tree_shape(tree, grouping, listed)
+    shape = options.tree_shape(tree, asked, listed)
     if mirror:
         settings = settings.mirrored()
     if ratio is not None:
@@ -145,6 +146,7 @@ def train(
     data = _images(application, path, size, mirror, skip_corrupt)
     if skip_corrupt:
         _log.warning("%s", data.source)
+    grouping = numbered(asked, data.class_names)
     if strategy == "full":
         progress(f"training {model}", 0.0)
         return train_full(

@@ -5,13 +5,17 @@ Unknown fields are ignored, as the image spec demands of a reader; every field t
 """
 
 import hashlib
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from splitplace.errors import IntegrityError
+from splitplace.records import formats
 from splitplace.records.base import Digest, Record
-from splitplace.records.split import Edge, Merge, Strategy
+from splitplace.records.formats import Format
+from splitplace.records.fragment import Fragment
+from splitplace.records.preprocessing import Preprocessing
+from splitplace.records.split import ClassName, Edge, Merge, Split, Strategy
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -102,9 +106,23 @@ class ImageLayout(Document):
 class SplitAnnotation(Record):
     """What a split's index holds in its annotation: the `Split` without its fragments, which are its manifests."""
 
+    file_format: ClassVar[Format | None] = formats.CATALOG
+    format: Literal[2] = 2
     application: str
     model: str
     strategy: Strategy
     variant: str
     edges: tuple[Edge, ...]
     merge: Merge
+    class_names: tuple[ClassName, ...]
+    preprocessing: Preprocessing | None
+
+    @classmethod
+    def of(cls, split: Split) -> Self:
+        """All of a split but its fragments."""
+        return cls(**{name: getattr(split, name) for name in cls.model_fields if name != "format"})
+
+    def split(self, fragments: tuple[Fragment, ...]) -> Split:
+        """The split of this graph with these fragments; raises pydantic's ValidationError where they do not fit."""
+        own = {name: getattr(self, name) for name in type(self).model_fields if name != "format"}
+        return Split(fragments=fragments, **own)

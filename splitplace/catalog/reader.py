@@ -200,7 +200,7 @@ class Catalog:
         graph = SplitAnnotation.parse(index.annotations[oci.SPLIT], source)
         fragments = tuple(self._fragment(child).fragment for child in index.manifests)
         try:
-            split = Split(fragments=fragments, **{name: getattr(graph, name) for name in SplitAnnotation.model_fields})
+            split = graph.split(fragments)
         except ValidationError as error:
             message = error.errors(include_url=False, include_context=False)[0]["msg"]
             raise IntegrityError(f"{source}: not a split: {message}") from error

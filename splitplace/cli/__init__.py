@@ -52,7 +52,8 @@ def build() -> App:
         help="Split CNNs, ship the fragments, place them by deadline.",
         help_format="plaintext",
         suppress_keyboard_interrupt=False,  # `main` has a word for it
-        default_parameter=Parameter(negative=()),  # flags are off unless given: no --no-json beside --json
+        # Flags are off unless given: no --no-json beside --json. What takes several takes what a shell makes of *.png.
+        default_parameter=Parameter(negative=(), consume_multiple=True),
     )
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
     for group in groups.values():

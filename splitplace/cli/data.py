@@ -22,7 +22,8 @@ def fetch(
     Args:
         applications: mnist, fashionmnist, cifar100, tiny100, or a name of your own with --path.
         path: Your own images: a folder of class folders, or Parquet with the columns image and label; of either one for
-            all, of which a fifth of every class is held out, or train and test. For tiny100, its Parquet folder.
+            all, of which a fifth of every class is held out, or train and test. Or the files of a known data set, as
+            its publisher distributes them (IDX, CIFAR's archives; of tiny100 its Parquet folder).
         size: Resize your own images to SIZE x SIZE.
         skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         json: Print one JSON document.
@@ -56,6 +57,7 @@ def fetch(
                 "shape": list(data.shape_CHW),
                 "sha256": data.sha256,
                 "source": data.source,
+                "notes": list(data.notes),
             }
             for data in found
         ],

@@ -12,6 +12,8 @@ def evaluate(
     *,
     images: Path | None = None,
     labels: Path | None = None,
+    path: Path | None = None,
+    skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
     json: bool = False,
@@ -22,6 +24,8 @@ def evaluate(
         location: CATALOG:REF.
         images: Held-out inputs (.npy); by default the application's real ones, which needs the `train` extra.
         labels: Their classes (.npy of int64), with --images.
+        path: Your own images, as `train` took them and read as it read them: what it held out is measured on.
+        skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
         json: Print one JSON document.
@@ -32,7 +36,14 @@ def evaluate(
     _, reference = open_split(location)
     with bar() as progress:
         evaluation = sp.evaluate(
-            location, images=images, labels=labels, micro_batch=micro_batch, threads=threads, progress=progress
+            location,
+            images=images,
+            labels=labels,
+            path=path,
+            skip_corrupt=skip_corrupt,
+            micro_batch=micro_batch,
+            threads=threads,
+            progress=progress,
         )
     table = Table("fragments missing", "top-1", title=f"{reference}: {evaluation.n} images of {evaluation.dataset}")
     table.add_row("none", f"{evaluation.top1:.4f}")

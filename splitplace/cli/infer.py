@@ -6,6 +6,9 @@ from rich.table import Table
 
 from splitplace.cli.output import emit
 
+SHOWN = 20
+"""Rows of the table; --json has all."""
+
 
 def infer(
     location: str,
@@ -22,7 +25,7 @@ def infer(
 
     Args:
         location: CATALOG:REF.
-        input: One .npy file (n, ...), or image files, resized to what the split takes.
+        input: One .npy file (n, ...), or image files, read as those that the split was trained on.
         out: Write the labels, or with --logits the logits, to this .npy file.
         logits: Answer logits instead of labels.
         micro_batch: Samples at once.
@@ -43,12 +46,21 @@ def infer(
             np.save(out, answer if logits else labels, allow_pickle=False)
         except OSError as error:
             raise sp.SplitPlaceError(f"cannot write {out}: {error.strerror}") from error
-    document = {"reference": reference, "n": len(labels), "labels": labels.tolist(), "timings": {"run_s": done.run_s}}
+    document = {
+        "reference": reference,
+        "n": len(labels),
+        "inputs": [str(path.absolute()) for path in input],
+        "labels": labels.tolist(),
+        "names": done.names,
+        "timings": {"run_s": done.run_s},
+    }
     document |= {"logits": plain} if logits else {}
     document |= {"out": str(out.absolute())} if out is not None else {}
-    table = Table("input", "label", title=f"{reference}: {len(labels)} inputs in {1e3 * done.run_s:.1f} ms")
-    for i, label in enumerate(labels[:20]):
-        table.add_row(str(i), str(label))
-    if len(labels) > 20:
-        table.add_row("...", "...")
+    table = Table("input", "label", "class", title=f"{reference}: {len(labels)} inputs in {1e3 * done.run_s:.1f} ms")
+    files = [str(path) for path in input] if len(input) == len(labels) else [str(i) for i in range(len(labels))]
+    names = done.names or [""] * len(labels)
+    for row in list(zip(files, map(str, labels), names, strict=True))[:SHOWN]:
+        table.add_row(*row)
+    if len(labels) > SHOWN:
+        table.add_row("...", "...", "...")
     emit(document, table, json)

@@ -28,6 +28,7 @@ def split(
     images: str | None = None,
     application: str | None = None,
     output: str | None = None,
+    class_names: Path | None = None,
     seed: int = 0,
     plot: Path | None = None,
     explain: bool = False,
@@ -53,6 +54,7 @@ def split(
             application, else noise.
         application: The application's name in the reference; a RUN's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
+        class_names: What the classes are called, a text file of one a line; by default as a RUN or timm names them.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts (.png, .svg or .pdf).
         explain: Say why each cut was chosen.
@@ -77,6 +79,7 @@ def split(
             images=images,
             application=application,
             output=output,
+            class_names=class_names,
             seed=seed,
             plot=plot,
             progress=progress,

@@ -49,7 +49,7 @@ def train(
         cuts: Of semantic: stages before which each level branches, as blocks3,blocks5; the preset's by default; auto
             chooses the latest that keep within --budget.
         groups: Of semantic: how classes are grouped: by the full model's features (the default) or confusions,
-            consecutive, random, or your own as 0,1,2/3,4.
+            consecutive, random, or your own as cat,dog/car,ship (names) or 0,1,2/3,4 (numbers).
         recipe: Of semantic: how a tree is trained. distil (the default): cut out of the full model and taught by it;
             splitnet: groups of classes and channels learned with the weights (Kim et al. 2017); scratch: as distil from
             fresh weights, a control.
@@ -68,7 +68,7 @@ def train(
         validation: Share of the training images that the full model keeps for validation, as 0.1.
         seed: Of weights, grouping, order and augmentation; held-out and validation images are the same for all.
         path: Your own images: CLASS/*, of which a fifth is held out, or train/CLASS/* and test/CLASS/*; or Parquet with
-            the columns image and label, one file or train.parquet and test.parquet. Or those of tiny100.
+            the columns image and label, one file or train.parquet and test.parquet. Or the files of a known data set.
         size: Resize your own images to SIZE x SIZE.
         mirror: The mirror image of any of your own images is of the same class: let the preset's flips apply.
         skip_corrupt: Leave out your own images that cannot be decoded, and say how many.

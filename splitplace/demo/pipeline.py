@@ -89,7 +89,7 @@ def ship(catalog: CatalogWriter, full: ModuleSplit, semantic: ModuleSplit, data:
         inputs={data.input_spec.name: data.x_test_NCHW[:64]},
         micro_batch=MICRO_BATCH,
         slack=0.0,
-    )
+    ).described(full.class_names, full.preprocessing)
     artifacts = (whole, layer, to_onnx(semantic))
     for artifact in artifacts:
         catalog.write(artifact)

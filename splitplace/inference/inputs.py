@@ -1,16 +1,22 @@
-"""Inputs from files: numpy arrays, or images decoded to what a split takes."""
+"""Inputs from files: numpy arrays, and image files as the split says it reads them."""
 
+import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.inference.executor import Array, check_tensor
+from splitplace.inference.images import image_suffixes, read_image
 from splitplace.records.fragment import TensorSpec
+from splitplace.records.preprocessing import ImageRule
+from splitplace.records.split import Split
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_log = logging.getLogger(__name__)
+
+ARRAY_SUFFIX = ".npy"
 MAX_INPUT_BYTES = 8 * 2**30
 
 
@@ -22,14 +28,14 @@ def read_array(path: Path) -> Array:
         SplitPlaceError: Not an .npy file, truncated, or too large.
     """
     if not path.is_file():
-        raise UsageError(f"no file {path}")
+        raise NotFoundError(f"no file {path}")
     if path.stat().st_size > MAX_INPUT_BYTES:
-        raise SplitPlaceError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_INPUT_BYTES}")
+        raise IntegrityError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_INPUT_BYTES}")
     try:
         # Mapped, so that a header that claims 100 GB is held against the file before anything is allocated.
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
-        raise SplitPlaceError(f"{path}: not a numpy array: {str(error).splitlines()[0]}") from error
+        raise IntegrityError(f"{path}: not a numpy array: {str(error).splitlines()[0]}") from error
 
 
 def read_arrays(place: str | Path) -> Array | dict[str, Array]:
@@ -50,12 +56,12 @@ def read_arrays(place: str | Path) -> Array | dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             claimed = sum(info.file_size for info in archive.zip.infolist())
             if claimed > MAX_INPUT_BYTES:
-                raise SplitPlaceError(f"{path}: {claimed} bytes, expected at most {MAX_INPUT_BYTES}")
+                raise IntegrityError(f"{path}: {claimed} bytes, expected at most {MAX_INPUT_BYTES}")
             return {name: archive[name] for name in archive.files}
     except SplitPlaceError:
         raise
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise SplitPlaceError(f"{path}: not a file of numpy arrays: {' '.join(str(error).split())}") from error
+        raise IntegrityError(f"{path}: not a file of numpy arrays: {' '.join(str(error).split())}") from error
 
 
 def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array], where: str) -> dict[str, Array]:
@@ -77,39 +83,46 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         check_tensor(spec, given[spec.name], where)
     counts = {name: len(given[name]) for name in names}
     if len(set(counts.values())) > 1:
-        raise SplitPlaceError(f"{where}: as many rows for every input are expected, got {counts}")
+        raise ContractError(f"{where}: as many rows for every input are expected, got {counts}")
     return {name: given[name] for name in names}
 
 
-def read_inputs(paths: Sequence[Path], spec: TensorSpec) -> Array:
-    """The inputs of a split from one .npy file (n, ...) or from image files, resized to what the split takes.
+def read_inputs(paths: Sequence[Path], split: Split) -> Array:
+    """The inputs of a split from one .npy file (n, ...) or from image files, read as its contract says.
 
     Raises:
-        UsageError: No such file, files of different kinds, or a split that takes no images.
-        SplitPlaceError: A file that cannot be read.
+        UsageError: Files of different kinds, or a split that does not say how it takes images.
+        NotFoundError: No such file.
+        IntegrityError: A file that cannot be read.
     """
-    suffixes = {path.suffix.lower() for path in paths}
-    if suffixes == {".npy"} and len(paths) == 1:
+    suffixes = sorted({path.suffix.lower() for path in paths})
+    if suffixes == [ARRAY_SUFFIX] and len(paths) == 1:
         return read_array(paths[0])
-    if not suffixes or not suffixes <= set(IMAGE_SUFFIXES):
-        raise UsageError(f"expected one .npy file or image files ({', '.join(IMAGE_SUFFIXES)}), got {sorted(suffixes)}")
-    if spec.dtype != "uint8" or len(spec.shape) != 4 or spec.shape[1] not in (1, 3):
-        raise UsageError(f"this split takes {spec.dtype}{list(spec.shape)}, no images: give an .npy file")
-    return np.stack([_decode(path, spec) for path in paths])
+    if not suffixes or ARRAY_SUFFIX in suffixes or not set(suffixes) <= image_suffixes():
+        known = ", ".join(sorted(image_suffixes()))
+        raise UsageError(f"expected one .npy file or image files ({known}), got {', '.join(suffixes)}")
+    rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
+    if rule is None:
+        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
+        raise UsageError(
+            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file"
+        )
+    x = np.stack([read_image(path, rule) for path in paths])
+    if split.preprocessing is None:
+        _log.warning(
+            "%s does not say how it reads images: read as %s of %dx%d pixels, whatever it was made for",
+            split.reference,
+            "grey" if rule.channels == 1 else "RGB",
+            rule.width,
+            rule.height,
+        )
+    return x
 
 
-def _decode(path: Path, spec: TensorSpec) -> Array:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UsageError("reading image files needs pillow: `pip install pillow`, or give an .npy file") from error
-    _, channels, height, width = (int(size) if isinstance(size, int) else 0 for size in spec.shape)
-    try:
-        with Image.open(path) as image:
-            plain = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-            x_HWC = np.asarray(plain, np.uint8).reshape(height, width, channels)
-    except FileNotFoundError as error:
-        raise UsageError(f"no file {path}") from error
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise SplitPlaceError(f"{path}: not an image: {' '.join(str(error).split())}") from error
-    return np.ascontiguousarray(x_HWC.transpose(2, 0, 1))
+def _rule_of_shape(split: Split) -> ImageRule | None:
+    """Of a split that came without: what is plain from an input of bytes with one or three channels."""
+    (spec, *more) = split.inputs
+    match spec.dtype, spec.shape:
+        case "uint8", (_, 1 | 3 as channels, int(height), int(width)) if not more:
+            return ImageRule(channels=channels, height=height, width=width)
+    return None

@@ -3,11 +3,12 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from splitplace.errors import NotFoundError, SplitPlaceError
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError
+from splitplace.records.formats import Format
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 """No record of ours comes near this; larger input is refused before it is parsed."""
@@ -28,6 +29,8 @@ class Record(BaseModel):
     """A frozen value that passes between rooms, and through JSON, unchanged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    file_format: ClassVar[Format | None] = None
+    """Of a record that is a file: another version of it is refused before its fields are looked at."""
 
     @classmethod
     def parse(cls, text: str | bytes, source: str) -> Self:
@@ -38,14 +41,17 @@ class Record(BaseModel):
             source: Where it came from, for the error message.
 
         Raises:
-            SplitPlaceError: The document is too large, is not JSON, or does not have the record's form.
+            IntegrityError: The document is too large, is not JSON, or does not have the record's form.
+            ContractError: It is of another version.
         """
         if len(text) > MAX_DOCUMENT_BYTES:
-            raise SplitPlaceError(f"{source}: {len(text)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
+            raise IntegrityError(f"{source}: {len(text)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
+        if cls.file_format is not None:
+            cls.file_format.check_document(text, source)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise SplitPlaceError(f"{source}: not a {cls.__name__.lower()}: {_first_problem(error)}") from error
+            raise IntegrityError(f"{source}: not a {cls.__name__.lower()}: {_first_problem(error)}") from error
 
     @classmethod
     def parse_toml(cls, text: str | bytes, source: str) -> Self:

@@ -6,16 +6,18 @@ from functools import cached_property
 from graphlib import CycleError
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from splitplace.errors import UsageError
 from splitplace.records.base import Count, Name, Record
 from splitplace.records.dag import topological
 from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.preprocessing import Preprocessing
 
 Strategy = Literal["layer", "semantic", "full", "compressed"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Value = TypeVar("Value")
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 INPUT = "input"
 """The source of an edge that carries the task's own input."""
 
@@ -53,6 +55,10 @@ class Split(Record):
     fragments: Annotated[tuple[Fragment, ...], Field(min_length=1)]
     edges: Annotated[tuple[Edge, ...], Field(min_length=1)]
     merge: Merge
+    class_names: tuple[ClassName, ...] = ()
+    """The name of class c at c; empty for a model that came without."""
+    preprocessing: Preprocessing | None = None
+    """How an image file becomes the split's input; None for a model that came without, or takes no images."""
 
     @property
     def reference(self) -> str:
@@ -142,6 +148,7 @@ class Split(Record):
         except CycleError as error:
             raise ValueError(f"the fragments form a cycle: {error.args[1]}") from error
         self._check_merge()
+        self._check_description()
         if not _REFERENCE.match(self.reference):
             raise ValueError(f"{self.reference!r} is no reference of the form APP.MODEL.STRATEGY-VARIANT")
         return self
@@ -181,6 +188,16 @@ class Split(Record):
         predicted = tuple(c for sink in self.sinks for c in self.by_name[sink].classes)
         if predicted != order:
             raise ValueError(f"the sinks predict the classes {predicted}, the merge orders {order}")
+
+    def _check_description(self) -> None:
+        if self.class_names and len(self.class_names) != self.n_classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.n_classes} classes")
+        if self.preprocessing is not None:
+            before = self.preprocessing.before
+            shape = ("batch", before.channels, before.height, before.width)
+            taken = [(spec.dtype, spec.shape) for spec in self.inputs]
+            if taken != [("uint8", shape)]:
+                raise ValueError(f"preprocessing makes uint8 {list(shape)}, the split takes {taken}")
 
 
 def parse_reference(text: str) -> tuple[str, str, Strategy, str]:

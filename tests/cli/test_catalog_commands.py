@@ -12,6 +12,7 @@ from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.split_folder import SplitDocument
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def source(tmp_path_factory):
         merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
     )
     folder = tmp_path_factory.mktemp("split")
-    (folder / "split.json").write_text(split.model_dump_json())
+    (folder / "split.json").write_text(SplitDocument(split=split).model_dump_json())
     (folder / "full.onnx").write_bytes(model)
     return folder, SplitArtifact(split, {"full": model})
 

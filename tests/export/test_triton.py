@@ -6,7 +6,7 @@ import pytest
 
 from splitplace.errors import UsageError
 from splitplace.export.convert.triton import write_triton
-from splitplace.records.split import Split
+from splitplace.splitting.split_folder import SplitDocument
 
 
 def test_each_fragment_is_a_model_with_config_and_version(tree_artifact, tmp_path):
@@ -19,7 +19,8 @@ def test_each_fragment_is_a_model_with_config_and_version(tree_artifact, tmp_pat
     assert 'input [ { name: "image" data_type: TYPE_UINT8 dims: [ 1, 12, 12 ] } ]' in text
     assert 'output [ { name: "trunk_out" data_type: TYPE_FP32 dims: [ 6, 12, 12 ] } ]' in text
     assert re.search(r'^name: "fashionmnist\.tiny\.semantic-2x2\.trunk"$', text, re.MULTILINE)
-    assert Split.parse((tmp_path / "repository" / "split.json").read_bytes(), "file") == tree_artifact.split
+    written = (tmp_path / "repository" / "split.json").read_bytes()
+    assert SplitDocument.parse(written, "file").split == tree_artifact.split
 
 
 def test_a_folder_in_use_is_refused(tree_artifact, tmp_path):

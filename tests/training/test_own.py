@@ -59,7 +59,7 @@ def test_an_image_folder_with_train_and_test_is_read_as_given(tmp_path):
         (("train", "val"), r"got the folder\(s\) train, val, but no test: expected train/CLASS/\* and"),
         (("train",), r"got the folder\(s\) train, but no test"),
         (("test", "valid"), r"got the folder\(s\) test, valid, but no train"),
-        (("Test", "Train"), r"got the folder\(s\) Test, Train, but no train and no test"),
+        (("Val",), r"got the folder\(s\) Val, but no train and no test"),
     ],
 )
 def test_parts_of_a_data_set_are_no_classes(tmp_path, parts, message):
@@ -108,7 +108,9 @@ def test_corrupt_images_are_named_and_counted(tmp_path):
     cut = tmp_path / "a" / "0.png"
     cut.write_bytes(cut.read_bytes()[:60])
     (tmp_path / "a" / "3.png").write_text("years of work")
-    with pytest.raises(SplitPlaceError, match=r"2 corrupt image\(s\): .*a/0\.png \(.*\), .*a/3\.png \(no image\)"):
+    with pytest.raises(
+        SplitPlaceError, match=r"2 unreadable image\(s\): .*a/0\.png \(.*\), .*a/3\.png \(not an image\)"
+    ):
         load_own(tmp_path, "pets")
 
 
@@ -119,7 +121,7 @@ def test_corrupt_images_are_skipped_when_asked(tmp_path):
     (tmp_path / "a" / "0.png").write_bytes(b"no image")
     data = load_own(tmp_path, "pets", test_share=0.5, skip_corrupt=True)
     assert len(data.y_train_N) + len(data.y_test_N) == len(whole.y_train_N) + len(whole.y_test_N) - 1
-    assert "1 corrupt image(s) skipped" in data.source
+    assert "1 unreadable image(s) skipped" in data.source
     labels = {x.tobytes(): y for x, y in zip(whole.x_train_NCHW, whole.y_train_N, strict=True)}
     labels |= {x.tobytes(): y for x, y in zip(whole.x_test_NCHW, whole.y_test_N, strict=True)}
     assert all(labels[x.tobytes()] == y for x, y in zip(data.x_train_NCHW, data.y_train_N, strict=True))
@@ -131,7 +133,7 @@ def test_a_class_without_an_image_left_is_refused(tmp_path):
     for file in (tmp_path / "b").iterdir():
         file.write_bytes(b"no image")
     with pytest.raises(
-        SplitPlaceError, match=r"2 corrupt image\(s\) skipped\)\): no training image of the class\(es\) b"
+        SplitPlaceError, match=r"2 unreadable image\(s\) skipped\)\): no training image of the class\(es\) b"
     ):
         load_own(tmp_path, "pets", skip_corrupt=True)
 
@@ -183,7 +185,7 @@ def test_a_corrupt_parquet_row_is_named(tmp_path):
     """By file and row."""
     column = pa.array([encode(images(1)[0]), b"no image"])
     write_parquet(tmp_path / "all.parquet", [0, 0], [0, 1], image_type=column)
-    with pytest.raises(SplitPlaceError, match=r"1 corrupt image\(s\): all\.parquet row 1"):
+    with pytest.raises(SplitPlaceError, match=r"1 unreadable image\(s\): all\.parquet row 1"):
         load_own(tmp_path / "all.parquet", "mine")
 
 

@@ -12,7 +12,7 @@ from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes import full as full_room
 from splitplace.training.recipes.full import train_full
-from splitplace.training.recipes.grouping import parse_groups
+from splitplace.training.recipes.grouping import numbered, parse_groups
 from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import Run
 
@@ -159,11 +159,14 @@ def test_damaged_weights_are_refused_by_hash(full, tmp_path):
 
 
 def test_a_run_of_another_version_is_refused(full, tmp_path):
-    """Says which."""
+    """Before a field is looked at that the other version has; says which side is older, and what to do."""
     folder = copied(full, tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 9}))
-    with pytest.raises(SplitPlaceError, match="a run of format 9, expected 2"):
+    (folder / "config.json").write_text(json.dumps(config | {"format": 9, "new": 1}))
+    with pytest.raises(SplitPlaceError, match="of format 9, and this splitplace, which is older, reads 3: update"):
+        Run.open(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"format": 2}))
+    with pytest.raises(SplitPlaceError, match="of format 2, older than 3, which this splitplace reads: train it again"):
         Run.open(folder)
 
 
@@ -248,12 +251,32 @@ def test_few_steps_train_too(data, preset, tmp_path, steps):
 
 def test_groups_are_written_as_lists():
     """Classes between commas, groups between slashes."""
-    assert parse_groups("0,1,2/3,4") == [[0, 1, 2], [3, 4]]
+    assert parse_groups("0, 1,2/3,4") == [["0", "1", "2"], ["3", "4"]]
     assert parse_groups("consecutive") == "consecutive"
     with pytest.raises(
-        UsageError, match=r"groups 'a/b': expected features, confusions, consecutive, random, or classes as 0,1,2/3,4"
+        UsageError, match=r"groups 'meaning': expected features, confusions, consecutive, random, or classes as cat,dog"
     ):
-        parse_groups("a/b")
+        parse_groups("meaning")
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "found"),
+    [
+        ("0,2/1", ("ant", "bee", "cat"), [[0, 2], [1]]),
+        ("cat,ant/bee", ("ant", "bee", "cat"), [[2, 0], [1]]),
+        ("10,2/30", ("2", "10", "30"), [[1, 0], [2]]),
+        ("1,2/3", ("1", "2", "3"), [[0, 1], [2]]),
+    ],
+)
+def test_a_class_in_a_group_is_meant_by_its_name(text, names, found):
+    """Numbers are numbers where no class is called by one, else they are names."""
+    assert numbered(parse_groups(text), names) == found
+
+
+def test_a_class_that_is_not_there_is_refused():
+    """With what there is."""
+    with pytest.raises(UsageError, match="no class '0', expected of 1, 2, 3"):
+        numbered(parse_groups("0,1/2"), ("1", "2", "3"))
 
 
 @pytest.mark.slow

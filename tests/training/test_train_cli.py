@@ -98,7 +98,7 @@ def nine(tmp_path_factory):
         (["--tree", "2,2", "--cuts", "blocks5,blocks3"], "not in the order of the network"),
         (["--groups", "0,1,2,3,4/4,5,6,7,8"], "expected every class 0..8 exactly once"),
         (["--groups", "0,1,2,3/4,5,6,7"], "expected every class 0..8 exactly once"),
-        (["--groups", "0,1,2,3/4,5,6,7,8,9"], "expected every class 0..8 exactly once"),
+        (["--groups", "0,1,2,3/4,5,6,7,8,9"], "no class '9', expected of grey0, grey1"),
         (["--overlap", "1.5"], "overlap 1.5: expected a share"),
         (["--cuts", "auto"], "--cuts auto and --budget belong together"),
         (["--budget", "0.5"], "--cuts auto and --budget belong together"),

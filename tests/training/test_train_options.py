@@ -74,7 +74,10 @@ def shades(image_folder, tmp_path_factory):
         (["--size", "8"], "--size is for your own images .*fashionmnist has none"),
         (["--mirror"], "--mirror is for your own images"),
         (["--skip-corrupt"], "--skip-corrupt is for your own images"),
-        (["--path", "."], "fashionmnist is fetched, not read from --path"),
+        (
+            ["--path", "."],
+            r"\. does not hold fashionmnist, expected train-images-idx3-ubyte .* give your own images another",
+        ),
     ],
 )
 def test_an_option_without_effect_is_refused(refused, tokens, message):

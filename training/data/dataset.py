@@ -4,19 +4,23 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.files import replace_folder
+from splitplace.records import formats
 from splitplace.records.base import Name, PositiveCount, Record
+from splitplace.records.formats import Format
 from splitplace.records.fragment import TensorSpec
+from splitplace.records.preprocessing import ImageRule
 from splitplace.seeds import generator
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 
 MAX_DECODED_BYTES = 8 * 2**30
 """A data set lives in memory; a larger one is refused before it is decoded."""
@@ -28,6 +32,8 @@ _CARD = "dataset.json"
 class Card(Record):
     """What the decoded copy of a data set says about itself."""
 
+    file_format: ClassVar[Format | None] = formats.DATASET
+    format: Literal[1] = 1
     application: Name
     class_names: tuple[str, ...]
     source: str
@@ -51,6 +57,7 @@ class Dataset:
         class_names: One a class.
         source: Where the images came from.
         mirror: Whether an image's mirror image is of the same class (a shirt's is, a 2's is not).
+        notes: What a user should know of how it was read, a line each.
 
     Raises:
         SplitPlaceError: The arrays do not fit together, hold a single class, or a class without a training image.
@@ -64,6 +71,7 @@ class Dataset:
     class_names: tuple[str, ...]
     source: str
     mirror: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, x, y in (("train", self.x_train_NCHW, self.y_train_N), ("test", self.x_test_NCHW, self.y_test_N)):
@@ -108,6 +116,14 @@ class Dataset:
         """The raw input every fragment that reads images takes: `image`, uint8 [batch,C,H,W]."""
         shape: tuple[int | Literal["batch"], ...] = ("batch", *self.shape_CHW)
         return TensorSpec(name="image", dtype="uint8", shape=shape)
+
+    @property
+    def image_rule(self) -> ImageRule | None:
+        """How an image file becomes one of these; None where they have neither one nor three channels."""
+        channels, height, width = self.shape_CHW
+        if channels not in (1, 3):
+            return None
+        return ImageRule(channels=1 if channels == 1 else 3, height=height, width=width)
 
     @cached_property
     def sha256(self) -> str:
@@ -197,20 +213,39 @@ def saved(folder: Path) -> bool:
     return (folder / _CARD).is_file()
 
 
-def split_by_seed(y_N: Labels, test_share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def split_by_seed(y_N: Labels, test_share: float, seed: int, first_N: Rows | None = None) -> tuple[Rows, Rows]:
     """Rows for training and for testing, `test_share` of every class held out, drawn by `seed`.
+
+    Args:
+        y_N: The classes.
+        test_share: Share of the different images of every class to hold out.
+        seed: Of the draw.
+        first_N: For every row the first that is the same image (`first_copies`): they go where that one goes.
 
     Returns:
         Two sorted arrays of row numbers, disjoint, together all rows.
     """
     rng = generator(seed, "data", "split")
-    test: list[npt.NDArray[np.int64]] = []
+    every = np.arange(len(y_N))
+    first_N = every if first_N is None else first_N
+    test: list[Rows] = []
     for c in np.unique(y_N):
-        rows = rng.permutation(np.flatnonzero(y_N == c))
+        rows = rng.permutation(np.flatnonzero((y_N == c) & (first_N == every)))
         # At least one on either side; of a single image, none for testing.
-        test.append(rows[: min(len(rows) - 1, max(1, round(test_share * len(rows))))])
-    held_out = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(y_N)), held_out), held_out
+        test.append(rows[: max(0, min(len(rows) - 1, max(1, round(test_share * len(rows)))))])
+    held_out = np.flatnonzero(np.isin(first_N, np.concatenate(test)))
+    return np.setdiff1d(every, held_out), held_out
+
+
+def digests(x_NCHW: Images) -> list[bytes]:
+    """One for every image; two are equal if the images are."""
+    return [hashlib.sha256(np.ascontiguousarray(x_CHW).data).digest() for x_CHW in x_NCHW]
+
+
+def first_copies(x_NCHW: Images) -> Rows:
+    """For every image the row of the first that is equal to it: its own, unless it is a copy."""
+    seen: dict[bytes, int] = {}
+    return np.array([seen.setdefault(digest, row) for row, digest in enumerate(digests(x_NCHW))], np.int64)
 
 
 def _hash(x_NCHW: Images, y_N: Labels) -> str:

@@ -63,7 +63,7 @@ def train_compressed(
         ratio=ratio,
     )
     folder = runs.place(request, out)
-    finished = runs.find(folder, request)
+    finished = runs.find(folder, request, data.class_names)
     if finished is not None:
         return finished
     teacher = load_teacher(full)

@@ -69,7 +69,7 @@ def train_full(
         recipe=recipe,
     )
     folder = runs.place(request, out)
-    finished = runs.find(folder, request)
+    finished = runs.find(folder, request, data.class_names)
     if finished is not None:
         return finished
     pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)

@@ -15,23 +15,43 @@ from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, give
 Rule = Literal["features", "confusions", "consecutive", "random"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 Grouping = Rule | Sequence[Sequence[int]]
+Asked = Rule | Sequence[Sequence[str | int]]
+"""As somebody writes it: classes by name or number (a number that is no text is always one)."""
 
 _SOFTNESS = 4.0
 """Temperature of the answers that count as confusions: a trained network's are too sure of its own training images."""
 
 
-def parse_groups(text: str) -> Grouping:
-    """One of `RULES`, or lists of classes as `0,1,2/3,4`.
+def parse_groups(text: str) -> Asked:
+    """One of `RULES`, or lists of classes as `cat,dog/car,ship` or `0,1,2/3,4`.
 
     Raises:
         UsageError: None of these.
     """
     if text in RULES:
         return text
-    parts = [group.split(",") for group in text.split("/")]
-    if len(parts) < 2 or not all(c.strip().isdecimal() for group in parts for c in group):
-        raise UsageError(f"groups {text!r}: expected {', '.join(RULES)}, or classes as 0,1,2/3,4")
-    return [[int(c) for c in group] for group in parts]
+    parts = [[c.strip() for c in group.split(",")] for group in text.split("/")]
+    if len(parts) < 2 or not all(c for group in parts for c in group):
+        raise UsageError(f"groups {text!r}: expected {', '.join(RULES)}, or classes as cat,dog/car,ship or 0,1,2/3,4")
+    return parts
+
+
+def numbered(asked: Asked, class_names: Sequence[str]) -> Grouping:
+    """Groups by the classes' numbers; a name is what it says, also where it looks like a number.
+
+    Raises:
+        UsageError: A class that is not there.
+    """
+    for rule in RULES:
+        if asked == rule:
+            return rule
+    numbers = {name: c for c, name in enumerate(class_names)}
+    if not any(name.isdecimal() for name in class_names):
+        numbers = {str(c): c for c in range(len(class_names))} | numbers
+    for c in (c for group in asked for c in group):
+        if isinstance(c, str) and c not in numbers:
+            raise UsageError(f"groups: no class {c!r}, expected of {', '.join(class_names)}")
+    return [[c if isinstance(c, int) else numbers[c] for c in group] for group in asked]
 
 
 def class_tree(

@@ -111,7 +111,7 @@ def train_semantic(
         trunk=trunk,
     )
     folder = runs.place(request, out)
-    finished = runs.find(folder, request)
+    finished = runs.find(folder, request, data.class_names)
     if finished is not None:
         return finished
 

@@ -1,0 +1,196 @@
+"""Folders of images as people have them: parts by other names, what systems leave behind, copies, links."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from splitplace.errors import ContractError, IntegrityError, UsageError
+from splitplace.training.data.own import load_own
+from splitplace.training.data.parts import part_called
+
+
+def write(folder, n: int, seed: int = 0, suffix: str = ".png") -> None:
+    """Images of noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, *folder.name.encode()])
+    for i in range(n):
+        Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(folder / f"{i}{suffix}")
+
+
+def counts(data) -> tuple[int, int]:
+    """How many images train and how many are held out."""
+    return len(data.y_train_N), len(data.y_test_N)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train", "train"), ("Training", "train"), ("training_set", "train"), ("TrainData", "train"),
+        ("Testing", "test"), ("test-set", "test"), ("test_images", "test"),
+        ("val", "validation"), ("Validation", "validation"), ("dev", "validation"),
+        ("trains", None), ("contest", None), ("car", None), ("set", None), ("", None),
+    ],
+)  # fmt: skip
+def test_parts_are_known_by_what_people_call_them(name, part):
+    """And classes are not taken for them."""
+    assert part_called(name) == part
+
+
+@pytest.mark.parametrize("parts", [("Training", "Testing"), ("training_set", "test_set"), ("Train", "Test")])
+def test_training_and_test_by_other_names_are_parts(tmp_path, parts):
+    """The classes are those in them, and what is beside them is said to be left out."""
+    for part, n in zip(parts, (6, 2), strict=True):
+        for name in ("glioma", "none"):
+            write(tmp_path / part / name, n, seed=n)
+    write(tmp_path / "docs", 1)
+    data = load_own(tmp_path, "mri")
+    assert (data.class_names, counts(data)) == (("glioma", "none"), (12, 4))
+    assert data.notes == (f"beside training and test, docs of {tmp_path} was not read",)
+
+
+def test_classes_called_by_numbers_are_in_the_order_of_numbers(tmp_path):
+    """Class 10 comes after class 2, as everybody counts."""
+    for name in ("10", "2", "1", "30"):
+        write(tmp_path / name, 2)
+    assert load_own(tmp_path, "dials").class_names == ("1", "2", "10", "30")
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".git", "__MACOSX", "@eaDir"])
+def test_what_nobody_sees_is_no_class_and_no_image(tmp_path, hidden):
+    """Beside the classes, inside of one, empty or full; and files whose name begins with a dot."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 5)
+    want = load_own(tmp_path, "insects")
+    write(tmp_path / hidden, 3)
+    shutil.copytree(tmp_path / "ant", tmp_path / "bee" / hidden)
+    (tmp_path / "bee" / "._0.png").write_bytes(b"what macOS keeps beside an image")
+    got = load_own(tmp_path, "insects")
+    assert (got.sha256, got.train_sha256, got.class_names, got.notes) == (
+        want.sha256,
+        want.train_sha256,
+        want.class_names,
+        (),
+    )
+
+
+def test_every_form_that_can_be_read_is(tmp_path):
+    """By the ending that its writers give it."""
+    endings = (".png", ".jfif", ".jpe", ".jp2", ".tif", ".webp", ".gif", ".ppm", ".avif", ".bmp")
+    for name in ("ant", "bee"):
+        for i, ending in enumerate(endings):
+            write(tmp_path / name / f"{name}{i}", 1, suffix=ending)
+    data = load_own(tmp_path, "insects")
+    assert sum(counts(data)) == 2 * len(endings)
+    assert data.notes == ()
+
+
+def test_files_that_are_no_images_by_name_are_said_to_be_left_out(tmp_path):
+    """With their number, by ending; so are images in no class folder."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 3)
+        (tmp_path / name / "1.heic").write_bytes(b"")
+    (tmp_path / "bee" / "notes.txt").write_text("")
+    (tmp_path / "overview.png").write_bytes(b"")
+    said = " ".join(load_own(tmp_path, "insects").notes)
+    assert "3 file(s) below" in said and ".heic (2), .txt (1)" in said
+    assert "1 image(s) stand in no class folder and were left out" in said
+
+
+def test_a_link_to_nowhere_is_named_and_can_be_skipped(tmp_path):
+    """It bears an image's name and is no file."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 4)
+    (tmp_path / "ant" / "z.png").symlink_to("/nowhere/z.png")
+    with pytest.raises(IntegrityError, match=r"1 unreadable image\(s\): .*ant/z\.png \(no file .*\): repair or remove"):
+        load_own(tmp_path, "insects")
+    data = load_own(tmp_path, "insects", skip_corrupt=True)
+    assert sum(counts(data)) == 8
+    assert "1 unreadable image(s) skipped" in data.source
+
+
+def test_a_folder_called_like_an_image_is_a_folder(tmp_path):
+    """What is in it belongs to the class."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 4)
+    write(tmp_path / "bee" / "scans.jpg", 2, seed=7)
+    assert sum(counts(load_own(tmp_path, "insects"))) == 10
+
+
+def test_copies_of_an_image_stay_on_one_side_and_are_counted(tmp_path):
+    """No image is both trained on and held out, whoever copied it under whatever name."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 20)
+        for i in range(20):
+            shutil.copy(tmp_path / name / f"{i}.png", tmp_path / name / f"{i} (copy).png")
+    data = load_own(tmp_path, "insects")
+    train, test = ({x.tobytes() for x in part} for part in (data.x_train_NCHW, data.x_test_NCHW))
+    assert not train & test
+    assert counts(data) == (64, 16)
+    assert data.notes == (f"40 of 80 images of {tmp_path} are copies of others: each on the side of its original",)
+
+
+def test_copies_do_not_change_which_of_the_others_are_held_out(tmp_path):
+    """The draw is among different images."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 20)
+    before = load_own(tmp_path, "insects")
+    shutil.copy(tmp_path / "ant" / "3.png", tmp_path / "ant" / "z.png")
+    after = load_own(tmp_path, "insects")
+    assert {x.tobytes() for x in before.x_test_NCHW} == {x.tobytes() for x in after.x_test_NCHW}
+
+
+def test_held_out_images_that_are_training_images_too_are_counted(tmp_path):
+    """The user's own division is kept, and said to be none."""
+    for part in ("train", "test"):
+        for name in ("ant", "bee"):
+            write(tmp_path / part / name, 4, seed=int(part == "train"))
+    shutil.copy(tmp_path / "train" / "ant" / "0.png", tmp_path / "test" / "ant" / "copy.png")
+    assert load_own(tmp_path, "insects").notes == (f"1 of 9 held-out images of {tmp_path} are training images, too",)
+
+
+def test_the_same_image_in_two_classes_is_said(tmp_path):
+    """One of the labels is wrong."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 6)
+    shutil.copy(tmp_path / "ant" / "0.png", tmp_path / "bee" / "z.png")
+    assert load_own(tmp_path, "insects").notes[-1] == "1 of them are in another class than their original"
+
+
+def test_one_image_a_class_is_refused_in_the_words_of_folders(tmp_path):
+    """Nothing can be held out; says what would help."""
+    for name in ("ant", "bee", "cat"):
+        write(tmp_path / name, 1)
+    with pytest.raises(
+        ContractError, match=r"one image a class, .* add images, or give others as test/CLASS/\*"
+    ) as caught:
+        load_own(tmp_path, "shop")
+    assert "uint8" not in str(caught.value)
+
+
+def test_a_class_of_one_image_among_others_is_named(tmp_path):
+    """It is trained on and never held out."""
+    for name, n in (("ant", 5), ("bee", 5), ("cat", 1)):
+        write(tmp_path / name, n)
+    assert load_own(tmp_path, "insects").notes == (
+        f"1 class(es) of {tmp_path} have no held-out image, for want of a second: cat",
+    )
+
+
+def test_copies_of_two_images_are_taken_with_a_word(tmp_path):
+    """Nothing can be held out apart from its copies: accuracy says nothing then."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 1)
+        for i in range(3):
+            shutil.copy(tmp_path / name / "0.png", tmp_path / name / f"copy{i}.png")
+    data = load_own(tmp_path, "insects")
+    assert counts(data) == (6, 2)
+    assert "held-out accuracy says nothing" in data.notes[0]
+
+
+def test_a_part_without_its_companion_is_refused(tmp_path):
+    """Not learned as a class."""
+    write(tmp_path / "Training" / "ant", 2)
+    with pytest.raises(UsageError, match=r"got the folder\(s\) Training, but no test: expected train/CLASS"):
+        load_own(tmp_path, "insects")

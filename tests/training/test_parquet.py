@@ -1,0 +1,163 @@
+"""Parquet as data set hubs write it: struct columns, names in the schema, columns by other names, shards, gaps."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from splitplace.errors import ContractError, IntegrityError, UsageError
+from splitplace.training.data.own import load_own
+
+NAMES = ["cat", "dog", "eel"]
+
+
+def png(seed: int) -> bytes:
+    """An image of noise."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def hub(labels, image: str = "image", label: str = "label", names=NAMES, first: int = 0) -> pa.Table:
+    """As the `datasets` library writes: a struct of bytes and path, and what each column is in the metadata."""
+    images = [{"bytes": png(first + i), "path": f"{i}.png"} for i in range(len(labels))]
+    features = {image: {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.table({image: images, label: labels}).replace_schema_metadata(about)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("image", "label"), ("img", "fine_label"), ("image", "labels"), ("scan", "kind")]
+)
+def test_columns_are_found_by_the_names_people_give_them(tmp_path, image, label):
+    """Or by what the hub says they are; the classes are called as the schema says."""
+    pq.write_table(hub([0, 1, 2] * 5, image, label), tmp_path / "all.parquet")
+    data = load_own(tmp_path / "all.parquet", "pets")
+    assert data.class_names == ("cat", "dog", "eel")
+    assert len(data.y_train_N) == 12
+
+
+def test_of_several_labels_the_fine_one_is_taken(tmp_path):
+    """As of CIFAR-100, which has both."""
+    table = hub([0, 1, 2] * 5, "img", "fine_label").append_column("coarse_label", pa.array([0] * 15))
+    pq.write_table(table, tmp_path / "all.parquet")
+    assert load_own(tmp_path / "all.parquet", "pets").class_names == ("cat", "dog", "eel")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
+        (
+            "data/train-00000-of-00002-0a1b.parquet",
+            "data/train-00001-of-00002-0a1b.parquet",
+            "data/test-00000-of-1.parquet",
+        ),
+        ("default/train/0000.parquet", "default/train/0001.parquet", "default/test/0000.parquet"),
+    ],
+)
+def test_shards_of_a_part_are_one_part(tmp_path, files):
+    """In the order of their names, wherever the hub's ways put them."""
+    for i, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(hub([0, 1, 2], first=10 * i), tmp_path / file)
+    data = load_own(tmp_path, "pets")
+    assert (data.y_train_N.tolist(), data.y_test_N.tolist()) == ([0, 1, 2, 0, 1, 2], [0, 1, 2])
+
+
+def test_a_validation_part_is_held_out_where_there_is_no_test(tmp_path):
+    """And says so; beside a test part it is left out."""
+    pq.write_table(hub([0, 1, 2] * 2), tmp_path / "train.parquet")
+    pq.write_table(hub([0, 1, 2], first=20), tmp_path / "validation.parquet")
+    data = load_own(tmp_path, "pets")
+    assert len(data.y_test_N) == 3
+    assert data.notes == (f"{tmp_path} has no test part: its validation part is held out",)
+    pq.write_table(hub([0, 1], first=30), tmp_path / "test.parquet")
+    data = load_own(tmp_path, "pets")
+    assert len(data.y_test_N) == 2
+    assert "validation part" in data.notes[0] and "not read" in data.notes[0]
+
+
+def test_several_data_sets_in_one_folder_are_not_mixed(tmp_path):
+    """The hub keeps each configuration in a folder."""
+    for config in ("fine", "coarse"):
+        (tmp_path / config).mkdir()
+        pq.write_table(hub([0, 1, 2]), tmp_path / config / "train.parquet")
+    with pytest.raises(UsageError, match=r"several data sets below it \(coarse/train\.parquet, fine/train\.parquet\)"):
+        load_own(tmp_path, "pets")
+
+
+def test_a_test_part_alone_is_refused(tmp_path):
+    """There is nothing to train on."""
+    pq.write_table(hub([0, 1, 2]), tmp_path / "test.parquet")
+    with pytest.raises(UsageError, match="no file for training"):
+        load_own(tmp_path, "pets")
+
+
+def test_parts_that_number_their_classes_differently_agree_by_name(tmp_path):
+    """A label means what its own file calls it."""
+    pq.write_table(hub([0, 1, 2] * 2), tmp_path / "train.parquet")
+    pq.write_table(hub([0, 1, 2], names=["eel", "cat", "dog"], first=20), tmp_path / "test.parquet")
+    data = load_own(tmp_path, "pets")
+    assert [data.class_names[c] for c in data.y_test_N] == ["eel", "cat", "dog"]
+
+
+def test_a_class_that_training_does_not_know_is_refused(tmp_path):
+    """By name."""
+    pq.write_table(hub([0, 1, 2] * 2), tmp_path / "train.parquet")
+    pq.write_table(hub([0, 1, 2], names=["cat", "dog", "fox"], first=20), tmp_path / "test.parquet")
+    with pytest.raises(ContractError, match=r"one file names the class\(es\) fox, which another does not have"):
+        load_own(tmp_path, "pets")
+
+
+def test_labels_may_be_names(tmp_path):
+    """Numbered in the order of text."""
+    images = [png(i) for i in range(10)]
+    pq.write_table(pa.table({"image": images, "label": ["dog", "cat"] * 5}), tmp_path / "all.parquet")
+    data = load_own(tmp_path / "all.parquet", "pets")
+    assert data.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        ([None, *(png(i) for i in range(9))], [0, 1] * 5, "no image"),
+        (
+            [{"bytes": None, "path": "a.png"}, *({"bytes": png(i), "path": ""} for i in range(9))],
+            [0, 1] * 5,
+            "no image",
+        ),
+        ([None, *({"bytes": png(i), "path": ""} for i in range(9))], [0, 1] * 5, "no image"),
+        ([png(i) for i in range(10)], [None, 1] + [0, 1] * 4, "no label"),
+        ([png(i) for i in range(10)], [-1, 1] + [0, 1] * 4, "no label"),
+    ],
+)
+def test_a_row_without_an_image_or_label_is_named_and_can_be_skipped(tmp_path, images, labels, reason):
+    """-1 is what hubs write for a label that is kept secret."""
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "all.parquet")
+    with pytest.raises(IntegrityError, match=rf"1 unreadable image\(s\): all\.parquet row 0 \({reason}\): repair"):
+        load_own(tmp_path / "all.parquet", "pets")
+    data = load_own(tmp_path / "all.parquet", "pets", skip_corrupt=True)
+    assert len(data.y_train_N) + len(data.y_test_N) == 9
+
+
+def test_a_struct_without_bytes_is_refused_by_its_fields(tmp_path):
+    """One line that says what there is."""
+    images = [{"path": f"{i}.png", "data": png(i)} for i in range(4)]
+    pq.write_table(pa.table({"image": images, "label": [0, 1] * 2}), tmp_path / "all.parquet")
+    with pytest.raises(
+        ContractError, match=r"column image has the fields path, data in every row, expected .* `bytes`"
+    ):
+        load_own(tmp_path / "all.parquet", "pets")
+
+
+@pytest.mark.parametrize("about", [b"no json", b"{}", b'{"info": []}', b'{"info": {"features": {"label": 3}}}'])
+def test_foreign_metadata_is_no_mistake_of_the_user(tmp_path, about):
+    """Classes then bear their numbers."""
+    table = pa.table({"image": [png(i) for i in range(4)], "label": [0, 1] * 2})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": about}), tmp_path / "all.parquet")
+    assert load_own(tmp_path / "all.parquet", "pets").class_names == ("0", "1")

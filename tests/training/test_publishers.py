@@ -1,0 +1,208 @@
+"""MNIST and CIFAR as their publishers distribute them, on disk: folders, archives, packed files; no network."""
+
+import gzip
+import io
+import pickle
+import pickletools
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+
+from splitplace.errors import IntegrityError
+from splitplace.training.data.cifar100 import CIFAR100
+from splitplace.training.data.literals import literals
+from splitplace.training.data.mnist import MNIST
+from splitplace.training.data.own import load_own
+from splitplace.training.data.publishers import read_published
+
+RNG = np.random.default_rng(12)
+X = RNG.integers(0, 256, (12, 3072), dtype=np.uint8)
+Y = np.arange(12) % 3
+
+
+def idx(values: np.ndarray) -> bytes:
+    """The IDX form: 0, 0, 8 (bytes), dimensions, sizes, values."""
+    return struct.pack(">HBB", 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def mnist_files(n_test: int = 4) -> dict[str, bytes]:
+    """Four files of 5x7 images."""
+    files = {}
+    for part, n in (("train", 12), ("t10k", n_test)):
+        files[f"{part}-images-idx3-ubyte"] = idx(RNG.integers(0, 256, (n, 5, 7), dtype=np.uint8))
+        files[f"{part}-labels-idx1-ubyte"] = idx((np.arange(n) % 3).astype(np.uint8))
+    return files
+
+
+def records(n_labels: int) -> bytes:
+    """CIFAR's binary form: label(s), then the pixels."""
+    return b"".join(bytes([9] * (n_labels - 1) + [y]) + x.tobytes() for x, y in zip(X, Y.tolist(), strict=True))
+
+
+def python_2(document: dict) -> bytes:
+    """As Python 2 pickled it, protocol 2: text is a byte string, an array calls numpy.core.multiarray."""
+
+    def string(data: bytes) -> bytes:
+        return b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<I", len(data)) + data
+
+    pixels = document["data"]
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + string(b"b") + b"tR"
+    array += b"(K\x01K\x0cM\x00\x0c\x86cnumpy\ndtype\n" + string(b"u1") + b"K\x00K\x01\x87R(K\x03" + string(b"|")
+    array += b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + string(pixels.tobytes()) + b"tb"
+    labels = b"](" + b"".join(b"K" + bytes([label]) for label in document["fine_labels"]) + b"e"
+    return b"\x80\x02}(" + string(b"data") + array + string(b"fine_labels") + labels + b"u."
+
+
+PICKLES = {
+    "protocol 2 of Python 3": pickle.dumps({"data": X, "fine_labels": Y.tolist()}, 2),
+    "protocol 4": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 4),
+    "protocol 5": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 5),
+    "Python 2": python_2({"data": X, "fine_labels": Y.tolist()}),
+}
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_cifars_python_version_is_read_without_being_run(name, tmp_path):
+    """Whatever Python wrote it: pixels by channel, row and column; fine labels; names out of `meta`."""
+    for part in ("train", "test"):
+        (tmp_path / part).write_bytes(PICKLES[name])
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["ant", "bee", "cat"]}, 2))
+    found = read_published(tmp_path)
+    np.testing.assert_array_equal(found.train[0], X.reshape(12, 3, 32, 32))
+    assert found.train[1].tolist() == Y.tolist()
+    assert found.class_names == ("ant", "bee", "cat")
+
+
+class Evil:
+    """What a pickle may ask for."""
+
+    def __reduce__(self):
+        """To be called by whoever unpickles it."""
+        return print, ("the pickle was run",)
+
+
+def test_a_pickle_that_calls_is_not_run(capsys, tmp_path):
+    """The call stands there as what it was given; as CIFAR it is refused."""
+    data = pickle.dumps({"data": Evil(), "fine_labels": [1]})
+    assert literals(data, "x")["data"] == [("the pickle was run",)]
+    for part in ("train", "test"):
+        (tmp_path / part).write_bytes(data)
+    with pytest.raises(IntegrityError, match="bytes of pixels for 1 labels"):
+        read_published(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": [1, -2, 10**12, 2.5, None, True, "é", b"\0"], "b": ((), (1,), (1, 2, 3, 4))}, []]
+)
+@pytest.mark.parametrize("protocol", range(3, 6))
+def test_plain_values_arrive_as_they_were(value, protocol):
+    """Of the protocols that Python 3 made; before, bytes were written as a call."""
+    assert literals(pickle.dumps(value, protocol), "x") == value
+
+
+def test_no_junk_breaks_the_reader_of_pickles():
+    """Any opcode in any place: a value or one clear error."""
+    codes = [operation.code.encode("latin-1") for operation in pickletools.opcodes]
+    for i in range(1000):
+        rng = np.random.default_rng(i)
+        junk = b"".join(codes[k] + rng.bytes(rng.integers(0, 3)) for k in rng.integers(0, len(codes), 12))
+        try:
+            literals(b"\x80\x04" + junk + b".", "x")
+        except IntegrityError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_list_that_holds_itself_ends():
+    """Looking for an array's bytes visits each thing once."""
+    from splitplace.training.data.publishers import _leaves
+
+    knot = [b"a"]
+    knot.append(knot)
+    assert _leaves(literals(pickle.dumps(knot), "x")) == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "n_labels"), [(("train.bin", "test.bin"), 2), (("data_batch_1.bin", "test_batch.bin"), 1)]
+)
+def test_cifars_binary_version_is_read(names, n_labels, tmp_path):
+    """The last label of a record is the class."""
+    for name in names:
+        (tmp_path / name).write_bytes(records(n_labels))
+    found = read_published(tmp_path)
+    np.testing.assert_array_equal(found.test[0], X.reshape(12, 3, 32, 32))
+    assert found.test[1].tolist() == Y.tolist()
+
+
+def test_idx_files_are_read_packed_or_not(tmp_path):
+    """Two of the four as .gz."""
+    files = mnist_files()
+    for i, (name, data) in enumerate(files.items()):
+        (tmp_path / (name + ".gz" * (i % 2))).write_bytes(gzip.compress(data) if i % 2 else data)
+    found = read_published(tmp_path)
+    assert found.train[0].tobytes() == files["train-images-idx3-ubyte"][16:]
+    assert (found.train[0].shape, found.test[1].tolist()) == ((12, 1, 5, 7), [0, 1, 2, 0])
+
+
+def test_an_archive_is_read_as_the_folder_in_it(tmp_path):
+    """Nothing is unpacked to disk."""
+    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as tar:
+        for name in ("train.bin", "test.bin"):
+            entry = tarfile.TarInfo(f"cifar-100-binary/{name}")
+            entry.size = len(records(2))
+            tar.addfile(entry, io.BytesIO(records(2)))
+    found = read_published(tmp_path / "cifar-100-binary.tar.gz")
+    assert found.train[1].tolist() == Y.tolist()
+    assert [file.name for file in tmp_path.iterdir()] == ["cifar-100-binary.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda files: files.update({"train-images-idx3-ubyte": b"\0\0\x08\x03"}), "not an IDX file of 3 dimension"),
+        (lambda files: files.pop("t10k-labels-idx1-ubyte"), "no t10k-labels-idx1-ubyte beside it"),
+        (lambda files: files.update({"t10k-labels-idx1-ubyte": idx(np.zeros(3, np.uint8))}), "4 images, but 3 labels"),
+        (lambda files: files.update({"train-images-idx3-ubyte": files["train-images-idx3-ubyte"][:-1]}), "cut off"),
+    ],
+)
+def test_damaged_idx_files_are_named(damage, message, tmp_path):
+    """By file, and by what is wrong."""
+    files = mnist_files()
+    damage(files)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(IntegrityError, match=message):
+        read_published(tmp_path)
+
+
+def test_a_cut_record_is_refused(tmp_path):
+    """Not a whole number of them."""
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / name).write_bytes(records(2)[:-1])
+    with pytest.raises(IntegrityError, match=r"train\.bin: 36887 bytes, expected records of 3074"):
+        read_published(tmp_path)
+
+
+def test_a_publishers_form_under_a_name_of_ones_own(tmp_path):
+    """Other digits, say; classes that nobody named bear their numbers."""
+    for name, data in mnist_files().items():
+        (tmp_path / name).write_bytes(data)
+    data = load_own(tmp_path, "letters")
+    assert (data.class_names, data.shape_CHW, data.source) == (("0", "1", "2"), (1, 5, 7), f"IDX files {tmp_path.name}")
+    assert load_own(tmp_path, "letters", size=16).shape_CHW == (1, 16, 16)
+
+
+def test_known_sets_are_found_where_torchvision_leaves_them(tmp_path):
+    """Below the folder that the user names, as `root` is for torchvision."""
+    for place, files in (
+        ("MNIST/raw", mnist_files()),
+        ("cifar-100-python", dict.fromkeys(["train", "test"], PICKLES["Python 2"])),
+    ):
+        (tmp_path / place).mkdir(parents=True)
+        for name, data in files.items():
+            (tmp_path / place / name).write_bytes(data)
+    assert MNIST.on_disk(tmp_path).form == "IDX files"
+    assert CIFAR100.on_disk(tmp_path).form == "CIFAR Python files"
+    assert CIFAR100.on_disk(tmp_path / "MNIST" / "raw") is not None  # IDX too: its counts tell that it is another set

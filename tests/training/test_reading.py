@@ -1,0 +1,151 @@
+"""What training reads of an image file is what `infer` and `evaluate` read of it, by the contract in the artifact."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+from PIL import Image, ImageFilter
+from timm.data import create_transform, resolve_data_config
+from torchvision.transforms import Compose, Normalize
+
+from splitplace.catalog import Catalog
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.from_timm import preprocessing
+from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.inference.executor import Executor
+from splitplace.inference.images import read_image
+from splitplace.inference.inputs import read_inputs
+from splitplace.training.data.own import load_own
+from splitplace.training.preset import load_preset
+from splitplace.training.recipes.full import train_full
+
+
+def photo(seed: int, size: tuple[int, int] = (90, 70)) -> Image.Image:
+    """Soft blobs of colour under fine noise: what resampling filters tell apart."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    return Image.blend(coarse, noise, 0.2)
+
+
+def sideways(image: Image.Image, file) -> None:
+    """As a phone stores a portrait photo."""
+    note = Image.Exif()
+    note[0x0112] = 6
+    image.save(file, "JPEG", quality=90, exif=note)
+
+
+FORMS = {
+    "photo.png": lambda image, file: image.save(file, "PNG"),
+    "photo.jpg": lambda image, file: image.save(file, "JPEG", quality=85),
+    "sideways.jpg": sideways,
+    "grey.png": lambda image, file: image.convert("L").save(file, "PNG"),
+    "grey.jpg": lambda image, file: image.convert("L").save(file, "JPEG"),
+    "clear.png": lambda image, file: Image.merge("RGBA", (*image.split(), image.split()[0])).save(file, "PNG"),
+    "palette.gif": lambda image, file: image.save(file, "GIF"),
+    "small.webp": lambda image, file: image.resize((12, 31)).save(file, "WEBP", lossless=True),
+    "deep.png": lambda image, file: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(
+        file, "PNG"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Each form of file in each of two classes, the same picture never twice."""
+    root = tmp_path_factory.mktemp("photos")
+    for c, name in enumerate(("zebra crossing", "ant")):
+        (root / name).mkdir()
+        for i, (file, write) in enumerate(FORMS.items()):
+            write(photo(100 * c + i), root / name / file)
+    return root
+
+
+@pytest.fixture(scope="module")
+def catalog(folder, preset_of_one_step, tmp_path_factory):
+    """A model of these photos at 16x16, trained for a step, as a device finds it."""
+    place = tmp_path_factory.mktemp("catalog")
+    data = load_own(folder, "crossings", size=16)
+    run = train_full(data, "test_efficientnet", preset=preset_of_one_step, out=place / "run")
+    CatalogWriter(place / "catalog").write(to_onnx(run.load()))
+    return Catalog(place / "catalog"), data, run
+
+
+@pytest.fixture(scope="module")
+def preset_of_one_step():
+    """The quick preset, nearly nothing of it."""
+    preset = load_preset("quick")
+    full = preset.full.changed(epochs=1, samples=8, batch_size=8, augment=())
+    return preset.model_copy(update={"full": full})
+
+
+REFERENCE = "crossings.test_efficientnet.full"
+
+
+def test_every_kind_of_file_is_the_same_tensor_in_training_and_inference(catalog, folder):
+    """Bit for bit: training's arrays hold exactly what `infer` makes of the files by the catalog's contract."""
+    source, data, _ = catalog
+    split = source.split(REFERENCE)
+    trained = {x.tobytes() for x in (*data.x_train_NCHW, *data.x_test_NCHW)}
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    read = read_inputs(files, split)
+    assert len(trained) == len(files) == 2 * len(FORMS)
+    assert {x.tobytes() for x in read} == trained
+
+
+def test_parquet_is_read_as_files_are(folder, tmp_path):
+    """The same bytes in a column give the same images."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    names = sorted({file.parent.name for file in files})
+    rows = {"image": [file.read_bytes() for file in files], "label": [names.index(file.parent.name) for file in files]}
+    pq.write_table(pa.table(rows), tmp_path / "all.parquet")
+    ways = [load_own(path, "crossings", size=16) for path in (folder, tmp_path / "all.parquet")]
+    images = [{x.tobytes() for x in (*data.x_train_NCHW, *data.x_test_NCHW)} for data in ways]
+    assert images[0] == images[1]
+
+
+def test_the_catalog_tells_names_and_contract(catalog):
+    """In the order of the logits; mean and std are the training images', and lie inside the graph."""
+    source, data, run = catalog
+    split = source.split(REFERENCE)
+    assert split.class_names == data.class_names == ("ant", "zebra crossing")
+    assert split.preprocessing is not None
+    assert (split.preprocessing.before.channels, split.preprocessing.before.height) == (3, 16)
+    np.testing.assert_allclose(split.preprocessing.inside.mean_C, data.x_train_NCHW.mean((0, 2, 3)) / 255, rtol=1e-9)
+    assert split.preprocessing == run.config.preprocessing
+
+
+def test_what_the_contract_says_of_the_inside_is_what_the_graph_does(catalog):
+    """The network behind its front, fed with bytes normalised by the record, answers what the exported whole does."""
+    source, data, run = catalog
+    split = source.split(REFERENCE)
+    inside, x = split.preprocessing.inside, data.x_test_NCHW
+    _, *behind_the_front = run.load().fragments[0].module.children()
+    mean, std = (np.array(values)[:, None, None] for values in (inside.mean_C, inside.std_C))
+    answer = torch.from_numpy(((x * inside.scale - mean) / std).astype(np.float32))
+    with torch.no_grad():
+        for stage in behind_the_front:
+            answer = stage(answer)
+    got = Executor(split, lambda name: source.load(split, name)).run({"image": x})
+    np.testing.assert_allclose(got, answer.numpy(), atol=1e-4 * np.abs(answer.numpy()).max())
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "resnetv2_50", "inception_v3", "test_vit"])
+def test_timm_networks_read_images_as_timm_does(name):
+    """The contract of a timm network against timm's own evaluation transform: the same bytes."""
+    settings = timm.get_pretrained_cfg(name).to_dict()
+    side = settings["input_size"][-1]
+    contract = preprocessing(settings, side)
+    transform = create_transform(**resolve_data_config(settings), is_training=False)
+    assert isinstance(transform, Compose) and isinstance(transform.transforms[-1], Normalize)
+    for seed, size in enumerate(((640, 427), (300, 401), (side, side), (90, 70))):
+        image = photo(seed, size).filter(ImageFilter.SHARPEN)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        want = np.round(Compose(transform.transforms[:-1])(image).numpy() * 255)
+        np.testing.assert_array_equal(read_image(file.getvalue(), contract.before), want)
+    np.testing.assert_allclose(contract.inside.mean_C, settings["mean"])

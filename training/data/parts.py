@@ -1,0 +1,81 @@
+"""What is read of a user's own data set before anything is decoded: its parts, its classes, what was left out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from splitplace.training.data.dataset import Labels
+
+PartName = Literal["train", "test", "validation"]
+
+_WORDS: dict[str, PartName] = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+}
+_SYSTEM_NAMES = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db")
+"""What systems leave behind, beside names that begin with a dot."""
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """Encoded images that are still to be decoded.
+
+    Args:
+        names: What to call each in messages.
+        images: The file, or its content; None where there is none.
+        y_N: The class of each; -1 where it has none.
+    """
+
+    names: Sequence[str]
+    images: Sequence[Path | bytes | None]
+    y_N: Labels
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set as it lies on disk.
+
+    Args:
+        form: What it is, for the data set's `source`.
+        train: The images, or those for training where the user divided them.
+        test: The user's held-out images, if there are any.
+        class_names: One a class.
+        notes: What a user should know of how it was read, a line each.
+    """
+
+    form: str
+    train: EncodedPart
+    test: EncodedPart | None
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def part_called(name: str) -> PartName | None:
+    """Which part of a data set a folder or file of this name is (`Training`, `test_set`, `val`); None if none."""
+    word = re.sub(r"[^a-z]", "", name.lower())
+    return _WORDS.get(word) or _WORDS.get(re.sub(r"(set|data|images)$", "", word))
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a user does not see this entry: .ipynb_checkpoints, .git, ._photo.png, __MACOSX ..."""
+    return path.name.startswith(".") or path.name in _SYSTEM_NAMES
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Class names as they are numbered: whole numbers by value (2 before 10), all else as text."""
+    if all(name.isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
