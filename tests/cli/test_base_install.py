@@ -69,7 +69,7 @@ NEEDS = {
     "profile": (["CATALOG", "--plot", "plots"], "export"),
     "evaluate": (["CATALOG"], "train"),
     "simulate": (["--policy", "random+random", "--plot", "run.svg"], "sim"),
-    "policy train": ([], "train,sim"),
+    "policy train": ([], "train"),
     "policy show": (["STATES"], "sim"),
     "bench timings": ([], "demo,train,export"),
     "bench simulator": ([], "sim"),
@@ -121,7 +121,7 @@ FUNCTIONS = {
     "sp.simulate('random+random', plot='run.svg')": "sim",
     "sp.simulate('random+random', trace_dir='traces')": "sim",
     "sp.mobility_trace('m.parquet')": "sim",
-    "sp.train_policy()": "train,sim",
+    "sp.train_policy()": "train",
 }
 """The same of the public API."""
 
