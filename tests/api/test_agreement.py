@@ -1,0 +1,85 @@
+"""A notebook gets what the command line gets: the same options with the same defaults, and the same refusals."""
+
+import inspect
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+import splitplace as sp
+from splitplace.cli import COMMANDS
+from splitplace.splitting.layerwise import cutting, planner
+
+VERBS = {
+    "data fetch": "fetch",
+    "train": "train",
+    "split": "split",
+    "export": "export",
+    "profile": "profile",
+    "evaluate": "evaluate",
+    "infer": "infer",
+    "catalog demand": "demand",
+    "simulate": "simulate",
+    "policy train": "train_policy",
+}
+RENAMED = {"location": "catalog", "applications": "application", "input": "inputs"}
+"""What a command calls by another name: CATALOG:REF, several at once, --input."""
+PRINTED = {"json", "explain", "logits"}
+"""How a command shows what it got; of these and of `out` of infer the function's value has all."""
+
+
+def command(name):
+    """The function behind a command."""
+    module, _, attribute = {name: target for name, target, _ in COMMANDS}[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    return found if inspect.isfunction(found) else import_module(module).simulate
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS.items())
+def test_every_option_of_a_command_is_an_argument_of_its_verb(name, verb):
+    """With the same default, so that neither can do more than the other."""
+    takes = inspect.signature(getattr(sp, verb)).parameters
+    for option in inspect.signature(command(name)).parameters.values():
+        if option.name in PRINTED or (name, option.name) == ("infer", "out"):
+            continue
+        argument = takes.get(option.name) or takes[RENAMED[option.name]]
+        if option.default is not inspect.Parameter.empty:
+            assert str(argument.default) == str(option.default), option.name
+
+
+def test_there_is_one_default_slack():
+    """Of command, verb and room alike."""
+    defaults = [inspect.signature(function).parameters["slack"].default for function in (sp.split, cutting.split)]
+    assert defaults == [planner.SLACK] * 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sp.train("fashionmnist", strategy="layer"), "unknown strategy to train 'layer'"),
+        (lambda: sp.train("fashionmnist", epochs=0), "--epochs 0: expected at least 1"),
+        (lambda: sp.train("fashionmnist", ratio=0.5), "--ratio belongs to --strategy compressed"),
+        (lambda: sp.train("fashionmnist", strategy="semantic", tree=(1,)), "tree '1'"),
+        (
+            lambda: sp.train("fashionmnist", strategy="semantic", tree=(2, 2), groups=[[0, 1], [2, 3]]),
+            "lists 2 groups of one level: leave out --tree 2,2",
+        ),
+        (
+            lambda: sp.train("fashionmnist", strategy="semantic", cuts=["blocks3", "blocks5"]),
+            "--cuts blocks3,blocks5: got 2, expected 1",
+        ),
+        (lambda: sp.split(b"", fragments=0), "--fragments 0: expected at least 1"),
+        (lambda: sp.split(b"", fragments=2, slack=2.0), "expected a share between 0 and 1"),
+        (lambda: sp.split(b"", fragments=2, memory_limit="lots"), "as 67108864, 64MiB or 64MB"),
+        (lambda: sp.simulate("random+random", intervals=0), "--intervals 0: expected 1 to 1000000"),
+        (lambda: sp.simulate("random+random", seed=-1), "--seed -1: expected 0 or more"),
+        (lambda: sp.train_policy(runs=1), "2 to 900 runs"),
+        (lambda: sp.mobility_trace("m.parquet", vehicles=0), "expected 1 to 500 vehicles"),
+        (lambda: sp.infer("nowhere", np.zeros((1, 2)), micro_batch=0), "expected at least 1 of each"),
+    ],
+)
+def test_a_function_refuses_what_the_command_refuses(call, message):
+    """By the same words, before any work."""
+    with pytest.raises(sp.UsageError) as raised:
+        call()
+    assert message in str(raised.value)

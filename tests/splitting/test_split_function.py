@@ -1,0 +1,91 @@
+"""`splitplace.split` as a notebook calls it: with objects, and with everything that the command can."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import splitplace as sp
+from splitplace import cli
+
+Builder = Callable[..., bytes]
+
+
+@pytest.fixture
+def fleet() -> sp.Fleet:
+    """Two slow devices."""
+    device = sp.Device(
+        name="pi",
+        kind="pi",
+        count=2,
+        cores=4,
+        core_speed=0.5,
+        memory_bytes=10**9,
+        disk_bytes=10**9,
+        disk_bytes_per_s=1e8,
+        up_bytes_per_s=1e8,
+        down_bytes_per_s=1e8,
+        rtt_s=0.001,
+        power_w=(1.0,) * 11,
+    )
+    return sp.Fleet(name="two", devices=(device,))
+
+
+def test_bytes_and_a_fleet_give_what_files_and_the_command_give(
+    residual_cnn: Builder, fleet: sp.Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same fragments, costs, bound and reasons; without a file named, nothing is written."""
+    (tmp_path / "model.onnx").write_bytes(residual_cnn())
+    power = ", ".join(["1"] * 11)
+    fields = fleet.devices[0].model_dump(exclude={"power_w", "labels"})
+    lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+    (tmp_path / "two.toml").write_text("\n".join(['name = "two"', "[[devices]]", *lines, f"power_w = [{power}]"]))
+    options = ["--fragments", "2", "--objective", "latency", "--memory-limit", "1MiB", "--explain", "--json"]
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["split", str(tmp_path / "model.onnx"), "--devices", str(tmp_path / "two.toml"), *options])
+    said = json.loads(capsys.readouterr().out)
+    done = sp.split(residual_cnn(), fragments=2, devices=fleet, objective="latency", memory_limit=2**20)
+    assert [row.model_dump(mode="json") | {"file": None} for row in done.fragments] == said["fragments"]
+    figures = ("latency_s", "bottleneck_s", "lower_bound_s", "gap", "exact", "slack")
+    assert {name: getattr(done, name) for name in figures} == {name: said[name] for name in figures}
+    assert list(done.explain()) == said["explanation"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "two.toml"}
+
+
+def test_a_split_goes_into_a_catalog_as_it_is_or_by_its_folder(residual_cnn: Builder, tmp_path: Path) -> None:
+    """The same digest, and what is read back answers what the model answers."""
+    done = sp.split(residual_cnn(), fragments=3, out=tmp_path / "split", application="toys")
+    as_it_is, by_folder = sp.export(done, tmp_path / "one"), sp.export(tmp_path / "split", tmp_path / "two")
+    assert as_it_is.digest == by_folder.digest
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16)).astype(np.uint8)
+    whole = sp.export(sp.split(residual_cnn(), fragments=1), tmp_path / "whole")
+    logits = [sp.infer(place.location, images).logits for place in (as_it_is, whole)]
+    np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+
+
+def test_progress_is_told_and_never_falls(residual_cnn: Builder) -> None:
+    """What is being done, and its share of the work."""
+    told: list[tuple[str, float]] = []
+    sp.split(residual_cnn(), fragments=2, progress=lambda what, share: told.append((what, share)))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
+    assert {"reading the graph", "planning"} <= {what for what, _ in told}
+
+
+def test_a_picture_can_be_drawn_afterwards(residual_cnn: Builder, tmp_path: Path) -> None:
+    """The same file as `plot` gives; another ending is refused."""
+    done = sp.split(residual_cnn(), fragments=2, plot=tmp_path / "a.svg")
+    assert done.plot(tmp_path / "b.svg") == tmp_path / "b.svg"
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    with pytest.raises(sp.UsageError, match="ends in one of"):
+        done.plot(tmp_path / "c.txt")
+
+
+def test_the_library_prints_nothing(residual_cnn: Builder, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Values and remarks only: stdout and stderr are the caller's."""
+    done = sp.export(sp.split(residual_cnn(), fragments=2), tmp_path / "catalog")
+    sp.infer(done.location, np.zeros((1, 3, 16, 16), np.uint8))
+    sp.simulate("random+random", intervals=2)
+    assert capfd.readouterr() == ("", "")
