@@ -14,7 +14,7 @@ from splitplace.errors import UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.evaluation import evaluate
-from splitplace.export.measure.profiler import Effort, profile_split
+from splitplace.export.measure.profiler import QUICK, Effort, profile_split
 from splitplace.progress import Progress
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand
@@ -85,6 +85,10 @@ class DemandSettings:
     effort: Effort = EFFORT
     preset: str = "quick"
     seed: int = 0
+
+    def quick(self) -> "DemandSettings":
+        """With profiles in a quarter of the time."""
+        return replace(self, effort=QUICK)
 
     def only(self, names: tuple[str, ...]) -> "DemandSettings":
         """With these applications alone.

@@ -31,6 +31,7 @@ PUBLIC = {
         "api.split": ["split"],
         "api.export": ["export", "Exported"],
         "api.profile": ["profile"],
+        "export.measure.fit": ["held_out"],
         "api.evaluate": ["evaluate"],
         "api.infer": ["infer", "Inference"],
         "api.demand": ["demand", "load_demand"],
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from splitplace.errors import SplitPlaceError as SplitPlaceError
     from splitplace.errors import UsageError as UsageError
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
+    from splitplace.export.measure.fit import held_out as held_out
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
     from splitplace.placement.learner import Learner as Learner

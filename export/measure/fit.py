@@ -19,7 +19,14 @@ class HeldOut:
 
 
 def held_out(profile: Profile) -> tuple[HeldOut, ...]:
-    """The error at each inner measured size; none at the ends, where leaving one out would mean extrapolating."""
+    """The error at each inner measured size; none at the ends, where leaving one out would mean extrapolating.
+
+    Args:
+        profile: Of a fragment.
+
+    Returns:
+        By batch size, the relative errors of latency (seconds) and memory (bytes).
+    """
     found = []
     for row, memory in list(zip(profile.latency, profile.memory, strict=True))[1:-1]:
         without = profile.model_copy(

@@ -6,6 +6,8 @@ from pathlib import Path
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
 from splitplace.errors import SplitPlaceError
+from splitplace.export.measure.fit import held_out as held_out
+from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
 from splitplace.progress import Progress, silent
 from splitplace.records.profile import Profile
@@ -77,7 +79,6 @@ def _make_folder(folder: Path) -> None:
 
 
 def _draw(path: Path, reference: str, profiles: tuple[Profile, ...]) -> None:
-    from splitplace.export.measure.fit import held_out
     from splitplace.report.cost import draw_costs
 
     draw_costs(path, reference, profiles, [[astuple(error) for error in held_out(row)] for row in profiles])

@@ -15,7 +15,8 @@ from splitplace.records.device import Device, Fleet
 from splitplace.report.picture import check_picture
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise.hosts import Host
-from splitplace.splitting.layerwise.planner import SLACK, Objective
+from splitplace.splitting.layerwise.planner import SLACK as SLACK
+from splitplace.splitting.layerwise.planner import Objective
 
 if TYPE_CHECKING:
     from splitplace.api.source import Source

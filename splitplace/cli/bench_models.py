@@ -200,7 +200,6 @@ def demand(
     needs("splitplace bench demand", "train", "export")
     import splitplace as sp
     from splitplace.benchmarks import demand as bench
-    from splitplace.export.measure.profiler import QUICK
 
     def fetch(name: str) -> sp.Dataset:
         return sp.fetch(name, path=tiny100 if name == "tiny100" else None)
@@ -209,7 +208,7 @@ def demand(
     if applications:
         settings = settings.only(tuple(applications.split(",")))
     if quick:
-        settings = replace(settings, effort=QUICK)
+        settings = settings.quick()
     with bar() as progress:
         found, size_bytes = bench.run(work, out, fetch, settings, progress, profile_again=again)
     rows = bench.table(found)

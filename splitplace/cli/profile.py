@@ -38,7 +38,6 @@ def profile(
     """
     import splitplace as sp
     from splitplace.catalog.location import parse_location
-    from splitplace.export.measure.fit import held_out
 
     with bar() as progress:
         profiles = sp.profile(
@@ -53,7 +52,7 @@ def profile(
         )
     device = next(iter(profiles.values()))[0].device
     errors = {
-        name: {row.fragment: [asdict(error) for error in held_out(row)] for row in rows}
+        name: {row.fragment: [asdict(error) for error in sp.held_out(row)] for row in rows}
         for name, rows in profiles.items()
     }
     document: dict[str, Any] = {
@@ -70,7 +69,7 @@ def profile(
 
 def _table(reference: str, profiles: "tuple[Profile, ...]", kind: str) -> Table:
     """A row a batch size; the error where it can be left out and predicted from its neighbours."""
-    from splitplace.export.measure.fit import held_out, worst
+    from splitplace.api.profile import held_out, worst
 
     ends = "error: of the batch size when it is left out and predicted from its neighbours"
     table = Table("fragment", "load ms", "batch", "ms", "p10", "p90", "error", "MiB", "error", caption=ends)

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from splitplace.cli.output import bar, emit
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.results import SimulationRun
+    from splitplace import Simulation
     from splitplace.records.metrics import GroupMetrics
 
 app = App(name="simulate", help_format="plaintext")
@@ -89,7 +89,7 @@ def simulate(
         ]
     if plot is not None:
         document["plot"] = str(plot.resolve())
-    emit(document, _table(document, run), json)
+    emit(document, _table(document, done), json)
 
 
 @app.command
@@ -116,13 +116,13 @@ def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, j
     emit(document, f"{rows} rows in {path}", json)
 
 
-def _table(document: dict[str, Any], run: "SimulationRun") -> Any:
+def _table(document: dict[str, Any], done: "Simulation") -> Any:
     from rich.table import Table
 
     about = f"{document['policy']} on {document['scenario']}, {document['devices']} devices, seed {document['seed']}"
     table = Table(title=about, title_justify="left")
     table.add_column("")
-    overall = run.metrics
+    overall = done.metrics
     columns: dict[str, GroupMetrics] = {"all": overall, **overall.applications}
     for name in columns:
         table.add_column(name, justify="right")

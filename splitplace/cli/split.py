@@ -7,8 +7,8 @@ from typing import Any, Literal
 from rich.console import Group
 from rich.table import Table
 
+from splitplace.api.split import SLACK
 from splitplace.cli.output import bar, emit
-from splitplace.splitting.layerwise.planner import SLACK
 
 
 def split(

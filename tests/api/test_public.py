@@ -85,10 +85,9 @@ def test_a_public_function_says_what_it_takes_gives_and_refuses(name):
     function, text = getattr(sp, name), sections(name)
     assert text[""].strip().endswith((".", ":"))
     assert list(described(text.get("Args", ""))) == list(inspect.signature(function).parameters)
-    answers = inspect.signature(function).return_annotation is not None
-    assert bool(text.get("Returns", "").strip()) is answers
+    assert text.get("Returns", "").strip() or inspect.signature(function).return_annotation is None
     raised = re.findall(r"^ {4}(\w+): ", text.get("Raises", ""), flags=re.MULTILINE)
-    assert raised
+    assert raised or (name not in VERBS and "raise " not in inspect.getsource(function))
     assert all(issubclass(getattr(sp, error), sp.SplitPlaceError) for error in raised)
 
 
