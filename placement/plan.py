@@ -117,9 +117,6 @@ def check_actions(view: View, actions: Sequence[Action], ahead: bool = True) -> 
         actions: The plan.
         ahead: As `plan` has it.
 
-    Returns:
-        Nothing, if the plan breaks none of them.
-
     Raises:
         ContractError: The first rule that is broken, and by which action.
     """

@@ -63,7 +63,8 @@ PUBLIC = {
             "Taken",
             "Placed",
         ],
-        "placement.learner": ["Learner", "Taught", "Traces"],
+        "placement.learner": ["Learner", "Traces", "Taught", "Recipe", "Fit"],
+        "placement.states": ["Packed"],
         "placement.plan": ["plan", "check_actions"],
         "placement.room": ["Room"],
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
@@ -130,7 +131,9 @@ if TYPE_CHECKING:
     from splitplace.export.measure.fit import held_out as held_out
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.learner import Fit as Fit
     from splitplace.placement.learner import Learner as Learner
+    from splitplace.placement.learner import Recipe as Recipe
     from splitplace.placement.learner import Taught as Taught
     from splitplace.placement.learner import Traces as Traces
     from splitplace.placement.learning.show import SavedState as SavedState
@@ -153,6 +156,7 @@ if TYPE_CHECKING:
     from splitplace.placement.simulator.scenario import Scenario as Scenario
     from splitplace.placement.simulator.scenario import load_fleet as load_fleet
     from splitplace.placement.simulator.scenario import load_scenario as load_scenario
+    from splitplace.placement.states import Packed as Packed
     from splitplace.progress import Progress as Progress
     from splitplace.records.action import Action as Action
     from splitplace.records.action import Decide as Decide

@@ -16,6 +16,7 @@ FAST = {
     "own_bandit": r"reward 0\.\d+, decisions",
 }
 SLOW = {
+    "own_learner": r"explains \d\d% of the variance .*\nreward 0\.\d+, decisions",
     "compare": r"daso-tasks over least-loaded: \+0\.\d+ \[\+0\.\d+, \+0\.\d+\]",
     "own_fleet": r"(?s)f0 on .*f2 on .*\d+ tasks, reward 0\.\d+",
     "own_timm": r"(?s)f0 on .*catalog:custom\.mobilenetv3_small_100\.layer-3",

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,14 +10,11 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.mobility import load_mobility
-from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.action import Place
 
 pytestmark = pytest.mark.base
-
-README = Path(__file__).resolve().parents[3] / "placement" / "README.md"
 
 
 @pytest.mark.parametrize(
@@ -139,16 +135,3 @@ def test_a_placement_where_the_image_is_not(world, by_hand, rogue):
     demand = world.constants({"core_s": (1.0, 1.0)})
     with pytest.raises(SplitPlaceError, match="tiny has no image of it on its disk"):
         by_hand([(0, "a", 1, 1)], fleet, demand, rogue(bad))
-
-
-def test_the_example_policy_of_the_readme_runs(tmp_path, monkeypatch):
-    """As documented: a file in the current folder, called module:Class."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "my_own_policy.py").write_text(code, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    scenario = load_scenario("paper-50")
-    run = simulate(
-        scenario, load_fleet("azure50"), load_demand("upstream"), parse_policy("my_own_policy:Accurate"), intervals=5
-    )
-    assert set(run.metrics.decisions) == {"layer"}
-    assert run.metrics.tasks.finished > 0
