@@ -53,9 +53,9 @@ def paired_ratios(
 def bootstrap(ratios: np.typing.NDArray[np.float64], seed: int = 0) -> Ratio:
     """The median of these ratios with its percentile-bootstrap 95 % interval."""
     rng = generator(seed, "bootstrap")
-    medians = np.median(rng.choice(ratios, (RESAMPLES, len(ratios))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return Ratio(median=float(np.median(ratios)), low=float(low), high=float(high), pairs=len(ratios))
+    found = stats.bootstrap((ratios,), np.median, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    low, high = map(float, found.confidence_interval)
+    return Ratio(median=float(np.median(ratios)), low=low, high=high, pairs=len(ratios))
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ class Interval:
 
 def interval(values: Sequence[float]) -> Interval:
     """Mean and 95 % interval over seeds (Student's t)."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
+    mean = float(np.mean(values))
+    if len(values) < 2:
         return Interval(mean, float("-inf"), float("inf"))
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
+    if len(set(values)) == 1:  # the distribution has no width, and scipy no answer
+        return Interval(mean, mean, mean)
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
+    return Interval(mean, float(low), float(high))

@@ -27,6 +27,7 @@ from splitplace.placement.engines.engine import Engine
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.task import Task
@@ -186,7 +187,7 @@ class Broker:
         )
 
     def _taken(self) -> Iterator[Live]:
-        _drain(self._woken)  # before looking, or a wake-up for a task that came in between would be lost
+        drain(self._woken)  # before looking, or a wake-up for a task that came in between would be lost
         while self._arrivals:
             yield self._arrivals.popleft()
 
@@ -338,11 +339,3 @@ class Broker:
         if self._scheduler is None:
             raise SplitPlaceError("the broker was not started: use it in a with statement")
         return self._scheduler
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        return

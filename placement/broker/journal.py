@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.outcome import TaskOutcome
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
 from splitplace.records.profile import CpuShareMethod
 from splitplace.records.split import Strategy
 
@@ -231,6 +231,4 @@ def _parse(line: bytes, where: str) -> Event:
     try:
         return _EVENTS.validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "line"
-        raise SplitPlaceError(f"{where}: not an event: {place}: {first['msg']}") from error
+        raise SplitPlaceError(f"{where}: not an event: {first_problem(error, 'line')}") from error

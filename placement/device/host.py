@@ -26,7 +26,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
-from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, drain
 from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class DeviceRuntime:
         while not self._stopping:
             for received in self.node.receive(POLL_S):
                 self._handle(received)
-            _drain(self._woken)
+            drain(self._woken)
             self._collect()
             self._work()
 
@@ -274,11 +274,3 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     start_s = time.monotonic()
     result = work()
     return result, start_s, time.monotonic()
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        return

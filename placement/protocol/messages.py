@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
 from splitplace.records.profile import CpuShareMethod
 
@@ -309,9 +309,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
         message = _MESSAGES.validate_json(bytes(frames[0]))
     except ValidationError as error:
         _check_protocol(bytes(frames[0]))
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "header"
-        raise SplitPlaceError(f"not a message: {place}: {first['msg']}") from error
+        raise SplitPlaceError(f"not a message: {first_problem(error, 'header')}") from error
     listed = message.frames if isinstance(message, Tensors) else ()
     if len(listed) != len(frames) - 1:
         raise SplitPlaceError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")

@@ -7,6 +7,7 @@ orders from the broker alone. Keys live in memory: they reach a device through i
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -163,3 +164,12 @@ class StreamNode:
                 yield Malformed(peer, messages.text(error))
                 continue
             yield Received(peer, message, values)
+
+
+def drain(descriptor: int) -> None:
+    """Read all that wake-ups left in a pipe that does not block."""
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        return

@@ -20,6 +20,7 @@ from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.demands import DemandLike, build
 from splitplace.placement.simulator.scenario import Scenario, units
 from splitplace.placement.simulator.workload import draw
+from splitplace.placement.tables import links_table
 from splitplace.records.dag import path_ends
 from splitplace.records.device import Device, Fleet
 from splitplace.records.task import micro_batches
@@ -40,9 +41,8 @@ def reward_bound(
     intervals = intervals or scenario.intervals
     devices = units(scenario, fleet)
     costs = build(demand, devices, scenario.memory_claim_bytes, scenario.swap.fraction if scenario.swap else 0.0)
-    links = [np.array([getattr(d, name) for d in devices]) for name in ("up_bytes_per_s", "down_bytes_per_s", "rtt_s")]
     cores_D = np.array([d.cores for d in devices], np.int64)
-    tasks = draw(scenario, costs, cores_D, links, intervals, seed)
+    tasks = draw(scenario, costs, cores_D, links_table(devices), intervals, seed)
     late_s_N = np.maximum(scenario.startup_s - tasks.arrival_s_N, 0.0) + scenario.scheduling_delay_s
     best_N = np.zeros(len(tasks.n_N))
     for split, application in enumerate(costs.splits.application_S):

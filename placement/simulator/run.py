@@ -19,6 +19,7 @@ from splitplace.placement.simulator.scenario import Scenario, units
 from splitplace.placement.simulator.state import World
 from splitplace.placement.simulator.views import Viewer
 from splitplace.placement.simulator.workload import Arrivals, draw
+from splitplace.placement.tables import links_table
 from splitplace.records.action import Action
 from splitplace.records.device import Fleet
 from splitplace.records.view import View
@@ -87,13 +88,8 @@ class _Simulation:
         devices = units(scenario, fleet)
         swap = scenario.swap.fraction if scenario.swap else 0.0
         costs = build(demand, devices, scenario.memory_claim_bytes, swap)
-        links = (
-            np.array([d.up_bytes_per_s for d in devices]),
-            np.array([d.down_bytes_per_s for d in devices]),
-            np.array([d.rtt_s for d in devices]),
-        )
         cores_D = np.array([d.cores for d in devices], np.int64)
-        self.arrivals: Arrivals = draw(scenario, costs, cores_D, links, intervals, seed)
+        self.arrivals: Arrivals = draw(scenario, costs, cores_D, links_table(devices), intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = SimulationEngine(self.world)
         self.viewer = Viewer(self.engine, self.arrivals, clairvoyant(policy))

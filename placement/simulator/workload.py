@@ -12,7 +12,7 @@ from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.dag import path_ends
 from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Floats, Ints
+from splitplace.records.view import NONE, Floats, Ints, Links
 from splitplace.seeds import generator
 
 MAX_TASKS = 20_000_000
@@ -35,16 +35,14 @@ class Arrivals:
     """The largest deadline that the workload can ask for, whatever the seed."""
 
 
-def draw(
-    scenario: Scenario, costs: Costs, cores_D: Ints, links: Sequence[Floats], intervals: int, seed: int
-) -> Arrivals:
+def draw(scenario: Scenario, costs: Costs, cores_D: Ints, links: Links, intervals: int, seed: int) -> Arrivals:
     """The tasks of `intervals` intervals.
 
     Args:
         scenario: Its workload and interval.
         costs: Splits on offer, and what they take.
         cores_D: Of each device.
-        links: Uplink and downlink bytes/s and rtt seconds of each device, three arrays of shape D.
+        links: Of each device.
         intervals: How many.
         seed: Of the run; every column has a generator of its own.
 
@@ -91,7 +89,7 @@ def weights(mix: dict[str, float], applications: tuple[str, ...]) -> Floats:
     return share_A
 
 
-def _rate(scenario: Scenario, costs: Costs, cores_D: Ints, links: Sequence[Floats]) -> float:
+def _rate(scenario: Scenario, costs: Costs, cores_D: Ints, links: Links) -> float:
     """λ from ρ: the share ρ of what the fleet can finish in an interval, were every task run as its layer split.
 
     What it can finish is set by the resource it has least of: cores, uplinks or downlinks, each fragment on a device of
@@ -105,7 +103,10 @@ def _rate(scenario: Scenario, costs: Costs, cores_D: Ints, links: Sequence[Float
     work_D = mean_n * share_A @ per_sample_AD
     tasks_per_s = [float((cores_D / work_D).sum())]
     edges_A = [costs.graphs[reference_split(costs, row)].edges for row in range(len(costs.applications))]
-    for end, capacity_D in ((0, links[0]), (1, links[1])):  # what leaves the broker takes nobody's uplink, and so on
+    for end, capacity_D in (
+        (0, links.up_bytes_per_s_D),
+        (1, links.down_bytes_per_s_D),
+    ):  # what leaves the broker takes nobody's uplink, and so on
         sent_A = np.array([sum(edge[2] for edge in edges if edge[end] != NONE) for edges in edges_A])
         if sent_A.any():
             tasks_per_s.append(float(capacity_D.sum() / (mean_n * share_A @ sent_A)))
@@ -127,13 +128,13 @@ def reference_split(costs: Costs, application: int) -> int:
     return layer[0] if layer else int(mine[0])
 
 
-def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Sequence[Floats]) -> Floats:
+def unloaded_s(costs: Costs, split: int, n: Ints, device: int, links: Links) -> Floats:
     """Response of a split alone in an idle fleet of devices like this one, a device a fragment; shape of n.
 
     Strict precedence: the longest path of load or input transfer, service, transfers, and the result's way back.
     """
-    up_D, down_D, rtt_D = links
-    up, down, rtt = float(up_D[device]), float(down_D[device]), float(rtt_D[device])
+    up, down = float(links.up_bytes_per_s_D[device]), float(links.down_bytes_per_s_D[device])
+    rtt = float(links.rtt_s_D[device])
     graph, f = costs.graphs[split], costs.fragments
     first = int(costs.splits.first_S[split])
 
@@ -184,9 +185,7 @@ def _applications(workload: Workload, applications: tuple[str, ...], counts: Int
     return rows
 
 
-def _deadlines(
-    scenario: Scenario, costs: Costs, links: Sequence[Floats], application: Ints, n: Ints, u: Floats
-) -> Floats:
+def _deadlines(scenario: Scenario, costs: Costs, links: Links, application: Ints, n: Ints, u: Floats) -> Floats:
     workload = scenario.workload
     deadline = np.empty(len(n))
     for row in np.unique(application):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from splitplace.errors import IntegrityError
 from splitplace.records import formats
-from splitplace.records.base import Digest, Record
+from splitplace.records.base import Digest, Record, first_problem
 from splitplace.records.formats import Format
 from splitplace.records.fragment import Fragment
 from splitplace.records.preprocessing import Preprocessing
@@ -63,9 +63,7 @@ class Document(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "document"
-            raise IntegrityError(f"{source}: not an OCI {cls.__name__.lower()}: {place}: {first['msg']}") from error
+            raise IntegrityError(f"{source}: not an OCI {cls.__name__.lower()}: {first_problem(error)}") from error
 
 
 class Descriptor(Document):

@@ -13,7 +13,7 @@ from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
-from splitplace.records.base import Record
+from splitplace.records.base import Record, first_problem
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import Profile
@@ -202,8 +202,7 @@ class Catalog:
         try:
             split = graph.split(fragments)
         except ValidationError as error:
-            message = error.errors(include_url=False, include_context=False)[0]["msg"]
-            raise IntegrityError(f"{source}: not a split: {message}") from error
+            raise IntegrityError(f"{source}: not a split: {first_problem(error)}") from error
         if split.reference != reference:
             raise IntegrityError(f"{source}: tagged {reference!r}, but it is {split.reference!r}")
         return split

@@ -51,7 +51,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise IntegrityError(f"{source}: not a {cls.__name__.lower()}: {_first_problem(error)}") from error
+            raise IntegrityError(f"{source}: not a {cls.__name__.lower()}: {first_problem(error)}") from error
 
     @classmethod
     def parse_toml(cls, text: str | bytes, source: str) -> Self:
@@ -80,10 +80,10 @@ class Record(BaseModel):
         return cls.parse_toml(text, str(path))
 
 
-def _first_problem(error: ValidationError) -> str:
-    """The first thing wrong, on one line: where, what, and how many more there are."""
-    problems = error.errors(include_url=False, include_context=False)
+def first_problem(error: ValidationError, whole: str = "document") -> str:
+    """The first thing wrong, on one line: where (or in the `whole`), what, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
-    place = ".".join(str(part) for part in first["loc"]) or "document"
+    place = ".".join(str(part) for part in first["loc"]) or whole
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{place}: {first['msg']}{more}"

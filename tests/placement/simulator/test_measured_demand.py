@@ -8,6 +8,7 @@ from splitplace.placement.simulator.demands import DATA, build, load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario
 from splitplace.placement.simulator.workload import unloaded_s
+from splitplace.placement.tables import links_table
 from splitplace.provenance import collect
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.evaluation import Evaluation
@@ -108,9 +109,8 @@ def test_a_lone_task_takes_the_longest_path(world, demand, tmp_path):
     input_s, features_s, result_s = 2.5 + 0.05, 2 * 5.0 + 0.1, 0.1 + 0.05
     expected = input_s + 3.0 + features_s + 9.0 + result_s
     assert run.tasks["response_s"].tolist() == pytest.approx([expected])
-    alone = unloaded_s(
-        build(demand, fleet.units()), 0, np.array([25]), 0, (np.full(3, 1e3), np.full(3, 1e3), np.full(3, 0.1))
-    )
+    devices = fleet.units()
+    alone = unloaded_s(build(demand, devices), 0, np.array([25]), 0, links_table(devices))
     # What deadlines are stated by leaves out that the two tensors share the trunk's uplink.
     assert alone.tolist() == pytest.approx([expected - 5.0])
 

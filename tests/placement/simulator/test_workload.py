@@ -8,6 +8,7 @@ from splitplace.placement.simulator.demands import build, load_demand
 from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.placement.simulator.workload import draw, read_trace
+from splitplace.records.view import Links
 
 pytestmark = pytest.mark.base
 
@@ -17,7 +18,7 @@ def arrivals(world, intervals=4000, **workload):
     deadlines = {"mnist": (2, 11), "fashionmnist": (2, 15), "cifar100": (2, 25)}
     chosen = Workload(**({"rate": 6.0, "deadline_intervals": deadlines} | workload))
     costs = build(load_demand("upstream"), (world.device(),))
-    links = (np.ones(1), np.ones(1), np.ones(1))
+    links = Links(np.ones(1), np.ones(1), np.ones(1))
     return draw(world.scenario(workload=chosen), costs, np.ones(1, np.int64), links, intervals, 0)
 
 
