@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.splitting.networks import Front
 from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
@@ -48,11 +48,17 @@ def steps_on(network, data, recipe, folder, request="this"):
     return fit(network, cross_entropy(recipe), data, recipe, 0, folder, request)
 
 
-def network():
+def network(channels=1):
     """Everything that has a state of its own or draws at random, and little of it."""
     torch.manual_seed(3)
-    layers = nn.Conv2d(1, 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 6 * 6, 4)
-    return nn.Sequential(Front((0.3,), (0.3,)), *layers)
+    layers = (
+        nn.Conv2d(channels, 4, 5, stride=4),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(4 * 6 * 6, 4),
+    )
+    return nn.Sequential(Front((0.3,) * channels, (0.3,) * channels), *layers)
 
 
 @pytest.fixture
@@ -99,9 +105,14 @@ def test_stopped_by_the_user_it_is_an_interrupt(data, recipe, tmp_path):
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.slow
-def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
-    """A network that draws at random in every step, stopped by an error in the ninth of twelve."""
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dropout_and_momentum_go_on_where_they_were(make_squares, recipe, tmp_path, channels, optimizer):
+    """A network that draws at random in every step, stopped by an error in the ninth of twelve.
+
+    A kernel over several channels lies in memory channels last, and its momentum must again.
+    """
+    data, recipe = make_squares(channels=channels), recipe.changed(optimizer=optimizer)
 
     class StopError(Exception):
         """The ninth step."""
@@ -115,12 +126,12 @@ def test_dropout_goes_on_where_it_was(data, recipe, tmp_path):
             raise StopError
         return inner(*batch)
 
-    unbroken = network()
+    unbroken = network(channels)
     steps_on(unbroken, data, recipe, tmp_path / "unbroken")
-    broken = network()
+    broken = network(channels)
     with pytest.raises(StopError):
         fit(broken, breaks, data, recipe, 0, tmp_path / "broken", "this")
-    again = network()
+    again = network(channels)
     torch.manual_seed(99)
     fitted = steps_on(again, data, recipe, tmp_path / "broken")
     assert fitted.epochs == 2
@@ -158,6 +169,26 @@ def test_a_checkpoint_keeps_every_kind_of_value(tmp_path):
     assert back["n"] == tree["n"]
     assert all(torch.equal(a, b) for a, b in zip(back["a"], tree["a"], strict=True))
     assert back[3][0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 0, 2, 1)])
+def test_a_checkpoint_keeps_the_order_in_memory(tmp_path, order):
+    """Fused optimizers go by it, and safetensors know one."""
+    laid_out = torch.arange(120).reshape(2, 3, 4, 5).permute(order).contiguous()
+    value = laid_out.permute([order.index(i) for i in range(4)])
+    store = SafetensorsIO("this")
+    store.save_checkpoint({"w": value}, tmp_path / CHECKPOINT)
+    back = store.load_checkpoint(tmp_path / CHECKPOINT)["w"]
+    assert torch.equal(back, value)
+    assert back.stride() == value.stride()
+
+
+def test_a_checkpoint_that_does_not_fit_together_is_refused(tmp_path):
+    """A tensor that the tree names and the file does not hold."""
+    store = SafetensorsIO("this")
+    store.save_checkpoint({"w": {"__tensor__": "t7", "__order__": []}}, tmp_path / CHECKPOINT)
+    with pytest.raises(IntegrityError, match=r"is damaged \('t7'\): delete it"):
+        store.load_checkpoint(tmp_path / CHECKPOINT)
 
 
 class Bomb:

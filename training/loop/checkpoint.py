@@ -17,23 +17,23 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
 
 CHECKPOINT = "checkpoint.safetensors"
 """A checkpoint that is being written, or that a kill left half-written."""
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 EVERY_S = 60.0
 """At most this much training is lost to a kill."""
 
-_TENSOR, _PAIRS = "__tensor__", "__pairs__"
+_TENSOR, _ORDER, _PAIRS = "__tensor__", "__order__", "__pairs__"
 
 
 class _Header(Record):
     """The one entry of the file's metadata: whose checkpoint it is, and the tree with its tensors named."""
 
-    format: Literal[1]
+    format: Literal[2]
     request: str
     tree: str
 
@@ -70,11 +70,15 @@ class SafetensorsIO(CheckpointIO):
 
         Raises:
             SplitPlaceError: Not a checkpoint of ours, or of another request.
+            IntegrityError: A damaged one.
         """
         header, tensors = _read(Path(path))
         if header.request != self.request:
             raise SplitPlaceError(f"{path} is a checkpoint of another training: delete it or choose another --out")
-        checkpoint: dict[str, Any] = _restored(json.loads(header.tree), tensors)
+        try:
+            checkpoint: dict[str, Any] = _restored(json.loads(header.tree), tensors)
+        except (KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+            raise IntegrityError(f"{path} is damaged ({error}): delete it and run the same command") from error
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -139,7 +143,9 @@ def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
         name = f"t{len(tensors)}"
         # A copy of its own: safetensors refuses tensors that share memory.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {_TENSOR: name}
+        # safetensors knows one order in memory, and fused optimizers go by the order: momentum that came back in
+        # another one than its weight (channels last) would be applied to other weights of it.
+        return {_TENSOR: name, _ORDER: sorted(range(value.ndim), key=value.stride, reverse=True)}
     if isinstance(value, dict):
         if all(isinstance(key, str) for key in value):
             return {key: _plain(item, tensors) for key, item in value.items()}
@@ -156,7 +162,9 @@ def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if _TENSOR in value:
-        return tensors[value[_TENSOR]]
+        order = value[_ORDER]
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return tensors[value[_TENSOR]].permute(order).contiguous().permute(places)
     if _PAIRS in value:
         return {key: _restored(item, tensors) for key, item in value[_PAIRS]}
     return {key: _restored(item, tensors) for key, item in value.items()}
