@@ -16,6 +16,7 @@ class RunMetrics(Record):
     """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
 
     `train_s` is of all training steps, `wall_s` of the process that ended the run: after a kill, less than the whole.
+    `settled_images` is how many training images running statistics were taken anew of, after few steps.
     `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
     `accuracy_missing[k - 1]` is the mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet:
     `off_group_energy`, the share of weight energy between groups before slicing (mean over layers), and
@@ -37,3 +38,4 @@ class RunMetrics(Record):
     sliced_accuracy: Fraction | None = None
     teacher_accuracy: Fraction | None = None
     validation_accuracy: Fraction | None = None
+    settled_images: Count = 0

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
 from splitplace.training.loop.early_stop import EarlyStop
+from splitplace.training.loop.statistics import settle
 from splitplace.training.preset import FullRecipe
+
+log = logging.getLogger(__name__)
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image_BCHW, logits_BK, y_B) to a scalar."""
@@ -36,12 +39,13 @@ _LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the loop measured; `images_per_s` over the training steps alone."""
+    """What the loop measured; `images_per_s` over the training steps alone; `settled` as `settle` gives it."""
 
     train_s: float
     images_per_s: float
     final_loss: float
     epochs: int
+    settled: int = 0
 
 
 class Classifier(pytorch_lightning.LightningModule):
@@ -142,7 +146,7 @@ def fit(
     Args:
         network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
         loss: Of a batch.
-        data: Its training part is used, and nothing else.
+        data: Its training part is used, and nothing else; after few steps, for running statistics as well (`settle`).
         recipe: The numbers.
         seed: Of the order of images and their augmentation.
         folder: Where the checkpoint and TensorBoard's files (`logs`) go.
@@ -166,7 +170,12 @@ def fit(
     stop = None
     if recipe.patience:
         stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
-    return fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
+    fitted = fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
+    steps = fitted.epochs * len(batches)
+    settled = settle(network, data.x_train_NCHW, rows, recipe.batch_size, seed, steps, frozen)
+    if settled:
+        log.warning("%d steps are few: running statistics are taken anew, over %d training images", steps, settled)
+    return replace(fitted, settled=settled)
 
 
 def fit_batches(

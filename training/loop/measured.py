@@ -39,6 +39,7 @@ def measured(
         train_s=fitted.train_s,
         wall_s=wall_s,
         final_loss=fitted.final_loss,
+        settled_images=fitted.settled,
         params=sum(size.params for size in sizes),
         flops_per_sample=sum(size.flops_per_sample for size in sizes),
         fragments=sizes,

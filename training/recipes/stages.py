@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
@@ -78,5 +79,5 @@ def _restore(file: Path, digest: str, network: nn.Module) -> Fitted:
 
 
 def together(first: Fitted, then: Fitted) -> Fitted:
-    """Two stages as one training: seconds and passes add up, speed and loss are the last one's."""
-    return Fitted(first.train_s + then.train_s, then.images_per_s, then.final_loss, first.epochs + then.epochs)
+    """Two stages as one training: seconds and passes add up, the rest is the last one's."""
+    return replace(then, train_s=first.train_s + then.train_s, epochs=first.epochs + then.epochs)
