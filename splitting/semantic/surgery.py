@@ -18,6 +18,10 @@ from torch import Tensor, nn
 
 from splitplace.errors import SplitPlaceError
 
+MAX_VISITS = 8_000
+"""Of the search for one channel set. torch-pruning's remembers lists of channels, not channels, and may go on and on;
+DenseNet121 takes 1,296, the most of all networks that were tried."""
+
 
 @dataclass(frozen=True)
 class ChannelSet:
@@ -119,6 +123,7 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
             drop = [channel for channel in range(sizes[name]) if channel not in kept]
             if drop:
                 # The whole complement at once: after a first cut the indices would mean other channels.
+                traced.visits.made = 0
                 root = smaller.get_submodule(name)
                 prune = traced.graph.get_pruner_of_module(root).prune_out_channels
                 traced.graph.get_pruning_group(root, prune, drop).prune()
@@ -198,12 +203,36 @@ def _tracing(network: nn.Module) -> Iterator[None]:
             module.inplace = True  # type: ignore[assignment]  # as above
 
 
+class _Visits:
+    """How often the search for one channel set came to a layer."""
+
+    made = 0
+
+
+class _Counted(list[Any]):
+    """What depends on a layer; whoever goes through it has come to the layer."""
+
+    def __init__(self, dependencies: Sequence[Any], visits: _Visits):
+        super().__init__(dependencies)
+        self.visits = visits
+
+    def __iter__(self) -> Iterator[Any]:
+        self.visits.made += 1
+        if self.visits.made > MAX_VISITS:
+            raise SplitPlaceError(
+                f"surgery cannot tell which channels of this network belong together: its search came to no end in "
+                f"{MAX_VISITS} visits to layers (channels are cut and joined, as in ReXNet): choose another --model"
+            )
+        return super().__iter__()
+
+
 @dataclass(frozen=True)
 class _Traced:
     """A dependency graph with its prunable groups by the name of their root layer."""
 
     graph: Any
     groups: dict[str, Any]
+    visits: _Visits
 
 
 def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
@@ -212,13 +241,17 @@ def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
     source = nn.Conv2d(example_B.shape[1], example_B.shape[1], 1).to(example_B)
     fed = nn.Sequential(source, network)
     graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
+    visits = _Visits()
+    for node in graph.module2node.values():
+        node.dependencies = _Counted(node.dependencies, visits)
     names = {module: name for name, module in network.named_modules()}
     groups = {}
     for group in graph.get_all_groups():
+        visits.made = 0
         layers = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
         if source not in layers:
             groups[names[group[0].dep.target.module]] = group
-    return _Traced(graph, groups)
+    return _Traced(graph, groups, visits)
 
 
 def _described(name: str, group: Any, network: nn.Module) -> ChannelSet:

@@ -9,10 +9,13 @@ from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.networks import ALIASES
 from splitplace.splitting.semantic import surgery
+from splitplace.splitting.semantic.pruning import compress
 from splitplace.splitting.semantic.surgery import adopt_shapes, channel_importance, channel_sets, slice_channels
 from splitplace.training.families.build import build
 
+SIDE = 32
 CASES = [  # family, cut, groups
     pytest.param("mobilenetv2", "stem", 2, marks=pytest.mark.slow),
     ("mobilenetv2", "blocks2", 3),
@@ -25,6 +28,29 @@ CASES = [  # family, cut, groups
     ),  # its pooling path hands the trunk's channels on
     pytest.param("inceptionv3", "mixed_6e", 3, marks=pytest.mark.slow),
     pytest.param("inceptionv3", "mixed_7a", 2, marks=pytest.mark.slow),
+    ("resnet18", "layer3", 2),
+    ("lcnet_050", "blocks3", 3),
+    *(
+        pytest.param(model, cut, 2, marks=pytest.mark.slow)
+        for model, cut in [
+            ("resnet26d", "layer3"),
+            ("seresnet50", "layer3"),
+            ("mobilenetv3_small_050", "blocks4"),
+            ("efficientnet_b0", "blocks4"),
+            ("mnasnet_small", "blocks5"),
+            ("fbnetc_100", "blocks4"),
+            ("hardcorenas_a", "blocks4"),
+            ("tinynet_e", "blocks4"),
+            ("vgg11", "features3"),
+            ("vgg11_bn", "features3"),
+            ("densenet121", "denseblock3"),
+            ("darknet17", "stages3"),
+            ("ese_vovnet19b_dw", "stages1"),
+            ("dla34", "level2"),
+            ("repvgg_a0", "stages3"),
+            ("selecsls42", "head"),
+        ]
+    ),
 ]
 
 
@@ -40,7 +66,8 @@ def one_thread():
 def behind(model: str, cut: str, n_classes: int = 6) -> tuple[nn.Sequential, torch.Tensor]:
     """What stands behind a cut of a random network in eval mode with random statistics, and an input for it."""
     torch.manual_seed(1)
-    network = build(model, n_classes, (1, 28, 28), ((0.3,), (0.3,)), (2,)).eval()
+    strides = (2,) if model in ALIASES else ()
+    network = build(model, n_classes, (1, SIDE, SIDE), ((0.3,), (0.3,)), strides).eval()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -48,11 +75,11 @@ def behind(model: str, cut: str, n_classes: int = 6) -> tuple[nn.Sequential, tor
             layer.momentum = 1.0
     with torch.no_grad():
         # One pass sets the statistics to those of real activations, so that logits are of order 1.
-        network.train()(torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8))
+        network.train()(torch.randint(0, 256, (16, 1, SIDE, SIDE), dtype=torch.uint8))
     network.eval()
     position = [name for name, _ in network.named_children()].index(cut)
     with torch.no_grad():
-        x_B = network[:position](torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8))
+        x_B = network[:position](torch.randint(0, 256, (3, 1, SIDE, SIDE), dtype=torch.uint8))
     return network[position:], x_B
 
 
@@ -156,6 +183,22 @@ def test_a_partition_leaves_no_channel_in_two_slices():
     for name in norms:
         held = [int(c) for part in slices for c in part.get_submodule(name).running_mean]
         assert sorted(held) == list(range(network.get_submodule(name).num_features)), name
+
+
+def test_a_search_for_coupled_channels_that_does_not_end_is_stopped(monkeypatch):
+    """By counted visits: fewer are allowed here than the network needs."""
+    network, x_B = behind("mobilenetv2", "blocks5")
+    monkeypatch.setattr(surgery, "MAX_VISITS", 3)
+    with pytest.raises(SplitPlaceError, match="its search came to no end in 3 visits to layers"):
+        channel_sets(network, x_B)
+
+
+@pytest.mark.slow
+def test_a_network_that_cuts_channels_apart_and_joins_them_is_refused():
+    """ReXNet adds its input to some channels of a block's output: torch-pruning's search does not end."""
+    network = build("rexnet_100", 3, (3, 32, 32), ((0.3,) * 3, (0.3,) * 3)).eval()
+    with pytest.raises(SplitPlaceError, match="came to no end"):
+        compress(network, torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 0.5)
 
 
 def test_surgery_leaves_the_network_as_it_was():
