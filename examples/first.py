@@ -3,8 +3,8 @@
 import splitplace as sp
 
 if __name__ == "__main__":
-    full = sp.train("fashionmnist", epochs=1, samples=8192)
-    tree = sp.train("fashionmnist", strategy="semantic", tree=(2,), full=full, epochs=1, samples=8192)
+    full = sp.train("fashionmnist", epochs=1, samples=4096)
+    tree = sp.train("fashionmnist", strategy="semantic", tree=(2,), full=full, epochs=1, samples=4096)
     chain = sp.split(full, fragments=3)
     for source in (full, tree, chain):
         done = sp.export(source, "catalog")

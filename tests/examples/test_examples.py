@@ -35,7 +35,7 @@ def run(name, folder):
     # One thread: what others do beside it decides less, and nothing is learned otherwise.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(EXAMPLES / f"{name}.py")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 
@@ -47,7 +47,7 @@ def test_an_example_runs(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1600)
 @pytest.mark.parametrize("name", SLOW)
 def test_an_example_that_takes_longer_runs(name, tmp_path):
     """The ones that train, split or measure."""
