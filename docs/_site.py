@@ -6,7 +6,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-TAKEN = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/*.md", "benchmarks/results/*")
+TAKEN = (
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "benchmarks/METHODOLOGY.md",
+    "benchmarks/RESULTS.md",
+    "benchmarks/results/*",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
