@@ -1,17 +1,20 @@
-"""What `split` cuts: a RUN, an .onnx file, ONNX bytes or a timm name, brought to ONNX bytes."""
+"""What `split` cuts: a RUN, a whole model of a catalog, an .onnx file, ONNX bytes or a timm name, as ONNX bytes."""
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splitplace.catalog import Catalog
+from splitplace.catalog.location import parse_location
 from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.progress import Progress
 from splitplace.records.preprocessing import Preprocessing
+from splitplace.records.split import Split
 
 if TYPE_CHECKING:
     from splitplace.training.run import Run
@@ -38,7 +41,7 @@ class Source:
 def open_source(
     source: "str | Path | bytes | Run", random_weights: bool, size: int | None, seed: int, progress: Progress
 ) -> Source:
-    """Open the source of a split, whichever of the four it is.
+    """Open the source of a split, whichever it is.
 
     Raises:
         MissingExtraError: A timm name or a RUN, and the extras `train` and `export` are not both installed.
@@ -50,6 +53,11 @@ def open_source(
     if not isinstance(source, str | Path):
         return _run(source, progress)
     path = Path(source)
+    folder, reference = parse_location(str(source))
+    if reference and (folder / "oci-layout").is_file():
+        catalog = Catalog(folder)
+        split = catalog.split(reference)
+        return _whole(split, lambda name: catalog.load(split, name), f"{folder.absolute()}:{reference}")
     if path.is_dir():
         needs("cutting a RUN", "train", "export")
         from splitplace.training.run import Run
@@ -106,17 +114,21 @@ def _run(run: "Run", progress: Progress) -> Source:
 
     progress(f"exporting {run.path}", 0.0)
     artifact = to_onnx(run.load())
-    split = artifact.split
-    if len(split.fragments) > 1:
-        raise UsageError(
-            f"{run.path} holds the {split.strategy} split {split.reference}: only a whole model can be cut by layer"
-        )
-    images = None
+    source = _whole(artifact.split, artifact.models.__getitem__, str(run.path))
     try:
-        if split.application not in APPLICATIONS:
-            raise NotFoundError(f"{split.application} is of your own images, give them as --images")
-        images = fetch(split.application).x_test_NCHW[:IMAGES]
+        if source.application not in APPLICATIONS:
+            raise NotFoundError(f"{source.application} is of your own images, give them as --images")
+        return replace(source, images=fetch(source.application).x_test_NCHW[:IMAGES])
     except SplitPlaceError as error:
         _log.warning("no real images to check with, seeded noise instead: %s", error)
-    whole = artifact.models[split.fragments[0].name]
-    return Source(whole, split.application, split.model, str(run.path), images, split.class_names, split.preprocessing)
+        return source
+
+
+def _whole(split: Split, load: Callable[[str], bytes], where: str) -> Source:
+    if len(split.fragments) > 1:
+        raise UsageError(
+            f"{where} holds the {split.strategy} split {split.reference}: only a whole model can be cut by layer"
+        )
+    model = load(split.fragments[0].name)
+    names, reading = split.class_names, split.preprocessing
+    return Source(model, split.application, split.model, where, class_names=names, preprocessing=reading)

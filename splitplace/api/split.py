@@ -52,7 +52,7 @@ def split(
     """Cut a model into fragments and prove that together they are the model.
 
     Args:
-        source: A run or its folder, an .onnx file or its bytes, or a timm name.
+        source: A run or its folder, CATALOG:REF of a whole model, an .onnx file or its bytes, or a timm name.
         fragments: At most so many; see `exactly`.
         out: The SPLIT folder to write: split.json and one ONNX file a fragment. Without, nothing is written.
         exactly: So many, no fewer.

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.catalog.demand import demand as gather
+import splitplace as sp
 from splitplace.demo.requests import DemoRequest, draw
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.evaluation import evaluate
-from splitplace.export.measure.profiler import QUICK, fingerprint, profile_split
 from splitplace.inference import probe
 from splitplace.placement import tables
 from splitplace.placement.broker.broker import Broker
@@ -33,12 +31,8 @@ from splitplace.records.demand import Demand
 from splitplace.records.device import Device, Fleet
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.metrics import Metrics
-from splitplace.splitting.layerwise import cutting
-from splitplace.splitting.modules import ModuleSplit
-from splitplace.training.data.applications import fetch
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.recipes.full import train_full
-from splitplace.training.recipes.semantic import train_semantic
+from splitplace.training.run import Run
 
 APPLICATION, MODEL = "fashionmnist", "mobilenetv2"
 KIND = "local"
@@ -67,39 +61,30 @@ class Shipped:
 
 def images() -> Dataset:
     """Real Fashion-MNIST, by whichever known way works here."""
-    return fetch(APPLICATION)
+    return sp.fetch(APPLICATION)
 
 
-def train(data: Dataset, runs: Path, seed: int) -> tuple[ModuleSplit, ModuleSplit]:
+def train(data: Dataset, runs: Path, seed: int) -> tuple[Run, Run]:
     """The whole model, and the two-branch semantic split made from it; runs that are there are reused."""
-    full = train_full(data, model=MODEL, preset="quick", seed=seed, out=runs / "full")
-    semantic = train_semantic(data, full, tree=(2,), preset="quick", seed=seed, out=runs / "semantic-2")
-    return full.load(), semantic.load()
+    full = sp.train(data, model=MODEL, seed=seed, out=runs / "full")
+    return full, sp.train(data, strategy="semantic", tree=(2,), full=full, seed=seed, out=runs / "semantic-2")
 
 
-def ship(catalog: CatalogWriter, full: ModuleSplit, semantic: ModuleSplit, data: Dataset) -> Shipped:
-    """Export the whole model, cut it layer by layer, export the semantic split; write all three."""
-    whole = to_onnx(full)
-    (name,) = whole.models
-    layer = cutting.split(
-        whole.models[name],
-        LAYER_FRAGMENTS,
-        application=full.application,
-        model_name=full.model,
-        inputs={data.input_spec.name: data.x_test_NCHW[:64]},
-        micro_batch=MICRO_BATCH,
-        slack=0.0,
-    ).described(full.class_names, full.preprocessing)
-    artifacts = (whole, layer, to_onnx(semantic))
-    for artifact in artifacts:
-        catalog.write(artifact)
-    return Shipped(*(artifact.split.reference for artifact in artifacts))
+def ship(catalog: Path, full: Run, semantic: Run, data: Dataset) -> Shipped:
+    """Export the whole model, cut it layer by layer, export the semantic split; all three are in the catalog then."""
+    whole = sp.export(full, catalog)
+    # The smallest bottleneck, whatever bytes it moves: these three devices are processes of one machine.
+    layer = sp.split(
+        whole.location, fragments=LAYER_FRAGMENTS, images=data.x_test_NCHW[:64], micro_batch=MICRO_BATCH, slack=0.0
+    )
+    exported = (whole, sp.export(layer, catalog), sp.export(semantic, catalog))
+    return Shipped(*(done.reference for done in exported))
 
 
-def profile(catalog: CatalogWriter, references: tuple[str, ...], progress: Progress) -> None:
+def profile(catalog: Path, references: tuple[str, ...], progress: Progress) -> None:
     """Measure every fragment in a process of its own; what is measured already stays."""
     for reference in references:
-        profile_split(catalog, reference, QUICK, fingerprint(kind=KIND), progress=progress)
+        sp.profile(f"{catalog}:{reference}", kind=KIND, quick=True, progress=progress)
 
 
 def judge(catalog: CatalogWriter, shipped: Shipped, data: Dataset, progress: Progress) -> dict[str, Evaluation]:
@@ -174,7 +159,7 @@ def play(
     Raises:
         SplitPlaceError: A device did not come up, or a task got no answer, which says why.
     """
-    demand = gather(catalog, (shipped.layer, shipped.semantic), MICRO_BATCH)
+    demand = sp.demand(catalog, (shipped.layer, shipped.semantic), micro_batch=MICRO_BATCH)
     fleet, shares = devices()
     layer_s = layer_response_s(demand, fleet, IMAGES_A_TASK)
     stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)

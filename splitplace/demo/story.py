@@ -74,10 +74,10 @@ def run(
     with timed("train"):
         full, semantic = pipeline.train(data, folder / "runs", seed)
     with timed("split and export"):
+        shipped = pipeline.ship(folder / "catalog", full, semantic, data)
         catalog = CatalogWriter(folder / "catalog")
-        shipped = pipeline.ship(catalog, full, semantic, data)
     with timed("profile"):
-        pipeline.profile(catalog, shipped.all, progress)
+        pipeline.profile(catalog.path, shipped.all, progress)
     with timed("evaluate"):
         evaluations = pipeline.judge(catalog, shipped, data, progress)
     with timed("run"):

@@ -17,7 +17,8 @@ from splitplace.cli import COMMANDS
 from splitplace.extras import EXTRAS
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
-from splitplace.splitting.artifact import digest
+from splitplace.splitting import split_folder
+from splitplace.splitting.artifact import SplitArtifact, digest
 
 pytestmark = pytest.mark.base
 
@@ -148,9 +149,7 @@ def room(tmp_path_factory):
         edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
         merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
     )
-    (folder / "SPLIT").mkdir()
-    (folder / "SPLIT" / "split.json").write_text(split.model_dump_json())
-    (folder / "SPLIT" / "full.onnx").write_bytes(MODEL)
+    split_folder.write(SplitArtifact(split, {"full": MODEL}), folder / "SPLIT")
     (folder / "model.onnx").write_bytes(MODEL)
     (folder / "a.png").write_bytes(b"")
     np.save(folder / "x.npy", np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2))

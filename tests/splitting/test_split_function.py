@@ -65,6 +65,16 @@ def test_a_split_goes_into_a_catalog_as_it_is_or_by_its_folder(residual_cnn: Bui
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
+def test_a_whole_model_of_a_catalog_is_cut_by_its_reference(residual_cnn: Builder, tmp_path: Path) -> None:
+    """As the file it was made from; what is in fragments already is refused."""
+    whole = sp.export(sp.split(residual_cnn(), fragments=1, application="toys"), tmp_path / "catalog")
+    done, plain = sp.split(whole.location, fragments=2), sp.split(residual_cnn(), fragments=2)
+    assert done.split.reference == "toys.model.layer-2"
+    assert [row.digest for row in done.fragments] == [row.digest for row in plain.fragments]
+    with pytest.raises(sp.UsageError, match="only a whole model can be cut by layer"):
+        sp.split(sp.export(done, tmp_path / "catalog").location, fragments=2)
+
+
 def test_progress_is_told_and_never_falls(residual_cnn: Builder) -> None:
     """What is being done, and its share of the work."""
     told: list[tuple[str, float]] = []
