@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from splitplace.splitting.layerwise.layer_split import LayerSplit
     from splitplace.training.run import Run
 
+MAX_FRAGMENTS = 10_000
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -96,6 +98,8 @@ def split(
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")
+    if fragments > MAX_FRAGMENTS:
+        raise UsageError(f"--fragments {fragments}: no network has so many blocks, expected at most {MAX_FRAGMENTS}")
     if not 0 <= slack <= 1:
         raise UsageError(f"--slack {slack}: expected a share between 0 and 1")
     if out is not None:

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
 
+MAX_COUNT = 100_000
+"""Ten times the largest fleet that is simulated: every single device is made."""
+
 
 class Device(Record):
     """One kind of device entry in a fleet; `count` of them exist.
@@ -16,7 +19,7 @@ class Device(Record):
 
     name: Name
     kind: Name
-    count: PositiveCount = 1
+    count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 1
     cores: PositiveCount
     core_speed: Positive
     memory_bytes: PositiveCount

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.splitting.layerwise.hosts import Host, State, kinds, states
+from splitplace.splitting.layerwise.hosts import Host, State, count_states, kinds, states, useful
 from splitplace.splitting.layerwise.lattice import Bools, Floats, Lattice, Work, down_sets
 from splitplace.splitting.layerwise.planner import Objective
 
@@ -19,6 +19,9 @@ SLACK = 1 + 1e-12
 
 REGION_LIMIT = 1000
 """Down-sets of one region that are listed; the rest of the bound is linear in their number."""
+MAX_WAYS = 1024
+"""Ways to use unlike hosts that are looked at one by one."""
+
 PRECISION = 1e-4
 """The relaxed chain's optimum is narrowed down to this share of itself; the lower end is the bound."""
 
@@ -90,9 +93,14 @@ def relaxed_chain(work: Work, hosts: Sequence[Host], fragments: int) -> float:
     A block that every other block comes before or after (a separator) keeps its place. Between two separators blocks
     run in parallel to something: the down-sets of such a region stand in one row, ordered by cost, and any may follow
     any cheaper one though it does not hold it. A region with too many of them is a fluid that may be cut anywhere, for
-    free. Memory is forgotten too. Every plan is a plan of this chain, so its optimum bounds theirs; what a place costs
-    to copy and to send is kept. Solved by halving: a period is enough if some order of hosts covers the chain.
+    free. Memory is forgotten too; of hosts that can be used in too many ways, all but their speeds is. Every plan is a
+    plan of this chain, so its optimum bounds theirs; what a place costs to copy and to send is kept. Solved by halving:
+    a period is enough if some order of hosts covers the chain.
     """
+    hosts = useful(hosts, fragments)
+    low = max(heaviest(work, hosts), average(work, hosts, fragments))
+    if count_states(hosts, fragments) > MAX_WAYS:
+        return low
     network = _chain(work)
     groups = [group[0] for group in kinds(hosts)]
     searched = [state for state in states(hosts, fragments) if any(state)]
@@ -100,7 +108,6 @@ def relaxed_chain(work: Work, hosts: Sequence[Host], fragments: int) -> float:
     def enough(period_s: float) -> bool:
         return _covers(network, work.copy_s_per_byte, groups, searched, period_s)
 
-    low = max(heaviest(work, hosts), average(work, hosts, fragments))
     if low <= 0 or enough(low):
         return low
     step = 0.01

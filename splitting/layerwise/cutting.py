@@ -27,6 +27,8 @@ class Proposal:
     plan: planner.Plan
     objective: planner.Objective
     lower_bound_s: float
+    all_hosts: bool = True
+    """Whether the plan is the best over all ways to use the hosts; else over some orders of the most useful ones."""
 
     @property
     def value_s(self) -> float:
@@ -39,11 +41,17 @@ class Proposal:
         return self.value_s / self.lower_bound_s - 1 if self.lower_bound_s else 0.0
 
     @property
+    def exact(self) -> bool:
+        """Whether no plan is better."""
+        return self.places.complete and self.all_hosts
+
+    @property
     def search(self) -> str:
         """Among which cuts the plan is the best."""
+        hosts = "" if self.all_hosts else ", in some orders of the most useful devices (too many unlike ones for all)"
         if self.places.complete:
-            return f"all {self.places.size} down-sets of the graph"
-        return f"the {self.places.size} prefixes of one topological order (over {MAX_DOWN_SETS} down-sets)"
+            return f"all {self.places.size} down-sets of the graph{hosts}"
+        return f"the {self.places.size} prefixes of one topological order (over {MAX_DOWN_SETS} down-sets){hosts}"
 
 
 def split(
@@ -110,7 +118,8 @@ def propose(
     places = lattice(work, MAX_DOWN_SETS)
     plan = planner.plan(places, hosts, fragments, objective, exactly, slack)
     limit = len(plan.hosts) if objective == "fewest" else fragments
-    return Proposal(network, places, plan, objective, bounds.lower_bound(work, hosts, limit, objective, exactly))
+    bound_s = bounds.lower_bound(work, hosts, limit, objective, exactly)
+    return Proposal(network, places, plan, objective, bound_s, planner.countable(places, hosts, fragments))
 
 
 def analyse(whole: bytes, source: str = "model", output: str | None = None) -> Blocks:

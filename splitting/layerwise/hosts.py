@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -50,10 +49,40 @@ def kinds(hosts: Sequence[Host]) -> list[list[Host]]:
     return list(groups.values())
 
 
-def states(hosts: Sequence[Host], fragments: int) -> Iterator[tuple[int, ...]]:
+def useful(hosts: Sequence[Host], fragments: int) -> list[Host]:
+    """The hosts without those that no plan of so many fragments needs.
+
+    Where as many others are at least as good in everything, one of them is idle and can take the place: the plan is no
+    worse. So the optimum is the same, and of hosts that differ in one thing only `fragments` are left.
+    """
+    alike: dict[tuple[float, ...], int] = {}
+    several = []
+    for host in hosts:
+        alike[host.kind] = alike.get(host.kind, 0) + 1
+        several += [host] if alike[host.kind] <= fragments else []
+    good = np.array([(h.speed, h.memory_bytes, h.up_bytes_per_s, h.down_bytes_per_s, -h.rtt_s) for h in several])
+    kept = []
+    for i, host in enumerate(several):
+        as_good = (good >= good[i]).all(axis=1)
+        as_good[i:] &= (good[i:] != good[i]).any(axis=1)  # of hosts that are alike, the first ones count as better
+        kept += [host] if np.count_nonzero(as_good) < fragments else []
+    return kept
+
+
+def count_states(hosts: Sequence[Host], fragments: int) -> int:
+    """How many states there are, without listing them."""
+    ways = [1] + [0] * fragments
+    for group in kinds(hosts):
+        ways = [sum(ways[max(0, used - len(group)) : used + 1]) for used in range(fragments + 1)]
+    return sum(ways)
+
+
+def states(hosts: Sequence[Host], fragments: int) -> Iterator[State]:
     """Every count of used hosts by kind with at most `fragments` in all, fewest first."""
-    counts = product(*(range(len(group) + 1) for group in kinds(hosts)))
-    yield from sorted((state for state in counts if sum(state) <= fragments), key=sum)
+    found: list[State] = [()]
+    for group in kinds(hosts):
+        found = [(*state, n) for state in found for n in range(min(len(group), fragments - sum(state)) + 1)]
+    yield from sorted(found, key=sum)
 
 
 def less(state: State, kind: int) -> State:

@@ -81,8 +81,8 @@ class LayerSplit(SplitArtifact):
 
     @property
     def exact(self) -> bool:
-        """Whether the search went over all cuts of the graph."""
-        return self.proposal.places.complete
+        """Whether the search went over all cuts of the graph and all ways to use the devices."""
+        return self.proposal.exact
 
     def explain(self) -> tuple[str, ...]:
         """One line a cut: where it is, what crosses it, and the best that moving it alone could do."""

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 
 from splitplace.errors import InfeasibleError
+from splitplace.splitting.layerwise import orders
 from splitplace.splitting.layerwise.bottleneck import UNLIMITED_S, Search
-from splitplace.splitting.layerwise.hosts import Host, hop_s, kinds, states
+from splitplace.splitting.layerwise.hosts import Host, count_states, hop_s, kinds, states, useful
 from splitplace.splitting.layerwise.latency import smallest_latency
 from splitplace.splitting.layerwise.lattice import Lattice
 
@@ -22,6 +23,14 @@ Objective = Literal["bottleneck", "latency", "fewest"]
 SLACK = 0.03
 """Share of the smallest bottleneck that a split gives up for fewer bytes over its cuts, unless it is told another:
 costs are not known better than this."""
+
+
+MAX_STATES = 4096
+"""Ways to use the hosts that are looked at one by one; of more, the best of several orders is taken."""
+MAX_STEPS = 10**9
+"""The same, times the pairs of places: seconds of work."""
+ORDER_STEPS = 2 * 10**8
+MAX_ORDERS = 32
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,9 @@ def plan(
             f"exactly {fragments} fragments: got {len(hosts)} devices for them and {lattice.work.n} blocks that a cut "
             "can tell apart; ask for fewer"
         )
+    hosts = useful(hosts, fragments)
+    if not countable(lattice, hosts, fragments):
+        return _plan_in_order(lattice, hosts, fragments, objective, exactly, slack)
     groups = kinds(hosts)
     searched = [state for state in states(hosts, fragments) if any(state)]
     finals = [state for state in searched if sum(state) == fragments or not exactly]
@@ -90,6 +102,44 @@ def plan(
         places, used = search.fewest_bytes(finals, optimum * (1 + slack))
     left = [list(group) for group in groups]
     return _plan(lattice, places, [left[kind].pop(0) for kind in used])
+
+
+def countable(lattice: Lattice, hosts: Sequence[Host], fragments: int) -> bool:
+    """Whether all ways to use these hosts can be looked at, so that a plan is the optimum over them."""
+    count = count_states(useful(hosts, fragments), fragments)
+    return count <= MAX_STATES and count * lattice.size**2 <= MAX_STEPS
+
+
+def _plan_in_order(
+    lattice: Lattice, hosts: Sequence[Host], fragments: int, objective: Objective, exactly: bool, slack: float
+) -> Plan:
+    """The best over several orders of the most useful hosts."""
+    chosen = orders.shortlist(hosts, fragments)
+    most = min(fragments, len(chosen), lattice.work.n)
+    counts = [most] if exactly else list(range(1, most + 1))
+    tries = int(np.clip(ORDER_STEPS // (len(chosen) * most * lattice.size**2 + 1), 4, MAX_ORDERS))
+    tried = orders.orders(chosen, tries)
+    if objective == "fewest":
+        found = [count for order in tried if (count := orders.fewest(lattice, order, most)) is not None]
+        counts = [most if exactly else min(found)] if found else counts
+    best: Plan | None = None
+    for order in tried:
+        if objective == "latency":
+            places, used = orders.smallest_latency(lattice, order, counts)
+        else:
+            limit_s = best.bottleneck_s if best else np.inf
+            places, used = orders.smallest_bottleneck(lattice, order, counts, slack, limit_s)
+        if used:
+            made = _plan(lattice, places, used)
+            value = _value(made, objective)
+            best = made if best is None or value < _value(best, objective) else best
+    if best is None:
+        raise _infeasible(lattice, hosts, fragments, exactly)
+    return best
+
+
+def _value(plan: Plan, objective: Objective) -> float:
+    return plan.latency_s if objective == "latency" else plan.bottleneck_s
 
 
 def evaluate(lattice: Lattice, places: Sequence[int], hosts: Sequence[Host]) -> Plan:
