@@ -67,5 +67,7 @@ def config(name: str, fragment: Fragment) -> str:
 
 
 def _tensor(spec: TensorSpec) -> str:
-    dims = ", ".join(str(size) for size in spec.shape[1:])
-    return f"{{ name: {json.dumps(spec.name)} data_type: {_TYPES[spec.dtype]} dims: [ {dims} ] }}"
+    dims = ", ".join(str(size) for size in spec.shape[1:]) or "1"
+    # Triton wants a dimension; one number a sample has none.
+    reshape = "" if spec.shape[1:] else " reshape { shape: [ ] }"
+    return f"{{ name: {json.dumps(spec.name)} data_type: {_TYPES[spec.dtype]} dims: [ {dims} ]{reshape} }}"

@@ -1,7 +1,7 @@
 """Measures a split's accuracy on held-out images through onnxruntime, whole and with branches missing."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.inference.executor import Array, Executor
+from splitplace.inference.inputs import named_inputs
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation, MissingFragments
 from splitplace.records.split import Split
@@ -22,7 +23,7 @@ MAX_MISSING = 64
 def evaluate(
     split: Split,
     load: Callable[[str], bytes],
-    images: Array,
+    images: Array | Mapping[str, Array],
     labels: Ints,
     *,
     dataset: str,
@@ -41,7 +42,7 @@ def evaluate(
     Args:
         split: The graph.
         load: Gives a fragment's ONNX file by name, verified.
-        images: The split's input, (n, ...), dtype as its contract says.
+        images: The split's input, (n, ...), dtype as its contract says; by name where it takes several.
         labels: The right classes, (n,).
         dataset: The application's name.
         sha256: Of the images and labels, in hexadecimal.
@@ -58,13 +59,17 @@ def evaluate(
     Raises:
         SplitPlaceError: No images, labels of another number or outside the classes, or images of another form.
     """
-    if len(images) == 0 or len(images) != len(labels):
-        raise SplitPlaceError(f"evaluating {split.reference}: got {len(images)} images and {len(labels)} labels")
+    inputs = named_inputs(split.inputs, images, split.reference)
+    n = len(next(iter(inputs.values())))
+    if n == 0 or n != len(labels):
+        raise SplitPlaceError(f"evaluating {split.reference}: got {n} images and {len(labels)} labels")
+    if not split.n_classes:
+        raise SplitPlaceError(f"evaluating {split.reference}: it answers no scores of classes, so nothing is right")
     if labels.min() < 0 or labels.max() >= split.n_classes:
         raise SplitPlaceError(
             f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
         )
-    logits = _logits(split, load, images, micro_batch, threads, progress)
+    logits = _logits(split, load, inputs, micro_batch, threads, progress)
     predictions = logits.argmax(axis=1)
     missing = []
     for sinks in _absent(split.sinks):
@@ -113,11 +118,14 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
     return np.array([numbers.get(name, -1) for name in names], np.int64)[labels]
 
 
-def data_sha256(images: Array, labels: Ints) -> str:
+def data_sha256(images: Array | Mapping[str, Array], labels: Ints) -> str:
     """Of images and labels with their dtypes and shapes, in hexadecimal: two evaluations with one hash saw the same."""
     labels = labels.astype("<i8", copy=False)
-    hashed = hashlib.sha256(f"{images.dtype}{list(images.shape)} int64{list(labels.shape)}\n".encode())
-    hashed.update(np.ascontiguousarray(images).data)
+    several = [("", images)] if isinstance(images, np.ndarray) else sorted(images.items())
+    heads = [f"{name} {values.dtype}{list(values.shape)}".strip() for name, values in several]
+    hashed = hashlib.sha256(f"{' '.join(heads)} int64{list(labels.shape)}\n".encode())
+    for _, values in several:
+        hashed.update(np.ascontiguousarray(values).data)
     hashed.update(np.ascontiguousarray(labels).data)
     return hashed.hexdigest()
 
@@ -125,15 +133,17 @@ def data_sha256(images: Array, labels: Ints) -> str:
 def _logits(
     split: Split,
     load: Callable[[str], bytes],
-    images: Array,
+    inputs: Mapping[str, Array],
     micro_batch: int,
     threads: int,
     progress: Progress,
 ) -> Array:
-    (name,) = (spec.name for spec in split.inputs)
+    n = len(next(iter(inputs.values())))
     executor = Executor(split, load, threads)
     parts = []
-    for start in range(0, len(images), micro_batch):
-        progress(f"evaluate {split.reference}", start / len(images))
-        parts.append(executor.run({name: images[start : start + micro_batch]}, micro_batch))
+    for start in range(0, n, micro_batch):
+        progress(f"evaluate {split.reference}", start / n)
+        parts.append(
+            executor.run({name: value[start : start + micro_batch] for name, value in inputs.items()}, micro_batch)
+        )
     return np.concatenate(parts)

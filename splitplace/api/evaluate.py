@@ -1,5 +1,6 @@
 """`evaluate`: the accuracy of a split on held-out images, through onnxruntime, kept in the catalog."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
-from splitplace.inference.inputs import read_array
+from splitplace.inference.inputs import named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def evaluate(
     location: str,
     *,
-    images: str | Path | Array | None = None,
+    images: str | Path | Array | Mapping[str, Array] | None = None,
     labels: str | Path | Array | None = None,
     data: "Dataset | None" = None,
     path: str | Path | None = None,
@@ -31,8 +32,8 @@ def evaluate(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        images: Held-out inputs, (n, ...) of the dtype that the split takes, or their .npy file; by default the
-            application's real ones, which needs the extra `train`.
+        images: Held-out inputs, (n, ...) of the dtype that the split takes, by name where it takes several, or their
+            .npy or .npz file; by default the application's real ones, which needs the extra `train`.
         labels: Their classes, whole numbers (n,), or their .npy file; with `images`.
         data: A data set whose held-out part to take, in place of the two.
         path: Your own images, as `train` took them; they are read as the split was trained to read them, and what
@@ -55,6 +56,8 @@ def evaluate(
     from splitplace.export.measure.evaluation import as_numbered, data_sha256
     from splitplace.export.measure.evaluation import evaluate as measure
 
+    if micro_batch < 1 or threads < 1:
+        raise UsageError(f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each")
     source, reference = open_split(location)
     catalog = CatalogWriter(source.path)
     split = catalog.split(reference)
@@ -66,12 +69,14 @@ def evaluate(
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()
     if images is not None and labels is not None:
-        x, y = (read_array(Path(part)) if isinstance(part, str | Path) else part for part in (images, labels))
+        given = read_arrays(images) if isinstance(images, str | Path) else images
+        y = read_array(Path(labels)) if isinstance(labels, str | Path) else labels
+        x = named_inputs(split.inputs, given, reference)
         if y.ndim != 1 or y.dtype.kind not in "iu":
             where = labels if isinstance(labels, str | Path) else "labels"
             raise UsageError(f"{where}: got {y.dtype}{list(y.shape)}, expected whole numbers of shape (n,)")
         origin = str(Path(images).absolute()) if isinstance(images, str | Path) else "arrays"
-        sha256 = data_sha256(x, y)
+        sha256 = data_sha256(given, y)
     else:
         from splitplace.training.data.applications import fetch
 
@@ -79,8 +84,9 @@ def evaluate(
             rule = None if split.preprocessing is None else split.preprocessing.before
             own = None if path is None else Path(path)
             data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
-        x, y = data.x_test_NCHW, as_numbered(data.y_test_N, data.class_names, split.class_names)
-        origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(x, y)
+        y = as_numbered(data.y_test_N, data.class_names, split.class_names)
+        origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(data.x_test_NCHW, y)
+        x = named_inputs(split.inputs, data.x_test_NCHW, reference)
     evaluation, _ = measure(
         split,
         lambda name: catalog.load(split, name),

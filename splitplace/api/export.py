@@ -1,11 +1,14 @@
 """`export`: a run or a split into a catalog, as verified ONNX fragments."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from splitplace.errors import NotFoundError, UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
+from splitplace.inference.inputs import read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact
@@ -47,7 +50,7 @@ def export(
     *,
     check_images: str | Path | Array | None = None,
     precision: Literal["float32", "float16", "int8"] = "float32",
-    calibration: str | Path | Array | None = None,
+    calibration: str | Path | Array | Mapping[str, Array] | None = None,
     format: Literal["oci", "triton"] = "oci",
     progress: Progress = silent,
 ) -> Exported:
@@ -82,7 +85,8 @@ def export(
         from splitplace.export.convert.precision import with_precision
 
         progress(f"converting to {precision}", 0.6)
-        artifact = with_precision(artifact, precision, _array(calibration))
+        given = read_arrays(calibration) if isinstance(calibration, str | Path) else calibration
+        artifact = with_precision(artifact, precision, given)
     progress(f"writing {artifact.split.reference}", 0.9)
     folder = Path(catalog)
     if format == "triton":
@@ -102,7 +106,15 @@ def _artifact(
     if isinstance(source, SplitArtifact):
         return source
     if isinstance(source, str | Path) and (Path(source) / SPLIT_FILE).exists():
+        if check_images is not None:
+            raise UsageError("--check-images: a SPLIT was held against its whole when it was made; for a RUN only")
         return read_split(Path(source))
+    if isinstance(source, str | Path) and not Path(source).is_dir():
+        if Path(source).is_file():
+            raise UsageError(
+                f"{source} is a file: cut it first, by `splitplace split {source} --fragments K --out DIR`"
+            )
+        raise NotFoundError(f"no folder {source}: expected a RUN or SPLIT folder")
     needs("exporting a RUN", "train", "export")
     from splitplace.export.convert.onnx_export import to_onnx
     from splitplace.training.run import Run

@@ -1,7 +1,7 @@
 """`infer`: run a split on this device, no cluster, neither torch nor onnx."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, unknown
 from splitplace.inference.executor import Array, Executor
-from splitplace.inference.inputs import read_inputs
+from splitplace.inference.inputs import named_inputs, read_inputs
 from splitplace.records.split import Split
 
 
@@ -21,7 +21,8 @@ class Inference:
 
     Args:
         split: That answered.
-        logits: (n, classes), float32, column c for class c; -inf for the classes of what was missing.
+        logits: (n, classes), float32, column c for class c; -inf for the classes of what was missing. Of a split
+            without classes, what it answers, (n, ...).
         run_s: Seconds it took, loading not counted.
     """
 
@@ -30,20 +31,21 @@ class Inference:
     run_s: float
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """The most probable class of each input, (n,)."""
-        found: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
-        return found
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """The most probable class of each input, (n,); None of a split without classes."""
+        return self.logits.argmax(axis=1) if self.split.n_classes else None
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """What the most probable class of each input is called; None if the split came without names."""
-        return tuple(self.split.class_names[label] for label in self.labels) if self.split.class_names else None
+        if self.labels is None or not self.split.class_names:
+            return None
+        return tuple(self.split.class_names[label] for label in self.labels)
 
 
 def infer(
     location: str,
-    inputs: str | Path | Sequence[str | Path] | Array,
+    inputs: str | Path | Sequence[str | Path] | Array | Mapping[str, Array],
     *,
     micro_batch: int = 64,
     threads: int = 1,
@@ -53,8 +55,8 @@ def infer(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        inputs: An array (n, ...) of the dtype that the split takes, an .npy file of one, or image files, read as those
-            that the split was trained on.
+        inputs: An array (n, ...) of the dtype that the split takes, or several by name; an .npy file of one, an .npz
+            file or `NAME=FILE` of several; or image files, read as those that the split was trained on.
         micro_batch: Samples at once.
         threads: onnxruntime threads.
         missing: Fragments to leave out, as if their devices were dead.
@@ -63,7 +65,7 @@ def infer(
         Logits, labels and names.
 
     Raises:
-        UsageError: No such catalog, split, fragment or file, numbers below 1, or a split of several inputs.
+        UsageError: No such catalog, split, fragment or file, numbers below 1, or one input of several.
         SplitPlaceError: Inputs of another dtype or shape than the split takes, or a file that cannot be read.
         IntegrityError: A fragment that is not what its digest says.
     """
@@ -74,13 +76,12 @@ def infer(
     for name in missing:
         if name not in split.by_name:
             raise unknown(f"fragment of {reference}", name, split.by_name)
-    if len(split.inputs) != 1:
-        raise UsageError(f"{reference} takes {len(split.inputs)} inputs, expected one")
-    (spec,) = split.inputs
-    if not isinstance(inputs, np.ndarray):
+    if isinstance(inputs, np.ndarray | Mapping):
+        given = named_inputs(split.inputs, inputs, reference)
+    else:
         files = [inputs] if isinstance(inputs, str | Path) else inputs
-        inputs = read_inputs([Path(file) for file in files], split)
+        given = read_inputs([Path(file) for file in files], split)
     executor = Executor(split, lambda name: source.load(split, name), threads, frozenset(missing))
     start = time.perf_counter()
-    logits = executor.run({spec.name: inputs}, micro_batch)
+    logits = executor.run(given, micro_batch)
     return Inference(split, logits, time.perf_counter() - start)

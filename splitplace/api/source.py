@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MAX_NAME = 64
+"""Letters of a model's name that are kept."""
+
 IMAGES = 64
 """Held-out images of a run's application that a split of it is checked with."""
 
@@ -59,6 +62,7 @@ def open_source(
         split = catalog.split(reference)
         return _whole(split, lambda name: catalog.load(split, name), f"{folder.absolute()}:{reference}")
     if path.is_dir():
+        _refuse_unused(path, random_weights, size)
         needs("cutting a RUN", "train", "export")
         from splitplace.training.run import Run
 
@@ -67,6 +71,7 @@ def open_source(
         from splitplace.splitting.layerwise.model import read
 
         # A name that is safe in catalog references, whatever the file is called.
+        _refuse_unused(path, random_weights, size)
         return Source(read(path), "custom", _name(path.stem) or "model", str(path.absolute()))
     needs(f"{source} is no file or folder here; a timm name", "train", "export")
     from splitplace.export.convert.from_timm import from_timm
@@ -104,8 +109,16 @@ def read_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+def _refuse_unused(path: Path, random_weights: bool, size: int | None) -> None:
+    """A file or RUN has weights and an image size of its own."""
+    given = [option for option, used in (("--random-weights", random_weights), ("--size", size is not None)) if used]
+    if given:
+        raise UsageError(f"{' and '.join(given)}: for a timm name only, {path} has its own")
+
+
 def _name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+    """One that every record takes: safe in references, not too long, beginning with a letter or number."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:MAX_NAME].strip("-_")
 
 
 def _run(run: "Run", progress: Progress) -> Source:

@@ -102,6 +102,8 @@ def split(
         raise UsageError(f"--fragments {fragments}: no network has so many blocks, expected at most {MAX_FRAGMENTS}")
     if not 0 <= slack <= 1:
         raise UsageError(f"--slack {slack}: expected a share between 0 and 1")
+    if application is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", application):
+        raise UsageError(f"--application {application!r}: expected at most 64 of a-z, 0-9, - and _, for a reference")
     if out is not None:
         split_folder.check_writable(Path(out))
     if plot is not None:

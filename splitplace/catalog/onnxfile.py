@@ -23,7 +23,10 @@ _CHILDREN: dict[str, dict[int, str]] = {
 }
 _NODE_DOMAIN, _NODE_OP = 7, 4
 _TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operators that every onnxruntime has, and none that it would load."""
+_LOADERS = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen", "ExternalGraph"})
+"""Operators of these domains that run code or read files of somebody else's."""
 
 
 def check_model(model: bytes, source: str) -> None:
@@ -56,8 +59,10 @@ def _walk(data: memoryview, message: str, source: str, depth: int) -> int:
                 operator = bytes(value).decode()
             elif child := _CHILDREN[message].get(field):
                 graphs += _walk(value, child, source, depth + 1)
-    if domain not in _STANDARD_DOMAINS:
-        raise IntegrityError(f"{source}: custom operator {domain}::{operator}: expected standard ONNX operators only")
+    if domain not in _DOMAINS or operator in _LOADERS:
+        raise IntegrityError(
+            f"{source}: custom operator {domain}::{operator}: expected operators that every onnxruntime has"
+        )
     return graphs
 
 

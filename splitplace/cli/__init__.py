@@ -1,9 +1,12 @@
 """The command line: a table of typed functions, each imported only when it is called."""
 
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token, convert
+from pydantic import ValidationError
 
 from splitplace.cli.output import fail, listen
 from splitplace.errors import SplitPlaceError
@@ -45,6 +48,13 @@ GROUPS = {
 }
 
 
+def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
+    """As the library has it, but that 1.5 is no whole number."""
+    if type_ is int and not all(re.fullmatch(r"[+-]?\d+", token.value) for token in tokens):
+        raise ValueError(f"expected a whole number, got {' '.join(token.value for token in tokens)}")
+    return convert(type_, tokens)
+
+
 def build() -> App:
     """The application with every command of the table, none of them imported."""
     app = App(
@@ -53,7 +63,7 @@ def build() -> App:
         help_format="plaintext",
         suppress_keyboard_interrupt=False,  # `main` has a word for it
         # Flags are off unless given: no --no-json beside --json. What takes several takes what a shell makes of *.png.
-        default_parameter=Parameter(negative=(), consume_multiple=True),
+        default_parameter=Parameter(negative=(), consume_multiple=True, converter=_converted),
     )
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
     for group in groups.values():
@@ -75,8 +85,13 @@ def main(tokens: Sequence[str] | None = None) -> None:
         fail(" ".join(str(error).split()) + " See --help.", 2)
     except SplitPlaceError as error:
         fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        fail("interrupted; run the same command again to go on", 130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left: nobody to tell
         sys.exit(1)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        fail(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r:.200}", 2)
+    except KeyboardInterrupt:
+        fail("interrupted; run the same command again to go on", 130)

@@ -10,7 +10,7 @@ from splitplace.cli.output import bar, emit
 def evaluate(
     location: str,
     *,
-    images: Path | None = None,
+    images: str | None = None,
     labels: Path | None = None,
     path: Path | None = None,
     skip_corrupt: bool = False,

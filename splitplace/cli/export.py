@@ -14,7 +14,7 @@ def export(
     catalog: Path,
     check_images: Path | None = None,
     precision: Literal["float32", "float16", "int8"] = "float32",
-    calibration: Path | None = None,
+    calibration: str | None = None,
     format: Literal["oci", "triton"] = "oci",
     json: bool = False,
 ) -> None:

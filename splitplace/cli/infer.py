@@ -1,10 +1,14 @@
 """`splitplace infer`: run a split on this device, no cluster, neither torch nor onnx."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from splitplace.cli.output import emit
+
+if TYPE_CHECKING:
+    from splitplace.inference.executor import Array
 
 SHOWN = 20
 """Rows of the table; --json has all."""
@@ -21,12 +25,13 @@ def infer(
     missing: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
-    """Classify inputs with a split from a catalog, every fragment on this device.
+    """Answer inputs with a split from a catalog, every fragment on this device.
 
     Args:
         location: CATALOG:REF.
-        input: One .npy file (n, ...), or image files, read as those that the split was trained on.
-        out: Write the labels, or with --logits the logits, to this .npy file.
+        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as those that the
+            split was trained on.
+        out: Write the labels, or with --logits the logits, to this file (.npy); of a split without classes, its answer.
         logits: Answer logits instead of labels.
         micro_batch: Samples at once.
         threads: onnxruntime threads.
@@ -39,28 +44,42 @@ def infer(
 
     done = sp.infer(location, input, micro_batch=micro_batch, threads=threads, missing=missing)
     answer, labels, reference = done.logits, done.labels, done.split.reference
-    # A dead branch's -inf has no place in JSON; null says the same.
-    plain = [[float(v) if np.isfinite(v) else None for v in row] for row in answer] if logits else None
     if out is not None:
         try:
-            np.save(out, answer if logits else labels, allow_pickle=False)
+            with out.open("wb") as file:  # by its name as given: numpy would add .npy
+                np.save(file, answer if logits or labels is None else labels, allow_pickle=False)
         except OSError as error:
             raise sp.SplitPlaceError(f"cannot write {out}: {error.strerror}") from error
     document = {
         "reference": reference,
-        "n": len(labels),
+        "n": len(answer),
         "inputs": [str(path.absolute()) for path in input],
-        "labels": labels.tolist(),
-        "names": done.names,
         "timings": {"run_s": done.run_s},
     }
-    document |= {"logits": plain} if logits else {}
+    if labels is None:
+        document |= {"answers": _plain(answer)}
+    else:
+        document |= {"labels": labels.tolist(), "names": done.names}
+        document |= {"logits": _plain(answer)} if logits else {}
     document |= {"out": str(out.absolute())} if out is not None else {}
-    table = Table("input", "label", "class", title=f"{reference}: {len(labels)} inputs in {1e3 * done.run_s:.1f} ms")
-    files = [str(path) for path in input] if len(input) == len(labels) else [str(i) for i in range(len(labels))]
-    names = done.names or [""] * len(labels)
-    for row in list(zip(files, map(str, labels), names, strict=True))[:SHOWN]:
-        table.add_row(*row)
-    if len(labels) > SHOWN:
-        table.add_row("...", "...", "...")
+    what = ("answer",) if labels is None else ("label", "class")
+    table = Table("input", *what, title=f"{reference}: {len(answer)} inputs in {1e3 * done.run_s:.1f} ms")
+    files = [str(path) for path in input] if len(input) == len(answer) else [str(i) for i in range(len(answer))]
+    names = done.names or [""] * len(answer)
+    for i, file in enumerate(files[:SHOWN]):
+        said = (np.array2string(answer[i], threshold=8),) if labels is None else (str(labels[i]), names[i])
+        table.add_row(file, *said)
+    if len(answer) > SHOWN:
+        table.add_row("...", *("..." for _ in what))
     emit(document, table, json)
+
+
+def _plain(values: "Array") -> list[Any]:
+    """Nested lists for JSON, where what is not finite (a dead branch's -inf) has no place: null says the same."""
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return values.tolist()
+    plain = values.astype(np.float64).astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()

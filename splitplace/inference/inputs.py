@@ -16,7 +16,7 @@ from splitplace.records.split import Split
 
 _log = logging.getLogger(__name__)
 
-ARRAY_SUFFIX = ".npy"
+ARRAY_SUFFIXES = (".npy", ".npz")
 MAX_INPUT_BYTES = 8 * 2**30
 
 
@@ -87,8 +87,13 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
     return {name: given[name] for name in names}
 
 
-def read_inputs(paths: Sequence[Path], split: Split) -> Array:
-    """The inputs of a split from one .npy file (n, ...) or from image files, read as its contract says.
+def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
+    """The inputs of a split by name, held against its contract.
+
+    Args:
+        paths: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as the split's
+            contract says.
+        split: What takes them.
 
     Raises:
         UsageError: Files of different kinds, or a split that does not say how it takes images.
@@ -96,16 +101,19 @@ def read_inputs(paths: Sequence[Path], split: Split) -> Array:
         IntegrityError: A file that cannot be read.
     """
     suffixes = sorted({path.suffix.lower() for path in paths})
-    if suffixes == [ARRAY_SUFFIX] and len(paths) == 1:
-        return read_array(paths[0])
-    if not suffixes or ARRAY_SUFFIX in suffixes or not set(suffixes) <= image_suffixes():
+    if paths and all("=" in str(path) and not path.exists() for path in paths):
+        return named_inputs(split.inputs, read_arrays(",".join(map(str, paths))), split.reference)
+    if len(paths) == 1 and suffixes[0] in ARRAY_SUFFIXES:
+        return named_inputs(split.inputs, read_arrays(paths[0]), split.reference)
+    if not suffixes or not set(suffixes) <= image_suffixes() - set(ARRAY_SUFFIXES):
         known = ", ".join(sorted(image_suffixes()))
         raise UsageError(f"expected one .npy file or image files ({known}), got {', '.join(suffixes)}")
     rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
     if rule is None:
-        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
+        takes = ", ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in split.inputs)
         raise UsageError(
-            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file"
+            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file, or an .npz "
+            "file or NAME=FILE of several inputs"
         )
     x = np.stack([read_image(path, rule) for path in paths])
     if split.preprocessing is None:
@@ -116,7 +124,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> Array:
             rule.width,
             rule.height,
         )
-    return x
+    return named_inputs(split.inputs, x, split.reference)
 
 
 def _rule_of_shape(split: Split) -> ImageRule | None:

@@ -14,6 +14,9 @@ from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice
 
+MAX_CLASSES = 2**16
+"""Three times what the largest label sets have; wider answers are maps, whose columns no record should list."""
+
 MAX_DOWN_SETS = 2000
 """Planning compares every pair of places, so this bounds it at seconds; beyond it, one order of the blocks is taken."""
 
@@ -140,6 +143,7 @@ def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: st
     scores = spec is not None and len(spec.shape) == 2 and spec.dtype.startswith("float")
     n_classes = spec.shape[1] if spec is not None and scores else 0
     assert isinstance(n_classes, int)
+    n_classes = n_classes if n_classes <= MAX_CLASSES else 0
     pieces = []
     for i in range(len(chosen) - 1):
         last = i == len(chosen) - 2
