@@ -29,8 +29,8 @@ def infer(
 
     Args:
         location: CATALOG:REF.
-        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as those that the
-            split was trained on.
+        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as those that
+            the split was trained on.
         out: Write the labels, or with --logits the logits, to this file (.npy); of a split without classes, its answer.
         logits: Answer logits instead of labels.
         micro_batch: Samples at once.
@@ -46,8 +46,8 @@ def infer(
     answer, labels, reference = done.logits, done.labels, done.split.reference
     if out is not None:
         try:
-            with out.open("wb") as file:  # by its name as given: numpy would add .npy
-                np.save(file, answer if logits or labels is None else labels, allow_pickle=False)
+            with out.open("wb") as place:  # by its name as given: numpy would add .npy
+                np.save(place, answer if logits or labels is None else labels, allow_pickle=False)
         except OSError as error:
             raise sp.SplitPlaceError(f"cannot write {out}: {error.strerror}") from error
     document = {
@@ -79,7 +79,9 @@ def _plain(values: "Array") -> list[Any]:
     import numpy as np
 
     if values.dtype.kind != "f":
-        return values.tolist()
+        whole: list[Any] = values.tolist()
+        return whole
     plain = values.astype(np.float64).astype(object)
     plain[~np.isfinite(values)] = None
-    return plain.tolist()
+    nested: list[Any] = plain.tolist()
+    return nested

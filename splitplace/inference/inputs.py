@@ -110,10 +110,10 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
         raise UsageError(f"expected one .npy file or image files ({known}), got {', '.join(suffixes)}")
     rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
     if rule is None:
-        takes = ", ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in split.inputs)
+        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
         raise UsageError(
-            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file, or an .npz "
-            "file or NAME=FILE of several inputs"
+            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file, or "
+            "an .npz file or NAME=FILE of several inputs"
         )
     x = np.stack([read_image(path, rule) for path in paths])
     if split.preprocessing is None:

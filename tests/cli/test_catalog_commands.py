@@ -137,7 +137,7 @@ def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
         (["infer", "CATALOG", "--input", "pickled.npy"], 1, "not a numpy array"),
         (["infer", "CATALOG", "--input", "wrong.npy", "--missing", "leaf"], 2, "unknown fragment"),
         (["evaluate", "CATALOG", "--images", "wrong.npy"], 2, "belong together"),
-        (["export", "nowhere", "--catalog", "c"], 1, "no complete run"),
+        (["export", "nowhere", "--catalog", "c"], 2, "no folder nowhere"),
         (["profile", "CATALOG", "--cpus", "0"], 2, "CPU share"),
         (["profile", "CATALOG", "--plot", "bad.npy"], 1, "--plot bad.npy: cannot be made"),
         (["catalog", "demand", "CATALOG", "--out", "d.json"], 1, "no profile of full"),

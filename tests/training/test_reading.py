@@ -92,7 +92,7 @@ def test_every_kind_of_file_is_the_same_tensor_in_training_and_inference(catalog
     split = source.split(REFERENCE)
     trained = {x.tobytes() for x in (*data.x_train_NCHW, *data.x_test_NCHW)}
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    read = read_inputs(files, split)
+    (read,) = read_inputs(files, split).values()
     assert len(trained) == len(files) == 2 * len(FORMS)
     assert {x.tobytes() for x in read} == trained
 
