@@ -70,8 +70,8 @@ class Room:
 
     def need_bytes(self, fragment: int, device: int) -> float:
         """What this fragment would take there: nothing where it is loaded and shared."""
-        shared = self._shares and self._resident_FD[fragment, device]
-        return 0.0 if shared else float(self._memory_FD[fragment, device])
+        shared_here = self._shares and bool(self._resident_FD[fragment, device])
+        return claimed_bytes(float(self._memory_FD[fragment, device]), shared_here)
 
     def evict(self, fragment: int, device: int) -> bool:
         """Unload idle weights; answers whether there were any."""
