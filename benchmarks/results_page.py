@@ -61,6 +61,7 @@ CLAIMS = (
         "splitplace bench simulator --demand measured",
         tables.simulator,
     ),
+    Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",
         "The published code's experiment",

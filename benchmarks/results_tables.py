@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from splitplace.benchmarks.paired import Interval, Ratio, interval
@@ -281,6 +282,36 @@ def timings(text: bytes, file: Path) -> FileSection:
         for cell in found.cells
     ]
     return FileSection(found.provenance, [rows], words(bench.verdict(found)), [], _commits(found.cells))
+
+
+def testbed(text: bytes, file: Path) -> FileSection:
+    """Simulated beside measured, by size of task; the errors of all tasks together."""
+    from splitplace.benchmarks import testbed as bench
+
+    found = bench.TestbedResults.parse(text, str(file))
+    rows = [
+        {
+            "policy": cell.policy,
+            "precedence": cell.precedence,
+            "images": str(cell.images),
+            "simulated ms": f"{1e3 * cell.simulated_s:.1f}",
+            "measured ms": f"{1e3 * median(cell.measured_s):.1f}",
+            "lowest to highest": f"{1e3 * min(cell.measured_s):.1f} to {1e3 * max(cell.measured_s):.1f}",
+            "median error": f"{median(cell.errors):+.1%}",
+            "worst": f"{cell.worst:+.1%}",
+        }
+        for cell in found.cells
+    ]
+    errors = [abs(error) for cell in found.cells for error in cell.errors]
+    remarks = [
+        f"{len(errors)} tasks: error {median(errors):.1%} in the median, {max(errors):.1%} at worst. Devices at "
+        f"{', '.join(f'{share:g}' for share in found.shares)} of a core; a hop of 256 KiB takes "
+        f"{1e3 * found.hop_s:.2f} ms; load average before the run {found.load:.1f}."
+    ]
+    words_of = words(bench.verdict(found))
+    return FileSection(
+        found.provenance, [rows], words_of, _seed(found.provenance), _commits(found.cells), remarks=remarks
+    )
 
 
 def ratio(found: Ratio) -> str:

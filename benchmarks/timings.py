@@ -91,7 +91,7 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
         add(f"a slice of {model} behind {cut}", "s of CPU", _slices_s(model, cut, repeats), 1.0)
     for size_bytes, limit_s in HOP_LIMITS_S.items():
         say(f"a hop of {size_bytes >> 10} KiB")
-        add(f"a hop of {size_bytes >> 10} KiB, encrypted", "s", _hops_s(size_bytes, 10 * repeats), limit_s)
+        add(f"a hop of {size_bytes >> 10} KiB, encrypted", "s", hops_s(size_bytes, 10 * repeats), limit_s)
     methods: tuple[ShareMethod, ...] = ("cgroup", "governor")
     for method in methods:
         for share in SHARES:
@@ -168,7 +168,7 @@ with StreamNode(Keys(public, secret), {other: "here"}) as node:
 """
 
 
-def _hops_s(size_bytes: int, repeats: int) -> list[float]:
+def hops_s(size_bytes: int, repeats: int) -> list[float]:
     """Seconds of one hop between two processes of this machine, there and back halved, the first ten left out."""
     mine, other = Keys.generate(), Keys.generate()
     process = subprocess.Popen(python_code(ECHO), env=child_env(), stdin=subprocess.PIPE, text=True)

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from splitplace.errors import OverloadedError, SplitPlaceError, unknown
+from splitplace.errors import SplitPlaceError
 from splitplace.inference.cpu_share import ShareMethod
-from splitplace.inference.executor import check_tensor
 from splitplace.placement.broker import journal as book
+from splitplace.placement.broker.admission import Admission
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.meter import DeviceReport
@@ -31,10 +31,6 @@ from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.task import Task
-
-MAX_PENDING_TASKS = 10_000
-MAX_PENDING_BYTES = 2**30
-"""Of images: what the tasks that have not left may hold of this process's memory."""
 
 
 class Broker:
@@ -78,13 +74,11 @@ class Broker:
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
         self._precedence, self._window, self._task_timeout_s, self._states = precedence, window, task_timeout_s, states
         self._journal = Journal(journal)
-        for entry in demand.splits:
-            if len(entry.split.inputs) != 1:
-                raise SplitPlaceError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
         self._arrivals: deque[Live] = deque()
         self._submitting = threading.Lock()
         """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""
-        self._next_task = self._pending_tasks = self._pending_bytes = 0
+        self._next_task = 0
+        self._admission = Admission(demand)
         self._scheduler: Scheduler | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -224,15 +218,13 @@ class Broker:
         """
         scheduler = self._running()
         now_s = scheduler.fleet.now_s()
-        self._check(application, images, labels)
-        if not 0 < deadline_s < float("inf"):
-            raise SplitPlaceError(f"deadline_s {deadline_s}, expected seconds above 0")
+        self._admission.check(application, images, labels, deadline_s)
         images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
         size_bytes = images.nbytes
         with self._submitting:
             if self._stopping:
                 raise SplitPlaceError(self._end_reason) from self._failure
-            self._check_load(size_bytes)
+            self._admission.take(size_bytes)
             task = Task(
                 id=self._next_task,
                 application=application,
@@ -244,44 +236,13 @@ class Broker:
             live = Live(task, images, labels)
             live.future.set_running_or_notify_cancel()
             live.future.add_done_callback(lambda _: self._left(size_bytes))
-            self._pending_tasks += 1
-            self._pending_bytes += size_bytes
             self._arrivals.append(live)
             self._notify()
         return live.future
 
-    def _check_load(self, size_bytes: int) -> None:
-        if size_bytes > MAX_PENDING_BYTES:
-            raise OverloadedError(
-                f"a task of {size_bytes} bytes, expected at most {MAX_PENDING_BYTES}: send its images as several tasks"
-            )
-        if self._pending_tasks >= MAX_PENDING_TASKS:
-            raise OverloadedError(
-                f"{self._pending_tasks} tasks wait, expected at most {MAX_PENDING_TASKS}: try again when some have left"
-            )
-        if self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
-            raise OverloadedError(
-                f"{self._pending_bytes + size_bytes} bytes of images would wait, expected at most {MAX_PENDING_BYTES}: "
-                "try again when some tasks have left"
-            )
-
     def _left(self, size_bytes: int) -> None:
         with self._submitting:
-            self._pending_tasks -= 1
-            self._pending_bytes -= size_bytes
-
-    def _check(self, application: str, images: messages.Array, labels: messages.Array | None) -> None:
-        entries = [entry for entry in self.demand.splits if entry.split.application == application]
-        if not entries:
-            raise unknown("application", application, {entry.split.application for entry in self.demand.splits})
-        for entry in entries:
-            check_tensor(entry.split.inputs[0], images, entry.split.reference)
-            if labels is None and entry.evaluation is None:
-                raise SplitPlaceError(f"{entry.split.reference} has no evaluation, so a task needs labels")
-        if len(images) == 0:
-            raise SplitPlaceError("a task needs at least one image")
-        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
-            raise SplitPlaceError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
+            self._admission.left(size_bytes)
 
     # What it knows.
 

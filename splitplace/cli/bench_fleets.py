@@ -28,6 +28,38 @@ def timings(
     show(results_tables.timings, results, found, json, verdict=bench.verdict(found))
 
 
+def testbed(
+    *,
+    results: Path = RESULTS / "testbed.json",
+    work: Path = Path("runs/bench-testbed"),
+    shares: str = "0.8,0.5",
+    repeats: int = 10,
+    json: bool = False,
+) -> None:
+    """Hold a fleet of device processes against the simulator, one task at a time; on a machine that does nothing else.
+
+    Args:
+        results: The results file.
+        work: Folder for the catalog.
+        shares: Of a core, a device each, comma-separated; below 1 by a CPU quota.
+        repeats: Tasks of each size and policy.
+        json: Print one JSON document.
+    """
+    at_least_one(repeats=repeats)
+    try:
+        parts = tuple(float(part) for part in shares.split(","))
+    except ValueError as error:
+        raise UsageError(f"--shares {shares}: expected numbers, comma-separated") from error
+    if not all(0 < part <= 1 for part in parts):
+        raise UsageError(f"--shares {shares}: expected shares above 0, up to 1")
+    with measuring("testbed", "train", "export", "sim") as say:
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import testbed as bench
+
+        found = bench.run(results, work, parts, repeats, say)
+    show(results_tables.testbed, results, found, json, verdict=bench.verdict(found))
+
+
 def simulator(
     *,
     results: Path | None = None,

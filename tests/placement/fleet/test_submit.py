@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import OverloadedError
+from splitplace.placement.broker import admission
 from splitplace.placement.broker import broker as broker_module
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Wait
@@ -47,7 +48,7 @@ def test_a_buffer_may_be_used_again_at_once(start, toy, images):
 def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
     """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
     size_bytes = images(5).nbytes
-    monkeypatch.setattr(broker_module, "MAX_PENDING_BYTES", 2 * size_bytes)
+    monkeypatch.setattr(admission, "MAX_PENDING_BYTES", 2 * size_bytes)
     with idle(task_timeout_s=2.0) as broker:
         tasks = [broker.submit("toy", images(5), 30.0) for _ in range(2)]
         with pytest.raises(OverloadedError, match=f"^{3 * size_bytes} bytes.*expected at most {2 * size_bytes}: try"):
@@ -60,7 +61,7 @@ def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
 
 def test_waiting_tasks_are_bounded_in_number(idle, images, monkeypatch):
     """Likewise."""
-    monkeypatch.setattr(broker_module, "MAX_PENDING_TASKS", 2)
+    monkeypatch.setattr(admission, "MAX_PENDING_TASKS", 2)
     with idle() as broker:
         tasks = [broker.submit("toy", images(1), 30.0) for _ in range(2)]
         with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 2: try again"):

@@ -1,0 +1,75 @@
+"""What a broker takes on: tasks by contract, and no more of them than it can hold."""
+
+import numpy as np
+
+from splitplace.errors import OverloadedError, SplitPlaceError, unknown
+from splitplace.inference.executor import check_tensor
+from splitplace.placement.protocol.messages import Array
+from splitplace.records.demand import Demand
+
+MAX_PENDING_TASKS = 10_000
+MAX_PENDING_BYTES = 2**30
+"""Of images: what the tasks that have not left may hold of this process's memory."""
+
+
+class Admission:
+    """Counts what has been taken on and has not left. `take` and `left` are called by one thread at a time.
+
+    Raises:
+        SplitPlaceError: A split of the demand does not take one input.
+    """
+
+    def __init__(self, demand: Demand):
+        self.demand = demand
+        self._tasks = self._bytes = 0
+        for entry in demand.splits:
+            if len(entry.split.inputs) != 1:
+                raise SplitPlaceError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
+
+    def check(self, application: str, images: Array, labels: Array | None, deadline_s: float) -> None:
+        """Hold a task against the contract of its application's splits; from any thread.
+
+        Raises:
+            UsageError: Unknown application.
+            SplitPlaceError: Images, labels or a deadline that are not by contract.
+        """
+        entries = [entry for entry in self.demand.splits if entry.split.application == application]
+        if not entries:
+            raise unknown("application", application, {entry.split.application for entry in self.demand.splits})
+        for entry in entries:
+            check_tensor(entry.split.inputs[0], images, entry.split.reference)
+            if labels is None and entry.evaluation is None:
+                raise SplitPlaceError(f"{entry.split.reference} has no evaluation, so a task needs labels")
+        if len(images) == 0:
+            raise SplitPlaceError("a task needs at least one image")
+        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
+            raise SplitPlaceError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
+        if not 0 < deadline_s < float("inf"):
+            raise SplitPlaceError(f"deadline_s {deadline_s}, expected seconds above 0")
+
+    def take(self, size_bytes: int) -> None:
+        """One task more, with so many bytes of images.
+
+        Raises:
+            OverloadedError: It would be too many, or too much; nothing is counted.
+        """
+        if size_bytes > MAX_PENDING_BYTES:
+            raise OverloadedError(
+                f"a task of {size_bytes} bytes, expected at most {MAX_PENDING_BYTES}: send its images as several tasks"
+            )
+        if self._tasks >= MAX_PENDING_TASKS:
+            raise OverloadedError(
+                f"{self._tasks} tasks wait, expected at most {MAX_PENDING_TASKS}: try again when some have left"
+            )
+        if self._bytes + size_bytes > MAX_PENDING_BYTES:
+            raise OverloadedError(
+                f"{self._bytes + size_bytes} bytes of images would wait, expected at most {MAX_PENDING_BYTES}: try "
+                "again when some tasks have left"
+            )
+        self._tasks += 1
+        self._bytes += size_bytes
+
+    def left(self, size_bytes: int) -> None:
+        """One that was taken is answered or has failed."""
+        self._tasks -= 1
+        self._bytes -= size_bytes
