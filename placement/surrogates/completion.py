@@ -44,7 +44,7 @@ def init(rng: np.random.Generator) -> Weights:
 def times(weights: Weights, x_CF: Floats, paths: Paths, xp: Any = np) -> tuple[Floats, Timing]:
     """Intervals until each task is done, shape T; `xp` is numpy or torch, as weights and rows are."""
     z, done = forward(weights, x_CF, xp)
-    own_C = xp.logaddexp(z[:, 0], xp.zeros_like(z[:, 0]))
+    own_C = xp.logaddexp(z[:, 0], xp.zeros(()))
     end_C = xp.concatenate([own_C, xp.zeros(1)])  # nobody ends at once
     chosen = []
     for rows in paths.levels:
@@ -61,7 +61,7 @@ def _latest(end_C: Floats, among_NK: Ints, xp: Any) -> Ints:
     return result
 
 
-def back(timing: Timing, paths: Paths, d_T: Floats) -> Floats:
+def _back(timing: Timing, paths: Paths, d_T: Floats) -> Floats:
     """Down the critical paths to the FCN's output, shape (C, 1)."""
     d_C = np.zeros(len(timing.own_C) + 1)
     np.add.at(d_C, timing.last_T, d_T)
@@ -74,7 +74,7 @@ def back(timing: Timing, paths: Paths, d_T: Floats) -> Floats:
 
 def input_gradient(weights: Weights, timing: Timing, paths: Paths, d_T: Floats) -> Floats:
     """D f / d x, shape (C, COLUMNS), from d f / d times."""
-    return backward_input(weights, timing.done, back(timing, paths, d_T))
+    return backward_input(weights, timing.done, _back(timing, paths, d_T))
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,14 +64,14 @@ class Pass:
 
 def forward(weights: Weights, x_BI: Floats, xp: Any = np) -> tuple[Floats, Pass]:
     """The network's output, shape (B, O), for inputs of shape (B, I); `xp` is numpy or torch, as the arrays are."""
-    inputs = list[Floats]()
+    inputs, nothing = list[Floats](), xp.zeros(())
     layers = len(weights) // 2
     for layer in range(layers):
         inputs.append(x_BI)
         z = x_BI @ weights[2 * layer] + weights[2 * layer + 1]
         if layer == layers - 1:
             return z, Pass(tuple(inputs))
-        x_BI = xp.logaddexp(z, xp.zeros_like(z))
+        x_BI = xp.logaddexp(z, nothing)
     raise AssertionError("a network has at least one layer")
 
 

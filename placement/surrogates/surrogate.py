@@ -76,11 +76,6 @@ def narrow(surrogate: Surrogate, x_N: Floats, columns_M: Ints) -> Surrogate:
     return Surrogate(surrogate.form, (kept, bias + x_N @ first - x_N[columns_M] @ kept, *rest))
 
 
-def mse(surrogate: Surrogate, x_BN: Floats, y_B: Floats) -> float:
-    """Eq. 11."""
-    return float(np.mean((predict(surrogate, x_BN) - y_B) ** 2))
-
-
 def mse_gradient(surrogate: Surrogate, x_BN: Floats, y_B: Floats) -> Weights:
     """Gradient of eq. 11 with respect to the weights."""
     if surrogate.form == "flat":
