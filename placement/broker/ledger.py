@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from splitplace.placement.room import claimed_bytes
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.view import Bools, Floats, Fragments
@@ -65,8 +66,9 @@ class Ledger:
         """Give a job the use of a fragment on a device; answers whether it must be loaded first."""
         held = self._resident[device]
         new = fragment not in held
+        taken = claimed_bytes(float(self._need_bytes_FD[fragment, device]), shared_here=not new)
         if new:
-            held[fragment] = _Resident(float(self._need_bytes_FD[fragment, device]))
+            held[fragment] = _Resident(taken)
         held[fragment].jobs.add(job)
         used = self.used_bytes(device)
         capacity = self.capacity_bytes_D[device]

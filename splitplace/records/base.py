@@ -81,9 +81,12 @@ class Record(BaseModel):
 
 
 def first_problem(error: ValidationError, whole: str = "document") -> str:
-    """The first thing wrong, on one line: where (or in the `whole`), what, and how many more there are."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    """The first thing wrong, on one line: where (or in the `whole`), what is expected, what was got, how many more."""
+    problems = error.errors(include_url=False, include_context=False)
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"]) or whole
+    # Of texts, only names that had a list to choose from: another may be a key, or as long as the document.
+    shown = isinstance(first["input"], int | float) or first["type"] == "literal_error"
+    got = f", got {first['input']!r}" if shown else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place}: {first['msg']}{more}"
+    return f"{place}: {first['msg']}{got}{more}"

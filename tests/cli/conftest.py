@@ -10,9 +10,40 @@ from typing import Any
 
 import pytest
 
+from splitplace.catalog.oci import digest
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split import INPUT, Edge, Merge, Split
+
 DEMO_LIMIT_S = 2700
 """So that one that hangs ends; how long one takes is for `bench timings` to say."""
 MAIN = "from splitplace.cli import main; main()"
+
+
+@pytest.fixture(scope="session")
+def brightest() -> Callable[[bytes], Split]:
+    """A split of one fragment, whose file holds these bytes: the class of the brightest of 2x2 pixels."""
+
+    def make(model: bytes) -> Split:
+        fragment = Fragment(
+            name="full",
+            inputs=(TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 2, 2)),),
+            outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 4)),),
+            classes=(0, 1, 2, 3),
+            params=0,
+            flops_per_sample=0,
+            weight_bytes=0,
+            digest=digest(model),
+        )
+        return Split(
+            application="pixels",
+            model="brightest",
+            strategy="full",
+            fragments=(fragment,),
+            edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
+            merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
+        )
+
+    return make
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,8 @@ import pytest
 
 from splitplace.cli import COMMANDS
 from splitplace.extras import EXTRAS
-from splitplace.records.fragment import Fragment, TensorSpec
-from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting import split_folder
-from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.artifact import SplitArtifact
 
 pytestmark = pytest.mark.base
 
@@ -128,28 +126,10 @@ FUNCTIONS = {
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def room(tmp_path_factory, brightest):
     """A folder with a split, a catalog of it, and inputs."""
     folder = tmp_path_factory.mktemp("base")
-    fragment = Fragment(
-        name="full",
-        inputs=(TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 2, 2)),),
-        outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 4)),),
-        classes=(0, 1, 2, 3),
-        params=0,
-        flops_per_sample=0,
-        weight_bytes=0,
-        digest=digest(MODEL),
-    )
-    split = Split(
-        application="pixels",
-        model="brightest",
-        strategy="full",
-        fragments=(fragment,),
-        edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
-        merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
-    )
-    split_folder.write(SplitArtifact(split, {"full": MODEL}), folder / "SPLIT")
+    split_folder.write(SplitArtifact(brightest(MODEL), {"full": MODEL}), folder / "SPLIT")
     (folder / "model.onnx").write_bytes(MODEL)
     (folder / "a.png").write_bytes(b"")
     np.save(folder / "x.npy", np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2))

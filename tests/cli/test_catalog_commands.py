@@ -9,14 +9,12 @@ import pytest
 from PIL import Image
 
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.records.fragment import Fragment, TensorSpec
-from splitplace.records.split import INPUT, Edge, Merge, Split
-from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.split_folder import SplitDocument
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(tmp_path_factory, brightest):
     """A SPLIT folder of one fragment that answers with the class of the brightest of 2x2 pixels."""
     from onnx import TensorProto, helper
 
@@ -30,24 +28,7 @@ def source(tmp_path_factory):
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
-    fragment = Fragment(
-        name="full",
-        inputs=(TensorSpec(name="image", dtype="uint8", shape=("batch", 1, 2, 2)),),
-        outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 4)),),
-        classes=(0, 1, 2, 3),
-        params=0,
-        flops_per_sample=0,
-        weight_bytes=0,
-        digest=digest(model),
-    )
-    split = Split(
-        application="pixels",
-        model="brightest",
-        strategy="full",
-        fragments=(fragment,),
-        edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=4),),
-        merge=Merge(kind="identity", class_order=(0, 1, 2, 3)),
-    )
+    split = brightest(model)
     folder = tmp_path_factory.mktemp("split")
     (folder / "split.json").write_text(SplitDocument(split=split).model_dump_json())
     (folder / "full.onnx").write_bytes(model)

@@ -39,7 +39,7 @@ def test_count_stands_for_single_devices(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("cores = 4", "cores = 0", "cores"),
+        ("cores = 4", "cores = 0", r"fleet.toml: not a fleet: devices.0.cores: .* greater than 0, got 0"),
         ("core_speed = 0.4", "core_speed = nan", "core_speed"),
         ("core_speed = 0.4", "core_speed = -1.0", "core_speed"),
         ("rtt_s = 0.002", "rtt_s = 0.002\nrtt_ms = 2", "rtt_ms"),

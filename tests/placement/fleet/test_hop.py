@@ -7,23 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from splitplace.benchmarks.timings import ECHO
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Keys, StreamNode
-
-ECHO = """
-import sys
-from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, StreamNode
-public, secret, endpoint, other = sys.stdin.readline().split()
-with StreamNode(Keys(public, secret), {other: "here"}) as node:
-    node.connect("here", endpoint, other)
-    node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))
-    while True:
-        for received in node.receive(1.0):
-            if isinstance(received.message, messages.Stop):
-                sys.exit()
-            node.send("here", received.message, list(received.values.values()))
-"""
 
 
 @pytest.mark.slow
