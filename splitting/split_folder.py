@@ -46,8 +46,8 @@ def check_writable(folder: Path) -> None:
 def write(artifact: SplitArtifact, folder: Path) -> None:
     """Write a split where nothing, an empty folder, a link to one or an earlier split is.
 
-    Of an earlier split, its own files are replaced or removed and all others are left alone. split.json goes last: a
-    write that was cut short leaves digests that do not match, which a reader refuses and the next write puts right.
+    Of an earlier split, its own files are replaced or removed and all others are left alone. split.json goes first:
+    a write that was cut short leaves digests that do not match, which a reader refuses and the next write puts right.
 
     Raises:
         UsageError: Something else is there, or a file of a fragment's name that is no earlier split's.
@@ -56,11 +56,12 @@ def write(artifact: SplitArtifact, folder: Path) -> None:
     check_writable(folder)
     try:
         former = _files(folder)
-        files: dict[str, bytes | str] = {f"{name}.onnx": model for name, model in artifact.models.items()}
-        foreign = sorted(name for name in files if (folder / name).exists() and name not in former)
+        models = {f"{name}.onnx": model for name, model in artifact.models.items()}
+        foreign = sorted(name for name in models if (folder / name).exists() and name not in former)
         if foreign:
             raise UsageError(f"{folder} holds {', '.join(foreign)}, which is no earlier split's: give another --out")
-        files[SPLIT_FILE] = SplitDocument(split=artifact.split).model_dump_json(indent=2) + "\n"
+        text = SplitDocument(split=artifact.split).model_dump_json(indent=2) + "\n"
+        files: dict[str, bytes | str] = {SPLIT_FILE: text, **models}
         if not folder.exists():
             with replace_folder(folder) as fresh:
                 for name, content in files.items():
@@ -69,10 +70,10 @@ def write(artifact: SplitArtifact, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
             for name, content in files.items():
                 replace_file(Path(scratch) / name, content)
-            for name in files:
+            for name in former - set(models):
+                (folder / name).unlink(missing_ok=True)
+            for name in [SPLIT_FILE, *models]:
                 (Path(scratch) / name).replace(folder / name)
-        for name in former - set(files):
-            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise SplitPlaceError(f"--out {folder}: cannot be written: {error.strerror}") from error
 

@@ -20,6 +20,12 @@ FLOAT16_TOLERANCE = 2.0**-7
 """The same where float16 passes between fragments: sixteen units in its last place, for onnxruntime computes the whole
 in float32 and rounds to float16 only at its ends, a split at every cut."""
 
+EIGHT_BIT_TOLERANCE = 2.0**-5
+"""The same where 8-bit numbers pass between fragments: a number halfway between two steps of a scale is rounded to one
+by an integer kernel and to the other by a float one, and which runs depends on what is around it."""
+
+NARROW_TOLERANCES = {"float16": FLOAT16_TOLERANCE, "int8": EIGHT_BIT_TOLERANCE, "uint8": EIGHT_BIT_TOLERANCE}
+
 BATCH_SCALES_TOLERANCE = 0.1
 """How far a row may answer from what it answers in a batch where 8-bit scales are taken from the batch as it comes."""
 
@@ -60,7 +66,7 @@ def check(
         inputs: By name, each (n, ...); the first rows are used, so n must reach the largest batch.
         source: What the inputs are, for the report.
         batches: Batch sizes to run at.
-        tolerance: As `TOLERANCE`; more where float16 passes between fragments.
+        tolerance: As `TOLERANCE`; more where narrow numbers pass between fragments.
         output: The output of the whole that the split answers; its first one by default.
 
     Raises:
@@ -74,8 +80,9 @@ def check(
             rows = len(inputs[spec.name]) if spec.name in inputs else 0
             raise SplitPlaceError(f"{split.reference}: {rows} rows of {spec.name!r}, expected {max(batches)} or more")
         check_tensor(spec, inputs[spec.name], split.reference)
-    if any(spec.dtype == "float16" for fragment in split.fragments for spec in fragment.outputs):
-        tolerance = max(tolerance, FLOAT16_TOLERANCE)
+    made = {spec.name: spec.dtype for fragment in split.fragments for spec in fragment.outputs}
+    passed = {dtype for name, dtype in made.items() if name not in {spec.name for spec in split.inputs}}
+    tolerance = max([tolerance, *(NARROW_TOLERANCES[dtype] for dtype in passed if dtype in NARROW_TOLERANCES)])
     answer = _session(whole, output) if isinstance(whole, bytes) else whole
     executor = Executor(split, artifact.models.__getitem__)
     expected = {batch: answer({name: value[:batch] for name, value in inputs.items()}) for batch in batches}

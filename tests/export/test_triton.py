@@ -5,7 +5,8 @@ import re
 import pytest
 
 from splitplace.errors import UsageError
-from splitplace.export.convert.triton import write_triton
+from splitplace.export.convert.triton import config, write_triton
+from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.split_folder import SplitDocument
 
 
@@ -28,3 +29,18 @@ def test_a_folder_in_use_is_refused(tree_artifact, tmp_path):
     (tmp_path / "x").write_text("x")
     with pytest.raises(UsageError, match="not empty"):
         write_triton(tree_artifact, tmp_path)
+
+
+def test_a_tensor_of_one_number_a_sample_has_a_dimension():
+    """Triton refuses a shape of none: one of one, reshaped to none, is what it takes for it."""
+    spec = TensorSpec(name="y", dtype="float32", shape=("batch",))
+    fragment = Fragment(
+        name="f",
+        inputs=(spec,),
+        outputs=(spec,),
+        params=0,
+        flops_per_sample=0,
+        weight_bytes=0,
+        digest="sha256:" + "0" * 64,
+    )
+    assert 'output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } } ]' in config("f", fragment)

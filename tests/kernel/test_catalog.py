@@ -234,6 +234,17 @@ def test_a_custom_operator_is_refused_by_name():
         check_model(model.SerializeToString(), "it")
 
 
+def test_what_every_runtime_has_is_taken_but_nothing_that_loads_more():
+    """Operators of com.microsoft are built in; those that read a file or run code of somebody else's are not taken."""
+    check_model(
+        onnx_file(node=helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")).SerializeToString(), "it"
+    )
+    for operator in ("EPContext", "PythonOp"):
+        model = onnx_file(node=helper.make_node(operator, ["x"], ["y"], domain="com.microsoft"))
+        with pytest.raises(IntegrityError, match=f"com.microsoft::{operator}"):
+            check_model(model.SerializeToString(), "it")
+
+
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\xff" * 50, b"GIF89a", b"\x3a\xff\xff\xff\xff\x7f"])
 def test_bytes_that_are_no_onnx_are_refused(data):
     """Empty, garbage, lengths beyond the end."""
