@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.files import replace_folder
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.split_folder import SPLIT_FILE, SplitDocument
@@ -35,21 +36,21 @@ def write_triton(artifact: SplitArtifact, folder: Path) -> tuple[Path, ...]:
         UsageError: The folder holds something.
         SplitPlaceError: It cannot be written.
     """
-    made = []
+    names = {fragment.name: f"{artifact.split.reference}.{fragment.name}" for fragment in artifact.split.fragments}
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty: give a new folder for the model repository")
-        for fragment in artifact.split.fragments:
-            model = folder / f"{artifact.split.reference}.{fragment.name}"
-            (model / "1").mkdir(parents=True)
-            (model / "1" / "model.onnx").write_bytes(artifact.models[fragment.name])
-            (model / "config.pbtxt").write_text(config(model.name, fragment), encoding="utf-8")
-            made.append(model)
-        document = SplitDocument(split=artifact.split)
-        (folder / SPLIT_FILE).write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        with replace_folder(folder) as fresh:
+            for fragment in artifact.split.fragments:
+                model = fresh / names[fragment.name]
+                (model / "1").mkdir(parents=True)
+                (model / "1" / "model.onnx").write_bytes(artifact.models[fragment.name])
+                (model / "config.pbtxt").write_text(config(model.name, fragment), encoding="utf-8")
+            document = SplitDocument(split=artifact.split)
+            (fresh / SPLIT_FILE).write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise SplitPlaceError(f"cannot write the model repository {folder}: {error.strerror}") from error
-    return tuple(made)
+    return tuple(folder / name for name in names.values())
 
 
 def config(name: str, fragment: Fragment) -> str:

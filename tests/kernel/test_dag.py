@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from splitplace.records.dag import path_ends, topological
 
+pytestmark = pytest.mark.base
+
 SIZE = 6
 
 

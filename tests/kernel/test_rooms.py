@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.base
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("splitplace", "splitting", "training", "export", "placement", "benchmarks")
 PACKAGES = sorted(path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("__init__.py"))

@@ -62,7 +62,7 @@ def test_an_interrupted_bench_goes_on_where_it_stopped(
     tmp_path: Path, residual_cnn: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cells are written as they are measured; a second run measures the missing ones only and keeps the others."""
-    toy = TimmModel(residual_cnn(), 16, "none")
+    toy = TimmModel(residual_cnn(), 16, "none", None, ())
     monkeypatch.setattr(layer_split, "_opened", lambda name, size: (toy, cutting.analyse(toy.onnx, name)))
     path, said = tmp_path / "results.json", list[str]()
     first = LayerSplitSettings(models=("toy",), fragments=(2,), batches=(1,), pairs=2, profile_runs=2)

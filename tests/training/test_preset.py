@@ -97,7 +97,7 @@ def test_a_preset_of_the_user_s_own_is_read_strictly(tmp_path):
 
 def test_the_readme_s_lines_belong_in_a_preset(quick_with):
     """Added to one that ships, they change what they say."""
-    readme = Path(__file__).resolve().parents[2] / "README.md"
+    readme = Path(__file__).resolve().parents[2] / "training" / "README.md"
     (lines,) = re.findall(r"```toml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
     full = quick_with(lines).settle("inceptionv3", "mnist").full
     assert (full.batch_size, full.epochs, len(full.augment)) == (32, 3, 2)
