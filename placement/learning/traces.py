@@ -74,6 +74,8 @@ class SimulatedTraces:
         self.settings, self.out, self.say = settings, out, say
         self.seed, self.runs, self.intervals = settings.seed, settings.runs, settings.intervals
         self._learned: dict[str, Taught | None] = {}
+        self._asking: list[str] = []
+        """Those in training, each asked for by the one before."""
 
     @cached_property
     def view(self) -> View:
@@ -137,9 +139,13 @@ class SimulatedTraces:
 
     def learn(self, part: Learner) -> Taught | None:
         """Train a learner, unless it is trained already; its state is in the folder afterwards."""
+        if part.name in self._asking:
+            raise SplitPlaceError(f"{' asks for '.join([*self._asking, part.name])}: neither can be trained first")
         if part.name not in self._learned:
             self.say(f"training {part.name}", 0.0)
+            self._asking.append(part.name)
             learned = part.train(self)
+            self._asking.pop()
             if learned is not None:
                 store.save(self.out, part, learned.state, self.view, {**self.settings.about, **learned.about})
             self._learned[part.name] = learned

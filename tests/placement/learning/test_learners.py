@@ -115,6 +115,17 @@ def test_what_another_learner_needs_is_trained_first_and_once(tmp_path):
     assert asked.count("training mab") == 1
 
 
+def test_learners_that_ask_for_each_other_are_refused(own, tmp_path, monkeypatch):
+    """By both names, not by a stack that overflows."""
+    own()
+    from splitplace.placement.deciders.mab import Mab
+
+    monkeypatch.setattr(Mab, "train", lambda self, traces: traces.trained("busiest"))
+    monkeypatch.setattr(part("busiest").__class__, "train", lambda self, traces: traces.trained("mab"))
+    with pytest.raises(SplitPlaceError, match="mab asks for busiest asks for mab: neither can be trained first"):
+        train(settings(("mab",)), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("parts", "error", "said"),
     [
