@@ -1,5 +1,6 @@
 """What a RUN folder says: what was asked for, how its network is rebuilt, what was measured."""
 
+import hashlib
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -41,6 +42,9 @@ class TrainingRequest(Record):
     trunk: Trunk = "shared"
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the channels removed; only for a compressed model."""
+    weights: str = ""
+    """What a full model started from; empty for random weights."""
+    weights_sha256: str = ""
     teacher_sha256: str = ""
     """Of the full model's weights; empty for a full model."""
 
@@ -48,12 +52,21 @@ class TrainingRequest(Record):
     def variant(self) -> str:
         """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels.
 
-        `-roots` says that every leaf reads the image.
+        `-roots` says that every leaf reads the image. What is not the default follows, so that no split takes the place
+        of its twin: the recipe, how classes are grouped (of listed groups, a digest), the overlap in percent.
         """
         if self.ratio is not None:
             return compressed_variant(self.ratio)
-        shape = "x".join(str(children) for children in self.tree)
-        return f"{shape}-roots" if self.trunk == "replicated" else shape
+        if self.strategy != "semantic":
+            return ""
+        parts = ["x".join(str(children) for children in self.tree)]
+        parts += ["roots"] * (self.trunk == "replicated") + [self.method] * (self.method != "distil")
+        if self.groups.startswith("["):
+            parts.append(f"groups{hashlib.sha256(self.groups.encode()).hexdigest()[:6]}")
+        elif self.groups not in ("", "features", "learned"):
+            parts.append(self.groups)
+        parts += [f"overlap{100 * self.overlap:g}".replace(".", "_")] * (self.overlap > 0)
+        return "-".join(parts)
 
     @property
     def label(self) -> str:

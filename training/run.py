@@ -35,7 +35,7 @@ STAGES = "stages"
 """Of an unfinished training: what its finished stages left."""
 
 
-_LAST = ("recipe", "data_sha256", "train_sha256", "teacher_sha256")
+_LAST = ("recipe", "data_sha256", "train_sha256", "teacher_sha256", "weights_sha256")
 """What says least to people about how two requests differ: many numbers, or what other fields have said already."""
 
 
@@ -247,6 +247,8 @@ def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset
                 (fresh / name).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
             if (path / "logs").is_dir():
                 (path / "logs").replace(fresh / "logs")
+            for of_stage in sorted((path / STAGES).glob("*/logs")):
+                of_stage.replace(fresh / "logs" / of_stage.parent.name)
     except OSError as error:
         raise SplitPlaceError(f"cannot write {path} ({error.strerror}): make room and run the same command") from error
     return Run.open(path)

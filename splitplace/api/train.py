@@ -32,6 +32,7 @@ def train(
     trunk: Literal["shared", "replicated"] | None = None,
     budget: float | None = None,
     ratio: float | None = None,
+    weights: str | Path | None = None,
     full: "str | Path | Run | None" = None,
     preset: "str | Path | Preset" = "quick",
     epochs: int | None = None,
@@ -70,6 +71,9 @@ def train(
         budget: With cuts="auto": largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
+        weights: Of full: fine-tune these: a .safetensors file, of timm's form or a full model's RUN,
+            or "timm" for those that it publishes for the model. What does not fit (the classifier, a fitted stem)
+            starts fresh, and is said.
         full: The run of the full model to split or compress, or its folder; by default one is trained first.
         preset: quick, standard, a TOML file, or a preset as it is: every number of a training.
         epochs: Passes over the training images, instead of the preset's.
@@ -109,6 +113,7 @@ def train(
     of_trees = {"tree": tree, "cuts": cuts, "groups": groups, "recipe": recipe, "overlap": overlap, "trunk": trunk}
     options.check_belong(strategy, ("semantic",), **of_trees, budget=budget)
     options.check_belong(strategy, ("compressed",), ratio=ratio)
+    options.check_belong(strategy, ("full",), weights=weights)
     options.check_belong(strategy, ("semantic", "compressed"), full=full)
     if recipe == "splitnet" and groups is not None:
         raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
@@ -156,6 +161,7 @@ def train(
             epochs=epochs,
             samples=samples,
             validation_share=validation,
+            weights=None if weights is None else str(weights),
             seed=seed,
             out=place,
         )

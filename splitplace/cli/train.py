@@ -24,6 +24,7 @@ def train(
     trunk: Literal["shared", "replicated"] | None = None,
     budget: float | None = None,
     ratio: float | None = None,
+    weights: str | None = None,
     full: Path | None = None,
     preset: str = "quick",
     epochs: int | None = None,
@@ -60,6 +61,8 @@ def train(
         budget: With --cuts auto: largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
+        weights: Of full: fine-tune these: a .safetensors file, of timm's form or a full model's RUN,
+            or timm for those that it publishes.
         full: The RUN of the full model to split or compress; by default one is trained first, in runs/REFERENCE or,
             where another run holds that place, in OUT.full beside --out.
         preset: quick, standard, or a TOML file of your own: every number, for all models and data sets or for one.
@@ -89,6 +92,7 @@ def train(
         trunk=trunk,
         budget=budget,
         ratio=ratio,
+        weights=weights,
         full=full,
         preset=preset,
         epochs=epochs,

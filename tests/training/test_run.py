@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.export.convert.onnx_export import to_onnx
@@ -63,6 +64,50 @@ def test_a_run_folder_holds_config_metrics_weights_and_provenance(full):
     assert list((full.path / "logs").glob("events*"))
     assert [entry.name for entry in full.path.parent.iterdir()] == ["full"]
     assert json.loads((full.path / "provenance.json").read_text())["seed"] == 0
+
+
+def scalars(folder):
+    """What TensorBoard would draw, by name."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {name: [event.value for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def test_tensorboard_has_loss_learning_rate_and_held_out_accuracy_of_every_stage(data, preset, full, tmp_path):
+    """Of the branches alone, too, whose training is over when that of the tree begins."""
+    few = preset.semantic.changed(batch_size=2, branch_epochs=1)
+    slow = preset.model_copy(update={"semantic": few})
+    run = train_semantic(data, full, preset=slow, out=tmp_path / "run", **TINY)
+    for folder in (run.path / "logs", run.path / "logs" / "branches"):
+        found = scalars(folder)
+        assert {"train_loss", "learning_rate", "held_out_accuracy"} <= set(found)
+    assert scalars(run.path / "logs")["held_out_accuracy"] == pytest.approx([run.metrics.accuracy])
+
+
+def test_a_run_knows_which_classes_it_confuses(full, data):
+    """Rows are right classes, columns answers; held against what the loaded model answers, image by image."""
+    answers = logits(full, data).argmax(1).tolist()
+    expected = [[0] * 4 for _ in range(4)]
+    for right, answer in zip(data.y_test_N.tolist(), answers, strict=True):
+        expected[right][answer] += 1
+    assert [list(row) for row in full.metrics.confusion] == expected
+    assert full.metrics.accuracy_by_class == tuple(expected[c][c] / sum(expected[c]) for c in range(4))
+
+
+@pytest.mark.parametrize(
+    ("asked", "variant"),
+    [
+        ({}, "2"),
+        ({"trunk": "replicated"}, "2-roots"),
+        ({"method": "splitnet", "groups": "learned"}, "2-splitnet"),
+        ({"method": "scratch", "groups": "random"}, "2-scratch-random"),
+        ({"groups": "[[0, 1], [2, 3]]"}, "2-groups72b51f"),
+        ({"overlap": 0.125}, "2-overlap12_5"),
+    ],
+)
+def test_a_reference_tells_a_split_from_its_twin(nested, asked, variant):
+    """By what is not the default: an export never takes the place of another recipe's or grouping's."""
+    request = nested.config.request.model_copy(update={"tree": (2,), "groups": "features", **asked})
+    assert request.reference == f"squares.mobilenetv2.semantic-{variant}"
 
 
 def test_the_accuracy_of_a_run_is_that_of_the_loaded_model(full, nested, data):

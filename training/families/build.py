@@ -16,6 +16,7 @@ from splitplace.splitting.networks import ALIASES, Front, check_model, create
 from splitplace.training.families.chain import chain
 from splitplace.training.families.own import create_own, is_own, own_class
 from splitplace.training.families.registry import family_of
+from splitplace.training.families.weights import Weights, adopt_weights
 
 FRONT = "front"
 SMALL = 32
@@ -40,6 +41,7 @@ def build(
     shape_CHW: tuple[int, int, int],
     mean_std_C: tuple[Sequence[float], Sequence[float]],
     strides: Sequence[int] = (),
+    weights: Weights | None = None,
 ) -> nn.Sequential:
     """A fresh network as a chain of named stages: `front`, then the network's own.
 
@@ -50,9 +52,11 @@ def build(
         mean_std_C: Of the training images, for the front.
         strides: Stride of the stem, then of each later stage that shrinks its input; those not given stay as timm has
             them, except for a stem of 1. Only for the families we fit (`registry.py`).
+        weights: What to start from instead of random numbers.
 
     Raises:
-        UsageError: An unknown model, strides that the family does not have, or images it cannot take.
+        UsageError: An unknown model, strides that the family does not have, images it cannot take, or weights of
+            another network.
     """
     channels, height, width = shape_CHW
     if is_own(name):
@@ -72,6 +76,8 @@ def build(
         size = _size_taken(name, network, shape_CHW, designed, n_classes)
         drawn = torch.Generator().manual_seed(0)
         stages = chain(network, torch.rand(2, channels, size or height, size or width, generator=drawn))
+    if weights is not None:
+        adopt_weights(network, nn.Sequential(stages), weights)
     return nn.Sequential(OrderedDict([(FRONT, Front(*mean_std_C, size=size)), *stages.items()]))
 
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image_BCHW, logits_BK, y_B) to a scalar."""
 
+LOGS = "logs"
+"""Of TensorBoard, in a RUN folder and in that of each stage."""
 _MOMENTUM = 0.9
 _LOG_EVERY = 10
 """Steps: logging one costs as much as all else that the loop adds to it."""
@@ -46,6 +48,7 @@ class Fitted:
     final_loss: float
     epochs: int
     settled: int = 0
+    steps: int = 0
 
 
 class Classifier(pytorch_lightning.LightningModule):
@@ -78,6 +81,7 @@ class Classifier(pytorch_lightning.LightningModule):
             )
         if (self.global_step + 1) % _LOG_EVERY == 0:  # when Lightning hands on what was logged
             self.log("train_loss", loss.detach(), prog_bar=True)
+            self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def configure_optimizers(self) -> pytorch_lightning.utilities.types.OptimizerLRSchedulerConfig:
@@ -171,7 +175,7 @@ def fit(
     if recipe.patience:
         stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
     fitted = fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
-    steps = fitted.epochs * len(batches)
+    steps = fitted.steps
     settled = settle(network, data.x_train_NCHW, rows, recipe.batch_size, seed, steps, frozen)
     if settled:
         log.warning("%d steps are few: running statistics are taken anew, over %d training images", steps, settled)
@@ -210,7 +214,7 @@ def fit_batches(
             accelerator="auto",
             devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
             plugins=[SafetensorsIO(request)],
-            logger=TensorBoardLogger(folder / "logs", name="", version=""),
+            logger=TensorBoardLogger(folder / LOGS, name="", version=""),
             callbacks=[clock, Checkpoints(checkpoint), *callbacks, *([stop] if stop else []), *bars],
             enable_progress_bar=shown,
             enable_model_summary=False,
@@ -232,7 +236,15 @@ def fit_batches(
         stop.restore()
     network.cpu().eval().requires_grad_(True)
     epochs = trainer.current_epoch
-    return Fitted(clock.train_s, epochs * len(batches) * batches.batch_size / clock.train_s, module.last_loss, epochs)
+    steps = epochs * len(batches)
+    return Fitted(clock.train_s, steps * batches.batch_size / clock.train_s, module.last_loss, epochs, steps=steps)
+
+
+def log_held_out(folder: Path, accuracy: float, fitted: Fitted) -> None:
+    """Held-out accuracy at the end of a training, beside its loss and learning rate, for TensorBoard."""
+    logger = TensorBoardLogger(folder / LOGS, name="", version="")
+    logger.log_metrics({"held_out_accuracy": accuracy}, fitted.steps)
+    logger.finalize("success")
 
 
 def cross_entropy(recipe: FullRecipe) -> Loss:

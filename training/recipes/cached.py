@@ -17,7 +17,8 @@ from splitplace.seeds import derive, generator
 from splitplace.splitting.modules import ModuleFragment
 from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.fit import Fitted, fit_batches
+from splitplace.training.loop.evaluate import accuracy
+from splitplace.training.loop.fit import Fitted, fit_batches, log_held_out
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import SemanticRecipe
 from splitplace.training.recipes.distil import distil_loss
@@ -64,7 +65,10 @@ def fit_branches(
     batches = Batches(
         features_NCHW, np.arange(len(rows)), recipe.batch_size, derive(seed, "branches"), samples=recipe.samples
     )
-    return fit_batches(branches, loss, batches, passes, folder, request)
+    fitted = fit_batches(branches, loss, batches, passes, folder, request)
+    whole = SplitNetwork(fragments, data.input_spec.name).eval()
+    log_held_out(folder, accuracy(whole, data.x_test_NCHW, data.y_test_N), fitted)
+    return fitted
 
 
 def _drawn(trunk: nn.Module, data: Dataset, recipe: SemanticRecipe, seed: int) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import FRONT, build
 from splitplace.training.families.own import own_name
+from splitplace.training.families.weights import open_weights
 from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, settle
@@ -33,6 +34,7 @@ def train_full(
     epochs: int | None = None,
     samples: int | None = None,
     validation_share: float | None = None,
+    weights: str | None = None,
     seed: int = 0,
     out: Path | None = None,
 ) -> Run:
@@ -46,17 +48,21 @@ def train_full(
         epochs: Instead of the recipe's.
         samples: Training images a pass, instead of the recipe's.
         validation_share: Share of the training images to keep for validation, instead of the recipe's.
+        weights: Fine-tune these instead of starting from random ones: a .safetensors file, of timm's form or a full
+            model's RUN, or `timm` for those that it publishes. What does not fit (the classifier, a fitted stem) starts
+            fresh, and is said.
         seed: Of weights, order and augmentation.
         out: The RUN folder; runs/APP.MODEL.full by default.
 
     Raises:
-        UsageError: An unknown model or preset.
+        UsageError: An unknown model or preset, or weights of another network.
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
     model = model if isinstance(model, str) else own_name(model)
     settings = settle(preset, model, data.application)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
+    start = None if weights is None else open_weights(weights, model)
     request = TrainingRequest(
         application=data.application,
         data_sha256=data.sha256,
@@ -67,13 +73,15 @@ def train_full(
         seed=seed,
         strides=settings.strides,
         recipe=recipe,
+        weights="" if start is None else start.source,
+        weights_sha256="" if start is None else start.sha256,
     )
     folder = runs.place(request, out)
     finished = runs.find(folder, request, data.class_names)
     if finished is not None:
         return finished
     pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
-    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides)
+    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides, start)
     inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
     if inside is not None:
         log.warning("model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside)

@@ -8,7 +8,7 @@ the tree of `distil` from fresh weights, without the full model's answers.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +36,7 @@ from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build, stage_names
 from splitplace.training.loop.evaluate import accuracy
-from splitplace.training.loop.fit import Fitted, Loss, cross_entropy, fit
+from splitplace.training.loop.fit import Fitted, Loss, cross_entropy, fit, log_held_out
 from splitplace.training.loop.measured import finish
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
@@ -130,10 +130,9 @@ def train_semantic(
             trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
         else:
             trained = _Trained(fragments, work.fit(fragments, cross_entropy(recipe), recipe))
-    name = "x".join(str(children) for children in shape)
-    split = assemble(data.application, request.label, name, data.input_spec, trained.fragments)
+    split = assemble(data.application, request.label, request.variant, data.input_spec, trained.fragments)
     if trunk == "replicated":
-        split = replicate_trunk(split)
+        split = replace(replicate_trunk(split), variant=request.variant)
     return finish(folder, request, split, data, trained.fitted, started_s, full, trained.seen)
 
 
@@ -267,7 +266,9 @@ def _splitnet(
     loss = learning.loss(cross_entropy(first))
 
     def train(place: Path) -> Fitted:
-        return fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
+        fitted = fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
+        log_held_out(place, accuracy(net, data.x_test_NCHW, data.y_test_N), fitted)
+        return fitted
 
     alone = stage(work.folder, "groups", work.request, net, train)
     learned = net.learned()

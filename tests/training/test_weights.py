@@ -1,0 +1,78 @@
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
+from splitplace.splitting.networks import create
+from splitplace.training.families import weights as room
+from splitplace.training.families.build import build
+from splitplace.training.families.weights import open_weights
+from splitplace.training.preset import load_preset
+from splitplace.training.recipes.full import train_full
+
+GREY = ((0.3,), (0.2,))
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A file as timm publishes them: of colour images and a thousand classes."""
+    torch.manual_seed(7)
+    network = create("resnet10t", pretrained=False)
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "published.safetensors")
+    return tmp_path / "published.safetensors", network
+
+
+def test_what_fits_is_taken_and_what_does_not_is_said(published, caplog):
+    """A classifier of other classes stays fresh; the first convolution is summed to one channel, as timm does."""
+    file, network = published
+    found = build("resnet10t", 3, (1, 28, 28), GREY, weights=open_weights(str(file), "resnet10t"))
+    assert torch.equal(found.layer3[0].conv1.weight, network.layer3[0].conv1.weight)
+    assert torch.equal(found.layer1[0].bn1.running_mean, network.layer1[0].bn1.running_mean)
+    torch.testing.assert_close(found.stem.conv[0].weight, network.conv1[0].weight.sum(1, keepdim=True))
+    assert found.head.classifier.out_features == 3
+    assert f"tensors from {file}; fresh: fc.weight, fc.bias" in caplog.text
+
+
+def test_weights_of_another_network_are_refused(published):
+    """Less than half of the tensors have a name and a shape that is there."""
+    with pytest.raises(UsageError, match="are there by name and shape, expected most: they are another network's"):
+        build("lcnet_050", 3, (1, 28, 28), GREY, weights=open_weights(str(published[0]), "lcnet_050"))
+
+
+def test_a_run_can_be_fine_tuned(data, make_squares, tmp_path):
+    """From a full model's RUN, on other classes: its weights are where the training starts, and part of its request."""
+    quick = load_preset("quick")
+    preset = quick.model_copy(update={"full": quick.full.changed(batch_size=16, samples=32)})
+    first = train_full(data, "test_resnet", preset=preset, out=tmp_path / "first")
+    file = first.path / "model.safetensors"
+    start = build("test_resnet", 3, (1, 28, 28), GREY, weights=open_weights(str(file), "test_resnet"))
+    trained = first.load().fragments[0].module
+    assert torch.equal(start.layer2[0].conv1.weight, trained.layer2[0].conv1.weight)
+    assert torch.equal(start.front.scale, torch.tensor(1 / (255 * 0.2)).reshape(1, 1, 1))
+    again = train_full(make_squares(3), "test_resnet", preset=preset, weights=str(file), out=tmp_path / "again")
+    assert again.config.request.weights == str(file)
+    with pytest.raises(SplitPlaceError, match="holds another run"):
+        train_full(make_squares(3), "test_resnet", preset=preset, out=tmp_path / "again")
+
+
+def test_files_that_hold_no_weights_are_refused(tmp_path):
+    """None there, or of another form; nothing is unpickled."""
+    with pytest.raises(NotFoundError, match="No such file or directory: expected a"):
+        open_weights(str(tmp_path / "none.safetensors"), "test_resnet")
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "pickled.safetensors")
+    with pytest.raises(IntegrityError, match="not safetensors"):
+        open_weights(str(tmp_path / "pickled.safetensors"), "test_resnet")
+
+
+def test_weights_that_timm_cannot_reach_are_one_line(monkeypatch):
+    """As without a network; and a network of one's own has none there."""
+
+    def offline(*args, **options):
+        raise OSError("no route to host\nmore")
+
+    monkeypatch.setattr(room, "create", offline)
+    with pytest.raises(SplitPlaceError, match=r"cannot be reached \(no route to host\): give a .safetensors file"):
+        open_weights("timm", "test_resnet")
+    with pytest.raises(UsageError, match="is a network of your own"):
+        open_weights("timm", "nets:Small")

@@ -1,0 +1,114 @@
+"""Weights that a training starts from: a file's, or those that timm publishes."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
+from splitplace.splitting.networks import create
+from splitplace.training.families.own import is_own
+
+TIMM = "timm"
+"""Instead of a file's name: the weights that timm has for the model."""
+FULL = "full."
+"""What the names of a full model's RUN begin with."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, and where they are from."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def sha256(self) -> str:
+        """Of names and tensors, whatever file they were in."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tensor.dtype}{list(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+def open_weights(source: str, model: str) -> Weights:
+    """Read weights.
+
+    Args:
+        source: A .safetensors file with the names of the model's own layers, as timm publishes them, or of a full
+            model's RUN (`model.safetensors`); or `timm`.
+        model: The network, by name.
+
+    Raises:
+        UsageError: timm's weights for a network of the user's own.
+        NotFoundError: No such file.
+        IntegrityError: No safetensors.
+        SplitPlaceError: timm's weights cannot be reached.
+    """
+    if source == TIMM:
+        if is_own(model):
+            raise UsageError(f"weights timm: {model} is a network of your own: give a .safetensors file")
+        try:
+            return Weights(f"timm {model}", create(model, pretrained=True).state_dict())
+        except (OSError, RuntimeError, ValueError) as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SplitPlaceError(
+                f"timm's weights of {model} cannot be reached ({why}): give a .safetensors file, or leave them out"
+            ) from error
+    try:
+        return Weights(source, safetensors.torch.load(Path(source).read_bytes()))
+    except OSError as error:
+        raise NotFoundError(f"weights {source}: {error.strerror}: expected a .safetensors file, or timm") from error
+    except safetensors.SafetensorError as error:
+        raise IntegrityError(f"weights {source}: not safetensors ({error})") from error
+
+
+def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -> None:
+    """Give a network the weights that fit it: same name, same shape; the rest stays fresh, and is said.
+
+    The first convolution's are brought to the network's image channels, as timm does: summed to one, or divided among
+    several.
+
+    Args:
+        network: With the names of its own layers.
+        stages: The same as a chain, with the names that a RUN has.
+        weights: To start from.
+
+    Raises:
+        UsageError: Less than half of the network's tensors are there: they are another network's.
+    """
+    given = weights.tensors
+    if any(name.startswith(FULL) for name in given):
+        given = {name.removeprefix(FULL): tensor for name, tensor in given.items() if name.startswith(FULL)}
+        state = stages.state_dict()
+    else:
+        state = network.state_dict()
+    first = next((name for name, value in state.items() if value.ndim == 4), "")
+    taken, fresh = [], []
+    with torch.no_grad():
+        for name, value in state.items():
+            tensor = given.get(name)
+            if tensor is not None and name == first and tensor.ndim == 4 and tensor.shape[1] != value.shape[1]:
+                tensor = tensor.sum(1, keepdim=True).expand(-1, value.shape[1], -1, -1) / value.shape[1]
+            if tensor is None or tensor.shape != value.shape:
+                fresh.append(name)
+                continue
+            value.copy_(tensor)
+            taken.append(name)
+    if 2 * len(taken) < len(state):
+        raise UsageError(
+            f"weights {weights.source}: {len(taken)} of the network's {len(state)} tensors are there by name and "
+            f"shape, expected most: they are another network's ({', '.join(sorted(given)[:2])}, ...)"
+        )
+    log.warning(
+        "%d of %d tensors from %s; fresh: %s", len(taken), len(state), weights.source, ", ".join(fresh) or "none"
+    )
