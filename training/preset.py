@@ -33,6 +33,8 @@ class FullRecipe(Record):
         weight_decay: Of weights; biases and norms have none.
         warmup_share: Share of the steps before the peak.
         label_smoothing: Of the cross-entropy.
+        class_weights: Of the cross-entropy: `balanced` weighs each class by how rare it is among the images that are
+            trained on, n / (K n_c), so that all classes together weigh the same; `none`: each image does.
         augment: Transforms of torchvision's, in order, by `NAME(option=value, ...)` (`training/data/augment.py`).
         precision: Lightning's name of it.
         deterministic: Only algorithms that give the same bits again; on a CPU they all do.
@@ -53,6 +55,7 @@ class FullRecipe(Record):
     deterministic: bool = False
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 0
+    class_weights: Literal["none", "balanced"] = "none"
 
     @field_validator("augment")
     @classmethod

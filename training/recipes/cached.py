@@ -18,7 +18,7 @@ from splitplace.splitting.modules import ModuleFragment
 from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.evaluate import accuracy
-from splitplace.training.loop.fit import Fitted, fit_batches, log_held_out
+from splitplace.training.loop.fit import Fitted, class_weights, fit_batches, log_held_out
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import SemanticRecipe
 from splitplace.training.recipes.distil import distil_loss
@@ -55,11 +55,13 @@ def fit_branches(
     target_NK = torch.from_numpy(_computed(teacher, data, rows, "answers of the full model"))
     y_N = torch.from_numpy(data.y_train_N[rows])
 
+    weight_K = class_weights(data, recipe)
+
     def loss(x_BCHW: Tensor, logits_BK: Tensor, row_B: Tensor) -> Tensor:
         # What a batch calls labels are row numbers here: they lead to both kinds of target.
         place = row_B.to("cpu")
         target_BK, y_B = target_NK[place].to(logits_BK.device), y_N[place].to(logits_BK.device)
-        return distil_loss(logits_BK, target_BK, y_B, recipe)
+        return distil_loss(logits_BK, target_BK, y_B, recipe, weight_K)
 
     passes = recipe.changed(epochs=recipe.branch_epochs, patience=0)
     batches = Batches(

@@ -14,7 +14,7 @@ from splitplace.splitting.semantic.pruning import compress, compressed_split, co
 from splitplace.training import run as runs
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
-from splitplace.training.loop.fit import fit
+from splitplace.training.loop.fit import class_weights, fit
 from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, Settings, settle
 from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
@@ -69,7 +69,8 @@ def train_compressed(
     teacher = load_teacher(full)
     pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
     network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
-    fitted = fit(network, distillation(teacher, recipe), data, recipe, seed, folder, request.model_dump_json())
+    loss = distillation(teacher, recipe, class_weights(data, recipe))
+    fitted = fit(network, loss, data, recipe, seed, folder, request.model_dump_json())
     split = compressed_split(data.application, request.label, ratio, data.input_spec, network, data.n_classes)
     return finish(folder, request, split, data, fitted, started_s, full)
 

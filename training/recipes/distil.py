@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from splitplace.errors import UsageError
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.fit import Loss
+from splitplace.training.loop.fit import Loss, hard_loss
 from splitplace.training.preset import DistilRecipe
 from splitplace.training.run import Run
 
@@ -54,7 +54,7 @@ def load_teacher(full: Run) -> nn.Sequential:
     return network
 
 
-def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:
+def distillation(teacher: nn.Sequential, recipe: DistilRecipe, weight_K: Tensor | None = None) -> Loss:
     """Cross-entropy + T² KL(teacher || student) at temperature T (Hinton et al. 2015, section 2)."""
     teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
@@ -63,15 +63,17 @@ def distillation(teacher: nn.Sequential, recipe: DistilRecipe) -> Loss:
             teacher.to(image_BCHW.device)
         with torch.no_grad():
             target_BK = teacher(image_BCHW)
-        return distil_loss(logits_BK, target_BK, y_B, recipe)
+        return distil_loss(logits_BK, target_BK, y_B, recipe, weight_K)
 
     return loss
 
 
-def distil_loss(logits_BK: Tensor, target_BK: Tensor, y_B: Tensor, recipe: DistilRecipe) -> Tensor:
+def distil_loss(
+    logits_BK: Tensor, target_BK: Tensor, y_B: Tensor, recipe: DistilRecipe, weight_K: Tensor | None = None
+) -> Tensor:
     """`distillation` where the teacher's logits are known already."""
     target_BK = (target_BK / recipe.temperature).log_softmax(1)
     answer_BK = (logits_BK / recipe.temperature).log_softmax(1)
     distil = nn.functional.kl_div(answer_BK, target_BK, reduction="batchmean", log_target=True)
-    hard = nn.functional.cross_entropy(logits_BK, y_B, label_smoothing=recipe.label_smoothing)
+    hard = hard_loss(logits_BK, y_B, recipe, weight_K)
     return (1 - recipe.distil_share) * hard + recipe.distil_share * recipe.temperature**2 * distil

@@ -16,7 +16,7 @@ from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import FRONT, build
 from splitplace.training.families.own import own_name
 from splitplace.training.families.weights import open_weights
-from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.fit import class_weights, cross_entropy, fit
 from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, settle
 from splitplace.training.run import Run
@@ -85,7 +85,15 @@ def train_full(
     inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
     if inside is not None:
         log.warning("model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside)
-    fitted = fit(network, cross_entropy(recipe), data, recipe, seed, folder, request.model_dump_json())
+    fitted = fit(
+        network,
+        cross_entropy(recipe, class_weights(data, recipe)),
+        data,
+        recipe,
+        seed,
+        folder,
+        request.model_dump_json(),
+    )
     classes = tuple(range(data.n_classes))
     split = ModuleSplit(
         application=data.application,

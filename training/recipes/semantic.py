@@ -36,7 +36,7 @@ from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build, stage_names
 from splitplace.training.loop.evaluate import accuracy
-from splitplace.training.loop.fit import Fitted, Loss, cross_entropy, fit, log_held_out
+from splitplace.training.loop.fit import Fitted, Loss, class_weights, cross_entropy, fit, log_held_out
 from splitplace.training.loop.measured import finish
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
@@ -129,7 +129,8 @@ def train_semantic(
         if isinstance(recipe, SemanticRecipe):
             trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
         else:
-            trained = _Trained(fragments, work.fit(fragments, cross_entropy(recipe), recipe))
+            loss = cross_entropy(recipe, class_weights(data, recipe))
+            trained = _Trained(fragments, work.fit(fragments, loss, recipe))
     split = assemble(data.application, request.label, request.variant, data.input_spec, trained.fragments)
     if trunk == "replicated":
         split = replace(replicate_trunk(split), variant=request.variant)
@@ -239,15 +240,16 @@ def _distil(
 ) -> Fitted:
     """The branches alone, if the recipe says so, then the tree."""
     frozen = [fragments[0].module] if recipe.freeze_trunk else []
+    loss = distillation(teacher, recipe, class_weights(work.data, recipe))
     if not recipe.branch_epochs:
-        return work.fit(fragments, distillation(teacher, recipe), recipe, frozen)
+        return work.fit(fragments, loss, recipe, frozen)
     branches = nn.ModuleList(fragment.module for fragment in fragments[1:])
 
     def train(place: Path) -> Fitted:
         return fit_branches(fragments, teacher, work.data, recipe, work.seed, place, work.request)
 
     alone = stage(work.folder, "branches", work.request, branches, train)
-    return together(alone, work.fit(fragments, distillation(teacher, recipe), recipe, frozen))
+    return together(alone, work.fit(fragments, loss, recipe, frozen))
 
 
 def _splitnet(
@@ -263,7 +265,7 @@ def _splitnet(
     net = SplitNet(network, sample[0].x_B, cuts, shape, derive(work.seed, "splitnet"))
     learning = GroupLearning(net, recipe)
     first = recipe.changed(epochs=recipe.group_epochs, patience=0)
-    loss = learning.loss(cross_entropy(first))
+    loss = learning.loss(cross_entropy(first, class_weights(data, first)))
 
     def train(place: Path) -> Fitted:
         fitted = fit(net, loss, data, first, work.seed, place, work.request, callbacks=[learning])
@@ -278,7 +280,8 @@ def _splitnet(
         "off_group_energy": learned.off_group_energy,
         "sliced_accuracy": accuracy(sliced.eval(), data.x_test_NCHW, data.y_test_N),
     }
-    return _Trained(fragments, together(alone, work.fit(fragments, cross_entropy(recipe), recipe)), seen)
+    loss = cross_entropy(recipe, class_weights(data, recipe))
+    return _Trained(fragments, together(alone, work.fit(fragments, loss, recipe)), seen)
 
 
 def _named(groups: Grouping) -> str:
