@@ -20,6 +20,7 @@ from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.files import is_scratch, replace_file, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
+from splitplace.report.picture import check_picture
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.networks import Front
 from splitplace.splitting.semantic.surgery import adopt_shapes
@@ -27,7 +28,7 @@ from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
-from splitplace.training.metrics import RunMetrics
+from splitplace.training.metrics import MAX_CONFUSED, RunMetrics
 from splitplace.training.preset import FullRecipe
 
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
@@ -74,6 +75,24 @@ class Run:
         """Of the code and the machine that trained it."""
         path = self.path / PROVENANCE
         return Provenance.parse(path.read_bytes(), str(path))
+
+    def plot_confusion(self, path: Path) -> None:
+        """Draw which classes the held-out images were taken for.
+
+        Args:
+            path: A .png, .svg or .pdf.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            UsageError: Another ending, or the run has no confusion matrix: of too many classes (`MAX_CONFUSED`), or too old.
+        """
+        check_picture(path)
+        from splitplace.report.confusion import draw_confusion
+
+        if not self.metrics.confusion:
+            raise UsageError(f"{self.path}: no confusion matrix there, only of runs of at most {MAX_CONFUSED} classes")
+        title = f"{self.config.request.reference}: {self.metrics.accuracy:.1%} of {self.metrics.n} right"
+        draw_confusion(path, self.metrics.confusion, self.config.class_names, title)
 
     def load(self) -> ModuleSplit:
         """The run's fragments as torch modules in eval mode, with exactly the outputs they had when saved.

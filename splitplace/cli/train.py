@@ -36,6 +36,7 @@ def train(
     mirror: bool = False,
     skip_corrupt: bool = False,
     out: Path | None = None,
+    plot: Path | None = None,
     json: bool = False,
 ) -> None:
     """Train a model into a RUN folder; a finished run of the same request is reused.
@@ -76,10 +77,14 @@ def train(
         mirror: The mirror image of any of your own images is of the same class: let the preset's flips apply.
         skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
+        plot: Draw which classes the held-out images were taken for (.png, .svg or .pdf).
         json: Print one JSON document.
     """
     import splitplace as sp
+    from splitplace.report.picture import check_picture
 
+    if plot is not None:
+        check_picture(plot)
     done = sp.train(
         application,
         model=model,
@@ -106,7 +111,11 @@ def train(
         out=out,
         progress=step,
     )
-    emit(_document(done), _table(done), json)
+    document = _document(done)
+    if plot is not None:
+        done.plot_confusion(plot)
+        document["plot"] = str(plot.absolute())
+    emit(document, _table(done), json)
 
 
 def _edges(run: "Run") -> list[tuple[str, str]]:

@@ -93,6 +93,22 @@ def test_a_run_knows_which_classes_it_confuses(full, data):
     assert full.metrics.accuracy_by_class == tuple(expected[c][c] / sum(expected[c]) for c in range(4))
 
 
+def test_the_confusions_of_a_run_can_be_drawn(full, tmp_path):
+    """The same picture twice; every class by name."""
+    for name in ("one.svg", "two.svg"):
+        full.plot_confusion(tmp_path / name)
+    drawing = (tmp_path / "one.svg").read_text()
+    assert all(f"<!-- {name} -->" in drawing for name in full.config.class_names)
+    assert drawing == (tmp_path / "two.svg").read_text()
+
+
+def test_a_run_of_too_many_classes_has_no_confusions_to_draw(full, tmp_path):
+    """Says how many there may be."""
+    bare = replace(full, metrics=full.metrics.model_copy(update={"confusion": ()}))
+    with pytest.raises(UsageError, match="no confusion matrix there, only of runs of at most 200 classes"):
+        bare.plot_confusion(tmp_path / "one.svg")
+
+
 @pytest.mark.parametrize(
     ("asked", "variant"),
     [
