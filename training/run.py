@@ -84,7 +84,7 @@ class Run:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
-            UsageError: Another ending, or the run has no confusion matrix: of too many classes (`MAX_CONFUSED`), or too old.
+            UsageError: Another ending, or a run without a confusion matrix: of too many classes (`MAX_CONFUSED`).
         """
         check_picture(path)
         from splitplace.report.confusion import draw_confusion
