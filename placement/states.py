@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
+from splitplace.records import formats
 from splitplace.records.base import Count, Name, Record
+from splitplace.records.formats import Format
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
-VERSION = 1
 MAX_BYTES = 64 * 2**20
 SHIPPED = files("splitplace.placement") / "data"
 """Trained states that ship with the package, as `state.SCENARIO.PART.json` and `.safetensors`."""
@@ -55,7 +56,8 @@ class Storable(Protocol):
 class Saved(Record):
     """The JSON beside the arrays."""
 
-    version: Count
+    file_format: ClassVar[Format | None] = formats.STATE
+    version: Literal[1] = 1
     part: Name
     """The decider or placer."""
     fleet: str
@@ -96,7 +98,6 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
     packed = part.pack(state)
     data = to_bytes({name: np.ascontiguousarray(array) for name, array in packed.arrays.items()})
     saved = Saved(
-        version=VERSION,
         part=stem_of(part),
         fleet=fleet_digest(view),
         devices=len(view.devices.names),
@@ -133,10 +134,6 @@ def read(source: Any, stem: str) -> LoadedPart:
     if not about.is_file() or not data.is_file():
         raise UsageError(f"no saved state {about}")
     saved = Saved.parse(about.read_bytes(), str(about))
-    if saved.version != VERSION:
-        raise SplitPlaceError(
-            f"{about}: state of version {saved.version}, this build reads {VERSION}: train it again (policy train)"
-        )
     content = data.read_bytes()
     if len(content) > MAX_BYTES or hashlib.sha256(content).hexdigest() != saved.arrays_sha256:
         raise SplitPlaceError(

@@ -4,26 +4,27 @@ Every `*_s` is seconds on the run's clock, which is 0 when all devices are up; `
 when that was. Lines stand in the order in which the broker learnt of things, so a run ends before it is written.
 """
 
+import json
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, NotFoundError
 from splitplace.placement.outcome import TaskOutcome
+from splitplace.records import formats
 from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
 from splitplace.records.profile import CpuShareMethod
 from splitplace.records.split import Strategy
 
 MAX_LINE_BYTES = 2**20
-VERSION: Literal[1] = 1
 
 
 class Start(Record):
     """First line: which run this is."""
 
     event: Literal["start"] = "start"
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     created: str
     """UTC, ISO 8601: when the clock was 0."""
     policy: str
@@ -208,8 +209,9 @@ def read_journal(path: Path) -> tuple[Event, ...]:
     """The events of a run, in the order written. A last line cut off by a kill is left out.
 
     Raises:
-        UsageError: No such file.
-        SplitPlaceError: A line is no event of ours; names it.
+        NotFoundError: No such file.
+        ContractError: It is of another version.
+        IntegrityError: A line is no event of ours; names it.
     """
     events: list[Event] = []
     try:
@@ -217,18 +219,30 @@ def read_journal(path: Path) -> tuple[Event, ...]:
             number = 0
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
+                if number == 1:
+                    _check_version(line, str(path))
                 if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
                     break
                 events.append(_parse(line, f"{path}:{number}"))
     except FileNotFoundError as error:
-        raise UsageError(f"no journal {path}") from error
+        raise NotFoundError(f"no journal {path}") from error
     if not events or not isinstance(events[0], Start):
-        raise SplitPlaceError(f"{path}: not a journal: its first line is no start event")
+        raise IntegrityError(f"{path}: not a journal: its first line is no start event")
     return tuple(events)
+
+
+def _check_version(line: bytes, where: str) -> None:
+    """Refuse another version's journal by its first line, before any event is looked at."""
+    try:
+        start = json.loads(line)
+    except ValueError:
+        return  # `_parse` has the word for it
+    if isinstance(start, dict) and start.get("event") == "start":
+        formats.JOURNAL.check(start.get(formats.JOURNAL.key), where)
 
 
 def _parse(line: bytes, where: str) -> Event:
     try:
         return _EVENTS.validate_json(line)
     except ValidationError as error:
-        raise SplitPlaceError(f"{where}: not an event: {first_problem(error, 'line')}") from error
+        raise IntegrityError(f"{where}: not an event: {first_problem(error, 'line')}") from error

@@ -1,5 +1,6 @@
 """Gathers what a catalog knows of its splits' cost and accuracy into one document for schedulers."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from splitplace.errors import SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records.demand import Demand, SplitDemand
 
+_NOT_FOR_SCHEDULERS = {"class_names": (), "preprocessing": None}
+"""What a demand leaves out of a split: who reads images or answers names has the catalog."""
 MAX_BYTES = 200_000
 """A demand travels in packages and reports; what is larger holds more than the simulator reads."""
 
@@ -33,7 +36,10 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
             raise SplitPlaceError(f"{reference} has no profile of {', '.join(missing)}: run `{command}`")
         splits.append(
             SplitDemand(
-                split=split, micro_batch=micro_batch, profiles=profiles, evaluation=catalog.evaluation(reference)
+                split=split.model_copy(update=_NOT_FOR_SCHEDULERS),
+                micro_batch=micro_batch,
+                profiles=profiles,
+                evaluation=catalog.evaluation(reference),
             )
         )
     return Demand(splits=tuple(splits), provenance=provenance.collect())
@@ -45,7 +51,8 @@ def write_demand(value: Demand, path: Path) -> int:
     Raises:
         SplitPlaceError: It would be larger than `MAX_BYTES`, or cannot be written.
     """
-    data = value.model_dump_json(exclude_defaults=True).encode()
+    document = {"format": value.format} | value.model_dump(mode="json", exclude_defaults=True)
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     if len(data) > MAX_BYTES:
         raise SplitPlaceError(
             f"the demand of {len(value.splits)} splits takes {len(data)} bytes, expected at most {MAX_BYTES}: "

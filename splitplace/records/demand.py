@@ -1,13 +1,15 @@
 """Demand: what a catalog's splits cost and how accurate they are, in one document (profiles + evaluations)."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from splitplace.errors import SplitPlaceError
+from splitplace.records import formats
 from splitplace.records.base import PositiveCount, Record
 from splitplace.records.device import Device
 from splitplace.records.evaluation import Evaluation
+from splitplace.records.formats import Format
 from splitplace.records.profile import Profile
 from splitplace.records.provenance import Provenance
 from splitplace.records.split import Split
@@ -52,6 +54,8 @@ class SplitDemand(Record):
 class Demand(Record):
     """Every split a scheduler may choose from."""
 
+    file_format: ClassVar[Format | None] = formats.DEMAND
+    format: Literal[1] = 1
     splits: Annotated[tuple[SplitDemand, ...], Field(min_length=1)]
     provenance: Provenance
 

@@ -65,7 +65,7 @@ class Format:
 
 
 RUN = Format("RUN folder", 3, "train it again, elsewhere or after removing the folder")
-CHECKPOINT = Format("checkpoint", 1, "delete it and train again")
+CHECKPOINT = Format("checkpoint", 2, "delete it and train again")
 STAGE = Format("training stage", 1, "delete it and train again", absent=1)
 SPLIT = Format("SPLIT folder", 1, "cut the model again (splitplace split)")
 CATALOG = Format("catalog split", 2, "export it again (splitplace export)", absent=1)

@@ -81,7 +81,7 @@ def test_other_splits_are_refused(view, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d | {"version": 99}, "state of version 99, this build reads 1"),
+        (lambda d: d | {"version": 99}, "policy state of format 99, and this splitplace, which is older, reads 1"),
         (lambda d: {**d, "extra": 1}, "not a saved: extra"),
         (lambda d: d | {"part": "gobi"}, "the state is of gobi, expected mab"),
     ],

@@ -7,7 +7,7 @@ names them. Nothing is ever unpickled: what is not this form is refused, and rea
 import json
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning
 import safetensors
@@ -19,11 +19,12 @@ from torch import Tensor
 
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.files import replace_file
+from splitplace.records import formats
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
+from splitplace.records.formats import Format
 
 CHECKPOINT = "checkpoint.safetensors"
 """A checkpoint that is being written, or that a kill left half-written."""
-FORMAT: Literal[2] = 2
 EVERY_S = 60.0
 """At most this much training is lost to a kill."""
 
@@ -33,7 +34,8 @@ _TENSOR, _ORDER, _PAIRS = "__tensor__", "__order__", "__pairs__"
 class _Header(Record):
     """The one entry of the file's metadata: whose checkpoint it is, and the tree with its tensors named."""
 
-    format: Literal[2]
+    file_format: ClassVar[Format | None] = formats.CHECKPOINT
+    format: Literal[2] = 2
     request: str
     tree: str
 
@@ -56,7 +58,7 @@ class SafetensorsIO(CheckpointIO):
         """
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_plain(checkpoint, tensors))
-        header = _Header(format=FORMAT, request=self.request, tree=tree)
+        header = _Header(request=self.request, tree=tree)
         target = Path(path)
         try:
             replace_file(target, safetensors.torch.save(tensors, {"checkpoint": header.model_dump_json()}))
@@ -126,7 +128,7 @@ class Checkpoints(Callback):
 
 
 def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
-    refused = f"{path} is not a checkpoint of splitplace (expected safetensors of format {FORMAT}); it is not opened"
+    refused = f"{path} is not a checkpoint of splitplace (expected safetensors with a header); it is not opened"
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("checkpoint", "")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import safetensors
 import safetensors.torch
@@ -13,7 +14,9 @@ from torch import nn
 
 from splitplace.errors import SplitPlaceError
 from splitplace.files import replace_file
+from splitplace.records import formats
 from splitplace.records.base import Count, NonNegative, Record
+from splitplace.records.formats import Format
 from splitplace.training.loop.fit import Fitted
 from splitplace.training.run import STAGES
 
@@ -21,6 +24,8 @@ from splitplace.training.run import STAGES
 class _Done(Record):
     """What a finished stage was part of, and what it measured."""
 
+    file_format: ClassVar[Format | None] = formats.STAGE
+    format: Literal[1] = 1
     request: str
     train_s: NonNegative
     images_per_s: NonNegative
