@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitplace.catalog.demand import demand as gather
 from splitplace.catalog.demand import write_demand
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.evaluation import evaluate
@@ -98,7 +98,7 @@ class DemandSettings:
         """
         strange = [name for name in names if name not in self.trainings]
         if strange:
-            raise UsageError(f"application {strange[0]!r}: expected {', '.join(self.trainings)}")
+            raise NotFoundError(f"application {strange[0]!r}: expected {', '.join(self.trainings)}")
         return replace(self, trainings={name: self.trainings[name] for name in self.trainings if name in names})
 
 

@@ -17,7 +17,7 @@ from splitplace import provenance
 from splitplace.benchmarks.copies import Until
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
-from splitplace.errors import SplitPlaceError, UsageError, unknown
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoState
@@ -163,7 +163,7 @@ def _states(setting: Setting, policy: Composed, view: View) -> Any:
         states, found = store.from_folder(policy, setting.state, view)
     missing = [part for part in store.trainable(policy) if part not in found]
     if missing:
-        raise UsageError(
+        raise NotFoundError(
             f"no trained state of {', '.join(missing)} for this scenario, fleet and demand: train one (policy train "
             "--out DIR) and hand it over (--state DIR)"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.children import child_env, python_code
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.inference import probe
 from splitplace.inference.cpu_share import ShareMethod, open_share
 from splitplace.placement.protocol import messages
@@ -182,7 +182,7 @@ def hops_s(size_bytes: int, repeats: int) -> list[float]:
                 for received in node.receive(1.0):
                     if isinstance(received, Received):
                         return received.message
-            raise SplitPlaceError("a hop: no answer from the other process within 60 s")
+            raise NotReadyError("a hop: no answer from the other process within 60 s")
 
         hello = answer()
         assert isinstance(hello, messages.Peers)

@@ -18,7 +18,7 @@ from splitplace.catalog import oci
 from splitplace.catalog.oci import Descriptor, Index, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import Catalog
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, replace_file
 from splitplace.records.base import Record
 from splitplace.records.evaluation import Evaluation
@@ -198,7 +198,7 @@ class CatalogWriter(Catalog):
         for item in self.fragments(reference):
             if (item.fragment.name, item.fragment.digest) == (record.fragment, record.digest):
                 return item.descriptor
-        raise SplitPlaceError(f"{reference} holds no fragment {record.fragment} with the model {record.digest}")
+        raise ContractError(f"{reference} holds no fragment {record.fragment} with the model {record.digest}")
 
     def _same_measurement(self, entry: Descriptor, subject: Descriptor, record: Record) -> bool:
         if entry.mediaType != oci.MANIFEST_TYPE:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError
 from splitplace.records.split import Strategy
 from splitplace.records.view import Finished, Floats, View
 
@@ -21,7 +21,7 @@ def rewards(view: View, left: Finished, sla_weight: float = 0.5) -> Floats:
     """
     if not np.isfinite(left.accuracy_E).all():
         row = int(np.flatnonzero(~np.isfinite(left.accuracy_E))[0])
-        raise SplitPlaceError(
+        raise NotReadyError(
             f"task {left.id_E[row]} left with no accuracy: {view.splits.references[int(left.split_E[row])]} has no "
             "evaluation to learn from; evaluate it, or choose a policy that does not learn"
         )

@@ -101,7 +101,7 @@ def _finite(values: Floats, field: str, names: Sequence[object] | Ints) -> None:
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
         name = field.rpartition("_")[0]
-        raise SplitPlaceError(f"the view's {name} of {names[row]} is {values[row]}, expected a finite number")
+        raise ContractError(f"the view's {name} of {names[row]} is {values[row]}, expected a finite number")
 
 
 def check_actions(view: View, actions: Sequence[Action], ahead: bool = True) -> None:

@@ -160,7 +160,7 @@ def _imported(kind: str, target: str) -> Any:
         sys.path.remove(here)
     factory = getattr(module, class_name, None)
     if not callable(factory):
-        raise UsageError(f"{kind} {target!r}: module {module_name} has no class {class_name!r}")
+        raise NotFoundError(f"{kind} {target!r}: module {module_name} has no class {class_name!r}")
     return factory
 
 

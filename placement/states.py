@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from splitplace import provenance
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError
 from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
@@ -132,13 +132,11 @@ def read(source: Any, stem: str) -> LoadedPart:
     """
     about, data = source / f"{stem}.json", source / f"{stem}.safetensors"
     if not about.is_file() or not data.is_file():
-        raise UsageError(f"no saved state {about}")
+        raise NotFoundError(f"no saved state {about}")
     saved = Saved.parse(about.read_bytes(), str(about))
     content = data.read_bytes()
     if len(content) > MAX_BYTES or hashlib.sha256(content).hexdigest() != saved.arrays_sha256:
-        raise SplitPlaceError(
-            f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)"
-        )
+        raise IntegrityError(f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)")
     return LoadedPart(saved, _arrays(content, str(data)))
 
 
@@ -150,7 +148,7 @@ def _arrays(content: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
     try:
         return dict(load(content))
     except SafetensorError as error:
-        raise SplitPlaceError(f"{name}: not safetensors: {error}") from error
+        raise IntegrityError(f"{name}: not safetensors: {error}") from error
 
 
 def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
@@ -161,17 +159,17 @@ def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
     """
     saved = loaded.saved
     if saved.part != stem_of(part):
-        raise SplitPlaceError(f"the state is of {saved.part}, expected {stem_of(part)}")
+        raise ContractError(f"the state is of {saved.part}, expected {stem_of(part)}")
     if saved.tables != tables_digest(view):
         theirs, ours = set(saved.splits), set(view.splits.references)
         differ = sorted(theirs ^ ours)
-        raise SplitPlaceError(
+        raise ContractError(
             f"the state of {part.name} was trained for other splits ({', '.join(differ[:2]) or 'in another order'}): "
             "train one for this demand (policy train)"
         )
     for_fleet = getattr(part, "of_one_fleet", False)
     if for_fleet and saved.fleet != fleet_digest(view):
-        raise SplitPlaceError(
+        raise ContractError(
             f"the state of {part.name} was trained for another fleet (of {saved.devices} devices, this one has "
             f"{len(view.devices.names)}): train one for this fleet (policy train)"
         )
@@ -186,14 +184,14 @@ def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str
         SplitPlaceError: As `read` and `restore`.
     """
     if not folder.is_dir():
-        raise UsageError(f"no folder {folder} with saved states")
+        raise NotFoundError(f"no folder {folder} with saved states")
 
     def load(part: Storable) -> LoadedPart | None:
         return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}.json").is_file() else None
 
     state, found = _assembled(policy, load, view)
     if not found:
-        raise UsageError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
+        raise NotFoundError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
     return state, found
 
 

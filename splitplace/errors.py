@@ -74,7 +74,7 @@ class NotReadyError(SplitPlaceError):
 
 
 class OverloadedError(SplitPlaceError):
-    """More work than the bounds allow: try again later."""
+    """More work than the bounds allow: try again later, or ask for less."""
 
     cause: ClassVar[Cause] = "overloaded"
 

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError
 
 ALIASES = {
     "resnet50v2": "resnetv2_50",
@@ -54,7 +54,7 @@ def check_model(name: str) -> str:
     """
     timm_name = ALIASES.get(name, name)
     if not timm.is_model(timm_name):
-        raise UsageError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+        raise NotFoundError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
     return timm_name
 
 

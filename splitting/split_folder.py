@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, is_scratch, replace_file, replace_folder
 from splitplace.records import formats
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
@@ -103,12 +103,12 @@ def read_split(folder: Path) -> SplitArtifact:
         text = read_file(folder / SPLIT_FILE, MAX_DOCUMENT_BYTES, str(folder / SPLIT_FILE))
         split = SplitDocument.parse(text, str(folder / SPLIT_FILE)).split
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{folder} holds no {SPLIT_FILE}: expected what `splitplace split --out` writes") from error
+        raise NotFoundError(f"{folder} holds no {SPLIT_FILE}: expected what `splitplace split --out` writes") from error
     models = {}
     for fragment in split.fragments:
         file = folder / f"{fragment.name}.onnx"
         try:
             models[fragment.name] = read_file(file, MAX_MODEL_BYTES, str(file))
         except OSError as error:
-            raise SplitPlaceError(f"{file}: {error.strerror}; split.json names the fragment {fragment.name}") from error
+            raise IntegrityError(f"{file}: {error.strerror}; split.json names the fragment {fragment.name}") from error
     return SplitArtifact(split, models)

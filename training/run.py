@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from splitplace import provenance
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, NotReadyError, SplitPlaceError, UsageError
 from splitplace.files import is_scratch, replace_file, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
@@ -66,7 +66,7 @@ class Run:
         folder = path.absolute()
         missing = [name for name in (CONFIG, METRICS, PROVENANCE, WEIGHTS) if not (folder / name).is_file()]
         if missing:
-            raise SplitPlaceError(f"{folder}: no complete run ({', '.join(missing)} missing): train it first")
+            raise NotReadyError(f"{folder}: no complete run ({', '.join(missing)} missing): train it first")
         config = Config.parse((folder / CONFIG).read_bytes(), str(folder / CONFIG))
         return Run(folder, config, RunMetrics.parse((folder / METRICS).read_bytes(), str(folder / METRICS)))
 

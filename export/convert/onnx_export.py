@@ -16,7 +16,7 @@ import onnx
 import torch
 from torch import nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import Array, FragmentSession
 from splitplace.records.fragment import BATCH, DType, Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Split
@@ -114,12 +114,12 @@ def _order(split: ModuleSplit) -> tuple[str, ...]:
     for fragment in split.fragments:
         unknown = [tensor for tensor in fragment.inputs if tensor not in maker and tensor != split.input_spec.name]
         if unknown:
-            raise SplitPlaceError(f"fragment {fragment.name} reads {unknown}, which no fragment gives: {sorted(maker)}")
+            raise ContractError(f"fragment {fragment.name} reads {unknown}, which no fragment gives: {sorted(maker)}")
         needs[fragment.name] = {maker[tensor] for tensor in fragment.inputs if tensor in maker}
     try:
         return tuple(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise SplitPlaceError(f"the fragments form a cycle: {error.args[1]}") from error
+        raise ContractError(f"the fragments form a cycle: {error.args[1]}") from error
 
 
 def _sample(spec: TensorSpec, batch: int) -> torch.Tensor:
@@ -204,7 +204,7 @@ def _compare(piece: Piece, known: Mapping[str, torch.Tensor], tolerance: float) 
     for spec in fragment.outputs:
         difference = relative_difference(got[spec.name], known[spec.name].numpy())
         if not difference <= tolerance:
-            raise SplitPlaceError(
+            raise IntegrityError(
                 f"{fragment.name}: its ONNX file differs from torch by {difference:.1e} of the largest value of "
                 f"{spec.name}, expected at most {tolerance:.0e}: a layer exports wrongly, or answers by chance"
             )

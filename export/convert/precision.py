@@ -21,7 +21,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.inference.executor import Array, FragmentSession
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.noise import draw
@@ -70,7 +70,7 @@ def with_precision(
     inputs = None if calibration is None else named_inputs(split.inputs, calibration, split.reference)
     if precision == "int8" and (inputs is None or _rows(inputs) < MIN_CALIBRATION):
         got = 0 if inputs is None else _rows(inputs)
-        raise SplitPlaceError(f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more")
+        raise ContractError(f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more")
     if inputs is None:
         inputs = {spec.name: draw(spec, TRIAL_ROWS, generator(0, "float16", spec.name)) for spec in split.inputs}
     feeds = boundary_values(artifact, inputs)

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import ContractError
 from splitplace.inference.executor import Array, Executor
 from splitplace.inference.inputs import named_inputs
 from splitplace.progress import Progress, silent
@@ -62,11 +62,11 @@ def evaluate(
     inputs = named_inputs(split.inputs, images, split.reference)
     n = len(next(iter(inputs.values())))
     if n == 0 or n != len(labels):
-        raise SplitPlaceError(f"evaluating {split.reference}: got {n} images and {len(labels)} labels")
+        raise ContractError(f"evaluating {split.reference}: got {n} images and {len(labels)} labels")
     if not split.n_classes:
-        raise SplitPlaceError(f"evaluating {split.reference}: it answers no scores of classes, so nothing is right")
+        raise ContractError(f"evaluating {split.reference}: it answers no scores of classes, so nothing is right")
     if labels.min() < 0 or labels.max() >= split.n_classes:
-        raise SplitPlaceError(
+        raise ContractError(
             f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
         )
     logits = _logits(split, load, inputs, micro_batch, threads, progress)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splitplace.errors import OverloadedError, SplitPlaceError, unknown
+from splitplace.errors import ContractError, OverloadedError, unknown
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
@@ -24,7 +24,7 @@ class Admission:
         self._tasks = self._bytes = 0
         for entry in demand.splits:
             if len(entry.split.inputs) != 1:
-                raise SplitPlaceError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
+                raise ContractError(f"{entry.split.reference}: takes {len(entry.split.inputs)} inputs, expected one")
 
     def check(self, application: str, images: Array, labels: Array | None, deadline_s: float) -> None:
         """Hold a task against the contract of its application's splits; from any thread.
@@ -39,13 +39,13 @@ class Admission:
         for entry in entries:
             check_tensor(entry.split.inputs[0], images, entry.split.reference)
             if labels is None and entry.evaluation is None:
-                raise SplitPlaceError(f"{entry.split.reference} has no evaluation, so a task needs labels")
+                raise ContractError(f"{entry.split.reference} has no evaluation, so a task needs labels")
         if len(images) == 0:
-            raise SplitPlaceError("a task needs at least one image")
+            raise ContractError("a task needs at least one image")
         if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
-            raise SplitPlaceError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
+            raise ContractError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
         if not 0 < deadline_s < float("inf"):
-            raise SplitPlaceError(f"deadline_s {deadline_s}, expected seconds above 0")
+            raise ContractError(f"deadline_s {deadline_s}, expected seconds above 0")
 
     def take(self, size_bytes: int) -> None:
         """One task more, with so many bytes of images.

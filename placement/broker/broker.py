@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker import journal as book
 from splitplace.placement.broker.admission import Admission
@@ -223,7 +223,7 @@ class Broker:
         size_bytes = images.nbytes
         with self._submitting:
             if self._stopping:
-                raise SplitPlaceError(self._end_reason) from self._failure
+                raise NotReadyError(self._end_reason) from self._failure
             self._admission.take(size_bytes)
             task = Task(
                 id=self._next_task,
@@ -298,5 +298,5 @@ class Broker:
 
     def _running(self) -> Scheduler:
         if self._scheduler is None:
-            raise SplitPlaceError("the broker was not started: use it in a with statement")
+            raise NotReadyError("the broker was not started: use it in a with statement")
         return self._scheduler

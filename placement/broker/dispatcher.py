@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker import journal as book
 from splitplace.placement.broker.fleet import LiveFleet, Lost, Member
 from splitplace.placement.broker.job import Job
@@ -156,7 +156,7 @@ class Dispatcher:
                 case messages.Failed(fragment=fragment, error=error):
                     raise SplitPlaceError(f"{fragment} failed: {error}")
                 case _:
-                    raise SplitPlaceError(f"it sent a {message.type} that nobody asked for")
+                    raise ContractError(f"it sent a {message.type} that nobody asked for")
         except SplitPlaceError as error:
             self._leave(live, live.failed(f"device {member.name}: {error}"))
             return

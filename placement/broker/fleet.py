@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from splitplace.errors import SplitPlaceError, unknown
+from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
 from splitplace.placement.broker.meter import DeviceReport, Meter
@@ -124,7 +124,7 @@ class LiveFleet:
     ):
         names = [device.name for device in devices]
         if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
-            raise SplitPlaceError(f"a fleet needs single devices with names of their own, got {names}")
+            raise ContractError(f"a fleet needs single devices with names of their own, got {names}")
         for name in cpu_shares:
             if name not in names:
                 raise unknown("device", name, names)
@@ -217,12 +217,12 @@ class LiveFleet:
         deadline_s = time.monotonic() + timeout_s
         while waiting := [member for member in self.members.values() if not reached(member)]:
             for event in self.engine.events():
-                raise SplitPlaceError(f"device {event.device} {failure}: {event.reason}")
+                raise NotReadyError(f"device {event.device} {failure}: {event.reason}")
             if stopping() or time.monotonic() > deadline_s:
-                raise SplitPlaceError(f"device {waiting[0].name} {failure} within {timeout_s:.0f} s")
+                raise NotReadyError(f"device {waiting[0].name} {failure} within {timeout_s:.0f} s")
             for received in self.node.receive(0.1):
                 if isinstance(received, Malformed):
-                    raise SplitPlaceError(f"device {received.peer} {failure}: {received.error}")
+                    raise NotReadyError(f"device {received.peer} {failure}: {received.error}")
                 self._greet(self.members[received.peer], received.message)
 
     def _greet(self, member: Member, message: messages.Message) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError
 from splitplace.inference.executor import check_tensor, merge
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values, window_of
@@ -116,14 +116,14 @@ class Job:
         """
         sink, index = message.src, message.micro_batch
         if self._logits.get(sink) is None or self.devices[sink] != peer:
-            raise SplitPlaceError(f"{peer} sent logits of {sink!r}, which it does not run")
+            raise ContractError(f"{peer} sent logits of {sink!r}, which it does not run")
         spec = self.split.by_name[sink].outputs[0]
         if (sink, index) in self._answered or index >= self.total or values.keys() != {spec.name}:
-            raise SplitPlaceError(f"{peer} sent {sorted(values)} of {sink} micro-batch {index}, which is not awaited")
+            raise ContractError(f"{peer} sent {sorted(values)} of {sink} micro-batch {index}, which is not awaited")
         check_tensor(spec, values[spec.name], f"{sink} on {peer}")
         rows = self._logits[sink][index * self.demand.micro_batch :][: self.demand.micro_batch]
         if len(values[spec.name]) != len(rows):
-            raise SplitPlaceError(f"{sink} on {peer}: {len(values[spec.name])} samples, expected {len(rows)}")
+            raise ContractError(f"{sink} on {peer}: {len(values[spec.name])} samples, expected {len(rows)}")
         rows[:] = values[spec.name]
         self._answered.add((sink, index))
 
@@ -134,7 +134,7 @@ class Job:
             SplitPlaceError: From another device than the fragment's.
         """
         if self.devices.get(message.fragment) != peer:
-            raise SplitPlaceError(f"{peer} says it ran {message.fragment}, which it was not given")
+            raise ContractError(f"{peer} says it ran {message.fragment}, which it was not given")
         self.done[message.fragment] += 1
         self.runs.append((message.start_s, message.end_s))
         self.transfers.append((message.sent_s, message.ready_s))

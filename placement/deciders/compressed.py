@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.policy import Composed, Feedback, States
 from splitplace.placement.states import LoadedPart, Packed
@@ -42,7 +42,7 @@ class Compressed:
             rows = [split for split in mine if view.splits.strategies[split] == "compressed"]
             if not rows:
                 offered = sorted({view.splits.strategies[split] for split in mine})
-                raise UsageError(
+                raise NotFoundError(
                     f"decider 'compressed': {application} has no compressed split that fits the fleet, "
                     f"only {', '.join(offered) or 'none'}"
                 )
@@ -88,7 +88,7 @@ class Compressed:
         split_A = tuple(int(row) for row in packed.arrays["split"])
         allowed = self.candidates(view)
         if len(split_A) != len(allowed) or any(s not in rows for s, rows in zip(split_A, allowed, strict=True)):
-            raise SplitPlaceError(
+            raise ContractError(
                 "the state of compressed names splits that are no compressed ones of these applications"
             )
         return CompressedState(split_A)

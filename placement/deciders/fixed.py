@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError
 from splitplace.placement.policy import Feedback
 from splitplace.records.action import Decide
 from splitplace.records.split import Strategy
@@ -26,7 +26,7 @@ class Fixed:
         for row, application in enumerate(view.applications):
             if (row, self.strategy) not in view.offers:
                 offered = sorted(strategy for app, strategy in view.offers if app == row)
-                raise UsageError(
+                raise NotFoundError(
                     f"decider {self.name!r}: {application} has no {self.strategy} split that fits the fleet, "
                     f"only {', '.join(offered) or 'none'}"
                 )

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import rewards
@@ -69,7 +69,9 @@ class Gillis:
             layer = [split for split in mine if kind[split] == "layer" and view.splits.count_S[split] in LAYERS]
             squeezed = [split for split in mine if kind[split] == "compressed"][:RATIOS]
             if not layer + squeezed:
-                raise UsageError(f"decider 'gillis': {application} has no layer split into 2, 3 or 4 and no compressed")
+                raise NotFoundError(
+                    f"decider 'gillis': {application} has no layer split into 2, 3 or 4 and no compressed"
+                )
             found.append(layer + squeezed)
         return found
 
@@ -131,7 +133,7 @@ class Gillis:
         fresh = self.init(view)
         q, n = packed.arrays["q"], packed.arrays["n"]
         if q.shape != fresh.value.shape or n.shape != q.shape:
-            raise SplitPlaceError("the state of gillis has not the Q of these applications and splits")
+            raise ContractError("the state of gillis has not the Q of these applications and splits")
         return GillisState(np.where(np.isinf(fresh.value), -np.inf, q), n.astype(np.int64), fresh.epsilon)
 
     @staticmethod

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import ARMS, cell_means, cell_sums
@@ -138,7 +138,7 @@ class Mab:
         fresh = self.init(view)
         r, q, n = (packed.arrays[name] for name in ("r", "q", "n"))
         if r.shape != fresh.layer_response_s_A.shape or q.shape != (2, 2) or n.shape != (2, 2) or (n < 0).any():
-            raise SplitPlaceError("the state of mab has not the R, Q and N of these applications")
+            raise ContractError("the state of mab has not the R, Q and N of these applications")
         return BanditState(r.astype(np.float64), q.astype(np.float64), n.astype(np.int64), t=0)
 
     def _learn_responses(self, state: BanditState, leaving: Leaving) -> BanditState:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError
 from splitplace.placement.policy import Feedback
 from splitplace.records.action import Decide
 from splitplace.records.split import Strategy
@@ -27,7 +27,7 @@ class RandomDecider:
         """
         for row, application in enumerate(view.applications):
             if not self._splits(view, row):
-                raise UsageError(f"decider 'random': {application} has neither a layer nor a semantic split")
+                raise NotFoundError(f"decider 'random': {application} has neither a layer nor a semantic split")
 
     def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
         """One draw a task, in the order of the view."""

@@ -5,7 +5,7 @@ A container with a result that found no credit (`protocol/outflow.py`) does not 
 
 from dataclasses import dataclass, field
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values, window_of
@@ -33,7 +33,7 @@ class Container:
         self._specs = {spec.name: spec for spec in fragment.inputs}
         wanted = sorted(name for inlet in assign.inlets for name in inlet.tensors)
         if wanted != sorted(self._specs) or any(inlet.src not in assign.senders for inlet in assign.inlets):
-            raise SplitPlaceError(f"{fragment.name}: inlets bring {wanted}, its contract takes {sorted(self._specs)}")
+            raise ContractError(f"{fragment.name}: inlets bring {wanted}, its contract takes {sorted(self._specs)}")
         self._inlets = {inlet.src: frozenset(inlet.tensors) for inlet in assign.inlets}
         self._gathered: dict[int, _Gathered] = {}
         self._received = dict.fromkeys(self._inlets, 0)
@@ -56,17 +56,17 @@ class Container:
         """
         where = f"{self.assign.fragment} micro-batch {message.micro_batch} from {message.src}"
         if self.assign.senders.get(message.src) != peer or message.src not in self._inlets:
-            raise SplitPlaceError(f"{where}: sent by {peer}, expected {self.assign.senders.get(message.src)}")
+            raise ContractError(f"{where}: sent by {peer}, expected {self.assign.senders.get(message.src)}")
         if message.micro_batch >= self.total or (message.src, message.micro_batch) in self._seen:
-            raise SplitPlaceError(f"{where}: sent twice, or beyond the {self.total} of the task")
+            raise ContractError(f"{where}: sent twice, or beyond the {self.total} of the task")
         if values.keys() != self._inlets[message.src]:
-            raise SplitPlaceError(f"{where}: tensors {sorted(values)}, expected {sorted(self._inlets[message.src])}")
+            raise ContractError(f"{where}: tensors {sorted(values)}, expected {sorted(self._inlets[message.src])}")
         for name, value in values.items():
             check_tensor(self._specs[name], value, where)
             if len(value) != self.samples(message.micro_batch):
-                raise SplitPlaceError(f"{where}: {len(value)} samples, expected {self.samples(message.micro_batch)}")
+                raise ContractError(f"{where}: {len(value)} samples, expected {self.samples(message.micro_batch)}")
         if self._held[message.src] >= self._window:
-            raise SplitPlaceError(f"{where}: more than the {self._window} micro-batches it had credits for")
+            raise ContractError(f"{where}: more than the {self._window} micro-batches it had credits for")
         self._held[message.src] += 1
         self._received[message.src] += 1
         self._seen.add((message.src, message.micro_batch))

@@ -17,7 +17,7 @@ from typing import Any
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.executor import FragmentSession
@@ -125,7 +125,7 @@ class DeviceRuntime:
     def _assign(self, assign: messages.Assign) -> None:
         try:
             if assign.digest not in self._contracts:
-                raise SplitPlaceError(f"{assign.fragment}: {assign.digest} is not loaded")
+                raise NotReadyError(f"{assign.fragment}: {assign.digest} is not loaded")
             container = Container(assign, self._contracts[assign.digest])
         except SplitPlaceError as error:
             self._fail(assign.job, assign.fragment, error)

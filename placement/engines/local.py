@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, ClassVar
 
 from splitplace.children import child_env, python_child
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError
 from splitplace.inference import cpu_share
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Exited
@@ -86,7 +86,7 @@ class LocalEngine:
             SplitPlaceError: It was not launched here.
         """
         if device not in self._children:
-            raise SplitPlaceError(f"no device {device!r}: launched {', '.join(sorted(self._children)) or 'none'}")
+            raise NotReadyError(f"no device {device!r}: launched {', '.join(sorted(self._children)) or 'none'}")
         return self._children[device].process.pid
 
 

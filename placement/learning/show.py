@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import NotFoundError, SplitPlaceError
 from splitplace.placement import registry
 from splitplace.placement.learner import Learner
 from splitplace.placement.states import LoadedPart, read, summary
@@ -66,7 +66,7 @@ def saved_states(path: str | Path) -> tuple[SavedState, ...]:
     path = Path(path)
     files = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
     if not files:
-        raise UsageError(f"{path} holds no saved state (NAME.json with NAME.safetensors)")
+        raise NotFoundError(f"{path} holds no saved state (NAME.json with NAME.safetensors)")
     return tuple(SavedState(file.stem, read(file.parent, file.stem)) for file in files)
 
 

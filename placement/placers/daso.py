@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, InfeasibleError
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.placers import daso_train
 from splitplace.placement.placers.least_loaded import least_loaded_devices
@@ -108,7 +108,7 @@ class Daso:
         """
         if self.layout == "slots":
             if devices > FLAT_DEVICES:
-                raise SplitPlaceError(
+                raise InfeasibleError(
                     f"{self.name}: the slots layout has a row per device and takes up to {FLAT_DEVICES} devices, "
                     f"got {devices}; choose daso, whose weights are shared between devices beyond that"
                 )
@@ -150,7 +150,7 @@ class Daso:
     ) -> list[Action]:
         """Eq. 12, then the projection; `predict` tells what O^P the answer is expected to get."""
         if len(view.devices.names) != state.devices and state.surrogate.form == "flat":
-            raise SplitPlaceError(f"{self.name} was trained for {state.devices} devices, got {len(view.devices.names)}")
+            raise ContractError(f"{self.name} was trained for {state.devices} devices, got {len(view.devices.names)}")
         problem = asked(view, requests)
         free_C = np.flatnonzero(problem.device_C == NONE)
         if self.migrate:
@@ -208,7 +208,7 @@ class Daso:
         fresh = self.init(view)
         weights = from_arrays(packed.arrays, fresh.surrogate.weights)
         if weights is None:
-            raise SplitPlaceError(f"the state of {self.name} has not the weights of a surrogate for this fleet")
+            raise ContractError(f"the state of {self.name} has not the weights of a surrogate for this fleet")
         net = Surrogate(fresh.surrogate.form, weights)
         time_s, eta = float(packed.facts["time_s"]), float(packed.facts["eta"])
         return self.state(net, time_s, fresh.devices, eta, trained=True)

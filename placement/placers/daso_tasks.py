@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.learner import Fit, Recipe, Taught, Traces, held_out
 from splitplace.placement.placers.around import Around
 from splitplace.placement.placers.least_loaded import least_loaded_devices
@@ -192,7 +192,7 @@ class DasoTasks:
         weights = from_arrays(packed.arrays, fresh.weights)
         if weights is None:
             shapes = [w.shape for w in fresh.weights]
-            raise SplitPlaceError(f"the state of {self.name} has not the weights of its surrogate: expected {shapes}")
+            raise ContractError(f"the state of {self.name} has not the weights of its surrogate: expected {shapes}")
         return replace(fresh, weights=weights, eta=float(packed.facts["eta"]), trained=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import InfeasibleError, SplitPlaceError
 from splitplace.extras import needs
 from splitplace.placement.policy import Feedback, PlacementRequest
 from splitplace.placement.room import Room, claimed_bytes
@@ -51,7 +51,7 @@ class Exact:
         needs("placer 'exact'", "sim", packages=("scipy",))
         devices = len(view.devices.names)
         if devices > MAX_DEVICES:
-            raise SplitPlaceError(f"placer 'exact' takes up to {MAX_DEVICES} devices, got {devices}")
+            raise InfeasibleError(f"placer 'exact' takes up to {MAX_DEVICES} devices, got {devices}")
 
     def update(self, state: Any, feedback: Feedback) -> None:
         """Learns nothing."""

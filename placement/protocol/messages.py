@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import ContractError
 from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
 from splitplace.records.profile import CpuShareMethod
@@ -304,25 +304,25 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
     """
     if not frames or len(frames[0]) > MAX_HEADER_BYTES:
         size = len(frames[0]) if frames else 0
-        raise SplitPlaceError(f"message header of {size} bytes, expected 1 to {MAX_HEADER_BYTES}")
+        raise ContractError(f"message header of {size} bytes, expected 1 to {MAX_HEADER_BYTES}")
     try:
         message = _MESSAGES.validate_json(bytes(frames[0]))
     except ValidationError as error:
         _check_protocol(bytes(frames[0]))
-        raise SplitPlaceError(f"not a message: {first_problem(error, 'header')}") from error
+        raise ContractError(f"not a message: {first_problem(error, 'header')}") from error
     listed = message.frames if isinstance(message, Tensors) else ()
     if len(listed) != len(frames) - 1:
-        raise SplitPlaceError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")
+        raise ContractError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")
     values: dict[str, Array] = {}
     for frame, data in zip(listed, frames[1:], strict=True):
         if len(data) != frame.size_bytes:
-            raise SplitPlaceError(
+            raise ContractError(
                 f"tensor {frame.name!r}: {len(data)} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
             )
         array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
         values[frame.name] = np.require(array, requirements="A")  # a frame may start at any byte
     if len(values) != len(listed):
-        raise SplitPlaceError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
+        raise ContractError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
     return message, values
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import InfeasibleError
 from splitplace.placement import tables
 from splitplace.records.dag import topological
 from splitplace.records.demand import Demand
@@ -127,12 +127,12 @@ def feasible(costs: Costs, devices: Sequence[Device]) -> Costs:
             reference = costs.splits.references[int(costs.fragments.split_F[fragment])]
             if np.isinf(memory_FD[fragment, best]):
                 disk = max(devices, key=lambda device: device.disk_bytes)
-                raise SplitPlaceError(
+                raise InfeasibleError(
                     f"no disk holds the images of any split of {application}: with those before it, {reference} needs "
                     f"{int(costs.fragments.weight_bytes_F[: fragment + 1].sum())} bytes, {disk.name} comes closest "
                     f"with {disk.disk_bytes}; give a fleet with larger disks or a demand of fewer splits"
                 )
-            raise SplitPlaceError(
+            raise InfeasibleError(
                 f"no device can hold every fragment of any split of {application}: {reference} needs "
                 f"{int(memory_FD[fragment, best])} bytes, {devices[best].name} comes closest with "
                 f"{max(int(room_D[best]), 0)} beside the runtime; "

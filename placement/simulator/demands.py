@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError
 from splitplace.placement.simulator.constants import Constants, from_constants
 from splitplace.placement.simulator.costs import Costs, feasible, from_demand
 from splitplace.records.demand import Demand
@@ -31,14 +31,14 @@ def load_demand(name: str) -> DemandLike:
     if name == "measured":
         shipped = DATA / "demand.measured.json"
         if not shipped.is_file():
-            raise UsageError(
+            raise NotFoundError(
                 "demand 'measured': this build ships no measured demand; give a demand file (--demand FILE.json) or "
                 "--demand upstream"
             )
         return Demand.parse(shipped.read_text(encoding="utf-8"), "demand measured")
     path = Path(name)
     if not path.is_file():
-        raise UsageError(f"no demand {name!r}: expected measured, upstream, or a file (.json or .toml)")
+        raise NotFoundError(f"no demand {name!r}: expected measured, upstream, or a file (.json or .toml)")
     text = path.read_bytes()
     return Constants.parse_toml(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
 

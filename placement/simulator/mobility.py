@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.simulator.demands import DATA
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.traces import read_parquet
@@ -46,21 +46,23 @@ def load_mobility(name: str) -> Mobility:
     shipped = Path(str(DATA / f"mobility.{name}.parquet"))
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
-        raise UsageError(f"no mobility trace {name!r}: expected a Parquet file (`splitplace simulate trace` makes one)")
+        raise NotFoundError(
+            f"no mobility trace {name!r}: expected a Parquet file (`splitplace simulate trace` makes one)"
+        )
     columns = read_parquet(path, COLUMNS)
     try:
         time_s, rtt_s, rate = (np.array(columns[c], np.float64) for c in ("time_s", "rtt_s", "bytes_per_s"))
     except (TypeError, ValueError) as error:
-        raise SplitPlaceError(f"{path}: not numbers: {error}") from error
+        raise ContractError(f"{path}: not numbers: {error}") from error
     for values, column in ((time_s, "time_s"), (rtt_s, "rtt_s"), (rate, "bytes_per_s")):
         bad = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
         if len(bad):
-            raise SplitPlaceError(f"{path}: row {bad[0] + 1}: {column} is {values[bad[0]]}, expected 0 or more")
+            raise ContractError(f"{path}: row {bad[0] + 1}: {column} is {values[bad[0]]}, expected 0 or more")
     names = list(dict.fromkeys(str(value) for value in columns["device"]))
     steps = np.unique(time_s)
     gaps = np.diff(steps)
     if len(steps) < 2 or steps[0] != 0 or not np.allclose(gaps, gaps[0]):
-        raise SplitPlaceError(f"{path}: steps must start at 0 and be equally far apart, got {steps[:4].tolist()}, ...")
+        raise ContractError(f"{path}: steps must start at 0 and be equally far apart, got {steps[:4].tolist()}, ...")
     table = np.full((2, len(steps), len(names)), np.nan)
     index = {device: k for k, device in enumerate(names)}
     device_row = np.array([index[str(value)] for value in columns["device"]])
@@ -68,7 +70,5 @@ def load_mobility(name: str) -> Mobility:
     holes = np.argwhere(np.isnan(table[0]))
     if len(holes):
         step, k = holes[0]
-        raise SplitPlaceError(
-            f"{path}: device {names[k]} has no row at {steps[step]:g} s: fill the hole or leave it out"
-        )
+        raise ContractError(f"{path}: device {names[k]} has no row at {steps[step]:g} s: fill the hole or leave it out")
     return Mobility(float(gaps[0]), table[0], table[1])

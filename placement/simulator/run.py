@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.errors import PolicyError, SplitPlaceError
+from splitplace.errors import ContractError, PolicyError, SplitPlaceError
 from splitplace.placement import plan as planning
 from splitplace.placement.policy import Policy, clairvoyant
 from splitplace.placement.simulator import disruptions
@@ -126,7 +126,7 @@ class _Simulation:
         seen: set[int] = set()
         for at, event in enumerate(sorted(scenario.events, key=lambda event: event.time_s)):
             if event.device not in index:
-                raise SplitPlaceError(
+                raise ContractError(
                     f"scenario {scenario.name}: event {at + 1} names no device of the fleet: {event.device!r}"
                 )
             device = index[event.device]

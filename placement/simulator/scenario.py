@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.device import Device, Fleet
@@ -222,14 +222,14 @@ def _constrained(entry: Device, scenario: Scenario) -> Device:
     by = scenario.constrain
     cores = entry.cores * by.cores
     if cores != round(cores) or cores < 1:
-        raise SplitPlaceError(f"{entry.name}: {entry.cores} cores x {by.cores} is no whole number of cores")
+        raise ContractError(f"{entry.name}: {entry.cores} cores x {by.cores} is no whole number of cores")
     speed = entry.core_speed
     if scenario.reference_mips and "mips" in entry.labels:
         try:
             # Table 3 states the MIPS of the whole host.
             speed = float(entry.labels["mips"]) / entry.cores / scenario.reference_mips
         except ValueError as error:
-            raise SplitPlaceError(f"{entry.name}: label mips {entry.labels['mips']!r} is no number") from error
+            raise ContractError(f"{entry.name}: label mips {entry.labels['mips']!r} is no number") from error
     return entry.model_copy(
         update={
             "cores": round(cores),
@@ -252,5 +252,5 @@ def _shipped(kind: str, name: str) -> bytes:
         return (DATA / f"{kind}.{name}.toml").read_bytes()
     path = Path(name)
     if not path.is_file():
-        raise UsageError(f"no {kind} {name!r}: expected one of {', '.join(names(kind))}, or a TOML file")
+        raise NotFoundError(f"no {kind} {name!r}: expected one of {', '.join(names(kind))}, or a TOML file")
     return path.read_bytes()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError
 from splitplace.extras import needs
 from splitplace.files import replace_file
 
@@ -28,10 +28,10 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, Sequence[objec
     try:
         table = pyarrow.parquet.read_table(path, columns=list(columns))
     except (pyarrow.ArrowException, OSError) as error:
-        raise SplitPlaceError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from error
+        raise IntegrityError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from error
     missing = [name for name in columns if name not in table.column_names]
     if missing:
-        raise SplitPlaceError(f"{path}: no column {missing[0]!r}, expected {', '.join(columns)}")
+        raise ContractError(f"{path}: no column {missing[0]!r}, expected {', '.join(columns)}")
     return {name: table.column(name).to_pylist() for name in columns}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, OverloadedError
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.dag import path_ends
@@ -81,7 +81,7 @@ def weights(mix: dict[str, float], applications: tuple[str, ...]) -> Floats:
     """
     asked = np.array([mix.get(name, 0.0) if mix else 1.0 for name in applications])
     if asked.sum() <= 0:
-        raise SplitPlaceError(
+        raise ContractError(
             f"the workload's mix asks for {', '.join(mix)}, the demand offers {', '.join(applications)}: "
             "name at least one of them with a weight above 0"
         )
@@ -167,7 +167,7 @@ def _counts(workload: Workload, rate: float, intervals: int, seed: int) -> Ints:
     for phase in workload.phases:
         factor[phase.start :] = phase.rate_factor
     if (rate * factor).sum() > MAX_TASKS:
-        raise SplitPlaceError(f"{(rate * factor).sum():.3g} tasks asked for, at most {MAX_TASKS}: lower the load")
+        raise OverloadedError(f"{(rate * factor).sum():.3g} tasks asked for, at most {MAX_TASKS}: lower the load")
     rng = generator(seed, "workload", "count")
     if workload.arrivals == "gauss":
         # The published code's int(gauss(rate, 0.5)), which truncates and so halves a mean of 1.
@@ -198,7 +198,7 @@ def _deadlines(scenario: Scenario, costs: Costs, links: Links, application: Ints
             first, last = workload.deadline_intervals[name]
             deadline[mine] = (first + np.floor(u[mine] * (last - first + 1))) * scenario.interval_s
         else:
-            raise SplitPlaceError(
+            raise ContractError(
                 f"scenario {scenario.name}: no deadline_intervals for {name}, only for "
                 f"{', '.join(workload.deadline_intervals)}: add it, or leave {name} out of the mix"
             )
@@ -226,22 +226,20 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
         SplitPlaceError: A column or a value is missing, negative or not finite, or an application is unknown.
     """
     if not path.is_file():
-        raise UsageError(f"no workload trace {path}")
+        raise NotFoundError(f"no workload trace {path}")
     columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     for name in TRACE_COLUMNS:
         if name not in columns:
-            raise SplitPlaceError(f"{path}: no column {name!r}, expected {', '.join(TRACE_COLUMNS)}")
+            raise ContractError(f"{path}: no column {name!r}, expected {', '.join(TRACE_COLUMNS)}")
     index = {name: row for row, name in enumerate(applications)}
     strange = sorted({str(value) for value in columns["application"]} - index.keys())
     if strange:
-        raise SplitPlaceError(
-            f"{path}: unknown application {strange[0]!r}, the demand offers {', '.join(applications)}"
-        )
+        raise ContractError(f"{path}: unknown application {strange[0]!r}, the demand offers {', '.join(applications)}")
     arrival, n, deadline = (_numbers(path, name, columns[name]) for name in ("arrival_s", "n", "deadline_s"))
     for name, values, low in (("arrival_s", arrival, 0.0), ("n", n, 1.0), ("deadline_s", deadline, 1e-9)):
         bad = np.flatnonzero(~(values >= low) | np.isinf(values))
         if len(bad):
-            raise SplitPlaceError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected at least {low:g}")
+            raise ContractError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected at least {low:g}")
     application = np.array([index[str(value)] for value in columns["application"]], np.int64)
     order = np.argsort(arrival, kind="stable")
     return arrival[order], application[order], n[order].astype(np.int64), deadline[order]
@@ -251,7 +249,7 @@ def _numbers(path: Path, name: str, values: Sequence[object]) -> Floats:
     try:
         return np.array([np.nan if value in (None, "") else float(str(value)) for value in values])
     except ValueError as error:
-        raise SplitPlaceError(f"{path}: column {name}: {error}") from error
+        raise ContractError(f"{path}: column {name}: {error}") from error
 
 
 def _csv(path: Path) -> dict[str, Sequence[object]]:
@@ -259,7 +257,7 @@ def _csv(path: Path) -> dict[str, Sequence[object]]:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SplitPlaceError(f"{path}: not CSV: {error}") from error
+        raise IntegrityError(f"{path}: not CSV: {error}") from error
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
 
 

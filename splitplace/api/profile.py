@@ -5,7 +5,7 @@ from pathlib import Path
 
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.export.measure.fit import held_out as held_out
 from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
@@ -56,7 +56,7 @@ def profile(
     writer = CatalogWriter(Catalog(folder).path)
     references = (reference,) if reference else writer.references()
     if not references:
-        raise SplitPlaceError(f"the catalog {folder} holds no split: export one first")
+        raise NotReadyError(f"the catalog {folder} holds no split: export one first")
     device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
     found = {}
     for i, name in enumerate(references):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from splitplace import provenance
 from splitplace.catalog import Catalog
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records.demand import Demand, SplitDemand
 
@@ -25,7 +25,7 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
     """
     references = tuple(references) or catalog.references()
     if not references:
-        raise SplitPlaceError(f"the catalog {catalog.path} holds no split: export one first")
+        raise NotReadyError(f"the catalog {catalog.path} holds no split: export one first")
     splits = []
     for reference in references:
         split, profiles = catalog.split(reference), catalog.profiles(reference)
@@ -33,7 +33,7 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
         missing = [fragment.name for fragment in split.fragments if fragment.digest not in profiled]
         if missing:
             command = f"splitplace profile {catalog.path}:{reference}"
-            raise SplitPlaceError(f"{reference} has no profile of {', '.join(missing)}: run `{command}`")
+            raise NotReadyError(f"{reference} has no profile of {', '.join(missing)}: run `{command}`")
         splits.append(
             SplitDemand(
                 split=split.model_copy(update=_NOT_FOR_SCHEDULERS),

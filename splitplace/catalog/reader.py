@@ -12,7 +12,7 @@ from splitplace.catalog import oci
 from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, unknown
 from splitplace.records.base import Record, first_problem
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -57,9 +57,9 @@ class Catalog:
         try:
             layout = read_file(self.path / "oci-layout", oci.MAX_JSON_BYTES, str(self.path / "oci-layout"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(f"{self.path} is no catalog: expected a folder with the file oci-layout") from error
+            raise NotFoundError(f"{self.path} is no catalog: expected a folder with the file oci-layout") from error
         except OSError as error:
-            raise UsageError(f"{self.path} cannot be read: {error.strerror}") from error
+            raise NotFoundError(f"{self.path} cannot be read: {error.strerror}") from error
         ImageLayout.parse(layout, str(self.path / "oci-layout"))
         self.blobs = BlobStore(self.path)
 
@@ -76,7 +76,7 @@ class Catalog:
         tags = self._tags()
         if reference not in tags:
             if not tags:
-                raise UsageError(f"unknown split {reference!r}: the catalog {self.path} is empty")
+                raise NotFoundError(f"unknown split {reference!r}: the catalog {self.path} is empty")
             raise unknown(f"split in {self.path}", reference, tags)
         return tags[reference]
 

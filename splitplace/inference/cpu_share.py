@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar
 
 import psutil
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.records.profile import CpuShareMethod
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def open_share(share: float, cores: int, method: ShareMethod = "auto") -> CpuSha
         SplitPlaceError: A share out of range, or a cgroup was asked for and is not to be had.
     """
     if not 0 < share <= 1:
-        raise SplitPlaceError(f"cpu_share {share}, expected above 0 and at most 1")
+        raise ContractError(f"cpu_share {share}, expected above 0 and at most 1")
     if share == 1:
         return Whole()
     if method == "governor":

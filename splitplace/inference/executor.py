@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, NotReadyError
 from splitplace.inference.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import Split
@@ -50,7 +50,7 @@ def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
     """
     present = [np.asarray(outputs[sink]) for sink in split.sinks if sink in outputs]
     if not present:
-        raise SplitPlaceError(f"{split.reference}: no sink answered, expected any of {', '.join(split.sinks)}")
+        raise NotReadyError(f"{split.reference}: no sink answered, expected any of {', '.join(split.sinks)}")
     if not split.n_classes:  # no scores over classes (a map, a box): the one sink's answer as it is
         return present[0]
     merged = np.full((present[0].shape[0], split.n_classes), -np.inf, present[0].dtype)
@@ -68,7 +68,7 @@ def check_tensor(spec: TensorSpec, value: Array, where: str) -> None:
     """
     sizes = tuple(dimension for dimension in spec.shape[1:])
     if value.dtype != np.dtype(spec.dtype) or value.ndim != len(spec.shape) or value.shape[1:] != sizes:
-        raise SplitPlaceError(
+        raise ContractError(
             f"{where}: tensor {spec.name!r} got {value.dtype}{list(value.shape)}, "
             f"expected {spec.dtype}[{', '.join(map(str, spec.shape))}]"
         )
@@ -136,7 +136,7 @@ class Executor:
         """
         for spec in self.split.inputs:
             if spec.name not in inputs:
-                raise SplitPlaceError(f"{self.split.reference}: input {spec.name!r} missing, got {sorted(inputs)}")
+                raise ContractError(f"{self.split.reference}: input {spec.name!r} missing, got {sorted(inputs)}")
             check_tensor(spec, inputs[spec.name], self.split.reference)
         n = len(next(iter(inputs.values())))
         parts = [

@@ -132,7 +132,7 @@ def _open(file: Any) -> "Image.Image":
         try:
             return JpegImagePlugin.JpegImageFile(file)
         except SyntaxError:
-            raise SplitPlaceError(
+            raise ContractError(
                 f"an image of more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels: make it smaller"
             ) from None
 
@@ -147,7 +147,7 @@ def _bound(image: "Image.Image", where: str) -> None:
             return
         if image.format not in _SHRINKABLE:
             break
-    raise SplitPlaceError(
+    raise ContractError(
         f"{where}: {image.width}x{image.height} pixels take more than {MAX_IMAGE_BYTES} bytes: make it smaller"
     )
 

@@ -59,7 +59,7 @@ class Record(BaseModel):
         try:
             document = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
         except ValueError as error:  # no UTF-8, or no TOML
-            raise SplitPlaceError(f"{source}: not TOML: {error}") from error
+            raise IntegrityError(f"{source}: not TOML: {error}") from error
         # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.
         return cls.parse(json.dumps(document, default=str), source)
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import InfeasibleError
 from splitplace.records import formats
 from splitplace.records.base import PositiveCount, Record
 from splitplace.records.device import Device
@@ -88,7 +88,7 @@ class Demand(Record):
                 }
                 if max(spare.values()) < 0:
                     largest = max(spare, key=lambda name: spare[name])
-                    raise SplitPlaceError(
+                    raise InfeasibleError(
                         f"{demand.split.reference}/{fragment.name} fits no device: {largest} comes closest and lacks "
                         f"{-spare[largest]} bytes; give a device more memory or split into more fragments"
                     )

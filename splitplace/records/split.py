@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError, UsageError
 from splitplace.records.base import Count, Name, Record
 from splitplace.records.dag import topological
 from splitplace.records.fragment import Fragment, TensorSpec
@@ -212,4 +212,4 @@ def parse_reference(text: str) -> tuple[str, str, Strategy, str]:
     for strategy in STRATEGIES:
         if match["strategy"] == strategy:
             return match["application"], match["model"], strategy, match["variant"] or ""
-    raise UsageError(f"unknown strategy {match['strategy']!r} in {text!r}: expected one of {', '.join(STRATEGIES)}")
+    raise NotFoundError(f"unknown strategy {match['strategy']!r} in {text!r}: expected one of {', '.join(STRATEGIES)}")

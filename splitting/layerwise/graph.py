@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
 from splitplace.splitting.layerwise.fold import constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
@@ -126,14 +126,14 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     try:
         shapes = [infer_shapes(to_proto(model), inputs, batch) for batch in PROBES]
     except UnknownShapeError as error:
-        raise SplitPlaceError(f"{source}: {error}" if fixed is None else _bound(source, fixed, error)) from error
+        raise ContractError(f"{source}: {error}" if fixed is None else _bound(source, fixed, error)) from error
     materialise_reshapes(graph, shapes)
     localise_shapes(graph, shapes)
     RemoveUnusedNodesPass()(model)
     known = {_name(value) for node in graph for value in node.outputs if value.name} | set(inputs)
     values = {name: _value(name, [s.get(name) for s in shapes], source) for name in sorted(known)}
     if values[output].spec is None:
-        raise SplitPlaceError(_no_answer(source, fixed, *(known[output] for known in shapes)))
+        raise ContractError(_no_answer(source, fixed, *(known[output] for known in shapes)))
     return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values)
 
 
@@ -168,20 +168,20 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
     """The batch size that the inputs state, None where it is symbolic; refuses other dynamic dimensions."""
     leading: set[int | None] = set()
     if not inputs:
-        raise SplitPlaceError(f"{source}: no inputs, expected at least one with a leading batch dimension")
+        raise ContractError(f"{source}: no inputs, expected at least one with a leading batch dimension")
     for value in inputs:
         if not isinstance(value.type, ir.TensorType) or not value.shape:
-            raise SplitPlaceError(f"{source}: input {value.name!r} has no shape, expected [batch, ...]")
+            raise ContractError(f"{source}: input {value.name!r} has no shape, expected [batch, ...]")
         sizes = [dim if isinstance(dim, int) else 0 for dim in value.shape]
         for i, size in enumerate(sizes[1:], 1):
             if not size:
-                raise SplitPlaceError(
+                raise ContractError(
                     f"{source}: dimension {i} of input {value.name!r} is {value.shape[i]}; "
                     "expected a size: only the batch may vary, export with fixed image sizes"
                 )
         leading.add(sizes[0] or None)
     if len(leading) > 1:
-        raise SplitPlaceError(f"{source}: its inputs have different batch sizes {leading}, expected one batch for all")
+        raise ContractError(f"{source}: its inputs have different batch sizes {leading}, expected one batch for all")
     return leading.pop()
 
 
@@ -231,7 +231,7 @@ def _value(name: str, seen: list[Shape | None], source: str) -> Value:
     """A value from its shapes at the two probe batch sizes."""
     first, second = seen
     if first is None or second is None:
-        raise SplitPlaceError(f"{source}: the shape of {name!r} is unknown; run onnx.shape_inference to see why")
+        raise ContractError(f"{source}: the shape of {name!r} is unknown; run onnx.shape_inference to see why")
     sizes, item_bytes = [prod(shape) for _, shape in (first, second)], _item_bytes(first[0])
     slope = (sizes[1] - sizes[0]) // (PROBES[1] - PROBES[0])
     return Value(name, _spec(name, first, second), (sizes[0] - slope * PROBES[0]) * item_bytes, slope * item_bytes)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
 from onnx_ir.passes.common import InlinePass
 
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, unknown
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.splitting.layerwise.external import MAX_MODEL_BYTES, all_graphs, all_nodes, all_tensors, embed
 from splitplace.splitting.layerwise.simplify import simplify
 
@@ -34,7 +34,7 @@ def read(path: Path) -> bytes:
         IntegrityError: Not ONNX, truncated, or external data outside the folder or missing.
     """
     if not path.is_file():
-        raise UsageError(f"no model file {path}")
+        raise NotFoundError(f"no model file {path}")
     try:
         if path.stat().st_size > MAX_MODEL_BYTES:
             raise IntegrityError(f"{path}: {path.stat().st_size} bytes, an ONNX file has at most {MAX_MODEL_BYTES}")
@@ -63,7 +63,7 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     _name_default_domain(model)
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     if opset < MIN_OPSET:
-        raise SplitPlaceError(
+        raise ContractError(
             f"{source}: opset {opset}, expected at least {MIN_OPSET}; export it again, or use onnx.version_converter"
         )
     return model
@@ -135,7 +135,7 @@ def normalise(data: bytes, source: str = "model", output: str | None = None) -> 
         raise
     except Exception as error:
         # The passes are other people's and raise what they please; each means that they cannot take this model.
-        raise SplitPlaceError(f"{source}: cannot be brought into normal form: {_line(error)}") from error
+        raise ContractError(f"{source}: cannot be brought into normal form: {_line(error)}") from error
     return ir.from_proto(_clean(ir.to_proto(graph)))
 
 

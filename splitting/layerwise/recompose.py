@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import Array, Executor, check_tensor, one_line, open_session
 from splitplace.inference.noise import draw
 from splitplace.records.fragment import TensorSpec
@@ -78,7 +78,7 @@ def check(
     for spec in split.inputs:
         if spec.name not in inputs or len(inputs[spec.name]) < max(batches):
             rows = len(inputs[spec.name]) if spec.name in inputs else 0
-            raise SplitPlaceError(f"{split.reference}: {rows} rows of {spec.name!r}, expected {max(batches)} or more")
+            raise ContractError(f"{split.reference}: {rows} rows of {spec.name!r}, expected {max(batches)} or more")
         check_tensor(spec, inputs[spec.name], split.reference)
     made = {spec.name: spec.dtype for fragment in split.fragments for spec in fragment.outputs}
     passed = {dtype for name, dtype in made.items() if name not in {spec.name for spec in split.inputs}}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from splitplace.errors import UsageError
+from splitplace.errors import NotFoundError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
@@ -41,7 +41,9 @@ def check_cuts(network: nn.Sequential, cuts: Sequence[str]) -> None:
     valid = names[2:]  # something must stand before a cut: the front and at least one stage
     for cut in cuts:
         if cut not in valid:
-            raise UsageError(f"no cut before {cut!r}: expected one of {', '.join(valid) or 'none (no known stages)'}")
+            raise NotFoundError(
+                f"no cut before {cut!r}: expected one of {', '.join(valid) or 'none (no known stages)'}"
+            )
     if [names.index(cut) for cut in cuts] != sorted({names.index(cut) for cut in cuts}):
         raise UsageError(f"cuts {', '.join(cuts)} are not in the order of the network: {', '.join(valid)}")
 

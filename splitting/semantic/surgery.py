@@ -16,7 +16,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 
 MAX_VISITS = 8_000
 """Of the search for one channel set. torch-pruning's remembers lists of channels, not channels, and may go on and on;
@@ -116,10 +116,10 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
         sizes = {name: len(group[0].idxs) for name, group in traced.groups.items()}
         for name, channels in keep.items():
             if name not in sizes:
-                raise SplitPlaceError(f"no channel set {name!r}: expected one of {', '.join(sizes)}")
+                raise ContractError(f"no channel set {name!r}: expected one of {', '.join(sizes)}")
             kept = set(channels)
             if not kept or not kept <= set(range(sizes[name])) or len(kept) != len(channels):
-                raise SplitPlaceError(f"channel set {name!r}: got {len(channels)} channels to keep of {sizes[name]}")
+                raise ContractError(f"channel set {name!r}: got {len(channels)} channels to keep of {sizes[name]}")
             drop = [channel for channel in range(sizes[name]) if channel not in kept]
             if drop:
                 # The whole complement at once: after a first cut the indices would mean other channels.

@@ -109,7 +109,7 @@ def _at(known: Application, path: Path) -> tuple[Arrays, str]:
         raise NotFoundError(f"{path}: no such file or folder")
     arrays = known.on_disk(path)
     if arrays is None:
-        raise UsageError(
+        raise NotFoundError(
             f"{path} does not hold {known.name}, expected {known.files}; give your own images another name"
         )
     return arrays, arrays.form

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from splitplace.errors import SplitPlaceError, unknown
+from splitplace.errors import ContractError, unknown
 
 ALLOWED = (
     "ColorJitter",
@@ -130,9 +130,9 @@ class Augment:
                 drawn = transform.draw(1, torch.Generator().manual_seed(0))
                 image = transform.apply(torch.zeros(1, *shape_CHW, dtype=torch.uint8), drawn)
             except (TypeError, ValueError, RuntimeError) as error:
-                raise SplitPlaceError(f"augment {text!r}: {str(error).splitlines()[0]}") from error
+                raise ContractError(f"augment {text!r}: {str(error).splitlines()[0]}") from error
             if image.shape[1:] != shape_CHW or image.dtype != torch.uint8:
-                raise SplitPlaceError(
+                raise ContractError(
                     f"augment {text!r}: makes {image.dtype}{list(image.shape[1:])} of uint8{list(shape_CHW)}, "
                     "expected the same shape and type"
                 )
@@ -154,26 +154,26 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     """
     form = f"augment {text!r}: expected NAME(option=value, ...), as RandomCrop(padding=2, padding_mode='edge')"
     if len(text) > _MAX_CHARACTERS:
-        raise SplitPlaceError(f"augment: {len(text)} characters in one transform, expected at most {_MAX_CHARACTERS}")
+        raise ContractError(f"augment: {len(text)} characters in one transform, expected at most {_MAX_CHARACTERS}")
     try:
         call = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise SplitPlaceError(form) from error
+        raise ContractError(form) from error
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
-        raise SplitPlaceError(form)
+        raise ContractError(form)
     name = call.func.id
     if name not in ALLOWED:
         raise unknown("transform", name, ALLOWED)
     options: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in options:
-            raise SplitPlaceError(form)
+            raise ContractError(form)
         if keyword.arg == "size":
-            raise SplitPlaceError(f"augment {text!r}: leave out size, it is the image's own")
+            raise ContractError(f"augment {text!r}: leave out size, it is the image's own")
         try:
             options[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError) as error:
-            raise SplitPlaceError(form) from error
+            raise ContractError(form) from error
     return name, options
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
 from splitplace.files import replace_folder
 from splitplace.records import formats
 from splitplace.records.base import Name, PositiveCount, Record
@@ -77,25 +77,25 @@ class Dataset:
         for part, x, y in (("train", self.x_train_NCHW, self.y_train_N), ("test", self.x_test_NCHW, self.y_test_N)):
             where = f"{self.application}: {part}"
             if x.dtype != np.uint8 or x.ndim != 4 or y.dtype != np.int64 or y.shape != x.shape[:1] or not len(x):
-                raise SplitPlaceError(
+                raise ContractError(
                     f"{where}: got images {x.dtype}{list(x.shape)} and labels {y.dtype}{list(y.shape)}, "
                     "expected uint8 [N,C,H,W] and int64 [N] with N > 0"
                 )
             if y.min() < 0 or y.max() >= self.n_classes:
-                raise SplitPlaceError(
+                raise ContractError(
                     f"{where}: labels {y.min()}..{y.max()}, expected 0..{self.n_classes - 1} ({self.n_classes} classes)"
                 )
         if self.x_train_NCHW.shape[1:] != self.x_test_NCHW.shape[1:]:
-            raise SplitPlaceError(
+            raise ContractError(
                 f"{self.application}: training images are {list(self.x_train_NCHW.shape[1:])}, "
                 f"held-out images {list(self.x_test_NCHW.shape[1:])}: expected one shape"
             )
         if len(np.unique(self.y_train_N)) < 2:
-            raise SplitPlaceError(f"{self.application}: one class only, expected at least 2 to tell apart")
+            raise ContractError(f"{self.application}: one class only, expected at least 2 to tell apart")
         absent = [self.class_names[c] for c in np.setdiff1d(np.arange(self.n_classes), self.y_train_N)]
         if absent:
             names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
-            raise SplitPlaceError(
+            raise ContractError(
                 f"{self.application} ({self.source}): no training image of the class(es) {names}: "
                 "expected at least one of every class; add some, or leave the class out"
             )

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records import formats
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
@@ -76,7 +76,7 @@ class SafetensorsIO(CheckpointIO):
         """
         header, tensors = _read(Path(path))
         if header.request != self.request:
-            raise SplitPlaceError(f"{path} is a checkpoint of another training: delete it or choose another --out")
+            raise ContractError(f"{path} is a checkpoint of another training: delete it or choose another --out")
         try:
             checkpoint: dict[str, Any] = _restored(json.loads(header.tree), tensors)
         except (KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
@@ -133,10 +133,10 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("checkpoint", "")
             if not text or len(text) > MAX_DOCUMENT_BYTES:
-                raise SplitPlaceError(refused)
+                raise IntegrityError(refused)
             return _Header.parse(text, str(path)), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
-        raise SplitPlaceError(refused) from error
+        raise IntegrityError(refused) from error
 
 
 def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitplace.errors import UsageError, unknown
+from splitplace.errors import NotFoundError, UsageError, unknown
 from splitplace.seeds import generator
 from splitplace.splitting.semantic.branches import Batch
 from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
@@ -50,7 +50,7 @@ def numbered(asked: Asked, class_names: Sequence[str]) -> Grouping:
         numbers = {str(c): c for c in range(len(class_names))} | numbers
     for c in (c for group in asked for c in group):
         if isinstance(c, str) and c not in numbers:
-            raise UsageError(f"groups: no class {c!r}, expected of {', '.join(class_names)}")
+            raise NotFoundError(f"groups: no class {c!r}, expected of {', '.join(class_names)}")
     return [[c if isinstance(c, int) else numbers[c] for c in group] for group in asked]
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records import formats
 from splitplace.records.base import Count, NonNegative, Record
@@ -75,9 +75,9 @@ def _restore(file: Path, digest: str, network: nn.Module) -> Fitted:
             done = _Done.parse((opened.metadata() or {}).get("done", ""), str(file))
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (safetensors.SafetensorError, OSError) as error:
-        raise SplitPlaceError(f"{file} is damaged ({error}): delete it and run the same command") from error
+        raise IntegrityError(f"{file} is damaged ({error}): delete it and run the same command") from error
     if done.request != digest:
-        raise SplitPlaceError(f"{file} is part of another training: delete it or choose another --out")
+        raise ContractError(f"{file} is part of another training: delete it or choose another --out")
     network.load_state_dict(state)
     network.to(memory_format=torch.channels_last).eval()
     return Fitted(done.train_s, done.images_per_s, done.final_loss, done.epochs)
