@@ -94,6 +94,10 @@ def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), answered["logits"])
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert document("infer", catalog, "--input", tmp_path / "a.png")["labels"] == [2]
+    Image.fromarray(pixels.T.copy()).save(tmp_path / "b.png")
+    several = document("infer", catalog, "--input", tmp_path / "a.png", tmp_path / "b.png")  # as a shell makes of *.png
+    assert (several["labels"], several["names"]) == ([2, 1], None)
+    assert several["inputs"] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     code = (
         "import sys\nfrom splitplace.cli import main\n"
         f"main(['infer', {str(catalog)!r}, '--input', {str(tmp_path / 'x.npy')!r}])\n"
