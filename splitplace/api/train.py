@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.progress import Progress, silent
+from splitplace.report.picture import check_picture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ def train(
     mirror: bool = False,
     skip_corrupt: bool = False,
     out: str | Path | None = None,
+    plot: str | Path | None = None,
     progress: Progress = silent,
 ) -> "Run":
     """Train a model; a finished run of the same request is reused, an interrupted one goes on.
@@ -85,6 +87,7 @@ def train(
         mirror: The mirror image of any of your own images is of the same class: let the preset's flips apply.
         skip_corrupt: Leave out your own images that cannot be decoded.
         out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
+        plot: Draw which classes the held-out images were taken for to this .png, .svg or .pdf (`Run.plot_confusion`).
         progress: Told what is being done.
 
     Returns:
@@ -108,6 +111,8 @@ def train(
     from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
     from splitplace.training.run import Run, check_folder, check_place
 
+    if plot is not None:
+        check_picture(Path(plot))
     options.check_strategy(strategy)
     options.check_values(epochs=epochs, samples=samples, seed=seed, validation=validation, cuts=cuts, budget=budget)
     of_trees = {"tree": tree, "cuts": cuts, "groups": groups, "recipe": recipe, "overlap": overlap, "trunk": trunk}
@@ -154,16 +159,19 @@ def train(
     grouping = numbered(asked, data.class_names)
     if strategy == "full":
         progress(f"training {model}", 0.0)
-        return train_full(
-            data,
-            model,
-            preset=settings,
-            epochs=epochs,
-            samples=samples,
-            validation_share=validation,
-            weights=None if weights is None else str(weights),
-            seed=seed,
-            out=place,
+        return _drawn(
+            train_full(
+                data,
+                model,
+                preset=settings,
+                epochs=epochs,
+                samples=samples,
+                validation_share=validation,
+                weights=None if weights is None else str(weights),
+                seed=seed,
+                out=place,
+            ),
+            plot,
         )
     if teacher is not None:
         options.check_images(teacher, data)
@@ -182,28 +190,44 @@ def train(
         teacher = _teacher(data, model, settings, validation, seed, place)
     progress(f"training {model}, {strategy}", 0.0)
     if strategy == "semantic":
-        return train_semantic(
-            data,
-            teacher,
-            tree=shape,
-            cuts=places,
-            groups=grouping,
-            method=method,
-            overlap=overlap or 0.0,
-            trunk=trunk or "shared",
-            preset=settings,
-            epochs=epochs,
-            samples=samples,
-            seed=seed,
-            out=place,
+        return _drawn(
+            train_semantic(
+                data,
+                teacher,
+                tree=shape,
+                cuts=places,
+                groups=grouping,
+                method=method,
+                overlap=overlap or 0.0,
+                trunk=trunk or "shared",
+                preset=settings,
+                epochs=epochs,
+                samples=samples,
+                seed=seed,
+                out=place,
+            ),
+            plot,
         )
     if ratio is not None:
-        return train_compressed(
-            data, teacher, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=place
+        return _drawn(
+            train_compressed(
+                data, teacher, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=place
+            ),
+            plot,
         )
-    return pick_compressed(
-        data, teacher, preset=settings, epochs=epochs, samples=samples, seed=seed, folder=place or Path("runs")
+    return _drawn(
+        pick_compressed(
+            data, teacher, preset=settings, epochs=epochs, samples=samples, seed=seed, folder=place or Path("runs")
+        ),
+        plot,
     )
+
+
+def _drawn(run: "Run", plot: str | Path | None) -> "Run":
+    """The run, its confusions drawn where that was asked for."""
+    if plot is not None:
+        run.plot_confusion(Path(plot))
+    return run
 
 
 def _images(

@@ -81,10 +81,7 @@ def train(
         json: Print one JSON document.
     """
     import splitplace as sp
-    from splitplace.report.picture import check_picture
 
-    if plot is not None:
-        check_picture(plot)
     done = sp.train(
         application,
         model=model,
@@ -109,11 +106,11 @@ def train(
         mirror=mirror,
         skip_corrupt=skip_corrupt,
         out=out,
+        plot=plot,
         progress=step,
     )
     document = _document(done)
     if plot is not None:
-        done.plot_confusion(plot)
         document["plot"] = str(plot.absolute())
     emit(document, _table(done), json)
 
