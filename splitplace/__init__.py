@@ -77,6 +77,7 @@ PUBLIC = {
         "records.evaluation": ["Evaluation"],
         "records.fragment": ["Fragment", "TensorSpec"],
         "records.metrics": ["Metrics"],
+        "records.preprocessing": ["Preprocessing", "ImageRule"],
         "records.profile": ["Profile", "DeviceFingerprint"],
         "records.provenance": ["Provenance"],
         "records.split": ["Split", "Edge", "Merge"],
@@ -98,7 +99,7 @@ PUBLIC = {
     }.items()
     for name in names
 }
-"""Public name -> the module that holds it; tests/kernel/test_public.py holds the imports below against it."""
+"""Public name -> the module that holds it; tests/api/test_public.py holds the imports below against it."""
 
 if TYPE_CHECKING:
     from splitplace.api.demand import demand as demand
@@ -172,6 +173,8 @@ if TYPE_CHECKING:
     from splitplace.records.fragment import Fragment as Fragment
     from splitplace.records.fragment import TensorSpec as TensorSpec
     from splitplace.records.metrics import Metrics as Metrics
+    from splitplace.records.preprocessing import ImageRule as ImageRule
+    from splitplace.records.preprocessing import Preprocessing as Preprocessing
     from splitplace.records.profile import DeviceFingerprint as DeviceFingerprint
     from splitplace.records.profile import Profile as Profile
     from splitplace.records.provenance import Provenance as Provenance

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from splitplace.errors import MissingExtraError
+from splitplace.extras import needs
 from splitplace.placement.learner import Examples, Fit, Predict, Recipe
 from splitplace.placement.surrogates.network import Weights, as_stored
 from splitplace.records.view import Floats
@@ -126,8 +126,7 @@ def mse(predict: Predict, weights: Weights, examples: Examples) -> float:
 
 def _torch() -> Any:
     """Torch, or what to do without."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError("training a surrogate needs torch: pip install 'splitplace[train]'") from error
+    needs("training a surrogate", "train", packages=("torch",))
+    import torch
+
     return torch

@@ -106,6 +106,7 @@ MORE = [
     (["split", "resnet18", "--fragments", "2", "--random-weights"], "export"),
     (["split", "model.onnx", "--fragments", "2", "--plot", "cuts.svg"], "export"),
     (["export", "SPLIT", "--catalog", "c", "--precision", "int8"], "export"),
+    (["infer", "CATALOG", "--input", "a.png"], "images"),
 ]
 """Options that need more than the command itself."""
 

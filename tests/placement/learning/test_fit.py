@@ -154,5 +154,5 @@ def test_without_torch_training_says_what_to_install(monkeypatch):
     """One line, before any step."""
     monkeypatch.setitem(sys.modules, "torch", None)
     net, some = pairs("flat")
-    with pytest.raises(MissingExtraError, match=r"needs torch: pip install 'splitplace\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs torch, not installed here: pip install 'splitplace\[train\]'"):
         fit(predict(net), net.weights, some, some, Recipe(1e-3, 0.0), np.random.default_rng(0))
