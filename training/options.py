@@ -66,6 +66,13 @@ def check_belong(strategy: str, strategies: Sequence[str], **options: object) ->
             raise UsageError(f"--{name} belongs to --strategy {' or '.join(strategies)}, got --strategy {strategy}")
 
 
+def listed_cuts(cuts: str | Sequence[str] | None) -> Sequence[str] | None:
+    """The stages of cuts that are listed, as text or one by one; None where the preset or a budget has them."""
+    if not isinstance(cuts, str):
+        return cuts
+    return None if cuts == "auto" else cuts.split(",")
+
+
 def tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
     """The shape of the tree, two branches by default, held against listed groups and cuts.
 

@@ -125,7 +125,7 @@ def train(
     asked = parse_groups(groups or "features") if isinstance(groups, str | None) else groups
     method = recipe or "distil"
     settings = preset if isinstance(preset, Preset) else load_preset(str(preset))
-    listed = cuts.split(",") if isinstance(cuts, str) and cuts != "auto" else None if cuts == "auto" else cuts
+    listed = options.listed_cuts(cuts)
     shape = options.tree_shape(tree, asked, listed)
     if mirror:
         settings = settings.mirrored()
