@@ -25,7 +25,9 @@ VERBS = {
 RENAMED = {"location": "catalog", "applications": "application", "input": "inputs"}
 """What a command calls by another name: CATALOG:REF, several at once, --input."""
 PRINTED = {"json", "explain", "logits"}
-"""How a command shows what it got; of these and of `out` of infer the function's value has all."""
+"""How a command shows what it got."""
+OF_THE_VALUE = {("infer", "out"), ("train", "plot")}
+"""What a notebook does with what it gets: `Inference.logits`, `Run.plot_confusion`."""
 
 
 def command(name):
@@ -40,7 +42,7 @@ def test_every_option_of_a_command_is_an_argument_of_its_verb(name, verb):
     """With the same default, so that neither can do more than the other."""
     takes = inspect.signature(getattr(sp, verb)).parameters
     for option in inspect.signature(command(name)).parameters.values():
-        if option.name in PRINTED or (name, option.name) == ("infer", "out"):
+        if option.name in PRINTED or (name, option.name) in OF_THE_VALUE:
             continue
         argument = takes.get(option.name) or takes[RENAMED[option.name]]
         if option.default is not inspect.Parameter.empty:
