@@ -9,7 +9,6 @@ every response within 25 % of the simulated one. Later issues add load, failures
 import csv
 import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,8 @@ from splitplace import provenance
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.benchmarks.timings import hops_s
 from splitplace.catalog.demand import demand as gather
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
@@ -164,7 +165,6 @@ def measured(
             outcome = broker.submit(application, images, DEADLINE_S, labels).result().outcome
             assert outcome.response_s is not None, outcome.error
             seconds.append(outcome.response_s)
-            time.sleep(0.1)  # the broker hears of the last run after the last answer
     return noting.plans, seconds
 
 
@@ -204,6 +204,7 @@ def run(
     repeats: int,
     say: Callable[[str], None],
     sizes: Sequence[int] = SIZES,
+    effort: Effort = QUICK,
 ) -> TestbedResults:
     """Measure, and write the results file.
 
@@ -214,10 +215,9 @@ def run(
         repeats: Tasks of each size, after one that loads the fragments and is not counted.
         say: Told what is being measured.
         sizes: Images a task.
+        effort: Of the profiles.
     """
-    from splitplace.benchmarks import artifacts
-    from splitplace.export.catalog_writer import CatalogWriter
-    from splitplace.export.measure.profiler import QUICK, fingerprint, profile_split
+    from splitplace.benchmarks import artifacts  # needs torch; who compares plans alone does not
 
     load, seed = os.getloadavg()[0], 0
     catalog, references = CatalogWriter(work), list[str]()
@@ -230,7 +230,7 @@ def run(
         for reference in references:
             say(f"profiling {reference} at {share:g} of a core")
             device = fingerprint(kind=f"share-{share:g}", cpu_share=share)
-            found += [profile.core_speed for profile in profile_split(catalog, reference, QUICK, device, again=True)]
+            found += [profile.core_speed for profile in profile_split(catalog, reference, effort, device, again=True)]
     say("the link")
     hop_s, rtt_s, bytes_per_s = link()
     # The speed that the profiles were taken at: what they say is then taken as it is.

@@ -1,4 +1,7 @@
-"""The bench of a fleet beside its simulation: its errors and verdicts by hand, and a small round of everything."""
+"""The bench of a fleet beside its simulation: its errors, verdicts and table by hand.
+
+That it runs a fleet and a simulation of the same tasks is held in tests/placement/fleet/test_as_simulated.py.
+"""
 
 import pytest
 
@@ -49,12 +52,3 @@ def test_the_table_has_every_cell_and_all_tasks_together(tmp_path):
     assert (first["simulated ms"], first["measured ms"], first["worst"]) == ("100.0", "105.0", "+10.0%")
     assert second["median error"] == "+25.0%"
     assert section.remarks[0].startswith("3 tasks: error 10.0% in the median, 25.0% at worst.")
-
-
-@pytest.mark.slow
-def test_a_round_of_everything(tmp_path):
-    """One task of two sizes on one whole core: a figure for each, and the actions of the simulator."""
-    found = testbed.run(tmp_path / "testbed.json", tmp_path / "work", [1.0], 1, lambda _: None, sizes=(8, 40))
-    assert testbed.TestbedResults.parse((tmp_path / "testbed.json").read_text(), "results") == found
-    assert len(found.cells) == 2 * 2 * 2
-    assert all(one.same_actions and min(one.measured_s) > 0 for one in found.cells)
