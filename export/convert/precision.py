@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.inference.executor import Array, FragmentSession
+from splitplace.inference.executor import Array, FragmentSession, batches, boundary_values
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.noise import draw
 from splitplace.inference.trial import run_apart
@@ -73,7 +73,7 @@ def with_precision(
         raise ContractError(f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more")
     if inputs is None:
         inputs = {spec.name: draw(spec, TRIAL_ROWS, generator(0, "float16", spec.name)) for spec in split.inputs}
-    feeds = boundary_values(artifact, inputs)
+    feeds = boundary_values(split, artifact.models.__getitem__, inputs, CALIBRATION_BATCH)
     convert = float16 if precision == "float16" else int8
     converted = {name: _checked(name, model, convert, feeds[name]) for name, model in artifact.models.items()}
     fragments = tuple(_fragment(fragment, converted[fragment.name]) for fragment in split.fragments)
@@ -106,27 +106,6 @@ def _compare(expected: Mapping[str, Array], got: Mapping[str, Array], name: str)
                 f"{name}: in float16 {tensor!r} is off by {error:.1%} of its largest value, expected at most "
                 f"{FLOAT16_BOUND:.0%}: keep float32, or use int8"
             )
-
-
-def boundary_values(artifact: SplitArtifact, inputs: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """What each fragment is fed, by fragment and tensor, when the split runs on these inputs."""
-    split = artifact.split
-    fed: dict[str, dict[str, Array]] = {}
-
-    def run(name: str, feed: dict[str, Array]) -> dict[str, Array]:
-        fed[name] = feed
-        session = FragmentSession(split.by_name[name], artifact.models[name])
-        parts = [session.run(batch) for batch in _batches(feed)]
-        return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
-
-    split.walk(dict(inputs), run)
-    return fed
-
-
-def _batches(feed: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    n = len(next(iter(feed.values())))
-    for start in range(0, n, CALIBRATION_BATCH):
-        yield {name: value[start : start + CALIBRATION_BATCH] for name, value in feed.items()}
 
 
 Feed = Mapping[str, Array]
@@ -202,7 +181,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publi
     """Feeds real boundary values to the quantiser."""
 
     def __init__(self, feed: Feed):
-        self._batches = _batches(feed)
+        self._batches = batches(feed, CALIBRATION_BATCH)
 
     def get_next(self) -> dict[str, Array] | None:
         """The next batch, None at the end."""

@@ -1,6 +1,7 @@
 """Measures one fragment in a process of its own, neither torch nor onnx: `python -m` this module.
 
-Reads a `WorkOrder` as one JSON line on stdin, then the ONNX file; writes one JSON line per result on stdout.
+Reads a `WorkOrder` as one JSON line on stdin, then example inputs and the ONNX file; writes one JSON line per result on
+stdout.
 
 Memory: one process a batch size, because a heap remembers what was in it before. It is anonymous resident memory, which
 is the process's own (mapped library code is shared and can be dropped): its growth from the runtime up and nothing
@@ -12,6 +13,7 @@ Latency: one process for all batch sizes, which take turns (`export/measure/timi
 import gc
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -23,6 +25,7 @@ from splitplace.inference import memory, probe
 from splitplace.inference.cpu_share import PERIOD_US, open_share
 from splitplace.inference.executor import Array, FragmentSession
 from splitplace.inference.noise import draw
+from splitplace.inference.trial import unpacked
 from splitplace.records.base import Count, Positive, PositiveCount, Record
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.profile import Latency
@@ -34,6 +37,8 @@ class WorkOrder(Record):
     what: Literal["memory", "latency"]
     fragment: Fragment
     model_bytes: PositiveCount
+    example_bytes: Count = 0
+    """Of real inputs, which come before the model; made up if there are none."""
     batch_sizes: tuple[PositiveCount, ...]
     threads: PositiveCount
     rounds: PositiveCount
@@ -75,6 +80,7 @@ class Timed(Record):
 def measure_memory(order: WorkOrder) -> FragmentLoad:
     """Load the fragment, run one batch size, and say what it took."""
     probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
+    examples = _examples(order)
     gc.collect()
     memory.release()
     base, before = memory.rss_bytes(), memory.anonymous_bytes()
@@ -83,7 +89,7 @@ def measure_memory(order: WorkOrder) -> FragmentLoad:
     session = FragmentSession(order.fragment, model, order.threads)
     load_s = time.perf_counter() - start
     del model
-    inputs = samples(order.fragment, order.batch_sizes[0])
+    inputs = samples(order, order.batch_sizes[0], examples)
     session.run(inputs)
     session.run(inputs)
     memory.trim()
@@ -93,9 +99,10 @@ def measure_memory(order: WorkOrder) -> FragmentLoad:
 
 def measure_latency(order: WorkOrder) -> Timed:
     """Time every batch size; says on stdout how far it is."""
+    examples = _examples(order)
     session = FragmentSession(order.fragment, _model(order), order.threads)
     speed, latency = in_rounds(
-        {size: partial(session.run, samples(order.fragment, size)) for size in order.batch_sizes},
+        {size: partial(session.run, samples(order, size, examples)) for size in order.batch_sizes},
         threads=order.threads,
         rounds=order.rounds,
         budget_s=order.budget_s,
@@ -105,9 +112,14 @@ def measure_latency(order: WorkOrder) -> Timed:
     return Timed(core_speed=speed, latency=latency)
 
 
-def samples(fragment: Fragment, batch_size: int) -> dict[str, Array]:
-    """One random batch for every input of a contract."""
-    return {spec.name: sample(spec, batch_size) for spec in fragment.inputs}
+def samples(order: WorkOrder, batch_size: int, examples: Mapping[str, Array]) -> dict[str, Array]:
+    """One batch for every input of a contract: of the examples, again and again, or random."""
+    return {
+        spec.name: np.resize(examples[spec.name], (batch_size, *examples[spec.name].shape[1:]))
+        if spec.name in examples
+        else sample(spec, batch_size)
+        for spec in order.fragment.inputs
+    }
 
 
 def sample(spec: TensorSpec, batch_size: int) -> Array:
@@ -117,6 +129,11 @@ def sample(spec: TensorSpec, batch_size: int) -> Array:
 
 def _model(order: WorkOrder) -> bytes:
     return sys.stdin.buffer.read(order.model_bytes)
+
+
+def _examples(order: WorkOrder) -> dict[str, Array]:
+    """By name; before the model, so that what they take is not the fragment's."""
+    return unpacked(sys.stdin.buffer.read(order.example_bytes)) if order.example_bytes else {}
 
 
 def _say(result: Record) -> None:

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
@@ -16,6 +16,9 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
 from splitplace.inference.cpu_share import sweep
+from splitplace.inference.executor import Array, boundary_values
+from splitplace.inference.inputs import named_inputs
+from splitplace.inference.trial import packed
 from splitplace.progress import Progress, silent
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, MemoryIncrement, Profile
@@ -29,6 +32,11 @@ class Effort:
     rounds: int
     budget_s: float
 
+
+EXAMPLES = 64
+"""Rows of real inputs that a measurement repeats."""
+
+NONE: Mapping[str, Array] = {}
 
 FULL = Effort(tuple(2**i for i in range(9)), rounds=10, budget_s=1.0)
 QUICK = Effort((1, 8, 32, 64), rounds=5, budget_s=0.25)
@@ -65,6 +73,7 @@ def profile_split(
     device: DeviceFingerprint | None = None,
     again: bool = False,
     progress: Progress = silent,
+    examples: Array | Mapping[str, Array] | None = None,
 ) -> tuple[Profile, ...]:
     """Profile every fragment of a split on this device; each profile is attached as soon as it is measured.
 
@@ -78,6 +87,8 @@ def profile_split(
         device: The fingerprint to file under; this device with one thread by default.
         again: Measure even what is measured.
         progress: Told what is being measured and how far it is.
+        examples: Real inputs of the split, (n, ...), by name where it takes several: each fragment is measured on what
+            it is fed when the split runs on them. Made-up ones by default.
 
     Returns:
         One profile a fragment, in split order.
@@ -91,6 +102,10 @@ def profile_split(
     known = {} if again else _known(catalog, reference, device, effort)
     if len(known) < len(split.fragments):
         catalog.check_writable()
+    fed: dict[str, dict[str, Array]] = {}
+    if examples is not None and len(known) < len(split.fragments):
+        few = {name: value[:EXAMPLES] for name, value in named_inputs(split.inputs, examples, reference).items()}
+        fed = boundary_values(split, lambda name: catalog.load(split, name), few, EXAMPLES)
     profiles = []
     steps = len(split.fragments) * (len(effort.batch_sizes) + effort.rounds + 1)
     done = 0
@@ -103,7 +118,8 @@ def profile_split(
     for fragment in split.fragments:
         if fragment.name not in known:
             model = catalog.load(split, fragment.name)
-            catalog.attach(reference, profile := measure(fragment, model, effort, device, reference, advance))
+            feed = fed.get(fragment.name, {})
+            catalog.attach(reference, profile := measure(fragment, model, effort, device, reference, advance, feed))
             profiles.append(profile)
         else:
             profiles.append(known[fragment.name])
@@ -127,6 +143,7 @@ def measure(
     device: DeviceFingerprint,
     reference: str,
     advance: Callable[[], None] = lambda: None,
+    examples: Mapping[str, Array] = NONE,
 ) -> Profile:
     """One fragment's profile: memory by a process for each batch size, latency by one for all.
 
@@ -137,6 +154,7 @@ def measure(
         device: The fingerprint to file under, and whose threads and CPU share to measure with.
         reference: The split, for messages.
         advance: Called after each batch size and each round.
+        examples: Real inputs of the fragment by name, each (n, ...); made-up ones where there are none.
 
     Raises:
         SplitPlaceError: A measuring process died, for lack of memory for example.
@@ -144,11 +162,11 @@ def measure(
     where = f"{reference}/{fragment.name}"
     loaded = []
     for size in effort.batch_sizes:
-        loaded.append(measure_memory(fragment, model, size, device, where))
+        loaded.append(measure_memory(fragment, model, size, device, where, examples))
         advance()
-    order = _order("latency", fragment, model, effort, device)
+    order = _order("latency", fragment, model, effort, device, examples)
     line = b""
-    for line in _work(order, model, where):  # noqa: B007 - the last one is the result
+    for line in _work(order, (packed(examples) if examples else b"") + model, where):  # noqa: B007 - the last one is the result
         advance()
     timed = Timed.parse(line, where)
     return Profile(
@@ -169,21 +187,32 @@ def measure(
 
 
 def measure_memory(
-    fragment: Fragment, model: bytes, batch_size: int, device: DeviceFingerprint, where: str
+    fragment: Fragment,
+    model: bytes,
+    batch_size: int,
+    device: DeviceFingerprint,
+    where: str,
+    examples: Mapping[str, Array] = NONE,
 ) -> FragmentLoad:
     """What a fragment adds to a process at one batch size; arguments as `measure`'s, `where` for messages."""
-    order = _order("memory", fragment, model, replace(QUICK, batch_sizes=(batch_size,)), device)
-    (line,) = _work(order, model, where)
+    order = _order("memory", fragment, model, replace(QUICK, batch_sizes=(batch_size,)), device, examples)
+    (line,) = _work(order, (packed(examples) if examples else b"") + model, where)
     return FragmentLoad.parse(line, where)
 
 
 def _order(
-    what: Literal["memory", "latency"], fragment: Fragment, model: bytes, effort: Effort, device: DeviceFingerprint
+    what: Literal["memory", "latency"],
+    fragment: Fragment,
+    model: bytes,
+    effort: Effort,
+    device: DeviceFingerprint,
+    examples: Mapping[str, Array],
 ) -> WorkOrder:
     return WorkOrder(
         what=what,
         fragment=fragment,
         model_bytes=len(model),
+        example_bytes=len(packed(examples)) if examples else 0,
         batch_sizes=effort.batch_sizes,
         rounds=effort.rounds,
         budget_s=effort.budget_s,

@@ -1,5 +1,6 @@
 """`profile`: what each fragment costs on this device, kept in the catalog."""
 
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.export.measure.fit import held_out as held_out
 from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
+from splitplace.inference.executor import Array
+from splitplace.inference.inputs import read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.profile import Profile
 
@@ -21,6 +24,7 @@ def profile(
     cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
+    example_inputs: str | Path | Array | Mapping[str, Array] | None = None,
     plot: str | Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, tuple[Profile, ...]]:
@@ -35,6 +39,8 @@ def profile(
         cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
+        example_inputs: Real inputs to measure on, (n, ...), by name where there are several, or their .npy or .npz
+            file; for a model whose made-up ones mean nothing, as indices into tables do.
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
         progress: Told what is being measured.
 
@@ -57,6 +63,7 @@ def profile(
     references = (reference,) if reference else writer.references()
     if not references:
         raise NotReadyError(f"the catalog {folder} holds no split: export one first")
+    given = read_arrays(example_inputs) if isinstance(example_inputs, str | Path) else example_inputs
     device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
     found = {}
     for i, name in enumerate(references):
@@ -64,7 +71,7 @@ def profile(
         def of_all(what: str, share: float, i: int = i) -> None:
             progress(what, (i + share) / len(references))
 
-        found[name] = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all)
+        found[name] = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all, given)
     for name in references if plot is not None else ():
         _draw(Path(plot or ".") / f"{name}.svg", name, found[name])
     return found

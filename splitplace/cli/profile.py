@@ -21,6 +21,7 @@ def profile(
     cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
+    example_inputs: str | None = None,
     plot: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -33,6 +34,8 @@ def profile(
         cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
+        example_inputs: Real inputs to measure on (.npy, .npz or NAME=FILE), for a model whose made-up ones mean
+            nothing, as indices into tables do.
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
         json: Print one JSON document.
     """
@@ -47,6 +50,7 @@ def profile(
             cpus=cpus,
             quick=quick,
             again=again,
+            example_inputs=example_inputs,
             plot=plot,
             progress=progress,
         )

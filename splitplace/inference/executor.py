@@ -1,6 +1,6 @@
 """Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -148,3 +148,25 @@ class Executor:
     def _run_batch(self, inputs: Mapping[str, Array]) -> Array:
         made = self.split.walk(inputs, lambda name, feed: self.sessions[name].run(feed), self.sessions)
         return merge(self.split, {sink: made[place] for sink, place in self._sinks.items()})
+
+
+def batches(inputs: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
+    """Inputs by name, each (n, ...), so many rows at once."""
+    for start in range(0, len(next(iter(inputs.values()))), size):
+        yield {name: value[start : start + size] for name, value in inputs.items()}
+
+
+def boundary_values(
+    split: Split, load: Callable[[str], bytes], inputs: Mapping[str, Array], micro_batch: int
+) -> dict[str, dict[str, Array]]:
+    """What each fragment is fed, by fragment and tensor, when a split runs on these inputs; one is loaded at a time."""
+    fed: dict[str, dict[str, Array]] = {}
+
+    def run(name: str, feed: dict[str, Array]) -> dict[str, Array]:
+        fed[name] = feed
+        session = FragmentSession(split.by_name[name], load(name))
+        parts = [session.run(batch) for batch in batches(feed, micro_batch)]
+        return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
+
+    split.walk(dict(inputs), run)
+    return fed

@@ -41,7 +41,7 @@ def run_apart(fragment: Fragment, model: bytes, inputs: Mapping[str, Array]) -> 
     """
     order = TrialOrder(fragment=fragment, model_bytes=len(model))
     command = python_child("splitplace.inference.trial")
-    request = order.model_dump_json().encode() + b"\n" + model + _packed(inputs)
+    request = order.model_dump_json().encode() + b"\n" + model + packed(inputs)
     try:
         done = subprocess.run(
             command, input=request, capture_output=True, env=child_env(), timeout=LIMIT_S, check=False
@@ -56,16 +56,18 @@ def run_apart(fragment: Fragment, model: bytes, inputs: Mapping[str, Array]) -> 
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
         raise IntegrityError(f"{fragment.name}: it does not run: {lines[-1][:300]}")
-    return _unpacked(done.stdout)
+    return unpacked(done.stdout)
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
+def packed(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays by name as bytes, for another process of ours."""
     file = io.BytesIO()
     np.savez(file, *arrays.values(), names=np.array(list(arrays)))
     return file.getvalue()
 
 
-def _unpacked(data: bytes) -> dict[str, Array]:
+def unpacked(data: bytes) -> dict[str, Array]:
+    """The arrays of `packed`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return {str(name): archive[f"arr_{i}"] for i, name in enumerate(archive["names"])}
 
@@ -76,10 +78,10 @@ def main() -> None:
     order = TrialOrder.parse(source.readline(), "trial order")
     model = source.read(order.model_bytes)
     try:
-        outputs = FragmentSession(order.fragment, model).run(_unpacked(source.read()))
+        outputs = FragmentSession(order.fragment, model).run(unpacked(source.read()))
     except SplitPlaceError as error:
         sys.exit(str(error))
-    sys.stdout.buffer.write(_packed(outputs))
+    sys.stdout.buffer.write(packed(outputs))
 
 
 if __name__ == "__main__":

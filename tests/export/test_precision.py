@@ -7,8 +7,8 @@ import pytest
 from splitplace.catalog import Catalog
 from splitplace.errors import SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.export.convert.precision import boundary_values, with_precision
-from splitplace.inference.executor import Executor
+from splitplace.export.convert.precision import with_precision
+from splitplace.inference.executor import Executor, boundary_values
 
 
 def images(n, seed=0):
@@ -64,7 +64,7 @@ def test_int8_without_real_inputs_is_refused(full_artifact):
 
 def test_boundary_values_are_what_the_fragments_pass(tree_artifact):
     """Every fragment is fed what its parents give."""
-    fed = boundary_values(tree_artifact, {"image": images(40)})
+    fed = boundary_values(tree_artifact.split, tree_artifact.models.__getitem__, {"image": images(40)}, 16)
     assert fed["trunk"]["image"].shape == (40, 1, 12, 12)
     assert fed["inner1"]["trunk_out"].shape == (40, 6, 12, 12)
     np.testing.assert_array_equal(fed["inner0"]["trunk_out"], fed["inner1"]["trunk_out"])

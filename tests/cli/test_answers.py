@@ -1,0 +1,105 @@
+"""`infer` and `evaluate` on splits that take several inputs, or answer something else than scores of classes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import splitplace as sp
+from splitplace.cli import main
+from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.splitting.layerwise import cutting
+
+
+def numbers(*shape: int) -> np.ndarray:
+    """The same in every test."""
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+def catalog(place: Path, inputs: tuple[str, ...], answer: list, *last: object) -> str:
+    """CATALOG of a split: the inputs added up, a layer to h, then these nodes to y."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Sum", list(inputs), ["s"]), helper.make_node("MatMul", ["s", "w"], ["h"]), *last],
+        "answers",
+        [info(name, TensorProto.FLOAT, ["n", 4]) for name in inputs],
+        [info("y", TensorProto.FLOAT, answer)],
+        [numpy_helper.from_array(numbers(4, 3), "w"), numpy_helper.from_array(np.array([1]), "axis")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    CatalogWriter(place / "catalog").write(cutting.split(model.SerializeToString(), 1))
+    return str(place / "catalog")
+
+
+def test_several_inputs_are_given_by_name(tmp_path: Path) -> None:
+    """As arrays, as an .npz file and as NAME=FILE the same logits; evaluated, too; one array alone is refused."""
+    where = catalog(tmp_path, ("a", "b"), ["n", 3], helper.make_node("Tanh", ["h"], ["y"]))
+    given = {"a": numbers(40, 4), "b": numbers(40, 4) + 1}
+    np.savez(tmp_path / "both.npz", **given)
+    for name, values in given.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    done = sp.infer(where, given)
+    for files in ([tmp_path / "both.npz"], [f"{name}={tmp_path / name}.npy" for name in given]):
+        np.testing.assert_array_equal(sp.infer(where, files).logits, done.logits)
+    assert sp.evaluate(where, images=given, labels=done.labels).top1 == 1.0
+    with pytest.raises(sp.UsageError, match="takes the inputs a, b"):
+        sp.infer(where, given["a"])
+    with pytest.raises(sp.UsageError, match="expected at least 1 of each"):
+        sp.evaluate(where, images=given, labels=done.labels, micro_batch=-5)
+    with pytest.raises(sp.SplitPlaceError, match="as many rows for every input"):
+        sp.infer(where, given | {"b": given["b"][:7]})
+
+
+@pytest.mark.parametrize("json_wanted", [True, False])
+def test_an_answer_without_classes_is_given_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], json_wanted: bool
+) -> None:
+    """One number a sample: printed, written under the name that was given, and no label anywhere."""
+    last = helper.make_node("ReduceSum", ["h", "axis"], ["y"], keepdims=0)
+    where = catalog(tmp_path, ("x",), ["n"], last)
+    np.save(tmp_path / "x.npy", numbers(5, 4))
+    out = tmp_path / "answers.bin"
+    command = ["infer", where, "--input", str(tmp_path / "x.npy"), "--out", str(out), "--logits"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *(["--json"] if json_wanted else [])])
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    expected = numbers(5, 4) @ numbers(4, 3)
+    np.testing.assert_allclose(np.load(out), expected.sum(axis=1), rtol=1e-5)
+    if json_wanted:
+        document = json.loads(said)
+        assert "labels" not in document and document["out"] == str(out)
+        np.testing.assert_allclose(document["answers"], expected.sum(axis=1), rtol=1e-5)
+    with pytest.raises(sp.SplitPlaceError, match="no scores of classes"):
+        sp.evaluate(where, images=numbers(5, 4), labels=np.zeros(5, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["split", "m.onnx", "--fragments", "1.5"], "expected a whole number"),
+        (["split", "m.onnx", "--fragments", "30000000"], "no network has so many blocks"),
+        (["split", "m.onnx", "--fragments", "2", "--application", "My App"], "--application 'My App'"),
+        (["split", "m.onnx", "--fragments", "2", "--random-weights"], "for a timm name only"),
+        (["split", "m.onnx", "--fragments", "2", "--out", "m.onnx/below"], "give another --out"),
+        (["export", "m.onnx", "--catalog", "c"], "cut it first, by `splitplace split"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_before_any_work(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    """Exit 2 and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(b"no model")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and not said.out
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
