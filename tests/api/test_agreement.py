@@ -26,8 +26,8 @@ RENAMED = {"location": "catalog", "applications": "application", "input": "input
 """What a command calls by another name: CATALOG:REF, several at once, --input."""
 PRINTED = {"json", "explain", "logits"}
 """How a command shows what it got."""
-OF_THE_VALUE = {("infer", "out"), ("train", "plot")}
-"""What a notebook does with what it gets: `Inference.logits`, `Run.plot_confusion`."""
+OF_THE_VALUE = {("infer", "out")}
+"""What a notebook does with what it gets: it saves `Inference.logits` itself."""
 
 
 def command(name):
