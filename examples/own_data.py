@@ -25,4 +25,4 @@ if __name__ == "__main__":
     run = sp.train(data, epochs=15)
     done = sp.export(run, "catalog")
     print(f"held out: {sp.evaluate(done.location, data=data).top1:.2f}")
-    print(f"photos/pear/0.png: {data.class_names[sp.infer(done.location, ['photos/pear/0.png']).labels[0]]}")
+    print(f"photos/pear/0.png: {sp.infer(done.location, ['photos/pear/0.png']).names[0]}")
