@@ -1,4 +1,4 @@
-"""Claims in seconds, which no test judges: how long the command line, the probe, surgery, a hop and the demo take.
+"""Claims in seconds, which no test judges: how long the command line, probe, surgery, plans, a hop and the demo take.
 
 Each figure is a median over repeats on a machine that does nothing else; the limit is the project's own promise.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks.deep_network import OBJECTIVES, deep, planned, unlike_hosts
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError, SplitPlaceError
@@ -23,6 +24,7 @@ from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Keys, Received, StreamNode
 from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
+from splitplace.splitting.layerwise.planner import Objective
 
 HOP_LIMITS_S = {2**18: 5e-3, 2**20: 8e-3}
 """There and back, halved, by bytes: a general actor system needs 8 to 10 ms."""
@@ -89,6 +91,11 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
     say("slices of networks")
     for model, cut in SLICES.items():
         add(f"a slice of {model} behind {cut}", "s of CPU", _slices_s(model, cut, repeats), 1.0)
+    say("planning")
+    for objective in OBJECTIVES:
+        for limited in (False, True):
+            what = f"planning 1,000 blocks for 8 unlike devices, {objective}{', memory limited' * limited}"
+            add(what, "s of CPU", _plans_s(objective, limited, repeats), 2.0)
     for size_bytes, limit_s in HOP_LIMITS_S.items():
         say(f"a hop of {size_bytes >> 10} KiB")
         add(f"a hop of {size_bytes >> 10} KiB, encrypted", "s", hops_s(size_bytes, 10 * repeats), limit_s)
@@ -128,6 +135,16 @@ def _wall_s(work: Callable[[], object]) -> float:
     start_s = time.perf_counter()
     work()
     return time.perf_counter() - start_s
+
+
+def _plans_s(objective: Objective, limited: bool, repeats: int) -> list[float]:
+    work = deep()
+    hosts, seconds = unlike_hosts(work, limited), []
+    for _ in range(repeats):
+        start_s = time.process_time()
+        planned(work, hosts, objective)
+        seconds.append(time.process_time() - start_s)
+    return seconds
 
 
 def _slices_s(model: str, cut: str, repeats: int) -> list[float]:
