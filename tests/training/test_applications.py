@@ -90,6 +90,19 @@ def test_another_tiny100_than_the_decoded_copy_is_refused(monkeypatch, tmp_path)
     assert fetch("tiny100", tmp_path).train_sha256 == data.train_sha256
 
 
+def test_the_publishers_files_stay_where_decoded_copies_are_kept(monkeypatch, tmp_path):
+    """Whether they are found there or --path says so: the copy goes beside them, and is found the second time."""
+    entry = replace(applications.APPLICATIONS["tiny100"], class_names=("0", "1"), n_train=8, n_test=4)
+    monkeypatch.setitem(applications.APPLICATIONS, "tiny100", entry)
+    monkeypatch.delenv(entry.variable, raising=False)
+    folder = write_tiny100(tmp_path / "tiny100", 10)
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    digests = {fetch("tiny100", tmp_path, path=path).train_sha256 for path in (None, None, folder)}
+    assert len(digests) == 1
+    assert (folder / "dataset.json").is_file()
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_data_with_another_hash_is_refused_and_not_kept(monkeypatch, tmp_path):
     """What a way gives is held against the known hash."""
     known(monkeypatch, ("odd", lambda scratch: arrays()), sha256="0" * 64)

@@ -96,7 +96,8 @@ def fetch(
         if (kept.sha256, kept.train_sha256) != (data.sha256, data.train_sha256):
             raise UsageError(
                 f"--path {path} holds other images than the decoded copy of {application} in {folder}, which is of "
-                f"{kept.source}: leave out --path to use the copy, delete it to use these, or give these another name"
+                f"{kept.source}: leave out --path to use the copy, delete its dataset.json to use these, or give these "
+                "another name"
             )
         return kept
     data.save(folder)

@@ -2,15 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
-from splitplace.files import replace_folder
+from splitplace.files import replace_file
 from splitplace.records import formats
 from splitplace.records.base import Name, PositiveCount, Record
 from splitplace.records.formats import Format
@@ -158,7 +158,10 @@ class Dataset:
         return tuple(means), tuple(stds)
 
     def save(self, folder: Path) -> None:
-        """Keep the decoded arrays in `folder`; an interrupted save leaves nothing there."""
+        """Keep the decoded arrays in `folder`, beside what else lies there: it may be what they were decoded from.
+
+        The card is written last: an interrupted save leaves no copy.
+        """
         card = Card(
             application=self.application,
             class_names=self.class_names,
@@ -170,10 +173,10 @@ class Dataset:
             train_sha256=self.train_sha256,
         )
         try:
-            with replace_folder(folder) as fresh:
-                for name in _ARRAYS:
-                    np.save(fresh / f"{name}.npy", getattr(self, name), allow_pickle=False)
-                (fresh / _CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (folder / _CARD).unlink(missing_ok=True)
+            for name in _ARRAYS:
+                replace_file(folder / f"{name}.npy", partial(_write, getattr(self, name)))
+            replace_file(folder / _CARD, card.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise SplitPlaceError(
                 f"cannot write {folder} ({error.strerror or error}): make room and try again"
@@ -187,7 +190,7 @@ class Dataset:
             IntegrityError: The arrays are not what was saved.
         """
         card = Card.parse((folder / _CARD).read_bytes(), str(folder / _CARD))
-        remedy = f"delete {folder} and fetch again"
+        remedy = f"delete {folder / _CARD} and fetch again"
         try:
             arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
             data = Dataset(
@@ -246,6 +249,10 @@ def first_copies(x_NCHW: Images) -> Rows:
     """For every image the row of the first that is equal to it: its own, unless it is a copy."""
     seen: dict[bytes, int] = {}
     return np.array([seen.setdefault(digest, row) for row, digest in enumerate(digests(x_NCHW))], np.int64)
+
+
+def _write(array: Images | Labels, file: BinaryIO) -> None:
+    np.save(file, array, allow_pickle=False)
 
 
 def _hash(x_NCHW: Images, y_N: Labels) -> str:
