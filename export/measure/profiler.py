@@ -78,7 +78,8 @@ def profile_split(
     """Profile every fragment of a split on this device; each profile is attached as soon as it is measured.
 
     Fragments that already have a profile of this very device with all batch sizes wanted are left as they are, so a
-    run that was interrupted goes on where it stopped.
+    run that was interrupted goes on where it stopped. With `examples` all are measured: a profile does not say what it
+    was taken on, and one on made-up inputs is no answer.
 
     Args:
         catalog: Where the split lies and the profiles go.
@@ -99,11 +100,11 @@ def profile_split(
     """
     device = device or fingerprint()
     split = catalog.split(reference)
-    known = {} if again else _known(catalog, reference, device, effort)
+    known = {} if again or examples is not None else _known(catalog, reference, device, effort)
     if len(known) < len(split.fragments):
         catalog.check_writable()
     fed: dict[str, dict[str, Array]] = {}
-    if examples is not None and len(known) < len(split.fragments):
+    if examples is not None:
         few = {name: value[:EXAMPLES] for name, value in named_inputs(split.inputs, examples, reference).items()}
         fed = boundary_values(split, lambda name: catalog.load(split, name), few, EXAMPLES)
     profiles = []

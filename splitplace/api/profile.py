@@ -40,7 +40,8 @@ def profile(
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
         example_inputs: Real inputs to measure on, (n, ...), by name where there are several, or their .npy or .npz
-            file; for a model whose made-up ones mean nothing, as indices into tables do.
+            file; for a model whose made-up ones mean nothing, as indices into tables do. What is measured already is
+            measured again, on these.
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
         progress: Told what is being measured.
 

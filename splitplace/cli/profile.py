@@ -35,7 +35,7 @@ def profile(
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
         example_inputs: Real inputs to measure on (.npy, .npz or NAME=FILE), for a model whose made-up ones mean
-            nothing, as indices into tables do.
+            nothing, as indices into tables do; what is measured already is measured again, on these.
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
         json: Print one JSON document.
     """

@@ -56,6 +56,13 @@ def test_a_profile_is_taken_on_the_examples(catalog):
         profile_split(catalog, "custom.model.layer-1", SHORT, again=True, examples=examples.astype(np.float32))
 
 
+def test_examples_are_measured_on_where_a_profile_exists(catalog):
+    """One taken on made-up rows is no answer to somebody who gives real ones: these run, and fail as they must."""
+    profile_split(catalog, "custom.model.layer-1", SHORT)
+    with pytest.raises(SplitPlaceError, match="out of data bounds"):
+        profile_split(catalog, "custom.model.layer-1", SHORT, examples=np.array([[5, 6, 7]]))
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape", "low", "high"),
     [
