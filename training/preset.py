@@ -15,7 +15,9 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from splitplace.errors import SplitPlaceError, UsageError, unknown
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.training.data.applications import APPLICATIONS
 from splitplace.training.data.augment import parse
+from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import check_network
 
 Stride = Annotated[int, Field(ge=1, le=8)]
@@ -250,9 +252,15 @@ class Preset(Record):
         )
 
 
-def settle(preset: "str | Preset", model: str, application: str) -> Settings:
-    """The recipes for one model on one data set, from a preset or its name (`load_preset`)."""
-    return (preset if isinstance(preset, Preset) else load_preset(preset)).settle(model, application)
+def settle(preset: "str | Preset", model: str, data: Dataset) -> Settings:
+    """The recipes for one model on these images, from a preset or its name (`load_preset`).
+
+    A known data set is mirrored or not by its name, own images as their owner says: `mirrored` then tells them apart.
+    """
+    settings = preset if isinstance(preset, Preset) else load_preset(preset)
+    if data.mirror and data.application not in APPLICATIONS:
+        settings = settings.mirrored()
+    return settings.settle(model, data.application)
 
 
 def load_preset(name: str) -> Preset:

@@ -127,8 +127,6 @@ def train(
     settings = preset if isinstance(preset, Preset) else load_preset(str(preset))
     listed = options.listed_cuts(cuts)
     shape = options.tree_shape(tree, asked, listed)
-    if mirror:
-        settings = settings.mirrored()
     if ratio is not None:
         compressed_variant(ratio)
     name = application if isinstance(application, str) else application.application

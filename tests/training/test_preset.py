@@ -8,7 +8,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.splitting.networks import ALIASES
-from splitplace.training.preset import load_preset, settle
+from splitplace.training.preset import load_preset
 
 SHIPPED = resources.files("splitplace.training") / "presets"
 
@@ -44,7 +44,7 @@ def test_a_data_set_and_a_model_change_single_values(quick_with):
     )
     plain = preset.settle("resnet50v2", "mnist")
     assert (plain.full, plain.strides) == (preset.full, (2,))
-    both = settle(preset, "mobilenetv2", "shades")
+    both = preset.settle("mobilenetv2", "shades")
     assert both.full == preset.full.changed(epochs=5, batch_size=32, augment=("RandomErasing()",))
     assert (both.semantic, both.strides, both.cuts) == (preset.semantic, (2, 1), ("blocks3", "blocks5"))
     assert preset.settle("mobilenetv2", "mnist").full == preset.full.changed(epochs=3, batch_size=32)
@@ -52,7 +52,7 @@ def test_a_data_set_and_a_model_change_single_values(quick_with):
 
 def test_a_model_without_a_table_is_trained_as_it_is():
     """Any of timm's: no strides are changed."""
-    assert settle("quick", "resnet18", "mnist").strides == ()
+    assert load_preset("quick").settle("resnet18", "mnist").strides == ()
 
 
 @pytest.mark.parametrize(

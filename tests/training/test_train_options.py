@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import splitplace as sp
 from splitplace.cli import main
+from splitplace.errors import SplitPlaceError
 from splitplace.training.run import Run
 
 FEW = ("--epochs", "1", "--samples", "16")
@@ -170,6 +172,14 @@ def test_mirror_images_are_another_training(train, image_folder, shades):
     code, _, err = train("shades", "--path", image_folder, *FEW, "--mirror", "--out", shades)
     assert code == 1
     assert "(preset: quick, asked for quick-mirror)" in err
+
+
+def test_images_that_are_given_say_themselves_that_they_are_mirrored(image_folder, shades):
+    """A notebook's request is the command line's, by `--mirror` or by what `fetch` gave."""
+    few = {"epochs": 1, "samples": 16, "out": shades}
+    assert sp.train(sp.fetch("shades", path=image_folder), **few).path == shades
+    with pytest.raises(SplitPlaceError, match=r"\(preset: quick, asked for quick-mirror\)"):
+        sp.train(sp.fetch("shades", path=image_folder, mirror=True), **few)
 
 
 def test_mirror_images_are_trained_on(train, image_folder, shades):

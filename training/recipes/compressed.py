@@ -49,7 +49,7 @@ def train_compressed(
         SplitPlaceError: The model cannot be sliced, another run stands at `out`, or the loss is no longer finite.
     """
     started_s = time.perf_counter()
-    settings = settle(preset, full.config.request.model, data.application)
+    settings = settle(preset, full.config.request.model, data)
     recipe = settings.compressed.beside(full.config.request.recipe.validation_share, epochs, samples)
     check_teacher(full, data)
     compressed_variant(ratio)  # refuses a ratio that is no share
@@ -133,7 +133,7 @@ def pick_compressed(
         UsageError: The full model kept no validation images, or a ratio is no share.
         SplitPlaceError: As `train_compressed`.
     """
-    settings = settle(preset, full.config.request.model, data.application)
+    settings = settle(preset, full.config.request.model, data)
     before = full.metrics.validation_accuracy
     if before is None:
         raise UsageError(

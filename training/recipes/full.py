@@ -60,7 +60,7 @@ def train_full(
     """
     started_s = time.perf_counter()
     model = model if isinstance(model, str) else own_name(model)
-    settings = settle(preset, model, data.application)
+    settings = settle(preset, model, data)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
     start = None if weights is None else open_weights(weights, model)
     request = TrainingRequest(

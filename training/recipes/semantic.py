@@ -90,7 +90,7 @@ def train_semantic(
     """
     started_s = time.perf_counter()
     model = full.config.request.model
-    settings = settle(preset, model, data.application)
+    settings = settle(preset, model, data)
     validation_share = full.config.request.recipe.validation_share
     check_teacher(full, data)
     wanted = tuple(cuts if cuts is not None else settings.cuts)
