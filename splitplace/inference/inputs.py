@@ -1,7 +1,10 @@
 """Inputs from files: numpy arrays, and image files as the split says it reads them."""
 
 import logging
+import lzma
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +22,12 @@ _log = logging.getLogger(__name__)
 ARRAY_SUFFIXES = (".npy", ".npz")
 MAX_INPUT_BYTES = 8 * 2**30
 
+_DAMAGED = (
+    *(ValueError, TypeError, SyntaxError, tokenize.TokenError, OverflowError, MemoryError),  # an array's header
+    *(EOFError, OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),  # the archive
+)
+"""What numpy and zipfile raise on files that are damaged or of another kind; RuntimeError, where one is encrypted."""
+
 
 def read_array(path: Path) -> Array:
     """A numpy array from an .npy file; object arrays, which would need unpickling, are refused.
@@ -33,9 +42,13 @@ def read_array(path: Path) -> Array:
         raise IntegrityError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_INPUT_BYTES}")
     try:
         # Mapped, so that a header that claims 100 GB is held against the file before anything is allocated.
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise IntegrityError(f"{path}: not a numpy array: {str(error).splitlines()[0]}") from error
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(mapped, np.ndarray):
+            return np.array(mapped)
+        mapped.close()
+    except _DAMAGED as error:
+        raise IntegrityError(f"{path}: not a numpy array: {_reason(error)}") from error
+    raise IntegrityError(f"{path}: not one numpy array but an archive of several: name it .npz")
 
 
 def read_arrays(place: str | Path) -> Array | dict[str, Array]:
@@ -53,15 +66,28 @@ def read_arrays(place: str | Path) -> Array | dict[str, Array]:
     if path.suffix != ".npz" or not path.is_file():
         return read_array(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        opened = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise IntegrityError(f"{path}: one numpy array, expected an archive as numpy.savez writes: name it .npy")
+        with opened as archive:
             claimed = sum(info.file_size for info in archive.zip.infolist())
             if claimed > MAX_INPUT_BYTES:
                 raise IntegrityError(f"{path}: {claimed} bytes, expected at most {MAX_INPUT_BYTES}")
-            return {name: archive[name] for name in archive.files}
+            members = {name: archive[name] for name in archive.files}
     except SplitPlaceError:
         raise
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise IntegrityError(f"{path}: not a file of numpy arrays: {' '.join(str(error).split())}") from error
+    except _DAMAGED as error:
+        raise IntegrityError(f"{path}: not a file of numpy arrays: {_reason(error)}") from error
+    # numpy gives what is no .npy as bytes, without a word.
+    others = [name for name, member in members.items() if not isinstance(member, np.ndarray)]
+    if others:
+        raise IntegrityError(f"{path}: {others[0]} is no numpy array: expected what numpy.savez writes")
+    return members
+
+
+def _reason(error: BaseException) -> str:
+    """In one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array], where: str) -> dict[str, Array]:
