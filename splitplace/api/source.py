@@ -101,7 +101,7 @@ def read_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(source, str | Path):
         return tuple(source)
     try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
+        lines = Path(source).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ContractError(f"{source}: not text: expected one class a line, UTF-8") from error
     except OSError as error:

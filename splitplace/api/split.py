@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from splitplace.errors import UsageError
+from splitplace.errors import ContractError, UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_arrays
@@ -85,6 +85,7 @@ def split(
         MissingExtraError: The extra `export` is not installed, or `train` for a run or a timm name.
         UsageError: Numbers out of range, more fragments than can be told apart, a place that holds something else.
         InfeasibleError: No plan meets the memory limits; says the smallest that would do.
+        ContractError: Another number of class names than of classes.
         SplitPlaceError: A model that cannot be cut.
         IntegrityError: The fragments together do not answer what the model answers.
     """
@@ -109,9 +110,13 @@ def split(
     if plot is not None:
         check_picture(Path(plot))
     hosts = _hosts(devices, fragments, _bytes(memory_limit))
+    names = None if class_names is None else read_names(class_names)
     opened = open_source(source, random_weights, size, seed, progress)
     progress("reading the graph", 0.2)
     network = cutting.analyse(opened.onnx, str(source) if isinstance(source, str | Path) else opened.model, output)
+    names = opened.class_names if names is None else names
+    if names and len(names) != (n_classes := cutting.count_classes(network)):
+        raise ContractError(f"class names: got {len(names)} names, expected one for each of {n_classes} classes")
     if costs == "measured":
         from splitplace.inference.probe import core_speed
         from splitplace.splitting.layerwise import measure
@@ -127,7 +132,7 @@ def split(
     proposal = cutting.propose(network, work, hosts, fragments, objective, exactly, slack)
     artifact = cutting.cut(
         network, proposal.places, proposal.plan.places, application or opened.application, opened.model
-    ).described(opened.class_names if class_names is None else read_names(class_names), opened.preprocessing)
+    ).described(names, opened.preprocessing)
     progress("holding the split against the whole model", 0.7)
     checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
     stages = explain.stages(proposal)

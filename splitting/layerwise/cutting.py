@@ -135,15 +135,20 @@ def analyse(whole: bytes, source: str = "model", output: str | None = None) -> B
     return fusion.blocks(network, *fusion.ask(network))
 
 
-def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:
-    """Write the fragments between these places of the lattice."""
-    held = [np.flatnonzero(places.inside_Nn[place]).tolist() for place in chosen]
+def count_classes(network: Blocks) -> int:
+    """How many classes a model scores; 0 where its answer is anything else than scores (batch, classes)."""
     spec = network.graph.values[network.graph.output].spec
     # Only scores of the form (batch, classes) can be merged or counted right; any other answer is passed on as it is.
     scores = spec is not None and len(spec.shape) == 2 and spec.dtype.startswith("float")
     n_classes = spec.shape[1] if spec is not None and scores else 0
     assert isinstance(n_classes, int)
-    n_classes = n_classes if n_classes <= MAX_CLASSES else 0
+    return n_classes if n_classes <= MAX_CLASSES else 0
+
+
+def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:
+    """Write the fragments between these places of the lattice."""
+    held = [np.flatnonzero(places.inside_Nn[place]).tolist() for place in chosen]
+    n_classes = count_classes(network)
     pieces = []
     for i in range(len(chosen) - 1):
         last = i == len(chosen) - 2

@@ -75,6 +75,29 @@ def test_a_whole_model_of_a_catalog_is_cut_by_its_reference(residual_cnn: Builde
         sp.split(sp.export(done, tmp_path / "catalog").location, fragments=2)
 
 
+def test_class_names_come_from_a_file_of_whatever_editor(residual_cnn: Builder, tmp_path: Path) -> None:
+    """Windows' editors put a byte order mark first, which is no letter of the first name."""
+    names = tuple(f"class {i}" for i in range(10))
+    (tmp_path / "names.txt").write_text("\r\n".join(names), encoding="utf-8-sig")
+    done = sp.split(residual_cnn(), fragments=1, class_names=tmp_path / "names.txt")
+    assert done.split.class_names == names
+
+
+def test_class_names_that_do_not_fit_are_refused_before_anything_is_measured(residual_cnn: Builder) -> None:
+    """As soon as the model's classes are counted; a file that is not there even before the model is read."""
+    told: list[str] = []
+
+    def cut(model: bytes, names: str | list[str]) -> None:
+        sp.split(model, fragments=2, costs="measured", class_names=names, progress=lambda what, _: told.append(what))
+
+    with pytest.raises(sp.ContractError, match="got 3 names, expected one for each of 10 classes"):
+        cut(residual_cnn(), ["a", "b", "c"])
+    assert told == ["reading the graph"]
+    with pytest.raises(sp.NotFoundError, match="one class a line"):
+        cut(b"no model", "nowhere.txt")
+    assert told == ["reading the graph"]
+
+
 def test_progress_is_told_and_never_falls(residual_cnn: Builder) -> None:
     """What is being done, and its share of the work."""
     told: list[tuple[str, float]] = []
