@@ -14,7 +14,8 @@ class ImageRule(Record):
 
     1. Decode the first frame. Colour profiles are not applied.
     2. Turn and mirror it as its EXIF orientation says.
-    3. Bring it to 8 bits: v of a 16-bit grey image becomes v / 257, rounded; of 16-bit colour the high byte stays.
+    3. Bring it to 8 bits: 16-bit v of grey, and of PPM in colour, becomes v / 257, rounded; of PNG and TIFF in colour
+       or with alpha, and of SGI, the high byte stays; JPEG2000 in colour is what Pillow makes of it.
     4. Lay what is transparent over white. A palette is looked up before that.
     5. Make it grey (ITU-R BT.601 luma) or RGB.
     6. Resize it, unless it has the size already, antialiased where it shrinks; then cut the middle out.

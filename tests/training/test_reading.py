@@ -1,6 +1,8 @@
 """What training reads of an image file is what `infer` and `evaluate` read of it, by the contract in the artifact."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.inference.executor import Executor
 from splitplace.inference.images import read_image
 from splitplace.inference.inputs import read_inputs
+from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.own import load_own
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
@@ -39,6 +42,26 @@ def sideways(image: Image.Image, file) -> None:
     image.save(file, "JPEG", quality=90, exif=note)
 
 
+def sixteen_bits(values: np.ndarray) -> bytes:
+    """A PNG of uint16 [height, width, channels] as the standard lays it out, which Pillow writes for grey only."""
+    height, width, channels = values.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    framed = [struct.pack(">I", len(of)) + kind + of + struct.pack(">I", zlib.crc32(kind + of)) for kind, of in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def deep_colour(image: Image.Image, file) -> None:
+    """Colour whose two bytes differ: hardly a value is a multiple of 257."""
+    high = np.asarray(image).astype(np.uint16) << 8
+    file.write_bytes(sixteen_bits(high + np.random.default_rng(1).integers(0, 256, high.shape, dtype=np.uint16)))
+
+
 FORMS = {
     "photo.png": lambda image, file: image.save(file, "PNG"),
     "photo.jpg": lambda image, file: image.save(file, "JPEG", quality=85),
@@ -51,6 +74,7 @@ FORMS = {
     "deep.png": lambda image, file: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(
         file, "PNG"
     ),
+    "deep-colour.png": deep_colour,
 }
 
 
@@ -95,6 +119,24 @@ def test_every_kind_of_file_is_the_same_tensor_in_training_and_inference(catalog
     (read,) = read_inputs(files, split).values()
     assert len(trained) == len(files) == 2 * len(FORMS)
     assert {x.tobytes() for x in read} == trained
+
+
+@pytest.mark.parametrize(
+    ("channels", "form", "high_byte"),
+    [(1, "PNG", False), (2, "PNG", True), (3, "PNG", True), (4, "PNG", True), (1, "PPM", False), (3, "PPM", False)],
+)
+def test_sixteen_bits_become_eight_as_the_page_of_formats_says(channels, form, high_byte):
+    """Grey, and PPM in colour: v / 257, rounded; PNG in colour or with alpha: the high byte stays."""
+    values = np.random.default_rng(channels).integers(0, 2**16, (6, 8, channels), dtype=np.uint16)
+    if channels in (2, 4):
+        values[..., -1] = 2**16 - 1  # opaque
+    netpbm = {1: b"P5", 3: b"P6"}.get(channels, b"") + b" 8 6 65535\n" + values.astype(">u2").tobytes()
+    seen = values[..., : 3 if channels > 2 else 1].transpose(2, 0, 1)
+    got = read_image(
+        sixteen_bits(values) if form == "PNG" else netpbm, ImageRule(channels=len(seen), height=6, width=8)
+    )
+    np.testing.assert_array_equal(got, seen >> 8 if high_byte else np.round(seen / 257))
+    assert (seen >> 8 != np.round(seen / 257)).any()
 
 
 def test_parquet_is_read_as_files_are(folder, tmp_path):
