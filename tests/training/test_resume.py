@@ -253,22 +253,70 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_run(data, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_early_stopping_goes_back_to_the_best_epoch(data, recipe, tmp_path, monkeypatch):
-    """Validation accuracies as scripted: the second epoch is best, and two worse ones end it."""
-    scores = iter([0.5, 0.8, 0.7, 0.8, 0.9])
+@pytest.fixture
+def scripted(monkeypatch):
+    """Validation accuracies as scripted, and the list of what the network was at each."""
     kept = []
 
-    def scripted(network, x_NCHW, y_N):
-        assert len(y_N) == 24
-        assert not network.training
-        kept.append({name: value.clone() for name, value in network.state_dict().items()})
-        return next(scores)
+    def script(*scores):
+        left = iter(scores)
 
-    monkeypatch.setattr("splitplace.training.loop.early_stop.accuracy", scripted)
+        def accuracy(network, x_NCHW, y_N):
+            assert len(y_N) == 24
+            assert not network.training
+            kept.append({name: value.clone() for name, value in network.state_dict().items()})
+            return next(left)
+
+        monkeypatch.setattr("splitplace.training.loop.early_stop.accuracy", accuracy)
+        return kept
+
+    return script
+
+
+@pytest.fixture
+def patient(recipe):
+    """Epochs of 36 steps: after two, running statistics hold too much of the initial ones; after three, they do not."""
+    return recipe.changed(epochs=9, validation_share=0.25, patience=2, batch_size=2)
+
+
+def test_early_stopping_goes_back_to_the_best_epoch(data, patient, tmp_path, scripted):
+    """The second epoch is best, and two worse ones end it: the network is the one that was measured then.
+
+    With statistics taken anew, for that epoch's steps were few; those of the whole training were not.
+    """
+    kept = scripted(0.5, 0.8, 0.7, 0.8, 0.9)
     trained = network()
-    # Batches so small that running statistics are no longer initial: the network stays as the best epoch left it.
-    patient = recipe.changed(epochs=9, validation_share=0.25, patience=2, batch_size=2)
-    assert steps_on(trained, data, patient, tmp_path).epochs == 4
+    fitted = steps_on(trained, data, patient, tmp_path)
+    assert (fitted.epochs, fitted.settled) == (4, 72)
+    assert all(torch.equal(value, kept[1][name]) for name, value in trained.state_dict().items())
+
+
+def test_measuring_an_epoch_leaves_the_training_as_it_is(data, patient, tmp_path, scripted):
+    """Statistics that were taken anew for it are put back: the last of three epochs is that of a training without."""
+    scripted(0.5, 0.6, 0.7)
+    measured = network()
+    assert steps_on(measured, data, patient.changed(epochs=3), tmp_path / "one").settled == 0
+    unmeasured = network()
+    steps_on(unmeasured, data, patient.changed(epochs=3, patience=0), tmp_path / "two")
+    expected = unmeasured.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in measured.state_dict().items())
+
+
+def test_a_resumed_training_knows_how_many_steps_the_best_epoch_had(data, patient, tmp_path, scripted):
+    """It was stopped by an error in the third epoch, the second was best."""
+    kept = scripted(0.5, 0.8, 0.7, 0.7)
+    inner, calls = cross_entropy(patient), []
+
+    def breaks(*batch):
+        calls.append(1)
+        if len(calls) == 80:
+            raise ZeroDivisionError
+        return inner(*batch)
+
+    with pytest.raises(ZeroDivisionError):
+        fit(network(), breaks, data, patient, 0, tmp_path, "this")
+    trained = network()
+    assert steps_on(trained, data, patient, tmp_path).settled == 72
     assert all(torch.equal(value, kept[1][name]) for name, value in trained.state_dict().items())
 
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,14 @@ def fit(
         samples=recipe.samples,
         augment=Augment(recipe.augment, data.shape_CHW, mirror=data.mirror),
     )
+    settled_after = partial(settle, network, data.x_train_NCHW, rows, recipe.batch_size, seed, frozen=frozen)
     stop = None
     if recipe.patience:
-        stop = EarlyStop(network, data.x_train_NCHW[validation], data.y_train_N[validation], recipe.patience)
+        x_NCHW, y_N = data.x_train_NCHW[validation], data.y_train_N[validation]
+        stop = EarlyStop(network, x_NCHW, y_N, recipe.patience, settled_after)
     fitted = fit_batches(network, loss, batches, recipe, folder, request, frozen, callbacks, stop)
-    steps = fitted.steps
-    settled = settle(network, data.x_train_NCHW, rows, recipe.batch_size, seed, steps, frozen)
+    steps = fitted.steps if stop is None else stop.steps
+    settled = settled_after(steps)
     if settled:
         log.warning("%d steps are few: running statistics are taken anew, over %d training images", steps, settled)
     return replace(fitted, settled=settled)

@@ -40,7 +40,7 @@ def settle(
         rows: Those it was trained on.
         batch_size: Images a batch, as in training.
         seed: Of the order of images; of more than `MAX_BATCHES` batches, of which are taken.
-        steps: How many the training had.
+        steps: How many these weights had.
         frozen: Parts of the network that were not trained.
 
     Returns:
@@ -56,10 +56,10 @@ def settle(
         norm.reset_running_stats()
         norm.momentum = None  # a plain average
         norm.train()
-    seen = 0
+    seen, device = 0, next(network.parameters()).device
     with torch.no_grad():
         for batch in _batches(rows, batch_size, seed):
-            network(torch.from_numpy(x_NCHW[batch]))
+            network(torch.from_numpy(x_NCHW[batch]).to(device))
             seen += len(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
