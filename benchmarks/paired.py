@@ -51,7 +51,10 @@ def paired_ratios(
 
 
 def bootstrap(ratios: np.typing.NDArray[np.float64], seed: int = 0) -> Ratio:
-    """The median of these ratios with its percentile-bootstrap 95 % interval."""
+    """The median of these ratios with its percentile-bootstrap 95 % interval; of one, that one: it has no interval."""
+    if len(ratios) < 2:
+        (only,) = map(float, ratios)
+        return Ratio(median=only, low=only, high=only, pairs=1)
     rng = generator(seed, "bootstrap")
     found = stats.bootstrap((ratios,), np.median, n_resamples=RESAMPLES, method="percentile", rng=rng)
     low, high = map(float, found.confidence_interval)

@@ -48,6 +48,7 @@ CLAIMS = (
         "splitplace bench semantic tiny100 --path FOLDER",
         tables.semantic,
     ),
+    Claim("timings.json", "What is promised in seconds", "splitplace bench timings", tables.timings),
     Claim("artifacts.json", "Fragments that know their own cost", "splitplace bench artifacts", tables.artifacts),
     Claim(
         "simulator-upstream.json",

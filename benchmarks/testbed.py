@@ -3,7 +3,7 @@
 A chain and a tree of MobileNetV2 (random weights: costs do not depend on them) run on device processes of this machine,
 each at a share of a core, under `layer+least-loaded` and `semantic+least-loaded`. The simulator gets profiles taken at
 these very shares and the link that two processes here have, and no figure of the fleet. Expected: the same actions, and
-every response within 25 % of the simulated one. Later issues add load, failures and other machines.
+every response within 25 % of the simulated one.
 """
 
 import csv

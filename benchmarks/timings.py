@@ -170,10 +170,11 @@ def _slices_s(model: str, cut: str, repeats: int) -> list[float]:
 
 
 ECHO = """
-import sys
+import os, sys, threading
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Keys, StreamNode
 public, secret, endpoint, other = sys.stdin.readline().split()
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # whoever started it is gone
 with StreamNode(Keys(public, secret), {other: "here"}) as node:
     node.connect("here", endpoint, other)
     node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))

@@ -74,17 +74,22 @@ def replace_folder(path: Path) -> Iterator[Path]:
             for name in names:
                 _sync(Path(folder, name))
             _sync(Path(folder))
-        if path.exists() or path.is_symlink():
-            path.rename(former)
         try:
+            if _there(path):
+                path.rename(former)
             fresh.rename(path)
-        except OSError:
-            if former.exists() or former.is_symlink():
+        except BaseException:
+            if _there(former) and not _there(path):
                 former.rename(path)
             raise
         _sync(path.parent)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if _there(path) or not _there(former):  # else the former could not be brought back: it stays where it is
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _fresh(folder: Path, name: str) -> Path:

@@ -1,7 +1,8 @@
 """What the tests of every room may use: work counted instead of seconds, since no test judges the machine."""
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -45,3 +46,12 @@ def is_alive(pid: int) -> bool:
 def alive() -> Callable[[int], bool]:
     """The question above."""
     return is_alive
+
+
+@pytest.fixture(autouse=True)
+def remarks() -> Iterator[None]:
+    """A command takes the library's remarks to itself for the rest of its process; the next test hears them again."""
+    logger = logging.getLogger("splitplace")
+    before = logger.propagate, list(logger.handlers)
+    yield
+    logger.propagate, logger.handlers = before[0], before[1]

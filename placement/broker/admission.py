@@ -9,7 +9,7 @@ from splitplace.records.demand import Demand
 
 MAX_PENDING_TASKS = 10_000
 MAX_PENDING_BYTES = 2**30
-"""Of images: what the tasks that have not left may hold of this process's memory."""
+"""Of images and labels: what the tasks that have not left may hold of this process's memory."""
 
 
 class Admission:

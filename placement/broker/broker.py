@@ -219,12 +219,28 @@ class Broker:
         scheduler = self._running()
         now_s = scheduler.fleet.now_s()
         self._admission.check(application, images, labels, deadline_s)
-        images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
-        size_bytes = images.nbytes
+        size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._submitting:
-            if self._stopping:
-                raise NotReadyError(self._end_reason) from self._failure
+            self._not_stopping()
             self._admission.take(size_bytes)
+        try:  # only what was admitted is copied, and not under the lock
+            images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
+            return self._take_in(application, images, labels, deadline_s, now_s, size_bytes)
+        except BaseException:
+            self._left(size_bytes)
+            raise
+
+    def _take_in(
+        self,
+        application: str,
+        images: messages.Array,
+        labels: messages.Array | None,
+        deadline_s: float,
+        now_s: float,
+        size_bytes: int,
+    ) -> "Future[TaskResult]":
+        with self._submitting:
+            self._not_stopping()
             task = Task(
                 id=self._next_task,
                 application=application,
@@ -239,6 +255,10 @@ class Broker:
             self._arrivals.append(live)
             self._notify()
         return live.future
+
+    def _not_stopping(self) -> None:
+        if self._stopping:
+            raise NotReadyError(self._end_reason) from self._failure
 
     def _left(self, size_bytes: int) -> None:
         with self._submitting:

@@ -50,6 +50,8 @@ def _learners(names: tuple[str, ...]) -> list[Learner]:
         for name, part in zip(names, parts, strict=True):
             if not isinstance(part, Learner):
                 raise UsageError(f"{name} is no learner: expected a part with train, describe, pack and unpack")
+            if stem_of(part) != part.name:
+                raise UsageError(f"{name} uses what {stem_of(part)} learns: train {stem_of(part)}")
         return parts
     parts = [registry.part(name) for name in registry.names()]
     return [part for part in parts if isinstance(part, Learner) and stem_of(part) == part.name]

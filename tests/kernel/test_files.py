@@ -118,19 +118,39 @@ def test_a_folder_that_cannot_be_filled_leaves_the_former_and_nothing_else(tmp_p
     assert names(tmp_path) == ["run"]
 
 
-def test_a_folder_that_cannot_have_its_name_gives_the_former_back(tmp_path, monkeypatch):
-    """The second of the two renames fails."""
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_folder_that_cannot_have_its_name_gives_the_former_back(tmp_path, monkeypatch, failure):
+    """The second of the two renames fails, or the user interrupts it."""
     folder, rename = tmp_path / "run", Path.rename
     folder.mkdir()
     (folder / "old").write_text("old")
 
     def refuse(path, target):
         if path.name == "new":
-            raise OSError("refused")
+            raise failure("refused")
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OSError, match="refused"), replace_folder(folder) as fresh:
+    with pytest.raises(failure, match="refused"), replace_folder(folder) as fresh:
         (fresh / "new").write_text("new")
     assert names(folder) == ["old"]
     assert names(tmp_path) == ["run"]
+
+
+def test_a_former_folder_that_cannot_be_brought_back_is_not_removed(tmp_path, monkeypatch):
+    """Only the first of three renames works: the former stays in the scratch folder."""
+    folder, rename, renames = tmp_path / "run", Path.rename, []
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def once(path, target):
+        renames.append(path)
+        if len(renames) > 1:
+            raise OSError("refused")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", once)
+    with pytest.raises(OSError, match="refused"), replace_folder(folder) as fresh:
+        (fresh / "new").write_text("new")
+    (kept,) = tmp_path.glob("*/old/old")
+    assert kept.read_text() == "old"

@@ -1,6 +1,5 @@
-"""Every decider with every placer on the measured demand; and how long a plan takes."""
+"""Every decider with every placer on the measured demand; and how much work a plan is."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,6 @@ from splitplace.placement.registry import DECIDERS, PLACERS, parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
-
-LIMIT_S = 0.020
-"""Of a decision for azure50 at λ = 6."""
 
 
 @pytest.mark.slow
@@ -36,22 +32,20 @@ def test_any_decider_composes_with_any_placer(decider: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("placer", ["daso", "daso-tasks"])
-def test_a_plan_of_daso_takes_at_most_20_ms(monkeypatch: pytest.MonkeyPatch, placer: str) -> None:
-    """The median plan of 100 intervals at λ = 6, best of three, in CPU time: a neighbour must not decide it."""
-    spent: list[float] = []
+def test_a_plan_of_daso_takes_at_most_ten_thousand_calls(
+    monkeypatch: pytest.MonkeyPatch, placer: str, calls: Callable[[Callable[[], object]], int]
+) -> None:
+    """The median plan of 30 intervals for azure50 at λ = 6; `bench placement` has the milliseconds."""
+    made: list[int] = []
     inner: Callable[..., Any] = planning.plan
 
-    def timed(*arguments: Any) -> Any:
-        began = time.thread_time()
-        answer = inner(*arguments)
-        spent.append(time.thread_time() - began)
-        return answer
+    def counted(*arguments: Any) -> Any:
+        answers: list[Any] = []
+        made.append(calls(lambda: answers.append(inner(*arguments))))
+        return answers[0]
 
-    monkeypatch.setattr(planning, "plan", timed)
+    monkeypatch.setattr(planning, "plan", counted)
     scenario, fleet, demand = load_scenario("paper-50"), load_fleet("azure50"), load_demand("upstream")
-    medians = []
-    for seed in range(3):
-        spent.clear()
-        simulate(scenario, fleet, demand, parse_policy(f"mab+{placer}"), 100, seed)
-        medians.append(float(np.median(spent)))
-    assert min(medians) <= LIMIT_S
+    simulate(scenario, fleet, demand, parse_policy(f"mab+{placer}"), 30)
+    assert len(made) == 30
+    assert np.median(made) <= 10_000

@@ -40,6 +40,8 @@ def test_paired_ratios_find_a_known_ratio() -> None:
 def test_the_interval_covers_the_median() -> None:
     """Of noisy ratios around 1.2, the interval holds 1.2 and narrows with more pairs."""
     rng = np.random.default_rng(0)
+    one = bootstrap(np.array([1.5]))
+    assert (one.median, one.low, one.high, one.pairs) == (1.5, 1.5, 1.5, 1)
     few, many = (bootstrap(rng.normal(1.2, 0.05, n)) for n in (30, 3000))
     assert few.low <= 1.2 <= few.high
     assert many.high - many.low < (few.high - few.low) / 3

@@ -18,7 +18,7 @@ def test_tensors_come_back_from_another_process_bit_for_bit(size_bytes):
     """There and back, encrypted, ten times."""
     mine, other = Keys.generate(), Keys.generate()
     process = subprocess.Popen([sys.executable, "-c", ECHO], stdin=subprocess.PIPE, text=True)
-    with StreamNode(mine, {other.public: "echo"}) as node:
+    with process, StreamNode(mine, {other.public: "echo"}) as node:
         process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
         process.stdin.flush()
 

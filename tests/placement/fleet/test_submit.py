@@ -49,12 +49,14 @@ def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
     """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
     size_bytes = images(5).nbytes
     monkeypatch.setattr(admission, "MAX_PENDING_BYTES", 2 * size_bytes)
-    with idle(task_timeout_s=2.0) as broker:
+    with idle() as broker:
         tasks = [broker.submit("toy", images(5), 30.0) for _ in range(2)]
         with pytest.raises(OverloadedError, match=f"^{3 * size_bytes} bytes.*expected at most {2 * size_bytes}: try"):
             broker.submit("toy", images(5), 30.0)
         with pytest.raises(OverloadedError, match=f"a task of {3 * size_bytes} bytes.*as several tasks"):
             broker.submit("toy", images(15), 30.0)
+        broker._scheduler.task_timeout_s = 0.0  # only now may they leave
+        broker._notify()
         assert all("no answer" in task.result(PATIENCE_S).outcome.error for task in tasks)
         assert broker.submit("toy", images(10), 30.0).result(PATIENCE_S).outcome.error is not None
 

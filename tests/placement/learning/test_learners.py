@@ -130,6 +130,7 @@ def test_learners_that_ask_for_each_other_are_refused(own, tmp_path, monkeypatch
     ("parts", "error", "said"),
     [
         (("layer",), UsageError, "layer is no learner"),
+        (("daso-warm",), UsageError, "daso-warm uses what daso learns: train daso"),
         (("nobody",), UsageError, "unknown decider, placer or policy 'nobody'"),
         (("compressed",), UsageError, "has no compressed split"),
         (("daso-tasks",), SplitPlaceError, "nothing to learn from: no task left in 1 intervals"),
