@@ -52,12 +52,15 @@ def open_source(
         SplitPlaceError: It cannot be read, or its weights cannot be reached.
     """
     if isinstance(source, bytes):
+        _refuse_unused("the model", random_weights, size)
         return Source(source, "custom", "model", "as given")
     if not isinstance(source, str | Path):
+        _refuse_unused(source.path, random_weights, size)
         return _run(source, progress)
     path = Path(source)
     folder, reference = parse_location(str(source))
     if reference and (folder / "oci-layout").is_file():
+        _refuse_unused(source, random_weights, size)
         catalog = Catalog(folder)
         split = catalog.split(reference)
         return _whole(split, lambda name: catalog.load(split, name), f"{folder.absolute()}:{reference}")
@@ -109,11 +112,11 @@ def read_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _refuse_unused(path: Path, random_weights: bool, size: int | None) -> None:
-    """A file or RUN has weights and an image size of its own."""
+def _refuse_unused(source: str | Path, random_weights: bool, size: int | None) -> None:
+    """All but a timm name has weights and an image size of its own."""
     given = [option for option, used in (("--random-weights", random_weights), ("--size", size is not None)) if used]
     if given:
-        raise UsageError(f"{' and '.join(given)}: for a timm name only, {path} has its own")
+        raise UsageError(f"{' and '.join(given)}: for a timm name only, {source} has its own")
 
 
 def _name(text: str) -> str:
@@ -144,4 +147,15 @@ def _whole(split: Split, load: Callable[[str], bytes], where: str) -> Source:
         )
     model = load(split.fragments[0].name)
     names, reading = split.class_names, split.preprocessing
-    return Source(model, split.application, split.model, where, class_names=names, preprocessing=reading)
+    return Source(model, split.application, _model(split), where, class_names=names, preprocessing=reading)
+
+
+def _model(split: Split) -> str:
+    """What a whole model is called in the references of its layer splits: another name for each that answers unlike.
+
+    Of plain `full`, and of `layer-1`, which is the same network, MODEL; else MODEL-compressed-50, MODEL-int8.
+    """
+    kind = split.reference.removeprefix(f"{split.application}.{split.model}.")
+    plain = "layer-1" if split.strategy == "layer" else "full"
+    told = kind.removeprefix(plain).strip("-")
+    return f"{split.model[: MAX_NAME - len(told) - 1].rstrip('-_')}-{told}" if told else split.model

@@ -54,7 +54,8 @@ def split(
     """Cut a model into fragments and prove that together they are the model.
 
     Args:
-        source: A run or its folder, CATALOG:REF of a whole model, an .onnx file or its bytes, or a timm name.
+        source: A run or its folder, CATALOG:REF of a whole model, an .onnx file or its bytes, or a timm name. Splits of
+            a whole model that is not plain `full` are of MODEL-compressed-50, MODEL-int8, ...
         fragments: At most so many; see `exactly`.
         out: The SPLIT folder to write: split.json and one ONNX file a fragment. Without, nothing is written.
         exactly: So many, no fewer.

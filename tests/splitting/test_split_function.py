@@ -9,6 +9,8 @@ import pytest
 
 import splitplace as sp
 from splitplace import cli
+from splitplace.records.split import Split
+from splitplace.splitting.artifact import SplitArtifact
 
 Builder = Callable[..., bytes]
 
@@ -73,6 +75,27 @@ def test_a_whole_model_of_a_catalog_is_cut_by_its_reference(residual_cnn: Builde
     assert [row.digest for row in done.fragments] == [row.digest for row in plain.fragments]
     with pytest.raises(sp.UsageError, match="only a whole model can be cut by layer"):
         sp.split(sp.export(done, tmp_path / "catalog").location, fragments=2)
+
+
+def test_layer_splits_of_unlike_whole_models_lie_in_one_catalog(residual_cnn: Builder, tmp_path: Path) -> None:
+    """A compressed or quantised model is not the full one: its splits have a name of their own, and replace nothing."""
+    whole = sp.split(residual_cnn(), fragments=1, application="toys")
+    fields = {name: getattr(whole.split, name) for name in type(whole.split).model_fields}
+    kinds = [("full", ""), ("full", "int8"), ("compressed", "50"), ("compressed", "50-float16"), ("layer", "1-int8")]
+    cut = []
+    for strategy, variant in kinds:
+        split = Split(**fields | {"strategy": strategy, "variant": variant})
+        place = sp.export(SplitArtifact(split, whole.models), tmp_path / "catalog").location
+        cut.append(sp.split(place, fragments=2).split.model)
+    assert cut == ["model", "model-int8", "model-compressed-50", "model-compressed-50-float16", "model-int8"]
+
+
+def test_what_is_for_timm_names_alone_is_refused_elsewhere(residual_cnn: Builder, tmp_path: Path) -> None:
+    """A model of a catalog, as bytes have, has its weights and its size: the options are not dropped silently."""
+    whole = sp.export(sp.split(residual_cnn(), fragments=1), tmp_path / "catalog")
+    for source in (whole.location, residual_cnn()):
+        with pytest.raises(sp.UsageError, match=r"--random-weights and --size: for a timm name only, .* has its own"):
+            sp.split(source, fragments=2, size=32, random_weights=True)
 
 
 def test_class_names_come_from_a_file_of_whatever_editor(residual_cnn: Builder, tmp_path: Path) -> None:
