@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from splitplace.errors import UsageError, unknown
 from splitplace.splitting.semantic.tree import parse_tree
 from splitplace.training.data.dataset import Dataset
+from splitplace.training.metrics import MAX_CONFUSED
 from splitplace.training.recipes.grouping import Asked
 from splitplace.training.run import Run
 
@@ -112,6 +113,18 @@ def check_full(full: Run, model: str | None, validation: float | None) -> None:
         raise UsageError(
             f"--validation is for the full model's training, and --full {full.path} is trained (it keeps "
             f"{full.config.request.recipe.validation_share:g} of the images): leave out one of them"
+        )
+
+
+def check_confusion(data: Dataset) -> None:
+    """Refuse a picture of what the classes were taken for, where no run keeps that.
+
+    Raises:
+        UsageError: There are too many classes.
+    """
+    if data.n_classes > MAX_CONFUSED:
+        raise UsageError(
+            f"--plot draws at most {MAX_CONFUSED} classes, {data.application} has {data.n_classes}: leave it out"
         )
 
 

@@ -154,6 +154,8 @@ def train(
     data = _images(application, path, size, mirror, skip_corrupt)
     if skip_corrupt:
         _log.warning("%s", data.source)
+    if plot is not None:
+        options.check_confusion(data)
     grouping = numbered(asked, data.class_names)
     if strategy == "full":
         progress(f"training {model}", 0.0)

@@ -148,6 +148,21 @@ def test_a_network_that_cannot_be_sliced_is_refused(refused, image_folder, token
     refused(message, "shades", "--path", image_folder, "--strategy", *tokens, code=1)
 
 
+def test_a_picture_of_too_many_classes_is_refused(refused, tmp_path, tmp_path_factory):
+    """Before the training, not after it, whatever is trained."""
+    root = tmp_path_factory.mktemp("many")
+    for c in range(201):
+        (root / f"c{c}").mkdir()
+        for i in range(2):
+            image = Image.new("L", (8, 8), c)
+            image.paste(255, (0, 0, 4 * i, 4))
+            image.save(root / f"c{c}" / f"{i}.png")
+    refused(
+        "--plot draws at most 200 classes, many has 201",
+        *("many", "--path", root, *FEW, "--plot", tmp_path / "taken.svg"),
+    )
+
+
 def test_a_model_without_cuts_in_the_preset_is_told_of_the_option(refused, image_folder):
     """With the stages to choose from; a model of one stage has none."""
     own = ("shades", "--path", image_folder, "--strategy", "semantic", "--model")
