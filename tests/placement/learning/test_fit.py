@@ -97,6 +97,7 @@ def test_only_tasks_that_left_are_learned_from(view):
     assert some[np.array([1, 4])].y == pytest.approx(some.y[[1, 4]])
 
 
+@pytest.mark.slow
 def test_training_learns_what_can_be_learned_and_stops():
     """A smooth function of two inputs: at least 80 % of the held-out variance explained; the threads are as before."""
     rng = np.random.default_rng(0)

@@ -113,7 +113,9 @@ def test_a_disjoint_branch_has_about_one_in_g_squared_of_the_weights(groups):
         assert count(fragment.module) / behind == pytest.approx(1 / groups**2, rel=0.25)
 
 
-@pytest.mark.parametrize("model", list(CUTS))
+@pytest.mark.parametrize(
+    "model", [model if model == "mobilenetv2" else pytest.param(model, marks=pytest.mark.slow) for model in CUTS]
+)
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
 def test_no_branch_holds_another_branch_s_channel(model, shape):
     """Norms marked with their channels' numbers: the branches of a level share none, and together hold them all.
