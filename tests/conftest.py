@@ -11,6 +11,16 @@ import pytest
 import splitplace  # noqa: F401 - before any test has onnxruntime, which it tells to send nothing anywhere
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side (`-n`), a file's tests stay in one process, and so do all that share the one trained demo."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            shares = {"cold_demo", "warm_demo"} & set(getattr(item, "fixturenames", ()))
+            of_demo = shares or item.path.name == "test_documentation.py"
+            item.add_marker(pytest.mark.xdist_group("demo" if of_demo else str(item.path)))
+
+
 def count_calls(work: Callable[[], Any]) -> int:
     """How many Python and C functions `work` calls in this thread: the same number however busy the machine is."""
     calls = 0

@@ -17,10 +17,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 MAIN = "from splitplace.cli import main; main()"
 
 
-def _device_processes() -> set[int]:
-    """Every device runtime on this machine."""
-    processes = psutil.process_iter(["cmdline"])
-    return {it.pid for it in processes if "splitplace.placement.device.__main__" in " ".join(it.info["cmdline"] or ())}
+def device_processes(command: psutil.Process) -> list[psutil.Process]:
+    """The device runtimes that a command has started."""
+    found = []
+    for process in command.children(recursive=True):
+        try:
+            arguments = process.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        if "splitplace.placement.device.__main__" in " ".join(arguments):
+            found.append(process)
+    return found
 
 
 def weights(demo):
@@ -109,22 +116,22 @@ def test_the_page_shows_the_run(cold_demo):
     )
 
 
-def test_ctrl_c_leaves_no_process_and_the_demo_runs_again(warm_demo):
+def test_ctrl_c_leaves_no_process_and_the_demo_runs_again(warm_demo, alive):
     """Interrupted while the fleet is up: exit 130, one line, no device left."""
-    before = _device_processes()
     command = [sys.executable, "-c", MAIN, "demo", "--json", "--out", str(warm_demo.folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = psutil.Process(process.pid)
     deadline = time.monotonic() + 600
-    while len(_device_processes() - before) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while len(devices := device_processes(started)) < 3 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.2)
-    assert len(_device_processes() - before) == 3
+    assert len(devices) == 3
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1].startswith("splitplace: interrupted")
-    assert _device_processes() <= before
+    assert not any(alive(device.pid) for device in devices)
 
 
 def test_a_damaged_blob_is_refused_by_its_digest(warm_demo, tmp_path):

@@ -68,11 +68,14 @@ def behind(model: str, cut: str, n_classes: int = 6) -> tuple[nn.Sequential, tor
     torch.manual_seed(1)
     strides = (2,) if model in ALIASES else ()
     network = build(model, n_classes, (1, SIDE, SIDE), ((0.3,), (0.3,)), strides).eval()
+    normalised = any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.uniform_(layer.bias, -0.5, 0.5)
             layer.momentum = 1.0
+        elif isinstance(layer, nn.Conv2d | nn.Linear) and not normalised:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     with torch.no_grad():
         # One pass sets the statistics to those of real activations, so that logits are of order 1.
         network.train()(torch.randint(0, 256, (16, 1, SIDE, SIDE), dtype=torch.uint8))
