@@ -15,13 +15,12 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.deep_network import OBJECTIVES, deep, planned, unlike_hosts
+from splitplace.benchmarks.echo import echo
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.children import child_env, python_code
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import SplitPlaceError
 from splitplace.inference import probe
 from splitplace.inference.cpu_share import ShareMethod, open_share
-from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Received, StreamNode
 from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.splitting.layerwise.planner import Objective
@@ -169,51 +168,11 @@ def _slices_s(model: str, cut: str, repeats: int) -> list[float]:
     return seconds
 
 
-ECHO = """
-import os, sys, threading
-from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, StreamNode
-public, secret, endpoint, other = sys.stdin.readline().split()
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # whoever started it is gone
-with StreamNode(Keys(public, secret), {other: "here"}) as node:
-    node.connect("here", endpoint, other)
-    node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))
-    while True:
-        for received in node.receive(1.0):
-            if isinstance(received.message, messages.Stop):
-                sys.exit()
-            node.send("here", received.message, list(received.values.values()))
-"""
-
-
 def hops_s(size_bytes: int, repeats: int) -> list[float]:
     """Seconds of one hop between two processes of this machine, there and back halved, the first ten left out."""
-    mine, other = Keys.generate(), Keys.generate()
-    process = subprocess.Popen(python_code(ECHO), env=child_env(), stdin=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    with process, StreamNode(mine, {other.public: "echo"}) as node:
-        process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
-        process.stdin.flush()
-
-        def answer() -> messages.Message:
-            for _ in range(60):
-                for received in node.receive(1.0):
-                    if isinstance(received, Received):
-                        return received.message
-            raise NotReadyError("a hop: no answer from the other process within 60 s")
-
-        hello = answer()
-        assert isinstance(hello, messages.Peers)
-        node.connect("echo", hello.peers[0].endpoint, other.public)
-        x = np.random.default_rng(0).integers(0, 255, (1, size_bytes)).astype(np.uint8)
-        seconds = []
-        for _ in range(repeats + 10):
-            start_s = time.perf_counter()
-            node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
-            answer()
-            seconds.append((time.perf_counter() - start_s) / 2)
-        node.send("echo", messages.Stop())
-    return seconds[10:]
+    x = np.random.default_rng(0).integers(0, 255, (1, size_bytes)).astype(np.uint8)
+    with echo() as there_and_back:
+        return [_wall_s(lambda: there_and_back(x)) / 2 for _ in range(repeats + 10)][10:]
 
 
 SLOWED = """

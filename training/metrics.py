@@ -1,6 +1,7 @@
 """What a training measured, as it stands in a RUN folder."""
 
 from splitplace.records.base import Count, Fraction, Name, NonNegative, PositiveCount, Record
+from splitplace.records.by_class import ByClass
 
 
 class FragmentMetrics(Record):
@@ -12,21 +13,15 @@ class FragmentMetrics(Record):
     classes: tuple[Count, ...] = ()
 
 
-MAX_CONFUSED = 200
-"""Classes: the square of their number stands in a RUN's metrics."""
-
-
-class RunMetrics(Record):
+class RunMetrics(ByClass):
     """What a run measured. `accuracy` is on the held-out images, which nothing was fitted to or chosen by.
 
     `train_s` is of all training steps, `wall_s` of the process that ended the run: after a kill, less than the whole.
     `settled_images` is how many training images running statistics were taken anew of, after few steps.
     `validation_accuracy` is on the validation images, if the recipe kept some: what choices are made by.
-    `accuracy_by_class[c]` is on the held-out images of class c (none where there are none), `confusion[c][k]` how many
-    of them were taken for class k; of more than `MAX_CONFUSED` classes, it is empty. `accuracy_missing[k - 1]` is the
-    mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet: `off_group_energy`, the share of
-    weight energy between groups before slicing (mean over layers), and `sliced_accuracy`, of what slicing left, before
-    stage 2.
+    `accuracy_missing[k - 1]` is the mean accuracy, over all classes, with every k of the leaves absent. Of SplitNet:
+    `off_group_energy`, the share of weight energy between groups before slicing (mean over layers), and
+    `sliced_accuracy`, of what slicing left, before stage 2.
     """
 
     accuracy: Fraction
@@ -39,8 +34,6 @@ class RunMetrics(Record):
     params: Count
     flops_per_sample: Count = 0
     fragments: tuple[FragmentMetrics, ...]
-    accuracy_by_class: tuple[Fraction | None, ...] = ()
-    confusion: tuple[tuple[Count, ...], ...] = ()
     accuracy_missing: tuple[Fraction, ...] = ()
     off_group_energy: Fraction | None = None
     sliced_accuracy: Fraction | None = None

@@ -4,12 +4,13 @@ Messages name options as the command line does; a function's argument of that na
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from splitplace.errors import UsageError, unknown
+from splitplace.splitting.semantic.pruning import compressed_variant
 from splitplace.splitting.semantic.tree import parse_tree
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.metrics import MAX_CONFUSED
-from splitplace.training.recipes.grouping import Asked
+from splitplace.training.recipes.grouping import Asked, parse_groups
 from splitplace.training.run import Run
 
 STRATEGIES = ("full", "semantic", "compressed")
@@ -67,14 +68,43 @@ def check_belong(strategy: str, strategies: Sequence[str], **options: object) ->
             raise UsageError(f"--{name} belongs to --strategy {' or '.join(strategies)}, got --strategy {strategy}")
 
 
-def listed_cuts(cuts: str | Sequence[str] | None) -> Sequence[str] | None:
-    """The stages of cuts that are listed, as text or one by one; None where the preset or a budget has them."""
-    if not isinstance(cuts, str):
-        return cuts
-    return None if cuts == "auto" else cuts.split(",")
+@dataclass(frozen=True)
+class TreeAsked:
+    """The tree that is asked for: its shape, its classes' groups, and its cuts or the budget that chooses them.
+
+    Args:
+        shape: Children of every node, level by level.
+        groups: A rule, or the classes of each group.
+        cuts: The stages to cut before, where they are listed.
+        budget: Of the slowest branch's time, where that chooses them.
+    """
+
+    shape: tuple[int, ...]
+    groups: Asked
+    cuts: Sequence[str] | None
+    budget: float | None
 
 
-def tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
+def tree_asked(
+    tree: str | Sequence[int] | None,
+    cuts: str | Sequence[str] | None,
+    groups: str | Sequence[Sequence[int | str]] | None,
+    recipe: str | None,
+    budget: float | None,
+) -> TreeAsked:
+    """What the options of a tree say together; by default, two branches by what the full model sees.
+
+    Raises:
+        UsageError: No tree, no grouping, or options that contradict each other.
+    """
+    if recipe == "splitnet" and groups is not None:
+        raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
+    asked = parse_groups(groups or "features") if isinstance(groups, str | None) else groups
+    listed = None if cuts == "auto" else cuts.split(",") if isinstance(cuts, str) else cuts
+    return TreeAsked(_tree_shape(tree, asked, listed), asked, listed, budget)
+
+
+def _tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
     """The shape of the tree, two branches by default, held against listed groups and cuts.
 
     Args:
@@ -116,15 +146,21 @@ def check_full(full: Run, model: str | None, validation: float | None) -> None:
         )
 
 
-def check_confusion(data: Dataset) -> None:
-    """Refuse a picture of what the classes were taken for, where no run keeps that.
+def check_ratio(ratio: float | None, kept: float | None) -> None:
+    """Refuse a ratio that is no share, or that is to be picked where nothing is kept to pick it by.
+
+    Args:
+        ratio: Share of the channels to remove; None to have one picked.
+        kept: Share of the images that a full model still to be trained keeps for validation; None where it is trained.
 
     Raises:
-        UsageError: There are too many classes.
+        UsageError: As said.
     """
-    if data.n_classes > MAX_CONFUSED:
+    if ratio is not None:
+        compressed_variant(ratio)
+    elif kept == 0:
         raise UsageError(
-            f"--plot draws at most {MAX_CONFUSED} classes, {data.application} has {data.n_classes}: leave it out"
+            "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
         )
 
 

@@ -28,7 +28,7 @@ from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
-from splitplace.training.metrics import MAX_CONFUSED, RunMetrics
+from splitplace.training.metrics import RunMetrics
 from splitplace.training.preset import FullRecipe
 
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
@@ -84,31 +84,31 @@ class Run:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
-            UsageError: Another ending, or a run without a confusion matrix: of too many classes (`MAX_CONFUSED`).
+            UsageError: Another ending, or a run without a confusion matrix: of too many classes.
         """
         check_picture(path)
         from splitplace.report.confusion import draw_confusion
 
-        if not self.metrics.confusion:
-            raise UsageError(f"{self.path}: no confusion matrix there, only of runs of at most {MAX_CONFUSED} classes")
-        title = f"{self.config.request.reference}: {self.metrics.accuracy:.1%} of {self.metrics.n} right"
-        draw_confusion(path, self.metrics.confusion, self.config.class_names, title)
+        draw_confusion(path, self.config.request.reference, self.metrics, self.config.class_names)
 
     def load(self) -> ModuleSplit:
         """The run's fragments as torch modules in eval mode, with exactly the outputs they had when saved.
+
+        Torch's generators are as before, though a network is made first, with random weights that these replace.
 
         Raises:
             IntegrityError: The weights are not those of the config.
         """
         tensors = self._tensors()
         config, request = self.config, self.config.request
-        whole = build(
-            request.model,
-            len(config.class_names),
-            _chw(config.input_spec),
-            (config.mean_C, config.std_C),
-            request.strides,
-        )
+        with torch.random.fork_rng(devices=[]):
+            whole = build(
+                request.model,
+                len(config.class_names),
+                _chw(config.input_spec),
+                (config.mean_C, config.std_C),
+                request.strides,
+            )
         stages = dict(whole.named_children())
         fragments = []
         for part in config.parts:

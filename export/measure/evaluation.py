@@ -12,6 +12,7 @@ from splitplace.errors import ContractError
 from splitplace.inference.executor import Array, Executor
 from splitplace.inference.inputs import named_inputs
 from splitplace.progress import Progress, silent
+from splitplace.records.by_class import by_class
 from splitplace.records.evaluation import Evaluation, MissingFragments
 from splitplace.records.split import Split
 
@@ -54,7 +55,7 @@ def evaluate(
 
     Returns:
         The evaluation (with `top1_missing` for every set of leaves that leaves one or more; of many leaves, the
-        smaller sets, `MAX_MISSING` rows at most), and predictions (n,).
+        smaller sets, `MAX_MISSING` rows at most; and class by class), and predictions (n,).
 
     Raises:
         SplitPlaceError: No images, labels of another number or outside the classes, or images of another form.
@@ -69,6 +70,7 @@ def evaluate(
         raise ContractError(
             f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
         )
+    labels = labels.astype(np.int64, copy=False)
     logits = _logits(split, load, inputs, micro_batch, threads, progress)
     predictions = logits.argmax(axis=1)
     missing = []
@@ -76,7 +78,10 @@ def evaluate(
         without = logits.copy()
         without[:, [column for sink in sinks for column in split.by_name[sink].classes]] = -np.inf
         missing.append(MissingFragments(missing=sinks, top1=float(np.mean(without.argmax(axis=1) == labels))))
+    classified = by_class(predictions, labels, split.n_classes)
     evaluation = Evaluation(
+        accuracy_by_class=classified.accuracy_by_class,
+        confusion=classified.confusion,
         dataset=dataset,
         sha256=sha256,
         n=len(labels),

@@ -11,6 +11,7 @@ from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
+from splitplace.report.picture import check_confused, check_picture
 
 if TYPE_CHECKING:
     from splitplace.training.data.dataset import Dataset
@@ -26,6 +27,7 @@ def evaluate(
     skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
+    plot: str | Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a split's accuracy, whole and with each branch missing, and keep it in the catalog.
@@ -41,14 +43,18 @@ def evaluate(
         skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
+        plot: Draw which classes the images were taken for to this .png, .svg or .pdf, which needs matplotlib.
         progress: Told how far it is.
 
     Returns:
-        Top-1 accuracy, 0 to 1, of the whole and of every set of leaves that may be missing.
+        Top-1 accuracy, 0 to 1, of the whole, of every set of leaves that may be missing, and of each class; and how
+        many images of each class were taken for which.
 
     Raises:
-        MissingExtraError: Neither images nor data, and the extra `train` is not installed.
-        UsageError: No such catalog or split, images without labels, or images given twice.
+        MissingExtraError: Neither images nor data, and the extra `train` is not installed; or `plot` without
+            matplotlib.
+        UsageError: No such catalog or split, images without labels, images given twice, or a picture of too many
+            classes.
         ContractError: Images of a class that the split does not have.
         SplitPlaceError: No images, labels outside the classes, or a catalog that cannot be written to.
     """
@@ -58,9 +64,13 @@ def evaluate(
 
     if micro_batch < 1 or threads < 1:
         raise UsageError(f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each")
+    if plot is not None:
+        check_picture(Path(plot))
     source, reference = open_split(location)
     catalog = CatalogWriter(source.path)
     split = catalog.split(reference)
+    if plot is not None:
+        check_confused(split.n_classes, reference)
     if (images is None) != (labels is None):
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
     if sum(given is not None for given in (images, data, path)) > 1:
@@ -101,4 +111,8 @@ def evaluate(
         progress=progress,
     )
     catalog.attach(reference, evaluation)
+    if plot is not None:
+        from splitplace.report.confusion import draw_confusion
+
+        draw_confusion(Path(plot), reference, evaluation, split.class_names)
     return evaluation

@@ -2,20 +2,25 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.progress import Progress, silent
-from splitplace.report.picture import check_picture
+from splitplace.report.picture import check_confused, check_picture
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from splitplace.training.config import Method, Trunk
     from splitplace.training.data.dataset import Dataset
+    from splitplace.training.options import TreeAsked
     from splitplace.training.preset import Preset
+    from splitplace.training.recipes.grouping import Grouping
     from splitplace.training.run import Run
+    from splitplace.training.start import StartingPoint
 
 _log = logging.getLogger(__name__)
 
@@ -99,17 +104,9 @@ def train(
         SplitPlaceError: Another run stands at `out`, a network that cannot be sliced, or the loss is no longer finite.
     """
     needs("training", "train")
-    from splitplace.splitting.semantic.pruning import compressed_variant
     from splitplace.training import options
-    from splitplace.training.data.applications import check_names
-    from splitplace.training.families.build import check_network
-    from splitplace.training.families.own import own_name
-    from splitplace.training.preset import Preset, load_preset
-    from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
-    from splitplace.training.recipes.full import train_full
-    from splitplace.training.recipes.grouping import numbered, parse_groups
-    from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
-    from splitplace.training.run import Run, check_folder, check_place
+    from splitplace.training.recipes.grouping import numbered
+    from splitplace.training.start import start_of
 
     if plot is not None:
         check_picture(Path(plot))
@@ -120,114 +117,136 @@ def train(
     options.check_belong(strategy, ("compressed",), ratio=ratio)
     options.check_belong(strategy, ("full",), weights=weights)
     options.check_belong(strategy, ("semantic", "compressed"), full=full)
-    if recipe == "splitnet" and groups is not None:
-        raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
-    asked = parse_groups(groups or "features") if isinstance(groups, str | None) else groups
-    method = recipe or "distil"
-    settings = preset if isinstance(preset, Preset) else load_preset(str(preset))
-    listed = options.listed_cuts(cuts)
-    shape = options.tree_shape(tree, asked, listed)
-    if ratio is not None:
-        compressed_variant(ratio)
-    name = application if isinstance(application, str) else application.application
-    if isinstance(application, str):
-        check_names([application], own=path is not None)
-    teacher = full if isinstance(full, Run) or full is None else Run.open(Path(full))
-    model = model if isinstance(model, str) or model is None else own_name(model)
-    if teacher is not None:
-        options.check_full(teacher, model, validation)
-        model = teacher.config.request.model
-    model = model or "mobilenetv2"
-    check_network(model)
-    numbers = settings.settle(model, name)
-    share = teacher.config.request.recipe.validation_share if teacher else numbers.full.validation_share
-    share = share if validation is None else validation
-    picks = strategy == "compressed" and ratio is None
-    if picks and teacher is None and not share:
-        raise UsageError(
-            "give --ratio, or have one picked on validation images: --validation 0.1 keeps them out of the training"
-        )
-    place = None if out is None else Path(out)
-    if place is not None:
-        (check_folder if picks else check_place)(place.absolute())
-    progress(f"reading {name}", 0.0)
+    asked = options.tree_asked(tree, cuts, groups, recipe, budget)
+    start = start_of(application, model, full, preset, validation, own=path is not None)
+    if strategy == "compressed":
+        options.check_ratio(ratio, start.kept if start.full is None else None)
+    place = _place(out, many=strategy == "compressed" and ratio is None)
+    progress(f"reading {start.application}", 0.0)
     data = _images(application, path, size, mirror, skip_corrupt)
-    if skip_corrupt:
-        _log.warning("%s", data.source)
     if plot is not None:
-        options.check_confusion(data)
-    grouping = numbered(asked, data.class_names)
-    if strategy == "full":
-        progress(f"training {model}", 0.0)
-        return _drawn(
-            train_full(
-                data,
-                model,
-                preset=settings,
-                epochs=epochs,
-                samples=samples,
-                validation_share=validation,
-                weights=None if weights is None else str(weights),
-                seed=seed,
-                out=place,
-            ),
-            plot,
-        )
-    if teacher is not None:
-        options.check_images(teacher, data)
-    # All that can be wrong is told before the full model is trained, which may take hours.
-    if strategy == "semantic":
-        tree_recipe(numbers, method).beside(share)
-        strides = teacher.config.request.strides if teacher else numbers.strides
-        wanted = budget or (numbers.cuts if listed is None else tuple(listed))
-        progress("planning the tree", 0.0)
-        shape, places = plan_tree(data, model, strides, shape, wanted, grouping, method, overlap or 0.0)
-    elif teacher is None:
-        progress("trying the surgery", 0.0)
-        check_compressed(data, model, numbers, numbers.compressed.ratios if ratio is None else [ratio], share)
-    if teacher is None:
-        progress(f"training {model}, the full model", 0.0)
-        teacher = _teacher(data, model, settings, validation, seed, place)
-    progress(f"training {model}, {strategy}", 0.0)
-    if strategy == "semantic":
-        return _drawn(
-            train_semantic(
-                data,
-                teacher,
-                tree=shape,
-                cuts=places,
-                groups=grouping,
-                method=method,
-                overlap=overlap or 0.0,
-                trunk=trunk or "shared",
-                preset=settings,
-                epochs=epochs,
-                samples=samples,
-                seed=seed,
-                out=place,
-            ),
-            plot,
-        )
-    if ratio is not None:
-        return _drawn(
-            train_compressed(
-                data, teacher, ratio, preset=settings, epochs=epochs, samples=samples, seed=seed, out=place
-            ),
-            plot,
-        )
-    return _drawn(
-        pick_compressed(
-            data, teacher, preset=settings, epochs=epochs, samples=samples, seed=seed, folder=place or Path("runs")
-        ),
-        plot,
+        check_confused(data.n_classes, data.application)
+    grouping = numbered(asked.groups, data.class_names)
+    work = _Training(
+        start, data, {"preset": start.preset, "epochs": epochs, "samples": samples, "seed": seed}, place, progress
     )
-
-
-def _drawn(run: "Run", plot: str | Path | None) -> "Run":
-    """The run, its confusions drawn where that was asked for."""
+    if strategy == "full":
+        run = work.full(weights)
+    elif strategy == "semantic":
+        run = work.semantic(asked, grouping, recipe or "distil", overlap or 0.0, trunk or "shared")
+    else:
+        run = work.compressed(ratio)
     if plot is not None:
         run.plot_confusion(Path(plot))
     return run
+
+
+def _place(out: str | Path | None, many: bool) -> Path | None:
+    """Where the run goes, or the folder of many."""
+    from splitplace.training.run import check_folder, check_place
+
+    if out is None:
+        return None
+    (check_folder if many else check_place)(Path(out).absolute())
+    return Path(out)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A strategy each, from the images to the run; `common` is what every recipe is told."""
+
+    start: "StartingPoint"
+    data: "Dataset"
+    common: dict[str, Any]
+    out: Path | None
+    progress: Progress
+
+    def full(self, weights: str | Path | None) -> "Run":
+        """A full model."""
+        from splitplace.training.recipes.full import train_full
+
+        self.progress(f"training {self.start.model}", 0.0)
+        return train_full(
+            self.data,
+            self.start.model,
+            validation_share=self.start.validation,
+            weights=None if weights is None else str(weights),
+            out=self.out,
+            **self.common,
+        )
+
+    def semantic(
+        self, asked: "TreeAsked", groups: "Grouping", method: "Method", overlap: float, trunk: "Trunk"
+    ) -> "Run":
+        """A tree; all that can be wrong with it is told before its full model is trained, which may take hours."""
+        from splitplace.training import options
+        from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
+
+        start, data = self.start, self.data
+        if start.full is not None:
+            options.check_images(start.full, data)
+        tree_recipe(start.numbers, method).beside(start.kept)
+        strides = start.full.config.request.strides if start.full else start.numbers.strides
+        wanted = asked.budget or (start.numbers.cuts if asked.cuts is None else tuple(asked.cuts))
+        self.progress("planning the tree", 0.0)
+        shape, cuts = plan_tree(data, start.model, strides, asked.shape, wanted, groups, method, overlap)
+        teacher = self._teacher()
+        self.progress(f"training {start.model}, semantic", 0.0)
+        return train_semantic(
+            data,
+            teacher,
+            tree=shape,
+            cuts=cuts,
+            groups=groups,
+            method=method,
+            overlap=overlap,
+            trunk=trunk,
+            out=self.out,
+            **self.common,
+        )
+
+    def compressed(self, ratio: float | None) -> "Run":
+        """A compressed model, or one of each of the preset's ratios; surgery is tried before anything is trained."""
+        from splitplace.training import options
+        from splitplace.training.recipes.compressed import check_compressed, pick_compressed, train_compressed
+
+        start, data = self.start, self.data
+        if start.full is not None:
+            options.check_images(start.full, data)
+        else:
+            self.progress("trying the surgery", 0.0)
+            ratios = start.numbers.compressed.ratios if ratio is None else [ratio]
+            check_compressed(data, start.model, start.numbers, ratios, start.kept)
+        teacher = self._teacher()
+        self.progress(f"training {start.model}, compressed", 0.0)
+        if ratio is not None:
+            return train_compressed(data, teacher, ratio, out=self.out, **self.common)
+        return pick_compressed(data, teacher, folder=self.out or Path("runs"), **self.common)
+
+    def _teacher(self) -> "Run":
+        """The full model that is given, or one that is trained now, beside `out` where its usual place is taken."""
+        from splitplace.training.recipes.full import train_full
+        from splitplace.training.run import OtherRunError
+
+        start = self.start
+        if start.full is not None:
+            return start.full
+        self.progress(f"training {start.model}, the full model", 0.0)
+        told: dict[str, Any] = {
+            "preset": start.preset,
+            "validation_share": start.validation,
+            "seed": self.common["seed"],
+        }
+        try:
+            return train_full(self.data, start.model, **told)
+        except OtherRunError as error:
+            if self.out is None:
+                raise UsageError(
+                    f"the full model is trained first, and {error.difference}: choose another --out, beside which it "
+                    "then goes, or give it as --full"
+                ) from error
+        place = self.out.resolve()
+        return train_full(self.data, start.model, out=place.with_name(f"{place.name}.full"), **told)
 
 
 def _images(
@@ -237,34 +256,12 @@ def _images(
     from splitplace.training.data.applications import fetch
 
     if isinstance(application, str):
-        return fetch(
-            application,
-            path=None if path is None else Path(path),
-            size=size,
-            mirror=mirror,
-            skip_corrupt=skip_corrupt,
-        )
+        own = None if path is None else Path(path)
+        data = fetch(application, path=own, size=size, mirror=mirror, skip_corrupt=skip_corrupt)
+        if skip_corrupt:
+            _log.warning("%s", data.source)
+        return data
     for option, given in (("path", path), ("size", size), ("mirror", mirror), ("skip_corrupt", skip_corrupt)):
         if given:
             raise UsageError(f"{option} is for images that are still to be read, {application.application} is given")
     return application
-
-
-def _teacher(
-    data: "Dataset", model: str, preset: "Preset", validation: float | None, seed: int, out: Path | None
-) -> "Run":
-    """The full model, where nobody gave one: in its usual place, or beside `out` if another has that."""
-    from splitplace.training.recipes.full import train_full
-    from splitplace.training.run import OtherRunError
-
-    try:
-        return train_full(data, model, preset=preset, validation_share=validation, seed=seed)
-    except OtherRunError as error:
-        if out is None:
-            raise UsageError(
-                f"the full model is trained first, and {error.difference}: choose another --out, beside which it then "
-                "goes, or give it as --full"
-            ) from error
-    place = out.resolve()
-    beside = place.with_name(f"{place.name}.full")
-    return train_full(data, model, preset=preset, validation_share=validation, seed=seed, out=beside)

@@ -12,6 +12,8 @@ from splitplace.records.demand import Demand, SplitDemand
 
 _NOT_FOR_SCHEDULERS = {"class_names": (), "preprocessing": None}
 """What a demand leaves out of a split: who reads images or answers names has the catalog."""
+_BY_CLASS = {"accuracy_by_class": (), "confusion": ()}
+"""And out of an evaluation: a scheduler reads the accuracy over all classes."""
 MAX_BYTES = 200_000
 """A demand travels in packages and reports; what is larger holds more than the simulator reads."""
 
@@ -29,6 +31,7 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
     splits = []
     for reference in references:
         split, profiles = catalog.split(reference), catalog.profiles(reference)
+        evaluation = catalog.evaluation(reference)
         profiled = {profile.digest for profile in profiles}
         missing = [fragment.name for fragment in split.fragments if fragment.digest not in profiled]
         if missing:
@@ -39,7 +42,7 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
                 split=split.model_copy(update=_NOT_FOR_SCHEDULERS),
                 micro_batch=micro_batch,
                 profiles=profiles,
-                evaluation=catalog.evaluation(reference),
+                evaluation=evaluation and evaluation.model_copy(update=_BY_CLASS),
             )
         )
     return Demand(splits=tuple(splits), provenance=provenance.collect())

@@ -5,6 +5,7 @@ Unknown fields are ignored, as the image spec demands of a reader; every field t
 """
 
 import hashlib
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -24,8 +25,8 @@ MODEL_ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 MODEL_CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
 CONTRACT_TYPE = "application/vnd.cncf.model.weight.config.v1.raw"
-PROFILE_TYPE = "application/vnd.splitplace.profile.v1+json"
-EVALUATION_TYPE = "application/vnd.splitplace.evaluation.v1+json"
+PROFILE_TYPE = f"application/vnd.splitplace.profile.v{formats.PROFILE.version}+json"
+EVALUATION_TYPE = f"application/vnd.splitplace.evaluation.v{formats.EVALUATION.version}+json"
 
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -41,6 +42,18 @@ MAX_JSON_BYTES = 4 * 2**20
 """A manifest, config, contract or record; the image spec asks registries for no more than this."""
 MAX_MODEL_BYTES = 2 * 2**30
 """What one protobuf message, and so one ONNX file without external data, can hold."""
+
+
+def check_record_type(artifact_type: str, source: str) -> None:
+    """Refuse a measurement of another version; what is no measurement of ours is left to the caller.
+
+    Raises:
+        ContractError: Says which side is older, and what to do.
+    """
+    for kind, format in (("profile", formats.PROFILE), ("evaluation", formats.EVALUATION)):
+        found = re.fullmatch(rf"application/vnd\.splitplace\.{kind}\.v([0-9]{{1,9}})\+json", artifact_type)
+        if found:
+            format.check(int(found[1]), source)
 
 
 def digest(data: bytes) -> str:

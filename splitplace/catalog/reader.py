@@ -12,7 +12,7 @@ from splitplace.catalog import oci
 from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, unknown
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, unknown
 from splitplace.records.base import Record, first_problem
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -251,6 +251,10 @@ class Catalog:
     def _record(self, descriptor: Descriptor) -> tuple[str, Record, str]:
         source = f"blob {descriptor.digest}"
         manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), source)
+        try:
+            oci.check_record_type(manifest.artifactType, source)
+        except ContractError as error:
+            raise IntegrityError(str(error)) from error  # to `gc`, a record that nobody can read
         kinds: dict[str, type[Record]] = {oci.PROFILE_TYPE: Profile, oci.EVALUATION_TYPE: Evaluation}
         if manifest.artifactType not in kinds or manifest.subject is None or len(manifest.layers) != 1:
             raise IntegrityError(f"{source}: got an artifact {manifest.artifactType!r}, expected an attached record")

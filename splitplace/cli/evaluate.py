@@ -1,10 +1,20 @@
 """`splitplace evaluate`: the accuracy of a split on held-out images, through onnxruntime."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from splitplace.cli.output import bar, emit
+
+if TYPE_CHECKING:
+    from splitplace.records.by_class import ByClass
+
+_SHOWN = 30
+"""Classes that the table has room for."""
 
 
 def evaluate(
@@ -16,6 +26,7 @@ def evaluate(
     skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
+    plot: Path | None = None,
     json: bool = False,
 ) -> None:
     """Measure a split's accuracy, whole and with each branch missing, and keep it in the catalog.
@@ -28,12 +39,13 @@ def evaluate(
         skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
+        plot: Draw which classes the images were taken for (.png, .svg or .pdf).
         json: Print one JSON document.
     """
     import splitplace as sp
     from splitplace.catalog.location import open_split
 
-    _, reference = open_split(location)
+    catalog, reference = open_split(location)
     with bar() as progress:
         evaluation = sp.evaluate(
             location,
@@ -43,10 +55,33 @@ def evaluate(
             skip_corrupt=skip_corrupt,
             micro_batch=micro_batch,
             threads=threads,
+            plot=plot,
             progress=progress,
         )
     table = Table("fragments missing", "top-1", title=f"{reference}: {evaluation.n} images of {evaluation.dataset}")
     table.add_row("none", f"{evaluation.top1:.4f}")
     for row in evaluation.top1_missing:
         table.add_row(", ".join(row.missing), f"{row.top1:.4f}")
-    emit({"reference": reference, "evaluation": evaluation.model_dump(mode="json")}, table, json)
+    document = {"reference": reference, "evaluation": evaluation.model_dump(mode="json")}
+    if plot is not None:
+        document["plot"] = str(plot.absolute())
+    emit(document, Group(table, _by_class(evaluation, catalog.split(reference).class_names)), json)
+
+
+def _by_class(measured: "ByClass", class_names: Sequence[str]) -> Table:
+    """How right each class is, and what it is taken for most often; of many, the worst."""
+    table = Table("class", "top-1", "images", "most often taken for")
+    names = [escape(name) for name in class_names] or [str(c) for c in range(len(measured.accuracy_by_class))]
+    found = [(accuracy, c) for c, accuracy in enumerate(measured.accuracy_by_class) if accuracy is not None]
+    if len(found) > _SHOWN:
+        table.title = f"the {_SHOWN} worst of {len(found)} classes"
+        found = sorted(found)[:_SHOWN]
+    for accuracy, c in found:
+        images, taken = "", ""
+        if measured.confusion:
+            row = measured.confusion[c]
+            images, wrong = str(sum(row)), [0 if k == c else count for k, count in enumerate(row)]
+            if any(wrong):
+                taken = f"{names[wrong.index(max(wrong))]} ({max(wrong)})"
+        table.add_row(names[c], f"{accuracy:.4f}", images, taken)
+    return table

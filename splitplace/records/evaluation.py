@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from splitplace.records.base import Count, Fraction, PositiveCount, Record
+from splitplace.records.by_class import ByClass
 
 
 class MissingFragments(Record):
@@ -14,8 +15,8 @@ class MissingFragments(Record):
     top1: Fraction
 
 
-class Evaluation(Record):
-    """How many of `n` held-out images a split got right, through onnxruntime."""
+class Evaluation(ByClass):
+    """How many of `n` held-out images a split got right, through onnxruntime; class by class, too (`ByClass`)."""
 
     dataset: str
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -66,12 +66,14 @@ class Format:
 
 RUN = Format("RUN folder", 3, "train it again, elsewhere or after removing the folder")
 CHECKPOINT = Format("checkpoint", 2, "delete it and train again")
-STAGE = Format("training stage", 1, "delete it and train again", absent=1)
+STAGE = Format("training stage", 2, "delete it and train again", absent=1)
 SPLIT = Format("SPLIT folder", 1, "cut the model again (splitplace split)")
 CATALOG = Format("catalog split", 2, "export it again (splitplace export)", absent=1)
+PROFILE = Format("stored profile", 1, "remove it (splitplace catalog gc) and measure again", key="mediaType")
+EVALUATION = Format("stored evaluation", 2, "remove it (splitplace catalog gc) and measure again", key="mediaType")
 DEMAND = Format("demand", 1, "take it out of the catalog again (splitplace catalog demand)", absent=1)
 DATASET = Format("decoded data set", 1, "delete it and fetch it again", absent=1)
 JOURNAL = Format("journal", 1, "record the run again", key="version")
 STATE = Format("policy state", 1, "train it again (splitplace policy train)", key="version")
 
-FORMATS = (RUN, CHECKPOINT, STAGE, SPLIT, CATALOG, DEMAND, DATASET, JOURNAL, STATE)
+FORMATS = (RUN, CHECKPOINT, STAGE, SPLIT, CATALOG, PROFILE, EVALUATION, DEMAND, DATASET, JOURNAL, STATE)

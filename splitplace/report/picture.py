@@ -4,6 +4,7 @@ from pathlib import Path
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
+from splitplace.records.by_class import MAX_CONFUSED
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -24,3 +25,17 @@ def check_picture(path: Path, extra: str = "export", formats: tuple[str, ...] = 
         which = f"one of {', '.join(formats)}" if len(formats) > 1 else formats[0]
         raise UsageError(f"--plot {path}: expected a name that ends in {which}")
     needs("--plot", extra, packages=("matplotlib",))
+
+
+def check_confused(classes: int, of: str) -> None:
+    """Refuse a picture of what classes were taken for, where no record keeps that.
+
+    Args:
+        classes: How many there are.
+        of: What has them.
+
+    Raises:
+        UsageError: There are too many.
+    """
+    if classes > MAX_CONFUSED:
+        raise UsageError(f"--plot draws at most {MAX_CONFUSED} classes, {of} has {classes}: leave it out")

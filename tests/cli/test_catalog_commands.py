@@ -84,6 +84,39 @@ def test_evaluate_keeps_the_accuracy_in_the_catalog(catalog, tmp_path):
     assert document("catalog", "ls", catalog)["splits"][0]["top1"] == 0.75
 
 
+def test_evaluate_says_and_draws_which_classes_are_taken_for_which(source, tmp_path):
+    """Two images of the first class are taken for the last; the table has a line a class, by name."""
+    folder, catalog = source[1], tmp_path / "catalog"
+    split = folder.split.model_copy(update={"class_names": ("top left", "b", "c", "d")})
+    CatalogWriter(catalog).write(SplitArtifact(split, folder.models))
+    images = np.zeros((4, 1, 2, 2), np.uint8)
+    images.reshape(4, 4)[np.arange(4), [0, 3, 3, 1]] = 255
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", np.array([0, 0, 0, 1], np.uint8))
+    command = ["evaluate", catalog, "--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy"]
+    done = document(*command, "--plot", tmp_path / "taken.svg")
+    assert done["evaluation"]["confusion"] == [[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert done["evaluation"]["accuracy_by_class"] == [1 / 3, 1, None, None]
+    assert done["plot"] == str(tmp_path / "taken.svg")
+    assert "pixels.brightest.full: 50.0% of 4 right" in (tmp_path / "taken.svg").read_text()
+    lines = [line.replace("\u2502", " ").split() for line in run(*command).stdout.splitlines()]
+    assert ["top", "left", "0.3333", "3", "d", "(2)"] in lines
+    assert ["b", "1.0000", "1"] in lines
+    assert document("catalog", "show", catalog)["evaluation"] == done["evaluation"]
+
+
+def test_evaluate_refuses_a_picture_before_it_measures(catalog, tmp_path):
+    """Another ending."""
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 2, 2), np.uint8))
+    np.save(tmp_path / "y.npy", np.array([0]))
+    done = run(
+        *("evaluate", catalog, "--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy", "--plot", "taken.txt")
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--plot taken.txt: expected a name that ends in" in done.stderr
+    assert document("catalog", "show", catalog)["evaluation"] is None
+
+
 def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
     """Labels of both, logits on request, without torch or onnx."""
     pixels = np.array([[10, 20], [30, 5]], np.uint8)

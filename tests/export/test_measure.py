@@ -10,11 +10,13 @@ import pytest
 
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand, write_demand
+from splitplace.catalog.oci import MAX_JSON_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.evaluation import _absent, evaluate
 from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
 from splitplace.inference.executor import Executor
+from splitplace.records.by_class import by_class
 from splitplace.records.demand import Demand
 
 TINY = Effort((1, 4), rounds=3, budget_s=0.01)
@@ -100,6 +102,29 @@ def test_an_evaluation_counts_right_answers_with_every_k_of_four_leaves_missing(
         assert row.top1 == np.mean(without.run({"image": images}).argmax(axis=1) == labels)
 
 
+def test_an_evaluation_knows_which_classes_a_split_confuses(stored):
+    """Rows are right classes, columns answers, held against the answers one by one; a class without images has none."""
+    images, labels = held_out()
+    labels[labels == 3] = 4
+    evaluation, predictions = evaluated(stored, images, labels.astype(np.uint8))
+    expected = np.zeros((8, 8), int)
+    for right, answer in zip(labels, predictions, strict=True):
+        expected[right, answer] += 1
+    assert np.array_equal(evaluation.confusion, expected)
+    shares = [expected[c, c] / expected[c].sum() if c != 3 else None for c in range(8)]
+    assert evaluation.accuracy_by_class == tuple(shares)
+
+
+def test_of_many_classes_a_record_keeps_what_does_not_grow_without_bound():
+    """Confusions to 200 classes, accuracies of single classes to 50,000; all of it fits into a catalog's document."""
+    rng = np.random.default_rng(0)
+    for classes, accuracies, confused in ((200, 200, 200), (201, 201, 0), (50_000, 50_000, 0), (50_001, 0, 0)):
+        answers, labels = rng.integers(0, classes, (2, 1000))
+        found = by_class(answers, labels, classes)
+        assert (len(found.accuracy_by_class), len(found.confusion)) == (accuracies, confused)
+        assert len(found.model_dump_json()) < MAX_JSON_BYTES / 2
+
+
 def test_of_many_leaves_the_smaller_sets_are_counted_out():
     """Ten leaves: each alone and every pair, 55 rows; one leaf: nothing to miss."""
     assert [len(list(_absent(range(n)))) for n in (1, 2, 6, 10)] == [0, 2, 62, 55]
@@ -140,7 +165,7 @@ def test_demand_is_profiles_and_evaluation_in_one_small_file(stored, tmp_path):
     stored.attach(REFERENCE, evaluation)
     profiles = profile_split(stored, REFERENCE, TINY)
     value = demand(stored, micro_batch=4)
-    assert value.splits[0].evaluation == evaluation
+    assert value.splits[0].evaluation == evaluation.model_copy(update={"accuracy_by_class": (), "confusion": ()})
     assert value.splits[0].profiles == profiles
     assert write_demand(value, tmp_path / "demand.json") == (tmp_path / "demand.json").stat().st_size < 200_000
     assert Demand.parse((tmp_path / "demand.json").read_bytes(), "file") == value

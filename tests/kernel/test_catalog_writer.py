@@ -88,7 +88,7 @@ def test_measuring_again_never_changes_a_fragments_digest(artifact, tmp_path):
     index = json.loads((catalog.path / "index.json").read_bytes())
     assert sorted(entry.get("artifactType", "") for entry in index["manifests"]) == [
         "",
-        "application/vnd.splitplace.evaluation.v1+json",
+        "application/vnd.splitplace.evaluation.v2+json",
         "application/vnd.splitplace.profile.v1+json",
         "application/vnd.splitplace.profile.v1+json",
     ]

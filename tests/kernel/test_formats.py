@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitplace.catalog import Catalog
+from splitplace.catalog import Catalog, oci
 from splitplace.catalog.oci import SplitAnnotation
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
@@ -14,7 +14,8 @@ from splitplace.placement.broker.journal import Start, read_journal
 from splitplace.placement.states import Saved
 from splitplace.records.base import Record
 from splitplace.records.demand import Demand
-from splitplace.records.formats import CATALOG, FORMATS, JOURNAL, Format
+from splitplace.records.evaluation import Evaluation
+from splitplace.records.formats import CATALOG, EVALUATION, FORMATS, JOURNAL, PROFILE, Format
 from splitplace.splitting.split_folder import SplitDocument, read_split, write
 from splitplace.training.config import Config
 from splitplace.training.data.dataset import Card
@@ -42,7 +43,7 @@ def test_what_is_written_bears_the_number_that_is_read(record):
 
 def test_every_format_has_a_record():
     """None is listed that nothing checks."""
-    assert {record.file_format for record in RECORDS} | {JOURNAL} == set(FORMATS)
+    assert {record.file_format for record in RECORDS} | {JOURNAL, PROFILE, EVALUATION} == set(FORMATS)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
@@ -87,6 +88,29 @@ def test_a_catalog_of_before_the_number_is_refused_with_what_to_do(artifact, tmp
     assert CATALOG.absent == 1
     writer.write(artifact)
     assert Catalog(tmp_path / "catalog").split(artifact.split.reference) == artifact.split
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [(1, "older than 2, .*catalog gc.* and measure again"), (3, "update splitplace")]
+)
+def test_an_evaluation_of_another_version_is_refused_by_name_until_gc_removes_it(
+    artifact, tmp_path, monkeypatch, version, said
+):
+    """The media type holds its number; then it can be measured again."""
+    reference, writer = artifact.split.reference, CatalogWriter(tmp_path / "catalog")
+    writer.write(artifact)
+    evaluation = Evaluation(dataset="toy", sha256="0" * 64, n=10, top1=0.5, seed=0, source="test")
+    with monkeypatch.context() as other:
+        other.setattr(oci, "EVALUATION_TYPE", f"application/vnd.splitplace.evaluation.v{version}+json")
+        writer.attach(reference, evaluation)
+    for use in (lambda: writer.evaluation(reference), lambda: writer.attach(reference, evaluation)):
+        with pytest.raises(
+            SplitPlaceError, match=rf"^blob sha256:\w+: a stored evaluation of format {version},.* {said}"
+        ):
+            use()
+    writer.gc()
+    writer.attach(reference, evaluation)
+    assert writer.evaluation(reference) == evaluation
 
 
 def test_a_newer_journal_is_refused_by_its_first_line(tmp_path):

@@ -19,6 +19,7 @@ from splitplace.training.loop.checkpoint import CHECKPOINT, SafetensorsIO
 from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.semantic import _Work, train_semantic
 
 TRAIN = """
 import itertools, os, signal, sys
@@ -157,6 +158,45 @@ def test_an_epoch_goes_on_in_its_own_order(data):
     rest = [*second, *second]
     assert len(rest) == len(expected) - 4
     assert all(torch.equal(a, b) for x, y in zip(rest, expected[4:], strict=True) for a, b in zip(x, y, strict=True))
+
+
+class Dropping(nn.Sequential):
+    """Draws at random in both stages of a tree's training, behind any cut."""
+
+    def __init__(self, num_classes=4, in_chans=1):
+        layers = (nn.Conv2d(in_chans, 4, 5, stride=4), nn.Conv2d(4, 8, 3), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1))
+        super().__init__(*layers, nn.Flatten(), nn.Linear(8, num_classes))
+
+
+@pytest.mark.parametrize("method", ["distil", "splitnet"])
+def test_a_second_stage_draws_where_the_first_ended_though_a_kill_came_between(data, tmp_path, monkeypatch, method):
+    """Before the second stage's first checkpoint there is only what the first left: weights, and dropout's place."""
+    quick = load_preset("quick")
+    recipes = {
+        name: getattr(quick, name).changed(batch_size=8, samples=16) for name in ("full", "semantic", "splitnet")
+    }
+    recipes["semantic"] = recipes["semantic"].changed(branch_epochs=1)
+    recipes["splitnet"] = recipes["splitnet"].changed(group_epochs=1, assign_steps=1)
+    preset = quick.model_copy(update=recipes)
+    full = train_full(data, Dropping, preset=preset, out=tmp_path / "full")
+
+    def tree(out):
+        return train_semantic(data, full, cuts=("1",), method=method, preset=preset, out=tmp_path / out)
+
+    unbroken = tree("unbroken")
+
+    class KilledError(Exception):
+        """Between the stages."""
+
+    def killed(*arguments):
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Work, "fit", killed)
+        with pytest.raises(KilledError):
+            tree("broken")
+    assert [path.name for path in (tmp_path / "broken" / "stages").glob("*/done.safetensors")]
+    assert tree("broken").config.weights_sha256 == unbroken.config.weights_sha256
 
 
 def test_a_checkpoint_keeps_every_kind_of_value(tmp_path):

@@ -11,7 +11,7 @@ from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.training import run as runs
 from splitplace.training.network import as_network
 from splitplace.training.preset import load_preset
-from splitplace.training.recipes import full as full_room
+from splitplace.training.recipes import carry_out
 from splitplace.training.recipes.full import train_full
 from splitplace.training.recipes.grouping import numbered, parse_groups
 from splitplace.training.recipes.semantic import train_semantic
@@ -105,7 +105,7 @@ def test_the_confusions_of_a_run_can_be_drawn(full, tmp_path):
 def test_a_run_of_too_many_classes_has_no_confusions_to_draw(full, tmp_path):
     """Says how many there may be."""
     bare = replace(full, metrics=full.metrics.model_copy(update={"confusion": ()}))
-    with pytest.raises(UsageError, match="no confusion matrix there, only of runs of at most 200 classes"):
+    with pytest.raises(UsageError, match="no confusion matrix there, only of at most 200 classes"):
         bare.plot_confusion(tmp_path / "one.svg")
 
 
@@ -197,7 +197,7 @@ def test_a_timm_name_with_a_tag_can_be_exported(data, preset, tmp_path):
 def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):
     """Stopped between training and the end, nothing that looks finished stands there, and the next try finishes."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(full_room, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(carry_out, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         train_full(data, preset=preset, out=tmp_path / "run", **TINY)
     with pytest.raises(SplitPlaceError, match="no complete run"):
         Run.open(tmp_path / "run")

@@ -6,6 +6,7 @@ names them. Nothing is ever unpickled: what is not this form is refused, and rea
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -118,13 +119,25 @@ class Checkpoints(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What dropout will draw from."""
-        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        cpu, *cuda = generator_states()
+        return {"cpu": cpu, "cuda": cuda}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on drawing where the checkpoint was."""
-        torch.set_rng_state(state_dict["cpu"])
-        if len(state_dict["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state_dict["cuda"])
+        set_generators([state_dict["cpu"], *state_dict["cuda"]])
+
+
+def generator_states() -> list[Tensor]:
+    """What torch's generators will draw: the CPU's, then every GPU's."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def set_generators(states: Sequence[Tensor]) -> None:
+    """Draw what they would have drawn; of another number of GPUs, the CPU alone."""
+    cpu, *cuda = states
+    torch.set_rng_state(cpu)
+    if len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
 
 
 def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:

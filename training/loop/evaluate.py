@@ -31,12 +31,6 @@ def share_right(logits_NK: Tensor, y_N: Tensor) -> float:
     return int((logits_NK.argmax(1) == y_N).sum()) / len(y_N)
 
 
-def confusion(logits_NK: Tensor, y_N: Tensor) -> Tensor:
-    """How many images of class c (row) were taken for class k (column) [K,K]."""
-    classes = logits_NK.shape[1]
-    return torch.bincount(y_N * classes + logits_NK.argmax(1), minlength=classes**2).reshape(classes, classes)
-
-
 def accuracy_missing(logits_NK: Tensor, y_N: Tensor, leaves: Sequence[Sequence[int]]) -> tuple[float, ...]:
     """For each k below the number of leaves, the mean accuracy over all sets of k leaves that give no answer.
 

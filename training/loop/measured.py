@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from splitplace.records.by_class import by_class
 from splitplace.splitting.modules import ModuleSplit
 from splitplace.training import run as runs
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.evaluate import accuracy, accuracy_missing, confusion, logits, share_right
+from splitplace.training.loop.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.loop.fit import Fitted, log_held_out
 from splitplace.training.loop.ranks import written_once
-from splitplace.training.metrics import MAX_CONFUSED, FragmentMetrics, RunMetrics
+from splitplace.training.metrics import FragmentMetrics, RunMetrics
 from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
 from splitplace.training.run import Run
@@ -29,7 +30,7 @@ def measured(
     network = as_network(split)
     sizes = fragment_sizes(split, torch.from_numpy(data.x_test_NCHW[:1]))
     logits_NK, y_N = logits(network, data.x_test_NCHW), torch.from_numpy(data.y_test_N)
-    confused_KK = confusion(logits_NK, y_N)
+    classified = by_class(logits_NK.argmax(1).numpy(), data.y_test_N, data.n_classes)
     leaves = [fragment.classes for fragment in split.fragments if fragment.classes]
     _, validation = data.training_rows(recipe.validation_share)
     return RunMetrics(
@@ -44,10 +45,8 @@ def measured(
         params=sum(size.params for size in sizes),
         flops_per_sample=sum(size.flops_per_sample for size in sizes),
         fragments=sizes,
-        accuracy_by_class=tuple(
-            int(row[c]) / int(row.sum()) if row.sum() else None for c, row in enumerate(confused_KK)
-        ),
-        confusion=tuple(map(tuple, confused_KK.tolist())) if data.n_classes <= MAX_CONFUSED else (),
+        accuracy_by_class=classified.accuracy_by_class,
+        confusion=classified.confusion,
         accuracy_missing=accuracy_missing(logits_NK, y_N, leaves),
         teacher_accuracy=None if teacher is None else teacher.metrics.accuracy,
         validation_accuracy=(

@@ -1,22 +1,18 @@
 """Trains compressed models: structured L_n pruning of a full model, fine-tuned by distillation from it."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytorch_lightning
 import torch
 
 from splitplace.errors import UsageError
-from splitplace.seeds import derive
 from splitplace.splitting.semantic.pruning import compress, compressed_split, compressed_variant
-from splitplace.training import run as runs
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.fit import class_weights, fit
-from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, Settings, settle
+from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.run import Run
 
@@ -48,7 +44,6 @@ def train_compressed(
         UsageError: A ratio that is no share, or `full` is of other data or another strategy.
         SplitPlaceError: The model cannot be sliced, another run stands at `out`, or the loss is no longer finite.
     """
-    started_s = time.perf_counter()
     settings = settle(preset, full.config.request.model, data)
     recipe = settings.compressed.beside(full.config.request.recipe.validation_share, epochs, samples)
     check_teacher(full, data)
@@ -62,17 +57,16 @@ def train_compressed(
         recipe=recipe,
         ratio=ratio,
     )
-    folder = runs.place(request, out)
-    finished = runs.find(folder, request, data.class_names)
-    if finished is not None:
-        return finished
-    teacher = load_teacher(full)
-    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
-    network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
-    loss = distillation(teacher, recipe, class_weights(data, recipe))
-    fitted = fit(network, loss, data, recipe, seed, folder, request.model_dump_json())
-    split = compressed_split(data.application, request.label, ratio, data.input_spec, network, data.n_classes)
-    return finish(folder, request, split, data, fitted, started_s, full)
+
+    def make(folder: Path) -> Made:
+        teacher = load_teacher(full)
+        network = compress(teacher, torch.from_numpy(data.x_train_NCHW[:2]), ratio, recipe.norm)
+        loss = distillation(teacher, recipe, class_weights(data, recipe))
+        fitted = fit(network, loss, data, recipe, seed, folder, request.model_dump_json())
+        split = compressed_split(data.application, request.label, ratio, data.input_spec, network, data.n_classes)
+        return Made(split, fitted)
+
+    return carry_out(request, data, out, make, full)
 
 
 def check_compressed(data: Dataset, model: str, settings: Settings, ratios: Sequence[float], share: float) -> None:

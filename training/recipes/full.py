@@ -1,24 +1,20 @@
 """Trains a full model: one fragment, the teacher of every split."""
 
 import logging
-import time
 from pathlib import Path
 
-import pytorch_lightning
 from torch import nn
 
 from splitplace.records.split import Merge
-from splitplace.seeds import derive
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.training import run as runs
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import FRONT, build
 from splitplace.training.families.own import own_name
 from splitplace.training.families.weights import open_weights
 from splitplace.training.loop.fit import class_weights, cross_entropy, fit
-from splitplace.training.loop.measured import finish
 from splitplace.training.preset import Preset, settle
+from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.run import Run
 
 FULL = "full"
@@ -58,7 +54,6 @@ def train_full(
         UsageError: An unknown model or preset, or weights of another network.
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
-    started_s = time.perf_counter()
     model = model if isinstance(model, str) else own_name(model)
     settings = settle(preset, model, data)
     recipe = settings.full.changed(epochs=epochs, samples=samples, validation_share=validation_share)
@@ -76,32 +71,26 @@ def train_full(
         weights="" if start is None else start.source,
         weights_sha256="" if start is None else start.sha256,
     )
-    folder = runs.place(request, out)
-    finished = runs.find(folder, request, data.class_names)
-    if finished is not None:
-        return finished
-    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
-    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides, start)
-    inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
-    if inside is not None:
-        log.warning("model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside)
-    fitted = fit(
-        network,
-        cross_entropy(recipe, class_weights(data, recipe)),
-        data,
-        recipe,
-        seed,
-        folder,
-        request.model_dump_json(),
-    )
-    classes = tuple(range(data.n_classes))
-    split = ModuleSplit(
-        application=data.application,
-        model=request.label,
-        strategy="full",
-        variant="",
-        input_spec=data.input_spec,
-        fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
-        merge=Merge(kind="identity", class_order=classes),
-    )
-    return finish(folder, request, split, data, fitted, started_s)
+
+    def make(folder: Path) -> Made:
+        network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides, start)
+        inside, (_, height, width) = network.get_submodule(FRONT).size, data.shape_CHW
+        if inside is not None:
+            log.warning(
+                "model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside
+            )
+        loss = cross_entropy(recipe, class_weights(data, recipe))
+        fitted = fit(network, loss, data, recipe, seed, folder, request.model_dump_json())
+        classes = tuple(range(data.n_classes))
+        split = ModuleSplit(
+            application=data.application,
+            model=request.label,
+            strategy="full",
+            variant="",
+            input_spec=data.input_spec,
+            fragments=(ModuleFragment(FULL, network, (data.input_spec.name,), "logits", classes),),
+            merge=Merge(kind="identity", class_order=classes),
+        )
+        return Made(split, fitted)
+
+    return carry_out(request, data, out, make)

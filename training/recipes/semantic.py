@@ -6,13 +6,11 @@ together. `splitnet` learns the groups together with the weights (recipes/splitn
 the tree of `distil` from fresh weights, without the full model's answers.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-import pytorch_lightning
 import torch
 from torch import nn
 
@@ -31,16 +29,15 @@ from splitplace.splitting.semantic.branches import (
 from splitplace.splitting.semantic.critical_path import choose_cuts
 from splitplace.splitting.semantic.pruning import check_slices
 from splitplace.splitting.semantic.tree import check_tree, given_tree
-from splitplace.training import run as runs
 from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build, stage_names
 from splitplace.training.loop.evaluate import accuracy
 from splitplace.training.loop.fit import Fitted, Loss, class_weights, cross_entropy, fit, log_held_out
-from splitplace.training.loop.measured import finish
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
 from splitplace.training.recipes.cached import fit_branches
+from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.recipes.grouping import Grouping, class_tree
 from splitplace.training.recipes.splitnet import GroupLearning, SplitNet
@@ -88,7 +85,6 @@ def train_semantic(
         UsageError: A tree, cut or grouping that does not fit, or `full` is of other data or another strategy.
         SplitPlaceError: Another run stands at `out`, or the loss is no longer finite.
     """
-    started_s = time.perf_counter()
     model = full.config.request.model
     settings = settle(preset, model, data)
     validation_share = full.config.request.recipe.validation_share
@@ -110,31 +106,29 @@ def train_semantic(
         overlap=overlap,
         trunk=trunk,
     )
-    folder = runs.place(request, out)
-    finished = runs.find(folder, request, data.class_names)
-    if finished is not None:
-        return finished
 
-    teacher = load_teacher(full)
-    pytorch_lightning.seed_everything(derive(seed, "weights") % 2**32, verbose=False)
-    sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
-    work = _Work(data, folder, seed, request.model_dump_json())
-    if isinstance(recipe, SplitNetRecipe):
-        origin = teacher if recipe.start == "full" else _fresh(data, request)
-        trained = _splitnet(work, origin, chosen, shape, sample, recipe)
-    else:
-        classes = class_tree(teacher, sample, shape, groups, seed)
-        origin = teacher if method == "distil" else _fresh(data, request)
-        fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
-        if isinstance(recipe, SemanticRecipe):
-            trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
+    def make(folder: Path) -> Made:
+        teacher = load_teacher(full)
+        sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
+        work = _Work(data, folder, seed, request.model_dump_json())
+        if isinstance(recipe, SplitNetRecipe):
+            origin = teacher if recipe.start == "full" else _fresh(data, request)
+            trained = _splitnet(work, origin, chosen, shape, sample, recipe)
         else:
-            loss = cross_entropy(recipe, class_weights(data, recipe))
-            trained = _Trained(fragments, work.fit(fragments, loss, recipe))
-    split = assemble(data.application, request.label, request.variant, data.input_spec, trained.fragments)
-    if trunk == "replicated":
-        split = replace(replicate_trunk(split), variant=request.variant)
-    return finish(folder, request, split, data, trained.fitted, started_s, full, trained.seen)
+            classes = class_tree(teacher, sample, shape, groups, seed)
+            origin = teacher if method == "distil" else _fresh(data, request)
+            fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
+            if isinstance(recipe, SemanticRecipe):
+                trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
+            else:
+                loss = cross_entropy(recipe, class_weights(data, recipe))
+                trained = _Trained(fragments, work.fit(fragments, loss, recipe))
+        split = assemble(data.application, request.label, request.variant, data.input_spec, trained.fragments)
+        if trunk == "replicated":
+            split = replace(replicate_trunk(split), variant=request.variant)
+        return Made(split, trained.fitted, trained.seen)
+
+    return carry_out(request, data, out, make, full)
 
 
 def tree_recipe(settings: Settings, method: Method) -> FullRecipe:

@@ -1,4 +1,8 @@
-"""A training in stages: each leaves its weights beside the run that it is a part of, and is not done again."""
+"""A training in stages: each leaves its weights beside the run that it is a part of, and is not done again.
+
+With them, what torch's generators would have drawn next: the stage after it draws (dropout) where this one ended, and
+not where a training begins.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -17,15 +21,19 @@ from splitplace.files import replace_file
 from splitplace.records import formats
 from splitplace.records.base import Count, NonNegative, Record
 from splitplace.records.formats import Format
+from splitplace.training.loop.checkpoint import generator_states, set_generators
 from splitplace.training.loop.fit import Fitted
 from splitplace.training.run import STAGES
+
+_NETWORK, _GENERATOR = "network.", "generator."
+"""What the names of a stage's tensors begin with."""
 
 
 class _Done(Record):
     """What a finished stage was part of, and what it measured."""
 
     file_format: ClassVar[Format | None] = formats.STAGE
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     request: str
     train_s: NonNegative
     images_per_s: NonNegative
@@ -40,7 +48,7 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
         folder: The RUN folder.
         name: Of the stage.
         request: All that determines the training.
-        network: Changed in place; everything that the stage learns is in its state.
+        network: Changed in place; everything that the stage learns is in its state. So are torch's generators.
         train: Trains it, with its checkpoint in the folder it is given.
 
     Raises:
@@ -61,7 +69,8 @@ def stage(folder: Path, name: str, request: str, network: nn.Module, train: Call
         final_loss=fitted.final_loss,
         epochs=fitted.epochs,
     )
-    state = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
+    state = {_NETWORK + key: value.detach().contiguous() for key, value in network.state_dict().items()}
+    state |= {f"{_GENERATOR}{i}": drawn for i, drawn in enumerate(generator_states())}
     try:
         replace_file(file, safetensors.torch.save(state, {"done": done.model_dump_json()}))
     except OSError as error:
@@ -78,7 +87,12 @@ def _restore(file: Path, digest: str, network: nn.Module) -> Fitted:
         raise IntegrityError(f"{file} is damaged ({error}): delete it and run the same command") from error
     if done.request != digest:
         raise ContractError(f"{file} is part of another training: delete it or choose another --out")
-    network.load_state_dict(state)
+    parts = {
+        prefix: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        for prefix in (_NETWORK, _GENERATOR)
+    }
+    network.load_state_dict(parts[_NETWORK])
+    set_generators([parts[_GENERATOR][str(i)] for i in range(len(parts[_GENERATOR]))])
     network.to(memory_format=torch.channels_last).eval()
     return Fitted(done.train_s, done.images_per_s, done.final_loss, done.epochs)
 
