@@ -115,7 +115,7 @@ def shift_s(scenario: Scenario) -> float:
 
 def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str], None]) -> None:
     """States for the time before the shift, as `policy train` makes them, unless the folder has them."""
-    if not (folder / "mab.json").is_file() or not (folder / "daso.json").is_file():
+    if not (folder / "mab.safetensors").is_file() or not (folder / "daso.safetensors").is_file():
         scenario = calm()
         settings = LearningSettings(
             scenario,

@@ -6,7 +6,7 @@ or, with a colon, a class that is imported (the current folder is on the path). 
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -140,6 +140,25 @@ def part(name: str) -> Any:
     if ":" in name:
         return _made(name, _imported("part", name))
     raise unknown("decider, placer or policy", name, names())
+
+
+def installed(target: str, methods: Sequence[str]) -> Any:
+    """The part of a class that a file names as `module:Class`.
+
+    A file is not trusted as a user's own word is: the current folder is not searched, and what is no class, or lacks
+    one of the methods, is not called.
+
+    Raises:
+        UsageError: It is not here, or is something else.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # somebody's code: it may raise anything
+        raise NotFoundError(f"cannot import {module!r}: {_said(error)}") from error
+    if not isinstance(found, type) or not all(callable(getattr(found, method, None)) for method in methods):
+        raise NotFoundError(f"{target!r} is no class with {', '.join(methods)}")
+    return _made(target, found)
 
 
 def names() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""A policy's states on disk: NAME.json says what they are and for whom, NAME.safetensors holds the arrays.
+"""A policy's states on disk: NAME.safetensors holds the arrays and, in its header, what they are and for whom.
 
+One file, so that a kill leaves the former state or the new one, never the word of one with the arrays of the other.
 What was learned is kept; what it was being learned from (replay, moments, open intervals) is not. A part that can be
 saved has `pack(state) -> Packed` and `unpack(packed, view) -> state`. Needs safetensors (the extra `sim`).
 """
@@ -26,8 +27,13 @@ from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
 MAX_BYTES = 64 * 2**20
+UNKNOWN_TYPE = (KeyError,)
+"""What safetensors raises for a type of numbers that numpy has not."""
 SHIPPED = files("splitplace.placement") / "data"
-"""Trained states that ship with the package, as `state.SCENARIO.PART.json` and `.safetensors`."""
+"""Trained states that ship with the package, as `state.SCENARIO.PART.safetensors`."""
+SUFFIX = ".safetensors"
+KEY = "splitplace"
+"""Of the header's metadata: under it stands the record `Saved`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +60,14 @@ class Storable(Protocol):
 
 
 class Saved(Record):
-    """The JSON beside the arrays."""
+    """What stands in the header, as JSON."""
 
     file_format: ClassVar[Format | None] = formats.STATE
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     part: Name
     """The decider or placer."""
+    learner: str
+    """Its class, as `module:Class`: whose `describe` tells what was learned, where the registry does not know it."""
     fleet: str
     """Digest of the devices it was trained for."""
     devices: Count
@@ -91,64 +99,83 @@ def stem_of(part: Storable) -> str:
     return str(getattr(part, "stored_as", part.name))
 
 
-def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[str, str | int | float]) -> list[Path]:
-    """Write one part's state; the two paths."""
-    from safetensors.numpy import save as to_bytes
+def class_of(part: object) -> str:
+    """`module:Class` of a decider or placer."""
+    return f"{type(part).__module__}:{type(part).__qualname__}"
 
+
+def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[str, str | int | float]) -> Path:
+    """Write one part's state; its path."""
     packed = part.pack(state)
-    data = to_bytes({name: np.ascontiguousarray(array) for name, array in packed.arrays.items()})
+    arrays = {name: np.ascontiguousarray(array) for name, array in packed.arrays.items()}
     saved = Saved(
         part=stem_of(part),
+        learner=class_of(part),
         fleet=fleet_digest(view),
         devices=len(view.devices.names),
         tables=tables_digest(view),
         applications=view.applications,
         splits=view.splits.references,
         facts=packed.facts,
-        arrays_sha256=hashlib.sha256(data).hexdigest(),
+        arrays_sha256=_sha256(arrays),
         about=dict(about),
         provenance=provenance.collect(),
     )
-    paths = [folder / f"{stem_of(part)}.json", folder / f"{stem_of(part)}.safetensors"]
-    replace_file(paths[1], data)
-    replace_file(paths[0], saved.model_dump_json(indent=2) + "\n")
-    return paths
+    path = folder / f"{stem_of(part)}{SUFFIX}"
+    replace_file(path, to_bytes(saved, arrays))
+    return path
+
+
+def to_bytes(saved: Saved, arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """What a state's file holds."""
+    from safetensors.numpy import save as encode
+
+    return encode(dict(arrays), {KEY: saved.model_dump_json()})
+
+
+def _sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """Of the arrays, as a file that held nothing else would have it."""
+    from safetensors.numpy import save as encode
+
+    return hashlib.sha256(encode(dict(arrays))).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedPart:
-    """One part's files, read and held against each other."""
+    """One part's file, what it says held against its arrays."""
 
     saved: Saved
     arrays: dict[str, np.ndarray[Any, Any]]
 
 
 def read(source: Any, stem: str) -> LoadedPart:
-    """The files STEM.json and STEM.safetensors in a folder (a path or a package resource).
+    """The file STEM.safetensors in a folder (a path or a package resource).
 
     Raises:
-        UsageError: They are not there.
-        SplitPlaceError: Not a saved state, of another version, or arrays that are not those the JSON speaks of.
+        UsageError: It is not there.
+        SplitPlaceError: Not a saved state, of another version, or arrays that are not those it speaks of.
     """
-    about, data = source / f"{stem}.json", source / f"{stem}.safetensors"
-    if not about.is_file() or not data.is_file():
-        raise NotFoundError(f"no saved state {about}")
-    saved = Saved.parse(about.read_bytes(), str(about))
-    content = data.read_bytes()
-    if len(content) > MAX_BYTES or hashlib.sha256(content).hexdigest() != saved.arrays_sha256:
-        raise IntegrityError(f"{data}: not the arrays that {stem}.json was written with: train it again (policy train)")
-    return LoadedPart(saved, _arrays(content, str(data)))
-
-
-def _arrays(content: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
     needs("a trained state (or start --untrained)", "sim", packages=("safetensors",))
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    path = source / f"{stem}{SUFFIX}"
+    if not path.is_file():
+        raise NotFoundError(f"no saved state {path}")
+    content = path.read_bytes()
+    if len(content) > MAX_BYTES:
+        raise IntegrityError(f"{path}: {len(content)} bytes, expected at most {MAX_BYTES}")
     try:
-        return dict(load(content))
-    except SafetensorError as error:
-        raise IntegrityError(f"{name}: not safetensors: {error}") from error
+        arrays = dict(load(content))
+    except (SafetensorError, *UNKNOWN_TYPE) as error:
+        raise IntegrityError(f"{path}: not safetensors: {error}") from error
+    said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    if KEY not in said:
+        raise IntegrityError(f"{path}: safetensors, but no saved state: expected what `splitplace policy train` writes")
+    saved = Saved.parse(said[KEY], str(path))
+    if _sha256(arrays) != saved.arrays_sha256:
+        raise IntegrityError(f"{path}: not the arrays that it was written with: train it again (policy train)")
+    return LoadedPart(saved, arrays)
 
 
 def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
@@ -187,7 +214,7 @@ def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str
         raise NotFoundError(f"no folder {folder} with saved states")
 
     def load(part: Storable) -> LoadedPart | None:
-        return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}.json").is_file() else None
+        return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}{SUFFIX}").is_file() else None
 
     state, found = _assembled(policy, load, view)
     if not found:
@@ -200,7 +227,7 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
 
     def load(part: Storable) -> LoadedPart | None:
         stem = f"state.{scenario}.{stem_of(part)}"
-        if not (SHIPPED / f"{stem}.json").is_file():
+        if not (SHIPPED / f"{stem}{SUFFIX}").is_file():
             return None
         loaded = read(SHIPPED, stem)
         same = loaded.saved.tables == tables_digest(view) and loaded.saved.fleet == fleet_digest(view)

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitplace.errors import NotFoundError, SplitPlaceError
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.placement import registry
-from splitplace.placement.learner import Learner
-from splitplace.placement.states import LoadedPart, read, summary
+from splitplace.placement.states import SUFFIX, LoadedPart, class_of, read, summary
 
 SMALL = 32
 """Arrays of up to so many numbers are shown."""
@@ -43,18 +42,23 @@ class SavedState:
         return "\n".join([*lines, *(f"  {line}" for line in self._described())])
 
     def _described(self) -> list[str]:
+        """By the part that learned it: the registry's, else a class of somebody's own where Python finds that."""
+        saved = self.loaded.saved
         try:
-            part = registry.part(self.loaded.saved.part)
-        except SplitPlaceError:  # of a package that is not installed, or of somebody's own class
-            return summary(self.loaded)
-        return part.describe(self.loaded) if isinstance(part, Learner) else summary(self.loaded)
+            part = registry.part(saved.part) if saved.part in registry.names() else None
+            if class_of(part) != saved.learner:
+                part = registry.installed(saved.learner, ("init", "train", "describe", "pack", "unpack"))
+            return list(part.describe(self.loaded))
+        except SplitPlaceError:
+            hint = f"learned by {saved.learner}, which is not here: install it, or set PYTHONPATH to its folder"
+            return [*summary(self.loaded), hint]
 
 
 def saved_states(path: str | Path) -> tuple[SavedState, ...]:
     """The states that a folder holds, or the one of a file, as `policy train` writes them.
 
     Args:
-        path: The folder, or one state's .json.
+        path: The folder, or one state's file (.safetensors).
 
     Returns:
         In order of their names.
@@ -64,9 +68,11 @@ def saved_states(path: str | Path) -> tuple[SavedState, ...]:
         SplitPlaceError: A file that is no state, or one of another version.
     """
     path = Path(path)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
+    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
     if not files:
-        raise NotFoundError(f"{path} holds no saved state (NAME.json with NAME.safetensors)")
+        raise NotFoundError(f"{path} holds no saved state (NAME{SUFFIX})")
+    if files[0].suffix != SUFFIX:
+        raise UsageError(f"{path}: expected a folder of saved states, or one's file (NAME{SUFFIX})")
     return tuple(SavedState(file.stem, read(file.parent, file.stem)) for file in files)
 
 

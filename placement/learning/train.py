@@ -12,7 +12,7 @@ from splitplace.placement import registry
 from splitplace.placement.learner import Learner
 from splitplace.placement.learning.show import saved_states
 from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces
-from splitplace.placement.states import stem_of
+from splitplace.placement.states import SUFFIX, stem_of
 from splitplace.progress import Progress, silent
 
 
@@ -39,7 +39,7 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
             continue
         if traces.learn(learner) is None:
             left_out[learner.name] = "there is nothing to choose between here"
-    learned = {name: saved_states(out / f"{name}.json")[0].plain() for name in traces.learned}
+    learned = {name: saved_states(out / f"{name}{SUFFIX}")[0].plain() for name in traces.learned}
     return {"learned": learned, "left_out": left_out}
 
 

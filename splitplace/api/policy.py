@@ -28,7 +28,7 @@ def train_policy(
 ) -> dict[str, Any]:
     """Train what learns: the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, and the others.
 
-    Writes a state (JSON and safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
+    Writes a state (safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
     (TensorBoard). Hand the folder to `simulate(state=...)`.
 
     Args:

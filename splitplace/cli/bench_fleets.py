@@ -186,7 +186,7 @@ def adaptation(
         from splitplace.benchmarks import results_tables
 
         if fresh:
-            for path in (results, *(state / f"{part}.json" for part in ("mab", "daso"))):
+            for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
                 path.unlink(missing_ok=True)
         found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say)
         picture = bench.draw(results, found)

@@ -24,7 +24,7 @@ def train(
 ) -> None:
     """Train what learns: the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, and the others.
 
-    Writes a state (JSON and safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
+    Writes a state (safetensors) for each part, the trace sets (Parquet) and the curves of R, ε, ρ, N and Q
     (TensorBoard). Hand the folder to `splitplace simulate --state`.
 
     Parameters
@@ -68,7 +68,7 @@ def show(path: Path, /, *, json: bool = False) -> None:
     Parameters
     ----------
     path
-        A folder of states, or one state's .json.
+        A folder of states, or one state's file (.safetensors).
     """
     import splitplace as sp
 

@@ -138,8 +138,7 @@ def room(tmp_path_factory, brightest):
     np.save(folder / "y.npy", np.arange(4))
     states = Path(__file__).resolve().parents[2] / "placement" / "data"
     (folder / "STATES").mkdir()
-    for kind in ("json", "safetensors"):
-        (folder / "STATES" / f"mab.{kind}").write_bytes((states / f"state.measured-50.mab.{kind}").read_bytes())
+    (folder / "STATES" / "mab.safetensors").write_bytes((states / "state.measured-50.mab.safetensors").read_bytes())
     return folder
 
 

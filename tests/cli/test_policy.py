@@ -35,12 +35,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
-    """A JSON and a safetensors file a part, a trace set a placer, figure 6's curves an interval."""
+    """A file a part, a trace set a placer, figure 6's curves an interval."""
     import pyarrow.parquet as parquet
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for part in ("mab", "daso", "gobi", "daso-slots", "daso-tasks"):
-        assert (trained / f"{part}.json").is_file()
         assert (trained / f"{part}.safetensors").stat().st_size < 2**21
     table = parquet.read_table(trained / "traces.daso.parquet")
     assert set(table.column_names) == {"run", "objective", "x"}
@@ -91,7 +90,7 @@ def test_policy_show_prints_r_q_and_n(trained: Path) -> None:
         "daso:",
     ):
         assert words in shown
-    document = json.loads(run("policy", "show", str(trained / "mab.json"), "--json").stdout)
+    document = json.loads(run("policy", "show", str(trained / "mab.safetensors"), "--json").stdout)
     assert set(document["mab"]["values"]) == {"r", "q", "n"}
 
 

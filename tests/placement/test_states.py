@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.mab import BanditState, Mab
@@ -81,15 +83,17 @@ def test_other_splits_are_refused(view, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d | {"version": 99}, "policy state of format 99, and this splitplace, which is older, reads 1"),
+        (lambda d: d | {"version": 99}, "policy state of format 99, and this splitplace, which is older, reads 2"),
         (lambda d: {**d, "extra": 1}, "not a saved: extra"),
         (lambda d: d | {"part": "gobi"}, "the state is of gobi, expected mab"),
     ],
 )
 def test_another_version_or_part_is_refused(view, folder, change, said):
     """By what it is and what was expected."""
-    path = folder / "mab.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path = folder / "mab.safetensors"
+    with safe_open(path, "numpy") as file:
+        document = change(json.loads(file.metadata()["splitplace"]))
+    save_file(load_file(path), path, {"splitplace": json.dumps(document)})
     with pytest.raises(SplitPlaceError, match=said):
         from_folder(POLICY, folder, view())
 
@@ -100,7 +104,7 @@ def test_damaged_arrays_are_refused(folder):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(SplitPlaceError, match=r"not the arrays that daso\.json was written with"):
+    with pytest.raises(SplitPlaceError, match=r"daso\.safetensors: not the arrays that it was written with"):
         read(folder, "daso")
 
 
@@ -110,3 +114,22 @@ def test_a_folder_with_nothing_for_the_policy_is_refused(view, tmp_path):
         from_folder(POLICY, tmp_path, view())
     with pytest.raises(UsageError, match="no folder"):
         from_folder(POLICY, tmp_path / "x", view())
+
+
+def test_arrays_without_a_word_on_them_are_no_state(folder):
+    """As any other safetensors file: weights of a network."""
+    save_file({"w": np.zeros(3)}, folder / "weights.safetensors")
+    with pytest.raises(SplitPlaceError, match=r"weights\.safetensors: safetensors, but no saved state"):
+        read(folder, "weights")
+
+
+def test_a_state_that_cannot_be_written_leaves_the_former(view, folder, monkeypatch):
+    """One file, put in place at once: what was there is what is read."""
+    before = read(folder, "mab")
+    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        save(folder, POLICY.decider, replace(BANDIT, t=0, count_cd=BANDIT.count_cd + 1), view(), {"scenario": "other"})
+    after = read(folder, "mab")
+    assert after.saved == before.saved
+    assert (after.arrays["n"] == before.arrays["n"]).all()
+    assert sorted(path.name for path in folder.iterdir()) == ["daso.safetensors", "mab.safetensors"]

@@ -1,6 +1,8 @@
 """A learning policy of a user's own: trained, saved, shown and read back by its own file alone."""
 
+import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,12 +72,12 @@ def own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
-    [("busiest", "busy for 0."), ("my_learner:Busiest", "10 numbers in 1 arrays")],
+    "name",
+    ["busiest", "my_learner:Busiest"],
     ids=["installed", "by its module"],
 )
-def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name, says):
-    """By its name alone; nothing else is trained. Whose state it is, only an installed one's name tells later."""
+def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name):
+    """By its name alone; nothing else is trained; its own class tells what it learned."""
     if ":" not in name:
         own()
     found = train(settings((name,)), tmp_path / "states")
@@ -84,7 +86,7 @@ def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name, s
     (state,) = saved_states(tmp_path / "states")
     assert state.plain()["shapes"] == {"cpu": [10]}
     assert "busiest: state of busiest, for 10 devices" in str(state)
-    assert says in str(state)
+    assert "busy for 0." in str(state)
     policy, scenario = parse_policy(f"layer+{name}"), load_scenario("upstream-10")
     read = []
 
@@ -95,6 +97,19 @@ def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name, s
 
     simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
     assert read == [["busiest"]]
+
+
+def test_a_state_of_a_class_that_is_not_here_says_so(own, tmp_path, monkeypatch):
+    """Its file names the class: the current folder is not searched for it, and what else has the name is not called."""
+    train(settings(("my_learner:Busiest",)), tmp_path / "states")
+    (state,) = saved_states(tmp_path / "states")
+    monkeypatch.delitem(sys.modules, "my_learner")
+    assert "10 numbers in 1 arrays" in str(state)
+    assert "learned by my_learner:Busiest, which is not here" in str(state)
+    called = []
+    monkeypatch.setitem(sys.modules, "my_learner", SimpleNamespace(Busiest=lambda: called.append(1)))
+    assert "which is not here" in str(state)
+    assert not called
 
 
 def test_every_learner_of_the_registry_is_one():
@@ -111,7 +126,7 @@ def test_what_another_learner_needs_is_trained_first_and_once(tmp_path):
     _, state = traces.trained("mab")
     assert traces.trained("mab")[1] is state
     assert traces.learned == ["mab"]
-    assert (tmp_path / "mab.json").is_file()
+    assert (tmp_path / "mab.safetensors").is_file()
     assert asked.count("training mab") == 1
 
 
