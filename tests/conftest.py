@@ -58,6 +58,20 @@ def alive() -> Callable[[int], bool]:
     return is_alive
 
 
+_FIRST_STATES: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def drawn_anew(request: pytest.FixtureRequest) -> None:
+    """A test draws the same whatever ran before it, from its module's `RNG` and from torch's own generator."""
+    generator = getattr(request.module, "RNG", None)
+    if generator is not None:
+        state = _FIRST_STATES.setdefault(request.module.__name__, generator.bit_generator.state)
+        generator.bit_generator.state = state
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def remarks() -> Iterator[None]:
     """A command takes the library's remarks to itself for the rest of its process; the next test hears them again."""
