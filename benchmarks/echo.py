@@ -1,24 +1,28 @@
-"""A process that sends every tensor back, encrypted: what a hop between two processes of this machine costs."""
+"""A process that sends every tensor back: what a hop between two processes of this machine costs."""
 
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError
 from splitplace.inference.executor import Array
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Received, StreamNode
+from splitplace.placement.protocol.keys import CurveAccess, LocalAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.stream import Received, StreamNode
 
 ECHO = """
 import os, sys, threading
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, StreamNode
-public, secret, endpoint, other = sys.stdin.readline().split()
+from pydantic import TypeAdapter
+from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.stream import StreamNode
+access, endpoint = TypeAdapter(Access).validate_json(sys.stdin.readline()), sys.stdin.readline().strip()
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # whoever started it is gone
-with StreamNode(Keys(public, secret), {other: "here"}) as node:
-    node.connect("here", endpoint, other)
-    node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint, public_key=public),)))
+with StreamNode(access) as node:
+    node.connect("here", endpoint)
+    node.send("here", messages.Peers(peers=(messages.Peer(name="echo", endpoint=node.endpoint),)))
     while True:
         for received in node.receive(1.0):
             if isinstance(received.message, messages.Stop):
@@ -29,17 +33,27 @@ PATIENCE_S = 120
 
 
 @contextmanager
-def echo() -> Iterator[Callable[[Array], Array]]:
+def echo(encrypted: bool) -> Iterator[Callable[[Array], Array]]:
     """A function that sends an array to the other process and gives what came back of it.
+
+    Args:
+        encrypted: As between machines, or as between the processes of one.
 
     Raises:
         NotReadyError: No answer within `PATIENCE_S`, or the process ended otherwise than it was told to.
     """
-    mine, other = Keys.generate(), Keys.generate()
+    sockets, names = None if encrypted else socket_folder(), ("here", "echo")
+    accesses: Mapping[str, CurveAccess | LocalAccess] = (
+        curve_accesses(names) if sockets is None else local_accesses(names, sockets)
+    )
     process = subprocess.Popen(python_code(ECHO), env=child_env(), stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
-    with process, StreamNode(mine, {other.public: "echo"}) as node:
-        process.stdin.write(f"{other.public} {other.secret} {node.endpoint} {mine.public}\n")
+    with ExitStack() as stack:
+        if sockets is not None:
+            stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+        stack.enter_context(process)
+        node = stack.enter_context(StreamNode(accesses["here"]))
+        process.stdin.write(f"{accesses['echo'].model_dump_json()}\n{node.endpoint}\n")
         process.stdin.flush()
 
         def answer() -> Received:
@@ -51,7 +65,7 @@ def echo() -> Iterator[Callable[[Array], Array]]:
 
         hello = answer().message
         assert isinstance(hello, messages.Peers)
-        node.connect("echo", hello.peers[0].endpoint, other.public)
+        node.connect("echo", hello.peers[0].endpoint)
 
         def there_and_back(x: Array) -> Array:
             node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])

@@ -97,7 +97,9 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
             add(what, "s of CPU", _plans_s(objective, limited, repeats), 2.0)
     for size_bytes, limit_s in HOP_LIMITS_S.items():
         say(f"a hop of {size_bytes >> 10} KiB")
-        add(f"a hop of {size_bytes >> 10} KiB, encrypted", "s", hops_s(size_bytes, 10 * repeats), limit_s)
+        for encrypted, how in ((True, "between machines (CURVE)"), (False, "on one machine")):
+            row = f"a hop of {size_bytes >> 10} KiB, as {how}"
+            add(row, "s", hops_s(size_bytes, 10 * repeats, encrypted), limit_s)
     methods: tuple[ShareMethod, ...] = ("cgroup", "governor")
     for method in methods:
         for share in SHARES:
@@ -168,10 +170,10 @@ def _slices_s(model: str, cut: str, repeats: int) -> list[float]:
     return seconds
 
 
-def hops_s(size_bytes: int, repeats: int) -> list[float]:
+def hops_s(size_bytes: int, repeats: int, encrypted: bool) -> list[float]:
     """Seconds of one hop between two processes of this machine, there and back halved, the first ten left out."""
     x = np.random.default_rng(0).integers(0, 255, (1, size_bytes)).astype(np.uint8)
-    with echo() as there_and_back:
+    with echo(encrypted) as there_and_back:
         return [_wall_s(lambda: there_and_back(x)) / 2 for _ in range(repeats + 10)][10:]
 
 

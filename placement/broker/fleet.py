@@ -1,6 +1,7 @@
-"""The broker's side of the fleet: launches the devices, knows their keys, hears from them, notices when one is gone."""
+"""The broker's side of the fleet: launches devices, gives them access, hears from them, notices when one is gone."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from splitplace.placement.broker.meter import DeviceReport, Meter
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Malformed, Received, StreamNode
+from splitplace.placement.protocol.keys import CurveAccess, LocalAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 from splitplace.records.device import Device
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,6 @@ class Member:
 
     device: Device
     row: int
-    keys: Keys
     cpu_share: float
     hello: messages.Hello | None = None
     core_speeds: list[float] = field(default_factory=list)
@@ -129,12 +130,15 @@ class LiveFleet:
             if name not in names:
                 raise unknown("device", name, names)
         self.engine, self.catalog, self.method = engine, catalog, method
-        self.keys = Keys.generate()
         self.members = {
-            device.name: Member(device, row, Keys.generate(), cpu_shares.get(device.name, 1.0))
-            for row, device in enumerate(devices)
+            device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
         }
-        self.node = StreamNode(self.keys, {member.keys.public: name for name, member in self.members.items()})
+        self._sockets = socket_folder() if engine.same_machine else None
+        nodes = (messages.BROKER, *names)
+        self._accesses: Mapping[str, CurveAccess | LocalAccess] = (
+            curve_accesses(nodes) if self._sockets is None else local_accesses(nodes, self._sockets)
+        )
+        self.node = StreamNode(self._accesses[messages.BROKER])
         self.node.watch(wake)
         self.origin_s = self._heard_s = time.monotonic()
         self._pinged_s = 0.0
@@ -158,13 +162,13 @@ class LiveFleet:
             self.engine.launch(self._config(member))
         self._await("did not start", START_TIMEOUT_S, stopping, lambda member: member.hello is not None)
         peers = tuple(
-            messages.Peer(name=member.name, endpoint=member.hello.endpoint, public_key=member.keys.public)
+            messages.Peer(name=member.name, endpoint=member.hello.endpoint)
             for member in self.members.values()
             if member.hello
         )
         for member in self.members.values():
             assert member.hello is not None
-            self.node.connect(member.name, member.hello.endpoint, member.keys.public)
+            self.node.connect(member.name, member.hello.endpoint)
             self.send(member.name, messages.Peers(peers=tuple(peer for peer in peers if peer.name != member.name)))
         self._measure(stopping)
         for member in self.members.values():
@@ -204,11 +208,8 @@ class LiveFleet:
             threads=member.device.cores,
             cpu_share=member.cpu_share,
             cpu_share_method=self.method,
-            public_key=member.keys.public,
-            secret_key=member.keys.secret,
+            access=self._accesses[member.name],
             broker_endpoint=self.node.endpoint,
-            broker_key=self.keys.public,
-            peers={other.name: other.keys.public for other in self.members.values() if other is not member},
         )
 
     def _await(
@@ -282,6 +283,8 @@ class LiveFleet:
         for name in self.members:
             self.engine.stop(name)
         self.node.close()
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 def _probed(asked: Member, times: int) -> Callable[[Member], bool]:

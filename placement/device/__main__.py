@@ -20,7 +20,7 @@ from splitplace.inference.cpu_share import open_share
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, StreamNode
+from splitplace.placement.protocol.stream import StreamNode
 
 EXIT_S = 5.0
 """How long a running session may delay the end of an orphaned device."""
@@ -34,12 +34,11 @@ def main() -> NoReturn:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")
-    known = {key: name for name, key in config.peers.items()} | {config.broker_key: messages.BROKER}
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:
-        node = StreamNode(Keys(config.public_key, config.secret_key), known, max_frame_bytes=config.max_frame_bytes)
-        node.connect(messages.BROKER, config.broker_endpoint, config.broker_key)
+        node = StreamNode(config.access, max_frame_bytes=config.max_frame_bytes)
+        node.connect(messages.BROKER, config.broker_endpoint)
         device = DeviceRuntime(config, node, share)
         signal.signal(signal.SIGTERM, lambda *_: device.stop())
         threading.Thread(target=_end_with_launcher, args=(device,), daemon=True).start()

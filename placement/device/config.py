@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from splitplace.inference.cpu_share import ShareMethod
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Key
+from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint
 from splitplace.records.base import Name, PositiveCount, Record
 
 
@@ -18,10 +19,7 @@ class DeviceConfig(Record):
     threads: PositiveCount
     cpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     cpu_share_method: ShareMethod = "auto"
-    public_key: Key
-    secret_key: Annotated[Key, Field(repr=False)]
+    access: Access
+    """How it proves itself to the broker and to every other device of the fleet, and they to it."""
     broker_endpoint: Endpoint
-    broker_key: Key
-    peers: dict[Name, Key]
-    """Public key of every other device of the fleet."""
     max_frame_bytes: PositiveCount = MAX_FRAME_BYTES

@@ -17,7 +17,7 @@ from typing import Any
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.executor import FragmentSession
@@ -99,8 +99,7 @@ class DeviceRuntime:
         match message:
             case messages.Peers(peers=peers):
                 for peer in peers:
-                    if self.config.peers.get(peer.name) == peer.public_key:
-                        self.node.connect(peer.name, peer.endpoint, peer.public_key)
+                    self._meet(peer)
             case messages.Ping(sequence=sequence):
                 self._tell(messages.Pong(sequence=sequence, rss_bytes=memory.rss_bytes()))
             case messages.ProbeOrder(trim=trim):
@@ -121,6 +120,12 @@ class DeviceRuntime:
                 self._stopping = True
             case _:
                 self._refuse(messages.BROKER, f"a device takes no {message.type}")
+
+    def _meet(self, peer: messages.Peer) -> None:
+        try:
+            self.node.connect(peer.name, peer.endpoint)
+        except ContractError as error:
+            self._refuse(messages.BROKER, str(error))
 
     def _assign(self, assign: messages.Assign) -> None:
         try:

@@ -18,6 +18,8 @@ class Engine(Protocol):
     """Launches device runtimes and tells what became of them. Blocks in `stop` alone, which is bounded."""
 
     name: ClassVar[str]
+    same_machine: ClassVar[bool]
+    """Whether its devices are processes of this machine and this user, who need no encryption between them."""
 
     def launch(self, config: DeviceConfig) -> None:
         """Start a device runtime; that it is up is its own `Hello` to the broker."""

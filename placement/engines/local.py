@@ -24,6 +24,7 @@ class LocalEngine:
     """Launches each device as a subprocess; no file, no argument and no environment holds its keys."""
 
     name: ClassVar[str] = "local"
+    same_machine: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._children: dict[str, _Child] = {}

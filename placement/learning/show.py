@@ -46,7 +46,7 @@ class SavedState:
         saved = self.loaded.saved
         try:
             part = registry.part(saved.part) if saved.part in registry.names() else None
-            if class_of(part) != saved.learner:
+            if part is None or class_of(part) != saved.learner:
                 part = registry.installed(saved.learner, ("init", "train", "describe", "pack", "unpack"))
             return list(part.describe(self.loaded))
         except SplitPlaceError:

@@ -31,16 +31,14 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 assert sys.byteorder == "little", "frames are little endian"
 
 Precedence = Literal["strict", "pipelined"]
-Key = Annotated[str, StringConstraints(min_length=40, max_length=40)]
-"""A CURVE key in Z85."""
 Text = Annotated[str, StringConstraints(max_length=2000)]
-Endpoint = Annotated[str, StringConstraints(pattern=r"^tcp://[A-Za-z0-9.:\[\]-]{1,255}$")]
+Endpoint = Annotated[str, StringConstraints(pattern=r"^(tcp://[A-Za-z0-9.:\[\]-]{1,255}|ipc:///[^\x00-\x1f]{1,106})$")]
 PeerName = Annotated[str, StringConstraints(pattern=r"^(@broker|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 Target = Annotated[str, StringConstraints(pattern=r"^(@answer|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 TensorName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -48,11 +46,10 @@ TensorNames = Annotated[tuple[TensorName, ...], Field(min_length=1, max_length=M
 
 
 class Peer(Record):
-    """Where a device listens, and the key it proves itself with."""
+    """Where a device listens."""
 
     name: Name
     endpoint: Endpoint
-    public_key: Key
 
 
 class Frame(Record):

@@ -1,15 +1,15 @@
-"""A node of the fleet's network: one inbox, one outgoing pipe to each peer, CURVE on every connection.
+"""A node of the fleet's network: one inbox, one outgoing pipe to each peer, and proof of who sent what on both.
 
-Each node binds one PULL socket and connects one PUSH socket to each peer it sends to. The inbox accepts only clients
-whose public key it was given; ZeroMQ's ZAP hands the proven key to us with every message, so that a device can take
-orders from the broker alone. Keys live in memory: they reach a device through its standard input.
+Each node binds one PULL socket and connects one PUSH socket to each peer it sends to. The inbox accepts only peers that
+prove who they are (`keys.py`); ZeroMQ's ZAP hands us what was proven with every message, so that a device can take
+orders from the broker alone. Secrets live in memory: they reach a device through its standard input.
 """
 
 import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -18,25 +18,14 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.keys import CurveAccess, LocalAccess
 
 log = logging.getLogger(__name__)
+_AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
+_AUTHENTICATOR_LOG.setLevel(logging.INFO)  # at DEBUG pyzmq writes the tokens that it sees
 
 QUEUED_MESSAGES = 20_000
 """Small messages that may wait for one peer; credits bound the large ones far below this."""
-
-
-@dataclass(frozen=True)
-class Keys:
-    """A CURVE key pair in Z85."""
-
-    public: str
-    secret: str = field(repr=False)
-
-    @staticmethod
-    def generate() -> "Keys":
-        """A fresh pair."""
-        public, secret = zmq.curve_keypair()
-        return Keys(public.decode(), secret.decode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,46 +45,24 @@ class Malformed:
     error: str
 
 
-class _KnownKeys:
-    """Tells ZeroMQ's authenticator which client keys to accept."""
-
-    def __init__(self, names: Mapping[str, str]):
-        self.names = names
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        return key.decode() in self.names
-
-
 class StreamNode:
-    """Sends to and receives from the peers whose keys it knows; to be used by one thread.
+    """Sends to and receives from the peers it has access to; to be used by one thread.
 
     Args:
-        keys: Its own.
-        known: Peer name by public key: whose messages are accepted.
-        address: Where the inbox listens; the port is picked by the system.
+        access: How it proves itself, and whose messages are accepted.
         max_frame_bytes: A larger frame costs its sender the connection, before it is read.
     """
 
-    def __init__(
-        self,
-        keys: Keys,
-        known: Mapping[str, str],
-        address: str = "tcp://127.0.0.1:*",
-        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
-    ):
-        self.keys = keys
-        self._known = dict(known)
+    def __init__(self, access: CurveAccess | LocalAccess, max_frame_bytes: int = messages.MAX_FRAME_BYTES):
+        self.access = access
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator = ThreadAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
         self._authenticator.start()
-        self._authenticator.configure_curve_callback("*", _KnownKeys(self._known))
         self._inbox = self._context.socket(zmq.PULL)
-        self._inbox.curve_server = True
-        self._inbox.curve_secretkey = keys.secret.encode()
-        self._inbox.curve_publickey = keys.public.encode()
+        access.guard(self._inbox, self._authenticator)
         self._inbox.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
         self._inbox.rcvhwm = QUEUED_MESSAGES
-        self._inbox.bind(address)
+        self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._poller = zmq.Poller()
@@ -119,17 +86,22 @@ class StreamNode:
         """Also end `receive`'s wait when this file descriptor can be read."""
         self._poller.register(descriptor, zmq.POLLIN)
 
-    def connect(self, name: str, endpoint: str, public_key: str) -> None:
-        """Open the pipe to a peer, which must hold the secret of `public_key`; again: nothing."""
+    def connect(self, name: str, endpoint: str) -> None:
+        """Open the pipe to a peer that it has access to; again: nothing.
+
+        Raises:
+            ContractError: An endpoint where no peer of this access listens.
+        """
         if name in self._outgoing:
             return
         socket = self._context.socket(zmq.PUSH)
-        socket.curve_serverkey = public_key.encode()
-        socket.curve_publickey = self.keys.public.encode()
-        socket.curve_secretkey = self.keys.secret.encode()
         socket.sndhwm = QUEUED_MESSAGES
         socket.linger = 0
-        socket.connect(endpoint)
+        try:
+            self.access.call(socket, name, endpoint)
+        except BaseException:
+            socket.close()
+            raise
         self._outgoing[name] = socket
 
     def disconnect(self, name: str) -> None:
@@ -157,7 +129,7 @@ class StreamNode:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            peer = self._known[str(parts[0].get("User-Id"))]
+            peer = self.access.name(str(parts[0].get("User-Id")))
             try:
                 message, values = messages.decode([part.buffer for part in parts])
             except SplitPlaceError as error:

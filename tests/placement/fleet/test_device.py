@@ -12,7 +12,8 @@ import pytest
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, StreamNode
+from splitplace.placement.protocol.keys import CurveAccess, curve_accesses
+from splitplace.placement.protocol.stream import StreamNode
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 120.0
@@ -22,8 +23,8 @@ PATIENCE_S = 120.0
 class Bench:
     """This test as the broker and as the peer `peer` of one device called `dut`."""
 
-    def __init__(self, catalog, peer: StreamNode, broker: StreamNode, keys: Keys, engine: LocalEngine):
-        self.catalog, self.peer, self.broker, self.keys, self.engine = catalog, peer, broker, keys, engine
+    def __init__(self, catalog, peer: StreamNode, broker: StreamNode, access: CurveAccess, engine: LocalEngine):
+        self.catalog, self.peer, self.broker, self.access, self.engine = catalog, peer, broker, access, engine
 
     def hear(self, kind, node=None, seconds=PATIENCE_S):
         """The next message of this kind; others are skipped."""
@@ -67,31 +68,25 @@ def bench(catalog, toy):
 
     @contextmanager
     def run(*graphs, **config):
-        keys = {name: Keys.generate() for name in ("broker", "peer", "dut")}
+        accesses = curve_accesses((messages.BROKER, "peer", "dut"))
         engine = LocalEngine()
-        with (
-            StreamNode(keys["broker"], {keys["dut"].public: "dut"}) as broker,
-            StreamNode(keys["peer"], {keys["dut"].public: "dut"}) as peer,
-        ):
+        with StreamNode(accesses[messages.BROKER]) as broker, StreamNode(accesses["peer"]) as peer:
             engine.launch(
                 DeviceConfig(
                     name="dut",
                     catalog=str(catalog(*graphs)),
                     threads=1,
-                    public_key=keys["dut"].public,
-                    secret_key=keys["dut"].secret,
+                    access=accesses["dut"],
                     broker_endpoint=broker.endpoint,
-                    broker_key=keys["broker"].public,
-                    peers={"peer": keys["peer"].public},
                     **config,
                 )
             )
             try:
-                it = Bench(catalog(), peer, broker, keys["dut"], engine)
+                it = Bench(catalog(), peer, broker, accesses["dut"], engine)
                 hello = it.hear(messages.Hello)
                 for node in (broker, peer):
-                    node.connect("dut", hello.message.endpoint, keys["dut"].public)
-                known = messages.Peer(name="peer", endpoint=peer.endpoint, public_key=keys["peer"].public)
+                    node.connect("dut", hello.message.endpoint)
+                known = messages.Peer(name="peer", endpoint=peer.endpoint)
                 broker.send("dut", messages.Peers(peers=(known,)))
                 yield it
             finally:
@@ -176,8 +171,8 @@ def test_secrets_are_neither_in_arguments_nor_environment_nor_files(bench, toy):
     with bench(toy.chain()) as it:
         pid = it.engine.pid("dut")
         for name in ("cmdline", "environ"):
-            assert it.keys.secret.encode() not in Path("/proc", str(pid), name).read_bytes()
-        assert it.keys.secret not in repr(it.keys)
+            assert it.access.secret_key.encode() not in Path("/proc", str(pid), name).read_bytes()
+        assert it.access.secret_key not in repr(it.access)
 
 
 def test_a_bad_configuration_ends_with_one_line():

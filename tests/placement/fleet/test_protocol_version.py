@@ -25,11 +25,13 @@ def hello(**changes):
     return json.dumps({name: value for name, value in document.items() if value is not None}).encode()
 
 
+OURS = messages.PROTOCOL
 OTHERS = [
-    ({"protocol": None, "rss_bytes": None}, "from before versions, the broker protocol 1: update the device"),
-    ({"protocol": 0}, "from before versions, the broker protocol 1: update the device"),
-    ({"protocol": 2}, "protocol 2, the broker protocol 1: update the broker"),
-    ({"protocol": 7, "gpus": [1]}, "protocol 7, the broker protocol 1: update the broker"),
+    ({"protocol": None, "rss_bytes": None}, f"from before versions, the broker protocol {OURS}: update the device"),
+    ({"protocol": 0}, f"from before versions, the broker protocol {OURS}: update the device"),
+    ({"protocol": 1}, f"protocol 1, the broker protocol {OURS}: update the device"),
+    ({"protocol": OURS + 1}, f"protocol {OURS + 1}, the broker protocol {OURS}: update the broker"),
+    ({"protocol": 7, "gpus": [1]}, f"protocol 7, the broker protocol {OURS}: update the broker"),
 ]
 
 
@@ -56,16 +58,15 @@ class Impostor:
     """An engine whose devices are of another version: their first words, over a real connection, are these."""
 
     name = "impostor"
+    same_machine = False
 
     def __init__(self, header):
         self.header, self.context = header, zmq.Context()
 
     def launch(self, config):
-        """Speak up as this device, with its keys."""
+        """Speak up as this device, with its access."""
         socket = self.context.socket(zmq.PUSH)
-        socket.curve_serverkey = config.broker_key.encode()
-        socket.curve_publickey, socket.curve_secretkey = config.public_key.encode(), config.secret_key.encode()
-        socket.connect(config.broker_endpoint)
+        config.access.call(socket, messages.BROKER, config.broker_endpoint)
         socket.send_multipart([self.header])
 
     def events(self):

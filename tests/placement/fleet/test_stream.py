@@ -1,13 +1,22 @@
 """Nodes on this machine: who may speak to whom, and what a bad peer can do."""
 
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from splitplace.errors import ContractError
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import Keys, Malformed, Received, StreamNode
+from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
+LEAVE_A_FOLDER = "from splitplace.placement.protocol.keys import socket_folder; print(socket_folder())"
 PING = messages.Ping(sequence=1)
 
 
@@ -19,18 +28,31 @@ def hear(node, seconds=120.0, count=1):
     return found
 
 
+def between(names, kind, folder):
+    """Access of each to all others: as between machines, or as on one."""
+    return curve_accesses(names) if kind == "curve" else local_accesses(names, folder)
+
+
 @pytest.fixture
-def pair():
-    """A node called `a` that knows `b`, and b's keys."""
-    a, b = Keys.generate(), Keys.generate()
-    with StreamNode(a, {b.public: "b"}, max_frame_bytes=2**20) as node:
-        yield node, b
+def sockets():
+    """A folder for socket files; pytest's own have names too long for that."""
+    folder = socket_folder()
+    yield folder
+    shutil.rmtree(folder)
 
 
-def speak(keys, to, message, values=(), key=None, raw=None):
-    """Send from a short-lived node with these keys, and give it time to arrive."""
-    node = StreamNode(keys, {})
-    node.connect("a", to.endpoint, key or to.keys.public)
+@pytest.fixture(params=["curve", "local"])
+def pair(request, sockets):
+    """A node called `a` that knows `b`, and b's access."""
+    accesses = between(("a", "b"), request.param, sockets)
+    with StreamNode(accesses["a"], max_frame_bytes=2**20) as node:
+        yield node, accesses["b"]
+
+
+def speak(access, to, message, values=(), raw=None):
+    """Send from a short-lived node with this access, and give it time to arrive."""
+    node = StreamNode(access)
+    node.connect("a", to.endpoint)
     if raw is None:
         node.send("a", message, values)
     else:
@@ -40,31 +62,82 @@ def speak(keys, to, message, values=(), key=None, raw=None):
 
 def test_a_known_peer_is_heard_under_its_name(pair):
     """The name belongs to the proven key, not to anything the peer says."""
-    node, keys = pair
-    with speak(keys, node, PING):
+    node, access = pair
+    with speak(access, node, PING):
         (received,) = hear(node)
     assert isinstance(received, Received)
     assert (received.peer, received.message) == ("b", PING)
 
 
-def test_an_unknown_key_is_refused(pair):
-    """A client whose key was not given to the node is not heard, while a known one is."""
-    node, keys = pair
-    with speak(Keys.generate(), node, PING), speak(keys, node, messages.Ping(sequence=2)):
+def test_who_proves_nothing_is_refused(pair):
+    """A client whose key or token was not given to the node is not heard, while a known one is."""
+    node, access = pair
+    if isinstance(access, CurveAccess):
+        other = curve_accesses(("a", "b"))["b"].model_copy(update={"peers": access.peers})
+    else:
+        other = access.model_copy(update={"send": {"a": "0" * 32}})
+    with speak(other, node, PING), speak(access, node, messages.Ping(sequence=2)):
         heard = hear(node)
         heard += hear(node, seconds=0.7)
     assert [received.message for received in heard] == [messages.Ping(sequence=2)]
 
 
-def test_a_server_without_the_right_key_hears_nothing(pair):
-    """The sender checks, too: who listens at the address must hold the secret of the expected key."""
-    node, keys = pair
-    with speak(keys, node, PING, key=Keys.generate().public):
+def test_one_peers_token_does_not_speak_for_another(sockets):
+    """A name with the token that another name was given is nobody."""
+    accesses = local_accesses(("a", "b", "c"), sockets)
+    posing = accesses["b"].model_copy(update={"send": accesses["c"].send})
+    with StreamNode(accesses["a"]) as node, speak(posing, node, PING):
         assert hear(node, seconds=0.7) == []
 
 
+def test_a_server_without_the_right_key_hears_nothing():
+    """The sender checks, too: who listens at the address must hold the secret of the expected key."""
+    accesses, others = curve_accesses(("a", "b")), curve_accesses(("a", "b"))
+    wrong = accesses["b"].model_copy(update={"peers": others["b"].peers})
+    with StreamNode(accesses["a"]) as node, speak(wrong, node, PING):
+        assert hear(node, seconds=0.7) == []
+
+
+def test_socket_files_are_for_their_user_alone():
+    """Nobody else may enter their folder, and a dead process's is removed by whoever makes the next."""
+    ended = subprocess.run([sys.executable, "-c", LEAVE_A_FOLDER], capture_output=True, text=True, check=True)
+    left = Path(ended.stdout.strip())
+    assert left.is_dir()
+    folder = socket_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not left.exists()
+    folder.rmdir()
+
+
+def test_a_long_temporary_folder_takes_no_socket_files(tmp_path, monkeypatch):
+    """Their paths are bounded by the system: the fleet then takes CURVE, as between machines."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert socket_folder() is None
+    assert list(deep.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoint"),
+    [("curve", "ipc:///tmp/x"), ("local", "ipc:///tmp/elsewhere/x"), ("local", "tcp://127.0.0.1:1")],
+)
+def test_an_endpoint_of_another_kind_is_refused(kind, endpoint, sockets):
+    """A peer says where it listens; a socket file elsewhere, or a port, proves nothing of what this access does."""
+    said = f"^b listens at '{endpoint}', expected"
+    with StreamNode(between(("a", "b"), kind, sockets)["a"]) as node, pytest.raises(ContractError, match=said):
+        node.connect("b", endpoint)
+
+
+def test_a_stranger_is_not_connected_to(pair):
+    """Whoever is not among the peers has no key or token to be told."""
+    node, _ = pair
+    with pytest.raises(ContractError, match="'c' is none of the peers"):
+        node.connect("c", node.endpoint)
+
+
 def test_a_message_in_the_clear_is_refused(pair):
-    """Without CURVE there is no connection."""
+    """Who speaks without a mechanism has no connection."""
     import zmq
 
     node, _ = pair
@@ -78,8 +151,8 @@ def test_a_message_in_the_clear_is_refused(pair):
 
 def test_noise_of_a_known_peer_is_told_and_does_no_harm(pair):
     """A malformed message is reported with its sender; the next good one is heard."""
-    node, keys = pair
-    with speak(keys, node, None, raw=[b"noise"]) as peer:
+    node, access = pair
+    with speak(access, node, None, raw=[b"noise"]) as peer:
         (bad,) = hear(node)
         assert isinstance(bad, Malformed) and bad.peer == "b" and "not a message" in bad.error
         peer.send("a", PING)
@@ -89,18 +162,19 @@ def test_noise_of_a_known_peer_is_told_and_does_no_harm(pair):
 
 def test_an_oversized_frame_is_never_read(pair):
     """It costs the sender its connection; it may connect again."""
-    node, keys = pair
+    node, access = pair
     big = np.zeros((1, 2**20 + 1), np.uint8)
-    with speak(keys, node, messages.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
+    with speak(access, node, messages.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
         assert hear(node, seconds=0.7) == []
-    with speak(keys, node, PING):
+    with speak(access, node, PING):
         assert len(hear(node)) == 1
 
 
-def test_sending_to_nobody_does_not_block(pair):
+def test_sending_to_nobody_does_not_block():
     """A peer that is gone has its own news; the sender goes on."""
-    node, keys = pair
-    node.connect("gone", "tcp://127.0.0.1:1", keys.public)
+    accesses = curve_accesses(("a", "gone"))
+    node = StreamNode(accesses["a"])
+    node.connect("gone", "tcp://127.0.0.1:1")
     for _ in range(100):
         node.send("gone", PING)
     node.send("never-met", PING)
