@@ -23,7 +23,7 @@ from splitplace.records.provenance import Provenance
 from splitplace.report.picture import check_picture
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.networks import Front
-from splitplace.splitting.semantic.surgery import adopt_shapes
+from splitplace.splitting.semantic.rebuild import adopt_shapes
 from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from splitplace.errors import NotFoundError, UsageError
+from splitplace.errors import InfeasibleError, NotFoundError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.semantic.surgery import channel_importance, channel_sets, slice_channels
+from splitplace.splitting.semantic.surgery import channel_importance, channel_sets, dense_layers, slice_channels
 from splitplace.splitting.semantic.tree import ClassTree, divide_channels
 
 TRUNK = "trunk"
@@ -78,8 +78,29 @@ def check_channels(
         if fewest < children:
             raise UsageError(
                 f"a tree of {','.join(map(str, shape))} branches by {children} before {cut}, and behind it "
-                f"{narrowest.name} has {fewest} channels a node: choose a smaller --tree or later --cuts"
+                f"{narrowest.name} has {fewest} channels (or heads) a node: choose a smaller --tree or later --cuts"
             )
+
+
+def check_links(network: nn.Sequential, image_BCHW: Tensor, cut: str) -> None:
+    """Refuse a network behind whose cut no weight leads from channels that can be divided to others.
+
+    Args:
+        network: A chain of named stages in eval mode; its weights do not matter.
+        image_BCHW: Raw images it takes.
+        cut: A stage of it.
+
+    Raises:
+        InfeasibleError: As said.
+    """
+    place = _position(network, cut)
+    with torch.no_grad():
+        x_B = network[:place](image_BCHW)
+    if not dense_layers(network[place:], x_B):
+        raise InfeasibleError(
+            f"recipe splitnet learns to do without the weights between groups, and behind {cut} there are none "
+            "(between the layers of a transformer stand its tokens, which all groups share): choose --recipe distil"
+        )
 
 
 def grow_fragments(
@@ -96,7 +117,7 @@ def grow_fragments(
 
     Each level divides every channel set behind its cut among the children, by class-wise Taylor importance or as
     `owners` says; the last layer keeps the classes of the branch. A disjoint branch of G has about 1/G² of the weights
-    behind the cut.
+    behind the cut; of a transformer, whose tokens stay as wide as they are, about 1/G.
 
     Args:
         network: A chain of named stages, trained, in eval mode; left as it is.

@@ -1,8 +1,9 @@
 """Where to cut for a latency budget: the time from the image to the slowest leaf, over the full model's, by analysis.
 
-A disjoint branch of G costs about 1/G² of what stands behind the cut, so the trunk is the bottleneck, and the cut
-matters more than G. Layers cost what the roofline says (`costs`): the same answer on every machine and every day, so a
-cut chosen for a budget can be part of what identifies a training. The benchmark measures how far it is off.
+A disjoint branch of G costs about 1/G² of what stands behind the cut (1/G of a transformer), so the trunk is the
+bottleneck, and the cut matters more than G. Layers cost what the roofline says (`costs`): the same answer on every
+machine and every day, so a cut chosen for a budget can be part of what identifies a training. The benchmark measures
+how far it is off.
 """
 
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def _cost_s(network: nn.Module, x_B: Tensor) -> tuple[float, Tensor]:
         nonlocal seconds
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        places = output[0].numel() // output.shape[1]
+        places = output[0].numel() // len(weight)
         flops = 2 * MICRO_BATCH * weight.numel() * places
         values = MICRO_BATCH * (inputs[0][0].numel() + output[0].numel()) + weight.numel()
         seconds += max(flops / REFERENCE_FLOPS_PER_S, 4 * values / REFERENCE_BYTES_PER_S)

@@ -14,7 +14,8 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
-from splitplace.splitting.semantic.surgery import adopt_shapes, channel_norms, channel_sets, slice_channels
+from splitplace.splitting.semantic.rebuild import adopt_shapes
+from splitplace.splitting.semantic.surgery import channel_norms, channel_sets, slice_channels
 
 COMPRESSED = "compressed"
 
@@ -102,6 +103,7 @@ def _pruned(body: nn.Sequential, x_B: Tensor, ratio: float, norm: int) -> nn.Seq
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         # What torch-pruning makes of layers that it does not know.
         raise _unsliceable(error) from error
+    _check_norms(body, smaller)
     _check_rebuilds(body, smaller, x_B)
     assert isinstance(smaller, nn.Sequential)
     return smaller
@@ -117,6 +119,23 @@ def _check_layers(network: nn.Module) -> None:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.in_channels:
             raise SplitPlaceError(f"{name} is a convolution of {layer.groups} groups, which surgery cannot slice")
+
+
+def _check_norms(body: nn.Module, smaller: nn.Module) -> None:
+    """Refuse normalisation over channels of which some were cut away: what is left of it computes something else."""
+    for name, layer in body.named_modules():
+        left = smaller.get_submodule(name)
+        if isinstance(layer, nn.LayerNorm) and isinstance(left, nn.LayerNorm):
+            same = tuple(layer.normalized_shape) == tuple(left.normalized_shape)
+        elif isinstance(layer, nn.GroupNorm) and isinstance(left, nn.GroupNorm):
+            same = layer.num_channels == left.num_channels
+        else:
+            continue
+        if not same:
+            reason = f"{name} normalises over all of its channels at once"
+            raise SplitPlaceError(
+                f"this network has layers that surgery cannot slice ({reason}): choose another --model"
+            )
 
 
 def _check_rebuilds(body: nn.Sequential, smaller: nn.Module, x_B: Tensor) -> None:

@@ -17,6 +17,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.splitting.semantic.heads import attentions, by_head, inner_layers, keep_heads
 
 MAX_VISITS = 8_000
 """Of the search for one channel set. torch-pruning's remembers lists of channels, not channels, and may go on and on;
@@ -28,7 +29,7 @@ class ChannelSet:
     """Channels that must stay or go together through the layers that share them.
 
     Args:
-        name: The layer at the root, by its path in the network.
+        name: The layer at the root, by its path in the network; or an attention, whose heads are its channels.
         size: How many channels.
         is_output: Whether they are the network's own outputs: its logits.
     """
@@ -50,7 +51,9 @@ def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...
     """
     with _tracing(network):
         traced = _trace(network, example_B)
-        return tuple(_described(name, group, network) for name, group in traced.groups.items())
+        by_layer = tuple(_described(name, group, network) for name, group in traced.groups.items())
+    heads = tuple(ChannelSet(name, layer.num_heads, False) for name, layer in attentions(network).items())
+    return by_layer + heads
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
     smaller = copy.deepcopy(network)
     with _tracing(smaller):
         traced = _trace(smaller, example_B)
+        heads = attentions(smaller)
         sizes = {name: len(group[0].idxs) for name, group in traced.groups.items()}
+        sizes |= {name: layer.num_heads for name, layer in heads.items()}
         for name, channels in keep.items():
             if name not in sizes:
                 raise ContractError(f"no channel set {name!r}: expected one of {', '.join(sizes)}")
@@ -121,7 +126,9 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
             if not kept or not kept <= set(range(sizes[name])) or len(kept) != len(channels):
                 raise ContractError(f"channel set {name!r}: got {len(channels)} channels to keep of {sizes[name]}")
             drop = [channel for channel in range(sizes[name]) if channel not in kept]
-            if drop:
+            if drop and name in heads:
+                keep_heads(heads[name], sorted(kept))
+            elif drop:
                 # The whole complement at once: after a first cut the indices would mean other channels.
                 traced.visits.made = 0
                 root = smaller.get_submodule(name)
@@ -151,12 +158,17 @@ def channel_importance(
     score = tp.importance.GroupTaylorImportance(normalizer=None, multivariable=True, bias=True)
     with _tracing(network):
         groups = _trace(network, example_B).groups
+        heads = attentions(network)
         sums = {name: torch.zeros(len(group[0].idxs)) for name, group in groups.items()}
+        sums |= {name: torch.zeros(layer.num_heads) for name, layer in heads.items()}
         for x_B, target_B in batches:
             network.zero_grad(set_to_none=True)
             loss(network(x_B), target_B).backward()
             for name, group in groups.items():
                 sums[name] += score(group).detach()
+            for name, layer in heads.items():
+                parts = by_head(layer, lambda p: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p))
+                sums[name] += torch.stack([part.abs() for part in parts]).mean(0)
     network.zero_grad(set_to_none=True)
     return sums
 
@@ -177,7 +189,12 @@ def channel_norms(network: nn.Module, example_B: Tensor, norm: int) -> dict[str,
     score = tp.importance.GroupMagnitudeImportance(p=norm, normalizer=None)
     with _tracing(network):
         groups = _trace(network, example_B).groups
-        return {name: score(group).detach() for name, group in groups.items()}
+        norms = {name: score(group).detach() for name, group in groups.items()}
+    heads = {
+        name: torch.stack(by_head(layer, lambda p: p.detach().abs() ** norm)).mean(0)
+        for name, layer in attentions(network).items()
+    }
+    return norms | heads
 
 
 @contextmanager
@@ -238,18 +255,22 @@ class _Traced:
 def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
     # A layer stands for whatever feeds the network: without one, concatenations with the input itself (Inception's
     # pooling paths) have no offsets. What is coupled to it belongs to the input, and stays whole.
-    source = nn.Conv2d(example_B.shape[1], example_B.shape[1], 1).to(example_B)
+    width = example_B.shape[1 if example_B.ndim == 4 else -1]  # of tokens, [B,N,D]
+    source = (nn.Conv2d(width, width, 1) if example_B.ndim == 4 else nn.Linear(width, width)).to(example_B)
     fed = nn.Sequential(source, network)
     graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
     visits = _Visits()
     for node in graph.module2node.values():
         node.dependencies = _Counted(node.dependencies, visits)
     names = {module: name for name, module in network.named_modules()}
+    of_heads = {inner for layer in attentions(network).values() for inner in inner_layers(layer)}
     groups = {}
     for group in graph.get_all_groups():
         visits.made = 0
-        layers = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
-        if source not in layers:
+        layers = {item.dep.target.module for item in group}
+        writes = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
+        # What attention reads and adds to, the tokens' channels, stays whole; heads are sets of their own.
+        if source not in writes and not layers & of_heads:
             groups[names[group[0].dep.target.module]] = group
     return _Traced(graph, groups, visits)
 
@@ -261,33 +282,3 @@ def _described(name: str, group: Any, network: nn.Module) -> ChannelSet:
     if root is last and layers != {root}:
         raise SplitPlaceError(f"the logits of {name} are coupled to another layer: cannot drop classes")
     return ChannelSet(name, len(group[0].idxs), root is last)
-
-
-def adopt_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give each layer the shapes of its tensors in `state`, so that a sliced network can be loaded without surgery.
-
-    Args:
-        network: The whole network's layers; changed in place, its weights are left undefined.
-        state: As the sliced network's `state_dict()` gave it.
-
-    Raises:
-        KeyError: A layer has no tensors in `state`.
-    """
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            weight = state[f"{name}.weight"]
-            depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
-            assert depthwise or layer.groups == 1, "grouped convolutions that are not depthwise are not sliced"
-            layer.out_channels = weight.shape[0]
-            layer.groups = weight.shape[0] if depthwise else 1
-            layer.in_channels = weight.shape[1] * layer.groups
-        elif isinstance(layer, nn.Linear):
-            layer.out_features, layer.in_features = state[f"{name}.weight"].shape
-        elif isinstance(layer, nn.BatchNorm2d):
-            layer.num_features = state[f"{name}.running_mean"].shape[0]
-        else:
-            continue
-        for key, value in list(layer.named_parameters(recurse=False)):
-            setattr(layer, key, nn.Parameter(torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype)))
-        for key, value in list(layer.named_buffers(recurse=False)):
-            setattr(layer, key, torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype))

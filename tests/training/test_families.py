@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from splitplace.errors import UsageError
@@ -94,6 +95,33 @@ def test_the_stages_of_a_family_answer_as_its_network(name):
         assert torch.equal(nn.Sequential(stages).eval()(x_BCHW), network.eval()(x_BCHW))
     assert [*stages][-1] == "head"
     assert len(stages) >= 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"no_embed_class": True, "reg_tokens": 2}, {"global_pool": "avg", "class_token": False, "pre_norm": True}],
+    ids=["class token", "places of patches only", "no class token"],
+)
+def test_the_stages_of_a_transformer_answer_as_it_does(options):
+    """A stage a block, to the bit."""
+    network = VisionTransformer(img_size=16, patch_size=4, embed_dim=8, depth=3, num_heads=2, num_classes=3, **options)
+    nn.init.normal_(network.pos_embed)
+    stages = family_of(network.eval()).stages(network)
+    assert [*stages] == ["tokens", "blocks0", "blocks1", "blocks2", "head"]
+    x_BCHW = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(nn.Sequential(stages).eval()(x_BCHW), network(x_BCHW))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: create("deit_tiny_distilled_patch16_224"), lambda: create("test_vit")],
+    ids=["distilled", "any size"],
+)
+def test_a_transformer_that_does_more_than_its_blocks_is_one_stage(make):
+    """Two heads whose answers are averaged; places that hang on the image's size."""
+    network = make()
+    assert [*family_of(network).stages(network)] == ["head"]
 
 
 def test_a_network_without_a_family_is_cut_between_its_children():

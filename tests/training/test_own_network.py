@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from splitplace.errors import NotFoundError, UsageError
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.training.families.own import own_class, own_name
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
+from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import Run
 
 SOURCE = """
@@ -35,6 +36,11 @@ class Two(Fixed):
 class Hungry(nn.Module):
     def __init__(self, width, depth, num_classes):
         super().__init__()
+
+class Grouped(nn.Sequential):
+    def __init__(self, num_classes=4, in_chans=1):
+        super().__init__(nn.Conv2d(in_chans, 8, 5, 4), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 1), nn.Flatten(),
+                         nn.LazyLinear(num_classes))
 
 class Choosy(Fixed):
     def forward(self, x):
@@ -75,6 +81,20 @@ def test_what_a_class_does_not_take_it_is_not_given(nets, data, tmp_path):
     """A network that is always of four classes."""
     run = trained(data, f"{nets}:Fixed", tmp_path / "run")
     assert run.load().fragments[0].module(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).shape == (1, 4)
+
+
+def test_a_run_of_grouped_convolutions_loads_back_and_is_a_teacher_behind_them(nets, data, tmp_path):
+    """As RegNet's and ResNeXt's; whoever would slice them is refused by a line."""
+    run = trained(data, f"{nets}:Grouped", tmp_path / "run")
+    with torch.no_grad():
+        logits_NK = run.load().fragments[0].module(torch.from_numpy(data.x_test_NCHW))
+    found = int((logits_NK.argmax(1).numpy() == data.y_test_N).sum())
+    assert found / len(data.y_test_N) == run.metrics.accuracy
+    few = {"preset": "quick", "epochs": 1, "samples": 64}
+    tree = train_semantic(data, run, cuts=("2",), out=tmp_path / "tree", **few)
+    assert [part.name for part in Run.open(tree.path).config.parts] == ["trunk", "g0", "g1"]
+    with pytest.raises(SplitPlaceError, match="is a convolution of 2 groups, which surgery cannot slice"):
+        train_semantic(data, run, cuts=("1",), out=tmp_path / "sliced", **few)
 
 
 def test_opening_a_run_imports_its_class_and_says_so(nets, data, tmp_path, caplog):

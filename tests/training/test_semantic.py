@@ -226,6 +226,13 @@ def test_the_critical_path_of_a_whole_model_is_its_roofline():
     assert critical_path([fragment], torch.rand(2, 4, 5, 5)) == pytest.approx(max(flops / 160e9, 4 * values / 20e9))
 
 
+def test_the_critical_path_counts_the_places_of_tokens():
+    """A layer that every token goes through, by hand: 64 images of 7 tokens, 4 to 8 channels."""
+    flops, values = 2 * 64 * 7 * 4 * 8, 64 * 7 * (4 + 8) + 4 * 8
+    fragment = ModuleFragment("full", torch.nn.Sequential(torch.nn.Linear(4, 8)), ("x",), "y")
+    assert critical_path([fragment], torch.rand(2, 7, 4)) == pytest.approx(max(flops / 160e9, 4 * values / 20e9))
+
+
 @pytest.mark.parametrize(
     ("tree", "cuts", "groups", "message"),
     [

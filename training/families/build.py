@@ -68,7 +68,8 @@ def build(
     if family is not None:
         family.fit(network, strides)
         stages = family.stages(network)
-        size = _size_taken(name, nn.Sequential(stages), shape_CHW, SMALL, n_classes)
+        other = SMALL if family.fitted else designed
+        size = _size_taken(name, nn.Sequential(stages), shape_CHW, other, n_classes)
     else:
         if strides:
             known = ", ".join(ALIASES)

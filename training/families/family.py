@@ -23,8 +23,11 @@ class Family:
             shrink, none for the family's own choice). Raises UsageError for strides that it does not have.
         stages: The network as a chain of named stages, the last called `head`; one after the other, they answer as the
             network does.
+        fitted: Whether `fit` makes it take images of 32 px; if not, images that it does not take are resized to the
+            size that it was designed for.
     """
 
     networks: tuple[type[nn.Module], ...]
     fit: Callable[[Any, Sequence[int]], None]
     stages: Callable[[Any], Stages]
+    fitted: bool = True

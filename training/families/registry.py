@@ -1,4 +1,4 @@
-"""The families that are fitted to small images: a family is its own file and one line here."""
+"""The families whose stages are known, most of them fitted to small images: each is its own file and one line here."""
 
 from importlib import import_module
 
@@ -14,11 +14,12 @@ FILES = (
     "resnet",
     "resnet_v2",
     "vgg",
+    "vision_transformer",
 )
 
 
 def family_of(network: nn.Module) -> Family | None:
-    """The family that a network belongs to; None for a network that is taken as it is."""
+    """The family that a network belongs to; None for a network that is cut as its children stand."""
     for file in FILES:
         family: Family = import_module(f"{__package__}.{file}").FAMILY
         if isinstance(network, family.networks):

@@ -23,6 +23,7 @@ from splitplace.splitting.semantic.branches import (
     assemble,
     check_channels,
     check_cuts,
+    check_links,
     grow_fragments,
     replicate_trunk,
 )
@@ -195,6 +196,8 @@ def plan_tree(
         chosen = tuple(cuts[: len(shape)])
         check_channels(network, image_BCHW, chosen, shape, overlap)
     check_slices(network, image_BCHW, chosen[0])
+    if method == "splitnet":
+        check_links(network, image_BCHW, chosen[0])
     return shape, chosen
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.layers.norm import LayerNorm2d
 from torch import nn
 
 from splitplace.errors import SplitPlaceError, UsageError
@@ -70,12 +71,17 @@ def test_a_ratio_that_is_no_whole_percentage_is_refused(ratio):
 
 
 def test_a_network_that_cannot_be_sliced_is_refused():
-    """Convolutions of several channels a group; layers whose shapes do not follow from their tensors."""
+    """Convolutions of several channels a group."""
     grouped = nn.Sequential(nn.Identity(), nn.Conv2d(4, 8, 1, groups=2), nn.Conv2d(8, 2, 1))
     with pytest.raises(SplitPlaceError, match="1 is a convolution of 2 groups"):
         compress(grouped, torch.zeros(1, 4, 4, 4), 0.5)
-    normed = nn.Sequential(nn.Identity(), nn.Conv2d(1, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 2, 1))
-    with pytest.raises(SplitPlaceError, match="layers that surgery cannot slice"):
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(1, 8), nn.GroupNorm(2, 8, affine=False), LayerNorm2d(8)])
+def test_normalisation_over_channels_that_go_is_refused(norm):
+    """Without them it would compute something else; the layer is named."""
+    normed = nn.Sequential(nn.Identity(), nn.Conv2d(1, 8, 1), norm, nn.Conv2d(8, 2, 1))
+    with pytest.raises(SplitPlaceError, match=r"cannot slice \(2 normalises over all of its channels at once\)"):
         compress(normed, torch.zeros(1, 1, 4, 4), 0.5)
 
 

@@ -12,7 +12,8 @@ from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.networks import ALIASES
 from splitplace.splitting.semantic import surgery
 from splitplace.splitting.semantic.pruning import compress
-from splitplace.splitting.semantic.surgery import adopt_shapes, channel_importance, channel_sets, slice_channels
+from splitplace.splitting.semantic.rebuild import adopt_shapes
+from splitplace.splitting.semantic.surgery import channel_importance, channel_sets, slice_channels
 from splitplace.training.families.build import build
 
 SIDE = 32
