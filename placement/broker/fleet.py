@@ -31,6 +31,8 @@ RATIO_ERROR = 0.04
 by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
 MAX_TRIM = 1.25
 PING_EVERY_S = 1.0
+STOP_S = 5.0
+"""How long the devices may take to end of themselves."""
 SILENCE_S = 20.0
 """A device answers pings while it computes; one that says nothing for so long is lost."""
 
@@ -280,8 +282,9 @@ class LiveFleet:
         """End every device and leave nothing behind."""
         for name in self.members:
             self.send(name, messages.Stop())
+        deadline_s = time.monotonic() + STOP_S  # of all together: devices that hang are not waited for one by one
         for name in self.members:
-            self.engine.stop(name)
+            self.engine.stop(name, max(deadline_s - time.monotonic(), 0.0))
         self.node.close()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)

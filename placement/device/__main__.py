@@ -3,11 +3,13 @@
     python -m splitplace.placement.device.__main__ < configuration
 
 Standard input carries the configuration (a `DeviceConfig` on one line) and then stays open: when it ends, whoever
-launched the device is gone, and the device goes too.
+launched the device is gone, and the device goes too. So it does when its parent is another: a process that the launcher
+forked may keep the pipe open for as long as it lives.
 """
 
 import logging
 import os
+import selectors
 import signal
 import sys
 import threading
@@ -24,6 +26,8 @@ from splitplace.placement.protocol.stream import StreamNode
 
 EXIT_S = 5.0
 """How long a running session may delay the end of an orphaned device."""
+LOOK_S = 1.0
+"""How often it looks whether whoever launched it is still its parent."""
 
 
 def main() -> NoReturn:
@@ -33,6 +37,7 @@ def main() -> NoReturn:
         SplitPlaceError: The configuration, the catalog or the CPU share is not to be had.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    launcher = os.getppid()
     config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
@@ -41,7 +46,7 @@ def main() -> NoReturn:
         node.connect(messages.BROKER, config.broker_endpoint)
         device = DeviceRuntime(config, node, share)
         signal.signal(signal.SIGTERM, lambda *_: device.stop())
-        threading.Thread(target=_end_with_launcher, args=(device,), daemon=True).start()
+        threading.Thread(target=_end_with_launcher, args=(device, launcher), daemon=True).start()
         node.send(
             messages.BROKER,
             messages.Hello(
@@ -65,9 +70,12 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _end_with_launcher(device: DeviceRuntime) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
+def _end_with_launcher(device: DeviceRuntime, launcher: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+        while os.getppid() == launcher:
+            if selector.select(LOOK_S) and not os.read(sys.stdin.fileno(), 4096):
+                break
     device.stop()
     time.sleep(EXIT_S)
     device.share.close()

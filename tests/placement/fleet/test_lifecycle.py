@@ -12,6 +12,8 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.cpu_share import PREFIX
+from splitplace.placement.broker.fleet import STOP_S, LiveFleet
+from splitplace.placement.engines.local import LocalEngine
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,9 @@ SCRIPT = """
     with broker:
         for name in "ab" * (not {early}):
             print(engine.pid(name), flush=True)
+        if {forks}:
+            import os
+            print(os.fork() or time.sleep(600), flush=True)
         time.sleep(60)
 """
 
@@ -65,10 +70,9 @@ def program(catalog, toy):
     """Starts a program that holds a broker with two devices; gives it and the devices' pids."""
     started = []
 
-    def run(early=False):
-        code = SCRIPT.format(
-            conftest=str(Path(__file__).with_name("conftest.py")), catalog=str(catalog(toy.chain())), early=early
-        )
+    def run(early=False, forks=False):
+        conftest = str(Path(__file__).with_name("conftest.py"))
+        code = SCRIPT.format(conftest=conftest, catalog=str(catalog(toy.chain())), early=early, forks=forks)
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code)],
             stdout=subprocess.PIPE,
@@ -103,6 +107,42 @@ def test_a_killed_broker_leaves_no_device(program, gone, alive):
     process.wait(120)
     assert gone(pids) == []
     assert groups(pids) == []
+
+
+def test_a_process_that_the_broker_forked_keeps_no_device_alive(program, gone, alive):
+    """It holds the devices' standard input open; they see that they have another parent."""
+    process, pids = program(forks=True)
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait(120)
+    try:
+        assert gone(pids) == []
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_stopped_devices_are_not_waited_for_one_by_one(toy):
+    """What all of them may take together is bounded; each gets what is left of it."""
+    allowed, now_s = [], time.monotonic()
+
+    class Hung(LocalEngine):
+        """Devices that end only by force, after all the time that they are given."""
+
+        def stop(self, device, timeout_s=5.0):
+            """Note what it may take."""
+            allowed.append(timeout_s)
+            clock[0] += timeout_s
+
+    clock = [now_s]
+    woken, wake = os.pipe()
+    fleet = LiveFleet([toy.make_device(name) for name in "abc"], Hung(), Path(), {}, "auto", woken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splitplace.placement.broker.fleet.time.monotonic", lambda: clock[0])
+        fleet.close()
+    os.close(woken)
+    os.close(wake)
+    assert allowed == [STOP_S, 0.0, 0.0]
 
 
 def test_a_clean_exit_leaves_nothing(start, toy, gone):
