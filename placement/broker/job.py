@@ -124,6 +124,11 @@ class Job:
         rows = self._logits[sink][index * self.demand.micro_batch :][: self.demand.micro_batch]
         if len(values[spec.name]) != len(rows):
             raise ContractError(f"{sink} on {peer}: {len(values[spec.name])} samples, expected {len(rows)}")
+        if not np.isfinite(values[spec.name]).all():
+            # The first class would be the largest of what cannot be compared: an answer that nobody gave.
+            raise ContractError(
+                f"{sink} on {peer}: logits of micro-batch {index} are NaN or infinite, expected numbers"
+            )
         rows[:] = values[spec.name]
         self._answered.add((sink, index))
 

@@ -45,6 +45,17 @@ def test_a_buffer_may_be_used_again_at_once(start, toy, images):
         assert result.outcome.p == 1.0
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_no_answer(start, toy, images, value):
+    """Images that make a logit NaN or infinite: an error with its reason, not the first class; the fleet goes on."""
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        bad = broker.submit("toy", np.full((9, toy.width), value, np.float32), 30.0).result(PATIENCE_S)
+        good = broker.submit("toy", images(9), 30.0).result(PATIENCE_S)
+    assert "logits of micro-batch 0 are NaN or infinite, expected numbers" in bad.outcome.error
+    assert bad.logits is None and bad.outcome.p is None
+    assert good.outcome.error is None
+
+
 def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
     """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
     size_bytes = images(5).nbytes
