@@ -19,7 +19,7 @@ from splitplace.catalog.oci import Descriptor, Index, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import Catalog
 from splitplace.errors import ContractError, IntegrityError, SplitPlaceError, UsageError
-from splitplace.files import SCRATCH, replace_file
+from splitplace.files import SCRATCH, check_folder, replace_file
 from splitplace.records.base import Record
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -231,12 +231,29 @@ class CatalogWriter(Catalog):
         replace_file(self.path / "index.json", data, self.path)
 
 
+def check_catalog(path: Path) -> None:
+    """Refuse, before any work, a place where no catalog is or can be made.
+
+    Raises:
+        UsageError: The folder holds something else, or nothing can be written there.
+    """
+    if (path / "oci-layout").exists():
+        Catalog(path)
+    elif path.is_dir():
+        _check_empty(path)
+    check_folder(path, "--catalog")
+
+
+def _check_empty(path: Path) -> None:
+    foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((SCRATCH, ".lock"))]
+    if set(foreign) - {"blobs", "index.json", "oci-layout"}:  # another writer may be at it this very moment
+        raise UsageError(f"{path} is no catalog and not empty: give a new folder, or one that `export` made")
+
+
 def _create(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith((SCRATCH, ".lock"))]
-        if set(foreign) - {"blobs", "index.json", "oci-layout"}:  # another writer may be at it this very moment
-            raise UsageError(f"{path} is no catalog and not empty: give a new folder, or one that `export` made")
+        _check_empty(path)
         with (path / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if (path / "oci-layout").exists():

@@ -2,11 +2,15 @@
 
 Programming errors are `assert`s; everything here is somebody's input or environment. A message says what was got, what
 was expected and what to do. Raise the class of the cause; what a cause means to a shell or to an HTTP client is decided
-in `CAUSES` alone.
+in `CAUSES` alone. What others raise becomes one of ours in `explained` alone, or at the seam that knows what it means.
 """
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Literal, NamedTuple
+
+from pydantic import ValidationError
 
 Cause = Literal["usage", "not-found", "contract", "not-ready", "overloaded", "integrity", "failed"]
 
@@ -103,3 +107,59 @@ class InfeasibleError(SplitPlaceError):
 def unknown(what: str, got: str, valid: Iterable[str]) -> NotFoundError:
     """The error for a name that is not in a known set; lists what is valid."""
     return NotFoundError(f"unknown {what} {got!r}: expected one of {', '.join(sorted(valid))}")
+
+
+_NAMES = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EEXIST, errno.ENXIO,
+})  # fmt: skip
+"""What the system says of a name that cannot be meant; all else it says of the place."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what the system or a record refuses within into one of our errors; as a decorator, of a whole function.
+
+    Whatever else is raised is a fault of ours, and stays what it is.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads our output left: nothing is wrong
+    except OSError as error:
+        raise of_system(error) from error
+    except ValidationError as error:
+        raise UsageError(f"{error.title}: {first_problem(error, 'as a whole')}") from error
+    except MemoryError as error:
+        raise SplitPlaceError(f"not enough memory: {error or 'no more is given'}: ask for less at once") from error
+
+
+def of_system(error: OSError, what: str = "") -> SplitPlaceError:
+    """What the system refused, in one line.
+
+    Args:
+        error: Its own words and, mostly, the file.
+        what: The option or thing that it is about.
+    """
+    place = " ".join(str(part) for part in (what, error.filename) if part not in ("", None))
+    said = f"{place or 'a file'}: {error.strerror or error}"
+    if error.errno == errno.ENOENT:
+        return NotFoundError(f"{said}: expected one that is there")
+    if error.errno in _NAMES:
+        return UsageError(f"{said}: give another name")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return SplitPlaceError(f"{said}: give another place, or the permission")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SplitPlaceError(f"{said}: make room and try again")
+    return SplitPlaceError(said)
+
+
+def first_problem(error: ValidationError, whole: str = "document") -> str:
+    """The first thing wrong, on one line: where (or in the `whole`), what is expected, what was got, how many more."""
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"]) or whole
+    # Of texts, only names that had a list to choose from: another may be a key, or as long as the document.
+    shown = isinstance(first["input"], int | float) or first["type"] == "literal_error"
+    got = f", got {first['input']!r}" if shown else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place}: {first['msg']}{got}{more}"

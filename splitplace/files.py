@@ -6,13 +6,17 @@ or the new, never a part. What fails leaves the former and nothing else; what is
 had written so far under a name that `is_scratch` tells. Modes are as the umask has them.
 """
 
+import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from splitplace.errors import UsageError
 
 SCRATCH = ".new-"
 """What the names of unfinished files and folders begin with."""
@@ -26,6 +30,49 @@ def is_scratch(name: str) -> bool:
     return name.startswith(SCRATCH)
 
 
+def check_file(path: Path, option: str) -> None:
+    """Refuse, before any work, a file that could not be written.
+
+    Args:
+        path: Of the file; what stands there would be replaced.
+        option: Who asks for it, as --plot.
+
+    Raises:
+        UsageError: A folder, or what is no file, stands there; or nothing can be made in the folder above.
+    """
+    with _told(path, option):
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{option} {path}: {'a folder' if path.is_dir() else 'no regular file'} stands there")
+        _try(path.parent)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse, before any work, a folder that could not be made, or nothing be written in; as `check_file`."""
+    with _told(path, option):
+        _try(path)
+
+
+@contextmanager
+def _told(path: Path, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be written ({error.strerror}): give another place") from error
+
+
+def _try(folder: Path) -> None:
+    """Write something in a folder, or in the nearest one above it that is there, and leave nothing."""
+    for above in (folder.absolute(), *folder.absolute().parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            above.lstat()
+            break
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{above} is no folder")
+    with tempfile.TemporaryFile(prefix=SCRATCH, dir=above) as file:
+        file.write(b"x")
+        file.flush()
+
+
 def replace_file(path: Path, content: Content, scratch: Path | None = None) -> None:
     """Write a file, in place of what stands there; folders are made as needed.
 
@@ -35,8 +82,10 @@ def replace_file(path: Path, content: Content, scratch: Path | None = None) -> N
         scratch: Folder for the unfinished file, of the same file system; the file's own if not stated.
 
     Raises:
-        OSError: The disk is full or not writable; what stood there is as it was.
+        OSError: The disk is full or not writable, or a device, a pipe or a folder stands there; it is as it was.
     """
+    if path.exists() and not path.is_file():  # /dev/null is not to become a file, whoever may write there
+        raise OSError(errno.EINVAL, "no regular file, and not to be replaced by one", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = _fresh(scratch or path.parent, path.name)
     try:

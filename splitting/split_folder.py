@@ -1,6 +1,5 @@
 """A SPLIT folder: split.json and one ONNX file a fragment; nothing else in it is touched; read against its digests."""
 
-import os
 import tempfile
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -8,7 +7,7 @@ from typing import ClassVar, Literal
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
-from splitplace.files import SCRATCH, is_scratch, replace_file, replace_folder
+from splitplace.files import SCRATCH, check_folder, is_scratch, replace_file, replace_folder
 from splitplace.records import formats
 from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
 from splitplace.records.formats import Format
@@ -32,15 +31,9 @@ def check_writable(folder: Path) -> None:
     Raises:
         UsageError: Something is there that is no SPLIT folder, or no folder can be made there.
     """
-    if not folder.exists():
-        above = next(parent for parent in folder.absolute().parents if parent.exists())
-        if folder.is_symlink() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise UsageError(f"--out {folder}: cannot be made in {above}: give another --out")
-        return
-    if not folder.is_dir() or (not (folder / SPLIT_FILE).is_file() and _holds_something(folder)):
+    check_folder(folder, "--out")
+    if folder.exists() and not (folder / SPLIT_FILE).is_file() and _holds_something(folder):
         raise UsageError(f"{folder} is there and is no SPLIT folder: give another --out, or remove it")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {folder}: no permission to write there: give another --out")
 
 
 def write(artifact: SplitArtifact, folder: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from splitplace import provenance
-from splitplace.errors import IntegrityError, NotReadyError, SplitPlaceError, UsageError
-from splitplace.files import is_scratch, replace_file, replace_folder
+from splitplace.errors import IntegrityError, NotReadyError, SplitPlaceError
+from splitplace.files import check_folder, is_scratch, replace_file, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
 from splitplace.report.picture import check_picture
@@ -159,25 +159,14 @@ def place(request: TrainingRequest, out: Path | None) -> Path:
     return (out or Path("runs") / request.reference).absolute()
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a place where no folder can be made.
-
-    Raises:
-        UsageError: A file stands there, or above it.
-    """
-    nearest = next(place for place in (path, *path.parents) if place.exists())
-    if not nearest.is_dir():
-        raise UsageError(f"{nearest} is a file, expected a folder or nothing there: choose another --out")
-
-
 def check_place(path: Path) -> None:
     """Refuse a place where no run can go, whatever its request.
 
     Raises:
-        UsageError: A file stands there, or above it.
+        UsageError: A file stands there, or above it, or nothing can be written there.
         SplitPlaceError: A folder of something else than a run stands there.
     """
-    check_folder(path)
+    check_folder(path, "--out")
     if not path.exists() or (path / CONFIG).exists():
         return
     own = ("logs", STAGES, CHECKPOINT)

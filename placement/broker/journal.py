@@ -10,10 +10,10 @@ from typing import IO, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from splitplace.errors import IntegrityError, NotFoundError
+from splitplace.errors import IntegrityError, NotFoundError, first_problem
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.records import formats
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.profile import CpuShareMethod
 from splitplace.records.split import Strategy
 

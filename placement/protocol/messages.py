@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
-from splitplace.errors import ContractError
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record, first_problem
+from splitplace.errors import ContractError, first_problem
+from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
 from splitplace.records.profile import CpuShareMethod
 

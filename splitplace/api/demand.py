@@ -6,11 +6,14 @@ from pathlib import Path
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand as gather
 from splitplace.catalog.demand import write_demand
+from splitplace.errors import UsageError, explained
+from splitplace.files import check_file
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.demands import load_demand as load
 from splitplace.records.demand import Demand
 
 
+@explained()
 def demand(
     catalog: str | Path | Catalog,
     references: Sequence[str] = (),
@@ -33,6 +36,10 @@ def demand(
         UsageError: No such catalog or split.
         SplitPlaceError: An empty catalog, a fragment without a profile, or a demand of more than 200 kB.
     """
+    if out is not None:
+        check_file(Path(out), "--out")
+    if micro_batch < 1:
+        raise UsageError(f"--micro-batch {micro_batch}: expected at least 1")
     source = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
     value = gather(source, references, micro_batch)
     if out is not None:
@@ -40,6 +47,7 @@ def demand(
     return value
 
 
+@explained()
 def load_demand(source: str | Path | Catalog) -> DemandLike:
     """A demand by name, from a file, or gathered from a catalog.
 

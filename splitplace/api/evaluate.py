@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitplace.catalog.location import open_split
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_array, read_arrays
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from splitplace.training.data.dataset import Dataset
 
 
+@explained()
 def evaluate(
     location: str,
     *,

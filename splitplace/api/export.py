@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from splitplace.errors import NotFoundError, UsageError
+from splitplace.errors import NotFoundError, UsageError, explained
 from splitplace.extras import needs
+from splitplace.files import check_folder
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import read_arrays
 from splitplace.progress import Progress, silent
@@ -44,6 +45,7 @@ class Exported:
         return f"{self.catalog}:{self.reference}"
 
 
+@explained()
 def export(
     source: "str | Path | Run | SplitArtifact",
     catalog: str | Path,
@@ -76,10 +78,15 @@ def export(
         SplitPlaceError: A fragment that does not equal its source, or a disk that is full.
         IntegrityError: A file that is not what its digest says.
     """
-    from splitplace.export.catalog_writer import CatalogWriter
+    from splitplace.export.catalog_writer import CatalogWriter, check_catalog
 
     if precision != "float32":
         needs(f"precision {precision}", "export", packages=("onnx", "onnx-ir", "onnxscript"))
+    folder = Path(catalog)
+    if format == "oci":
+        check_catalog(folder)
+    else:
+        check_folder(folder, "--catalog")
     artifact = _artifact(source, _array(check_images), progress)
     if precision != "float32":
         from splitplace.export.convert.precision import with_precision
@@ -88,7 +95,6 @@ def export(
         given = read_arrays(calibration) if isinstance(calibration, str | Path) else calibration
         artifact = with_precision(artifact, precision, given)
     progress(f"writing {artifact.split.reference}", 0.9)
-    folder = Path(catalog)
     if format == "triton":
         from splitplace.export.convert.triton import write_triton
 

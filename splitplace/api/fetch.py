@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splitplace.errors import explained
 from splitplace.extras import needs
 
 if TYPE_CHECKING:
     from splitplace.training.data.dataset import Dataset
 
 
+@explained()
 def fetch(
     application: str,
     *,

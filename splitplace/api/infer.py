@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.catalog.location import open_split
-from splitplace.errors import UsageError, unknown
+from splitplace.errors import UsageError, explained, unknown
 from splitplace.inference.executor import Array, Executor
 from splitplace.inference.inputs import named_inputs, read_inputs
 from splitplace.records.split import Split
@@ -43,6 +43,7 @@ class Inference:
         return tuple(self.split.class_names[label] for label in self.labels)
 
 
+@explained()
 def infer(
     location: str,
     inputs: str | Path | Sequence[str | Path] | Array | Mapping[str, Array],

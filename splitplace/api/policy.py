@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, explained
 from splitplace.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from splitplace.records.device import Fleet
 
 
+@explained()
 def train_policy(
     scenario: "str | Path | Scenario" = "measured-50",
     *,
@@ -52,11 +53,13 @@ def train_policy(
         SplitPlaceError: Nothing to learn from.
     """
     from splitplace.api.simulate import resolve
+    from splitplace.files import check_folder
     from splitplace.placement.learning.traces import LearningSettings
     from splitplace.placement.learning.train import train
 
     if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
         raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
+    check_folder(Path(out), "--out")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     name = demand if isinstance(demand, str | Path) else "given"
     settings = LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed, tuple(parts))

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import NotReadyError, explained
 from splitplace.export.measure.fit import held_out as held_out
 from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
+from splitplace.files import check_folder
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.profile import Profile
 
 
+@explained()
 def profile(
     catalog: str | Path | Catalog,
     *,
@@ -55,7 +57,7 @@ def profile(
     """
     if plot is not None:
         needs("--plot", "export", packages=("matplotlib",))
-        _make_folder(Path(plot))
+        check_folder(Path(plot), "--plot")
     from splitplace.export.catalog_writer import CatalogWriter
     from splitplace.export.measure.profiler import FULL, QUICK, fingerprint, profile_split
 
@@ -76,14 +78,6 @@ def profile(
     for name in references if plot is not None else ():
         _draw(Path(plot or ".") / f"{name}.svg", name, found[name])
     return found
-
-
-def _make_folder(folder: Path) -> None:
-    """Held ready before anything is measured: an hour later is too late to find that nothing can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SplitPlaceError(f"--plot {folder}: cannot be made: {error.strerror}") from error
 
 
 def _draw(path: Path, reference: str, profiles: tuple[Profile, ...]) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from splitplace.api.demand import load_demand
 from splitplace.catalog import Catalog
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
-from splitplace.files import replace_file
+from splitplace.files import check_file, check_folder, replace_file
 from splitplace.placement import states as store
 from splitplace.placement.policy import Frozen, Policy
 from splitplace.placement.registry import parse_policy
@@ -119,6 +119,7 @@ class Simulation:
         return place
 
 
+@explained()
 def simulate(
     policy: str | Policy,
     *,
@@ -177,6 +178,7 @@ def simulate(
         check_picture(Path(plot), "sim", (".svg",))
     if trace_dir is not None:
         needs("--trace-dir", "sim", packages=("pyarrow",))
+        check_folder(Path(trace_dir), "--trace-dir")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     chosen = _with_load(chosen, rate, utilisation)
     asked = parse_policy(policy) if isinstance(policy, str) else policy
@@ -207,6 +209,7 @@ def simulate(
     return done
 
 
+@explained()
 def mobility_trace(
     out: str | Path, *, vehicles: int = 10, seconds: int = 600, seed: int = 0, progress: Progress = silent
 ) -> int:
@@ -231,6 +234,7 @@ def mobility_trace(
 
     if not 1 <= vehicles <= 500 or not 2 <= seconds <= 86_400 or not 0 <= seed < 2**31:
         raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
+    check_file(Path(out), "--out")
     progress("driving", 0.0)
     return write_trace(Path(out).resolve(), vehicles, seconds, seed)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from splitplace.errors import ContractError, UsageError
+from splitplace.errors import ContractError, UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_arrays
@@ -29,6 +29,7 @@ MAX_FRAGMENTS = 10_000
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
+@explained()
 def split(
     source: "str | Path | bytes | Run",
     *,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from splitplace.errors import UsageError
+from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
+from splitplace.files import check_folder
 from splitplace.progress import Progress, silent
 from splitplace.report.picture import check_confused, check_picture
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+@explained()
 def train(
     application: "str | Dataset",
     *,
@@ -143,11 +145,14 @@ def train(
 
 def _place(out: str | Path | None, many: bool) -> Path | None:
     """Where the run goes, or the folder of many."""
-    from splitplace.training.run import check_folder, check_place
+    from splitplace.training.run import check_place
 
     if out is None:
         return None
-    (check_folder if many else check_place)(Path(out).absolute())
+    if many:
+        check_folder(Path(out), "--out")
+    else:
+        check_place(Path(out).absolute())
     return Path(out)
 
 

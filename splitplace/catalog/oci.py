@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from splitplace.errors import IntegrityError
+from splitplace.errors import IntegrityError, first_problem
 from splitplace.records import formats
-from splitplace.records.base import Digest, Record, first_problem
+from splitplace.records.base import Digest, Record
 from splitplace.records.formats import Format
 from splitplace.records.fragment import Fragment
 from splitplace.records.preprocessing import Preprocessing

@@ -12,8 +12,8 @@ from splitplace.catalog import oci
 from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, unknown
-from splitplace.records.base import Record, first_problem
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, first_problem, unknown
+from splitplace.records.base import Record
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import Profile

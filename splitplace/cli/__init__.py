@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, Token, convert
-from pydantic import ValidationError
 
 from splitplace.cli.output import fail, listen
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import SplitPlaceError, UsageError, explained
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -56,6 +55,13 @@ def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
     return convert(type_, tokens)
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse what no record, no JSON and no table can hold: bytes that are no UTF-8, and the end of a C string."""
+    for argument in arguments:
+        if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UsageError(f"{argument!r:.200}: expected text in UTF-8, of a file its name: rename it")
+
+
 def build() -> App:
     """The application with every command of the table, none of them imported."""
     app = App(
@@ -81,7 +87,9 @@ def main(tokens: Sequence[str] | None = None) -> None:
     listen()
     arguments = list(sys.argv[1:] if tokens is None else tokens)
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        with explained():
+            _check_text(arguments)
+            app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         fail(" ".join(str(error).split()) + " See --help.", 2)
     except SplitPlaceError as error:
@@ -89,10 +97,5 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left: nobody to tell
         sys.exit(1)
-    except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        fail(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r:.200}", 2)
     except KeyboardInterrupt:
         fail("interrupted; run the same command again to go on", 130)

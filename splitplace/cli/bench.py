@@ -15,6 +15,7 @@ from rich.table import Table
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 from splitplace.extras import needs
+from splitplace.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,9 +24,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def measuring(name: str, *extras: str, packages: tuple[str, ...] = ()) -> Iterator[Callable[[str], None]]:
-    """Refuse a bench that lacks packages; then a line on stderr that says what is being measured."""
+def measuring(
+    name: str, results: Path | None, *extras: str, packages: tuple[str, ...] = (), **folders: Path
+) -> Iterator[Callable[[str], None]]:
+    """Refuse a bench that lacks packages or a place to write to; then a line on stderr on what is being measured.
+
+    Args:
+        name: Of the bench.
+        results: The file it will write; None where only the bench knows which.
+        extras: That it needs.
+        packages: Of these, those that it needs; all if none is named.
+        folders: That it will write into, by option.
+    """
     needs(f"splitplace bench {name}", *extras, packages=packages)
+    if results is not None:
+        check_file(results, "--results")
+    for option, folder in folders.items():
+        check_folder(folder, f"--{option}")
     with err.status(name) as status:
         yield status.update
 

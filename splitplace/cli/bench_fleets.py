@@ -20,7 +20,7 @@ def timings(
         json: Print one JSON document.
     """
     at_least_one(repeats=repeats)
-    with measuring("timings", "demo", "train", "export") as say:
+    with measuring("timings", results, "demo", "train", "export") as say:
         from splitplace.benchmarks import results_tables
         from splitplace.benchmarks import timings as bench
 
@@ -52,7 +52,7 @@ def testbed(
         raise UsageError(f"--shares {shares}: expected numbers, comma-separated") from error
     if not all(0 < part <= 1 for part in parts):
         raise UsageError(f"--shares {shares}: expected shares above 0, up to 1")
-    with measuring("testbed", "train", "export", "sim") as say:
+    with measuring("testbed", results, "train", "export", "sim", work=work) as say:
         from splitplace.benchmarks import results_tables
         from splitplace.benchmarks import testbed as bench
 
@@ -79,7 +79,7 @@ def simulator(
     """
     at_least_one(pairs=pairs)
     file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
-    with measuring("simulator", "sim", packages=("scipy",)) as say:
+    with measuring("simulator", file, "sim", packages=("scipy",)) as say:
         from splitplace.benchmarks import results_tables
         from splitplace.benchmarks import simulator as bench
 
@@ -96,7 +96,7 @@ def published_code(*, results: Path = RESULTS / "published_code.json", seeds: in
         json: Print one JSON document.
     """
     at_least_one(seeds=seeds)
-    with measuring("published-code", "sim", packages=("scipy",)):
+    with measuring("published-code", results, "sim", packages=("scipy",)):
         from splitplace.benchmarks import published_code as bench
         from splitplace.benchmarks import results_tables
 
@@ -138,7 +138,7 @@ def placement(
     """
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
-    with measuring("placement", "sim", packages=("scipy", "safetensors")) as say:
+    with measuring("placement", results, "sim", packages=("scipy", "safetensors")) as say:
         import splitplace as sp
         from splitplace.api.simulate import resolve
         from splitplace.benchmarks import placement as bench
@@ -180,7 +180,7 @@ def adaptation(
     """
     if not 2 <= seeds <= 100:
         raise UsageError(f"--seeds {seeds}: expected 2 to 100")
-    with measuring("adaptation", "train", "sim") as say:
+    with measuring("adaptation", results, "train", "sim", state=state) as say:
         import splitplace as sp
         from splitplace.benchmarks import adaptation as bench
         from splitplace.benchmarks import results_tables

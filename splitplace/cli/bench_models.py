@@ -10,6 +10,7 @@ from rich.table import Table
 from splitplace.cli.bench import at_least_one, measuring, numbers, show
 from splitplace.cli.output import bar, emit
 from splitplace.extras import needs
+from splitplace.files import check_file, check_folder
 from splitplace.report.picture import check_picture
 
 RESULTS = Path("benchmarks/results")
@@ -40,7 +41,7 @@ def layer_split(
     """
     at_least_one(pairs=pairs)
     counts, sizes = numbers("fragments", fragments), numbers("batches", batches)
-    with measuring("layer-split", "train", "export") as say:
+    with measuring("layer-split", results, "train", "export") as say:
         from splitplace.benchmarks import layer_split as bench
         from splitplace.benchmarks import results_tables
 
@@ -74,7 +75,7 @@ def training(
         json: Print one JSON document.
     """
     at_least_one(pairs=pairs)
-    with measuring("training", "train") as say:
+    with measuring("training", results, "train", runs=runs) as say:
         from splitplace.api.fetch import check_applications
         from splitplace.benchmarks import results_tables
         from splitplace.benchmarks import training as bench
@@ -127,7 +128,7 @@ def semantic(
     at_least_one(pairs=pairs, seeds=seeds, samples=samples, jobs=jobs)
     if plot is not None:
         check_picture(plot)
-    with measuring("semantic", "train", "export") as say:
+    with measuring("semantic", results, "train", "export") as say:
         import splitplace as sp
         from splitplace.benchmarks import results_tables
         from splitplace.benchmarks import semantic as bench
@@ -136,6 +137,8 @@ def semantic(
         name = bench.file_name(application, model)
         file = results or RESULTS / f"{name}.json"
         folder = runs or Path("runs") / (f"{name}-quick" if quick else name)
+        check_file(file, "--results")
+        check_folder(folder, "--runs")
         settings = replace(SemanticSettings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
         settings = settings.shorter() if quick else settings
         settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
@@ -165,7 +168,7 @@ def artifacts(
         fresh: Measure everything again.
         json: Print one JSON document.
     """
-    with measuring("artifacts", "train", "export") as say:
+    with measuring("artifacts", results, "train", "export", work=work) as say:
         from splitplace.benchmarks import artifacts as bench
         from splitplace.benchmarks import results_tables
 
@@ -198,6 +201,8 @@ def demand(
         json: Print one JSON document.
     """
     needs("splitplace bench demand", "train", "export")
+    check_file(out, "--out")
+    check_folder(work, "--work")
     import splitplace as sp
     from splitplace.benchmarks import demand as bench
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from splitplace.cli.output import emit
+from splitplace.files import check_file, replace_file
 
 if TYPE_CHECKING:
     from splitplace.inference.executor import Array
@@ -42,14 +43,13 @@ def infer(
 
     import splitplace as sp
 
+    if out is not None:
+        check_file(out, "--out")
     done = sp.infer(location, input, micro_batch=micro_batch, threads=threads, missing=missing)
     answer, labels, reference = done.logits, done.labels, done.split.reference
     if out is not None:
-        try:
-            with out.open("wb") as place:  # by its name as given: numpy would add .npy
-                np.save(place, answer if logits or labels is None else labels, allow_pickle=False)
-        except OSError as error:
-            raise sp.SplitPlaceError(f"cannot write {out}: {error.strerror}") from error
+        kept = answer if logits or labels is None else labels
+        replace_file(out, lambda file: np.save(file, kept, allow_pickle=False))  # to its name as given, without .npy
     document = {
         "reference": reference,
         "n": len(answer),

@@ -9,7 +9,7 @@ from typing import Any
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
-from splitplace.files import replace_file
+from splitplace.files import check_folder, replace_file
 from splitplace.progress import Progress, silent
 
 MIN_TASKS, MAX_TASKS = 4, 10_000
@@ -59,6 +59,8 @@ def run(
     from splitplace.demo import pipeline, report
     from splitplace.export.catalog_writer import CatalogWriter
 
+    folder = Path(out).absolute()
+    check_folder(folder, "--out")
     timings: dict[str, float] = {}
 
     @contextmanager
@@ -68,7 +70,6 @@ def run(
         yield
         timings[title] = round(time.monotonic() - start, 3)
 
-    folder = Path(out).absolute()
     with timed("data"):
         data = pipeline.images()
     with timed("train"):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as _native
 
 from splitplace.errors import ContractError, IntegrityError, NotReadyError
 from splitplace.inference.memory import session_options, trim
@@ -13,6 +14,12 @@ from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import Split
 
 Array = npt.NDArray[Any]
+
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    *(kind for kind in vars(_native).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    *(RuntimeError, ValueError, TypeError),  # what its Python side raises for a feed that does not fit
+)
+"""What onnxruntime raises, a dozen unrelated classes: caught where it is called, nowhere else."""
 
 
 def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.InferenceSession:
@@ -23,8 +30,7 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
     """
     try:
         session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        # onnxruntime raises a dozen unrelated classes of its own here; each means that the bytes do not load.
+    except RUNTIME_ERRORS as error:
         raise IntegrityError(f"{source}: onnxruntime cannot load it: {one_line(error)}") from error
     # It keeps the file for `set_providers`, which nobody calls: as much again as the weights.
     session._model_bytes = None
@@ -96,8 +102,7 @@ class FragmentSession:
         feed = {name: inputs[name] for name in self._inputs}
         try:
             return dict(zip(self._outputs, self.session.run(self._outputs, feed), strict=True))
-        except Exception as error:
-            # onnxruntime raises a dozen unrelated classes of its own here; each means that these inputs do not run.
+        except RUNTIME_ERRORS as error:
             raise IntegrityError(f"{self.fragment.name}: onnxruntime cannot run it: {one_line(error)}") from error
 
 

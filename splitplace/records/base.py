@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError
+from splitplace.errors import IntegrityError, NotFoundError, first_problem, of_system
 from splitplace.records.formats import Format
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
@@ -58,7 +58,7 @@ class Record(BaseModel):
         """Read a record from TOML; arguments and errors as `parse`'s."""
         try:
             document = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
-        except ValueError as error:  # no UTF-8, or no TOML
+        except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested without end
             raise IntegrityError(f"{source}: not TOML: {error}") from error
         # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.
         return cls.parse(json.dumps(document, default=str), source)
@@ -76,17 +76,5 @@ class Record(BaseModel):
         except FileNotFoundError as error:
             raise NotFoundError(f"no {cls.__name__.lower()} file {path}") from error
         except OSError as error:
-            raise SplitPlaceError(f"cannot read {path}: {error.strerror}") from error
+            raise of_system(error) from error
         return cls.parse_toml(text, str(path))
-
-
-def first_problem(error: ValidationError, whole: str = "document") -> str:
-    """The first thing wrong, on one line: where (or in the `whole`), what is expected, what was got, how many more."""
-    problems = error.errors(include_url=False, include_context=False)
-    first = problems[0]
-    place = ".".join(str(part) for part in first["loc"]) or whole
-    # Of texts, only names that had a list to choose from: another may be a key, or as long as the document.
-    shown = isinstance(first["input"], int | float) or first["type"] == "literal_error"
-    got = f", got {first['input']!r}" if shown else ""
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place}: {first['msg']}{got}{more}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
+from splitplace.files import check_file
 from splitplace.records.by_class import MAX_CONFUSED
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -18,13 +19,14 @@ def check_picture(path: Path, extra: str = "export", formats: tuple[str, ...] = 
         formats: Endings that it may have.
 
     Raises:
-        UsageError: Another ending.
+        UsageError: Another ending, or a place where no file can be written.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in formats:
         which = f"one of {', '.join(formats)}" if len(formats) > 1 else formats[0]
         raise UsageError(f"--plot {path}: expected a name that ends in {which}")
     needs("--plot", extra, packages=("matplotlib",))
+    check_file(path, "--plot")
 
 
 def check_confused(classes: int, of: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 
 from splitplace.errors import ContractError, IntegrityError
-from splitplace.inference.executor import Array, Executor, check_tensor, one_line, open_session
+from splitplace.inference.executor import RUNTIME_ERRORS, Array, Executor, check_tensor, one_line, open_session
 from splitplace.inference.noise import draw
 from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
@@ -144,8 +144,7 @@ def _session(model: bytes, output: str | None) -> Whole:
             }
             try:
                 parts.append(np.asarray(session.run([name], feed)[0]))
-            except Exception as error:
-                # onnxruntime raises a dozen unrelated classes of its own here; each means that it does not run.
+            except RUNTIME_ERRORS as error:
                 raise IntegrityError(f"the whole model does not run at batch {size}: {one_line(error)}") from error
         return parts[0] if size == n else np.concatenate(parts)[:n]
 

@@ -157,7 +157,7 @@ def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
         (["evaluate", "CATALOG", "--images", "wrong.npy"], 2, "belong together"),
         (["export", "nowhere", "--catalog", "c"], 2, "no folder nowhere"),
         (["profile", "CATALOG", "--cpus", "0"], 2, "CPU share"),
-        (["profile", "CATALOG", "--plot", "bad.npy"], 1, "--plot bad.npy: cannot be made"),
+        (["profile", "CATALOG", "--plot", "bad.npy"], 2, "--plot bad.npy: cannot be written"),
         (["catalog", "demand", "CATALOG", "--out", "d.json"], 1, "no profile of full"),
     ],
 )

@@ -1,11 +1,15 @@
 """What goes wrong has a cause, and one table says what that means to a shell: each by a command that provokes it."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
 from splitplace.cli import main
-from splitplace.errors import CAUSES, Answer
+from splitplace.errors import CAUSES, Answer, NotFoundError, SplitPlaceError, UsageError, explained
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.records.split import Merge
 from splitplace.splitting.artifact import SplitArtifact
 
 COMMANDS = {
@@ -15,20 +19,19 @@ COMMANDS = {
     "not-ready": ("profile", "{empty}"),
     "overloaded": ("simulate", "--policy", "random+random", "--intervals", "1000", "--rate", "1e9"),
     "integrity": ("infer", "{catalog}", "--input", "{junk}"),
-    "failed": ("infer", "{catalog}", "--input", "{right}", "--out", "{folder}"),
+    "failed": ("simulate", "--policy", "layer+exact", "--demand", "upstream", "--intervals", "1"),
 }
 
 
 @pytest.fixture
 def places(tmp_path, artifact: SplitArtifact) -> dict[str, str]:
-    """A catalog of one split, an empty one, inputs of the right form, of another and of none, and a folder."""
+    """A catalog of one split, an empty one, inputs of the right form, of another and of none."""
     CatalogWriter(tmp_path / "catalog").write(artifact)
     CatalogWriter(tmp_path / "empty")
     np.save(tmp_path / "right.npy", np.zeros((1, 4), np.float32))
     np.save(tmp_path / "wrong.npy", np.zeros((1, 5), np.float32))
     (tmp_path / "junk.npy").write_bytes(b"no array")
-    (tmp_path / "folder.npy").mkdir()
-    names = {"catalog": "catalog", "empty": "empty", "folder": "folder.npy"}
+    names = {"catalog": "catalog", "empty": "empty"}
     return {name: str(tmp_path / names.get(name, f"{name}.npy")) for name in (*names, "right", "wrong", "junk")}
 
 
@@ -56,3 +59,60 @@ def test_a_command_exits_as_the_table_says_of_its_cause(cause, places, monkeypat
     said = capsys.readouterr()
     assert stopped.value.code == CAUSES[cause].exit_code, said.err
     assert said.err.count("\n") == 1 and said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "cause", "said"),
+    [
+        (errno.ENOENT, NotFoundError, "x: No such file or directory: expected one that is there"),
+        (errno.ENAMETOOLONG, UsageError, "x: File name too long: give another name"),
+        (errno.EISDIR, UsageError, "x: Is a directory: give another name"),
+        (errno.EACCES, SplitPlaceError, "x: Permission denied: give another place, or the permission"),
+        (errno.ENOSPC, SplitPlaceError, "x: No space left on device: make room and try again"),
+        (errno.EIO, SplitPlaceError, "x: Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_one_of_our_errors(number, cause, said):
+    """By what it says, with the file and what to do."""
+    with pytest.raises(SplitPlaceError) as caught, explained():
+        raise OSError(number, os.strerror(number), "x")
+    assert type(caught.value) is cause
+    assert str(caught.value) == said
+
+
+def test_a_value_that_no_record_takes_is_one_of_our_errors():
+    """Its place and its form, not pydantic's page of them."""
+    with (
+        pytest.raises(UsageError, match=r"^Merge: kind: Input should be 'identity' or 'concat', got 'sum'"),
+        explained(),
+    ):
+        Merge(kind="sum", class_order=())
+
+
+def test_more_memory_than_there_is_is_one_of_our_errors():
+    """Numpy says how much."""
+    with (
+        pytest.raises(SplitPlaceError, match=r"^not enough memory: Unable to allocate .*: ask for less at once$"),
+        explained(),
+    ):
+        np.zeros(2**60, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("x"), KeyError("x"), TypeError("x"), ZeroDivisionError(), BrokenPipeError()]
+)
+def test_what_is_a_fault_of_ours_stays_one(fault):
+    """Nothing else is explained away; nor that nobody reads our output any more, which is no error."""
+    with pytest.raises(type(fault)) as caught, explained():
+        raise fault
+    assert caught.value is fault
+    assert not isinstance(caught.value, SplitPlaceError)
+
+
+@pytest.mark.parametrize("argument", ["a\0b", "caf\udce9"])
+def test_an_argument_that_is_no_text_is_refused(argument, capsys):
+    """Whatever it is for: no record, no JSON and no file's name can hold it."""
+    with pytest.raises(SystemExit) as stop:
+        main(["catalog", "ls", argument])
+    assert stop.value.code == 2
+    assert "expected text in UTF-8" in capsys.readouterr().err

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from splitplace.files import is_scratch, replace_file, replace_folder
+from splitplace.errors import UsageError
+from splitplace.files import check_file, check_folder, is_scratch, replace_file, replace_folder
 
 pytestmark = pytest.mark.base
 
@@ -154,3 +155,58 @@ def test_a_former_folder_that_cannot_be_brought_back_is_not_removed(tmp_path, mo
         (fresh / "new").write_text("new")
     (kept,) = tmp_path.glob("*/old/old")
     assert kept.read_text() == "old"
+
+
+PLACES = {
+    "a file above": "file/below",
+    "a file far above": "file/below/deeper",
+    "a link that leads to itself": "loop/below",
+    "a name that is too long": "n" * 300,
+    "a path that is too long": "n/" * 3000,
+    "no place of files": "/proc/nobody/x",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a file, a link to itself, a pipe and a link to a device."""
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("check", [check_file, check_folder])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(here, check, place):
+    """By the option that named it; nothing is made or left."""
+    before = names(here)
+    with pytest.raises(UsageError, match=r"^--out .*: cannot be written \(.+\): give another place$"):
+        check(Path(place), "--out")
+    assert names(here) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("folder", "a folder"), ("null", "no regular file"), ("pipe", "no regular file")]
+)
+def test_what_is_no_file_is_never_replaced_by_one(here, name, said):
+    """A folder, a pipe, a device: neither before the work nor by the write, whoever the user is."""
+    with pytest.raises(UsageError, match=f"--out {name}: {said} stands there"):
+        check_file(Path(name), "--out")
+    before = (here / name).lstat()
+    with pytest.raises(OSError, match="not to be replaced"):
+        replace_file(here / name, b"new")
+    assert (here / name).lstat() == before
+
+
+@pytest.mark.parametrize("place", ["file", "new", "new/deeper", "folder/new"])
+def test_a_place_that_can_be_written_is_left_as_it_is(here, place):
+    """A file that is there, and folders that are still to be made."""
+    before = names(here)
+    check_file(Path(place), "--out")
+    if place != "file":
+        check_folder(Path(place), "--out")
+    assert names(here) == before

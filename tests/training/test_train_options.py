@@ -113,7 +113,7 @@ def test_a_size_out_of_range_is_no_word_about_corrupt_images(refused, image_fold
 def test_a_file_is_no_place_for_a_run(refused, image_folder, tmp_path, strategy, out):
     """Nor is what would stand below it; told before a full model is trained."""
     (tmp_path / "thesis.txt").write_text("years of work")
-    refused(r"thesis\.txt is a file, expected a folder", "shades", "--path", image_folder, *strategy, "--out", out)
+    refused(r"thesis\.txt is no folder\)", "shades", "--path", image_folder, *strategy, "--out", out)
 
 
 def test_a_folder_of_something_else_is_no_place_for_a_run(refused, image_folder, tmp_path):
