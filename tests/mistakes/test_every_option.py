@@ -33,7 +33,7 @@ from splitplace.errors import SplitPlaceError
 Place = Any
 """conftest.py has it."""
 
-CALLS, FEW = 26, 2
+CALLS, FEW = 26, 1
 """Of each option: in all, and in the fast part of the suite."""
 
 NET = "mistaken_net:Net"

@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path: Path, place
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="give another (place|--out)"):
+    with pytest.raises(UsageError, match=r"give another (place|--out)"):
         split_folder.check_writable(tmp_path / place)
 
 
