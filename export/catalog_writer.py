@@ -237,11 +237,11 @@ def check_catalog(path: Path) -> None:
     Raises:
         UsageError: The folder holds something else, or nothing can be written there.
     """
+    check_folder(path, "--catalog")
     if (path / "oci-layout").exists():
         Catalog(path)
     elif path.is_dir():
         _check_empty(path)
-    check_folder(path, "--catalog")
 
 
 def _check_empty(path: Path) -> None:

@@ -63,4 +63,4 @@ def train_policy(
     chosen, devices, costs = resolve(scenario, fleet, demand)
     name = demand if isinstance(demand, str | Path) else "given"
     settings = LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed, tuple(parts))
-    return train(settings, Path(out).resolve(), progress)
+    return train(settings, Path(out).absolute(), progress)

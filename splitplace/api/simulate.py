@@ -76,7 +76,7 @@ class Simulation:
         run, about = self.run, json.dumps({"devices": self.run.devices, "splits": self.run.splits})
         paths = []
         for name, columns in (("tasks", run.tasks), ("fragments", run.fragments), ("intervals", run.intervals)):
-            paths.append((Path(folder) / f"{name}.parquet").resolve())
+            paths.append((Path(folder) / f"{name}.parquet").absolute())
             write_parquet(paths[-1], columns, about)
         return tuple(paths)
 
@@ -114,7 +114,7 @@ class Simulation:
             for row in finished
         ]
         used = {span.device for span in spans}
-        place = Path(path).resolve()
+        place = Path(path).absolute()
         replace_file(place, timeline_svg([name for name in devices if name in used], spans, bars))
         return place
 
@@ -236,7 +236,7 @@ def mobility_trace(
         raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
     check_file(Path(out), "--out")
     progress("driving", 0.0)
-    return write_trace(Path(out).resolve(), vehicles, seconds, seed)
+    return write_trace(Path(out).absolute(), vehicles, seconds, seed)
 
 
 def resolve(

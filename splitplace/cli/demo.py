@@ -16,7 +16,7 @@ def demo(*, out: Path = FOLDER, seed: int = 0, tasks: int = 50, json: bool = Fal
     Args:
         out: Folder for runs, catalog, journal and report.
         seed: Of the training and of the stream of tasks.
-        tasks: How many tasks to send.
+        tasks: How many tasks to send, 4 to 10,000.
         json: Print one JSON document instead of tables.
     """
     from splitplace.demo import story

@@ -15,9 +15,9 @@ def train(
     demand: str = "measured",
     out: Path = Path("policy-states"),
     runs: Annotated[
-        int, Parameter(help="Training runs; a quarter of them is held out. The bandit is the first's.")
+        int, Parameter(help="Training runs, 2 to 900; a quarter is held out. The bandit is the first's.")
     ] = 12,
-    intervals: Annotated[int, Parameter(help="Of each run; the paper trains for 200.")] = 200,
+    intervals: Annotated[int, Parameter(help="Of each run, 2 to 100,000; the paper trains for 200.")] = 200,
     seed: int = 0,
     parts: Annotated[tuple[str, ...], Parameter(help="Deciders and placers, once for each; all that learn.")] = (),
     json: bool = False,
@@ -42,7 +42,7 @@ def train(
     """
     import splitplace as sp
 
-    folder = out.resolve()
+    folder = out.absolute()
     with bar() as progress:
         taught = sp.train_policy(
             scenario,

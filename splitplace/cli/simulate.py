@@ -22,7 +22,7 @@ def simulate(
     scenario: str = "paper-50",
     fleet: str | None = None,
     demand: str = "measured",
-    intervals: Annotated[int | None, Parameter(help="How many; the scenario's own if not stated.")] = None,
+    intervals: Annotated[int | None, Parameter(help="1 to 1,000,000; the scenario's own if not stated.")] = None,
     seed: int = 0,
     rate: Annotated[float | None, Parameter(help="Mean tasks an interval, in place of the scenario's load.")] = None,
     utilisation: Annotated[float | None, Parameter(help="Offered load of the cores, likewise.")] = None,
@@ -85,10 +85,10 @@ def simulate(
     }
     if trace_dir is not None:
         document["trace"] = [
-            str((trace_dir / f"{part}.parquet").resolve()) for part in ("tasks", "fragments", "intervals")
+            str((trace_dir / f"{part}.parquet").absolute()) for part in ("tasks", "fragments", "intervals")
         ]
     if plot is not None:
-        document["plot"] = str(plot.resolve())
+        document["plot"] = str(plot.absolute())
     emit(document, _table(document, done), json)
 
 
@@ -101,15 +101,15 @@ def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, j
     out
         Parquet file; name it as `mobility` in a scenario.
     vehicles
-        The first so many devices of a fleet move.
+        The first so many devices of a fleet move, 1 to 500.
     seconds
-        A longer run starts the trace over.
+        2 to 86,400; a longer run starts the trace over.
     seed
         Same seed, same traffic.
     """
     import splitplace as sp
 
-    path = out.resolve()
+    path = out.absolute()
     with bar() as progress:
         rows = sp.mobility_trace(path, vehicles=vehicles, seconds=seconds, seed=seed, progress=progress)
     document = {"path": str(path), "vehicles": vehicles, "seconds": seconds, "seed": seed, "rows": rows}

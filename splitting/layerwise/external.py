@@ -1,5 +1,6 @@
 """Weights that lie in files beside an ONNX model (external data), brought into it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     folders = [path.parent.resolve(), path.resolve().parent]
     for folder in folders:
         # Resolved first, so that neither `..` nor a symbolic link leads out of the model's folders.
-        file = (folder / location).resolve()
+        file = Path(os.path.realpath(folder / location.replace("\0", "")))  # a link to itself stays what it is
         if location and file.is_file() and any(file.is_relative_to(allowed) for allowed in folders):
             break
     else:

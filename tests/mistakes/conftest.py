@@ -179,7 +179,8 @@ def run(tokens: Sequence[str], here: Path) -> Answer:
             raise TooLongError(f"{MOST_CALLS} calls, and it still goes on")
 
     REACHED.clear()
-    with tempfile.TemporaryFile(dir="/tmp") as out, tempfile.TemporaryFile(dir="/tmp") as err:
+    beside = here.parents[1]
+    with tempfile.TemporaryFile(dir=beside) as out, tempfile.TemporaryFile(dir=beside) as err:
         with streams(out.fileno(), err.fileno()):
             logging.setLogRecordFactory(record)
             os.chdir(here)

@@ -612,6 +612,25 @@ def test_no_bad_value_is_more_than_one_line(place: Place, name: str, option: str
     fuzz(place, name, option, CALLS)
 
 
+WRITTEN = [
+    (name, option)
+    for name, option in ARGUMENTS
+    if option in ("out", "results", "plot", "trace_dir", "work") or (name, option) == ("export", "catalog")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "option"), WRITTEN, ids=lambda value: value.replace(" ", "-"))
+def test_what_cannot_be_written_is_refused_before_the_work(place: Place, name: str, option: str) -> None:
+    """Under a file, under a link to itself, where no files are, by a name that is too long."""
+    spelling = ARGUMENTS[name, option].names[0]
+    good = [token for token in GOOD.get(name, []) if not token.startswith(f"{spelling}=")]
+    for value in ("file/below.svg", "loop/below.svg", "/proc/nobody/below.svg", "n" * 300 + ".svg"):
+        answer = place.call(*name.split(), *good, f"{spelling}={value}")
+        assert (answer.code, answer.worked, answer.faults) == (2, False, []), answer
+        assert "cannot be written" in answer.err, answer
+
+
 def test_so_many_calls() -> None:
     """What the slow part does in all."""
     assert len(ARGUMENTS) * CALLS >= 5_000
