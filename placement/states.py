@@ -7,7 +7,8 @@ saved has `pack(state) -> Packed` and `unpack(packed, view) -> state`. Needs saf
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from splitplace import provenance
-from splitplace.errors import ContractError, IntegrityError, NotFoundError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError
 from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
@@ -200,7 +201,26 @@ def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
             f"the state of {part.name} was trained for another fleet (of {saved.devices} devices, this one has "
             f"{len(view.devices.names)}): train one for this fleet (policy train)"
         )
-    return part.unpack(Packed(loaded.arrays, saved.facts), view)
+    with understood(saved):
+        return part.unpack(Packed(loaded.arrays, saved.facts), view)
+
+
+@contextmanager
+def understood(saved: Saved) -> Iterator[None]:
+    """Within, a part reads what a file holds of its state: arrays or facts that it does not find as it wrote them.
+
+    Raises:
+        IntegrityError: They are others.
+    """
+    try:
+        yield
+    except SplitPlaceError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"the state of {saved.part} does not hold what {saved.learner} reads ({type(error).__name__}: {error}): "
+            "train it again (policy train)"
+        ) from error
 
 
 def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.placement import registry
-from splitplace.placement.states import SUFFIX, LoadedPart, class_of, read, summary
+from splitplace.placement.states import SUFFIX, LoadedPart, class_of, read, summary, understood
 
 SMALL = 32
 """Arrays of up to so many numbers are shown."""
@@ -48,10 +48,11 @@ class SavedState:
             part = registry.part(saved.part) if saved.part in registry.names() else None
             if part is None or class_of(part) != saved.learner:
                 part = registry.installed(saved.learner, ("init", "train", "describe", "pack", "unpack"))
-            return list(part.describe(self.loaded))
         except SplitPlaceError:
             hint = f"learned by {saved.learner}, which is not here: install it, or set PYTHONPATH to its folder"
             return [*summary(self.loaded), hint]
+        with understood(saved):
+            return list(part.describe(self.loaded))
 
 
 def saved_states(path: str | Path) -> tuple[SavedState, ...]:

@@ -1,5 +1,6 @@
 """Saved states: what comes back, and what is refused by name."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -7,14 +8,16 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save as to_bytes_alone
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.deciders.mab import BanditState, Mab
+from splitplace.placement.learning.show import saved_states
 from splitplace.placement.placers.daso import Daso
 from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
-from splitplace.placement.states import from_folder, read, save
+from splitplace.placement.states import from_folder, read, save, to_bytes
 from splitplace.placement.surrogates import surrogate
 
 pytestmark = pytest.mark.sim
@@ -133,3 +136,16 @@ def test_a_state_that_cannot_be_written_leaves_the_former(view, folder, monkeypa
     assert after.saved == before.saved
     assert (after.arrays["n"] == before.arrays["n"]).all()
     assert sorted(path.name for path in folder.iterdir()) == ["daso.safetensors", "mab.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "arrays", [{}, {"r": np.zeros(1)}, {"r": np.zeros((9, 9)), "q": np.zeros(1), "n": np.zeros(0)}]
+)
+def test_arrays_that_the_part_did_not_write_are_refused(view, folder, arrays):
+    """Whole by their digest, and yet others: by what reads them, when it runs as when it is shown."""
+    saved = read(folder, "mab").saved
+    digest = hashlib.sha256(to_bytes_alone(arrays)).hexdigest()
+    (folder / "mab.safetensors").write_bytes(to_bytes(saved.model_copy(update={"arrays_sha256": digest}), arrays))
+    for use in (lambda: str(saved_states(folder)[1]), lambda: from_folder(POLICY, folder, view())):
+        with pytest.raises(SplitPlaceError, match=r"state of mab (does not hold what|has not)"):
+            use()
