@@ -79,6 +79,47 @@ def _spread(cells: "Sequence[PlanCell]", other: "Callable[[PlanCell], float]") -
     return f"{min(longer):+.0%} to {max(longer):+.0%}"
 
 
+def foreign(text: bytes, file: Path) -> FileSection:
+    """Outcomes by family; refusals by reason, with what the user is told."""
+    from splitplace.benchmarks import foreign as bench
+
+    found = bench.ForeignResults.parse(text, str(file))
+    families = []
+    for family in dict.fromkeys(cell.family for cell in found.cells):
+        mine = [cell for cell in found.cells if cell.family == family]
+        opsets = sorted({cell.opset for cell in mine if cell.opset})
+        counts = {outcome: str(sum(cell.outcome == outcome for cell in mine)) for outcome in bench.OUTCOMES}
+        largest = max((cell.error for cell in mine), default=0.0)
+        families.append(
+            {"family": family, "graphs": str(len(mine)), "opsets": f"{opsets[0]} to {opsets[-1]}" if opsets else ""}
+            | counts
+            | {"largest error": f"{largest:.1e}"}
+        )
+    refused = [
+        {
+            "graph": cell.name,
+            "reason": cell.reason,
+            "true": "yes" if cell.reason_is_true else "no",
+            "what is said": cell.line.replace("\n", " ")[:200],
+        }
+        for cell in found.cells
+        if cell.outcome == "refused"
+    ]
+    wrong = [
+        {"graph": cell.name, "outcome": cell.outcome, "begins to differ at": cell.first_difference}
+        for cell in found.cells
+        if cell.outcome not in ("split", "refused")
+    ]
+    verdict = words(bench.verdict(found))
+    return FileSection(
+        found.provenance,
+        [table for table in (families, refused, wrong) if table],
+        verdict,
+        _seed(found.provenance),
+        _commits(found.cells),
+    )
+
+
 def training(text: bytes, file: Path) -> FileSection:
     """Speed and accuracies."""
     from splitplace.benchmarks import training as bench

@@ -17,6 +17,7 @@ from splitplace.records.preprocessing import Preprocessing
 from splitplace.records.split import Split
 
 if TYPE_CHECKING:
+    from splitplace.splitting.layerwise.detached import Model
     from splitplace.training.run import Run
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ IMAGES = 64
 class Source:
     """A whole model, what to call it, and real images of its task if there are any."""
 
-    onnx: bytes
+    onnx: "Model"
     application: str
     model: str
     weights: str

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from splitplace.errors import ContractError, UsageError, explained
+from splitplace.errors import ContractError, IntegrityError, UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_arrays
@@ -136,7 +136,15 @@ def split(
         network, proposal.places, proposal.plan.places, application or opened.application, opened.model
     ).described(names, opened.preprocessing)
     progress("holding the split against the whole model", 0.7)
-    checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
+    try:
+        checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
+    except IntegrityError as error:
+        if network.graph.fixed_batch is None:
+            raise
+        raise IntegrityError(
+            f"{error} (the batch is fixed at {network.graph.fixed_batch} in the model, which may depend on it: export "
+            "it with a symbolic batch dimension)"
+        ) from error
     stages = explain.stages(proposal)
     if costs == "measured":
         progress("measuring memory, each fragment in a process of its own", 0.8)

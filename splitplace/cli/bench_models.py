@@ -149,6 +149,37 @@ def semantic(
     show(results_tables.semantic, file, found, json, **facts)
 
 
+def foreign(
+    *,
+    results: Path = RESULTS / "foreign.json",
+    work: Path = Path("runs/bench-foreign"),
+    only: str | None = None,
+    jobs: int = 2,
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Cut models that nobody here wrote: each is split and is the whole, or is refused for a reason that is true.
+
+    Graphs already in the results file are not tried again, so an interrupted run goes on where it stopped.
+
+    Args:
+        results: The results file.
+        work: Folder for models and fragments; what went well is removed from it.
+        only: Names or families, or parts of them, comma-separated; all by default.
+        jobs: How many graphs at once.
+        fresh: Try those too that the file has.
+        json: Print one JSON document.
+    """
+    at_least_one(jobs=jobs)
+    with measuring("foreign", "train", "export") as say:
+        from splitplace.benchmarks import foreign as bench
+        from splitplace.benchmarks import results_tables
+
+        chosen = bench.select(only.split(",") if only else ())
+        found = bench.run(results, work.absolute(), chosen, jobs, fresh, say)
+    show(results_tables.foreign, results, found, json, verdict=bench.verdict(found))
+
+
 def artifacts(
     *,
     results: Path = RESULTS / "artifacts.json",

@@ -1,15 +1,16 @@
 """Layer-wise splits: a pure function of an ONNX model, so that it takes any model, ours or not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitplace.errors import UsageError
+from splitplace.errors import InfeasibleError, UsageError
 from splitplace.inference.executor import Array
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
+from splitplace.splitting.layerwise.detached import MAX_MODEL_BYTES, Model
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice
@@ -119,13 +120,21 @@ def propose(
     if exactly and fragments > len(hosts):
         raise UsageError(f"exactly {fragments} fragments need as many devices, got {len(hosts)}")
     places = lattice(work, MAX_DOWN_SETS)
-    plan = planner.plan(places, hosts, fragments, objective, exactly, slack)
+    too_large = work.weight_bytes.sum() > MAX_MODEL_BYTES
+    if too_large:  # each fragment is one ONNX file, whatever memory its device has
+        hosts = [replace(host, memory_bytes=min(host.memory_bytes, MAX_MODEL_BYTES)) for host in hosts]
+    try:
+        plan = planner.plan(places, hosts, fragments, objective, exactly, slack)
+    except InfeasibleError as error:
+        if not too_large:
+            raise
+        raise InfeasibleError(f"{error} (and every fragment is one ONNX file, of at most {MAX_MODEL_BYTES})") from error
     limit = len(plan.hosts) if objective == "fewest" else fragments
     bound_s = bounds.lower_bound(work, hosts, limit, objective, exactly)
     return Proposal(network, places, plan, objective, bound_s, planner.countable(places, hosts, fragments))
 
 
-def analyse(whole: bytes, source: str = "model", output: str | None = None) -> Blocks:
+def analyse(whole: Model, source: str = "model", output: str | None = None) -> Blocks:
     """A model as the DAG of blocks that cuts may part; of a model of several outputs, what leads to one of them.
 
     Raises:
@@ -176,7 +185,7 @@ def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: st
 
 def verify(
     artifact: SplitArtifact,
-    whole: bytes,
+    whole: Model,
     inputs: Mapping[str, Array] | None,
     output: str | None = None,
     seed: int = 0,

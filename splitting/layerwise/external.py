@@ -1,44 +1,81 @@
-"""Weights that lie in files beside an ONNX model (external data), brought into it."""
+"""Weights that lie in files beside an ONNX model (external data): brought into it, or mapped if they are too many."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
+import psutil
 
-from splitplace.errors import IntegrityError
+from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.splitting.layerwise.detached import LARGE_BYTES, MAX_MODEL_BYTES, Detached, can_be_mapped
 
-MAX_MODEL_BYTES = 2**31 - 1
-"""A protobuf message cannot be larger, and every fragment is one."""
+COPIES = 4
+"""How often the weights of a model that no message holds may lie in memory while it is cut and checked: the whole as
+onnxruntime packs it, the fragments' files, their sessions, and one at a time as it is written."""
 
 
-def embed(model: onnx.ModelProto, path: Path) -> None:
-    """Put the weights of all external tensors into the message; changed in place.
+def load_weights(model: onnx.ModelProto, path: Path) -> bytes | Detached:
+    """A model with the weights of all external tensors: in one message, or beside it where they are too many for one.
+
+    The message is changed in place.
 
     A file counts as the model's if it lies in the folder of the path that was given or in that of the file this leads
     to: where models are links into a store, as in Hugging Face's cache, weights are too.
 
     Raises:
-        IntegrityError: External data outside these folders, missing, or of a size that cannot be; more of it than one
-            message can hold, which is found before anything is read.
+        IntegrityError: External data outside these folders, missing, or of a size that cannot be; a weight that no
+            fragment can hold, which is found before anything is read.
+        SplitPlaceError: More weights than this machine has the memory to cut.
     """
     tensors = [tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     places = [_place(tensor, path) for tensor in tensors]
     total = model.ByteSize() + sum(length for _, _, length in places)
+    beside: set[str] = set()
     if total > MAX_MODEL_BYTES:
-        raise IntegrityError(
-            f"{path}: {total} bytes with its external data, expected at most {MAX_MODEL_BYTES}: convert it to smaller "
-            "numbers, or cut it in two by hand"
-        )
+        sizes = {tensor.name: place[2] for tensor, place in zip(tensors, places, strict=True)}
+        in_graph = {weight.name: weight for weight in model.graph.initializer if weight.name in sizes}
+        beside = {name for name, weight in in_graph.items() if sizes[name] >= LARGE_BYTES and can_be_mapped(weight)}
+        _check_sizes(path, total, {name: sizes[name] for name in beside})
+    arrays = {}
     for tensor, (file, offset, length) in zip(tensors, places, strict=True):
         try:
+            if tensor.name in beside:
+                dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+                arrays[tensor.name] = np.memmap(file, dtype, "r", offset, tuple(tensor.dims))
+                continue
             with file.open("rb") as data:
                 data.seek(offset)
                 tensor.raw_data = data.read(length)
-        except OSError as error:
-            raise IntegrityError(f"{path}: external data of {tensor.name!r}: {file}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{path}: external data of {tensor.name!r}: {file}: {error}") from error
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
+    message: bytes = model.SerializeToString(deterministic=True)
+    return Detached(message, arrays) if arrays else message
+
+
+def _check_sizes(path: Path, total: int, beside: Mapping[str, int]) -> None:
+    """Refuse what cannot be cut, from the sizes alone."""
+    rest = total - sum(beside.values())
+    if rest > MAX_MODEL_BYTES:
+        raise IntegrityError(
+            f"{path}: {rest} bytes besides its large weights, expected at most {MAX_MODEL_BYTES}, which one ONNX file "
+            "holds"
+        )
+    for name, size in beside.items():
+        if size > MAX_MODEL_BYTES:
+            raise IntegrityError(
+                f"{path}: the weight {name!r} has {size} bytes, expected at most {MAX_MODEL_BYTES}: every fragment is "
+                "one ONNX file, and none holds it; convert it to smaller numbers, or part it in the model"
+            )
+    free = psutil.virtual_memory().available
+    if COPIES * total > free:
+        raise SplitPlaceError(
+            f"{path}: {total} bytes of weights: cutting it takes up to {COPIES} times as much memory, and {free} bytes "
+            "are free here; cut it on a larger machine"
+        )
 
 
 def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:

@@ -10,6 +10,9 @@ import onnx_ir as ir
 from splitplace.splitting.layerwise.shapes import Shape
 from splitplace.splitting.layerwise.weights import SUBGRAPHS, of_weights
 
+SHAPE_HAS_LIMITS = 15
+"""The opset from which on Shape can give one size alone."""
+
 MAX_SHAPE_SIZE = 64
 """Numbers in a value that may be a shape; more are data."""
 
@@ -114,11 +117,13 @@ def _copy(
         batch = ir.Value(name=f"{made[0].name}_batch")
         sizes = np.array(shapes[0][taken.name or ""][1][1:], np.int64)
         rest = constant(graph, f"{made[0].name}_rest", sizes)
-        limits = ir.convenience.convert_attributes({"end": 1, "start": 0})
-        graph.insert_before(reader, ir.Node("", "Shape", [source], limits, outputs=[batch], name=batch.name))
+        taking = _batch_of(graph, source, batch)
+        graph.insert_before(reader, taking)
         copy = ir.Node("", "Concat", [batch, rest], [ir.AttrInt64("axis", 0)], outputs=made, name=name)
         for known in shapes:
-            known[batch.name or ""] = (ir.DataType.INT64, (1,))
+            rank = len(known[source.name or ""][1])
+            for output in (made.outputs[0] for made in taking):
+                known[output.name or ""] = (ir.DataType.INT64, (1 if output is batch else rank,))
     graph.insert_before(reader, copy)
     for output, copied in zip(node.outputs, made, strict=True):
         copies[output] = copied
@@ -126,6 +131,19 @@ def _copy(
             if output.name:
                 known[copied.name or ""] = known[output.name]
     return copies[value]
+
+
+def _batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value) -> list[ir.Node]:
+    """Nodes that make `batch`, the first size of `source` as a vector of one."""
+    if graph.opset_imports[""] >= SHAPE_HAS_LIMITS:
+        limits = ir.convenience.convert_attributes({"end": 1, "start": 0})
+        return [ir.Node("", "Shape", [source], limits, outputs=[batch], name=batch.name)]
+    sizes, first = ir.Value(name=f"{batch.name}_sizes"), constant(graph, f"{batch.name}_first", np.array([0]))
+    axis = [ir.AttrInt64("axis", 0)]
+    return [
+        ir.Node("", "Shape", [source], outputs=[sizes], name=sizes.name),
+        ir.Node("", "Gather", [sizes, first], axis, outputs=[batch], name=batch.name),
+    ]
 
 
 def _like(node: ir.Node, read: Sequence[ir.Value | None], made: Sequence[ir.Value], name: str) -> ir.Node:

@@ -5,6 +5,7 @@ pass over memory of its own. So the nodes of one fusion stay together, and so do
 pass between fragments. The result is a DAG of blocks, the smallest pieces a cut can tell apart.
 """
 
+import os
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from splitplace.errors import IntegrityError
+from splitplace.splitting.layerwise.detached import Detached, Model, open_whole
 from splitplace.splitting.layerwise.graph import Graph
 
 LAYOUT_SUFFIXES = ("_nchwc", "_bn_nchwc")
@@ -216,7 +218,7 @@ def _absorbs(value: str, graph: Graph, nodes: dict[str, onnx.NodeProto]) -> bool
     return adds if reader in ("Add", "Sum") else True
 
 
-def optimised(model: bytes, level: ort.GraphOptimizationLevel, as_stated: bool = False) -> onnx.ModelProto:
+def optimised(model: Model, level: ort.GraphOptimizationLevel, as_stated: bool = False) -> onnx.ModelProto:
     """The graph that onnxruntime would run; `as_stated` with signed 8-bit values where it would put unsigned ones.
 
     Those have other names; which nodes are run as one is the same.
@@ -229,9 +231,12 @@ def optimised(model: bytes, level: ort.GraphOptimizationLevel, as_stated: bool =
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"
         options.optimized_model_filepath = str(path)
+        if isinstance(model, Detached):  # no message holds it: weights are written apart, and to nowhere
+            (Path(folder) / "weights").symlink_to(os.devnull)
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         try:
-            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            open_whole(model, options)
         except Exception as error:
             # onnxruntime raises a dozen unrelated classes of its own here; each means that the model does not load.
             raise IntegrityError(f"onnxruntime cannot load the model: {str(error).splitlines()[0]}") from error
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=False)

@@ -4,14 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from splitplace.errors import ContractError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
+from splitplace.splitting.layerwise.detached import Model, serialised, write
 from splitplace.splitting.layerwise.fold import constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
 from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
@@ -70,6 +73,8 @@ class Graph:
     output: str
     nodes: tuple[Node, ...]
     values: Mapping[str, Value]
+    fixed_batch: int | None = None
+    """The batch size that the model stated; None where it was symbolic already."""
     producer: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,10 +94,9 @@ class Graph:
         """The values and initializers themselves, by name."""
         return ir.convenience.create_value_mapping(self.model.graph, include_subgraphs=False)
 
-    def serialised(self) -> bytes:
-        """The model as one ONNX file."""
-        data: bytes = to_proto(self.model).SerializeToString(deterministic=True)
-        return data
+    def serialised(self) -> Model:
+        """The model as one ONNX file, wherever one can hold it."""
+        return serialised(*write(self.model, to_proto))
 
     def weight_bytes(self, names: frozenset[str]) -> int:
         """Bytes of these initializers."""
@@ -121,10 +125,11 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     graph.inputs[:] = [value for value in graph.inputs if value.uses() or value.is_graph_output()]
     fixed = _fixed_batch(graph.inputs, source)
     if fixed is not None:
-        _free_batch(graph, fixed)
+        _free_batch(model, fixed)
     inputs, output = tuple(_name(value) for value in graph.inputs), _name(graph.outputs[0])
     try:
-        shapes = [infer_shapes(to_proto(model), inputs, batch) for batch in PROBES]
+        proto, beside = write(model, to_proto)
+        shapes = [infer_shapes(proto, inputs, batch, beside) for batch in PROBES]
     except UnknownShapeError as error:
         raise ContractError(f"{source}: {error}" if fixed is None else _bound(source, fixed, error)) from error
     materialise_reshapes(graph, shapes)
@@ -132,9 +137,12 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     RemoveUnusedNodesPass()(model)
     known = {_name(value) for node in graph for value in node.outputs if value.name} | set(inputs)
     values = {name: _value(name, [s.get(name) for s in shapes], source) for name in sorted(known)}
+    for name in inputs:
+        if values[name].spec is None:
+            raise ContractError(f"{source}: input {name!r} is {_told(*(s[name] for s in shapes))}, {_EXPECTED}")
     if values[output].spec is None:
         raise ContractError(_no_answer(source, fixed, *(known[output] for known in shapes)))
-    return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values)
+    return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values, fixed)
 
 
 def _bound(source: str, fixed: int, why: object) -> str:
@@ -146,17 +154,24 @@ def _bound(source: str, fixed: int, why: object) -> str:
 
 def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> str:
     """Why what the model answers is no answer for each sample."""
-    sizes = ["batch" if (a, b) == PROBES else str(a) for a, b in zip(first[1], second[1], strict=False)]
-    kind = ir.DataType(first[0]).numpy().name if first[0] else "a sequence "
-    answer = f"{kind}[{', '.join(sizes)}]"
-    if first[1] == second[1]:
+    answer = _told(first, second)
+    if first[0] and first[1] == second[1]:
         if fixed is not None:
             return _bound(source, fixed, f"it answers {answer} for any")
         return f"{source}: the batch does not reach its output, which is {answer}; export it with a symbolic batch"
-    return (
-        f"{source}: it answers {answer}, expected [batch, ...] of a type that passes between devices: "
-        f"{', '.join(get_args(DType))}"
-    )
+    return f"{source}: it answers {answer}, {_EXPECTED}"
+
+
+_EXPECTED = f"expected [batch, ...] of a type that passes between devices: {', '.join(get_args(DType))}"
+
+
+def _told(first: Shape, second: Shape) -> str:
+    """A value's type and sizes in words, from those at the two probe batch sizes."""
+    if not first[0]:
+        return "a sequence or an optional value"
+    sizes = ["batch" if (a, b) == PROBES else str(a) for a, b in zip(first[1], second[1], strict=False)]
+    kind = ir.DataType(first[0])
+    return f"{'string' if kind == ir.DataType.STRING else kind.numpy().name}[{', '.join(sizes)}]"
 
 
 def _name(value: ir.Value) -> str:
@@ -185,30 +200,54 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
     return leading.pop()
 
 
-def _free_batch(graph: ir.Graph, fixed: int) -> None:
-    """Make a fixed batch symbolic: Reshape targets that begin with it, the usual obstacle, are made relative.
+def _free_batch(model: ir.Model, fixed: int) -> None:
+    """Make a fixed batch symbolic: Reshape targets, the usual obstacle, are made relative.
 
+    A target begins with the batch, or with the batch times another size (rows of all samples, one below the other).
     Whether the model means the same at other batch sizes is for the shapes to say, and for the recomposition check.
     """
+    graph = model.graph
+    proto, beside = write(model, to_proto)
+    try:
+        shapes = infer_shapes(proto, tuple(_name(value) for value in graph.inputs), fixed, beside)
+    except UnknownShapeError:
+        shapes = {}
     for value in graph.inputs:
         assert value.shape is not None
         value.shape = ir.Shape([BATCH, *value.shape[1:]])
     for node in graph:
-        shape = node.inputs[1] if node.op_type == "Reshape" else None
-        if shape is None or shape.const_value is None:
-            continue
-        target = shape.const_value.numpy().copy()
-        if not target.size or target[0] != fixed:
-            continue
-        zeros = node.attributes.get_int("allowzero", 0)
-        if -1 not in target:
-            target[0] = -1
-        elif 0 in target and zeros:
-            continue  # an empty tensor
-        else:
-            node.attributes.pop("allowzero", None)
-            target[0] = 0  # takes the input's own size over
-        node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
+        target = node.inputs[1] if node.op_type == "Reshape" else None
+        if target is not None and target.const_value is not None:
+            sizes = _relative(node, target.const_value.numpy(), fixed, shapes)
+            if sizes is not None:
+                node.replace_input_with(1, constant(graph, f"{node.name}_target", sizes))
+
+
+def _relative(
+    node: ir.Node, target: npt.NDArray[Any], fixed: int, shapes: Mapping[str, Shape]
+) -> npt.NDArray[Any] | None:
+    """A Reshape's target for any batch, from its target for a fixed one; None where it holds for any already."""
+    if not target.size or target[0] <= 0:
+        return None
+    taken = shapes.get(node.inputs[0].name or "") if node.inputs[0] is not None else None
+    made = shapes.get(node.outputs[0].name or "")
+    if made is not None and taken is not None and (target[0] != fixed or taken[1][:1] != (fixed,)):
+        merged = made[1][0] % fixed == 0 and (target[0] == fixed or fixed not in made[1])
+        if not merged or 0 in made[1]:
+            return None
+        node.attributes.pop("allowzero", None)
+        return np.array([-1, *made[1][1:]], np.int64)
+    if target[0] != fixed:
+        return None
+    relative = target.copy()
+    if -1 not in target:
+        relative[0] = -1
+    elif 0 in target and node.attributes.get_int("allowzero", 0):
+        return None  # an empty tensor
+    else:
+        node.attributes.pop("allowzero", None)
+        relative[0] = 0  # takes the input's own size over
+    return relative
 
 
 def reads(node: ir.Node) -> tuple[ir.Value, ...]:

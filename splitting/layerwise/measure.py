@@ -15,6 +15,7 @@ from onnx import helper
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import Array, open_session
 from splitplace.splitting.layerwise import recompose
+from splitplace.splitting.layerwise.detached import Model, open_whole
 from splitplace.splitting.layerwise.fusion import LAYOUT_SUFFIXES, Blocks, optimised
 from splitplace.splitting.layerwise.lattice import Floats
 
@@ -80,7 +81,7 @@ def copy_s_per_byte(runs: int = 30) -> float:
     return float(np.median(seconds[WARM_UP:])) / 2 / x.nbytes
 
 
-def _profile(model: bytes, feed: Mapping[str, Array], runs: int) -> Iterator[list[tuple[str, float]]]:
+def _profile(model: Model, feed: Mapping[str, Array], runs: int) -> Iterator[list[tuple[str, float]]]:
     """For each run after warming up: every kernel's node name and seconds, in order of execution."""
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
@@ -90,7 +91,7 @@ def _profile(model: bytes, feed: Mapping[str, Array], runs: int) -> Iterator[lis
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
-            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = open_whole(model, options)
             for _ in range(WARM_UP + runs):
                 session.run(None, dict(feed))
         except Exception as error:

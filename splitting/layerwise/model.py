@@ -12,26 +12,29 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
-from onnx_ir.passes.common import InlinePass
+from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
-from splitplace.splitting.layerwise.external import MAX_MODEL_BYTES, all_graphs, all_nodes, all_tensors, embed
+from splitplace.splitting.layerwise.detached import MAX_MODEL_BYTES, Detached, Model, as_inputs, attach, message, write
+from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
 from splitplace.splitting.layerwise.simplify import simplify
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_DOMAIN = "ai.onnx"
 
-MIN_OPSET = 17
-"""LayerNormalization exists and ReduceSum/Squeeze axes are inputs from here on: one form of each operator to handle."""
+MIN_OPSET = 7
+"""What onnxruntime promises to run. A model keeps its own opset: its fragments are made of the operators it came with,
+and what is rewritten on the way is written in the forms of that opset (`simplify.SINCE`)."""
 
 
-def read(path: Path) -> bytes:
-    """The model of a file as one self-contained message; external data only from the file's own folder.
+def read(path: Path) -> Model:
+    """The model of a file, self-contained; external data only from the file's own folder.
 
     Raises:
         UsageError: No such file.
         IntegrityError: Not ONNX, truncated, or external data outside the folder or missing.
+        SplitPlaceError: More weights than this machine has the memory to cut.
     """
     if not path.is_file():
         raise NotFoundError(f"no model file {path}")
@@ -41,9 +44,7 @@ def read(path: Path) -> bytes:
         model = parse(path.read_bytes(), str(path))
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
-    embed(model, path)
-    self_contained: bytes = model.SerializeToString(deterministic=True)
-    return self_contained
+    return load_weights(model, path)
 
 
 def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
@@ -64,7 +65,8 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     if opset < MIN_OPSET:
         raise ContractError(
-            f"{source}: opset {opset}, expected at least {MIN_OPSET}; export it again, or use onnx.version_converter"
+            f"{source}: opset {opset}, expected at least {MIN_OPSET}, which onnxruntime promises to run; export it "
+            "again, or use onnx.version_converter"
         )
     return model
 
@@ -105,11 +107,11 @@ def _dense(sparse: onnx.SparseTensorProto, name: str, source: str) -> onnx.Tenso
     return onnx.numpy_helper.from_array(dense.reshape(shape), name)
 
 
-def normalise(data: bytes, source: str = "model", output: str | None = None) -> ir.Model:
+def normalise(whole: Model, source: str = "model", output: str | None = None) -> ir.Model:
     """The normal form of a self-contained model; same bytes in, same model out.
 
     Args:
-        data: The ONNX file.
+        whole: The ONNX file.
         source: What to call it in messages.
         output: The one output to keep, of a model that has several; by default the first.
 
@@ -118,16 +120,21 @@ def normalise(data: bytes, source: str = "model", output: str | None = None) -> 
         IntegrityError: The checker refuses the model.
         SplitPlaceError: A form that is not supported.
     """
-    model = parse(data, source)
+    model = parse(message(whole), source)
+    beside = whole.beside if isinstance(whole, Detached) else {}
+    if not _is_sorted(model.graph):
+        model = _sorted(model)  # onnxruntime takes nodes in any order
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(as_inputs(model) if beside else model)
     except onnx.checker.ValidationError as error:
         raise IntegrityError(f"{source}: the ONNX checker refuses it: {_line(error)}") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in all_tensors(model)):
+    external = (tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL)
+    if any(tensor.name not in beside for tensor in external):
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
     try:
         _densify(model, source)
         graph = ir.from_proto(model)
+        attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
         _choose_output(graph.graph, output, source)
         InlinePass()(graph)
         simplify(graph)
@@ -136,7 +143,32 @@ def normalise(data: bytes, source: str = "model", output: str | None = None) -> 
     except Exception as error:
         # The passes are other people's and raise what they please; each means that they cannot take this model.
         raise ContractError(f"{source}: cannot be brought into normal form: {_line(error)}") from error
-    return ir.from_proto(_clean(ir.to_proto(graph)))
+    proto, left_out = write(graph)
+    normal = ir.from_proto(_clean(proto))
+    attach(normal, left_out)
+    return normal
+
+
+def _is_sorted(graph: onnx.GraphProto) -> bool:
+    """Whether every node of the graph itself comes after what it reads."""
+    made_here = {name for node in graph.node for name in node.output}
+    made: set[str] = set()
+    for node in graph.node:
+        if any(name in made_here and name not in made for name in node.input):
+            return False
+        made.update(node.output)
+    return True
+
+
+def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same nodes in an order that tools other than onnxruntime take; as it is where there is none."""
+    graph = ir.from_proto(model)
+    try:
+        TopologicalSortPass()(graph)
+    except ValueError:  # a cycle, which the checker has a word for
+        return model
+    ordered: onnx.ModelProto = ir.to_proto(graph)
+    return ordered
 
 
 def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:

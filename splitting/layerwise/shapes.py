@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.executor import one_line
+from splitplace.splitting.layerwise.detached import open_whole, serialised
 
 Shape = tuple[int, tuple[int, ...]]
 """Element type (of onnx.TensorProto) and sizes."""
@@ -20,8 +22,16 @@ class UnknownShapeError(SplitPlaceError):
     """A model that neither inference nor a run can tell the shapes of, at one batch size."""
 
 
-def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int) -> dict[str, Shape]:
+def infer_shapes(
+    model: onnx.ModelProto, inputs: tuple[str, ...], batch: int, beside: Mapping[str, ir.TensorProtocol] | None = None
+) -> dict[str, Shape]:
     """Element type and sizes of every value at one batch size; by inference, and by a run where that cannot tell.
+
+    Args:
+        model: Its message.
+        inputs: Those with a batch.
+        batch: The size.
+        beside: Weights that the message does not hold.
 
     Raises:
         UnknownShapeError: The model does not run at this batch size.
@@ -34,12 +44,13 @@ def infer_shapes(model: onnx.ModelProto, inputs: tuple[str, ...], batch: int) ->
             value.type.tensor_type.shape.dim[0].ClearField("dim_param")
             value.type.tensor_type.shape.dim[0].dim_value = batch
     for output in concrete.graph.output:
-        output.type.tensor_type.ClearField("shape")
+        if output.type.HasField("tensor_type"):  # to look at it would make a tensor of a sequence
+            output.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
     shapes = stated(inferred)
     made = [name for node in concrete.graph.node for name in node.output if name]
     missing = [name for name in made if name not in shapes]
-    return shapes | _observed(concrete, inputs, shapes, missing, batch) if missing else shapes
+    return shapes | _observed(concrete, beside or {}, inputs, shapes, missing, batch) if missing else shapes
 
 
 def stated(model: onnx.ModelProto) -> dict[str, Shape]:
@@ -56,6 +67,7 @@ def stated(model: onnx.ModelProto) -> dict[str, Shape]:
 
 def _observed(
     model: onnx.ModelProto,
+    beside: Mapping[str, ir.TensorProtocol],
     inputs: tuple[str, ...],
     shapes: Mapping[str, Shape],
     missing: list[str],
@@ -69,7 +81,7 @@ def _observed(
     options.log_severity_level = 3
     feed = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_whole(serialised(model, beside), options)
         results = session.run(missing, feed)
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.

@@ -42,10 +42,9 @@ RULES: dict[str, tuple[rewriter.RewriteRule, ...]] = {
         rules.no_op_cast_rule,
     ),
     "Slice": (rules.collapse_slice_rule, rules.collapse_slice2_rule, rules.slice_split_rule),
-    "Min": (rules.min_min_rule, rules.max_min_rule),
-    "Max": (rules.max_max_rule, rules.min_max_rule),
-    "Clip": (rules.successive_clip_relu_rule, rules.successive_clip_rule),
-    "Relu": (rules.successive_relu_clip_rule, rules.successive_relu_rule),
+    # Those that join Clip, Min and Max are left out: they answer otherwise where limits do not meet, and call the
+    # limits of two pairs on one tensor alike.
+    "Relu": (rules.successive_relu_rule,),
     "Expand": (rules.no_op_expand_rule,),
     "Flatten": (rules.flatten_to_reshape_rule,),
     "Transpose": (rules.no_op_transpose_rule, rules.transpose_transpose_rule),
@@ -68,6 +67,15 @@ RULES: dict[str, tuple[rewriter.RewriteRule, ...]] = {
 }
 """By the operator that a pattern ends with."""
 
+SINCE: dict[rewriter.RewriteRule, int] = {
+    rules.slice_split_rule: 18,
+    rules.materialize_reshape_shape_rule: 14,
+    **dict.fromkeys((*RULES["ConvInteger"], rules.fuse_pad_into_conv_rule, *RULES["Gemm"]), 11),
+    **dict.fromkeys(RULES["BatchNormalization"], 9),
+}
+"""The opset from which on a rule's operators have the form it reads and writes: Split's `num_outputs`, Reshape's
+`allowzero`, pads as inputs, a Gemm without C, a BatchNormalization by channel."""
+
 
 class _OfOperator:
     """A rule that is tried on the nodes of one operator alone."""
@@ -79,8 +87,10 @@ class _OfOperator:
         return getattr(self.rule, name)
 
     def try_rewrite(self, model: ir.Model, graph: Any, node: ir.Node, **options: Any) -> Any:
-        """As the rule's."""
-        return self.rule.try_rewrite(model, graph, node, **options) if node.op_type == self.op_type else None
+        """As the rule's; nothing where a node takes the statistics of its batch, of which the rules know nothing."""
+        if node.op_type != self.op_type or node.attributes.get_int("training_mode", 0):
+            return None
+        return self.rule.try_rewrite(model, graph, node, **options)
 
 
 def simplify(model: ir.Model) -> None:
@@ -89,7 +99,7 @@ def simplify(model: ir.Model) -> None:
     passes.RemoveInitializersFromInputsPass()(model)
     for _ in range(ROUNDS):
         folded = optimizer.fold_constants_ir(model, onnx_shape_inference=False).modified
-        if not any([folded, *_run(model, _rewriting(model), *_unused())]):
+        if not any([folded, *_run(model, *_rewriting(model), *_unused())]):
             break
     _run(
         model,
@@ -101,7 +111,7 @@ def simplify(model: ir.Model) -> None:
         passes.OutputFixPass(),
         passes.NameFixPass(),
         # The rules fold what onnxruntime would fold across a later cut; only for inference, so BatchNorm is affine.
-        _rewriting(model, ["BatchNormalization"]),
+        *_rewriting(model, ["BatchNormalization"]),
         *_unused(),
         passes.IdentityEliminationPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -130,13 +140,15 @@ def _unused() -> list[ir.passes.PassBase]:
     ]
 
 
-def _rewriting(model: ir.Model, operators: Sequence[str] | None = None) -> rewriter.RewritePass:
-    """What applies the rules of these operators, of all by default."""
+def _rewriting(model: ir.Model, operators: Sequence[str] | None = None) -> list[ir.passes.PassBase]:
+    """What applies the rules of these operators, of all by default; nothing where the opset has none."""
     slices = sum(node.op_type == "Slice" for node in model.graph)
+    opset = model.graph.opset_imports.get("", 0)
     chosen = [
         _OfOperator(op_type, rule)
         for op_type in operators or RULES
         for rule in RULES[op_type]
-        if rule is not rules.slice_split_rule or slices <= MANY_SLICES
+        if opset >= SINCE.get(rule, 0) and (rule is not rules.slice_split_rule or slices <= MANY_SLICES)
     ]
-    return rewriter.RewritePass(chosen)  # type: ignore[arg-type]  # it asks no more of a rule than ours give
+    # It asks no more of a rule than ours give.
+    return [rewriter.RewritePass(chosen)] if chosen else []  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from splitplace.splitting.layerwise.detached import open_whole, serialised, write
 from splitplace.splitting.layerwise.shapes import stated
 
 KEPT = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
@@ -65,7 +66,7 @@ def fold_weights(model: ir.Model) -> None:
     part = _part(model, folded, ends)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    session = ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_whole(serialised(*part), options)
     results = session.run([value.name for value in ends], {})
     for value, result in zip(ends, results, strict=True):
         name = value.name or ""
@@ -79,11 +80,13 @@ def _made(nodes: Sequence[ir.Node]) -> list[ir.Value]:
     return [value for node in nodes for value in node.outputs if value.name]
 
 
-def _part(model: ir.Model, nodes: Sequence[ir.Node], ends: Sequence[ir.Value]) -> onnx.ModelProto:
-    """A model of these nodes that needs no input."""
+def _part(
+    model: ir.Model, nodes: Sequence[ir.Node], ends: Sequence[ir.Value]
+) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+    """A model of these nodes that needs no input: its message, and the weights that it does not hold."""
     read = {value for node in nodes for value in node.inputs if value is not None and value.is_initializer()}
     part = ir.GraphView([], ends, nodes=nodes, initializers=list(read), opset_imports=model.graph.opset_imports)
-    return ir.to_proto(ir.Model(part.clone(), ir_version=max(model.ir_version, 4)))
+    return write(ir.Model(part.clone(), ir_version=max(model.ir_version, 4)))
 
 
 def _sizes(model: ir.Model, nodes: Sequence[ir.Node]) -> dict[ir.Value, float]:
@@ -95,7 +98,7 @@ def _sizes(model: ir.Model, nodes: Sequence[ir.Node]) -> dict[ir.Value, float]:
         if value is not None and value.const_value is not None
     }
     if nodes:
-        found = stated(onnx.shape_inference.infer_shapes(_part(model, nodes, _made(nodes)), data_prop=True))
+        found = stated(onnx.shape_inference.infer_shapes(_part(model, nodes, _made(nodes))[0], data_prop=True))
         for value in _made(nodes):
             elem_type, sizes = found.get(value.name or "", (0, ()))
             if elem_type in PLAIN:

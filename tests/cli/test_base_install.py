@@ -81,6 +81,7 @@ NEEDS = {
     "bench adaptation": ([], "train,sim"),
     "bench placement": ([], "sim"),
     "bench layer-split": ([], "train,export"),
+    "bench foreign": ([], "train,export"),
 }
 """A call of each command that needs more than the base, and the extras that it should ask for."""
 
