@@ -268,6 +268,27 @@ def facts(whole: Path, high: int, tolerance: float) -> set[str]:
     return found | _observed(whole, high, tolerance)
 
 
+def _is_bound(whole: Path, high: int) -> bool:
+    """Whether a model for one batch size runs at no other, when its inputs are said to have any."""
+    model = onnx.load(whole, load_external_data=False)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    leading = [v.type.tensor_type.shape.dim[0] for v in model.graph.input if v.name not in weights]
+    if not leading or not all(size.dim_value for size in leading):
+        return False
+    rows = 2 * leading[0].dim_value
+    for size in leading:
+        size.dim_param = "any"
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        running = session(model.SerializeToString(), whole.parent)
+        made = running.run(None, draw(running.get_inputs(), rows, high, 0))[0]
+    except Exception:  # noqa: BLE001 - as above
+        return True
+    return len(made) != rows
+
+
 def _observed(whole: Path, high: int, tolerance: float) -> set[str]:
     """What runs tell: of two batch sizes, and of rows together and alone."""
     found = set()
@@ -280,6 +301,8 @@ def _observed(whole: Path, high: int, tolerance: float) -> set[str]:
         again = run(three)
     except Exception:  # noqa: BLE001 - onnxruntime raises a dozen unrelated classes of its own
         return {"does not run"}
+    if _is_bound(whole, high):
+        found.add("fixed batch")
     leading = {node.shape[0] if isinstance(node.shape[0], int) else 0 for node in running.get_inputs() if node.shape}
     if len(leading) > 1:
         found.add("batches differ")

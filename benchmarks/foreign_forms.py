@@ -425,7 +425,6 @@ MANY = (
         "a = MatMul (x, w) c = Concat <axis = 0> (a, row) r = Relu (c) "
         "m = ReduceMax <axes = [0]> (r) y = MatMul (m, v)",
         {"w": (8, 8), "v": (8, 4), "row": (1, 8)},
-        refusals=("fixed batch",),
     ),
     of_text(
         "flattened-with-the-batch",

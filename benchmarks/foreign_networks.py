@@ -50,6 +50,9 @@ SCRIPT_OPSETS = (9, 11, 13, 14, 16, 17, 18)
 """The older exporter's, one after the other over the networks; what needs a later one gets that."""
 
 LATER = 17
+NOT_BY_SCRIPT = frozenset({"test_vit4", "xcit_nano_12_p16_224"})
+"""They have operators that the older exporter does not know."""
+
 BLOCKS = 5
 
 
@@ -57,6 +60,8 @@ def networks() -> Iterator[ForeignGraph]:
     """All of them, by exporter."""
     listed = [(name, None, {}) for name in TEST] + list(SMALL)
     for i, (name, size, options) in enumerate(listed):
+        if name in NOT_BY_SCRIPT:
+            continue
         opset = SCRIPT_OPSETS[i % len(SCRIPT_OPSETS)]
         family = "timm, TorchScript"
         yield ForeignGraph(

@@ -117,7 +117,7 @@ def _copy(
         batch = ir.Value(name=f"{made[0].name}_batch")
         sizes = np.array(shapes[0][taken.name or ""][1][1:], np.int64)
         rest = constant(graph, f"{made[0].name}_rest", sizes)
-        taking = _batch_of(graph, source, batch)
+        taking = batch_of(graph, source, batch)
         graph.insert_before(reader, taking)
         copy = ir.Node("", "Concat", [batch, rest], [ir.AttrInt64("axis", 0)], outputs=made, name=name)
         for known in shapes:
@@ -133,7 +133,7 @@ def _copy(
     return copies[value]
 
 
-def _batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value) -> list[ir.Node]:
+def batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value) -> list[ir.Node]:
     """Nodes that make `batch`, the first size of `source` as a vector of one."""
     if graph.opset_imports[""] >= SHAPE_HAS_LIMITS:
         limits = ir.convenience.convert_attributes({"end": 1, "start": 0})

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from splitplace.errors import ContractError
 from splitplace.records.fragment import BATCH, DType, TensorSpec
 from splitplace.splitting.layerwise.detached import Model, serialised, write
-from splitplace.splitting.layerwise.fold import constant, localise_shapes, materialise_reshapes
+from splitplace.splitting.layerwise.fold import batch_of, constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
 from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
 
@@ -201,9 +201,10 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
 
 
 def _free_batch(model: ir.Model, fixed: int) -> None:
-    """Make a fixed batch symbolic: Reshape targets, the usual obstacle, are made relative.
+    """Make a fixed batch symbolic: Reshape targets and joined constants, the usual obstacles, are made relative.
 
-    A target begins with the batch, or with the batch times another size (rows of all samples, one below the other).
+    A target begins with the batch, or with the batch times another size (rows of all samples, one below the other). A
+    constant that is joined to every sample (a class token) is stated once for each.
     Whether the model means the same at other batch sizes is for the shapes to say, and for the recomposition check.
     """
     graph = model.graph
@@ -215,12 +216,36 @@ def _free_batch(model: ir.Model, fixed: int) -> None:
     for value in graph.inputs:
         assert value.shape is not None
         value.shape = ir.Shape([BATCH, *value.shape[1:]])
-    for node in graph:
+    for node in list(graph):
+        if node.op_type == "Concat" and node.attributes.get_int("axis", 0):
+            _repeat_constants(node, fixed)
         target = node.inputs[1] if node.op_type == "Reshape" else None
         if target is not None and target.const_value is not None:
             sizes = _relative(node, target.const_value.numpy(), fixed, shapes)
             if sizes is not None:
                 node.replace_input_with(1, constant(graph, f"{node.name}_target", sizes))
+
+
+def _repeat_constants(node: ir.Node, fixed: int) -> None:
+    """Give each sample of a Concat its own copy of the constants in it, which a fixed batch had one for each of."""
+    graph = node.graph
+    source = next((value for value in node.inputs if value is not None and value.const_value is None), None)
+    assert isinstance(graph, ir.Graph)
+    for i, value in enumerate(node.inputs):
+        if source is None or value is None or value.const_value is None:
+            continue
+        rows = value.const_value.numpy()
+        if not rows.ndim or len(rows) != fixed or not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape)):
+            continue
+        name = f"{node.name}_{i}"
+        batch, sizes, made = (ir.Value(name=f"{name}_{part}") for part in ("batch", "sizes", "rows"))
+        rest = constant(graph, f"{name}_rest", np.array(rows.shape[1:], np.int64))
+        row = constant(graph, f"{name}_row", rows[:1])
+        axis = [ir.AttrInt64("axis", 0)]
+        graph.insert_before(node, batch_of(graph, source, batch))
+        graph.insert_before(node, ir.Node("", "Concat", [batch, rest], axis, outputs=[sizes], name=sizes.name))
+        graph.insert_before(node, ir.Node("", "Expand", [row, sizes], outputs=[made], name=made.name))
+        node.replace_input_with(i, made)
 
 
 def _relative(
