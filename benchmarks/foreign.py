@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from splitplace import provenance
 from splitplace.benchmarks import foreign_cell
-from splitplace.benchmarks.foreign_check import REASONS, reason
+from splitplace.benchmarks.foreign_facts import REASONS, reason
 from splitplace.benchmarks.foreign_forms import FORMS
 from splitplace.benchmarks.foreign_graphs import ForeignGraph
 from splitplace.benchmarks.foreign_networks import networks
@@ -43,7 +43,7 @@ class ForeignCell(Measured):
     family: str
     outcome: Outcome
     reason: str = ""
-    """The class of a refusal, as `foreign_check.REASONS` has them."""
+    """The class of a refusal, as `foreign_facts.REASONS` has them."""
     reason_is_true: bool | None = None
     line: str = ""
     """What the user was told, or the end of what went wrong."""

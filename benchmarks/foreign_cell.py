@@ -48,6 +48,7 @@ def split(graph: ForeignGraph, folder: Path) -> dict[str, Any]:
 def check(graph: ForeignGraph, folder: Path) -> dict[str, Any]:
     """Holds what was cut against the whole, and says what is true of a model that was refused."""
     from splitplace.benchmarks import foreign_check as checking
+    from splitplace.benchmarks.foreign_facts import facts
 
     whole, told = folder / MODEL, []
     for count in graph.fragments:
@@ -55,7 +56,7 @@ def check(graph: ForeignGraph, folder: Path) -> dict[str, Any]:
             chain = checking.Chain.of(folder / f"split-{count}")
             found = checking.compare(whole, chain, graph.high, graph.tolerance)
             told.append([min(found.error, sys.float_info.max), found.where])
-    known = [] if len(told) == len(graph.fragments) else sorted(checking.facts(whole, graph.high, graph.tolerance))
+    known = [] if len(told) == len(graph.fragments) else sorted(facts(whole, graph.high, graph.tolerance))
     return {"compared": told, "facts": known}
 
 

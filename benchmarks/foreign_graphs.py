@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper, parser
 
 Array = npt.NDArray[Any]
-Weight = Array | tuple[int, ...] | list[int] | float
+Weight = Array | np.generic | tuple[int, ...] | list[int] | float
 """An array, the shape of random numbers, whole numbers, or one number."""
 
 FLOAT16_TOLERANCE = 2.0**-6
@@ -27,7 +27,7 @@ class ForeignGraph:
     build: Callable[[Path], None]
     """Writes the model, and its external data, to this path."""
     refusals: frozenset[str] = frozenset()
-    """Reasons (`foreign_check.REASONS`) that are true of it and that nobody can compute; others are looked up."""
+    """Reasons (`foreign_facts.REASONS`) that are true of it and that nobody can compute; others are looked up."""
     blocks: int = 2
     """As many fragments it has to give at least, by hand."""
     high: int = 2
@@ -44,12 +44,12 @@ def weight(name: str, value: Weight) -> onnx.TensorProto:
     """An initializer; random numbers are the same for the same name and shape."""
     if isinstance(value, tuple):
         rng = np.random.default_rng([*map(ord, name), *value])
-        value = (
-            rng.standard_normal(value) / np.sqrt(max(1, value[-1] if len(value) < 3 else np.prod(value[1:])))
-        ).astype(np.float32)
-    if isinstance(value, list):
-        value = np.array(value, np.int64)
-    return numpy_helper.from_array(np.asarray(value, np.float32) if isinstance(value, float) else value, name)
+        fan_in = value[-1] if len(value) < 3 else int(np.prod(value[1:]))
+        array: Array = (rng.standard_normal(value) / np.sqrt(max(1, fan_in))).astype(np.float32)
+    else:
+        kinds = {list: np.int64, float: np.float32}
+        array = np.asarray(value, kinds.get(type(value)))
+    return numpy_helper.from_array(array, name)
 
 
 def parsed(

@@ -75,7 +75,7 @@ def write(
             if tensor is not None and tensor.nbytes >= LARGE_BYTES and tensor.dtype.name in MAPPED:
                 beside[name] = tensor
                 model.graph.initializers[name].const_value = ir.ExternalTensor(
-                    BESIDE, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
+                    BESIDE, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
                 )
     try:
         return to_proto(model), beside

@@ -91,12 +91,12 @@ def check(
     compare = _Comparison(split.reference, expected[max(batches)], tolerance)
     worst = 0.0
     for batch in batches:
-        rows = {name: value[:batch] for name, value in inputs.items()}
-        got = executor.run(rows, micro_batch=batch)
+        fed = {name: value[:batch] for name, value in inputs.items()}
+        got = executor.run(fed, micro_batch=batch)
         try:
             worst = max(worst, compare.error(expected[batch], got, f"at batch {batch}"))
         except IntegrityError:
-            _check_certain(answer(rows), expected[batch], compare)
+            _check_certain(answer(fed), expected[batch], compare)
             raise
     _check_rows(answer, inputs, expected[max(batches)], compare, _scales_by_batch(artifact))
     return Recomposition(worst, tuple(batches), source)

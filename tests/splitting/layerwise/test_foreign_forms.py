@@ -333,13 +333,13 @@ def test_a_loop_body_that_gives_a_value_twice_is_cut() -> None:
 
 
 def test_a_batch_that_a_constant_ties_is_said_with_its_operator() -> None:
-    """A class token of one image in front of the patches: the words name the fixed batch and the Concat."""
+    """A token of its own in front of each of two images: the words name the fixed batch and the Concat."""
     nodes = two_layers(node("Concat", ["token", "h"], ["z"], axis=1))
-    weights = {"w": numbers(6, 6), "v": numbers(6, 3), "token": numbers(1, 1, 6)}
+    weights = {"w": numbers(6, 6), "v": numbers(6, 3), "token": numbers(2, 1, 6)}
     with pytest.raises(
-        SplitPlaceError, match=r"batch is fixed at 1 and its graph depends on it .*Concat.*symbolic batch"
+        SplitPlaceError, match=r"batch is fixed at 2 and its graph depends on it .*Concat.*symbolic batch"
     ):
-        cut(model(nodes, weights, [1, 4, 6], [1, 5, 3]))
+        cut(model(nodes, weights, [2, 4, 6], [2, 5, 3]))
 
 
 def test_an_answer_that_cannot_travel_is_said_as_it_is() -> None:
