@@ -21,6 +21,7 @@ from splitplace.benchmarks.foreign_graphs import (
 )
 
 F32 = np.float32
+Make = Callable[[], onnx.ModelProto]
 LARGE_ROWS = 160_000
 """Rows of 4,000 numbers in each of the large weights: 2.56 GB in one, 320 MB in eight."""
 
@@ -51,7 +52,7 @@ def _of_opset(opset: int) -> Iterator[ForeignGraph]:
 OPSETS = tuple(graph for opset in (*range(7, 24),) for graph in _of_opset(opset))
 
 
-def _small_cnn(seed: int = 0) -> onnx.ModelProto:
+def _small_cnn() -> onnx.ModelProto:
     body = """a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w0, b0) r = Relu (a)
         c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r, w1, b1) d = Add (c, r) e = Relu (d)
         p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (e) g = GlobalAveragePool (p)
@@ -84,7 +85,7 @@ def _small_transformer() -> onnx.ModelProto:
     return parsed("float[N, 6, 8] x => float[N, 4] y", body, shapes, 17)
 
 
-def _quantised(make: Callable[[], onnx.ModelProto], how: str, **options: Any) -> Callable[[], onnx.ModelProto]:
+def _quantised(make: Make, how: str, **options: Any) -> Make:
     """What onnxruntime's own quantiser makes of a model."""
 
     def build() -> onnx.ModelProto:
@@ -111,7 +112,7 @@ def _quantised(make: Callable[[], onnx.ModelProto], how: str, **options: Any) ->
     return build
 
 
-def _float16(make: Callable[[], onnx.ModelProto], **options: Any) -> Callable[[], onnx.ModelProto]:
+def _float16(make: Make, **options: Any) -> Make:
     def build() -> onnx.ModelProto:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -121,21 +122,23 @@ def _float16(make: Callable[[], onnx.ModelProto], **options: Any) -> Callable[[]
     return build
 
 
+_NARROWING: tuple[tuple[str, str, float, Callable[[Make], Make]], ...] = (
+    ("qdq-static", "quantised", EIGHT_BIT_TOLERANCE, lambda make: _quantised(make, "qdq")),
+    ("qdq-per-channel", "quantised", EIGHT_BIT_TOLERANCE, lambda make: _quantised(make, "qdq", per_channel=True)),
+    ("qoperator-static", "quantised", EIGHT_BIT_TOLERANCE, lambda make: _quantised(make, "qoperator")),
+    ("dynamic", "quantised", 0.1, lambda make: _quantised(make, "dynamic")),
+    ("float16", "float16", FLOAT16_TOLERANCE, lambda make: _float16(make)),
+    ("float16-inside", "float16", FLOAT16_TOLERANCE, lambda make: _float16(make, keep_io_types=True)),
+)
+
 NARROW = tuple(
-    of_model(f"{kind}-{name}", family, wrap(make), tolerance=tolerance)
+    of_model(f"{kind}-{name}", family, narrow(make), tolerance=tolerance)
     for name, make in (("cnn", _small_cnn), ("transformer", _small_transformer))
-    for kind, family, tolerance, wrap in (
-        ("qdq-static", "quantised", EIGHT_BIT_TOLERANCE, lambda m: _quantised(m, "qdq")),
-        ("qdq-per-channel", "quantised", EIGHT_BIT_TOLERANCE, lambda m: _quantised(m, "qdq", per_channel=True)),
-        ("qoperator-static", "quantised", EIGHT_BIT_TOLERANCE, lambda m: _quantised(m, "qoperator")),
-        ("dynamic", "quantised", 0.1, lambda m: _quantised(m, "dynamic")),
-        ("float16", "float16", FLOAT16_TOLERANCE, lambda m: _float16(m)),
-        ("float16-inside", "float16", FLOAT16_TOLERANCE, lambda m: _float16(m, keep_io_types=True)),
-    )
+    for kind, family, tolerance, narrow in _NARROWING
 )
 
 
-def _large(layers: int, rows: int, refused: bool = False) -> Callable[[Path], None]:
+def _large(layers: int, rows: int) -> Callable[[Path], None]:
     """Layers of [4000, rows], whose weights are holes of one file beside the model: it takes no disk."""
 
     def build(path: Path) -> None:
@@ -145,7 +148,8 @@ def _large(layers: int, rows: int, refused: bool = False) -> Callable[[Path], No
             body += f"a{i} = MatMul ({h}, w{i}) m{i} = ReduceMax <axes = [1]> (a{i}) h{i} = MatMul (m{i}, v{i}) "
             h = f"h{i}"
         body += f"y = MatMul ({h}, u)"
-        weights: dict[str, Weight] = {f"v{i}": (1, 4000) for i in range(layers)} | {"u": (4000, 4)}
+        weights: dict[str, Weight] = {"u": (4000, 4)}
+        weights |= {f"v{i}": (1, 4000) for i in range(layers)}
         model = parsed("float[N, 4000] x => float[N, 4] y", body, weights, 17)
         for i in range(layers):
             tensor = model.graph.initializer.add(

@@ -88,7 +88,7 @@ class _OfOperator:
 
     def try_rewrite(self, model: ir.Model, graph: Any, node: ir.Node, **options: Any) -> Any:
         """As the rule's; nothing where a node takes the statistics of its batch, of which the rules know nothing."""
-        if node.op_type != self.op_type or node.attributes.get_int("training_mode", 0):
+        if node.op_type != self.op_type or node.attributes.get_int("training_mode", 0) == 1:
             return None
         return self.rule.try_rewrite(model, graph, node, **options)
 
