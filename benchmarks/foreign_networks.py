@@ -58,7 +58,8 @@ BLOCKS = 5
 
 def networks() -> Iterator[ForeignGraph]:
     """All of them, by exporter."""
-    listed = [(name, None, {}) for name in TEST] + list(SMALL)
+    listed: list[tuple[str, int | None, dict[str, Any]]] = [(name, None, {}) for name in TEST]
+    listed += SMALL
     for i, (name, size, options) in enumerate(listed):
         if name in NOT_BY_SCRIPT:
             continue

@@ -267,7 +267,7 @@ def _relative(
     relative = target.copy()
     if -1 not in target:
         relative[0] = -1
-    elif 0 in target and node.attributes.get_int("allowzero", 0):
+    elif 0 in target and node.attributes.get_int("allowzero", 0) == 1:
         return None  # an empty tensor
     else:
         node.attributes.pop("allowzero", None)
