@@ -217,7 +217,7 @@ def _free_batch(model: ir.Model, fixed: int) -> None:
         assert value.shape is not None
         value.shape = ir.Shape([BATCH, *value.shape[1:]])
     for node in list(graph):
-        if node.op_type == "Concat" and node.attributes.get_int("axis", 0):
+        if node.op_type == "Concat" and node.attributes.get_int("axis", 0) != 0:
             _repeat_constants(node, fixed)
         target = node.inputs[1] if node.op_type == "Reshape" else None
         if target is not None and target.const_value is not None:
