@@ -154,6 +154,7 @@ def try_graph(graph: ForeignGraph, folder: Path) -> ForeignCell:
     if checked.answer is None:
         return cell.model_copy(update={"outcome": checked.end, "line": f"while it was checked: {checked.line}"})
     cell = judge(cell, graph, cut.answer, checked.answer)
+    cell = cell.model_copy(update={"line": cell.line.replace(f"{folder}/", "")})  # where it ran is nobody's matter
     if cell.outcome == "split" or cell.reason_is_true:
         shutil.rmtree(folder, ignore_errors=True)
     return cell

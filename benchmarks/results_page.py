@@ -35,6 +35,7 @@ class Claim:
 
 CLAIMS = (
     Claim("layer_split.json", "Layer-wise splits", "splitplace bench layer-split", tables.layer_split),
+    Claim("foreign.json", "Models that others wrote", "splitplace bench foreign", tables.foreign),
     Claim(
         "training.json",
         "Training",
