@@ -9,6 +9,7 @@ every response within 25 % of the simulated one.
 import csv
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from splitplace.benchmarks.timings import hops_s
 from splitplace.catalog.demand import demand as gather
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
+from splitplace.inference.cpu_share import PERIOD_US
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
@@ -44,6 +46,8 @@ SIZES = (32, 256, 1024)
 MICRO_BATCH = 32
 APART_S = 100.0
 """Between two simulated tasks: none meets another."""
+REST_S = 5 * PERIOD_US / 1e6
+"""Between two tasks of the fleet: as idle as the simulated one, with no CPU quota used up by the task before."""
 DEADLINE_S = 60.0
 BOUND = 0.25
 LINK_SIZES = 2**18, 2**20
@@ -156,11 +160,12 @@ def measured(
     tasks: Sequence[tuple[str, Array]],
     cpu_shares: dict[str, float] | None = None,
 ) -> tuple[list[Plan], list[float]]:
-    """The same of a fleet that is brought up for them; each task is sent when the one before is answered."""
+    """The same of a fleet that is brought up for them; each task is sent when the one before has been answered."""
     noting, seconds = Noting(policy), list[float]()
     engine = LocalEngine()
     with Broker(devices, demand, catalog, noting, engine, cpu_shares=cpu_shares, precedence=precedence) as broker:
         for application, images in tasks:
+            time.sleep(REST_S)
             labels = np.zeros(len(images), np.int64)  # what is answered is nobody's concern here
             outcome = broker.submit(application, images, DEADLINE_S, labels).result().outcome
             assert outcome.response_s is not None, outcome.error
