@@ -1,6 +1,7 @@
 """What the tests of every room may use: work counted instead of seconds, since no test judges the machine."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,11 @@ import psutil
 import pytest
 
 import splitplace  # noqa: F401 - before any test has onnxruntime, which it tells to send nothing anywhere
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Of a shell's background the suite inherits that Ctrl-C is nothing, and what it starts would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
