@@ -11,7 +11,6 @@ import pytest
 
 import splitplace  # noqa: F401 - before any test has onnxruntime, which it tells to send nothing anywhere
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Of a shell's background the suite inherits that Ctrl-C is nothing, and what it starts would, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
