@@ -8,7 +8,7 @@ demo: .venv/.installed  ## the whole story on real images
 	$(BIN)/splitplace demo
 
 test: .venv/.installed installs  ## the whole suite
-	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: lint types imports fast  ## everyday use, under 3 minutes
 
@@ -35,10 +35,10 @@ imports: .venv/.installed .typing
 	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo
 
 fast: .venv/.installed
-	$(BIN)/pytest -m "not slow" -q -n auto --dist loadgroup
+	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile
 
 coverage: .venv/.installed  ## the fast tests again, with the share of lines and branches that they reach
-	$(BIN)/pytest -m "not slow" -q -n auto --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 docs: .venv/.installed .typing  ## the site, in build/site: a broken link or an unknown name fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -16,14 +16,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side (`-n`), a file's tests stay in one process, and so do all that share the one trained demo."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            shares = {"cold_demo", "warm_demo"} & set(getattr(item, "fixturenames", ()))
-            of_demo = shares or item.path.name == "test_documentation.py"
-            item.add_marker(pytest.mark.xdist_group("demo" if of_demo else str(item.path)))
+ONE_DEMO = {"test_demo.py", "test_documentation.py"}
+"""Files whose tests use the one trained demo."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side (`-n`), a file's tests stay in one process, and so do those of the files that share the demo.
+
+    (xdist's own groups do nothing under this pytest: they are written into a field that it no longer reads.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        """Files, of which some are one."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "the demo" if file.rpartition("/")[2] in ONE_DEMO else file
+
+    return ByFile(config, log)
 
 
 def count_calls(work: Callable[[], Any]) -> int:
