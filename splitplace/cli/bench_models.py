@@ -171,7 +171,7 @@ def foreign(
         json: Print one JSON document.
     """
     at_least_one(jobs=jobs)
-    with measuring("foreign", results, "train", "export") as say:
+    with measuring("foreign", results, "train", "export", work=work) as say:
         from splitplace.benchmarks import foreign as bench
         from splitplace.benchmarks import results_tables
 

@@ -83,7 +83,7 @@ def test_an_answer_without_classes_is_given_as_it_is(
         (["split", "m.onnx", "--fragments", "30000000"], "no network has so many blocks"),
         (["split", "m.onnx", "--fragments", "2", "--application", "My App"], "--application 'My App'"),
         (["split", "m.onnx", "--fragments", "2", "--random-weights"], "for a timm name only"),
-        (["split", "m.onnx", "--fragments", "2", "--out", "m.onnx/below"], "give another --out"),
+        (["split", "m.onnx", "--fragments", "2", "--out", "m.onnx/below"], "give another place"),
         (["export", "m.onnx", "--catalog", "c"], "cut it first, by `splitplace split"),
     ],
 )

@@ -36,6 +36,7 @@ WORK = {
     "splitplace.benchmarks.adaptation": ("train", "measure"),
     "splitplace.benchmarks.artifacts": ("splits",),
     "splitplace.benchmarks.demand": ("train",),
+    "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
     "splitplace.benchmarks.published_code": ("measure",),
