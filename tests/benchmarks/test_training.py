@@ -71,6 +71,7 @@ def test_a_run_by_other_numbers_than_the_preset_s_is_refused(tmp_path, noise):
         training._cell(tmp_path, "noise", "mobilenetv2", None)
 
 
+@pytest.mark.slow
 def test_an_accuracy_names_the_code_that_trained_it(tmp_path, noise):
     """Not the code that collects it, which may be a later one."""
     done = train_full(noise, "mobilenetv2", preset="standard", out=tmp_path / "noise.mobilenetv2.standard")

@@ -85,6 +85,7 @@ def test_measuring_needs_neither_torch_nor_onnx():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_an_evaluation_counts_right_answers_with_every_k_of_four_leaves_missing(stored):
     """`top1` and the 4 + 6 + 4 of `top1_missing` equal what the executor answers, run anew without those leaves."""
     images, labels = held_out()

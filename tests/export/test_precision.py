@@ -21,6 +21,7 @@ def relative_error(got, expected):
     return np.abs(got - expected).max() / np.ptp(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "bound"), [("float16", 0.01), ("int8", 0.15)])
 def test_a_smaller_split_answers_nearly_the_same(tree_artifact, tmp_path, precision, bound):
     """Through the catalog, near to float32 on inputs it was not calibrated on; and no answer is float32's own."""
@@ -35,6 +36,7 @@ def test_a_smaller_split_answers_nearly_the_same(tree_artifact, tmp_path, precis
     assert 0 < relative_error(got, expected) < bound
 
 
+@pytest.mark.slow
 def test_contracts_and_graph_stay_and_weights_shrink(full_artifact):
     """Boundaries, params and FLOPs as in float32; half the weight bytes in float16."""
     small = with_precision(full_artifact, "float16")

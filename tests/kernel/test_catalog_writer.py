@@ -245,6 +245,7 @@ def _on_disk(path):
     return {(str(f), (at := f.stat()).st_ino, at.st_size, at.st_mode, at.st_mtime_ns) for f in path.rglob("*")}
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_point_leaves_the_old_or_the_new(artifact, make_artifact, tmp_path):
     """A writer killed in every state that the folder passes through: always one whole split, and never back again."""
     context = multiprocessing.get_context("fork")

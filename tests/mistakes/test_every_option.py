@@ -662,7 +662,7 @@ def _goes_on() -> None:
         (_says_much, "2 lines on stderr"),
         (_leaves, "left or changed here/left"),
         (_exits, "exit 3"),
-        (_goes_on, "still goes on"),
+        pytest.param(_goes_on, "still goes on", marks=pytest.mark.slow),
         (lambda: print("hm", file=sys.stderr), "something on stderr"),
         (lambda: print("\udcff"), "UnicodeEncodeError"),
         (lambda: [None][os.write(2, b"a library's word\n") * 0], "something on stderr"),

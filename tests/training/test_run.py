@@ -72,6 +72,7 @@ def scalars(folder):
     return {name: [event.value for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_tensorboard_has_loss_learning_rate_and_held_out_accuracy_of_every_stage(data, preset, full, tmp_path):
     """Of the branches alone, too, whose training is over when that of the tree begins."""
     few = preset.semantic.changed(batch_size=2, branch_epochs=1)
@@ -109,6 +110,7 @@ def test_a_run_of_too_many_classes_has_no_confusions_to_draw(full, tmp_path):
         bare.plot_confusion(tmp_path / "one.svg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "variant"),
     [
@@ -133,6 +135,7 @@ def test_the_accuracy_of_a_run_is_that_of_the_loaded_model(full, nested, data):
         assert int(right) == round(run.metrics.accuracy * run.metrics.n)
 
 
+@pytest.mark.slow
 def test_a_reloaded_run_gives_identical_logits(data, preset, full, monkeypatch, tmp_path):
     """To the bit: what was in memory when the run was saved, and what is rebuilt from its folder."""
     kept = []
@@ -179,6 +182,7 @@ def test_a_folder_that_is_no_run_is_not_overwritten(data, tmp_path):
         train_full(data, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_images_that_a_network_resizes_are_spoken_of(make_squares, preset, tmp_path, caplog):
     """What VGG's five pools leave nothing of."""
     data = make_squares(size=28)
@@ -187,6 +191,7 @@ def test_images_that_a_network_resizes_are_spoken_of(make_squares, preset, tmp_p
     assert "model vgg11 takes no 16x16 images: it resizes them to 32x32" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_timm_name_with_a_tag_can_be_exported(data, preset, tmp_path):
     """The config keeps the name, references have it without its dot."""
     run = train_full(data, "test_resnet.r160_in1k", preset=preset, out=tmp_path / "run", **TINY)
