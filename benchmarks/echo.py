@@ -1,15 +1,14 @@
 """A process that sends every tensor back: what a hop between two processes of this machine costs."""
 
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError
 from splitplace.inference.executor import Array
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import CurveAccess, LocalAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Received, StreamNode
 
 ECHO = """
@@ -42,18 +41,14 @@ def echo(encrypted: bool) -> Iterator[Callable[[Array], Array]]:
     Raises:
         NotReadyError: No answer within `PATIENCE_S`, or the process ended otherwise than it was told to.
     """
-    sockets, names = None if encrypted else socket_folder(), ("here", "echo")
-    accesses: Mapping[str, CurveAccess | LocalAccess] = (
-        curve_accesses(names) if sockets is None else local_accesses(names, sockets)
-    )
+    accesses = Accesses.of(("here", "echo"), same_machine=not encrypted)
     process = subprocess.Popen(python_code(ECHO), env=child_env(), stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
     with ExitStack() as stack:
-        if sockets is not None:
-            stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+        stack.callback(accesses.close)
         stack.enter_context(process)
-        node = stack.enter_context(StreamNode(accesses["here"]))
-        process.stdin.write(f"{accesses['echo'].model_dump_json()}\n{node.endpoint}\n")
+        node = stack.enter_context(StreamNode(accesses.by_name["here"]))
+        process.stdin.write(f"{accesses.by_name['echo'].model_dump_json()}\n{node.endpoint}\n")
         process.stdin.flush()
 
         def answer() -> Received:

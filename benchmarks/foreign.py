@@ -123,15 +123,18 @@ def run(
     cells = {cell.name: cell for cell in known if cell.name in graphs()}
     todo = [graph for graph in chosen if again or graph.name not in cells]
     origin = provenance.collect(seed=0)
+
+    def so_far() -> ForeignResults:
+        return ForeignResults(cells=tuple(cells[name] for name in graphs() if name in cells), provenance=origin)
+
     with ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(try_graph, graph, work / graph.name) for graph in todo]
         for i, done in enumerate(as_completed(running), 1):
             cell = done.result()
             cells[cell.name] = cell
-            ordered = tuple(cells[name] for name in graphs() if name in cells)
-            save(path, ForeignResults(cells=ordered, provenance=origin))
+            save(path, so_far())
             say(f"{i} of {len(todo)}: {cell.name}: {cell.outcome}")
-    return ForeignResults(cells=tuple(cells[name] for name in graphs() if name in cells), provenance=origin)
+    return so_far()
 
 
 def try_graph(graph: ForeignGraph, folder: Path) -> ForeignCell:

@@ -1,7 +1,6 @@
 """The broker's side of the fleet: launches devices, gives them access, hears from them, notices when one is gone."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from splitplace.placement.broker.meter import DeviceReport, Meter
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import CurveAccess, LocalAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 from splitplace.records.device import Device
 
@@ -135,12 +134,8 @@ class LiveFleet:
         self.members = {
             device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
         }
-        self._sockets = socket_folder() if engine.same_machine else None
-        nodes = (messages.BROKER, *names)
-        self._accesses: Mapping[str, CurveAccess | LocalAccess] = (
-            curve_accesses(nodes) if self._sockets is None else local_accesses(nodes, self._sockets)
-        )
-        self.node = StreamNode(self._accesses[messages.BROKER])
+        self._accesses = Accesses.of((messages.BROKER, *names), engine.same_machine)
+        self.node = StreamNode(self._accesses.by_name[messages.BROKER])
         self.node.watch(wake)
         self.origin_s = self._heard_s = time.monotonic()
         self._pinged_s = 0.0
@@ -210,7 +205,7 @@ class LiveFleet:
             threads=member.device.cores,
             cpu_share=member.cpu_share,
             cpu_share_method=self.method,
-            access=self._accesses[member.name],
+            access=self._accesses.by_name[member.name],
             broker_endpoint=self.node.endpoint,
         )
 
@@ -286,8 +281,7 @@ class LiveFleet:
         for name in self.members:
             self.engine.stop(name, max(deadline_s - time.monotonic(), 0.0))
         self.node.close()
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._accesses.close()
 
 
 def _probed(asked: Member, times: int) -> Callable[[Member], bool]:

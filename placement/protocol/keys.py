@@ -9,9 +9,10 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import psutil
 import zmq
@@ -71,9 +72,9 @@ class CurveAccess(Record):
         outgoing.curve_publickey, outgoing.curve_secretkey = self.public_key.encode(), self.secret_key.encode()
         outgoing.connect(endpoint)
 
-    def name(self, proven: str) -> str:
-        """Whose key this is, which ZeroMQ says a message came under."""
-        return next(name for name, key in self.peers.items() if key == proven)
+    def names(self) -> dict[str, str]:
+        """Each peer's name by what ZeroMQ says was proven with a message: its key."""
+        return {key: name for name, key in self.peers.items()}
 
 
 class LocalAccess(Record):
@@ -108,9 +109,9 @@ class LocalAccess(Record):
         outgoing.plain_username, outgoing.plain_password = self.own.encode(), self.send[peer].encode()
         outgoing.connect(endpoint)
 
-    def name(self, proven: str) -> str:
-        """The name that a token was given for is the peer's own."""
-        return proven
+    def names(self) -> dict[str, str]:
+        """Each peer's name by what ZeroMQ says was proven with a message: the name that its token was given for."""
+        return {name: name for name in self.accept}
 
 
 Access = Annotated[CurveAccess | LocalAccess, Field(discriminator="kind")]
@@ -128,7 +129,9 @@ def curve_accesses(names: Iterable[str]) -> dict[str, CurveAccess]:
     pairs = {name: [key.decode() for key in zmq.curve_keypair()] for name in names}
     public = {name: pair[0] for name, pair in pairs.items()}
     return {
-        name: CurveAccess(public_key=pair[0], secret_key=pair[1], peers=_without(name, public))
+        name: CurveAccess(
+            public_key=pair[0], secret_key=pair[1], peers={peer: key for peer, key in public.items() if peer != name}
+        )
         for name, pair in pairs.items()
     }
 
@@ -153,10 +156,6 @@ def local_accesses(names: Iterable[str], folder: Path) -> dict[str, LocalAccess]
     }
 
 
-def _without(name: str, table: dict[str, Any]) -> dict[str, Any]:
-    return {other: value for other, value in table.items() if other != name}
-
-
 def socket_folder() -> Path | None:
     """A new folder that only this user may enter; none where its name is too long for a socket file to lie in it.
 
@@ -172,3 +171,23 @@ def socket_folder() -> Path | None:
         folder.rmdir()
         return None
     return folder
+
+
+@dataclass(frozen=True, eq=False)
+class Accesses:
+    """Of nodes that all know each other."""
+
+    by_name: Mapping[str, Access]
+    folder: Path | None = None
+    """Of their socket files, if they have any."""
+
+    @staticmethod
+    def of(names: Iterable[str], same_machine: bool) -> "Accesses":
+        """Fresh ones: tokens for processes of this user on this machine, if a socket file can lie here; else keys."""
+        folder = socket_folder() if same_machine else None
+        return Accesses(curve_accesses(names)) if folder is None else Accesses(local_accesses(names, folder), folder)
+
+    def close(self) -> None:
+        """Remove the socket files; once no node uses them."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import CurveAccess, LocalAccess
+from splitplace.placement.protocol.keys import Access
 
 log = logging.getLogger(__name__)
 _AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
@@ -53,8 +53,9 @@ class StreamNode:
         max_frame_bytes: A larger frame costs its sender the connection, before it is read.
     """
 
-    def __init__(self, access: CurveAccess | LocalAccess, max_frame_bytes: int = messages.MAX_FRAME_BYTES):
+    def __init__(self, access: Access, max_frame_bytes: int = messages.MAX_FRAME_BYTES):
         self.access = access
+        self._names = access.names()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator = ThreadAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
         self._authenticator.start()
@@ -129,7 +130,7 @@ class StreamNode:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            peer = self.access.name(str(parts[0].get("User-Id")))
+            peer = self._names[str(parts[0].get("User-Id"))]
             try:
                 message, values = messages.decode([part.buffer for part in parts])
             except SplitPlaceError as error:
