@@ -102,3 +102,16 @@ def test_onnxruntime_is_told_to_send_nothing_before_it_comes_in(statement):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean, cwd=ROOT)
     told = {line for line in done.stdout.splitlines() if line.startswith("telemetry off:")}
     assert told == {"telemetry off: 1"}, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_that_wait_let_others_work(given, spins):
+    """Two trainings on one machine do not spin each other's turns away; whoever has set how to wait keeps that."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import splitplace, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean | given, cwd=ROOT)
+    assert done.stdout.strip() == spins
