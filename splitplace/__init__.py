@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 # onnxruntime's wheels collect paths, graph names and errors for upload unless told not to before they are loaded. Every
 # module of ours imports this package first, so no process has onnxruntime in it without this.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# torch's threads wait for each other by spinning, for milliseconds unless told: two trainings on two cores then spin away
-# each other's turns (measured: ten times slower each). This much costs one alone 5 % and keeps two within 1.5 of their
-# share. It is read when torch is loaded; whoever has set a policy of their own keeps it.
+# torch's threads wait for each other by spinning, for milliseconds unless told: two trainings on two cores then spin
+# away each other's turns (measured: ten times slower each). This much costs one alone 5 % and keeps two within 1.5 of
+# their share. It is read when torch is loaded; whoever has set how to wait keeps that.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 

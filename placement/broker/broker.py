@@ -16,10 +16,10 @@ import numpy as np
 
 from splitplace.errors import NotReadyError
 from splitplace.inference.cpu_share import ShareMethod
-from splitplace.placement.broker import journal as book
+from splitplace.placement.broker import history as book
 from splitplace.placement.broker.admission import Admission
 from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.history import History
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.scheduler import Scheduler
 from splitplace.placement.broker.task import Live, TaskResult
@@ -73,7 +73,7 @@ class Broker:
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
         self._precedence, self._window, self._task_timeout_s, self._states = precedence, window, task_timeout_s, states
-        self._journal = Journal(journal)
+        self._journal = History(journal)
         self._arrivals: deque[Live] = deque()
         self._submitting = threading.Lock()
         """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""

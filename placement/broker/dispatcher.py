@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.placement.broker import journal as book
+from splitplace.placement.broker import history as book
 from splitplace.placement.broker.fleet import LiveFleet, Lost, Member
+from splitplace.placement.broker.history import History
 from splitplace.placement.broker.job import Job
-from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.ledger import Ledger
 from splitplace.placement.broker.task import Live, TaskResult
 from splitplace.placement.broker.view import Statics
@@ -34,7 +34,7 @@ class Dispatcher:
         fleet: LiveFleet,
         demand: Demand,
         statics: Statics,
-        journal: Journal,
+        journal: History,
         leave: Leave,
         *,
         precedence: messages.Precedence,

@@ -12,10 +12,10 @@ import numpy as np
 from splitplace import seeds
 from splitplace.errors import PolicyError
 from splitplace.placement import plan as planner
-from splitplace.placement.broker import journal as book
+from splitplace.placement.broker import history as book
 from splitplace.placement.broker.dispatcher import Dispatcher
 from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.history import History
 from splitplace.placement.broker.task import Live, TaskResult
 from splitplace.placement.broker.view import Statics, build_view
 from splitplace.placement.policy import Policy
@@ -45,7 +45,7 @@ class Scheduler:
         demand: Demand,
         policy: Policy,
         seed: int,
-        journal: Journal,
+        journal: History,
         *,
         precedence: messages.Precedence,
         window: int,

@@ -16,7 +16,7 @@ from splitplace.export.measure.evaluation import evaluate
 from splitplace.inference import probe
 from splitplace.placement import tables
 from splitplace.placement.broker.broker import Broker
-from splitplace.placement.broker.journal import Event
+from splitplace.placement.broker.history import Event
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.task import TaskResult
 from splitplace.placement.deciders.estimate import unloaded_response_s

@@ -10,7 +10,7 @@ from splitplace.catalog import Catalog, oci
 from splitplace.catalog.oci import SplitAnnotation
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.placement.broker.journal import Start, read_journal
+from splitplace.placement.broker.history import Start, read_history
 from splitplace.placement.states import Saved
 from splitplace.records.base import Record
 from splitplace.records.demand import Demand
@@ -118,7 +118,7 @@ def test_a_newer_journal_is_refused_by_its_first_line(tmp_path):
     start = {"event": "start", "version": 2, "clock": "new"}
     (tmp_path / "run.jsonl").write_text(json.dumps(start) + '\n{"event":"unheard of"}\n')
     with pytest.raises(ContractError, match="a journal of format 2, and this splitplace, which is older, reads 1"):
-        read_journal(tmp_path / "run.jsonl")
+        read_history(tmp_path / "run.jsonl")
 
 
 def test_a_demand_without_a_number_is_the_first(artifact):

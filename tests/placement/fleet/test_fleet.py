@@ -10,7 +10,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.inference.executor import Executor
-from splitplace.placement.broker import journal as book
+from splitplace.placement.broker import history as book
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Migrate, Place
 
@@ -59,7 +59,7 @@ def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, prec
         np.testing.assert_allclose(result.logits, reference(graph, x, toy.micro_batch), rtol=1e-5, atol=1e-6)
     assert sum(report.fragments_run for report in reports) == 2 * (3 + 7)
     assert all(report.fragments_run > 0 for report in reports)
-    events = book.read_journal(journal)
+    events = book.read_history(journal)
     assert events == broker.events
     runs = [event for event in events if isinstance(event, book.MicroBatchRun)]
     assert len(runs) == 2 * (3 + 7) * 7  # tasks, fragments, micro-batches

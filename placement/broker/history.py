@@ -184,7 +184,7 @@ Event = (
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
-class Journal:
+class History:
     """Keeps the events of a run, and writes each to a file as it comes if there is one."""
 
     def __init__(self, path: Path | None = None):
@@ -205,7 +205,7 @@ class Journal:
             self._file = None
 
 
-def read_journal(path: Path) -> tuple[Event, ...]:
+def read_history(path: Path) -> tuple[Event, ...]:
     """The events of a run, in the order written. A last line cut off by a kill is left out.
 
     Raises:
