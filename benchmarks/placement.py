@@ -29,7 +29,7 @@ from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.records.action import Action, Place
 from splitplace.records.base import Count, NonNegative, PositiveCount, Record
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
@@ -114,7 +114,7 @@ class Setting:
     """What is run."""
 
     scenario: Scenario
-    fleet: Fleet
+    fleet: FleetSpec
     demand: DemandLike
     demand_name: str
     state: Path | None

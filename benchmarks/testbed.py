@@ -35,7 +35,7 @@ from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.action import Action, Decide, Wait
 from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
@@ -145,7 +145,7 @@ def simulated(
         )
         noting = Noting(policy)
         run = simulate(
-            scenario, Fleet(name="testbed", devices=devices), demand, noting, 2 * (len(tasks) + 2), strict=True
+            scenario, FleetSpec(name="testbed", devices=devices), demand, noting, 2 * (len(tasks) + 2), strict=True
         )
     assert run.metrics.tasks.finished == len(tasks)
     return noting.plans, np.asarray(run.tasks["response_s"], np.float64).tolist()

@@ -24,7 +24,7 @@ def device(name, count, core_speed, memory_bytes):
 
 
 if __name__ == "__main__":
-    fleet = sp.Fleet(name="kitchen", devices=(device("pi", 3, 0.35, 4 * 10**9), device("nuc", 1, 0.9, 16 * 10**9)))
+    fleet = sp.FleetSpec(name="kitchen", devices=(device("pi", 3, 0.35, 4 * 10**9), device("nuc", 1, 0.9, 16 * 10**9)))
     cut = sp.split("mobilenetv2", random_weights=True, size=64, fragments=3, exactly=True, devices=fleet)
     for part in cut.fragments:
         print(f"{part.name} on {part.device}: {1e3 * part.cost_s:.2f} ms, {part.memory_bytes / 2**20:.1f} MiB")

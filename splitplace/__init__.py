@@ -78,7 +78,7 @@ PUBLIC = {
         # records
         "records.action": ["Action", "Decide", "Place", "Migrate", "Wait", "Evict"],
         "records.demand": ["Demand", "SplitDemand"],
-        "records.device": ["Device", "Fleet"],
+        "records.device": ["Device", "FleetSpec"],
         "records.evaluation": ["Evaluation"],
         "records.fragment": ["Fragment", "TensorSpec"],
         "records.metrics": ["Metrics"],
@@ -173,7 +173,7 @@ if TYPE_CHECKING:
     from splitplace.records.demand import Demand as Demand
     from splitplace.records.demand import SplitDemand as SplitDemand
     from splitplace.records.device import Device as Device
-    from splitplace.records.device import Fleet as Fleet
+    from splitplace.records.device import FleetSpec as FleetSpec
     from splitplace.records.evaluation import Evaluation as Evaluation
     from splitplace.records.fragment import Fragment as Fragment
     from splitplace.records.fragment import TensorSpec as TensorSpec

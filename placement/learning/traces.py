@@ -25,7 +25,7 @@ from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.placement.surrogates.network import Weights
 from splitplace.progress import Progress
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 from splitplace.records.view import View
 from splitplace.seeds import generator
 
@@ -40,7 +40,7 @@ class LearningSettings:
     """What is trained, on what."""
 
     scenario: Scenario
-    fleet: Fleet
+    fleet: FleetSpec
     demand: DemandLike
     demand_name: str
     runs: int = 12

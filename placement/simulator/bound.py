@@ -22,7 +22,7 @@ from splitplace.placement.simulator.scenario import Scenario, units
 from splitplace.placement.simulator.workload import draw
 from splitplace.placement.tables import links_table
 from splitplace.records.dag import path_ends
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
 
@@ -31,7 +31,7 @@ ROUNDING = 1e-9
 
 
 def reward_bound(
-    scenario: Scenario, fleet: Fleet, demand: DemandLike, intervals: int | None = None, seed: int = 0
+    scenario: Scenario, fleet: FleetSpec, demand: DemandLike, intervals: int | None = None, seed: int = 0
 ) -> float:
     """The bound for the run that `simulate` makes of the same arguments; NaN if no task arrives.
 

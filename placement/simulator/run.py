@@ -21,7 +21,7 @@ from splitplace.placement.simulator.views import Viewer
 from splitplace.placement.simulator.workload import Arrivals, draw
 from splitplace.placement.tables import links_table
 from splitplace.records.action import Action
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 from splitplace.records.view import View
 from splitplace.seeds import generator
 
@@ -33,7 +33,7 @@ Watch = Callable[[View, Sequence[Action]], None]
 
 def simulate(
     scenario: Scenario,
-    fleet: Fleet,
+    fleet: FleetSpec,
     demand: DemandLike,
     policy: Policy,
     intervals: int | None = None,
@@ -78,7 +78,7 @@ class _Simulation:
     def __init__(
         self,
         scenario: Scenario,
-        fleet: Fleet,
+        fleet: FleetSpec,
         demand: DemandLike,
         policy: Policy,
         intervals: int,

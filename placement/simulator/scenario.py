@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 
 Range = tuple[Positive, Positive]
 
@@ -176,7 +176,7 @@ def load_scenario(name: str) -> Scenario:
     return Scenario.parse_toml(_shipped("scenario", name), f"scenario {name}")
 
 
-def load_fleet(name: str) -> Fleet:
+def load_fleet(name: str) -> FleetSpec:
     """A shipped fleet by name, `NAME:N` for N devices in its proportions, or a file.
 
     Args:
@@ -192,11 +192,11 @@ def load_fleet(name: str) -> Fleet:
     base, _, size = name.partition(":")
     if size and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
         raise UsageError(f"fleet {name!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
-    fleet = Fleet.parse_toml(_shipped("fleet", base), f"fleet {base}")
+    fleet = FleetSpec.parse_toml(_shipped("fleet", base), f"fleet {base}")
     return scale(fleet, int(size)) if size else fleet
 
 
-def scale(fleet: Fleet, size: int) -> Fleet:
+def scale(fleet: FleetSpec, size: int) -> FleetSpec:
     """`size` devices in the fleet's proportions: largest remainders, ties to the first entries."""
     counts = [entry.count for entry in fleet.devices]
     exact = [size * count / sum(counts) for count in counts]
@@ -205,17 +205,17 @@ def scale(fleet: Fleet, size: int) -> Fleet:
     for i in by_remainder[: size - sum(whole)]:
         whole[i] += 1
     devices = tuple(e.model_copy(update={"count": n}) for e, n in zip(fleet.devices, whole, strict=True) if n)
-    return Fleet(name=f"{fleet.name}-{size}", devices=devices)
+    return FleetSpec(name=f"{fleet.name}-{size}", devices=devices)
 
 
-def units(scenario: Scenario, fleet: Fleet) -> tuple[Device, ...]:
+def units(scenario: Scenario, fleet: FleetSpec) -> tuple[Device, ...]:
     """The fleet's single devices, as the scenario constrains them.
 
     Raises:
         SplitPlaceError: A device is left with a part of a core, or labelled with MIPS that are no number.
     """
     entries = tuple(_constrained(entry, scenario) for entry in fleet.devices)
-    return Fleet(name=fleet.name, devices=entries).units()
+    return FleetSpec(name=fleet.name, devices=entries).units()
 
 
 def _constrained(entry: Device, scenario: Scenario) -> Device:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from splitplace.catalog import Catalog
     from splitplace.placement.simulator.demands import DemandLike
     from splitplace.placement.simulator.scenario import Scenario
-    from splitplace.records.device import Fleet
+    from splitplace.records.device import FleetSpec
 
 
 @explained()
 def train_policy(
     scenario: "str | Path | Scenario" = "measured-50",
     *,
-    fleet: "str | Path | Fleet | None" = None,
+    fleet: "str | Path | FleetSpec | None" = None,
     demand: "str | Path | Catalog | DemandLike" = "measured",
     out: str | Path = "policy-states",
     runs: int = 12,

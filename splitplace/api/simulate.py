@@ -21,7 +21,7 @@ from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.progress import Progress, silent
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 from splitplace.records.metrics import Metrics
 from splitplace.records.split import STRATEGIES
 from splitplace.report.picture import check_picture
@@ -49,7 +49,7 @@ class Simulation:
     """
 
     scenario: Scenario
-    fleet: Fleet
+    fleet: FleetSpec
     policy: Policy
     intervals: int
     seed: int
@@ -124,7 +124,7 @@ def simulate(
     policy: str | Policy,
     *,
     scenario: str | Path | Scenario = "paper-50",
-    fleet: str | Path | Fleet | None = None,
+    fleet: str | Path | FleetSpec | None = None,
     demand: str | Path | Catalog | DemandLike = "measured",
     intervals: int | None = None,
     seed: int = 0,
@@ -240,8 +240,8 @@ def mobility_trace(
 
 
 def resolve(
-    scenario: str | Path | Scenario, fleet: str | Path | Fleet | None, demand: str | Path | Catalog | DemandLike
-) -> tuple[Scenario, Fleet, DemandLike]:
+    scenario: str | Path | Scenario, fleet: str | Path | FleetSpec | None, demand: str | Path | Catalog | DemandLike
+) -> tuple[Scenario, FleetSpec, DemandLike]:
     """Scenario, fleet and demand by name, file or as they are.
 
     Raises:

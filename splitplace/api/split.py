@@ -11,7 +11,7 @@ from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.inputs import named_inputs, read_arrays
 from splitplace.progress import Progress, silent
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 from splitplace.report.picture import check_picture
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise.hosts import Host
@@ -36,7 +36,7 @@ def split(
     fragments: int,
     out: str | Path | None = None,
     exactly: bool = False,
-    devices: str | Path | Fleet | Sequence[Device] | None = None,
+    devices: str | Path | FleetSpec | Sequence[Device] | None = None,
     objective: Objective = "bottleneck",
     costs: Literal["analytic", "measured"] = "analytic",
     memory_limit: str | int | None = None,
@@ -177,12 +177,12 @@ def _bytes(limit: str | int | None) -> float:
     return float(match[1]) * _UNITS[(match[2] or "").upper()]
 
 
-def _hosts(devices: str | Path | Fleet | Sequence[Device] | None, fragments: int, limit: float) -> list[Host]:
+def _hosts(devices: str | Path | FleetSpec | Sequence[Device] | None, fragments: int, limit: float) -> list[Host]:
     if devices is None:
         return [Host(f"device-{i}", memory_bytes=limit) for i in range(fragments)]
     if isinstance(devices, str | Path):
-        devices = Fleet.from_toml(Path(devices))
-    units = devices.units() if isinstance(devices, Fleet) else devices
+        devices = FleetSpec.from_toml(Path(devices))
+    units = devices.units() if isinstance(devices, FleetSpec) else devices
     hosts = [Host.of(device) for device in units]
     return [replace(host, memory_bytes=min(host.memory_bytes, limit)) for host in hosts]
 

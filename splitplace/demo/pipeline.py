@@ -28,7 +28,7 @@ from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.policy import Composed
 from splitplace.progress import Progress
 from splitplace.records.demand import Demand
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.metrics import Metrics
 from splitplace.training.data.dataset import Dataset
@@ -124,7 +124,7 @@ def judge(catalog: CatalogWriter, shipped: Shipped, data: Dataset, progress: Pro
 
 def devices() -> tuple[tuple[Device, ...], dict[str, float]]:
     """The demo's fleet, its speeds made absolute by this core's own; and each device's share of a core by name."""
-    units = Fleet.from_toml(FLEET).units()
+    units = FleetSpec.from_toml(FLEET).units()
     core_speed = probe.core_speed()
     shares = {unit.name: unit.core_speed for unit in units}
     return tuple(unit.model_copy(update={"core_speed": shares[unit.name] * core_speed}) for unit in units), shares

@@ -31,6 +31,8 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     file_format: ClassVar[Format | None] = None
     """Of a record that is a file: another version of it is refused before its fields are looked at."""
+    noun: ClassVar[str | None] = None
+    """What messages call it; the class's name in small letters if none is stated."""
 
     @classmethod
     def parse(cls, text: str | bytes, source: str) -> Self:
@@ -51,7 +53,8 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise IntegrityError(f"{source}: not a {cls.__name__.lower()}: {first_problem(error)}") from error
+            noun = cls.noun or cls.__name__.lower()
+            raise IntegrityError(f"{source}: not a {noun}: {first_problem(error)}") from error
 
     @classmethod
     def parse_toml(cls, text: str | bytes, source: str) -> Self:
@@ -74,7 +77,7 @@ class Record(BaseModel):
         try:
             text = path.read_bytes()
         except FileNotFoundError as error:
-            raise NotFoundError(f"no {cls.__name__.lower()} file {path}") from error
+            raise NotFoundError(f"no {cls.noun or cls.__name__.lower()} file {path}") from error
         except OSError as error:
             raise of_system(error) from error
         return cls.parse_toml(text, str(path))

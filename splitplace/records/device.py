@@ -1,6 +1,6 @@
 """A device (worker) and a fleet: one record and one TOML schema for split, simulate and the live fleet."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -39,8 +39,10 @@ class Device(Record):
         return tuple(self.model_copy(update={"name": f"{self.name}-{i}", "count": 1}) for i in range(self.count))
 
 
-class Fleet(Record):
+class FleetSpec(Record):
     """Every device a broker or the simulator can place on; in TOML, one `[[devices]]` table per entry."""
+
+    noun: ClassVar[str | None] = "fleet"
 
     name: Name
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]

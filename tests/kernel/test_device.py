@@ -3,7 +3,7 @@
 import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 
 pytestmark = pytest.mark.base
 
@@ -24,11 +24,11 @@ power_w = [2.7, 3.0, 3.3, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6, 6.0, 6.4]
 """
 
 
-def read(tmp_path, text: str) -> Fleet:
+def read(tmp_path, text: str) -> FleetSpec:
     """A fleet file with this text, read."""
     path = tmp_path / "fleet.toml"
     path.write_text('name = "lab"\n' + text)
-    return Fleet.from_toml(path)
+    return FleetSpec.from_toml(path)
 
 
 def test_count_stands_for_single_devices(tmp_path):
@@ -64,4 +64,4 @@ def test_two_devices_of_one_name_are_refused(tmp_path):
 def test_a_missing_file_is_wrong_usage(tmp_path):
     """Exit code 2."""
     with pytest.raises(UsageError, match="no fleet file"):
-        Fleet.from_toml(tmp_path / "nowhere.toml")
+        FleetSpec.from_toml(tmp_path / "nowhere.toml")

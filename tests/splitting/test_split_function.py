@@ -16,7 +16,7 @@ Builder = Callable[..., bytes]
 
 
 @pytest.fixture
-def fleet() -> sp.Fleet:
+def fleet() -> sp.FleetSpec:
     """Two slow devices."""
     device = sp.Device(
         name="pi",
@@ -32,11 +32,11 @@ def fleet() -> sp.Fleet:
         rtt_s=0.001,
         power_w=(1.0,) * 11,
     )
-    return sp.Fleet(name="two", devices=(device,))
+    return sp.FleetSpec(name="two", devices=(device,))
 
 
 def test_bytes_and_a_fleet_give_what_files_and_the_command_give(
-    residual_cnn: Builder, fleet: sp.Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    residual_cnn: Builder, fleet: sp.FleetSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same fragments, costs, bound and reasons; without a file named, nothing is written."""
     (tmp_path / "model.onnx").write_bytes(residual_cnn())

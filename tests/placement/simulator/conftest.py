@@ -14,7 +14,7 @@ from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.action import Action, Decide, Migrate, Place
-from splitplace.records.device import Device, Fleet
+from splitplace.records.device import Device, FleetSpec
 from splitplace.records.view import View
 
 FAST = 1e15
@@ -110,7 +110,7 @@ def by_hand(tmp_path: Path) -> Callable[..., SimulationRun]:
     """Run tasks given as rows (arrival_s, application, n, deadline_s)."""
 
     def run(
-        rows: list[tuple[Any, ...]], fleet: Fleet, demand: Constants, policy: str | Policy, **changes: Any
+        rows: list[tuple[Any, ...]], fleet: FleetSpec, demand: Constants, policy: str | Policy, **changes: Any
     ) -> SimulationRun:
         path = tmp_path / "trace.csv"
         with path.open("w", newline="") as lines:
@@ -135,7 +135,7 @@ def world() -> Any:
         spread = staticmethod(spread)
 
         @staticmethod
-        def fleet(*devices: Device) -> Fleet:
-            return Fleet(name="test", devices=devices)
+        def fleet(*devices: Device) -> FleetSpec:
+            return FleetSpec(name="test", devices=devices)
 
     return World

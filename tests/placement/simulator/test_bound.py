@@ -13,7 +13,7 @@ from splitplace.placement.simulator.bound import largest_mean, reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import NetworkShift, Workload, load_fleet, load_scenario, scale
-from splitplace.records.device import Fleet
+from splitplace.records.device import FleetSpec
 
 pytestmark = pytest.mark.base
 
@@ -27,7 +27,7 @@ def one_task(world, tmp_path, deadline_s, **changes):
         {"core_s": (10.0, 5.0), "input_bytes_per_sample": 1, "output_bytes": (7.0, 0.0), "top1": 1.0},
         {"core_s": (20.0, 20.0), "strategy": "semantic", "shape": "parallel", "top1": 1.0},
     )
-    fleet = Fleet(name="two", devices=(world.device(down_bytes_per_s=100.0, rtt_s=2.0, count=2),))
+    fleet = FleetSpec(name="two", devices=(world.device(down_bytes_per_s=100.0, rtt_s=2.0, count=2),))
     return chosen, fleet, demand
 
 
