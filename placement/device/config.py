@@ -23,3 +23,5 @@ class DeviceConfig(Record):
     """How it proves itself to the broker and to every other device of the fleet, and they to it."""
     broker_endpoint: Endpoint
     max_frame_bytes: PositiveCount = MAX_FRAME_BYTES
+    max_held_bytes: PositiveCount = 2**31
+    """Of input tensors that wait to be run; what goes beyond fails its job, by name."""

@@ -3,6 +3,8 @@
 A container with a result that found no credit (`protocol/outflow.py`) does not run.
 """
 
+import heapq
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from splitplace.errors import ContractError
@@ -21,25 +23,37 @@ class _Gathered:
     values: dict[str, messages.Array] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     sent_s: float = float("inf")
-    ready_s: float = 0.0
+    size_bytes: int = 0
 
 
 class Container:
-    """One fragment of one job, from its assignment to its last result."""
+    """One fragment of one job, from its assignment to its last result.
+
+    Raises:
+        ContractError: Inlets that are not the fragment's inputs, or micro-batches that the task does not have.
+    """
 
     def __init__(self, assign: messages.Assign, fragment: Fragment):
         self.assign, self.fragment = assign, fragment
-        self.total = micro_batches(assign.n, assign.micro_batch)
+        self._spans = _spans(assign)
+        self.total = sum(stop - start for start, stop in self._spans)
+        """Micro-batches that it is to run."""
         self._specs = {spec.name: spec for spec in fragment.inputs}
         wanted = sorted(name for inlet in assign.inlets for name in inlet.tensors)
         if wanted != sorted(self._specs) or any(inlet.src not in assign.senders for inlet in assign.inlets):
             raise ContractError(f"{fragment.name}: inlets bring {wanted}, its contract takes {sorted(self._specs)}")
         self._inlets = {inlet.src: frozenset(inlet.tensors) for inlet in assign.inlets}
         self._gathered: dict[int, _Gathered] = {}
+        self._complete: list[tuple[float, int]] = []
+        """A heap of the micro-batches whose inputs are all here: since when, and which."""
         self._received = dict.fromkeys(self._inlets, 0)
         self._seen: set[tuple[str, int]] = set()
         self._held = dict.fromkeys(self._inlets, 0)
+        self.held_bytes = 0
+        """Of inputs that wait to be run."""
         self.done = 0
+        self.listed = self.dropped = False
+        """Kept by `Containers`: whether it waits for its turn, and whether it is no more."""
         window = window_of(assign.precedence, assign.window, assign.n, assign.micro_batch)
         self._window = window
         self.outflows = {outlet.dst: Outflow(assign.job, assign.fragment, outlet, window) for outlet in assign.outlets}
@@ -47,6 +61,11 @@ class Container:
     def samples(self, micro_batch: int) -> int:
         """How many samples this micro-batch has; the last may have fewer."""
         return min(self.assign.micro_batch, self.assign.n - micro_batch * self.assign.micro_batch)
+
+    def runs(self, micro_batch: int) -> bool:
+        """Whether this micro-batch is among those it is to run."""
+        at = bisect_right(self._spans, micro_batch, key=lambda span: span[0]) - 1
+        return at >= 0 and micro_batch < self._spans[at][1]
 
     def accept(self, peer: str, message: messages.Tensors, values: Values, now_s: float) -> None:
         """Take in what a source sent.
@@ -57,8 +76,8 @@ class Container:
         where = f"{self.assign.fragment} micro-batch {message.micro_batch} from {message.src}"
         if self.assign.senders.get(message.src) != peer or message.src not in self._inlets:
             raise ContractError(f"{where}: sent by {peer}, expected {self.assign.senders.get(message.src)}")
-        if message.micro_batch >= self.total or (message.src, message.micro_batch) in self._seen:
-            raise ContractError(f"{where}: sent twice, or beyond the {self.total} of the task")
+        if not self.runs(message.micro_batch) or (message.src, message.micro_batch) in self._seen:
+            raise ContractError(f"{where}: sent twice, or beyond the {self.total} that it is to run")
         if values.keys() != self._inlets[message.src]:
             raise ContractError(f"{where}: tensors {sorted(values)}, expected {sorted(self._inlets[message.src])}")
         for name, value in values.items():
@@ -74,7 +93,11 @@ class Container:
         gathered.values |= values
         gathered.sources.add(message.src)
         gathered.sent_s = min(gathered.sent_s, message.sent_s)
-        gathered.ready_s = now_s
+        size_bytes = sum(value.nbytes for value in values.values())
+        gathered.size_bytes += size_bytes
+        self.held_bytes += size_bytes
+        if len(gathered.sources) == len(self._inlets):
+            heapq.heappush(self._complete, (now_s, message.micro_batch))
 
     @property
     def _started(self) -> bool:
@@ -85,17 +108,27 @@ class Container:
 
     def ready(self) -> tuple[float, int] | None:
         """The complete micro-batch that became so first, as (when, which); none if nothing can run now."""
-        if any(outflow.queued for outflow in self.outflows.values()) or not self._started:
+        if not self._complete or not self._started or any(outflow.queued for outflow in self.outflows.values()):
             return None
-        complete = [(g.ready_s, index) for index, g in self._gathered.items() if len(g.sources) == len(self._inlets)]
-        return min(complete, default=None)
+        return self._complete[0]
 
     def take(self, micro_batch: int) -> tuple[Values, float, float]:
-        """Hand a ready micro-batch over to be run: its inputs, when the first was sent and the last had arrived."""
+        """Hand the ready micro-batch over to be run: its inputs, when the first was sent and the last had arrived."""
+        ready_s, first = heapq.heappop(self._complete)
+        assert first == micro_batch, f"micro-batch {micro_batch} taken, {first} was ready"
         gathered = self._gathered.pop(micro_batch)
         for src in self._held:
             self._held[src] -= 1
-        return gathered.values, gathered.sent_s, gathered.ready_s
+        self.held_bytes -= gathered.size_bytes
+        return gathered.values, gathered.sent_s, ready_s
+
+    def drop(self) -> None:
+        """Let go of every tensor: nobody waits for the results any more."""
+        self.dropped = True
+        self._gathered.clear()
+        self._complete.clear()
+        self.outflows.clear()
+        self.held_bytes = 0
 
     @property
     def returns_credits(self) -> bool:
@@ -112,3 +145,22 @@ class Container:
     def finished(self) -> bool:
         """Whether everything was run and sent."""
         return self.done == self.total and not any(outflow.queued for outflow in self.outflows.values())
+
+
+def _spans(assign: messages.Assign) -> tuple[tuple[int, int], ...]:
+    """The micro-batches to run, as [start, stop) in order.
+
+    Raises:
+        ContractError: Not in order, overlapping, empty, or beyond the task.
+    """
+    of_task = micro_batches(assign.n, assign.micro_batch)
+    if assign.micro_batches is None:
+        return ((0, of_task),)
+    reached = 0
+    for start, stop in assign.micro_batches:
+        if start < reached or stop <= start or stop > of_task:
+            raise ContractError(
+                f"{assign.fragment}: micro-batches {start} to {stop}, expected spans in order within {of_task}"
+            )
+        reached = stop
+    return assign.micro_batches

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from splitplace.catalog.blobs import BlobStore
-from splitplace.catalog.oci import MAX_MODEL_BYTES
-from splitplace.catalog.onnxfile import check_model
-from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
-from splitplace.inference.executor import FragmentSession
 from splitplace.inference.speed import measured_core_speed
+from splitplace.placement.device import monitor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
+from splitplace.placement.device.containers import Containers
+from splitplace.placement.device.fragments import Fragments, Opened, Timed
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, drain
@@ -35,6 +35,8 @@ Work = Callable[[], Any]
 Then = Callable[[Future[Any]], None]
 
 POLL_S = 1.0
+MAX_ORDERS = 4096
+"""Loads and probes that may wait."""
 
 
 class DeviceRuntime:
@@ -48,11 +50,9 @@ class DeviceRuntime:
 
     def __init__(self, config: DeviceConfig, node: StreamNode, share: CpuShare):
         self.config, self.node, self.share = config, node, share
-        self.store = BlobStore(Path(config.catalog))
-        self.sessions: dict[str, FragmentSession] = {}
-        self.containers: dict[tuple[int, str], Container] = {}
+        self.fragments = Fragments(BlobStore(Path(config.catalog)), config.threads, share)
+        self.containers = Containers(config.max_held_bytes)
         self._orders: deque[tuple[Work, Then]] = deque()
-        self._contracts: dict[str, Fragment] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
@@ -101,21 +101,18 @@ class DeviceRuntime:
                 for peer in peers:
                     self._meet(peer)
             case messages.Ping(sequence=sequence):
-                self._tell(messages.Pong(sequence=sequence, rss_bytes=memory.rss_bytes()))
+                self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers))
             case messages.ProbeOrder(trim=trim):
-                measure = partial(measured_core_speed, self.share, trim, self.config.threads)
-                self._orders.append((measure, self._probed))
+                self._later(partial(measured_core_speed, self.share, trim, self.config.threads), self._probed)
             case messages.Load(fragment=fragment):
-                self._contracts[fragment.digest] = fragment
-                self._orders.append((partial(self._load, fragment), partial(self._loaded, fragment)))
+                self._load(fragment)
             case messages.Unload(digest=digest):
-                self.sessions.pop(digest, None)
-                self._contracts.pop(digest, None)
-                self._orders.append((memory.release, Future.result))
+                self.fragments.forget(digest)
+                self._later(memory.release, Future.result)
             case messages.Assign():
                 self._assign(message)
             case messages.Cancel(job=job):
-                self.containers = {key: value for key, value in self.containers.items() if key[0] != job}
+                self.containers.cancel(job)
             case messages.Stop():
                 self._stopping = True
             case _:
@@ -127,33 +124,51 @@ class DeviceRuntime:
         except ContractError as error:
             self._refuse(messages.BROKER, str(error))
 
-    def _assign(self, assign: messages.Assign) -> None:
+    def _load(self, fragment: Fragment) -> None:
         try:
-            if assign.digest not in self._contracts:
-                raise NotReadyError(f"{assign.fragment}: {assign.digest} is not loaded")
-            container = Container(assign, self._contracts[assign.digest])
+            self.fragments.expect(fragment)
+        except SplitPlaceError as error:
+            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error)))
+            return
+        self._later(partial(self.fragments.open, fragment), partial(self._loaded, fragment))
+
+    def _later(self, work: Work, then: Then) -> None:
+        if len(self._orders) >= MAX_ORDERS:
+            self._refuse(messages.BROKER, f"{MAX_ORDERS} orders wait here already: send fewer")
+            return
+        self._orders.append((work, then))
+
+    def _assign(self, assign: messages.Assign) -> None:
+        if self.containers.get(assign.job, assign.fragment) is not None:
+            self._refuse(messages.BROKER, f"{assign.fragment} of job {assign.job} is assigned already")
+            return
+        try:
+            self.containers.add(Container(assign, self.fragments.contract(assign.digest)))
         except SplitPlaceError as error:
             self._fail(assign.job, assign.fragment, error)
             return
-        self.containers[assign.job, assign.fragment] = container
         self._tell(messages.Assigned(job=assign.job, fragment=assign.fragment))
 
     def _accept(self, peer: str, message: messages.Tensors, values: Values) -> None:
-        container = self.containers.get((message.job, message.dst))
+        container = self.containers.get(message.job, message.dst)
         if container is None:
             return  # of a job that was cancelled meanwhile
         try:
-            container.accept(peer, message, values, time.monotonic())
+            self.containers.accept(container, peer, message, values, time.monotonic())
         except SplitPlaceError as error:
             self._refuse(peer, str(error))
             self._fail(message.job, message.dst, error)
 
     def _credit(self, peer: str, message: messages.Credit) -> None:
-        container = self.containers.get((message.job, message.src))
+        container = self.containers.get(message.job, message.src)
         flow = container.outflows.get(message.dst) if container else None
         if container is None or flow is None or flow.outlet.device != peer:
             return
-        flow.grant(message.count)
+        try:
+            flow.grant(message.count)
+        except ContractError as error:
+            self._refuse(peer, str(error))
+            return
         self._flush(container)
 
     # What is worked on.
@@ -165,16 +180,14 @@ class DeviceRuntime:
         if self._orders:
             self._start(*self._orders.popleft())
             return
-        ready = [(found, key) for key, container in self.containers.items() if (found := container.ready())]
-        for (_, micro_batch), key in sorted(ready):
-            container = self.containers[key]
-            session = self.sessions.get(container.assign.digest)
-            if session is None:
-                self._fail(*key, SplitPlaceError(f"{container.assign.digest} is not loaded"))
+        while (taken := self.containers.take()) is not None:
+            container, micro_batch, values, sent_s, ready_s = taken
+            try:
+                run = self.fragments.work(container.assign.digest, values)
+            except SplitPlaceError as error:
+                self._fail(container.assign.job, container.assign.fragment, error)
                 continue
-            values, sent_s, ready_s = container.take(micro_batch)
             self._return_credits(container)
-            run = partial(_timed, partial(self.share.run, partial(session.run, values)))
             self._start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
             return
 
@@ -192,34 +205,37 @@ class DeviceRuntime:
     def _probed(self, future: Future[float]) -> None:
         self._tell(messages.Probed(core_speed=future.result()))
 
-    def _load(self, fragment: Fragment) -> tuple[FragmentSession, float, float]:
-        def load() -> FragmentSession:
-            model = self.store.read_digest(fragment.digest, MAX_MODEL_BYTES)
-            check_model(model, f"{fragment.name} ({fragment.digest})")
-            return FragmentSession(fragment, model, self.config.threads)
-
-        return _timed(partial(self.share.run, load))
-
-    def _loaded(self, fragment: Fragment, future: Future[tuple[FragmentSession, float, float]]) -> None:
+    def _loaded(self, fragment: Fragment, future: Future[Timed[Opened]]) -> None:
         error = future.exception()
         if error is not None:
-            self._contracts.pop(fragment.digest, None)
+            self.fragments.forget(fragment.digest)
             self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error)))
             return
-        session, start_s, end_s = future.result()
-        if fragment.digest in self._contracts:  # else unloaded meanwhile
-            self.sessions[fragment.digest] = session
-        self._tell(messages.Loaded(digest=fragment.digest, start_s=start_s, end_s=end_s, rss_bytes=memory.rss_bytes()))
+        took = future.result()
+        self.fragments.opened(fragment, took.result)
+        self._tell(
+            messages.Loaded(
+                digest=fragment.digest, start_s=took.start_s, end_s=took.end_s, rss_bytes=memory.rss_bytes()
+            )
+        )
 
-    def _ran(self, container: Container, micro_batch: int, sent_s: float, ready_s: float, future: Future[Any]) -> None:
-        assign = container.assign
-        if self.containers.get((assign.job, assign.fragment)) is not container:
+    def _ran(
+        self,
+        container: Container,
+        micro_batch: int,
+        sent_s: float,
+        ready_s: float,
+        future: Future[Timed[dict[str, messages.Array]]],
+    ) -> None:
+        assign, error = container.assign, future.exception()
+        if error is None:
+            self.fragments.ran(assign.digest, future.result())
+        if container.dropped:
             return  # cancelled while it ran
-        error = future.exception()
         if error is not None:
             self._fail(assign.job, assign.fragment, error)
             return
-        outputs, start_s, end_s = future.result()
+        took = future.result()
         # Before the results, so that the broker knows of every run when it has the last answer of this device.
         self._tell(
             messages.Ran(
@@ -229,11 +245,11 @@ class DeviceRuntime:
                 samples=container.samples(micro_batch),
                 sent_s=sent_s,
                 ready_s=ready_s,
-                start_s=start_s,
-                end_s=end_s,
+                start_s=took.start_s,
+                end_s=took.end_s,
             )
         )
-        container.put(micro_batch, outputs)
+        container.put(micro_batch, took.result)
         self._flush(container)
 
     # What goes out.
@@ -242,7 +258,9 @@ class DeviceRuntime:
         for flow in container.outflows.values():
             flow.flush(self._send)
         if container.finished:
-            self.containers.pop((container.assign.job, container.assign.fragment), None)
+            self.containers.drop(container)
+        else:
+            self.containers.look(container)
 
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
@@ -266,16 +284,11 @@ class DeviceRuntime:
         self.node.send(messages.BROKER, message)
 
     def _fail(self, job: int, fragment: str, error: BaseException) -> None:
-        self.containers.pop((job, fragment), None)
+        container = self.containers.get(job, fragment)
+        if container is not None:
+            self.containers.drop(container)
         self._tell(messages.Failed(job=job, fragment=fragment, error=messages.text(error)))
 
     def _refuse(self, peer: str, error: str) -> None:
         log.warning("%s: refused a message of %s: %s", self.config.name, peer, error)
         self._tell(messages.Refused(peer=peer, error=messages.text(error)))
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """The result of `work`, and when it began and ended."""
-    start_s = time.monotonic()
-    result = work()
-    return result, start_s, time.monotonic()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, first_problem
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Count, Digest, Name, Positive, Record
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
 from splitplace.records.profile import CpuShareMethod
 
@@ -23,6 +23,10 @@ Array = npt.NDArray[Any]
 
 MAX_HEADER_BYTES = 2**20
 MAX_TENSORS = 64
+MAX_FRAGMENTS = 1024
+"""That a device may hold, loaded or on their way in."""
+MAX_STREAMS = 256
+"""Inlets, senders or outlets of a fragment."""
 MAX_FRAME_BYTES = 256 * 2**20
 """Of one tensor of one micro-batch; ZeroMQ drops the connection of a peer that sends more."""
 
@@ -31,12 +35,22 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 assert sys.byteorder == "little", "frames are little endian"
 
 Precedence = Literal["strict", "pipelined"]
+Whole = Annotated[int, Field(ge=0, lt=2**53)]
+"""A count that a peer states: what arithmetic on it gives fits every number type of ours."""
+PositiveWhole = Annotated[int, Field(gt=0, lt=2**53)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+"""Of a micro-batch, or how many there are."""
+PositiveIndex = Annotated[int, Field(gt=0, lt=2**31)]
+Seconds = Annotated[float, Field(ge=0, lt=1e10)]
+"""A time or duration that a peer states."""
+Spans = Annotated[tuple[tuple[Index, PositiveIndex], ...], Field(min_length=1, max_length=65_536)]
+"""Micro-batches as [start, stop), in order and apart from each other."""
 Text = Annotated[str, StringConstraints(max_length=2000)]
 Endpoint = Annotated[str, StringConstraints(pattern=r"^(tcp://[A-Za-z0-9.:\[\]-]{1,255}|ipc:///[^\x00-\x1f]{1,106})$")]
 PeerName = Annotated[str, StringConstraints(pattern=r"^(@broker|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
@@ -57,7 +71,7 @@ class Frame(Record):
 
     name: TensorName
     dtype: DType
-    shape: Annotated[tuple[PositiveCount, ...], Field(min_length=1, max_length=16)]
+    shape: Annotated[tuple[PositiveWhole, ...], Field(min_length=1, max_length=16)]
 
     @property
     def size_bytes(self) -> int:
@@ -72,10 +86,10 @@ class Hello(Record):
     protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
     """Required, so that no hello passes for this version by leaving it out."""
     endpoint: Endpoint
-    pid: PositiveCount
+    pid: PositiveWhole
     cpu_share: Positive
     cpu_share_method: CpuShareMethod
-    rss_bytes: Count
+    rss_bytes: Whole
 
 
 class ProbeOrder(Record):
@@ -90,29 +104,58 @@ class Probed(Record):
     """Device to broker: the fixed probe's answer; 1.0 is the reference core."""
 
     type: Literal["probed"] = "probed"
-    core_speed: Positive
+    core_speed: Annotated[float, Field(gt=0, lt=1e6)]
 
 
 class Peers(Record):
     """Broker to device: the other devices of the fleet."""
 
     type: Literal["peers"] = "peers"
-    peers: tuple[Peer, ...]
+    peers: Annotated[tuple[Peer, ...], Field(max_length=4096)]
 
 
 class Ping(Record):
     """Broker to device: are you there?"""
 
     type: Literal["ping"] = "ping"
-    sequence: Count
+    sequence: Whole
+
+
+class FragmentUsage(Record):
+    """What one loaded fragment has used of its device since it was loaded there."""
+
+    digest: Digest
+    micro_batches: Whole
+    """Run to their end."""
+    busy_s: Seconds
+    """Wall-clock seconds of these runs, pauses of an emulated share included."""
+    cpu_s: Seconds
+    """CPU seconds that the process used meanwhile, its network thread included."""
+    resident_bytes: Whole
+    """By how much the process's resident memory grew while it was loaded; none if that took room freed before."""
 
 
 class Pong(Record):
-    """Device to broker: yes, and this is what I hold."""
+    """Device to broker: yes, and this is what I hold and have used. All is measured; sums since the process started."""
 
     type: Literal["pong"] = "pong"
-    sequence: Count
-    rss_bytes: Count
+    sequence: Whole
+    """Of the ping that it answers."""
+    rss_bytes: Whole
+    """Resident memory of the process, now."""
+    cpu_s: Seconds
+    """CPU seconds of the process, user and system."""
+    sent_bytes: Whole
+    """Of messages that were handed to the network, those that were sent again counted again."""
+    received_bytes: Whole
+    """Of messages that came in, duplicates included."""
+    disk_read_bytes: Whole | None = None
+    """Fetched from storage: what the page cache had is not among it. None where the system does not tell."""
+    held_bytes: Whole
+    """Of inputs that wait to be run, now."""
+    containers: Whole
+    """Fragments of attempts that it has not finished, now."""
+    fragments: Annotated[tuple[FragmentUsage, ...], Field(max_length=MAX_FRAGMENTS)]
 
 
 class Stop(Record):
@@ -133,9 +176,9 @@ class Loaded(Record):
 
     type: Literal["loaded"] = "loaded"
     digest: Digest
-    start_s: NonNegative
-    end_s: NonNegative
-    rss_bytes: Count
+    start_s: Seconds
+    end_s: Seconds
+    rss_bytes: Whole
 
 
 class LoadFailed(Record):
@@ -172,25 +215,28 @@ class Assign(Record):
     """Broker to device: you will run this fragment of this job; what comes in, and where to send what comes out."""
 
     type: Literal["assign"] = "assign"
-    job: Count
+    job: Whole
     fragment: Name
     digest: Digest
-    n: PositiveCount
-    micro_batch: PositiveCount
+    n: PositiveIndex
+    micro_batch: PositiveIndex
     precedence: Precedence
-    window: PositiveCount
+    window: PositiveIndex
     """Micro-batches a sender may have under way to one fragment before it has to wait for credits."""
-    inlets: Annotated[tuple[Inlet, ...], Field(min_length=1)]
-    senders: dict[Name, PeerName]
+    inlets: Annotated[tuple[Inlet, ...], Field(min_length=1, max_length=MAX_STREAMS)]
+    senders: Annotated[dict[Name, PeerName], Field(max_length=MAX_STREAMS)]
     """The device of each source, for the credits that go back."""
-    outlets: Annotated[tuple[Outlet, ...], Field(min_length=1)]
+    outlets: Annotated[tuple[Outlet, ...], Field(min_length=1, max_length=MAX_STREAMS)]
+    micro_batches: Spans | None = None
+    """Those of the task's micro-batches to run, in order; all where none is given. Indices, samples and credits stay
+    those of the whole task: what was answered before is left out, nothing is numbered anew."""
 
 
 class Assigned(Record):
     """Device to broker: ready for the job's tensors."""
 
     type: Literal["assigned"] = "assigned"
-    job: Count
+    job: Whole
     fragment: Name
 
 
@@ -198,18 +244,18 @@ class Cancel(Record):
     """Broker to device: drop everything of this job."""
 
     type: Literal["cancel"] = "cancel"
-    job: Count
+    job: Whole
 
 
 class Tensors(Record):
     """What one source gives to one fragment for one micro-batch; a tensor frame follows for each entry."""
 
     type: Literal["tensors"] = "tensors"
-    job: Count
+    job: Whole
     src: Name
     dst: Target
-    micro_batch: Count
-    sent_s: NonNegative
+    micro_batch: Index
+    sent_s: Seconds
     frames: Annotated[tuple[Frame, ...], Field(min_length=1, max_length=MAX_TENSORS)]
 
 
@@ -217,35 +263,49 @@ class Credit(Record):
     """Receiver to sender: `count` more micro-batches of this stream may come."""
 
     type: Literal["credit"] = "credit"
-    job: Count
+    job: Whole
     src: Name
     dst: Target
-    count: PositiveCount
+    count: PositiveIndex
 
 
 class Ran(Record):
     """Device to broker: one micro-batch of one fragment is done. Times are the machine's monotonic clock."""
 
     type: Literal["ran"] = "ran"
-    job: Count
+    job: Whole
     fragment: Name
-    micro_batch: Count
-    samples: PositiveCount
-    sent_s: NonNegative
+    micro_batch: Index
+    samples: PositiveIndex
+    sent_s: Seconds
     """When the first of its inputs was sent."""
-    ready_s: NonNegative
+    ready_s: Seconds
     """When the last of its inputs had arrived."""
-    start_s: NonNegative
-    end_s: NonNegative
+    start_s: Seconds
+    end_s: Seconds
 
 
 class Failed(Record):
     """Device to broker: this job cannot go on here."""
 
     type: Literal["failed"] = "failed"
-    job: Count
+    job: Whole
     fragment: Target
     error: Text
+
+
+class Unreachable(Record):
+    """Device to broker: what I sent to this peer stays unacknowledged."""
+
+    type: Literal["unreachable"] = "unreachable"
+    peer: PeerName
+
+
+class Reachable(Record):
+    """Device to broker: this peer acknowledges again, or is another process now."""
+
+    type: Literal["reachable"] = "reachable"
+    peer: PeerName
 
 
 class Refused(Record):
@@ -258,7 +318,7 @@ class Refused(Record):
 
 Message = (
     Hello | ProbeOrder | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
-    | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Refused
+    | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Refused
 )  # fmt: skip
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 

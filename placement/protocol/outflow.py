@@ -9,6 +9,7 @@ the task, so the window is the whole task.
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from splitplace.errors import ContractError
 from splitplace.placement.protocol import messages
 from splitplace.records.task import micro_batches
 
@@ -25,7 +26,7 @@ class Outflow:
 
     def __init__(self, job: int, src: str, outlet: messages.Outlet, credits: int):
         self.job, self.src, self.outlet = job, src, outlet
-        self._credits = credits
+        self._credits = self._window = credits
         self._queue: deque[tuple[int, Values]] = deque()
 
     @property
@@ -43,7 +44,14 @@ class Outflow:
         self._queue.append((micro_batch, {name: values[name] for name in self.outlet.tensors}))
 
     def grant(self, count: int) -> None:
-        """The receiver took `count` micro-batches."""
+        """The receiver took `count` micro-batches.
+
+        Raises:
+            ContractError: More than are under way.
+        """
+        if self._credits + count > self._window:
+            under_way = self._window - self._credits
+            raise ContractError(f"{count} credits for {self.src} to {self.outlet.dst}, expected at most {under_way}")
         self._credits += count
 
     def flush(self, send: Callable[["Outflow", int, Values], None]) -> None:

@@ -66,6 +66,8 @@ class StreamNode:
         self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
+        self.sent_bytes = self.received_bytes = 0
+        """Of messages, as handed to the network and as they came in."""
         self._poller = zmq.Poller()
         self._poller.register(self._inbox, zmq.POLLIN)
 
@@ -118,7 +120,9 @@ class StreamNode:
             log.debug("no pipe to %s: %s dropped", name, message.type)
             return
         try:
-            socket.send_multipart(messages.encode(message, values), flags=zmq.NOBLOCK, copy=not values)
+            frames = messages.encode(message, values)
+            socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=not values)
+            self.sent_bytes += sum(map(len, frames))
         except zmq.Again:
             log.warning("%s does not read: %s dropped", name, message.type)
 
@@ -130,6 +134,7 @@ class StreamNode:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self.received_bytes += sum(map(len, parts))
             peer = self._names[str(parts[0].get("User-Id"))]
             try:
                 message, values = messages.decode([part.buffer for part in parts])

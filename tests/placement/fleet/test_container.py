@@ -72,6 +72,13 @@ def test_a_slow_consumer_stops_the_sender(fragment):
     assert sent == [0, 1, 2] and container.ready() is not None
 
 
+def test_more_credits_than_were_spent_are_refused(fragment):
+    """A receiver that grants what was never sent cannot lift the bound."""
+    (flow,) = Container(assign(window=2), fragment).outflows.values()
+    with pytest.raises(SplitPlaceError, match="1 credits for f1 to f2, expected at most 0"):
+        flow.grant(1)
+
+
 def test_more_than_the_credits_allow_is_refused(fragment):
     """A sender that ignores credits cannot fill the memory."""
     container = Container(assign(window=2), fragment)

@@ -1,0 +1,123 @@
+"""All containers of a device: found by job, run in the order in which their inputs became complete, bounded in bytes.
+
+Nothing here looks at more than the container it is about: a device may hold tens of thousands.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+
+from splitplace.errors import OverloadedError
+from splitplace.placement.device.container import Container
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import Values
+
+MAX_CONTAINERS = 65_536
+"""A container without tensors takes a few kilobytes."""
+
+
+class Containers:
+    """What a device was given to run and has not finished.
+
+    Args:
+        max_bytes: Of the input tensors that they hold together.
+        max_count: How many there may be.
+    """
+
+    def __init__(self, max_bytes: int, max_count: int = MAX_CONTAINERS):
+        self.max_bytes, self.max_count = max_bytes, max_count
+        self.held_bytes = 0
+        """Of input tensors that wait to be run."""
+        self._by_job: dict[int, dict[str, Container]] = {}
+        self._count = 0
+        self._ready: list[tuple[float, int, Container]] = []
+        """A heap of those that can run, each once, by when its first micro-batch became complete. One that was dropped
+        or blocked meanwhile is found out when it comes up."""
+        self._order = count()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Container]:
+        return (container for of_job in self._by_job.values() for container in of_job.values())
+
+    def get(self, job: int, fragment: str) -> Container | None:
+        """The container of this fragment of this job, if the device has one."""
+        return self._by_job.get(job, {}).get(fragment)
+
+    def add(self, container: Container) -> None:
+        """Take a new one in.
+
+        Raises:
+            OverloadedError: There are as many as there may be.
+        """
+        if self._count >= self.max_count:
+            raise OverloadedError(f"{self._count} containers here, expected at most {self.max_count}: give it less")
+        self._by_job.setdefault(container.assign.job, {})[container.assign.fragment] = container
+        self._count += 1
+
+    def accept(self, container: Container, peer: str, message: messages.Tensors, values: Values, now_s: float) -> None:
+        """Take in what a source sent to a container.
+
+        Raises:
+            OverloadedError: The device would hold more than it may.
+            SplitPlaceError: The container refuses it (`Container.accept`).
+        """
+        size_bytes = sum(value.nbytes for value in values.values())
+        if self.held_bytes + size_bytes > self.max_bytes:
+            raise OverloadedError(
+                f"{message.dst} micro-batch {message.micro_batch} from {message.src}: with its {size_bytes} bytes the "
+                f"device would hold {self.held_bytes + size_bytes} of inputs, expected at most {self.max_bytes}"
+            )
+        container.accept(peer, message, values, now_s)
+        self.held_bytes += size_bytes
+        self.look(container)
+
+    def look(self, container: Container) -> None:
+        """List a container if it can run; after whatever may have made it so."""
+        if container.listed or container.dropped or (found := container.ready()) is None:
+            return
+        container.listed = True
+        heapq.heappush(self._ready, (found[0], next(self._order), container))
+
+    def take(self) -> tuple[Container, int, Values, float, float] | None:
+        """The micro-batch that is to run next.
+
+        Returns:
+            Its container, which it is, its inputs, when the first was sent and the last had arrived; or none.
+        """
+        while self._ready:
+            _, _, container = heapq.heappop(self._ready)
+            container.listed = False
+            if container.dropped or (found := container.ready()) is None:
+                continue
+            before = container.held_bytes
+            values, sent_s, ready_s = container.take(found[1])
+            self.held_bytes += container.held_bytes - before
+            self.look(container)
+            return container, found[1], values, sent_s, ready_s
+        return None
+
+    def drop(self, container: Container) -> None:
+        """Forget one, with what it holds; again: nothing."""
+        if container.dropped:
+            return
+        job, fragment = container.assign.job, container.assign.fragment
+        of_job = self._by_job[job]
+        del of_job[fragment]
+        if not of_job:
+            del self._by_job[job]
+        self._forget(container)
+
+    def cancel(self, job: int) -> None:
+        """Forget all of a job."""
+        for container in self._by_job.pop(job, {}).values():
+            self._forget(container)
+
+    def _forget(self, container: Container) -> None:
+        self._count -= 1
+        self.held_bytes -= container.held_bytes
+        container.drop()
+        if len(self._ready) > 2 * self._count + 64:  # mostly of the dropped, which would wait there for their turn
+            self._ready = [entry for entry in self._ready if not entry[2].dropped]
+            heapq.heapify(self._ready)

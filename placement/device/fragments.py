@@ -1,0 +1,153 @@
+"""The fragments that a device holds: their contracts, their sessions, and what each has used of the device."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from splitplace.catalog.blobs import BlobStore
+from splitplace.catalog.oci import MAX_MODEL_BYTES
+from splitplace.catalog.onnxfile import check_model
+from splitplace.errors import NotReadyError, OverloadedError
+from splitplace.inference import memory
+from splitplace.inference.cpu_share import CpuShare
+from splitplace.inference.executor import FragmentSession
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import Values
+from splitplace.records.fragment import Fragment
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timed(Generic[T]):
+    """What a piece of work gave, and what it took."""
+
+    result: T
+    start_s: float
+    end_s: float
+    cpu_s: float
+    """Of all threads of this process; the network's thread, which never computes, included."""
+
+
+def timed(work: Callable[[], T]) -> Timed[T]:
+    """Do `work`, on the monotonic clock."""
+    start_s, cpu_before_s = time.monotonic(), time.process_time()
+    result = work()
+    return Timed(result, start_s, time.monotonic(), time.process_time() - cpu_before_s)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session, and by how much the process grew with it."""
+
+    session: FragmentSession
+    resident_bytes: int
+
+
+@dataclass(eq=False)
+class _Held:
+    fragment: Fragment
+    session: FragmentSession | None = None
+    """None while it is being loaded."""
+    resident_bytes: int = 0
+    micro_batches: int = 0
+    busy_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Fragments:
+    """Fragments by digest, from the order to load them to the order to forget them.
+
+    Args:
+        store: Where their files are read from.
+        threads: Of each session.
+        share: What slows loads and runs down.
+    """
+
+    def __init__(self, store: BlobStore, threads: int, share: CpuShare):
+        self.store, self.threads, self.share = store, threads, share
+        self._held: dict[str, _Held] = {}
+
+    def expect(self, fragment: Fragment) -> None:
+        """It will be loaded: from now on it can be assigned.
+
+        Raises:
+            OverloadedError: There are as many as a device may hold.
+        """
+        if fragment.digest not in self._held and len(self._held) >= messages.MAX_FRAGMENTS:
+            raise OverloadedError(
+                f"{len(self._held)} fragments here, expected at most {messages.MAX_FRAGMENTS}: unload some"
+            )
+        self._held.setdefault(fragment.digest, _Held(fragment))
+
+    def forget(self, digest: str) -> None:
+        """Drop its session and contract; one that is not there: nothing."""
+        self._held.pop(digest, None)
+
+    def contract(self, digest: str) -> Fragment:
+        """What it takes and gives.
+
+        Raises:
+            NotReadyError: No order to load it has come.
+        """
+        if digest not in self._held:
+            raise NotReadyError(f"{digest} is not loaded")
+        return self._held[digest].fragment
+
+    def open(self, fragment: Fragment) -> Timed[Opened]:
+        """Read it from the catalog, verified, and open its session; takes long, keeps nothing (`opened` does).
+
+        Raises:
+            SplitPlaceError: Its bytes are missing, damaged, or no model.
+        """
+
+        def load() -> Opened:
+            before = memory.rss_bytes()
+            model = self.store.read_digest(fragment.digest, MAX_MODEL_BYTES)
+            check_model(model, f"{fragment.name} ({fragment.digest})")
+            session = FragmentSession(fragment, model, self.threads)
+            del model
+            return Opened(session, max(memory.rss_bytes() - before, 0))
+
+        return timed(partial(self.share.run, load))
+
+    def opened(self, fragment: Fragment, opened: Opened) -> None:
+        """Keep what `open` gave, unless the fragment was forgotten meanwhile."""
+        held = self._held.get(fragment.digest)
+        if held is not None:
+            held.session, held.resident_bytes = opened.session, opened.resident_bytes
+
+    def work(self, digest: str, values: Values) -> Callable[[], Timed[dict[str, messages.Array]]]:
+        """What runs one micro-batch.
+
+        Raises:
+            NotReadyError: It is not loaded.
+        """
+        held = self._held.get(digest)
+        if held is None or held.session is None:
+            raise NotReadyError(f"{digest} is not loaded")
+        return partial(timed, partial(self.share.run, partial(held.session.run, values)))
+
+    def ran(self, digest: str, took: Timed[dict[str, messages.Array]]) -> None:
+        """Count a run."""
+        held = self._held.get(digest)
+        if held is not None:
+            held.micro_batches += 1
+            held.busy_s += took.end_s - took.start_s
+            held.cpu_s += took.cpu_s
+
+    def usage(self) -> tuple[messages.FragmentUsage, ...]:
+        """What each loaded fragment has used since it was loaded."""
+        return tuple(
+            messages.FragmentUsage(
+                digest=digest,
+                micro_batches=held.micro_batches,
+                busy_s=held.busy_s,
+                cpu_s=held.cpu_s,
+                resident_bytes=held.resident_bytes,
+            )
+            for digest, held in self._held.items()
+            if held.session is not None
+        )

@@ -1,0 +1,35 @@
+"""The device's side of the paper's Resource Monitor (§3): what the process and each fragment use, as measured here."""
+
+import time
+
+import psutil
+
+from splitplace.placement.device.containers import Containers
+from splitplace.placement.device.fragments import Fragments
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import StreamNode
+
+_PROCESS = psutil.Process()
+
+
+def pong(sequence: int, node: StreamNode, fragments: Fragments, containers: Containers) -> messages.Pong:
+    """The answer to a ping; reads two files of /proc."""
+    return messages.Pong(
+        sequence=sequence,
+        rss_bytes=_PROCESS.memory_info().rss,
+        cpu_s=time.process_time(),
+        sent_bytes=node.sent_bytes,
+        received_bytes=node.received_bytes,
+        disk_read_bytes=disk_read_bytes(),
+        held_bytes=containers.held_bytes,
+        containers=len(containers),
+        fragments=fragments.usage(),
+    )
+
+
+def disk_read_bytes() -> int | None:
+    """What this process had the system fetch from storage; None where the system does not tell."""
+    try:
+        return int(_PROCESS.io_counters().read_bytes)
+    except (AttributeError, psutil.AccessDenied):  # macOS has no such counter, some containers hide it
+        return None
