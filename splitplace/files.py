@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -84,23 +84,39 @@ def replace_file(path: Path, content: Content, scratch: Path | None = None) -> N
     Raises:
         OSError: The disk is full or not writable, or a device, a pipe or a folder stands there; it is as it was.
     """
-    if path.exists() and not path.is_file():  # /dev/null is not to become a file, whoever may write there
-        raise OSError(errno.EINVAL, "no regular file, and not to be replaced by one", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _fresh(scratch or path.parent, path.name)
+    replace_files({path: content}, scratch)
+
+
+def replace_files(contents: Mapping[Path, Content], scratch: Path | None = None) -> None:
+    """Write several files as `replace_file` does, and bring each folder's names to the disk once.
+
+    Each is there whole or as it was; a kill may leave some of them replaced and others not.
+
+    Raises:
+        OSError: As `replace_file`; those that have not got their names yet are as they were.
+    """
+    fresh: dict[Path, Path] = {}
     try:
-        with fresh.open("xb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        for path, content in contents.items():
+            if path.exists() and not path.is_file():  # /dev/null is not to become a file, whoever may write there
+                raise OSError(errno.EINVAL, "no regular file, and not to be replaced by one", str(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh[path] = _fresh(scratch or path.parent, path.name)
+            with fresh[path].open("xb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content.encode() if isinstance(content, str) else content)
+        for unfinished in fresh.values():  # all have been handed to the system, which writes them side by side
+            sync(unfinished)
+        for path, unfinished in fresh.items():
+            unfinished.replace(path)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        for unfinished in fresh.values():
+            unfinished.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    for folder in {path.parent for path in contents}:
+        sync(folder)
 
 
 @contextmanager
@@ -121,8 +137,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
         yield fresh
         for folder, _, names in os.walk(fresh, topdown=False):
             for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
+                sync(Path(folder, name))
+            sync(Path(folder))
         try:
             if _there(path):
                 path.rename(former)
@@ -131,10 +147,22 @@ def replace_folder(path: Path) -> Iterator[Path]:
             if _there(former) and not _there(path):
                 former.rename(path)
             raise
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         if _there(path) or not _there(former):  # else the former could not be brought back: it stays where it is
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """A folder, and those above it, there when the call returns whatever becomes of the machine.
+
+    Raises:
+        OSError: The disk is full or not writable, or a file stands there.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in (path, *missing):  # its own name always: who made it may have been killed before this
+        sync(folder.parent)
 
 
 def _there(path: Path) -> bool:
@@ -146,7 +174,7 @@ def _fresh(folder: Path, name: str) -> Path:
     return folder / f"{SCRATCH}{name[:64]}-{secrets.token_hex(6)}"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file's bytes, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -15,7 +15,7 @@ from splitplace.placement.states import Saved
 from splitplace.records.base import Record
 from splitplace.records.demand import Demand
 from splitplace.records.evaluation import Evaluation
-from splitplace.records.formats import CATALOG, EVALUATION, FORMATS, JOURNAL, PROFILE, Format
+from splitplace.records.formats import BROKER_JOURNAL, CATALOG, EVALUATION, FORMATS, JOURNAL, PROFILE, Format
 from splitplace.splitting.split_folder import SplitDocument, read_split, write
 from splitplace.training.config import Config
 from splitplace.training.data.dataset import Card
@@ -43,7 +43,7 @@ def test_what_is_written_bears_the_number_that_is_read(record):
 
 def test_every_format_has_a_record():
     """None is listed that nothing checks."""
-    assert {record.file_format for record in RECORDS} | {JOURNAL, PROFILE, EVALUATION} == set(FORMATS)
+    assert {record.file_format for record in RECORDS} | {JOURNAL, BROKER_JOURNAL, PROFILE, EVALUATION} == set(FORMATS)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)

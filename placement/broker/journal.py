@@ -1,0 +1,330 @@
+"""What the broker has promised, on disk: an append-only journal of events with snapshots of the state, in SQLite.
+
+A write-ahead log, synchronous FULL, one writer. Many events share one commit and one fsync (group commit). Every row
+carries a checksum of itself and of the row before (a chain), so that a flipped bit, a missing row and one of another
+journal are noticed. What an event means is not known here.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Protocol
+
+from splitplace.errors import IntegrityError, NotFoundError, OverloadedError
+from splitplace.files import make_folder
+from splitplace.placement.broker import database as table
+from splitplace.placement.broker.database import REMEDY, checksum, told
+from splitplace.placement.broker.safeguards import Ballast, HighWaterMark, WriterLock
+
+_BATCH = 256
+"""Rows that a reader takes at a time: between batches it holds nothing that would keep the log from being reset."""
+_ROW_BYTES = 40
+"""What an event costs besides its body."""
+
+
+class Companion(Protocol):
+    """What becomes durable with the journal's commit: the spool."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to write."""
+
+    def write(self, database: sqlite3.Connection) -> None:
+        """Within the transaction. What it raises takes the transaction back; it is asked again at the next."""
+
+    def written(self) -> None:
+        """The transaction is on the disk."""
+
+
+class Journal:
+    """The journal of one broker. One thread at a time; `events` reads it from anywhere.
+
+    Beside `path` lie SQLite's own `-wal` and `-shm`, and `.lock`, `.mark` and `.ballast` (see `safeguards`).
+
+    Args:
+        path: Of the SQLite file; the folder is made as needed.
+        limit_bytes: Events and snapshot of so many bytes: then no new tasks are to be taken in (`accepting`).
+        keep_bytes: Of events before the snapshot, kept for `events`: the newest ones, up to so many bytes.
+        keep_events: Likewise, up to so many.
+        ballast_bytes: Disk space held in reserve for what was promised before the disk was full.
+
+    Raises:
+        NotReadyError: Another process writes there.
+        ContractError: Another version wrote it.
+        IntegrityError: It is damaged; says where.
+        OverloadedError: The disk is full or not writable.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit_bytes: int = 256 * 2**20,
+        keep_bytes: int = 32 * 2**20,
+        keep_events: int = 200_000,
+        ballast_bytes: int = 8 * 2**20,
+    ):
+        self.path = path
+        self._limit, self._keep_bytes, self._keep_events = limit_bytes, min(keep_bytes, limit_bytes // 2), keep_events
+        self._pending: list[bytes | None] = []
+        self._head: int
+        self._chain: bytes
+        self._companions: list[Companion] = []
+        with told(path.parent):
+            make_folder(path.parent)
+            self._lock = WriterLock(path.with_suffix(".lock"))
+        try:
+            self._database = table.open_writer(path)
+            try:
+                with told(path):
+                    self._find()
+                    self._mark = HighWaterMark(path.with_suffix(".mark"))
+                    self._check_mark()
+                    self._mark.write(self._head, self._chain)
+                    self._ballast = Ballast(path.with_suffix(".ballast"), ballast_bytes)
+            except BaseException:
+                self._database.close()
+                raise
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def append(self, body: bytes) -> int:
+        """Take an event on; it is on disk when the next `commit` returns.
+
+        Returns:
+            Its sequence number.
+        """
+        self._pending.append(bytes(body))
+        return self._head + len(self._pending)
+
+    def withdraw(self, sequence: int) -> None:
+        """Take back an event that is not committed. Its number stays used, and `replay` passes over it.
+
+        After a `commit` that failed, so that a task whose acceptance could not be written is not written later. (Should
+        the process be killed before the next commit, the failed one may turn out to have reached the disk after all.)
+        """
+        assert self._head < sequence <= self._head + len(self._pending), f"event {sequence} is committed, or never was"
+        self._pending[sequence - self._head - 1] = None
+
+    def commit(self) -> None:
+        """Bring all that was appended to the disk, and what was put into the spool, by one fsync.
+
+        Raises:
+            OverloadedError: The disk is full or not writable. All stays as it was, and is tried again at the next
+                commit; the ballast has been released for that, and `accepting` is False until it is back.
+            IntegrityError: The file is damaged.
+        """
+        if self._pending or any(companion.waiting for companion in self._companions):
+            self._transact(lambda: None)
+        self._ballast.restore()
+
+    def snapshot(self, body: bytes) -> None:
+        """Keep the state after all that was appended (which is committed with it), in place of the former snapshot.
+
+        Events beyond what is kept are dropped, and the file shrinks.
+
+        Raises:
+            OverloadedError: As `commit`; the former snapshot and its events are still there.
+        """
+
+        def work() -> None:
+            row = (self._head, self._chain, checksum("snapshot", self._head, self._chain, body), body)
+            self._database.execute("DELETE FROM snapshot")
+            self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?)", row)
+            self._drop_old()
+
+        self._transact(work)
+        self._snapshot_bytes = len(body)
+        self._compact()
+
+    def replay(self) -> tuple[bytes | None, Iterator[tuple[int, bytes]]]:
+        """The last snapshot, and the events after it, verified one by one as they are taken.
+
+        Raises:
+            IntegrityError: The snapshot, or (from the iterator) an event, is damaged or missing.
+        """
+        with told(self.path):
+            row = self._database.execute("SELECT sequence, chain, seal, body FROM snapshot").fetchone()
+        if row is None:
+            if self._kept[0]:
+                raise IntegrityError(f"{self.path}: the snapshot is missing{REMEDY}")
+            return None, _verified(self._database, self.path, self._kept, self._head)
+        sequence, chain, seal, body = row
+        if seal != checksum("snapshot", sequence, chain, body):
+            raise IntegrityError(f"{self.path}: the snapshot after event {sequence} is damaged{REMEDY}")
+        return body, _verified(self._database, self.path, (sequence, chain), self._head)
+
+    def history(self, since: int = 0) -> Iterator[tuple[int, bytes]]:
+        """As `events`, of this journal."""
+        return events(self.path, since)
+
+    @property
+    def last(self) -> int:
+        """The sequence number of the last event that is on disk; 0 before the first."""
+        return self._head
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new tasks may be taken in: there is room, on the disk and under the limit."""
+        return self._ballast.held and self._bytes + self._snapshot_bytes < self._limit
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files on disk, the spool's small payloads among them, without the ballast."""
+        sizes = 0
+        for end in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                sizes += self.path.with_name(self.path.name + end).stat().st_size
+        return sizes
+
+    def attach(self, companion: Companion) -> sqlite3.Connection:
+        """From now on every commit is this one's, too.
+
+        Returns:
+            The database, to read the companion's table from.
+        """
+        self._companions.append(companion)
+        return self._database
+
+    def close(self) -> None:
+        """Close the files and let another writer in. What was not committed is lost."""
+        self._mark.write(self._head, self._chain, sync=True)
+        self._mark.close()
+        with suppress(sqlite3.Error):  # what could not be brought to its place is still in the log
+            self._database.close()
+        self._lock.close()
+
+    def _find(self) -> None:
+        """Where the journal begins and ends, and how much it holds."""
+        self._kept = table.header(self._database, self.path, "kept")
+        newest = "SELECT sequence, chain FROM event ORDER BY sequence DESC LIMIT 1"
+        self._head, self._chain = self._database.execute(newest).fetchone() or self._kept
+        total = "SELECT count(*), coalesce(sum(length(body)), 0) FROM "
+        count, size = self._database.execute(total + "event").fetchone()
+        self._bytes = size + count * _ROW_BYTES
+        _, self._snapshot_bytes = self._database.execute(total + "snapshot").fetchone()
+
+    def _check_mark(self) -> None:
+        """Hold what is there against how far it once got."""
+        mark = self._mark.read()
+        if mark is None:
+            return
+        sequence, chain = mark
+        if sequence > self._head:
+            raise IntegrityError(
+                f"{self.path}: events {self._head + 1} to {sequence} were committed and are not there: "
+                f"{self.path.name} or {self.path.name}-wal is damaged, or of an earlier day{REMEDY}"
+            )
+        if sequence < self._kept[0]:
+            return  # a power loss left it behind what a snapshot has dropped since
+        row = self._database.execute("SELECT chain FROM event WHERE sequence = ?", (sequence,)).fetchone()
+        found = self._kept[1] if sequence == self._kept[0] else row and row[0]
+        if found != chain:
+            raise IntegrityError(f"{self.path}: event {sequence} is damaged, or of another journal{REMEDY}")
+
+    def _transact(self, work: Callable[[], None]) -> None:
+        """Write what is pending, then do `work`, as one transaction: all or nothing of it."""
+        before = self._head, self._chain, self._bytes, self._kept
+        try:
+            with told(self.path):
+                self._database.execute("BEGIN IMMEDIATE")
+                for companion in self._companions:
+                    companion.write(self._database)
+                self._database.executemany("INSERT INTO event VALUES (?, ?, ?)", self._chained())
+                work()
+                self._database.execute("COMMIT")
+        except BaseException as error:
+            self._head, self._chain, self._bytes, self._kept = before
+            if self._database.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._database.execute("ROLLBACK")
+            if isinstance(error, OverloadedError):
+                self._ballast.release()
+            raise
+        self._pending.clear()
+        self._mark.write(self._head, self._chain)
+        for companion in self._companions:
+            companion.written()
+
+    def _chained(self) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """The rows of what is pending."""
+        for body in self._pending:
+            self._head += 1
+            self._chain = checksum("event", self._chain, self._head, body)
+            self._bytes += _ROW_BYTES + len(body or b"")
+            yield self._head, self._chain, body
+
+    def _drop_old(self) -> None:
+        """Delete the oldest events, all before the snapshot, until what is left is as few and small as is kept."""
+        count = self._head - self._kept[0]
+        rows = self._database.execute("SELECT sequence, coalesce(length(body), 0), chain FROM event ORDER BY sequence")
+        for sequence, size, chain in rows:
+            if self._bytes <= self._keep_bytes and count <= self._keep_events:
+                break
+            self._kept = sequence, chain
+            self._bytes -= size + _ROW_BYTES
+            count -= 1
+        rows.close()
+        self._database.execute("DELETE FROM event WHERE sequence <= ?", (self._kept[0],))
+        table.set_header(self._database, "kept", *self._kept)
+
+    def _compact(self) -> None:
+        """Give pages back, but for those that the next events will fill, and bring the log to its place."""
+        with suppress(sqlite3.Error):  # a full disk, or a reader in the way: at the next snapshot, then
+            (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
+            (pages,) = self._database.execute("PRAGMA page_count").fetchone()
+            if (spare := max(64, pages // 4)) < free:
+                # It has no columns but many steps, and `execute` makes one.
+                self._database.executescript(f"PRAGMA incremental_vacuum({free - spare})")
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._mark.write(self._head, self._chain, sync=True)
+
+
+def events(path: Path, since: int = 0) -> Iterator[tuple[int, bytes]]:
+    """All events still held after `since`, oldest first, verified; whoever else reads or writes meanwhile.
+
+    Raises:
+        NotFoundError: No journal there.
+        ContractError: Another version wrote it.
+        IntegrityError: One is damaged or missing.
+    """
+    if not path.exists():
+        raise NotFoundError(f"no journal {path}: expected one that a broker wrote")
+    with told(path), closing(table.connect(path, "ro")) as database:
+        database.execute("PRAGMA busy_timeout = 5000")
+        database.execute("BEGIN")  # what follows is of one moment
+        table.check_format(database, path)
+        after = table.header(database, path, "kept")
+        head = database.execute("SELECT max(sequence) FROM event").fetchone()[0] or after[0]
+        if since > after[0]:
+            row = database.execute("SELECT sequence, chain FROM event WHERE sequence = ?", (since,)).fetchone()
+            after = row or (head, b"")
+        database.execute("COMMIT")
+        yield from _verified(database, path, after, head)
+
+
+def _verified(
+    database: sqlite3.Connection, path: Path, after: tuple[int, bytes], head: int
+) -> Iterator[tuple[int, bytes]]:
+    """The events behind `after` up to `head`, each held against its checksum and with it against the one before."""
+    query = "SELECT sequence, chain, body FROM event WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
+    sequence, chain = after
+    while sequence < head:
+        with told(path):
+            rows = database.execute(query, (sequence + 1, head, _BATCH)).fetchall()
+            if not rows or rows[0][0] != sequence + 1:
+                kept = table.header(database, path, "kept")
+                if kept[0] > sequence:  # a snapshot has dropped them meanwhile
+                    sequence, chain = kept
+                    continue
+        for found, seal, body in rows or [(None, b"", b"")]:
+            sequence += 1
+            if found != sequence:
+                raise IntegrityError(f"{path}: event {sequence} is missing{REMEDY}")
+            chain = checksum("event", chain, sequence, body)
+            if seal != chain:
+                raise IntegrityError(f"{path}: event {sequence} is damaged{REMEDY}")
+            if body is not None:
+                yield sequence, body
