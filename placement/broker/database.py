@@ -52,12 +52,14 @@ def open_writer(path: Path) -> sqlite3.Connection:
     try:
         with told(path):
             database.execute("PRAGMA busy_timeout = 2000")  # a reader may be putting the log of a dead writer in order
-            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            (found,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if not found:
+                database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything else is in the file
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA secure_delete = OFF")
             database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-            if not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if not found:
                 database.execute("BEGIN IMMEDIATE")
                 for table in TABLES.values():
                     database.execute(table)
