@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from splitplace.catalog.blobs import BlobStore
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.speed import measured_core_speed
@@ -56,6 +56,7 @@ class DeviceRuntime:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
+        self._unreachable: frozenset[str] = frozenset()
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         node.watch(self._woken)
@@ -74,6 +75,7 @@ class DeviceRuntime:
         while not self._stopping:
             for received in self.node.receive(POLL_S):
                 self._handle(received)
+            self._tell_whom_it_reaches()
             drain(self._woken)
             self._collect()
             self._work()
@@ -279,6 +281,16 @@ class DeviceRuntime:
                 self._credit(device, credit)
             else:
                 self.node.send(device, credit)
+
+    def _tell_whom_it_reaches(self) -> None:
+        unreachable = self.node.unreachable
+        for peer in sorted(unreachable - self._unreachable - {messages.BROKER}):
+            self._tell(messages.Unreachable(peer=peer))
+        for peer in sorted(self._unreachable - unreachable - {messages.BROKER}):
+            self._tell(messages.Reachable(peer=peer))
+        self._unreachable = unreachable
+        if self.node.overrun(messages.BROKER):
+            raise NotReadyError("the broker takes in nothing: too much waits for it, the device ends")
 
     def _tell(self, message: messages.Message) -> None:
         self.node.send(messages.BROKER, message)

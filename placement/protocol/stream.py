@@ -3,29 +3,60 @@
 Each node binds one PULL socket and connects one PUSH socket to each peer it sends to. The inbox accepts only peers that
 prove who they are (`keys.py`); ZeroMQ's ZAP hands us what was proven with every message, so that a device can take
 orders from the broker alone. Secrets live in memory: they reach a device through its standard input.
+
+What is sent arrives once and in order, whatever becomes of the connections (`reliable.py`); all but pings and pongs.
 """
 
 import logging
 import math
 import os
+import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from splitplace.errors import SplitPlaceError
-from splitplace.placement.protocol import messages
+from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.placement.protocol import envelope, messages
+from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.reliable import Frames, Link
 
 log = logging.getLogger(__name__)
 _AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
 _AUTHENTICATOR_LOG.setLevel(logging.INFO)  # at DEBUG pyzmq writes the tokens that it sees
 
-QUEUED_MESSAGES = 20_000
-"""Small messages that may wait for one peer; credits bound the large ones far below this."""
+QUEUED_MESSAGES = 1000
+"""That ZeroMQ holds for one peer, on either side; the rest waits in its link."""
+HEARTBEAT_S, SILENT_S = 2.0, 6.0
+"""How often ZeroMQ asks over an idle connection, and how long it may be silent before it is made anew: TCP by itself
+would take minutes to notice that a broken road is whole again."""
+CONNECT_S = 3.0
+"""After which an attempt to connect, or to prove who one is, is made anew."""
+PAUSE_S = 0.25
+"""What a node may take between two calls of `receive` and have it count as listening."""
+
+
+class ListeningClock:
+    """Seconds that a node has listened to its peers: what it did not ask for, nobody was late with.
+
+    A process that was stopped, or that did something long between two calls, has heard nothing meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._at_s = time.monotonic()
+
+    def advance(self, most_s: float) -> None:
+        """Time has passed, of which no more than so much counts."""
+        at_s = time.monotonic()
+        self.now_s += min(at_s - self._at_s, most_s)
+        self._at_s = at_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +97,12 @@ class StreamNode:
         self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
+        self._endpoints: dict[str, str] = {}
+        self._incarnation = secrets.randbits(64) or 1
+        self._links: dict[str, Link] = {}
+        self._busy: dict[str, Link] = {}
+        """Those that wait for something."""
+        self._clock = ListeningClock()
         self.sent_bytes = self.received_bytes = 0
         """Of messages, as handed to the network and as they came in."""
         self._poller = zmq.Poller()
@@ -89,59 +126,128 @@ class StreamNode:
         """Also end `receive`'s wait when this file descriptor can be read."""
         self._poller.register(descriptor, zmq.POLLIN)
 
+    @property
+    def unreachable(self) -> frozenset[str]:
+        """The peers that have acknowledged nothing for `UNREACHABLE_S` while something waits for them."""
+        return frozenset(
+            name for name, link in self._busy.items() if name in self._outgoing and link.unreachable(self._clock.now_s)
+        )
+
+    def overrun(self, name: str) -> bool:
+        """Whether so much waited for a peer that it was given up: nothing reaches it until it is another process."""
+        return name in self._links and self._links[name].overrun
+
     def connect(self, name: str, endpoint: str) -> None:
-        """Open the pipe to a peer that it has access to; again: nothing.
+        """Open the pipe to a peer that it has access to; again: nothing, but at another endpoint it is another pipe.
 
         Raises:
             ContractError: An endpoint where no peer of this access listens.
         """
-        if name in self._outgoing:
+        if self._endpoints.get(name) == endpoint:
             return
         socket = self._context.socket(zmq.PUSH)
         socket.sndhwm = QUEUED_MESSAGES
         socket.linger = 0
+        socket.setsockopt(zmq.HEARTBEAT_IVL, round(1000 * HEARTBEAT_S))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * SILENT_S))
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, round(1000 * CONNECT_S))
+        socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         try:
             self.access.call(socket, name, endpoint)
         except BaseException:
             socket.close()
             raise
-        self._outgoing[name] = socket
+        self.disconnect(name)
+        self._outgoing[name], self._endpoints[name] = socket, endpoint
+        self._wake(name)
 
     def disconnect(self, name: str) -> None:
-        """Drop the pipe to a peer with whatever is queued for it."""
+        """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
         socket = self._outgoing.pop(name, None)
         if socket is not None:
             socket.close(linger=0)
+            del self._endpoints[name]
+            self._links[name].restart()
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
-        """Queue a message for a peer; never blocks. What is meant for a peer that is gone is dropped."""
-        socket = self._outgoing.get(name)
-        if socket is None:
+        """Send a message to a peer; never blocks. What is meant for a peer that is gone is dropped.
+
+        The values must stay as they are until the peer has acknowledged them.
+        """
+        if name not in self._outgoing:
             log.debug("no pipe to %s: %s dropped", name, message.type)
             return
-        try:
-            frames = messages.encode(message, values)
-            socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=not values)
-            self.sent_bytes += sum(map(len, frames))
-        except zmq.Again:
-            log.warning("%s does not read: %s dropped", name, message.type)
+        frames, link = messages.encode(message, values), self._wake(name)
+        if isinstance(message, messages.Ping | messages.Pong):
+            link.say(frames)
+        else:
+            link.put(frames, sum(map(len, frames)), self._clock.now_s)
 
     def receive(self, timeout_s: float) -> Iterator[Received | Malformed]:
-        """What has come in; waits up to `timeout_s` for the first, and yields no more than a bounded number."""
-        self._poller.poll(math.ceil(timeout_s * 1000))
+        """What has come in; waits up to `timeout_s` for the first, and yields no more than a bounded number.
+
+        Returns earlier, and with nothing, where something is due: an acknowledgement, or a message once more.
+        """
+        self._clock.advance(PAUSE_S)
+        now_s = self._clock.now_s
+        wait_s = min([timeout_s, *(link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing)])
+        self._poller.poll(math.ceil(wait_s * 1000))
+        self._clock.advance(wait_s + PAUSE_S)
         for _ in range(1000):
             try:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
-            self.received_bytes += sum(map(len, parts))
+                break
             peer = self._names[str(parts[0].get("User-Id"))]
             try:
-                message, values = messages.decode([part.buffer for part in parts])
+                received = self._taken(peer, [part.buffer for part in parts])
             except SplitPlaceError as error:
                 yield Malformed(peer, messages.text(error))
                 continue
-            yield Received(peer, message, values)
+            if received is not None:
+                yield received
+        for name, link in tuple(self._busy.items()):
+            if name in self._outgoing:
+                link.tick(self._clock.now_s)
+            if link.idle:
+                del self._busy[name]
+
+    def _taken(self, peer: str, frames: Sequence[memoryview]) -> Received | None:
+        size_bytes = sum(map(len, frames))
+        self.received_bytes += size_bytes
+        header = frames[0]
+        if header[:1] == b"{":  # from before envelopes: a hello, which says so
+            messages.decode(frames)
+            raise ContractError("not a message: no envelope before its header")
+        sealed = envelope.decode(header)
+        deliver = self._wake(peer).take(sealed, size_bytes, self._clock.now_s)
+        if not deliver or len(header) == envelope.SIZE_BYTES:
+            return None
+        return Received(peer, *messages.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))
+
+    def _wake(self, name: str) -> Link:
+        """The link to a peer, which from now on is looked after."""
+        link = self._links.get(name)
+        if link is None:
+            link = self._links[name] = Link(self._incarnation, partial(self._hand_over, name))
+        self._busy[name] = link
+        return link
+
+    def _hand_over(self, name: str, sealed: Envelope, frames: Frames) -> bool:
+        socket = self._outgoing.get(name)
+        if socket is None:
+            return False
+        first, *rest = frames or (b"",)
+        first = sealed.encode() + first
+        try:
+            if rest:
+                socket.send_multipart([first, *rest], flags=zmq.NOBLOCK, copy=False)
+            else:
+                socket.send(first, flags=zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        self.sent_bytes += len(first) + sum(map(len, rest))
+        return True
 
 
 def drain(descriptor: int) -> None:

@@ -14,6 +14,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
+from tests.placement.fleet.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 120.0
@@ -35,7 +36,7 @@ class Bench:
                     return received
         raise AssertionError(f"no {kind.__name__} within {seconds} s")
 
-    def prepare(self, graph, n=400, window=4):
+    def prepare(self, graph, n=400, window=4, micro_batches=None):
         """Load fragment f0 and have it read the task's input from us and send to the peer."""
         fragment = graph.split.by_name["f0"]
         self.broker.send("dut", messages.Load(fragment=fragment))
@@ -52,6 +53,7 @@ class Bench:
                 inlets=(messages.Inlet(src="input", tensors=("x",)),),
                 senders={"input": messages.BROKER},
                 outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
+                micro_batches=micro_batches,
             ),
         )
         self.hear(messages.Assigned)
@@ -164,6 +166,76 @@ def test_a_slow_consumer_bounds_the_senders_queue(bench, toy):
         assert sent == list(range(window))
         it.peer.send("dut", messages.Credit(job=1, src="f0", dst="f1", count=1))
         assert it.hear(messages.Tensors, it.peer).message.micro_batch == window
+
+
+def test_a_device_tells_whom_it_does_not_reach(bench, toy):
+    """Its results stay unacknowledged behind a road that is stalled: the broker hears of it, and when it is over."""
+    with bench(toy.chain()) as it:
+        road = Proxy(it.peer.endpoint)
+        it.broker.send("dut", messages.Peers(peers=(messages.Peer(name="peer", endpoint=road.endpoint),)))
+        it.prepare(toy.chain())
+        it.give(0)
+        it.hear(messages.Tensors, it.peer)
+        road.stall()
+        it.give(1)
+        assert it.hear(messages.Unreachable).message.peer == "peer"
+        road.heal()
+        it.hear(messages.Tensors, it.peer)
+        next(it.peer.receive(0.1), None)  # a moment to acknowledge
+        assert it.hear(messages.Reachable).message.peer == "peer"
+        road.close()
+
+
+def test_a_pong_says_what_the_device_has_used(bench, toy):
+    """CPU, memory, network and disk of the process, and of each fragment: what ran, and how long."""
+    with bench(toy.chain()) as it:
+        it.broker.send("dut", messages.Ping(sequence=1))
+        before = it.hear(messages.Pong).message
+        assert (before.sequence, before.fragments, before.containers) == (1, (), 0)
+        assert before.rss_bytes > 10**6 and before.cpu_s > 0
+        it.prepare(toy.chain())
+        for micro_batch in range(3):
+            it.give(micro_batch)
+            it.hear(messages.Tensors, it.peer)
+        it.broker.send("dut", messages.Ping(sequence=2))
+        after = it.hear(messages.Pong).message
+        (usage,) = after.fragments
+        assert usage.digest == toy.chain().split.by_name["f0"].digest
+        assert usage.micro_batches == 3 and usage.busy_s > 0 and usage.cpu_s > 0
+        assert after.containers == 1
+        assert after.received_bytes - before.received_bytes > 3 * 4 * 16 * 4
+        assert after.sent_bytes - before.sent_bytes > 3 * 4 * 16 * 4
+        assert after.cpu_s > before.cpu_s and (after.disk_read_bytes or 0) >= (before.disk_read_bytes or 0)
+
+
+def test_only_the_assigned_part_of_a_task_is_run(bench, toy):
+    """Micro-batches 1 and 5 of a hundred: both are answered under their own numbers, then the container is gone."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain(), micro_batches=((1, 2), (5, 6)))
+        for micro_batch in (1, 5):
+            it.give(micro_batch)
+            assert it.hear(messages.Tensors, it.peer).message.micro_batch == micro_batch
+        it.broker.send("dut", messages.Ping(sequence=1))
+        assert it.hear(messages.Pong).message.containers == 0
+
+
+def test_a_cancelled_job_is_not_worked_on(bench, toy):
+    """What waited for the worker is forgotten: only what was under way is finished, and nobody is told of it."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain(), window=50)
+        it.hear(messages.Loaded)
+        for micro_batch in range(50):
+            it.give(micro_batch)
+        it.broker.send("dut", messages.Cancel(job=1))
+        it.broker.send("dut", messages.Ping(sequence=1))
+        pong = it.hear(messages.Pong).message
+        while pong.containers:  # a ping may overtake
+            it.broker.send("dut", messages.Ping(sequence=1))
+            pong = it.hear(messages.Pong).message
+        assert pong.held_bytes == 0
+        ran = pong.fragments[0].micro_batches
+        it.broker.send("dut", messages.Ping(sequence=2))
+        assert it.hear(messages.Pong).message.fragments[0].micro_batches <= ran + 1
 
 
 def test_secrets_are_neither_in_arguments_nor_environment_nor_files(bench, toy):

@@ -1,0 +1,253 @@
+"""Messages that survive a connection that is reset: delivered once and in order, or to nobody, and then it is known.
+
+ZeroMQ drops what was under way when a connection ends. So each node numbers what it says to each peer, keeps it until
+the peer acknowledges it, and says it again if that does not happen. Acknowledgements are cumulative and ride on what is
+said anyway; alone they go only where nothing is said for a moment. As in TCP (RFC 9293, RFC 6298) there is a window,
+a wait that doubles, and a probe; unlike there, the network below loses nothing without losing all of a moment, so that
+a gap proves a loss and everything behind it is said again (go-back-N), and nothing is kept out of order.
+
+A peer is a process: one that starts again is another *incarnation*, for which nothing of the former was meant. What a
+node gives up (`restart`) ends a *stream* of numbers; the next has a higher name.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from splitplace.errors import ContractError
+from splitplace.placement.protocol import envelope
+from splitplace.placement.protocol.envelope import Envelope
+
+Frames = Sequence[bytes | memoryview]
+Transmit = Callable[[Envelope, Frames], bool]
+"""Hands an envelope and what follows it to the network; answers whether that had room."""
+
+WINDOW = 512
+"""Messages that may be under way to a peer; the rest waits here."""
+WINDOW_BYTES = 64 * 2**20
+MAX_UNACKNOWLEDGED = 65_536
+"""Messages that may wait for a peer, under way or not: with more it does not keep up, and is given up."""
+MAX_UNACKNOWLEDGED_BYTES = 4 * 2**30
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.3, 2.4
+"""For an acknowledgement, before the oldest message is said again; doubles each time."""
+ACKNOWLEDGE_AFTER_S = 0.05
+"""How long an acknowledgement may wait for something to ride on."""
+ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 8 * 2**20
+RETRY_S = 0.02
+"""After which the network, which had no room, is asked again."""
+UNREACHABLE_S = 2.0
+"""A peer that acknowledges nothing for so long, while something waits for it, is unreachable."""
+_FORMER = 16
+"""Incarnations of a peer that are remembered, so that what they left in the network is not taken for news."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Parcel:
+    frames: Frames
+    size_bytes: int
+
+
+class Link:
+    """Both directions between this node and one peer. Times are of a clock that stands while nobody listens.
+
+    Args:
+        own: The incarnation of this node.
+        transmit: To the peer.
+    """
+
+    def __init__(self, own: int, transmit: Transmit):
+        self._own, self._transmit = own, transmit
+        self._peer = 0
+        self._former: dict[int, tuple[int, int]] = {}
+        """Incarnations that another took the place of: what of each had come in, as (stream, next number)."""
+        self._doubted = self._challenge = 0
+        """Of the former, the one that was heard again, and the stream whose name only it was told since."""
+        self._stream = 0
+        self.restart()
+        self._their_stream, self._expected = 0, 1
+        self._owed = self._owed_bytes = self._flags = 0
+        """Messages and bytes that came in unacknowledged, and what else there is to tell."""
+        self._owed_since_s = 0.0
+        self._missing_told = 0
+
+    def restart(self) -> None:
+        """Give up what was said and is not acknowledged; what is said from now on is another stream."""
+        self._stream = max(self._stream, self._challenge) + 1
+        self._parcels: dict[int, _Parcel] = {}
+        self._first = self._next = self._cursor = 1
+        """Numbers: of the oldest unacknowledged, of the next to be given, of the next to be handed over."""
+        self._reached = self._probed = 0
+        """The highest that was ever handed over; that when the last probe was."""
+        self._waiting_bytes = self._flying_bytes = 0
+        self._wait_s, self._since_s, self._progress_s = FIRST_WAIT_S, 0.0, 0.0
+        self._full = self.overrun = False
+        """Whether the network has no room, and whether the peer was given up because it did not keep up."""
+
+    # What goes out.
+
+    def put(self, frames: Frames, size_bytes: int, now_s: float) -> None:
+        """Say something: at once if the window and the network have room, else as soon as they have."""
+        if self.overrun:
+            return
+        if (
+            len(self._parcels) >= MAX_UNACKNOWLEDGED
+            or self._waiting_bytes + size_bytes > MAX_UNACKNOWLEDGED_BYTES
+        ):  # fmt: skip
+            self.restart()
+            self.overrun = True
+            return
+        if not self._parcels:
+            self._since_s = self._progress_s = now_s
+        self._parcels[self._next] = _Parcel(frames, size_bytes)
+        self._next += 1
+        self._waiting_bytes += size_bytes
+        self._pump()
+
+    def say(self, frames: Frames) -> None:
+        """Say something that may be lost."""
+        self._hand_over(0, frames)
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due; after what came in was taken in."""
+        self._pump()
+        if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
+            self._probed = self._reached
+            self._hand_over(self._first, self._parcels[self._first].frames, envelope.PROBE)
+            self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
+        if self._owes(now_s):
+            self._hand_over(0, ())
+
+    def due_s(self, now_s: float) -> float:
+        """Seconds until `tick` has something to do; infinite if it depends on others."""
+        times = [float("inf")]
+        if self._owed or self._flags:
+            times.append(0.0 if self._owes(now_s) else self._owed_since_s + ACKNOWLEDGE_AFTER_S - now_s)
+        if self._cursor > self._first:
+            times.append(self._since_s + self._wait_s - now_s)
+        if self._full:
+            times.append(RETRY_S)
+        if self._parcels and now_s - self._progress_s <= UNREACHABLE_S:
+            times.append(self._progress_s + UNREACHABLE_S - now_s)
+        return max(min(times), 0.0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, neither to be acknowledged nor to be told."""
+        return not (self._parcels or self._owed or self._flags or self.overrun)
+
+    def unreachable(self, now_s: float) -> bool:
+        """Whether what was said stays unacknowledged."""
+        return self.overrun or (bool(self._parcels) and now_s - self._progress_s > UNREACHABLE_S)
+
+    def _pump(self) -> None:
+        while self._cursor < self._next:
+            parcel = self._parcels[self._cursor]
+            flying = self._cursor - self._first
+            if flying and (flying >= WINDOW or self._flying_bytes + parcel.size_bytes > WINDOW_BYTES):
+                break
+            if not self._hand_over(self._cursor, parcel.frames):
+                self._full = True
+                return
+            self._reached = max(self._reached, self._cursor)
+            self._cursor += 1
+            self._flying_bytes += parcel.size_bytes
+        self._full = False
+
+    def _hand_over(self, number: int, frames: Frames, flags: int = 0) -> bool:
+        sealed = Envelope(
+            self._own, self._peer, self._stream, number, self._their_stream, self._expected - 1, self._flags | flags
+        )
+        if not self._transmit(sealed, frames):
+            return False
+        self._owed = self._owed_bytes = self._flags = 0
+        return True
+
+    def _owes(self, now_s: float) -> bool:
+        late = self._owed and now_s - self._owed_since_s >= ACKNOWLEDGE_AFTER_S
+        return bool(
+            self._flags or late or self._owed >= ACKNOWLEDGE_AFTER or self._owed_bytes >= ACKNOWLEDGE_AFTER_BYTES
+        )
+
+    # What comes in.
+
+    def take(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:
+        """Take in an envelope; answers whether what follows it is to be delivered.
+
+        Raises:
+            ContractError: It acknowledges what was never said.
+        """
+        if sealed.sender in self._former and not self._lives(sealed):
+            return False
+        if sealed.sender != self._peer:
+            self._meet(sealed.sender)
+        if sealed.receiver not in (0, self._own):
+            self._owe(envelope.ANSWER, now_s)  # meant for whom this node replaced: the peer hears who it is
+            return False
+        if sealed.receiver == self._own and sealed.acked_stream == self._stream:
+            self._acknowledged(sealed, now_s)
+        if sealed.number == 0 and sealed.flags & envelope.PROBE:
+            self._follow(sealed.stream)
+            self._owe(envelope.ANSWER, now_s)
+        return sealed.number == 0 or self._numbered(sealed, size_bytes, now_s)
+
+    def _lives(self, sealed: Envelope) -> bool:
+        """Whether what was sent by a former incarnation is no leftover: it knows what it was asked just now."""
+        if sealed.sender == self._doubted and (sealed.receiver, sealed.acked_stream) == (self._own, self._challenge):
+            return True
+        if sealed.sender != self._doubted:
+            self._doubted, self._challenge = sealed.sender, max(self._stream, self._challenge) + 1
+        self._transmit(Envelope(self._own, sealed.sender, self._challenge, flags=envelope.PROBE), ())
+        return False
+
+    def _meet(self, peer: int) -> None:
+        if self._peer:
+            self._former[self._peer] = self._their_stream, self._expected
+        if self._peer or self.overrun:
+            self.restart()
+        self._peer, (self._their_stream, self._expected) = peer, self._former.pop(peer, (0, 1))
+        while len(self._former) > _FORMER:
+            del self._former[next(iter(self._former))]
+        self._owed = self._owed_bytes = self._flags = self._missing_told = 0
+
+    def _acknowledged(self, sealed: Envelope, now_s: float) -> None:
+        if sealed.acked > self._reached:
+            raise ContractError(f"it acknowledges message {sealed.acked}, of {self._reached} that were sent")
+        if sealed.acked >= self._first:
+            for number in range(self._first, sealed.acked + 1):
+                size_bytes = self._parcels.pop(number).size_bytes
+                self._waiting_bytes -= size_bytes
+                if number < self._cursor:
+                    self._flying_bytes -= size_bytes
+            self._first = sealed.acked + 1
+            self._cursor = max(self._cursor, self._first)
+            self._since_s = self._progress_s = now_s
+            self._wait_s = FIRST_WAIT_S
+        # What was handed over before the probe that is answered here came in before it, or never will.
+        lost = sealed.flags & envelope.ANSWER and self._first <= self._probed
+        if lost or (sealed.flags & envelope.MISSING and sealed.acked + 1 == self._first):
+            self._cursor, self._flying_bytes, self._probed = self._first, 0, 0
+        self._pump()
+
+    def _numbered(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:
+        if sealed.stream < self._their_stream:
+            return False
+        self._follow(sealed.stream)
+        expected = sealed.number == self._expected
+        if expected:
+            self._expected += 1
+        if expected or sealed.number < self._expected:
+            self._owe(envelope.ANSWER if sealed.flags & envelope.PROBE else 0, now_s, size_bytes)
+        elif self._missing_told != self._expected:
+            self._missing_told = self._expected
+            self._owe(envelope.MISSING, now_s)
+        return expected
+
+    def _follow(self, stream: int) -> None:
+        if stream > self._their_stream:
+            self._their_stream, self._expected, self._missing_told = stream, 1, 0
+
+    def _owe(self, flags: int, now_s: float, size_bytes: int = 0) -> None:
+        if not self._owed:
+            self._owed_since_s = now_s
+        self._owed += 1
+        self._owed_bytes += size_bytes
+        self._flags |= flags

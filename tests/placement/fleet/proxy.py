@@ -1,0 +1,64 @@
+"""A road between two nodes that can be broken: a TCP relay on loopback. What is encrypted goes through as it is."""
+
+import socket
+import struct
+import threading
+from contextlib import suppress
+
+
+class Proxy:
+    """Listens at `endpoint` and relays to `target`, both as ZeroMQ writes them."""
+
+    def __init__(self, target: str):
+        host, port = target.removeprefix("tcp://").rsplit(":", 1)
+        self._target = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets: list[socket.socket] = []
+        self._closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def reset(self) -> None:
+        """Break all connections, with what is under way on them; new ones may come."""
+        sockets, self._sockets = self._sockets, []
+        for end in sockets:
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def stall(self) -> None:
+        """Nothing goes through any more, either way; the connections stay."""
+        self._open.clear()
+
+    def heal(self) -> None:
+        """Everything goes through again."""
+        self._open.set()
+
+    def close(self) -> None:
+        """Break and accept no more."""
+        self._closed = True
+        self._listener.close()
+        self.heal()
+        self.reset()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                continue
+            self._sockets += [near, far]
+            for src, dst in ((near, far), (far, near)):
+                threading.Thread(target=self._relay, args=(src, dst), daemon=True).start()
+
+    def _relay(self, src: socket.socket, dst: socket.socket) -> None:
+        with suppress(OSError):
+            while data := src.recv(65536):
+                self._open.wait()
+                dst.sendall(data)
+        for end in (src, dst):
+            end.close()

@@ -1,0 +1,101 @@
+"""Nodes and devices over real connections that are reset or stalled."""
+
+import time
+
+import numpy as np
+import pytest
+
+from splitplace.placement.protocol import messages, stream
+from splitplace.placement.protocol.keys import curve_accesses
+from splitplace.placement.protocol.stream import ListeningClock, StreamNode
+from tests.placement.fleet.proxy import Proxy
+
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def pair():
+    """Two nodes that know each other, each reached over a road of its own."""
+    accesses = curve_accesses(("a", "b"))
+    with StreamNode(accesses["a"]) as a, StreamNode(accesses["b"]) as b:
+        to_a, to_b = Proxy(a.endpoint), Proxy(b.endpoint)
+        a.connect("b", to_b.endpoint)
+        b.connect("a", to_a.endpoint)
+        yield a, b, to_a, to_b
+        to_a.close()
+        to_b.close()
+
+
+def until(reached, *nodes):
+    """Let the nodes listen until it is so; gives what they received."""
+    end_s, found = time.monotonic() + PATIENCE_S, []
+    while not reached(found):
+        assert time.monotonic() < end_s, "it never came about"
+        for node in nodes:
+            found += [(node, received) for received in node.receive(0.01)]
+    return found
+
+
+@pytest.mark.slow
+def test_connections_that_are_reset_lose_and_repeat_nothing(pair):
+    """Tensors of 256 KiB one way and small messages the other, 12 resets of both roads."""
+    a, b, *roads = pair
+    heard = []
+    for number in range(240):
+        x = np.full((1, 2**16), number, np.float32)
+        a.send("b", messages.tensors(number, "f0", "f1", 0, 0.0, {"x": x}), [x])
+        b.send("a", messages.Credit(job=number, src="f0", dst="f1", count=1))
+        if number % 20 == 10:
+            for road in roads:
+                road.reset()
+        heard += until(lambda found: True, a, b)
+        for node in (a, b):
+            heard += [(node, received) for received in node.receive(0.005)]
+    heard += until(lambda found: len(heard) + len(found) >= 480, a, b)
+    assert [r.message.job for node, r in heard if node is a] == list(range(240))
+    assert [(r.message.job, r.values["x"][0, -1]) for node, r in heard if node is b] == [(i, i) for i in range(240)]
+
+
+@pytest.mark.slow
+def test_a_stalled_road_is_noticed_and_what_waited_arrives(pair):
+    """The sender finds its peer unreachable; once the road is whole, all comes, once, and it is reachable."""
+    a, b, _, to_b = pair
+    a.send("b", messages.Cancel(job=0))
+    until(lambda found: found, a, b)
+    to_b.stall()
+    a.send("b", messages.Cancel(job=1))
+    heard = until(lambda found: a.unreachable, a, b)
+    assert (heard, a.unreachable, b.unreachable) == ([], {"b"}, frozenset())
+    to_b.heal()
+    heard = until(lambda found: found and not a.unreachable, a, b)
+    assert [r.message.job for _, r in heard] == [1]
+
+
+def test_what_a_node_did_not_listen_to_nobody_was_late_with(monkeypatch):
+    """A stop of 20 s counts as a moment; what it waited for counts in full."""
+    now_s = [100.0]
+    monkeypatch.setattr(stream.time, "monotonic", lambda: now_s[0])
+    clock = ListeningClock()
+    now_s[0] += 20.0
+    clock.advance(stream.PAUSE_S)
+    assert clock.now_s == stream.PAUSE_S
+    now_s[0] += 1.0
+    clock.advance(1.0 + stream.PAUSE_S)
+    assert clock.now_s == stream.PAUSE_S + 1.0
+
+
+def test_a_peer_at_another_endpoint_is_connected_to_anew():
+    """A device that came back listens elsewhere; who connects to the same again changes nothing."""
+    accesses = curve_accesses(("a", "b"))
+    with StreamNode(accesses["a"]) as a:
+        with StreamNode(accesses["b"]) as b:
+            a.connect("b", b.endpoint)
+            a.send("b", messages.Cancel(job=0))
+            until(lambda found: found, b)
+        with StreamNode(accesses["b"]) as again:
+            a.connect("b", again.endpoint)
+            a.connect("b", again.endpoint)
+            again.connect("a", a.endpoint)
+            a.send("b", messages.Cancel(job=1))
+            ((_, received),) = until(lambda found: found, a, again)
+    assert received.message.job == 1

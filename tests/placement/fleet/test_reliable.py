@@ -1,0 +1,305 @@
+"""Links over a network that drops, repeats, reorders, resets and cuts, on a clock that the test moves."""
+
+import heapq
+import random
+from collections import Counter
+from itertools import count
+
+import pytest
+
+from splitplace.errors import ContractError
+from splitplace.placement.protocol import envelope, reliable
+from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.reliable import Link
+
+STEP_S = 0.01
+
+
+class Network:
+    """Nodes by name, each with a link to each other, and what is under way between them.
+
+    Args:
+        seed: Of everything that happens by chance.
+        loss: Chance that something is dropped; of being repeated likewise.
+        delay_s: The longest time under way: what is sent later may come first.
+    """
+
+    def __init__(self, seed=0, names="ab", loss=0.0, repeat=0.0, delay_s=0.0):
+        self.rng, self.names = random.Random(seed), names
+        self.loss, self.repeat, self.delay_s = loss, repeat, delay_s
+        self.now_s = 0.0
+        self.cut = set()
+        self.way, self.order, self.incarnations = [], count(), count(1)
+        self.said = count(1)
+        self.heard = {}
+        """(receiver's incarnation, sender's incarnation): numbers, in the order in which they were delivered."""
+        self.handed_over = Counter()
+        self.links, self.own = {}, {}
+        for name in names:
+            self.start(name)
+
+    def start(self, name):
+        """A node starts, or starts again: all it knew is gone."""
+        self.own[name] = next(self.incarnations)
+        for peer in self.names:
+            if peer != name:
+                self.links[name, peer] = Link(self.own[name], self.road(name, peer))
+
+    def road(self, src, dst):
+        """What hands over from one to the other."""
+        own = self.own[src]
+
+        def transmit(sealed, frames):
+            if self.rng.random() < self.loss / 4:
+                return False  # the pipe is full now and then
+            self.handed_over[src, dst, bool(frames)] += 1
+            for _ in range(1 + (self.rng.random() < self.repeat)):
+                if (src, dst) not in self.cut and self.rng.random() >= self.loss:
+                    at_s = self.now_s + self.rng.random() * self.delay_s
+                    heapq.heappush(self.way, (at_s, next(self.order), src, dst, own, sealed.encode(), tuple(frames)))
+            return True
+
+        return transmit
+
+    def say(self, src, dst):
+        """The next number, from one to the other."""
+        said = next(self.said)
+        self.links[src, dst].put([said], 1, self.now_s)
+        return said
+
+    def reset(self):
+        """All connections break: what is under way is lost."""
+        self.way.clear()
+
+    def run(self, seconds):
+        """Time passes; what is due arrives, and every link does what it must."""
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += STEP_S
+            while self.way and self.way[0][0] <= self.now_s:
+                _, _, src, dst, sender, sealed, frames = heapq.heappop(self.way)
+                if self.links[dst, src].take(envelope.decode(sealed), len(frames), self.now_s) and frames:
+                    self.heard.setdefault((self.own[dst], sender), []).extend(frames)
+            for link in self.links.values():
+                link.tick(self.now_s)
+
+    def settle(self):
+        """The network heals, and there is time enough."""
+        self.loss = self.repeat = 0.0
+        self.cut.clear()
+        self.run(4 * reliable.LONGEST_WAIT_S)
+
+
+def test_over_a_network_that_loses_nothing_nothing_is_sent_twice():
+    """Counted: 1,000 messages are handed over 1,000 times, and few acknowledgements go alone."""
+    network = Network()
+    said = []
+    for _ in range(100):
+        said += [network.say("a", "b") for _ in range(10)]
+        network.run(STEP_S)
+    network.settle()
+    assert network.heard == {(2, 1): said}
+    assert network.handed_over["a", "b", True] == 1000
+    assert network.handed_over["b", "a", False] <= 1000 / 25
+    assert all(link.idle for link in network.links.values())
+
+
+def test_acknowledgements_ride_on_what_is_said_anyway():
+    """A question and an answer every step: none goes alone, but after the last."""
+    network = Network()
+    for _ in range(100):
+        network.say("a", "b")
+        network.say("b", "a")
+        network.run(STEP_S)
+    network.settle()
+    assert network.handed_over["a", "b", False] + network.handed_over["b", "a", False] <= 2
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_whatever_the_network_does_each_message_is_delivered_once_and_in_order(block):
+    """200 random histories: drops, repetitions, reordering, resets, cuts one way and both; then it heals."""
+    for seed in range(200 * block, 200 * block + 200):
+        rng = random.Random(seed)
+        network = Network(
+            seed, "abc"[: rng.choice((2, 3))], rng.choice((0, 0.1, 0.4)), rng.choice((0, 0.3)), rng.choice((0, 0.2))
+        )
+        said = {}
+        for _ in range(rng.randint(1, 12)):
+            for _ in range(rng.randint(0, 8)):
+                src, dst = rng.sample(network.names, 2)
+                said.setdefault((network.own[dst], network.own[src]), []).append(network.say(src, dst))
+            match rng.randrange(6):
+                case 0:
+                    network.reset()
+                case 1:
+                    network.cut.add(tuple(rng.sample(network.names, 2)))
+                case 2:
+                    network.cut.clear()
+            network.run(rng.choice((STEP_S, 0.1, 1.0)))
+        network.settle()
+        assert network.heard == said, f"seed {seed}"
+        assert all(link.idle and not link.unreachable(network.now_s) for link in network.links.values())
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_a_node_that_starts_again_hears_nothing_twice_nor_out_of_order(block):
+    """200 histories with restarts of either side: what is said once both know each other again arrives, too."""
+    for seed in range(200 * block, 200 * block + 200):
+        rng = random.Random(seed)
+        network = Network(seed, "ab", rng.choice((0, 0.2)), rng.choice((0, 0.3)), rng.choice((0, 0.2)))
+        for _ in range(rng.randint(2, 12)):
+            for _ in range(rng.randint(0, 6)):
+                network.say(*rng.sample("ab", 2))
+            match rng.randrange(5):
+                case 0:
+                    network.start(rng.choice("ab"))
+                case 1:
+                    network.reset()
+                case 2:  # one gives up what it said to the other, who is thought to be gone
+                    network.links["a", "b"].restart()
+            network.run(rng.choice((STEP_S, 0.1, 1.0)))
+        network.settle()
+        network.say("a", "b"), network.say("b", "a")  # whoever has not heard of the other does now
+        network.settle()
+        last = [network.say("a", "b") for _ in range(3)], [network.say("b", "a") for _ in range(3)]
+        network.settle()
+        for (_, sender), numbers in network.heard.items():
+            assert numbers == sorted(set(numbers)), f"seed {seed}: from {sender}"
+        assert network.heard[network.own["b"], network.own["a"]][-3:] == last[0], f"seed {seed}"
+        assert network.heard[network.own["a"], network.own["b"]][-3:] == last[1], f"seed {seed}"
+
+
+def test_what_a_former_process_left_in_the_network_is_no_news():
+    """Its last words arrive after its successor's first: they are dropped, and the successor is heard on."""
+    network = Network()
+    first = network.say("a", "b")
+    network.run(STEP_S)
+    network.say("a", "b")
+    left, network.way = network.way, []
+    network.start("a")
+    successors = [network.say("a", "b")]
+    network.run(STEP_S)
+    network.way = left
+    network.run(STEP_S)
+    successors.append(network.say("a", "b"))
+    network.settle()
+    assert network.heard == {(2, 1): [first], (2, 3): successors}
+
+
+def test_a_reset_costs_no_more_than_what_was_under_way():
+    """A gap is told at once, and only what is behind it is sent again: no waiting for the time-out."""
+    network = Network(delay_s=0.0)
+    for _ in range(20):
+        network.say("a", "b")
+    network.run(STEP_S)
+    for _ in range(5):
+        network.say("a", "b")
+    network.reset()
+    network.say("a", "b")
+    network.run(4 * STEP_S)
+    assert len(network.heard[2, 1]) == 26
+    assert network.handed_over["a", "b", True] == 26 + 6
+
+
+def test_a_peer_that_is_silent_is_probed_with_one_message_and_ever_more_rarely():
+    """Counted over 60 s: not the window again and again."""
+    network = Network()
+    network.cut.add(("a", "b"))
+    for _ in range(100):
+        network.say("a", "b")
+    network.run(60.0)
+    probes = network.handed_over["a", "b", True] - 100
+    assert probes == pytest.approx(60.0 / reliable.LONGEST_WAIT_S, abs=3)
+
+
+@pytest.mark.parametrize("cut", [("a", "b"), ("b", "a")], ids=["what it is told", "what it answers"])
+def test_a_peer_that_acknowledges_nothing_for_two_seconds_is_unreachable(cut):
+    """Until it acknowledges again; whoever has said nothing does not know, and whoever waited for nothing neither."""
+    network = Network()
+    a, b = network.links["a", "b"], network.links["b", "a"]
+    network.run(10.0)
+    assert not a.unreachable(network.now_s)
+    network.cut.add(cut)
+    network.say("a", "b")
+    network.run(reliable.UNREACHABLE_S - 0.1)
+    assert not a.unreachable(network.now_s)
+    network.run(0.2)
+    assert a.unreachable(network.now_s) and not b.unreachable(network.now_s)
+    assert a.due_s(network.now_s) > 0
+    network.cut.clear()
+    network.run(reliable.LONGEST_WAIT_S + 0.1)
+    assert not a.unreachable(network.now_s)
+
+
+def test_no_more_than_a_window_is_under_way():
+    """The rest follows as acknowledgements come in, in order."""
+    network = Network()
+    said = [network.say("a", "b") for _ in range(3 * reliable.WINDOW)]
+    assert network.handed_over["a", "b", True] == reliable.WINDOW
+    network.settle()
+    assert network.heard[2, 1] == said
+
+
+def test_large_messages_are_bounded_by_bytes():
+    """One goes at any size; a second only if both fit."""
+    network = Network()
+    link = network.links["a", "b"]
+    for size_bytes in (reliable.WINDOW_BYTES + 1, 1, reliable.WINDOW_BYTES, 1):
+        link.put([size_bytes], size_bytes, 0.0)
+    assert network.handed_over["a", "b", True] == 1
+    network.settle()
+    assert len(network.heard[2, 1]) == 4
+
+
+def test_a_peer_that_does_not_keep_up_is_given_up(monkeypatch):
+    """What waits for it is bounded; nothing of a stream is left out silently: it ends, and that can be seen."""
+    monkeypatch.setattr(reliable, "MAX_UNACKNOWLEDGED", 10)
+    network = Network()
+    network.cut.add(("a", "b"))
+    for _ in range(11):
+        network.say("a", "b")
+    assert network.links["a", "b"].unreachable(network.now_s)
+    network.settle()
+    assert network.heard == {}
+    network.start("b")
+    network.say("b", "a")
+    network.settle()
+    said = network.say("a", "b")
+    network.settle()
+    assert network.heard[3, 1] == [said]
+    assert not network.links["a", "b"].unreachable(network.now_s)
+
+
+def test_who_acknowledges_what_was_never_said_is_refused():
+    """And nothing of it is believed."""
+    network = Network()
+    network.say("a", "b")
+    link = network.links["a", "b"]
+    with pytest.raises(ContractError, match=r"acknowledges message 7, of 1 that were sent"):
+        link.take(Envelope(2, 1, acked_stream=1, acked=7), 0, 0.0)
+    network.settle()
+    assert len(network.heard[2, 1]) == 1
+
+
+@pytest.mark.parametrize("frame", [b"", b"noise", b"SP", b"XX" + bytes(envelope.SIZE_BYTES)])
+def test_what_has_no_envelope_is_no_message(frame):
+    """Too short, or without the mark."""
+    with pytest.raises(ContractError, match="not a message"):
+        envelope.decode(frame)
+
+
+def test_an_envelope_of_another_version_says_which_side_is_older():
+    """Whatever follows in it."""
+    sealed = bytearray(Envelope(1, 2).encode())
+    sealed[2] += 1
+    with pytest.raises(ContractError, match="update the node here, it is older"):
+        envelope.decode(sealed)
+    sealed[2] -= 2
+    with pytest.raises(ContractError, match="update the other side, it is older"):
+        envelope.decode(bytes(sealed))
+
+
+def test_envelopes_come_out_as_they_went_in():
+    """Every field at its largest."""
+    sealed = Envelope(2**64 - 1, 2**64 - 2, 2**32 - 1, 2**64 - 3, 2**32 - 2, 2**64 - 4, 7)
+    assert envelope.decode(sealed.encode() + b"{}") == sealed
