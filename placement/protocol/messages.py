@@ -38,6 +38,9 @@ ANSWER = "@answer"
 PROTOCOL = 3
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
+_DTYPE_NAMES: dict[np.dtype[Any], Any] = {np.dtype(name): name for name in ITEM_BYTES}
+"""numpy puts a name together anew each time it is asked for."""
+
 assert sys.byteorder == "little", "frames are little endian"
 
 Precedence = Literal["strict", "pipelined"]
@@ -338,7 +341,7 @@ def text(error: object) -> str:
 def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Array]) -> Tensors:
     """The header for these values."""
     frames = tuple(
-        Frame.model_validate({"name": name, "dtype": value.dtype.name, "shape": value.shape})
+        Frame(name=name, dtype=_DTYPE_NAMES.get(value.dtype) or value.dtype.name, shape=value.shape)
         for name, value in values.items()
     )
     return Tensors(job=job, src=src, dst=dst, micro_batch=micro_batch, sent_s=sent_s, frames=frames)
@@ -377,7 +380,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
                 f"tensor {frame.name!r}: {len(data)} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
             )
         array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
-        values[frame.name] = np.require(array, requirements="A")  # a frame may start at any byte
+        values[frame.name] = array if array.flags.aligned else array.copy()  # a frame may start at any byte
     if len(values) != len(listed):
         raise ContractError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
     return message, values

@@ -210,7 +210,7 @@ class StreamNode:
             if name in self._outgoing:
                 link.tick(self._clock.now_s)
             if link.idle:
-                del self._busy[name]
+                self._busy.pop(name, None)
 
     def _taken(self, peer: str, frames: Sequence[memoryview]) -> Received | None:
         size_bytes = sum(map(len, frames))
