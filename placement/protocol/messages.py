@@ -8,6 +8,7 @@ the size its dtype and shape say, before anything else looks at it.
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -37,9 +38,6 @@ ANSWER = "@answer"
 
 PROTOCOL = 3
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
-
-_DTYPE_NAMES: dict[np.dtype[Any], Any] = {np.dtype(name): name for name in ITEM_BYTES}
-"""numpy puts a name together anew each time it is asked for."""
 
 assert sys.byteorder == "little", "frames are little endian"
 
@@ -338,11 +336,16 @@ def text(error: object) -> str:
     return " ".join(str(error).split())[:2000]
 
 
+@cache
+def _dtype_name(dtype: np.dtype[Any]) -> Any:
+    """Numpy puts a name together anew each time it is asked for."""
+    return dtype.name
+
+
 def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Array]) -> Tensors:
     """The header for these values."""
     frames = tuple(
-        Frame(name=name, dtype=_DTYPE_NAMES.get(value.dtype) or value.dtype.name, shape=value.shape)
-        for name, value in values.items()
+        Frame(name=name, dtype=_dtype_name(value.dtype), shape=value.shape) for name, value in values.items()
     )
     return Tensors(job=job, src=src, dst=dst, micro_batch=micro_batch, sent_s=sent_s, frames=frames)
 

@@ -216,7 +216,7 @@ class StreamNode:
         size_bytes = sum(map(len, frames))
         self.received_bytes += size_bytes
         header = frames[0]
-        if header[:1] == b"{":  # from before envelopes: a hello, which says so
+        if bytes(header[:1]) == b"{":  # from before envelopes: a hello, which says so
             messages.decode(frames)
             raise ContractError("not a message: no envelope before its header")
         sealed = envelope.decode(header)
