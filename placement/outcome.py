@@ -1,7 +1,10 @@
 """What became of one task: what the live fleet and the simulator both hand on, and metrics are computed from."""
 
-from typing import Literal, Self
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
+import numpy.typing as npt
 from pydantic import model_validator
 
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
@@ -56,3 +59,24 @@ class TaskOutcome(Record):
         if not self.finished and any(value is not None for value in measured):
             raise ValueError(f"task {self.id} failed, so it has no times and no p")
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class TaskResult:
+    """What a task's future gives: the outcome, and the logits (n, n_classes) if there is an answer."""
+
+    outcome: TaskOutcome
+    logits: npt.NDArray[Any] | None = None
+
+
+class TaskFuture(Future[TaskResult]):
+    """The result of a task to come.
+
+    Args:
+        task_id: By which the fleet knows the task.
+        key: By which its sender does, if it gave it one.
+    """
+
+    def __init__(self, task_id: int = -1, key: str | None = None):
+        super().__init__()
+        self.task_id, self.key = task_id, key

@@ -42,6 +42,8 @@ PUBLIC = {
         "api.demand": ["demand", "load_demand"],
         "api.simulate": ["simulate", "Simulation", "mobility_trace"],
         "api.policy": ["train_policy"],
+        "api.start_fleet": ["start_fleet"],
+        "api.fleet": ["Fleet", "fleet_history"],
         "placement.learning.show": ["saved_states", "SavedState"],
         # what they take and give
         "catalog": ["Catalog"],
@@ -75,11 +77,15 @@ PUBLIC = {
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
+        "placement.outcome": ["TaskFuture", "TaskOutcome", "TaskResult"],
+        "placement.serve.client": ["Client"],
+        "placement.serve.async_client": ["AsyncClient"],
         # records
         "records.action": ["Action", "Decide", "Place", "Migrate", "Wait", "Evict"],
         "records.demand": ["Demand", "SplitDemand"],
         "records.device": ["Device", "FleetSpec"],
         "records.evaluation": ["Evaluation"],
+        "records.fleet_status": ["FleetStatus"],
         "records.fragment": ["Fragment", "TensorSpec"],
         "records.metrics": ["Metrics"],
         "records.preprocessing": ["Preprocessing", "ImageRule"],
@@ -113,6 +119,8 @@ if TYPE_CHECKING:
     from splitplace.api.export import Exported as Exported
     from splitplace.api.export import export as export
     from splitplace.api.fetch import fetch as fetch
+    from splitplace.api.fleet import Fleet as Fleet
+    from splitplace.api.fleet import fleet_history as fleet_history
     from splitplace.api.infer import Inference as Inference
     from splitplace.api.infer import infer as infer
     from splitplace.api.policy import train_policy as train_policy
@@ -121,6 +129,7 @@ if TYPE_CHECKING:
     from splitplace.api.simulate import mobility_trace as mobility_trace
     from splitplace.api.simulate import simulate as simulate
     from splitplace.api.split import split as split
+    from splitplace.api.start_fleet import start_fleet as start_fleet
     from splitplace.api.train import train as train
     from splitplace.catalog import Catalog as Catalog
     from splitplace.errors import ContractError as ContractError
@@ -144,6 +153,9 @@ if TYPE_CHECKING:
     from splitplace.placement.learner import Traces as Traces
     from splitplace.placement.learning.show import SavedState as SavedState
     from splitplace.placement.learning.show import saved_states as saved_states
+    from splitplace.placement.outcome import TaskFuture as TaskFuture
+    from splitplace.placement.outcome import TaskOutcome as TaskOutcome
+    from splitplace.placement.outcome import TaskResult as TaskResult
     from splitplace.placement.plan import check_actions as check_actions
     from splitplace.placement.plan import plan as plan
     from splitplace.placement.policy import Composed as Composed
@@ -159,6 +171,8 @@ if TYPE_CHECKING:
     from splitplace.placement.policy import Taken as Taken
     from splitplace.placement.registry import parse_policy as parse_policy
     from splitplace.placement.room import Room as Room
+    from splitplace.placement.serve.async_client import AsyncClient as AsyncClient
+    from splitplace.placement.serve.client import Client as Client
     from splitplace.placement.simulator.scenario import Scenario as Scenario
     from splitplace.placement.simulator.scenario import load_fleet as load_fleet
     from splitplace.placement.simulator.scenario import load_scenario as load_scenario
@@ -175,6 +189,7 @@ if TYPE_CHECKING:
     from splitplace.records.device import Device as Device
     from splitplace.records.device import FleetSpec as FleetSpec
     from splitplace.records.evaluation import Evaluation as Evaluation
+    from splitplace.records.fleet_status import FleetStatus as FleetStatus
     from splitplace.records.fragment import Fragment as Fragment
     from splitplace.records.fragment import TensorSpec as TensorSpec
     from splitplace.records.metrics import Metrics as Metrics

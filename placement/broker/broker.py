@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from splitplace.errors import NotReadyError
+from splitplace.errors import NotFoundError, NotReadyError, UsageError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker import history as book
 from splitplace.placement.broker.admission import Admission
@@ -22,15 +22,19 @@ from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.scheduler import Scheduler
-from splitplace.placement.broker.task import Live, TaskResult
+from splitplace.placement.broker.task import CANCELLED, Live
 from splitplace.placement.engines.engine import Engine
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.outcome import TaskFuture, TaskOutcome
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
+from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
 from splitplace.records.task import Task
+
+KEPT_ANSWERS = 1000
+"""Results that can still be asked for after their tasks have ended: the newest."""
 
 
 class Broker:
@@ -75,8 +79,16 @@ class Broker:
         self._precedence, self._window, self._task_timeout_s, self._states = precedence, window, task_timeout_s, states
         self._journal = History(journal)
         self._arrivals: deque[Live] = deque()
+        self._cancelled: deque[int] = deque()
         self._submitting = threading.Lock()
         """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""
+        self._pending: dict[int, TaskFuture] = {}
+        self._kept: dict[int, TaskFuture] = {}
+        """Of tasks that have ended, the oldest first."""
+        self._keys: dict[str, int] = {}
+        self._counts = {"answered": 0, "failed": 0, "cancelled": 0}
+        self._drained = threading.Condition(self._submitting)
+        self._accepting = True
         self._next_task = 0
         self._admission = Admission(demand)
         self._scheduler: Scheduler | None = None
@@ -135,7 +147,7 @@ class Broker:
                 self._scheduler = self._schedule(fleet)
                 self._up.set_result(None)
                 while not self._stopping:
-                    self._scheduler.step(self._taken())
+                    self._scheduler.step(self._taken(), self._unwanted())
             finally:
                 self._abandon(sys.exception())
                 fleet.close()
@@ -185,6 +197,10 @@ class Broker:
         while self._arrivals:
             yield self._arrivals.popleft()
 
+    def _unwanted(self) -> Iterator[int]:
+        while self._cancelled:
+            yield self._cancelled.popleft()
+
     def _abandon(self, error: BaseException | None) -> None:
         """Let no task wait for a broker that is gone."""
         with self._submitting:
@@ -197,8 +213,16 @@ class Broker:
     # Tasks.
 
     def submit(
-        self, application: str, images: messages.Array, deadline_s: float, labels: messages.Array | None = None
-    ) -> "Future[TaskResult]":
+        self,
+        application: str,
+        images: messages.Array,
+        deadline_s: float,
+        labels: messages.Array | None = None,
+        *,
+        key: str | None = None,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture:
         """Ask for the classes of some images; from any thread.
 
         Args:
@@ -207,6 +231,9 @@ class Broker:
                 its buffer.
             deadline_s: From now.
             labels: True classes, integers (n,); without them p comes from the split's evaluation.
+            key: Of the caller's choice: a second task of the same key is the first one, and gets its result.
+            late: Whether an answer after the deadline is wanted; it is given in any case.
+            degrade: Not yet: expected False.
 
         Returns:
             A future that always comes to a `TaskResult`, whose outcome may hold an error.
@@ -218,16 +245,21 @@ class Broker:
         """
         scheduler = self._running()
         now_s = scheduler.fleet.now_s()
+        if degrade:
+            raise UsageError("this broker answers with all branches or not at all: leave out degrade")
         self._admission.check(application, images, labels, deadline_s)
         size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._submitting:
+            if key is not None and (known := self._find(self._keys.get(key))):
+                return known
             self._not_stopping()
             self._admission.take(size_bytes)
         try:  # only what was admitted is copied, and not under the lock
             images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
-            return self._take_in(application, images, labels, deadline_s, now_s, size_bytes)
+            return self._take_in(application, images, labels, deadline_s, now_s, size_bytes, key)
         except BaseException:
-            self._left(size_bytes)
+            with self._submitting:
+                self._admission.left(size_bytes)
             raise
 
     def _take_in(
@@ -238,7 +270,8 @@ class Broker:
         deadline_s: float,
         now_s: float,
         size_bytes: int,
-    ) -> "Future[TaskResult]":
+        key: str | None,
+    ) -> TaskFuture:
         with self._submitting:
             self._not_stopping()
             task = Task(
@@ -249,22 +282,100 @@ class Broker:
                 arrival_s=now_s,
             )
             self._next_task += 1
-            live = Live(task, images, labels)
+            live = Live(task, images, labels, TaskFuture(task.id, key))
             live.future.set_running_or_notify_cancel()
-            live.future.add_done_callback(lambda _: self._left(size_bytes))
+            live.future.add_done_callback(lambda _: self._left(live.future, size_bytes))
+            self._pending[task.id] = live.future
+            if key is not None:
+                self._keys[key] = task.id
             self._arrivals.append(live)
             self._notify()
         return live.future
 
+    def answer(self, task_id: int) -> TaskFuture:
+        """The result of a task: to come, or kept of one that has ended; from any thread.
+
+        Raises:
+            NotFoundError: No such task, or its result is not kept any more.
+        """
+        with self._submitting:
+            found = self._find(task_id)
+        if found is None:
+            raise NotFoundError(f"no task {task_id}: it never was, or its result is not kept any more")
+        return found
+
+    def cancel(self, task_id: int) -> bool:
+        """Take a task back, from any thread: it fails, and its devices are told. Answers whether it was under way."""
+        with self._submitting:
+            if task_id not in self._pending or self._stopping:
+                return False
+            self._cancelled.append(task_id)
+            self._notify()
+        return True
+
+    def drain(self) -> None:
+        """Take no more tasks, and return when all have ended."""
+        with self._drained:
+            self._accepting = False
+            self._drained.wait_for(lambda: not self._pending)
+
+    def _find(self, task_id: int | None) -> TaskFuture | None:
+        return None if task_id is None else self._pending.get(task_id) or self._kept.get(task_id)
+
     def _not_stopping(self) -> None:
         if self._stopping:
             raise NotReadyError(self._end_reason) from self._failure
+        if not self._accepting:
+            raise NotReadyError("the fleet is draining: it takes no more tasks")
 
-    def _left(self, size_bytes: int) -> None:
-        with self._submitting:
+    def _left(self, future: TaskFuture, size_bytes: int) -> None:
+        error = future.result().outcome.error
+        with self._drained:
             self._admission.left(size_bytes)
+            self._counts["answered" if error is None else "cancelled" if error == CANCELLED else "failed"] += 1
+            self._kept[future.task_id] = self._pending.pop(future.task_id)
+            if len(self._kept) > KEPT_ANSWERS:
+                oldest = self._kept.pop(next(iter(self._kept)))
+                self._keys.pop(oldest.key or "", None)
+            self._drained.notify_all()
 
     # What it knows.
+
+    def status(self) -> FleetStatus:
+        """Devices and tasks at this moment; from any thread."""
+        scheduler = self._running()
+        ledger, now_s = scheduler.dispatcher.ledger, scheduler.fleet.now_s()
+        devices = []
+        for member in scheduler.members:
+            rows = ledger.rows(member.row) if member.up else ()
+            named = (scheduler.statics.names_F[row] for row in rows if ledger.is_loaded(row, member.row))
+            devices.append(
+                DeviceStatus(
+                    name=member.name,
+                    up=member.up,
+                    suspected=False,
+                    pid=member.hello.pid if member.hello and member.up else None,
+                    cpu_share=member.cpu_share,
+                    busy_share=member.meter.busy(now_s) if member.up else 0.0,
+                    memory_bytes=int(ledger.capacity_bytes_D[member.row]),
+                    memory_used_bytes=int(ledger.account_bytes_D[member.row]),
+                    fragments=tuple(f"{self.demand.splits[split].split.reference}/{name}" for split, name in named),
+                    micro_batches_run=member.meter.micro_batches_run,
+                )
+            )
+        with self._submitting:
+            counts, pending = dict(self._counts), len(self._pending)
+            accepting = self._accepting and not self._stopping
+        running = sum(live.job is not None for live in tuple(scheduler.tasks.values()))
+        tasks = TaskTally(waiting=max(pending - running, 0), running=running, **counts)
+        return FleetStatus(
+            policy=self.policy.name, uptime_s=now_s, accepting=accepting, devices=tuple(devices), tasks=tasks
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more: it was ended, or has failed."""
+        return self._over.done()
 
     @property
     def events(self) -> tuple[book.Event, ...]:

@@ -9,8 +9,9 @@ from splitplace.placement.broker.fleet import LiveFleet, Lost, Member
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.job import Job
 from splitplace.placement.broker.ledger import Ledger
-from splitplace.placement.broker.task import Live, TaskResult
+from splitplace.placement.broker.task import Live
 from splitplace.placement.broker.view import Statics
+from splitplace.placement.outcome import TaskResult
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Received

@@ -44,6 +44,11 @@ class Ledger:
         """The same for every device."""
         return np.array([self.used_bytes(device) for device in range(len(self._resident))])
 
+    @property
+    def account_bytes_D(self) -> Floats:  # noqa: N802 - shape suffix
+        """The same as of the last change; from any thread."""
+        return self._account[1]
+
     def resident_FD(self) -> Bools:  # noqa: N802 - shape suffix
         """Which fragments hold memory where, loaded or on their way in."""
         table = np.zeros(self._need_bytes_FD.shape, bool)

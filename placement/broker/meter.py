@@ -56,6 +56,8 @@ class Meter:
         self.micro_batches_run += 1
         self.busy_s += end_s - start_s
         self._runs.append((start_s, end_s))
+        while self._runs[0][1] < end_s - LOOK_BACK_S:
+            self._runs.popleft()
 
     def sent(self, at_s: float, size_bytes: int) -> None:
         """Tensors passed over its link."""
@@ -63,11 +65,9 @@ class Meter:
         self._sends.append((at_s, size_bytes))
 
     def busy(self, now_s: float) -> float:
-        """Share of the last moments it was running something, 0..1."""
+        """Share of the last moments it was running something, 0..1; from any thread."""
         since_s = max(now_s - LOOK_BACK_S, 0.0)
-        while self._runs and self._runs[0][1] < since_s:
-            self._runs.popleft()
-        busy_s = sum(end - max(start, since_s) for start, end in self._runs)
+        busy_s = sum(max(end - max(start, since_s), 0.0) for start, end in tuple(self._runs))
         return min(busy_s / max(now_s - since_s, 1e-9), 1.0)
 
     def link(self, now_s: float, bytes_per_s: float) -> float:

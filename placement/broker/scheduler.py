@@ -16,8 +16,9 @@ from splitplace.placement.broker import history as book
 from splitplace.placement.broker.dispatcher import Dispatcher
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.history import History
-from splitplace.placement.broker.task import Live, TaskResult
+from splitplace.placement.broker.task import CANCELLED, Live
 from splitplace.placement.broker.view import Statics, build_view
+from splitplace.placement.outcome import TaskResult
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
@@ -70,12 +71,15 @@ class Scheduler:
         """Of the last plan, if it failed."""
         self.states = planner.first_state(policy, self._view(Finished.none())) if states is None else states
 
-    def step(self, arrivals: Iterable[Live]) -> None:
+    def step(self, arrivals: Iterable[Live], cancelled: Iterable[int] = ()) -> None:
         """Hear, check, plan; waits at most a tick for something to happen."""
         for member, received in self.fleet.hear(TICK_S):
             self.dispatcher.handle(member, received)
         for live in arrivals:
             self._arrive(live)
+        for task in cancelled:
+            if task in self.tasks:
+                self._leave(self.tasks[task], self.tasks[task].failed(CANCELLED))
         for lost in self.fleet.check():
             self.dispatcher.lose(lost)
             self._dirty = True

@@ -1,24 +1,18 @@
 """A task as the broker holds it, from its receipt to its outcome."""
 
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from splitplace.placement.broker.job import Job
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Decide
 from splitplace.records.demand import SplitDemand
 from splitplace.records.split import Split
 from splitplace.records.task import Task
 
-
-@dataclass(frozen=True, eq=False)
-class TaskResult:
-    """What a task's future gives: the outcome, and the logits (n, n_classes) if there is an answer."""
-
-    outcome: TaskOutcome
-    logits: messages.Array | None = None
+CANCELLED = "it was cancelled"
+"""The error of a task that nobody wants any more."""
 
 
 @dataclass(eq=False)
@@ -28,7 +22,7 @@ class Live:
     task: Task
     images: messages.Array
     labels: messages.Array | None
-    future: "Future[TaskResult]" = field(default_factory=Future)
+    future: TaskFuture = field(default_factory=TaskFuture)
     decision: Decide | None = None
     demand: SplitDemand | None = None
     """Of the decided split."""

@@ -26,6 +26,14 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
+    ("fleet start", "splitplace.cli.fleet:start", "Start a live fleet on this machine, and serve."),
+    ("fleet status", "splitplace.cli.fleet:status", "Show a fleet's devices and tasks."),
+    ("fleet drain", "splitplace.cli.fleet:drain", "Take no more tasks, and wait until all have ended."),
+    ("fleet stop", "splitplace.cli.fleet:stop", "End a fleet."),
+    ("fleet history", "splitplace.cli.fleet:history", "Print what happened in a fleet, event by event."),
+    ("fleet answer", "splitplace.cli.submit:answer", "Wait for the answer of a task that was left behind."),
+    ("fleet cancel", "splitplace.cli.fleet:cancel", "Take a task back."),
+    ("submit", "splitplace.cli.submit:submit", "Have a live fleet classify images."),
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench timings", "splitplace.cli.bench_fleets:timings", "What is promised in seconds, measured."),
@@ -44,6 +52,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
 GROUPS = {
     "bench": "The project's claims, measured.",
     "data": "Data sets.",
+    "fleet": "A live fleet of devices.",
     "policy": "Policies that learn.",
     "catalog": "The OCI image layout that holds splits.",
 }

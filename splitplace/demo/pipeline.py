@@ -18,12 +18,11 @@ from splitplace.placement import tables
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.history import Event
 from splitplace.placement.broker.meter import DeviceReport
-from splitplace.placement.broker.task import TaskResult
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.metrics import Usage, of_tasks, summarise
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.policy import Composed
 from splitplace.progress import Progress

@@ -21,10 +21,12 @@ VERBS = {
     "catalog demand": "demand",
     "simulate": "simulate",
     "policy train": "train_policy",
+    "fleet start": "start_fleet",
+    "fleet history": "fleet_history",
 }
 RENAMED = {"location": "catalog", "applications": "application", "input": "inputs"}
 """What a command calls by another name: CATALOG:REF, several at once, --input."""
-PRINTED = {"json", "explain", "logits"}
+PRINTED = {"json", "explain", "logits", "detach"}
 """How a command shows what it got."""
 OF_THE_VALUE = {("infer", "out")}
 """What a notebook does with what it gets: it saves `Inference.logits` itself."""

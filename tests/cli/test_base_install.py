@@ -26,6 +26,24 @@ MODEL = base64.b64decode(
 )
 """ONNX: uint8 [batch,1,2,2] as float32 [batch,4]; the class of the brightest pixel. No onnx is here to make it."""
 
+DEVICES = """
+name = "one"
+
+[[devices]]
+name = "d"
+kind = "base"
+cores = 1
+core_speed = 1.0
+memory_bytes = 1_000_000_000
+disk_bytes = 1_000_000_000
+disk_bytes_per_s = 1e8
+up_bytes_per_s = 1e8
+down_bytes_per_s = 1e8
+rtt_s = 0.001
+power_w = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+labels = { cpu_share = "1" }
+"""
+
 WITHOUT = """
 import contextlib, io, json, sys, traceback
 refused, calls = json.loads(sys.argv[1])
@@ -85,6 +103,7 @@ NEEDS = {
 }
 """A call of each command that needs more than the base, and the extras that it should ask for."""
 
+FLEET = ["--data", "FLEET"]
 WORKS = {
     "export": ["SPLIT", "--catalog", "CATALOG"],
     "catalog ls": ["CATALOG"],
@@ -96,6 +115,14 @@ WORKS = {
     "infer": ["CATALOG", "--input", "x.npy"],
     "catalog demand": ["CATALOG", "--out", "demand.json"],
     "simulate": ["--policy", "random+random", "--intervals", "2", "--seed", "1"],
+    "fleet start": ["--devices", "fleet.toml", "--catalog", "CATALOG", "--policy", "full+random", "--detach", *FLEET],
+    "fleet status": FLEET,
+    "submit": ["pixels", "--input", "x.npy", "--deadline", "60", "--detach", *FLEET],
+    "fleet answer": ["0", *FLEET],
+    "fleet cancel": ["0", *FLEET],
+    "fleet drain": FLEET,
+    "fleet stop": FLEET,
+    "fleet history": FLEET,
 }
 """A call of each command that a base install is enough for, in the order of a story."""
 
@@ -135,6 +162,7 @@ def room(tmp_path_factory, brightest):
     split_folder.write(SplitArtifact(brightest(MODEL), {"full": MODEL}), folder / "SPLIT")
     (folder / "model.onnx").write_bytes(MODEL)
     (folder / "a.png").write_bytes(b"")
+    (folder / "fleet.toml").write_text(DEVICES)
     np.save(folder / "x.npy", np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2))
     np.save(folder / "y.npy", np.arange(4))
     states = Path(__file__).resolve().parents[2] / "placement" / "data"
@@ -189,7 +217,7 @@ def test_what_is_missing_is_said_in_one_line(answers, arguments, extras):
 def test_nothing_was_begun(room, answers):
     """Before it works: no folder, no file but those of the commands that worked."""
     assert {path.name for path in room.iterdir()} == {
-        *("SPLIT", "STATES", "CATALOG", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
+        *("SPLIT", "STATES", "CATALOG", "FLEET", "fleet.toml", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
     }
 
 

@@ -48,6 +48,7 @@ WORK = {
     "splitplace.demo.pipeline": ("images",),
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
+    "splitplace.placement.serve.connection": ("connect",),
     "splitplace.placement.learning.traces": ("simulate",),
 }
 """Functions that only work, by module: once one is called, every value has been taken for good."""

@@ -57,6 +57,14 @@ GOOD: dict[str, list[str]] = {
     "simulate trace": ["--out=trace.parquet", "--vehicles=1", "--seconds=2"],
     "policy train": ["--scenario=scenario.toml", "--demand=demand.json", "--out=new", "--runs=2", "--intervals=2"],
     "policy show": ["states"],
+    "fleet start": ["--devices=fleet.toml", "--catalog=catalog", f"--splits={WHOLE}", "--policy=full+random"],
+    "fleet status": ["--data=fleet"],
+    "fleet drain": ["--data=fleet"],
+    "fleet stop": ["--data=fleet"],
+    "fleet history": ["--data=fleet"],
+    "fleet answer": ["0", "--data=fleet"],
+    "fleet cancel": ["0", "--data=fleet"],
+    "submit": ["own", "--input=x.npy", "--deadline=1", "--data=fleet"],
 }
 """A call of each command that works or comes to the work; of one that is not named, its name alone."""
 
@@ -226,6 +234,9 @@ def make_good(here: Path) -> None:
     for entry in states.SHIPPED.iterdir():
         if entry.name.startswith("state.measured-50.mab"):
             (here / "states" / entry.name.removeprefix("state.measured-50.")).write_bytes(entry.read_bytes())
+    (here / "fleet").mkdir(mode=0o700)
+    (here / "fleet" / "broker.pid").write_text("1\n")
+    (here / "fleet" / "history.jsonl").write_text(START + "\n")
     preset = Path(sp.__file__).parents[1] / "training" / "presets" / "quick.toml"
     (here / "preset.toml").write_bytes(preset.read_bytes())
     shutil.copy(here / "run" / "model.safetensors", here / "weights.safetensors")
@@ -238,6 +249,10 @@ DEVICE = {
     "cost_usd_per_h": 0.1, "labels": {"mips": "4000"},
 }  # fmt: skip
 FLEET = {"name": "f", "devices": [DEVICE, DEVICE | {"name": "e"}]}
+START = json.dumps({
+    "event": "start", "version": 1, "created": "now", "policy": "p", "engine": "local", "precedence": "strict",
+    "devices": [],
+})  # fmt: skip
 SCENARIO = {
     "name": "s", "fleet": "fleet.toml", "intervals": 2, "interval_s": 10.0, "startup_s": 1.0, "retry": "interval",
     "weights": "shared", "events": [{"time_s": 1.0, "device": "e-0", "kind": "leave"}], "network": [{"time_s": 2.0}],

@@ -1,0 +1,222 @@
+"""A program's end of the door: submit tasks to a fleet that runs in another process, and ask what becomes of them."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from splitplace.errors import ContractError, NotFoundError, OverloadedError, UsageError, explained, unknown
+from splitplace.placement.outcome import TaskFuture
+from splitplace.placement.serve import requests
+from splitplace.placement.serve.connection import Connection
+from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
+from splitplace.placement.serve.frames import MAX_TENSOR_BYTES, Array, TensorHeader, tensor
+from splitplace.records.fleet_status import FleetStatus
+from splitplace.records.split import Split
+
+
+class Client:
+    """A connection to the fleet of a data folder, for any number of threads; a context manager.
+
+    Who closes it takes its tasks back, but those with a `key` and those to `keep`.
+
+    Args:
+        data: The folder that the fleet was started with.
+
+    Raises:
+        NotReadyError: No fleet runs there, or it is just starting or ending.
+        ContractError: It speaks another version.
+    """
+
+    @explained()
+    def __init__(self, data: str | Path = DEFAULT):
+        self.folder = DataFolder(data)
+        if not self.folder.pid_file.exists():
+            raise self.folder.absent()
+        self._connection = Connection(self.folder)
+        self._splits: dict[str, Split] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the fleet."""
+        return self._connection.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave; a second time: nothing."""
+        self._connection.close()
+
+    # What may be asked.
+
+    @explained()
+    def submit(
+        self,
+        application: str,
+        images: str | Path | Sequence[str | Path] | Array,
+        deadline_s: float,
+        labels: str | Path | Array | None = None,
+        *,
+        key: str | None = None,
+        keep: bool = False,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture:
+        """Ask for the classes of some images.
+
+        Args:
+            application: One that the fleet serves.
+            images: (n, ...), n > 0, of the dtype that the application's splits take; an .npy file of them; image files,
+                or a folder of image files, which are taken in the order of their names.
+            deadline_s: From now.
+            labels: True classes, integers (n,), or an .npy file of them; without, p is the split's measured accuracy.
+            key: Of your choice: a second task of the same key is the first one, and gets its result. It is kept.
+            keep: Whether the task goes on when this client leaves; `answer` gets its result then.
+            late: Whether an answer after the deadline is wanted.
+            degrade: Whether an answer of the branches that can be had in time will do.
+
+        Returns:
+            A future that comes to a `TaskResult`, whose outcome may hold an error; `task_id` is the task's number. The
+            task is taken for good when this returns.
+
+        Raises:
+            UsageError: Unknown application, no such file.
+            OverloadedError: Too many tasks wait, or too many bytes of images.
+            ContractError: Images or labels that are not by contract, NaN or infinite ones among them.
+            NotReadyError: The fleet is draining, or has ended.
+        """
+        if not 0 < deadline_s < float("inf"):
+            raise UsageError(f"--deadline {deadline_s}: expected seconds above 0")
+        if key is not None and not 0 < len(key) <= 200:
+            raise UsageError(f"--key of {len(key)} letters: expected 1 to 200")
+        given = [("images", self._images(application, images))]
+        if labels is not None:
+            given.append(("labels", labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))))
+        lines: tuple[TensorHeader, ...]
+        values: tuple[Array, ...]
+        lines, values = zip(*(tensor(what, value) for what, value in given), strict=True)
+        size_bytes = sum(line.size_bytes for line in lines)
+        if size_bytes > MAX_TENSOR_BYTES:
+            raise OverloadedError(
+                f"a task of {size_bytes} bytes, expected at most {MAX_TENSOR_BYTES}: send its images as several tasks"
+            )
+        message = requests.Submission(
+            tensors=lines,
+            application=application,
+            deadline_s=float(deadline_s),
+            key=key,
+            keep=keep,
+            late=late,
+            degrade=degrade,
+        )
+        return self._connection.task(message, key, values)
+
+    @explained()
+    def answer(self, task_id: int) -> TaskFuture:
+        """The result of a task, whoever submitted it: to come, or still kept.
+
+        Args:
+            task_id: Its number.
+
+        Raises:
+            NotFoundError: No such task, or its result is not kept any more.
+            NotReadyError: The fleet has ended.
+        """
+        return self._connection.task(requests.AnswerWanted(task=_task_number(task_id)))
+
+    @explained()
+    def cancel(self, task_id: int) -> bool:
+        """Take a task back, whoever submitted it: it fails, and its devices are told.
+
+        Args:
+            task_id: Its number.
+
+        Returns:
+            Whether it was still under way.
+        """
+        reply = self._connection.ask(requests.Withdrawal(task=_task_number(task_id)))
+        assert isinstance(reply, requests.Withdrawn)
+        return reply.was_under_way
+
+    def status(self) -> FleetStatus:
+        """Devices and tasks at this moment."""
+        reply = self._connection.ask(requests.StatusWanted())
+        assert isinstance(reply, requests.StatusReply)
+        return reply.status
+
+    def applications(self) -> dict[str, Split]:
+        """What may be submitted: by application, one of its splits, which says what it takes and answers."""
+        if self._splits is None:
+            reply = self._connection.ask(requests.OffersWanted())
+            assert isinstance(reply, requests.Offers)
+            self._splits = {split.application: split for split in reply.splits}
+        return self._splits
+
+    def drain(self) -> None:
+        """Have the fleet take no more tasks; returns when all have ended."""
+        self._connection.ask(requests.DrainWanted(), None)
+
+    def stop(self) -> None:
+        """End the fleet; returns when its process has let go of the data folder."""
+        self._connection.ask(requests.StopWanted())
+        self._connection.wait()
+        while self.folder.running() == self.pid:
+            time.sleep(0.05)
+
+    def _images(self, application: str, images: str | Path | Sequence[str | Path] | Array) -> Array:
+        """Images as they are sent, whatever they come as; held against what can be said before the fleet sees them."""
+        if isinstance(images, np.ndarray):
+            found = images
+        else:
+            paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+            found = self._read(application, _images_in(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths)
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise ContractError("images: some values are NaN or infinite, expected numbers")
+        return found
+
+    def _read(self, application: str, paths: list[Path]) -> Array:
+        # Here, because only who reads files needs what reads them: onnxruntime comes with it.
+        from splitplace.inference.inputs import ARRAY_SUFFIXES, read_inputs
+
+        if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
+            return _read_array(paths[0])
+        (found,) = read_inputs(paths, self._split(application)).values()
+        return found
+
+    def _split(self, application: str) -> Split:
+        offers = self.applications()
+        if application not in offers:
+            raise unknown("application", application, offers)
+        return offers[application]
+
+
+def _task_number(task_id: int) -> int:
+    if not 0 <= task_id < 2**63:
+        raise UsageError(f"task {task_id}: expected a number from 0")
+    return task_id
+
+
+def _read_array(path: Path) -> Array:
+    from splitplace.inference.inputs import read_array
+
+    return read_array(path)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The image files of a folder by their names; hidden ones are not taken."""
+    from splitplace.inference.images import image_suffixes
+
+    known = image_suffixes()
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    found = [folder / name for name in names if Path(name).suffix.lower() in known]
+    if not found:
+        raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
+    return found

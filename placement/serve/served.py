@@ -1,0 +1,41 @@
+"""What the door asks of a broker. `placement.broker` has one; the door's tests have another."""
+
+from typing import Protocol
+
+from splitplace.placement.outcome import TaskFuture
+from splitplace.placement.serve.frames import Array
+from splitplace.records.fleet_status import FleetStatus
+
+
+class ServedBroker(Protocol):
+    """Every method may be called from any thread, and by several at once; `submit` and `drain` may take their time."""
+
+    def submit(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        key: str | None = None,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture:
+        """Take a task on: it is acknowledged when this returns."""
+        ...
+
+    def answer(self, task_id: int) -> TaskFuture:
+        """The result of a task, to come or kept."""
+        ...
+
+    def cancel(self, task_id: int) -> bool:
+        """Take a task back; answers whether it was under way."""
+        ...
+
+    def status(self) -> FleetStatus:
+        """Devices and tasks at this moment."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more tasks; returns when all have ended."""
+        ...

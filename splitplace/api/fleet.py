@@ -1,0 +1,207 @@
+"""`Fleet`: a live fleet that this process runs; `fleet_history`: what happened in one."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from splitplace.api.demand import demand as gather
+from splitplace.catalog import Catalog
+from splitplace.errors import NotReadyError, UsageError, explained
+from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement.broker.broker import Broker
+from splitplace.placement.broker.history import Event, read_history
+from splitplace.placement.engines.emulated import emulated
+from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.outcome import TaskFuture
+from splitplace.placement.policy import Policy
+from splitplace.placement.protocol.messages import Array, Precedence
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
+from splitplace.placement.serve.door import Door
+from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.records.device import Device, FleetSpec
+from splitplace.records.fleet_status import FleetStatus
+from splitplace.records.split import Split
+
+POLICY = "mab+least-loaded"
+LOOK_EVERY_S = 0.2
+"""How often whoever waits for a fleet looks whether it has ended by itself."""
+
+
+class Fleet:
+    """A live fleet that this process runs, as a context manager: its devices, its broker, and the door for clients.
+
+    Inside, `Client`s of any process of this user find it by its data folder; nothing of it is left outside but what
+    the folder keeps.
+
+    Args:
+        devices: A FLEET.toml, a shipped fleet's name, a `FleetSpec`, or devices. Each is a process of this machine, as
+            slow as its `core_speed` states; or its share of the cores is what its label `cpu_share` says.
+        catalog: The catalog, or its folder, that holds the splits.
+        splits: References of those that may be chosen; all by default, which must have been profiled, then.
+        policy: DECIDER+PLACER, "module:Class", or a policy.
+        data: Folder for the socket, the log and the history; this user's alone.
+        seed: Of the policy's randomness.
+        precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        micro_batch: Samples a device runs at once.
+        cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
+        task_timeout_s: A task without an answer for so long fails.
+
+    Raises:
+        UsageError: Unknown names, no such file, numbers out of range.
+        SplitPlaceError: A catalog whose splits were not profiled, or fit none of the devices.
+    """
+
+    @explained()
+    def __init__(
+        self,
+        devices: str | Path | FleetSpec | Sequence[Device],
+        catalog: str | Path | Catalog,
+        *,
+        splits: Sequence[str] = (),
+        policy: str | Policy = POLICY,
+        data: str | Path = DEFAULT,
+        seed: int = 0,
+        precedence: Precedence = "pipelined",
+        micro_batch: int = 64,
+        cpu_share_method: ShareMethod = "auto",
+        task_timeout_s: float = 300.0,
+    ):
+        if seed < 0:
+            raise UsageError(f"--seed {seed}: expected 0 or more")
+        spec = load_fleet(str(devices)) if isinstance(devices, str | Path) else devices
+        self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
+        self.policy = parse_policy(policy) if isinstance(policy, str) else policy
+        self.catalog = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
+        self.demand = gather(self.catalog, splits, micro_batch=micro_batch)
+        self.folder = DataFolder(data)
+        self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
+        self._task_timeout_s = task_timeout_s
+        self._stopping = threading.Event()
+        self._inside = ExitStack()
+        self._broker: Broker | None = None
+
+    @explained()
+    def __enter__(self) -> Self:
+        """Bring it up.
+
+        Raises:
+            NotReadyError: A fleet runs in the data folder already, or a device did not come up.
+            UsageError: The folder is not this user's alone.
+        """
+        with ExitStack() as inside:
+            self.folder.prepare()
+            inside.enter_context(self.folder.claimed())
+            devices, shares = emulated(self.devices)
+            broker = Broker(
+                devices,
+                self.demand,
+                self.catalog.path,
+                self.policy,
+                LocalEngine(),
+                seed=self._seed,
+                cpu_shares=shares,
+                cpu_share_method=self._method,
+                precedence=self._precedence,
+                journal=self.folder.history,
+                task_timeout_s=self._task_timeout_s,
+            )
+            door = Door(broker, self._offered(), self.folder, self.stop)
+            inside.callback(door.finish)
+            inside.enter_context(broker)
+            inside.callback(door.close)
+            door.open()
+            self._broker, self._inside = broker, inside.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._inside.__exit__(kind, error, at)
+
+    @property
+    def broker(self) -> Broker:
+        """What decides, places and answers; only within the context."""
+        if self._broker is None:
+            raise NotReadyError("the fleet was not started: use it in a with statement")
+        return self._broker
+
+    def submit(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        key: str | None = None,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture:
+        """As `Client.submit`, of arrays, without a socket between."""
+        return self.broker.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
+
+    def answer(self, task_id: int) -> TaskFuture:
+        """As `Client.answer`."""
+        return self.broker.answer(task_id)
+
+    def cancel(self, task_id: int) -> bool:
+        """As `Client.cancel`."""
+        return self.broker.cancel(task_id)
+
+    def status(self) -> FleetStatus:
+        """Devices and tasks at this moment."""
+        return self.broker.status()
+
+    def drain(self) -> None:
+        """Take no more tasks; returns when all have ended."""
+        self.broker.drain()
+
+    def stop(self) -> None:
+        """Have `serve` return; from any thread."""
+        self._stopping.set()
+
+    def serve(self) -> None:
+        """Wait until a client, SIGTERM or Ctrl-C asks for the end, or the broker has failed; in the main thread."""
+        with _asked_to_end(self.stop):
+            while not self._stopping.wait(LOOK_EVERY_S) and not self.broker.ended:
+                pass
+
+    def _offered(self) -> list[Split]:
+        """The first split of each application, with what a demand leaves out."""
+        first = {entry.split.application: entry.split.reference for entry in reversed(self.demand.splits)}
+        return [self.catalog.split(reference) for reference in first.values()]
+
+
+@contextmanager
+def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+    """Within, the signals that ask for the end call `stop`; a second Ctrl-C interrupts as always."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        stop()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@explained()
+def fleet_history(data: str | Path = DEFAULT) -> tuple[Event, ...]:
+    """What happened in the last run of a fleet, or so far in the one that runs, in the order the broker learnt of it.
+
+    Args:
+        data: The folder that the fleet was started with.
+
+    Returns:
+        Typed events; times are seconds since all devices were up.
+
+    Raises:
+        NotFoundError: No fleet ever ran there.
+        IntegrityError: A line is no event of ours.
+    """
+    return read_history(DataFolder(data).history)

@@ -1,0 +1,125 @@
+"""`start_fleet`: a live fleet in a process of its own, which outlives whoever started it."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from splitplace.api.fleet import POLICY, Fleet
+from splitplace.children import child_env, python_child
+from splitplace.errors import NotReadyError, explained
+from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.serve.client import Client
+from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
+from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.records.base import Count, PositiveCount, Record
+from splitplace.records.device import FleetSpec
+
+LOOK_EVERY_S = 0.1
+"""How often it is looked whether the fleet is up."""
+LAST_BYTES = 4096
+"""Of the log, where the reason for an end is looked for."""
+
+
+class FleetRequest(Record):
+    """What the process of a fleet is told on its standard input."""
+
+    devices: FleetSpec
+    catalog: str
+    data: str
+    splits: tuple[str, ...]
+    policy: str
+    seed: Count
+    precedence: Precedence
+    micro_batch: PositiveCount
+
+    def fleet(self) -> Fleet:
+        """The fleet that is asked for, not started."""
+        return Fleet(
+            self.devices,
+            self.catalog,
+            splits=self.splits,
+            policy=self.policy,
+            data=self.data,
+            seed=self.seed,
+            precedence=self.precedence,
+            micro_batch=self.micro_batch,
+        )
+
+
+@explained()
+def start_fleet(
+    devices: str | Path | FleetSpec,
+    catalog: str | Path,
+    *,
+    splits: Sequence[str] = (),
+    policy: str = POLICY,
+    data: str | Path = DEFAULT,
+    seed: int = 0,
+    precedence: Precedence = "pipelined",
+    micro_batch: int = 64,
+) -> Client:
+    """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
+
+    Args:
+        devices: A FLEET.toml, a shipped fleet's name, or a `FleetSpec`.
+        catalog: Folder of the catalog that holds the splits.
+        splits: References of those that may be chosen; all by default, which must have been profiled, then.
+        policy: DECIDER+PLACER, or "module:Class".
+        data: Folder for the socket, the log and the history; this user's alone.
+        seed: Of the policy's randomness.
+        precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        micro_batch: Samples a device runs at once.
+
+    Returns:
+        A client of it; it is up.
+
+    Raises:
+        UsageError: As of `Fleet`.
+        SplitPlaceError: As of `Fleet`; or it did not come up, and the last line of its log says why.
+    """
+    request = FleetRequest(
+        devices=load_fleet(str(devices)) if isinstance(devices, str | Path) else devices,
+        catalog=str(Path(catalog).absolute()),
+        data=str(Path(data).absolute()),
+        splits=tuple(splits),
+        policy=policy,
+        seed=seed,
+        precedence=precedence,
+        micro_batch=micro_batch,
+    )
+    folder = request.fleet().folder  # what is wrong with the request is told before there is a process
+    folder.prepare()
+    folder.check_free()
+    with folder.log.open("wb") as log:
+        child = subprocess.Popen(
+            python_child("splitplace.api.fleet_process"),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=child_env(),
+            start_new_session=True,  # this terminal's Ctrl-C and end are nothing to it
+        )
+    try:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError), child.stdin:  # it died at once: its log tells why
+            child.stdin.write(request.model_dump_json().encode())
+        client = _when_up(folder, child)
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    threading.Thread(target=child.wait, daemon=True).start()  # so that it leaves no zombie if it ends before us
+    return client
+
+
+def _when_up(folder: DataFolder, child: "subprocess.Popen[bytes]") -> Client:
+    while child.poll() is None:
+        with suppress(NotReadyError):
+            return Client(folder.path)
+        time.sleep(LOOK_EVERY_S)
+    lines = folder.log.read_bytes()[-LAST_BYTES:].decode(errors="replace").strip().splitlines()
+    reason = lines[-1].removeprefix("splitplace: ") if lines else f"it ended with {child.returncode}"
+    raise NotReadyError(f"the fleet did not start: {reason}")

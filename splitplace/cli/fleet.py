@@ -1,0 +1,213 @@
+"""`splitplace fleet`: a live fleet of devices, and what its users ask of it."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from splitplace.cli.output import emit, err, step
+from splitplace.errors import NotReadyError, UsageError
+
+if TYPE_CHECKING:
+    from splitplace import FleetStatus
+
+DATA = Path("splitplace-fleet")
+WATCH_EVERY_S = 1.0
+
+
+def start(
+    *,
+    devices: str,
+    catalog: Path,
+    splits: tuple[str, ...] = (),
+    policy: str = "mab+least-loaded",
+    data: Path = DATA,
+    seed: int = 0,
+    precedence: Literal["pipelined", "strict"] = "pipelined",
+    micro_batch: int = 64,
+    detach: bool = False,
+    json: bool = False,
+) -> None:
+    """Start a fleet on this machine, and serve until it is stopped: by `fleet stop`, SIGTERM or Ctrl-C.
+
+    Args:
+        devices: A TOML file, or a shipped fleet. Each device is a process, as slow as its core_speed says.
+        catalog: Folder of the catalog that holds the splits.
+        splits: References of those that may be chosen; all by default.
+        policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        seed: Of the policy's randomness.
+        precedence: By micro-batch, or a fragment starts when the former has finished the task.
+        micro_batch: Samples a device runs at once.
+        detach: Serve in a process of its own, with a log in the data folder; return when it is up.
+        data: Folder for the socket, the log and the history; yours alone.
+        json: Print one JSON document when it is up.
+    """
+    import splitplace as sp
+
+    if detach:
+        step("starting the devices", 0.0)
+        with sp.start_fleet(
+            devices,
+            catalog,
+            splits=splits,
+            policy=policy,
+            data=data,
+            seed=seed,
+            precedence=precedence,
+            micro_batch=micro_batch,
+        ) as client:
+            _started(client.status(), data, client.pid, json)
+        return
+    import os
+
+    fleet = sp.Fleet(
+        devices,
+        catalog,
+        splits=splits,
+        policy=policy,
+        data=data,
+        seed=seed,
+        precedence=precedence,
+        micro_batch=micro_batch,
+    )
+    step("starting the devices", 0.0)
+    with fleet:
+        _started(fleet.status(), data, os.getpid(), json)
+        fleet.serve()
+
+
+def _started(status: "FleetStatus", data: Path, pid: int, json: bool) -> None:
+    document = {"data": str(data.absolute()), "pid": pid, "devices": [device.name for device in status.devices]}
+    emit(document, f"{len(status.devices)} devices are up (process {pid}, in {data.absolute()})", json)
+
+
+def status(
+    *,
+    data: Path = DATA,
+    watch: bool = False,
+    json: bool = False,
+) -> None:
+    """Show a fleet's devices and tasks.
+
+    Args:
+        data: Folder of the fleet.
+        watch: Show it again every second, until Ctrl-C or the fleet's end.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    if watch and json:
+        raise UsageError("--watch and --json exclude each other")
+    with sp.Client(data) as client:
+        if not watch:
+            found = client.status()
+            emit(found.model_dump(mode="json") | {"pid": client.pid}, _shown(found), json)
+            return
+        try:
+            with Live(_shown(client.status()), auto_refresh=False) as shown:
+                while True:
+                    time.sleep(WATCH_EVERY_S)
+                    shown.update(_shown(client.status()), refresh=True)
+        except NotReadyError as error:
+            err.print(str(error))
+        except KeyboardInterrupt:
+            return
+
+
+def _shown(status: "FleetStatus") -> RenderableType:
+    mode = "" if status.accepting else ", draining"
+    table = Table("device", "pid", "state", "share", "busy", "memory", "fragments", "micro-batches")
+    table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
+    for device in status.devices:
+        state = "down" if not device.up else "suspected" if device.suspected else "up"
+        table.add_row(
+            device.name,
+            str(device.pid or ""),
+            state,
+            f"{device.cpu_share:.2f}",
+            f"{device.busy_share:.0%}",
+            f"{device.memory_used_bytes / 1e6:.0f} of {device.memory_bytes / 1e6:.0f} MB",
+            str(len(device.fragments)),
+            str(device.micro_batches_run),
+        )
+    tasks = status.tasks
+    return Group(
+        table,
+        f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
+        f"{tasks.cancelled} cancelled",
+    )
+
+
+def drain(*, data: Path = DATA, json: bool = False) -> None:
+    """Have a fleet take no more tasks, and wait until all have ended.
+
+    Args:
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with sp.Client(data) as client:
+        client.drain()
+        tasks = client.status().tasks
+    document = {"drained": True, "tasks": tasks.model_dump(mode="json")}
+    emit(document, f"drained: {tasks.answered} answered, {tasks.failed} failed, {tasks.cancelled} cancelled", json)
+
+
+def stop(*, data: Path = DATA, json: bool = False) -> None:
+    """End a fleet; returns when its devices are gone.
+
+    Args:
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with sp.Client(data) as client:
+        pid = client.pid
+        client.stop()
+    emit({"stopped": True, "pid": pid, "data": str(data.absolute())}, f"stopped (process {pid})", json)
+
+
+def history(*, data: Path = DATA, json: bool = False) -> None:
+    """Print what happened in a fleet's last run, event by event.
+
+    Args:
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    events = [event.model_dump(mode="json") for event in sp.fleet_history(data)]
+    table = Table("at s", "event", "what", title=f"{len(events)} events")
+    for event in events:
+        at_s = event.get("at_s", event.get("end_s"))
+        table.add_row("" if at_s is None else f"{at_s:.3f}", event["event"], _told(event))
+    emit({"events": events}, table, json)
+
+
+def _told(event: dict[str, Any]) -> str:
+    """The rest of an event, on one line."""
+    if "outcome" in event:
+        event = {name: value for name, value in event["outcome"].items() if value is not None}
+        event["task"] = event.pop("id")
+    named = (f"{name} {value}" for name, value in event.items() if name not in ("event", "at_s", "end_s", "start_s"))
+    return ", ".join(named)
+
+
+def cancel(task: int, /, *, data: Path = DATA, json: bool = False) -> None:
+    """Take a task back: it fails, and its devices are told.
+
+    Args:
+        task: Its number, as `submit --detach` prints it.
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with sp.Client(data) as client:
+        was = client.cancel(task)
+    emit({"task": task, "was_under_way": was}, f"task {task} {'is cancelled' if was else 'was not under way'}", json)

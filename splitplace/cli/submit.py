@@ -1,0 +1,109 @@
+"""`splitplace submit` and `fleet answer`: images to a live fleet, and what it answers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.fleet import DATA
+from splitplace.cli.output import emit
+from splitplace.errors import SplitPlaceError
+from splitplace.files import check_file, replace_file
+
+if TYPE_CHECKING:
+    from splitplace import Client, TaskFuture
+
+SHOWN = 20
+"""Rows of the table; --json has all."""
+
+
+def submit(
+    application: str,
+    *,
+    input: tuple[Path, ...],
+    deadline: float,
+    labels: Path | None = None,
+    out: Path | None = None,
+    key: str | None = None,
+    late: bool = False,
+    degrade: bool = False,
+    detach: bool = False,
+    data: Path = DATA,
+    json: bool = False,
+) -> None:
+    """Have a live fleet classify images, and wait for the answer; Ctrl-C takes the task back.
+
+    Args:
+        application: One that the fleet serves.
+        input: One .npy file (n, ...), image files, or a folder of image files, in the order of their names.
+        deadline: Seconds from now.
+        labels: True classes (.npy): what the fleet learns its accuracy from.
+        out: Write the logits to this file (.npy).
+        key: Of your choice: a second task of the same key is the first one, and gets its answer.
+        late: Take an answer after the deadline, too.
+        degrade: Take an answer of the branches that can be had in time.
+        detach: Print the task's number and leave; `splitplace fleet answer` gets the answer.
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    if out is not None:
+        check_file(out, "--out")
+    with sp.Client(data) as client:
+        task = client.submit(
+            application,
+            input[0] if len(input) == 1 else input,
+            deadline,
+            labels,
+            key=key,
+            keep=detach,
+            late=late,
+            degrade=degrade,
+        )
+        if detach:
+            emit({"task": task.task_id}, f"task {task.task_id}", json)
+            return
+        _answered(client, task, out, json)
+
+
+def answer(task: int, /, *, out: Path | None = None, data: Path = DATA, json: bool = False) -> None:
+    """Wait for a task's answer, or get one that is kept.
+
+    Args:
+        task: Its number, as `submit --detach` prints it.
+        out: Write the logits to this file (.npy).
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    if out is not None:
+        check_file(out, "--out")
+    with sp.Client(data) as client:
+        _answered(client, client.answer(task), out, json)
+
+
+def _answered(client: "Client", task: "TaskFuture", out: Path | None, json: bool) -> None:
+    import numpy as np
+
+    result = task.result()
+    outcome, logits = result.outcome, result.logits
+    if logits is None:
+        raise SplitPlaceError(f"task {outcome.id} got no answer: {outcome.error}")
+    if out is not None:
+        replace_file(out, lambda file: np.save(file, logits, allow_pickle=False))
+    labels = [int(label) for label in logits.argmax(axis=1)]
+    known = client.applications()[outcome.application].class_names
+    names = [known[label] for label in labels] if known else []
+    document: dict[str, Any] = {"outcome": outcome.model_dump(mode="json"), "labels": labels, "names": names}
+    document |= {"out": str(out.absolute())} if out is not None else {}
+    met = "met" if outcome.response_s is not None and outcome.response_s <= outcome.deadline_s else "missed"
+    title = f"task {outcome.id}: {outcome.n} images by {outcome.split} in {outcome.response_s:.3f} s, deadline {met}"
+    table = Table("image", "label", "class")
+    for i, label in enumerate(labels[:SHOWN]):
+        table.add_row(str(i), str(label), names[i] if names else "")
+    if len(labels) > SHOWN:
+        table.add_row("...", "...", "...")
+    emit(document, Group(title, table), json)
