@@ -47,7 +47,8 @@ class Journal:
         limit_bytes: Events and snapshot of so many bytes: then no new tasks are to be taken in (`accepting`).
         keep_bytes: Of events before the snapshot, kept for `events`: the newest ones, up to so many bytes.
         keep_events: Likewise, up to so many.
-        ballast_bytes: Disk space held in reserve for what was promised before the disk was full.
+        ballast_bytes: Disk space held in reserve for what was promised before the disk was full. The log (4 MiB and one
+            commit) must fit in, to be brought to its place and begin anew; from there on ends cost little.
 
     Raises:
         NotReadyError: Another process writes there.
@@ -242,6 +243,7 @@ class Journal:
                     self._database.execute("ROLLBACK")
             if isinstance(error, OverloadedError):
                 self._ballast.release()
+                self._checkpoint()  # then the log is written over instead of growing
             raise
         self._pending.clear()
         self._mark.write(self._head, self._chain)
@@ -272,14 +274,19 @@ class Journal:
 
     def _compact(self) -> None:
         """Give pages back, but for those that the next events will fill, and bring the log to its place."""
-        with suppress(sqlite3.Error):  # a full disk, or a reader in the way: at the next snapshot, then
+        with suppress(sqlite3.Error):  # of a full disk: at the next snapshot, then
             (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
             (pages,) = self._database.execute("PRAGMA page_count").fetchone()
             if (spare := max(64, pages // 4)) < free:
                 # It has no columns but many steps, and `execute` makes one.
                 self._database.executescript(f"PRAGMA incremental_vacuum({free - spare})")
-            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._checkpoint()
         self._mark.write(self._head, self._chain, sync=True)
+
+    def _checkpoint(self) -> None:
+        """Bring the log to its place, as far as no reader needs it, so that it begins anew."""
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def events(path: Path, since: int = 0) -> Iterator[tuple[int, bytes]]:

@@ -243,7 +243,7 @@ class Connection:
             return call(*arguments)
         except apsw.Error as error:
             ours = sqlite3.OperationalError(str(error))
-            ours.sqlite_errorcode = error.extendedresult
+            ours.sqlite_errorcode = getattr(error, "extendedresult", apsw.SQLITE_FULL)  # the shim's own has none
             raise ours from error
 
 
