@@ -1,6 +1,7 @@
 """The journal: what was committed is there, in order and as it was, and nobody else writes."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -153,6 +154,30 @@ def test_a_second_writer_is_refused_by_the_name_of_the_first(path):
     Journal(path).close()
 
 
+def test_a_killed_writer_locks_nobody_out(path):
+    """Nor does a child that it had forked off, and that has all its files open."""
+    script = """
+import os, pathlib, sys, time
+from splitplace.placement.broker.journal import Journal
+journal = Journal(pathlib.Path(sys.argv[1]))
+journal.append(b"committed")
+journal.commit()
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as writer:
+        child = int(writer.stdout.readline())
+        try:
+            with pytest.raises(NotReadyError, match=f"process {writer.pid} writes there"):
+                Journal(path)
+            writer.kill()
+            writer.wait()
+            assert read(path) == (None, [(1, b"committed")])
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_history_is_read_while_another_writes_and_changes_nothing(path):
     """Events as of when it was asked for; a snapshot that drops some meanwhile is no damage."""
     journal = Journal(path, keep_events=10)
@@ -172,9 +197,11 @@ def test_history_is_read_while_another_writes_and_changes_nothing(path):
 
 
 def test_history_of_a_closed_journal(path):
-    """Nobody need run."""
+    """Nobody need run, and nothing is written."""
     write(path, b"one", b"two")
+    before = path.read_bytes()
     assert list(events(path)) == [(1, b"one"), (2, b"two")]
+    assert path.read_bytes() == before
     with pytest.raises(NotFoundError, match="no journal"):
         next(events(path.with_name("other.db")))
 
