@@ -40,6 +40,8 @@ MAX_REQUESTS = 12_000
 """Under way of one client: more than a broker takes tasks."""
 MAX_SUBMISSIONS = 8
 """Of one client that wait for the broker to take them."""
+ROOT = 0
+"""May come in as the fleet's own user may: the system lets it anyway."""
 _CREDENTIALS = struct.Struct("3i")
 """What SO_PEERCRED answers: process, user, group."""
 
@@ -100,7 +102,7 @@ class Visit:
         """The folder lets nobody else in; this holds where somebody has opened it."""
         asked = self._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         _, user, _ = _CREDENTIALS.unpack(asked)
-        if user not in (0, os.geteuid()):
+        if user not in (ROOT, os.geteuid()):
             raise ContractError(f"user {user} asks for a fleet of user {os.geteuid()}")
 
     async def _welcome(self) -> None:
