@@ -1,6 +1,9 @@
 """`splitplace fleet`: a live fleet of devices, and what its users ask of it."""
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,14 +110,29 @@ def status(
             emit(found.model_dump(mode="json") | {"pid": client.pid}, _shown(found), json)
             return
         try:
-            with Live(_shown(client.status()), auto_refresh=False) as shown:
+            with _board() as show:
                 while True:
+                    show(_shown(client.status()))
                     time.sleep(WATCH_EVERY_S)
-                    shown.update(_shown(client.status()), refresh=True)
         except NotReadyError as error:
             err.print(str(error))
         except KeyboardInterrupt:
             return
+
+
+@contextmanager
+def _board() -> Iterator[Callable[[RenderableType], None]]:
+    """What shows one thing in place of the former; in a file or a pipe, below it."""
+    if not sys.stdout.isatty():
+        yield _print
+        return
+    with Live(auto_refresh=False) as live:
+        yield lambda thing: live.update(thing, refresh=True)
+
+
+def _print(thing: RenderableType) -> None:
+    emit({}, thing, False)
+    sys.stdout.flush()
 
 
 def _shown(status: "FleetStatus") -> RenderableType:
