@@ -167,7 +167,7 @@ def measured(
         for application, images in tasks:
             time.sleep(REST_S)
             labels = np.zeros(len(images), np.int64)  # what is answered is nobody's concern here
-            outcome = broker.submit(application, images, DEADLINE_S, labels).result().outcome
+            outcome = broker.submit(application, images, DEADLINE_S, labels, late=True).result().outcome
             assert outcome.response_s is not None, outcome.error
             seconds.append(outcome.response_s)
     return noting.plans, seconds

@@ -43,6 +43,8 @@ class TaskOutcome(Record):
     p: Fraction | None = None
     """Share of the task's images answered right (p_i, paper §6.4)."""
     p_source: PSource | None = None
+    missing_classes: tuple[Count, ...] = ()
+    """Classes that the answer is without: their branches were not had before the deadline of a task that allowed it."""
     error: str | None = None
     """Why there is no answer, on one line."""
 

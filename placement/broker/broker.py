@@ -14,31 +14,35 @@ from typing import Any, Self
 
 import numpy as np
 
-from splitplace.errors import NotFoundError, NotReadyError, UsageError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import history as book
 from splitplace.placement.broker.admission import Admission
+from splitplace.placement.broker.answers import Answer, Callbacks
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.history import History
+from splitplace.placement.broker.leaving import CANCELLED
+from splitplace.placement.broker.loop import HandedIn, Loop, Post
 from splitplace.placement.broker.meter import DeviceReport
-from splitplace.placement.broker.scheduler import Scheduler
-from splitplace.placement.broker.task import CANCELLED, Live
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
-from splitplace.placement.outcome import TaskFuture, TaskOutcome
+from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
-from splitplace.records.task import Task
-
-KEPT_ANSWERS = 1000
-"""Results that can still be asked for after their tasks have ended: the newest."""
 
 
 class Broker:
     """A live fleet, as a context manager: devices are up inside, and nothing of them is left outside.
+
+    A device that ends or falls silent is started again, and what it had to run is run elsewhere, from the last
+    micro-batch that was answered. With `data`, a task is on disk when `submit` returns, and the next broker with the
+    same folder goes on with it, however this one ended.
 
     Args:
         devices: Single devices (`Device.units`), each with a name of its own.
@@ -51,8 +55,9 @@ class Broker:
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         window: Micro-batches a sender may have under way on one stream.
-        journal: File for the events of the run, besides `events`.
-        task_timeout_s: A task without an answer for so long fails.
+        journal: File for the history of the run, besides the last of it in `events`.
+        data: Folder for what is to outlive this process; none, and its tasks end with it.
+        task_timeout_s: A task without an answer for so long fails, whatever its deadline.
         states: What the policy remembers from an earlier run.
     """
 
@@ -70,29 +75,28 @@ class Broker:
         precedence: messages.Precedence = "pipelined",
         window: int = 4,
         journal: Path | None = None,
+        data: Path | None = None,
         task_timeout_s: float = 300.0,
         states: Any | None = None,
     ):
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
-        self._precedence, self._window, self._task_timeout_s, self._states = precedence, window, task_timeout_s, states
-        self._journal = History(journal)
-        self._arrivals: deque[Live] = deque()
-        self._cancelled: deque[int] = deque()
+        self._states, self._data = states, data
+        self._setup = Setup(demand, self.devices, precedence, window, task_timeout_s)
+        self._history = History(journal)
+        self._posts: deque[Post] = deque()
         self._submitting = threading.Lock()
         """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""
-        self._pending: dict[int, TaskFuture] = {}
-        self._kept: dict[int, TaskFuture] = {}
-        """Of tasks that have ended, the oldest first."""
-        self._keys: dict[str, int] = {}
-        self._counts = {"answered": 0, "failed": 0, "cancelled": 0}
-        self._drained = threading.Condition(self._submitting)
-        self._accepting = True
+        self._emptied = threading.Condition(self._submitting)
         self._next_task = 0
+        self._sizes: dict[int, int] = {}
+        """Bytes of images and labels of each task that has not left."""
         self._admission = Admission(demand)
-        self._scheduler: Scheduler | None = None
-        self._stopping = False
+        self._callbacks = Callbacks()
+        self._store: Store | None = None
+        self._loop: Loop | None = None
+        self._stopping = self._draining = False
         self._failure: BaseException | None = None
         self._end_reason = "the broker was stopped"
         self._up: Future[None] = Future()
@@ -102,10 +106,10 @@ class Broker:
     # Lifecycle.
 
     def __enter__(self) -> Self:
-        """Bring the devices up.
+        """Bring the devices up; those that did not come up yet may join later.
 
         Raises:
-            SplitPlaceError: A device did not come up, or some fragment fits none.
+            SplitPlaceError: No device came up, some fragment fits none, or the data folder cannot be used.
         """
         self.demand.check_fits(self.devices)
         self._woken, self._wake = os.pipe()
@@ -132,7 +136,7 @@ class Broker:
         with self._submitting:  # whoever is inside `submit` has still found the broker up, and wakes it
             os.close(self._woken)
             os.close(self._wake)
-        self._journal.close()
+        self._history.close()
 
     def _notify(self) -> None:
         with suppress(BlockingIOError):  # a full pipe wakes as well
@@ -141,16 +145,20 @@ class Broker:
     def _run(self) -> None:
         """The broker's thread: nothing escapes it, what goes wrong is found in `_up` and `_over`."""
         try:
+            if self._data is not None:
+                self._store = Store(self._data, self._setup)
             fleet = LiveFleet(self.devices, self.engine, self.catalog, self._shares, self._method, self._woken)
             try:
                 fleet.start(lambda: self._stopping)
-                self._scheduler = self._schedule(fleet)
+                self._loop = self._open(fleet)
                 self._up.set_result(None)
                 while not self._stopping:
-                    self._scheduler.step(self._taken(), self._unwanted())
+                    self._loop.step(self._taken())
             finally:
                 self._abandon(sys.exception())
                 fleet.close()
+                if self._store is not None:
+                    self._store.close()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that enters or leaves the broker
             if not self._up.done():
                 self._up.set_exception(error)
@@ -158,48 +166,35 @@ class Broker:
         else:
             self._over.set_result(None)
 
-    def _schedule(self, fleet: LiveFleet) -> Scheduler:
-        self._journal.append(
-            book.Start(
-                created=(datetime.now(UTC) - timedelta(seconds=fleet.now_s())).isoformat(timespec="milliseconds"),
-                policy=self.policy.name,
-                engine=self.engine.name,
-                precedence=self._precedence,
-                devices=tuple(fleet.members),
-            )
-        )
-        for member in fleet.members.values():
-            assert member.hello is not None
-            self._journal.append(
-                book.DeviceUp(
-                    at_s=member.up_since_s,
-                    device=member.name,
-                    pid=member.hello.pid,
-                    cpu_share=member.hello.cpu_share,
-                    cpu_share_method=member.hello.cpu_share_method,
-                    core_speed=member.core_speed,
-                )
-            )
-        return Scheduler(
+    def _open(self, fleet: LiveFleet) -> Loop:
+        loop = Loop(
             fleet,
-            self.demand,
+            self._setup,
             self.policy,
             self._seed,
-            self._journal,
-            precedence=self._precedence,
-            window=self._window,
-            task_timeout_s=self._task_timeout_s,
+            self._history,
+            store=self._store,
             states=self._states,
+            wake=self._wake_up,
+            left=self._left,
         )
+        fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
+        self._next_task = loop.state.next_task
+        created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
+        opened = ev.Opened(
+            at_s=loop.state.now_s,
+            created=created.isoformat(timespec="milliseconds"),
+            policy=self.policy.name,
+            engine=self.engine.name,
+            devices=self._setup.names,
+        )
+        loop.step([opened])
+        return loop
 
-    def _taken(self) -> Iterator[Live]:
+    def _taken(self) -> Iterator[Post]:
         drain(self._woken)  # before looking, or a wake-up for a task that came in between would be lost
-        while self._arrivals:
-            yield self._arrivals.popleft()
-
-    def _unwanted(self) -> Iterator[int]:
-        while self._cancelled:
-            yield self._cancelled.popleft()
+        while self._posts:
+            yield self._posts.popleft()
 
     def _abandon(self, error: BaseException | None) -> None:
         """Let no task wait for a broker that is gone."""
@@ -207,8 +202,8 @@ class Broker:
             self._stopping, self._failure = True, error
             if error is not None:
                 self._end_reason = messages.text(f"the broker failed: {error!r}")
-        if self._scheduler is not None:
-            self._scheduler.abandon(self._end_reason, self._taken())
+        if self._loop is not None:
+            self._loop.close(self._end_reason, self._taken())
 
     # Tasks.
 
@@ -219,155 +214,163 @@ class Broker:
         deadline_s: float,
         labels: messages.Array | None = None,
         *,
-        key: str | None = None,
         late: bool = False,
         degrade: bool = False,
-    ) -> TaskFuture:
+        key: str | None = None,
+    ) -> Answer:
         """Ask for the classes of some images; from any thread.
 
         Args:
             application: One that the demand has splits for.
             images: (n, ...), n > 0, by the contract of the application's splits; copied, so the caller may go on to use
                 its buffer.
-            deadline_s: From now.
+            deadline_s: From now. A task that has no answer by then fails, and its work leaves the devices.
             labels: True classes, integers (n,); without them p comes from the split's evaluation.
-            key: Of the caller's choice: a second task of the same key is the first one, and gets its result.
-            late: Whether an answer after the deadline is wanted; it is given in any case.
-            degrade: Not yet: expected False.
+            late: An answer after the deadline is still wanted.
+            degrade: At the deadline, the classes that are there are an answer (`outcome.missing_classes`).
+            key: The caller's own name for the task, for a broker with a data folder: handed in again under the same
+                key, also to the next broker, it is the same task.
 
         Returns:
-            A future that always comes to a `TaskResult`, whose outcome may hold an error.
+            A future that always comes to a `TaskResult`, whose outcome may hold an error. With a data folder the task
+            is on disk by now.
 
         Raises:
             UsageError: Unknown application.
-            OverloadedError: Too many tasks wait, or too many bytes of images.
+            OverloadedError: Too many tasks wait, too many bytes of images, or no room on the disk.
             SplitPlaceError: Images or labels that are not by contract, or the broker is down.
         """
-        scheduler = self._running()
-        now_s = scheduler.fleet.now_s()
-        if degrade:
-            raise UsageError("this broker answers with all branches or not at all: leave out degrade")
+        loop = self._running()
+        now_s = loop.fleet.now_s()
         self._admission.check(application, images, labels, deadline_s)
         size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._submitting:
-            if key is not None and (known := self._find(self._keys.get(key))):
-                return known
             self._not_stopping()
             self._admission.take(size_bytes)
         try:  # only what was admitted is copied, and not under the lock
-            images, labels = np.array(images, order="C"), None if labels is None else np.array(labels)
-            return self._take_in(application, images, labels, deadline_s, now_s, size_bytes, key)
+            images = np.array(images, order="C")
+            event = ev.Accepted(
+                at_s=now_s,
+                task=0,
+                application=application,
+                n=len(images),
+                deadline_s=float(deadline_s),
+                inputs="",
+                labels=None if labels is None else labels.astype("<i8").tobytes(),
+                late=late,
+                degrade=degrade,
+                key=key,
+            )
+            answer, written = self._hand_in(event, images, size_bytes)
         except BaseException:
             with self._submitting:
                 self._admission.left(size_bytes)
             raise
+        if self._store is not None:
+            written.result()
+        return answer
 
-    def _take_in(
-        self,
-        application: str,
-        images: messages.Array,
-        labels: messages.Array | None,
-        deadline_s: float,
-        now_s: float,
-        size_bytes: int,
-        key: str | None,
-    ) -> TaskFuture:
+    def _hand_in(self, event: ev.Accepted, images: messages.Array, size_bytes: int) -> "tuple[Answer, Future[None]]":
+        written: Future[None] = Future()
         with self._submitting:
             self._not_stopping()
-            task = Task(
-                id=self._next_task,
-                application=application,
-                n=len(images),
-                deadline_s=float(deadline_s),
-                arrival_s=now_s,
-            )
+            task = self._next_task
             self._next_task += 1
-            live = Live(task, images, labels, TaskFuture(task.id, key))
-            live.future.set_running_or_notify_cancel()
-            live.future.add_done_callback(lambda _: self._left(live.future, size_bytes))
-            self._pending[task.id] = live.future
-            if key is not None:
-                self._keys[key] = task.id
-            self._arrivals.append(live)
+            self._sizes[task] = size_bytes
+            answer = Answer(task, self._callbacks, self._drop)
+            numbered = event.model_copy(update={"task": task})
+            self._posts.append(HandedIn(numbered, images, answer, lambda error: _settle(written, error)))
             self._notify()
-        return live.future
+        return answer, written
 
-    def answer(self, task_id: int) -> TaskFuture:
-        """The result of a task: to come, or kept of one that has ended; from any thread.
+    def answer(self, task_id: int) -> Answer:
+        """The future of a task that was handed in before, also to an earlier broker with this data folder.
 
         Raises:
-            NotFoundError: No such task, or its result is not kept any more.
+            NotFoundError: There is no such task, or its result is not kept any more.
+            IntegrityError: Its result is damaged.
         """
-        with self._submitting:
-            found = self._find(task_id)
-        if found is None:
-            raise NotFoundError(f"no task {task_id}: it never was, or its result is not kept any more")
-        return found
+        self._running()
+        answer, found = Answer(task_id, self._callbacks, self._drop), Future[None]()
+        if not self._post(lambda loop: _settle(found, loop.await_answer(answer))):
+            raise NotReadyError(self._end_reason)
+        found.result()
+        return answer
 
     def cancel(self, task_id: int) -> bool:
-        """Take a task back, from any thread: it fails, and its devices are told. Answers whether it was under way."""
+        """Drop a task; answers whether it had not left yet. Its future says that it was cancelled."""
+        there = task_id in self._running().state.tasks or task_id in self._sizes
+        if there:
+            self._drop(task_id)
+        return there
+
+    def _drop(self, task_id: int) -> None:
+        now_s = self._running().fleet.now_s()
+        self._post(ev.Cancelled(at_s=now_s, task=task_id, reason=CANCELLED))
+
+    def _post(self, post: Post) -> bool:
+        """Hand something to the loop; answers whether it still takes any."""
         with self._submitting:
-            if task_id not in self._pending or self._stopping:
+            if self._stopping:
                 return False
-            self._cancelled.append(task_id)
+            self._posts.append(post)
             self._notify()
         return True
 
     def drain(self) -> None:
-        """Take no more tasks, and return when all have ended."""
-        with self._drained:
-            self._accepting = False
-            self._drained.wait_for(lambda: not self._pending)
-
-    def _find(self, task_id: int | None) -> TaskFuture | None:
-        return None if task_id is None else self._pending.get(task_id) or self._kept.get(task_id)
+        """Take no more tasks, and return when all have ended, or the broker has."""
+        with self._emptied:
+            self._draining = True
+            self._emptied.wait_for(lambda: self._stopping or not self._sizes)
 
     def _not_stopping(self) -> None:
         if self._stopping:
             raise NotReadyError(self._end_reason) from self._failure
-        if not self._accepting:
+        if self._draining:
             raise NotReadyError("the fleet is draining: it takes no more tasks")
 
-    def _left(self, future: TaskFuture, size_bytes: int) -> None:
-        error = future.result().outcome.error
-        with self._drained:
-            self._admission.left(size_bytes)
-            self._counts["answered" if error is None else "cancelled" if error == CANCELLED else "failed"] += 1
-            self._kept[future.task_id] = self._pending.pop(future.task_id)
-            if len(self._kept) > KEPT_ANSWERS:
-                oldest = self._kept.pop(next(iter(self._kept)))
-                self._keys.pop(oldest.key or "", None)
-            self._drained.notify_all()
+    def _left(self, task: int) -> None:
+        with self._emptied:
+            self._admission.left(self._sizes.pop(task, 0))
+            self._emptied.notify_all()
+
+    def _wake_up(self) -> None:
+        with self._submitting:
+            if not self._stopping:
+                self._notify()
 
     # What it knows.
 
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment; from any thread."""
-        scheduler = self._running()
-        ledger, now_s = scheduler.dispatcher.ledger, scheduler.fleet.now_s()
+        loop = self._running()
+        state, now_s = loop.state, loop.fleet.now_s()
         devices = []
-        for member in scheduler.members:
-            rows = ledger.rows(member.row) if member.up else ()
-            named = (scheduler.statics.names_F[row] for row in rows if ledger.is_loaded(row, member.row))
-            devices.append(
-                DeviceStatus(
-                    name=member.name,
-                    up=member.up,
-                    suspected=False,
-                    pid=member.hello.pid if member.hello and member.up else None,
-                    cpu_share=member.cpu_share,
-                    busy_share=member.meter.busy(now_s) if member.up else 0.0,
-                    memory_bytes=int(ledger.capacity_bytes_D[member.row]),
-                    memory_used_bytes=int(ledger.account_bytes_D[member.row]),
-                    fragments=tuple(f"{self.demand.splits[split].split.reference}/{name}" for split, name in named),
-                    micro_batches_run=member.meter.micro_batches_run,
-                )
+        for member, device in zip(loop.members, state.devices, strict=True):
+            held = tuple(state.ledger.held[member.row].items())
+            named = (self._setup.fragment(row) for row, resident in held if resident.loaded)
+            status = DeviceStatus(
+                name=member.name,
+                up=device.up,
+                suspected=device.up and not state.placeable(member.row, now_s),
+                pid=member.hello.pid if member.hello and device.up else None,
+                cpu_share=member.cpu_share,
+                busy_share=member.meter.busy(now_s) if device.up else 0.0,
+                memory_bytes=int(state.ledger.capacity_bytes[member.row]),
+                memory_used_bytes=int(state.ledger.account[1][member.row]),
+                fragments=tuple(f"{split.reference}/{name}" for split, name in named),
+                micro_batches_run=member.meter.micro_batches_run,
             )
-        with self._submitting:
-            counts, pending = dict(self._counts), len(self._pending)
-            accepting = self._accepting and not self._stopping
-        running = sum(live.job is not None for live in tuple(scheduler.tasks.values()))
-        tasks = TaskTally(waiting=max(pending - running, 0), running=running, **counts)
+            devices.append(status)
+        running = len(state.jobs)
+        tasks = TaskTally(
+            waiting=max(len(state.tasks) - running, 0),
+            running=running,
+            answered=state.answered,
+            failed=state.failed,
+            cancelled=state.cancelled,
+        )
+        accepting = not (self._stopping or self._draining) and (self._store is None or self._store.accepting)
         return FleetStatus(
             policy=self.policy.name, uptime_s=now_s, accepting=accepting, devices=tuple(devices), tasks=tasks
         )
@@ -379,8 +382,8 @@ class Broker:
 
     @property
     def events(self) -> tuple[book.Event, ...]:
-        """The journal so far."""
-        return tuple(self._journal.events)
+        """The last of what happened (`history.KEPT_EVENTS`); the `journal` file has all of it."""
+        return tuple(self._history.events)
 
     @property
     def outcomes(self) -> tuple[TaskOutcome, ...]:
@@ -389,7 +392,7 @@ class Broker:
 
     @property
     def decision_s(self) -> tuple[float, ...]:
-        """Wall-clock of every `plan` so far."""
+        """Wall-clock of the last 10,000 plans."""
         return tuple(self._running().decision_s)
 
     @property
@@ -400,7 +403,7 @@ class Broker:
     @property
     def states(self) -> Any:
         """What the policy remembers now."""
-        return self._running().states
+        return self._running().planner.states
 
     @property
     def wall_s(self) -> float:
@@ -410,24 +413,28 @@ class Broker:
     @property
     def ram_utilisation(self) -> float:
         """Mean over time and devices of the memory in use, by the broker's account."""
-        scheduler = self._running()
-        return scheduler.dispatcher.ledger.utilisation(scheduler.fleet.now_s())
+        loop = self._running()
+        return loop.state.ledger.utilisation(loop.fleet.now_s())
 
     def reports(self) -> tuple[DeviceReport, ...]:
         """What each device is and did so far."""
-        scheduler = self._running()
-        ledger, now_s = scheduler.dispatcher.ledger, scheduler.fleet.now_s()
+        loop = self._running()
+        ledger, now_s = loop.state.ledger, loop.fleet.now_s()
         return tuple(
             member.report(
-                scheduler.members[0],
-                float(ledger.capacity_bytes_D[member.row]),
-                float(ledger.peak_bytes_D[member.row]),
-                now_s,
+                loop.members[0], state, ledger.capacity_bytes[member.row], ledger.peak_bytes[member.row], now_s
             )
-            for member in scheduler.members
+            for member, state in zip(loop.members, loop.state.devices, strict=True)
         )
 
-    def _running(self) -> Scheduler:
-        if self._scheduler is None:
+    def _running(self) -> Loop:
+        if self._loop is None:
             raise NotReadyError("the broker was not started: use it in a with statement")
-        return self._scheduler
+        return self._loop
+
+
+def _settle(written: "Future[None]", error: SplitPlaceError | None) -> None:
+    if error is None:
+        written.set_result(None)
+    else:
+        written.set_exception(error)

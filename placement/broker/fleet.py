@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
 from splitplace.placement.broker.meter import DeviceReport, Meter
+from splitplace.placement.broker.state import DeviceState
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
@@ -29,11 +31,14 @@ RATIO_ERROR = 0.04
 """Rounds go on until the standard error of every speed ratio is below this share of it. An emulated share that is off
 by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
 MAX_TRIM = 1.25
-PING_EVERY_S = 1.0
+PING_EVERY_S = 0.5
+DOUBT_AFTER, LOST_AFTER = 4, 10
+"""Pings in a row without a word: nothing new is placed on such a device, and then it is given up. Counted in what was
+asked, so that a pause of the broker's own is no silence of theirs; a device answers while it computes."""
+JOIN_S = 10.0
+"""How long the fleet waits at its start for the rest, once one device is up; they join later."""
 STOP_S = 5.0
 """How long the devices may take to end of themselves."""
-SILENCE_S = 20.0
-"""A device answers pings while it computes; one that says nothing for so long is lost."""
 
 
 @dataclass(eq=False)
@@ -48,11 +53,11 @@ class Member:
     """Measured by the probe, one a round."""
     trim: float = 1.0
     """What the emulated share is multiplied with, so that the measured speed is the stated one."""
-    up: bool = False
-    up_since_s: float = 0.0
-    down_at_s: float | None = None
-    silent_s: float = 0.0
-    """How long the broker has listened without a word from it."""
+    unanswered: int = 0
+    """Pings since its last word."""
+    doubted: bool = False
+    connected: bool = False
+    """Whether a process of it said hello and is not known to have ended."""
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -62,26 +67,28 @@ class Member:
 
     @property
     def core_speed(self) -> float:
-        """The median over the rounds; only once the device is up."""
-        return median(self.core_speeds)
+        """The median over the rounds; as stated, if it has not answered the probe yet."""
+        return median(self.core_speeds) if self.core_speeds else self.device.core_speed
 
     def ratios(self, first: "Member") -> list[float]:
         """Its speed over another device's, one a round."""
-        return [mine / its for mine, its in zip(self.core_speeds, first.core_speeds, strict=True)]
+        rounds = zip(self.core_speeds, first.core_speeds, strict=False)  # a device that joined later has had fewer
+        return [mine / its for mine, its in rounds] or [self.core_speed / first.core_speed]
 
     def off(self, first: "Member") -> float:
         """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""
         return median(self.ratios(first)) / (self.cpu_share / first.cpu_share) if self.cpu_share < 1 else 1.0
 
-    def report(self, first: "Member", memory_bytes: float, memory_peak_bytes: float, now_s: float) -> DeviceReport:
+    def report(
+        self, first: "Member", state: DeviceState, memory_bytes: float, memory_peak_bytes: float, now_s: float
+    ) -> DeviceReport:
         """What it is and did so far; `first` is the device that speeds are held against."""
-        assert self.hello is not None
-        up_s = (now_s if self.down_at_s is None else self.down_at_s) - self.up_since_s
+        up_s = state.up_s + (now_s - state.since_s if state.up else 0.0)
         return DeviceReport(
             name=self.name,
-            up=self.up,
+            up=state.up,
             cpu_share=self.cpu_share,
-            cpu_share_method=self.hello.cpu_share_method,
+            cpu_share_method=self.hello.cpu_share_method if self.hello else "none",
             core_speed_stated=self.device.core_speed,
             core_speed_measured=self.core_speed,
             speed_ratio_measured=median(self.ratios(first)),
@@ -96,11 +103,12 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A device that no longer answers, and why."""
+class Change:
+    """What became of a device: it is up, or not, or may not be."""
 
     member: Member
-    reason: str
+    kind: Literal["joined", "gone", "doubted", "trusted"]
+    reason: str = ""
 
 
 class LiveFleet:
@@ -137,7 +145,10 @@ class LiveFleet:
         self._accesses = Accesses.of((messages.BROKER, *names), engine.same_machine)
         self.node = StreamNode(self._accesses.by_name[messages.BROKER])
         self.node.watch(wake)
-        self.origin_s = self._heard_s = time.monotonic()
+        self._rows = tuple(self.members.values())
+        self.changes: list[Change] = []
+        """What `check` has to tell."""
+        self.origin_s = time.monotonic()
         self._pinged_s = 0.0
         self._sequence = 0
 
@@ -150,35 +161,64 @@ class LiveFleet:
         return max(monotonic_s - self.origin_s, 0.0)
 
     def start(self, stopping: Callable[[], bool]) -> None:
-        """Launch every device, wait until all answer, introduce them to each other, and probe them one by one.
+        """Launch every device side by side, wait for those that come up, introduce and probe them; the rest may join.
 
         Raises:
-            SplitPlaceError: A device did not come up; names it and says why.
+            SplitPlaceError: No device came up; says why, of each.
         """
         for member in self.members.values():
             self.engine.launch(self._config(member))
-        self._await("did not start", START_TIMEOUT_S, stopping, lambda member: member.hello is not None)
-        peers = tuple(
-            messages.Peer(name=member.name, endpoint=member.hello.endpoint)
-            for member in self.members.values()
-            if member.hello
-        )
-        for member in self.members.values():
-            assert member.hello is not None
-            self.node.connect(member.name, member.hello.endpoint)
-            self.send(member.name, messages.Peers(peers=tuple(peer for peer in peers if peer.name != member.name)))
+        ended: dict[str, str] = {}
+        start_s = time.monotonic()
+        while len(ended) + len(self._connected()) < len(self.members):
+            for event in self.engine.events():
+                ended[event.device] = event.reason
+            waited_s = time.monotonic() - start_s
+            if stopping() or waited_s > START_TIMEOUT_S or (self._connected() and waited_s > JOIN_S):
+                break
+            for received in self.node.receive(0.1):
+                self._greet(received, ended)
+        if not self._connected():
+            reasons = [f"device {name} did not start: {reason}" for name, reason in ended.items()]
+            raise NotReadyError("; ".join(reasons) or f"no device started within {START_TIMEOUT_S:.0f} s")
+        for name, reason in ended.items():
+            log.warning("device %s did not start: %s", name, reason)
         self._measure(stopping)
-        for member in self.members.values():
-            member.up = True
-        # The run begins: what came before is none of its time, nor silence of the devices that were up first.
+        # The run begins: what came before is none of its time.
         self.origin_s = time.monotonic()
-        for member in self.members.values():
-            member.up_since_s, member.silent_s = 0.0, 0.0
-        self._heard_s = self.origin_s
+        self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]
+
+    def _connected(self) -> list[Member]:
+        return [member for member in self.members.values() if member.connected]
+
+    def _greet(self, received: Received | Malformed, ended: dict[str, str]) -> None:
+        """Take in what is said before the run begins."""
+        member = self.members[received.peer]
+        if isinstance(received, Malformed):
+            ended[member.name] = received.error
+        elif isinstance(received.message, messages.Hello):
+            self._welcome(member, received.message)
+        elif isinstance(received.message, messages.Probed):
+            member.core_speeds.append(received.message.core_speed)
+
+    def _welcome(self, member: Member, hello: messages.Hello) -> None:
+        """A process of this device is up: connect to it, and tell everybody where everybody is."""
+        member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
+        member.meter.rss_bytes = hello.rss_bytes
+        self.node.disconnect(member.name)
+        self.node.connect(member.name, hello.endpoint)
+        others = [other for other in self._connected() if other is not member and other.hello]
+        peers = tuple(messages.Peer(name=o.name, endpoint=o.hello.endpoint) for o in others if o.hello)
+        if peers:
+            self.send(member.name, messages.Peers(peers=peers))
+        me = messages.Peers(peers=(messages.Peer(name=member.name, endpoint=hello.endpoint),))
+        for other in others:
+            self.send(other.name, me)
+        self.changes.append(Change(member, "joined"))
 
     def _measure(self, stopping: Callable[[], bool]) -> None:
         """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured."""
-        members = list(self.members.values())
+        members = self._connected()
         self._probe(members, stopping)
         wrong = [member for member in members if abs(member.off(members[0]) - 1) > RATIO_ERROR]
         for member in wrong:
@@ -190,13 +230,24 @@ class LiveFleet:
 
     def _probe(self, members: Sequence[Member], stopping: Callable[[], bool]) -> None:
         """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough."""
-        at_least, at_most = PROBE_ROUNDS
+        at_least, at_most = PROBE_ROUNDS if any(member.cpu_share < 1 for member in members) else (1, 1)
         for done in range(at_most):
             if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
                 return
             for member in members:
                 self.send(member.name, messages.ProbeOrder(trim=member.trim))
-                self._await("did not answer the probe", PROBE_TIMEOUT_S, stopping, _probed(member, done + 1))
+                self._await_probe(member, done + 1, stopping)
+
+    def _await_probe(self, member: Member, times: int, stopping: Callable[[], bool]) -> None:
+        deadline_s, ended = time.monotonic() + PROBE_TIMEOUT_S, dict[str, str]()
+        while len(member.core_speeds) < times:
+            ended |= {event.device: event.reason for event in self.engine.events()}
+            if member.name in ended:
+                raise NotReadyError(f"device {member.name} did not answer the probe: {ended[member.name]}")
+            if stopping() or time.monotonic() > deadline_s:
+                raise NotReadyError(f"device {member.name} did not answer the probe within {PROBE_TIMEOUT_S:.0f} s")
+            for received in self.node.receive(0.1):
+                self._greet(received, ended)
 
     def _config(self, member: Member) -> DeviceConfig:
         return DeviceConfig(
@@ -209,69 +260,62 @@ class LiveFleet:
             broker_endpoint=self.node.endpoint,
         )
 
-    def _await(
-        self, failure: str, timeout_s: float, stopping: Callable[[], bool], reached: Callable[[Member], bool]
-    ) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while waiting := [member for member in self.members.values() if not reached(member)]:
-            for event in self.engine.events():
-                raise NotReadyError(f"device {event.device} {failure}: {event.reason}")
-            if stopping() or time.monotonic() > deadline_s:
-                raise NotReadyError(f"device {waiting[0].name} {failure} within {timeout_s:.0f} s")
-            for received in self.node.receive(0.1):
-                if isinstance(received, Malformed):
-                    raise NotReadyError(f"device {received.peer} {failure}: {received.error}")
-                self._greet(self.members[received.peer], received.message)
-
-    def _greet(self, member: Member, message: messages.Message) -> None:
-        if isinstance(message, messages.Hello):
-            member.hello = message
-            member.meter.rss_bytes = message.rss_bytes
-        elif isinstance(message, messages.Probed):
-            member.core_speeds.append(message.core_speed)
-
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
         """To a device; dropped if it is gone."""
         self.node.send(name, message, values)
+
+    def launch(self, row: int) -> None:
+        """Start a device again; that it is up is its own hello."""
+        member = self._rows[row]
+        member.unanswered, member.doubted = 0, False
+        self.engine.launch(self._config(member))
+
+    def kill(self, row: int) -> None:
+        """End a device's process, whatever it does."""
+        member = self._rows[row]
+        member.connected = False
+        self.node.disconnect(member.name)
+        self.engine.stop(member.name, timeout_s=0.0)
 
     def hear(self, timeout_s: float) -> Iterable[tuple[Member, Received]]:
         """What the devices said; what is only about their health is taken in here."""
         for received in self.node.receive(timeout_s):
             member = self.members[received.peer]
-            member.silent_s = 0.0
+            member.unanswered = 0
             if isinstance(received, Malformed):
                 log.warning("%s sent no message of ours: %s", member.name, received.error)
+            elif isinstance(received.message, messages.Hello):
+                self._welcome(member, received.message)
+                self.send(member.name, messages.ProbeOrder(trim=member.trim))
             elif isinstance(received.message, messages.Pong):
                 member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
-            elif member.up:
+            elif isinstance(received.message, messages.Probed):
+                if not member.core_speeds:
+                    member.core_speeds.append(received.message.core_speed)
+            elif member.connected:
                 yield member, received
-        # A pause of our own (a plan that took long, a process that was stopped) is no silence of theirs.
-        now_s = time.monotonic()
-        for member in self.members.values():
-            member.silent_s += min(now_s - self._heard_s, PING_EVERY_S)
-        self._heard_s = now_s
 
-    def check(self) -> list[Lost]:
-        """Ping the devices now and then; those found gone since the last check. Call after `hear`."""
+    def check(self) -> list[Change]:
+        """Ping the devices now and then; what became of them since the last check. Call after `hear`."""
         now_s = time.monotonic()
-        ended = {event.device: event.reason for event in self.engine.events()}
+        for event in self.engine.events():
+            self.changes.append(Change(self.members[event.device], "gone", event.reason))
         if now_s - self._pinged_s > PING_EVERY_S:
             self._pinged_s = now_s
             self._sequence += 1
-            for member in self.members.values():
-                if member.up:
-                    self.send(member.name, messages.Ping(sequence=self._sequence))
-        lost = []
-        for member in self.members.values():
-            reason = ended.get(member.name)
-            if reason is None and member.silent_s > SILENCE_S:
-                reason = f"said nothing for {SILENCE_S:.0f} s"
-            if member.up and reason is not None:
-                member.up, member.down_at_s = False, self.now_s()
-                self.node.disconnect(member.name)
-                self.engine.stop(member.name, timeout_s=0.0)
-                lost.append(Lost(member, reason))
-        return lost
+            for member in self._connected():
+                member.unanswered += 1
+                self.send(member.name, messages.Ping(sequence=self._sequence))
+        for member in self._connected():
+            if member.unanswered > LOST_AFTER:
+                self.changes.append(Change(member, "gone", f"no word in answer to {LOST_AFTER} pings"))
+                member.connected = False
+            elif (member.unanswered > DOUBT_AFTER) != member.doubted:
+                member.doubted = not member.doubted
+                said = f"no word in answer to {DOUBT_AFTER} pings" if member.doubted else ""
+                self.changes.append(Change(member, "doubted" if member.doubted else "trusted", said))
+        changes, self.changes = self.changes, []
+        return changes
 
     def close(self) -> None:
         """End every device and leave nothing behind."""
@@ -282,8 +326,3 @@ class LiveFleet:
             self.engine.stop(name, max(deadline_s - time.monotonic(), 0.0))
         self.node.close()
         self._accesses.close()
-
-
-def _probed(asked: Member, times: int) -> Callable[[Member], bool]:
-    """Whether this device has answered the probe so often; nobody else is waited for."""
-    return lambda member: member is not asked or len(member.core_speeds) == times

@@ -5,6 +5,9 @@ when that was. Lines stand in the order in which the broker learnt of things, so
 """
 
 import json
+import logging
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -17,7 +20,11 @@ from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, 
 from splitplace.records.profile import CpuShareMethod
 from splitplace.records.split import Strategy
 
+log = logging.getLogger(__name__)
+
 MAX_LINE_BYTES = 2**20
+KEPT_EVENTS = 4096
+"""In memory; a file has them all."""
 
 
 class Start(Record):
@@ -185,24 +192,35 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="
 
 
 class History:
-    """Keeps the events of a run, and writes each to a file as it comes if there is one."""
+    """Keeps the last events of a run, and writes each to a file as it comes if there is one."""
 
-    def __init__(self, path: Path | None = None):
-        self.events: list[Event] = []
+    def __init__(self, path: Path | None = None, keep: int = KEPT_EVENTS):
+        self.events: deque[Event] = deque(maxlen=keep)
         self._file: IO[str] | None = path.open("w", encoding="utf-8") if path else None
 
     def append(self, event: Event) -> None:
-        """Write one event; it is in the file when this returns, whatever becomes of the process."""
+        """Write one event; it is in the file when this returns, whatever becomes of the process.
+
+        A file that can take no more ends there, with a remark: no task depends on it.
+        """
         self.events.append(event)
         if self._file is not None:
-            self._file.write(event.model_dump_json() + "\n")
-            self._file.flush()
+            try:
+                self._file.write(event.model_dump_json() + "\n")
+                self._file.flush()
+            except OSError as error:
+                log.warning("the run's history ends here, it cannot be written: %s", error)
+                self._end()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._end()
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what was not written before is not to be had now
+                file.close()
 
 
 def read_history(path: Path) -> tuple[Event, ...]:

@@ -1,17 +1,15 @@
 """What the broker shows to `plan`: the live fleet as the arrays of a `View`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from splitplace.placement import tables
-from splitplace.placement.broker.fleet import Member
-from splitplace.placement.broker.ledger import Ledger
-from splitplace.placement.broker.task import Live
+from splitplace.placement.broker.state import FleetState, Left, TaskState
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
-from splitplace.records.view import NONE, Containers, Devices, Finished, Fragments, Links, Splits, Tasks, View
+from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Fragments, Links, Splits, Tasks, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +22,8 @@ class Statics:
     links: Links
     names_F: tuple[tuple[int, str], ...]
     """The row in `demand.splits` and the fragment's name."""
+    parents_F: tuple[tuple[str, ...], ...]
+    """The fragments whose tensors it takes."""
 
     @staticmethod
     def of(demand: Demand, devices: tuple[Device, ...]) -> "Statics":
@@ -34,104 +34,152 @@ class Statics:
             tables.fragments_table(demand, devices),
             tables.links_table(devices),
             tuple((row, f.name) for row, entry in enumerate(demand.splits) for f in entry.split.fragments),
+            tuple(entry.split.parents(f.name) for entry in demand.splits for f in entry.split.fragments),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a device was seen to do just now, and since the start; arrays by device row."""
+
+    cpu_D: Floats
+    net_D: Floats
+    busy_s_D: Floats
+
+
+def shown(state: FleetState, now_s: float, most: int) -> list[TaskState]:
+    """The tasks that a policy sees: all that have devices, and of those that wait the first, up to `most` together.
+
+    The rest stays with the broker: a plan's cost does not grow with the queue, and a task is decided when it can run.
+    """
+    tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
+    room = most - len(tasks)
+    for id_ in state.waiting:
+        if room <= 0:
+            break
+        if state.tasks[id_].not_before_s <= now_s:
+            tasks.append(state.tasks[id_])
+            room -= 1
+    return tasks
 
 
 def build_view(
     statics: Statics,
-    members: Sequence[Member],
-    ledger: Ledger,
-    tasks: Sequence[Live],
-    finished: Finished,
+    devices: Sequence[Device],
+    state: FleetState,
+    tasks: Sequence[TaskState],
+    measured: Measured,
     now_s: float,
     interval_s: float,
     longest_s: float,
 ) -> View:
     """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
-    containers = _containers(statics, members, tasks)
+    containers = _containers(statics, state, tasks)
+    application = {name: row for row, name in enumerate(statics.applications)}
     return View(
         now_s=now_s,
         interval_s=interval_s,
         longest_s=longest_s,
         applications=statics.applications,
-        devices=_devices(statics, members, ledger, tasks, containers, now_s),
+        devices=_devices(statics, devices, state, tasks, containers, measured, now_s),
         links=statics.links,
         splits=statics.splits,
         fragments=statics.fragments,
         tasks=Tasks(
-            id_T=np.array([live.task.id for live in tasks], np.int64),
-            application_T=np.array([statics.applications.index(live.task.application) for live in tasks], np.int64),
-            n_T=np.array([live.task.n for live in tasks], np.int64),
-            deadline_s_T=np.array([live.task.deadline_s for live in tasks], np.float64),
-            age_s_T=np.array([now_s - live.task.arrival_s for live in tasks], np.float64),
-            split_T=np.array([live.decision.split if live.decision else NONE for live in tasks], np.int64),
+            id_T=np.array([task.task.id for task in tasks], np.int64),
+            application_T=np.array([application[task.task.application] for task in tasks], np.int64),
+            n_T=np.array([task.task.n for task in tasks], np.int64),
+            deadline_s_T=np.array([task.task.deadline_s for task in tasks], np.float64),
+            age_s_T=np.array([max(now_s - task.task.arrival_s, 0.0) for task in tasks], np.float64),
+            split_T=np.array([task.decision.split if task.decision else NONE for task in tasks], np.int64),
         ),
         containers=containers,
-        finished=finished,
+        finished=_finished(application, state.left),
     )
 
 
-def _energy_j(member: Member, now_s: float) -> float:
+def _finished(application: Mapping[str, int], left: Sequence[Left]) -> Finished:
+    if not left:
+        return Finished.none()
+    return Finished(
+        id_E=np.array([one.task for one in left], np.int64),
+        application_E=np.array([application[one.application] for one in left], np.int64),
+        split_E=np.array([one.split for one in left], np.int64),
+        deadline_s_E=np.array([one.deadline_s for one in left], np.float64),
+        response_s_E=np.array([one.response_s for one in left], np.float64),
+        accuracy_E=np.array([one.accuracy for one in left], np.float64),
+        tag_E=np.array([one.tag for one in left], np.int64),
+        context_E=np.array([one.context for one in left], np.int64),
+    )
+
+
+def _energy_j(device: Device, busy_s: float, now_s: float) -> float:
     """An estimate, nothing measures it: the power curve at the mean share of the time it was busy."""
-    busy = min(member.meter.busy_s / max(now_s, 1e-9), 1.0)
-    return float(np.interp(busy, np.linspace(0.0, 1.0, 11), member.device.power_w)) * now_s
+    busy = min(busy_s / max(now_s, 1e-9), 1.0)
+    return float(np.interp(busy, np.linspace(0.0, 1.0, 11), device.power_w)) * now_s
 
 
-def _containers(statics: Statics, members: Sequence[Member], tasks: Sequence[Live]) -> Containers:
-    row_of = {member.name: member.row for member in members}
+def _containers(statics: Statics, state: FleetState, tasks: Sequence[TaskState]) -> Containers:
     rows: list[tuple[int, int, int, float, bool]] = []
-    for row, live in enumerate(tasks):
-        if live.decision is None:
+    for row, task in enumerate(tasks):
+        if task.decision is None:
             continue
-        for fragment in statics.splits.fragments(live.decision.split):
-            name = statics.names_F[fragment][1]
-            job = live.job
-            if job is None:
-                rows.append((row, fragment, NONE, 1.0, not live.split.parents(name)))
+        for fragment in statics.splits.fragments(task.decision.split):
+            parents = statics.parents_F[fragment]
+            if task.job is None:
+                rows.append((row, fragment, NONE, 1.0, not parents))
             else:
-                ready = all(job.done[parent] == job.total for parent in job.split.parents(name))
-                rows.append((row, fragment, row_of[job.devices[name]], 1 - job.done[name] / job.total, ready))
-    task, fragment_C, device, remaining, ready_C = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+                attempt, name = state.jobs[task.job], statics.names_F[fragment][1]
+                ready = not any(attempt.left(parent) for parent in parents)
+                rows.append((row, fragment, attempt.devices[name], attempt.left(name) / attempt.total, ready))
+    task_C, fragment_C, device_C, remaining_C, ready_C = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     return Containers(
-        task_C=np.array(task, np.int64),
+        task_C=np.array(task_C, np.int64),
         fragment_C=np.array(fragment_C, np.int64),
-        device_C=np.array(device, np.int64),
-        remaining_C=np.array(remaining, np.float64),
+        device_C=np.array(device_C, np.int64),
+        remaining_C=np.array(remaining_C, np.float64),
         ready_C=np.array(ready_C, bool),
     )
 
 
 def _devices(
     statics: Statics,
-    members: Sequence[Member],
-    ledger: Ledger,
-    tasks: Sequence[Live],
+    devices: Sequence[Device],
+    state: FleetState,
+    tasks: Sequence[TaskState],
     containers: Containers,
+    measured: Measured,
     now_s: float,
 ) -> Devices:
-    backlog_s_D = np.zeros(len(members))
+    backlog_s_D = np.zeros(len(devices))
     for task, fragment, device, remaining in zip(
         containers.task_C, containers.fragment_C, containers.device_C, containers.remaining_C, strict=True
     ):
         if device != NONE:
             n = tasks[int(task)].task.n
             backlog_s_D[device] += remaining * statics.fragments.service_s(int(fragment), n)[device]
-    resident_FD = ledger.resident_FD()
+    count = len(statics.names_F)
+    resident_FD = state.ledger.resident_FD(count)
     disk_bytes_D = (resident_FD * statics.fragments.weight_bytes_F[:, None]).sum(axis=0)
     return Devices(
-        names=tuple(member.name for member in members),
-        up_D=np.array([member.up for member in members]),
-        cores_D=np.array([member.device.cores for member in members], np.int64),
-        core_speed_D=np.array([member.device.core_speed for member in members]),
-        memory_bytes_D=ledger.capacity_bytes_D,
-        memory_used_bytes_D=ledger.used_bytes_D(),
-        cpu_D=np.array([member.meter.busy(now_s) for member in members]),
-        net_D=np.array([member.meter.link(now_s, member.device.up_bytes_per_s) for member in members]),
-        disk_D=np.minimum(disk_bytes_D / np.array([member.device.disk_bytes for member in members]), 1.0),
+        names=tuple(device.name for device in devices),
+        up_D=np.array([state.placeable(row, now_s) for row in range(len(devices))]),
+        cores_D=np.array([device.cores for device in devices], np.int64),
+        core_speed_D=np.array([device.core_speed for device in devices]),
+        memory_bytes_D=np.array(state.ledger.capacity_bytes),
+        memory_used_bytes_D=state.ledger.used_bytes_D(),
+        cpu_D=measured.cpu_D,
+        net_D=measured.net_D,
+        disk_D=np.minimum(disk_bytes_D / np.array([device.disk_bytes for device in devices]), 1.0),
         backlog_s_D=backlog_s_D,
-        power_w_D11=np.array([member.device.power_w for member in members]),
-        energy_j_D=np.array([_energy_j(member, now_s) for member in members]),
+        power_w_D11=np.array([device.power_w for device in devices]),
+        energy_j_D=np.array(
+            [
+                _energy_j(device, busy_s, now_s)
+                for device, busy_s in zip(devices, measured.busy_s_D.tolist(), strict=True)
+            ]
+        ),
         resident_FD=resident_FD,
-        idle_FD=ledger.idle_FD(),
+        idle_FD=state.ledger.idle_FD(count),
         shares_fragments=True,
     )

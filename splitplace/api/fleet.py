@@ -108,6 +108,7 @@ class Fleet:
                 cpu_share_method=self._method,
                 precedence=self._precedence,
                 journal=self.folder.history,
+                data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,
             )
             door = Door(broker, self._offered(), self.folder, self.stop)

@@ -233,7 +233,8 @@ def start(catalog) -> Callable[..., Broker]:
     def make(*graphs: SplitFiles, devices, demand=None, decide=(0,), placer=None, **options) -> Broker:
         demand = demand or demand_of(*graphs)
         chosen = options.pop("policy", None) or policy(*decide, placer=placer)
-        return Broker(devices, demand, catalog(*graphs), chosen, LocalEngine(), **options)
+        engine = options.pop("engine", None) or LocalEngine()
+        return Broker(devices, demand, catalog(*graphs), chosen, engine, **options)
 
     return make
 

@@ -40,6 +40,8 @@ def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy, tmp_path
     devices = tuple(toy.make_device(name) for name in ("a", "b", "c"))
     woken, wake = os.pipe()
     fleet = ScriptedFleet(devices, LocalEngine(), tmp_path, {"a": 0.8, "b": 0.5, "c": 0.4}, "auto", woken)
+    for member in fleet.members.values():
+        member.connected = True
     try:
         fleet._measure(lambda: False)
         first, second, third = fleet.members.values()

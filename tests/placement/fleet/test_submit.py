@@ -66,10 +66,10 @@ def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
             broker.submit("toy", images(5), 30.0)
         with pytest.raises(OverloadedError, match=f"a task of {3 * size_bytes} bytes.*as several tasks"):
             broker.submit("toy", images(15), 30.0)
-        broker._scheduler.task_timeout_s = 0.0  # only now may they leave
-        broker._notify()
-        assert all("no answer" in task.result(PATIENCE_S).outcome.error for task in tasks)
-        assert broker.submit("toy", images(10), 30.0).result(PATIENCE_S).outcome.error is not None
+        assert all(task.cancel() for task in tasks)  # only now may they leave
+        assert [task.result(PATIENCE_S).outcome.error for task in tasks] == ["it was cancelled"] * 2
+        last = broker.submit("toy", images(10), 0.1).result(PATIENCE_S).outcome
+        assert last.error == "its deadline of 0.1 s has passed: it found no place on the devices' memory"
 
 
 def test_waiting_tasks_are_bounded_in_number(idle, images, monkeypatch):
@@ -117,3 +117,38 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
     submitter.join(PATIENCE_S)
     ender.join(PATIENCE_S)
     assert raised in ([None], ["the broker was stopped"])
+
+
+def test_a_callback_that_takes_its_time_holds_up_nobody(start, toy, images):
+    """Nor does one that raises what ends a thread; and it may hand in the next task."""
+    chained, held = threading.Event(), threading.Event()
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+
+        def next_one(future):
+            assert future.result().outcome.error is None
+            broker.submit("toy", images(5), 100.0).add_done_callback(lambda _: chained.set())
+
+        for callback in (lambda _: held.wait(PATIENCE_S), lambda _: [][1], lambda _: exit(3), next_one):
+            broker.submit("toy", images(5), 100.0).add_done_callback(callback)
+        assert chained.wait(PATIENCE_S)
+        assert broker.submit("toy", images(5), 100.0).result(PATIENCE_S).outcome.error is None
+        held.set()
+
+
+def test_a_cancelled_task_says_so(idle, images):
+    """By its future or by its number; one that has left cannot be."""
+    with idle() as broker:
+        task = broker.submit("toy", images(5), 100.0)
+        assert broker.cancel(task.task_id)
+        assert task.result(PATIENCE_S).outcome.error == "it was cancelled"
+        assert not broker.cancel(task.task_id) and not broker.cancel(99) and not task.cancel()
+
+
+def test_a_late_answer_comes_to_who_wants_it(start, toy):
+    """After its deadline a task fails and its work leaves the devices; unless the late answer is wanted."""
+    x = np.zeros((4000, 1024), np.float32)
+    with start(toy.chain(width=1024, layers=8), devices=[toy.make_device("a")]) as broker:
+        lost = broker.submit("toy", x, 0.3).result(PATIENCE_S).outcome
+        late = broker.submit("toy", x[:400], 0.01, late=True).result(PATIENCE_S).outcome
+    assert lost.error.startswith("its deadline of 0.3 s has passed: ")
+    assert late.error is None and late.response_s > 0.01

@@ -1,0 +1,62 @@
+"""The input streams of the attempts that run: which images go to which device next, as its credits allow."""
+
+from collections.abc import Callable
+
+from splitplace.placement.broker.attempt import route
+from splitplace.placement.broker.state import Attempt
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import Outflow, Values, window_of
+from splitplace.records.demand import SplitDemand
+from splitplace.records.split import INPUT
+
+Send = Callable[[Outflow, int, Values], None]
+
+
+class Feed:
+    """The inputs of one attempt.
+
+    Args:
+        attempt: With its devices and micro-batches.
+        entry: Its split.
+        images: Of the whole task, (n, ...).
+        names: Of the devices, by row.
+        precedence: Whether fragments overlap.
+        window: Credits of each stream.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        entry: SplitDemand,
+        images: messages.Array,
+        names: tuple[str, ...],
+        precedence: messages.Precedence,
+        window: int,
+    ):
+        self._attempt, self._entry, self._images = attempt, entry, images
+        credits = window_of(precedence, window, len(images), entry.micro_batch)
+        self._flows = {
+            dst: Outflow(
+                attempt.id, INPUT, messages.Outlet(dst=dst, device=names[attempt.devices[dst]], tensors=given), credits
+            )
+            for dst, given in route(entry.split, INPUT).items()
+        }
+        self._sent = dict.fromkeys(self._flows, 0)
+
+    def grant(self, dst: str, count: int) -> None:
+        """The device of an input fragment took so many micro-batches."""
+        self._flows[dst].grant(count)
+
+    def flush(self, send: Send) -> None:
+        """Send the micro-batches that have credits, no more: the rest stays a view of the images."""
+        name, size = self._entry.split.inputs[0].name, self._entry.micro_batch
+        for dst, flow in self._flows.items():
+            while flow.open and self._sent[dst] < self._attempt.total:
+                row = self._attempt.micro_batches[self._sent[dst]]
+                self._sent[dst] += 1
+                flow.put(row, {name: self._images[row * size : (row + 1) * size]})
+            flow.flush(send)
+
+    def takes(self, dst: str, device: str) -> bool:
+        """Whether this is the device of one of its input fragments."""
+        return dst in self._flows and self._flows[dst].outlet.device == device

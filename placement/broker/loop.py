@@ -1,0 +1,359 @@
+"""The broker's loop, in one thread: hears, has the rules applied, writes the events down, does what is to be done.
+
+Nothing leaves before the events it follows from are in the journal, if there is one.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from splitplace import seeds
+from splitplace.errors import OverloadedError, SplitPlaceError
+from splitplace.placement import plan as planner
+from splitplace.placement.broker import effects as do
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker.answers import Answer, Kept
+from splitplace.placement.broker.feed import Feed
+from splitplace.placement.broker.fleet import LiveFleet
+from splitplace.placement.broker.hearing import Hearing
+from splitplace.placement.broker.history import History
+from splitplace.placement.broker.planning import Planner
+from splitplace.placement.broker.rules import Rules
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.state import Attempt, FleetState, TaskState
+from splitplace.placement.broker.store import Store
+from splitplace.placement.broker.stuck import stuck
+from splitplace.placement.broker.view import Measured, build_view, shown
+from splitplace.placement.outcome import TaskOutcome, TaskResult
+from splitplace.placement.policy import Policy
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import Outflow, Values
+from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
+from splitplace.records.view import View
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 10.0
+"""A scheduling interval: what a policy averages its objectives over."""
+TICK_S = 0.05
+"""How often a waiting task is planned again when nothing else happens."""
+RETRY_S = 1.0
+"""A policy that failed is asked again no sooner: it will hardly know better a tick later."""
+SHOWN_A_DEVICE = 8
+"""Tasks that a policy is shown for each device that is up; the rest waits undecided."""
+STUCK_S = 5.0
+"""A device that has something to do and does nothing for so long is given up."""
+KEPT_TIMES = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class HandedIn:
+    """A client's task, from another thread."""
+
+    event: ev.Accepted
+    images: messages.Array
+    answer: Answer
+    durable: Callable[[SplitPlaceError | None], None]
+    """Told once the task is on disk, or why it is refused."""
+
+
+Post = HandedIn | ev.Opened | ev.Cancelled | Callable[["Loop"], None]
+"""What another thread has for the loop: a task, an event, or something to do in the loop's own thread."""
+
+
+class Loop:
+    """Everything between a task's receipt and its result; `step` is called over and over by one thread.
+
+    Args:
+        fleet: Started.
+        setup: The splits, devices and limits.
+        policy: Decides and places.
+        seed: Of its randomness.
+        history: What happened is told there.
+        store: Where events and inputs are kept, if they are to outlive this process.
+        states: What the policy remembers from an earlier run.
+        wake: Ends the wait of `fleet.hear`, from any thread.
+        left: Told of each task that has left, in the loop's thread.
+    """
+
+    def __init__(
+        self,
+        fleet: LiveFleet,
+        setup: Setup,
+        policy: Policy,
+        seed: int,
+        history: History,
+        *,
+        store: Store | None,
+        states: Any | None,
+        wake: Callable[[], None],
+        left: Callable[[int], None],
+    ):
+        self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
+        self.members = tuple(fleet.members.values())
+        self.rules = Rules(setup)
+        self.state: FleetState = setup.first() if store is None else store.state(self.rules)
+        self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
+        self.failed_plans = 0
+        self.answers: dict[int, list[Answer]] = {}
+        self._left = left
+        self._kept = Kept()
+        self._images: dict[int, messages.Array] = {}
+        self._feeds: dict[int, Feed] = {}
+        self._hearing = Hearing(setup, self.state, fleet)
+        self._todo: list[do.Effect] = []
+        self._dirty = False
+        self._planned_s = self._not_before_s = self._looked_s = 0.0
+        rng = seeds.generator(seed, "broker")
+        view = self._view([])
+        if store is not None and states is None:
+            states = store.restore(policy, view, rng)
+        if states is None:
+            states = planner.first_state(policy, view)
+        self.planner = Planner(policy, states, rng, wake)
+
+    def step(self, posts: Iterable[Post]) -> None:
+        """Hear, apply, write down, do, plan; waits at most a tick for something to happen."""
+        for member, received in self.fleet.hear(TICK_S):
+            if event := self._hearing.event(member, received, self._feeds):
+                self._apply(event)
+            if isinstance(received.message, messages.Credit) and received.message.job in self._feeds:
+                self._feeds[received.message.job].flush(self._send)
+        handed_in = self._take(posts)
+        for change in self.fleet.check():
+            self._apply(self._hearing.change(change))
+        now_s = self.fleet.now_s()
+        while self.state.next_alarm_s <= now_s:
+            self._apply(ev.Due(at_s=now_s))
+        if now_s - self._looked_s > 1.0:
+            self._looked_s = now_s
+            for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
+                self._apply(ev.Gone(at_s=now_s, device=device, reason=reason))
+        self._take_plan()
+        self._write_down(handed_in)
+        self._do()
+        self._plan()
+        if self.store is not None:
+            self.store.compact(self.state)
+            if not self.planner.busy:
+                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng)
+
+    def close(self, reason: str, posts: Iterable[Post]) -> None:
+        """End: tasks that are on disk stay there for the next broker, all others fail."""
+        handed_in = self._take(posts)
+        if self.store is None:
+            self._apply(ev.Closed(at_s=self.fleet.now_s(), reason=reason))
+        self._write_down(handed_in)
+        self._do()
+        for task, answers in tuple(self.answers.items()):
+            outcome = TaskOutcome(**self.state.tasks[task].task.model_dump(), error=f"{reason}; the next one goes on")
+            for answer in answers:
+                answer.settle(TaskResult(outcome))
+            self._left(task)
+        self.answers.clear()
+        self.planner.close()
+        if self.store is not None:
+            with suppress(OverloadedError):  # then the next broker replays the events
+                self.store.snapshot(self.state)
+            if not self.planner.busy:
+                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng, always=True)
+
+    # In.
+
+    def _take(self, posts: Iterable[Post]) -> list[HandedIn]:
+        """What other threads have; answers the tasks that are to be told when they are on disk."""
+        taken = []
+        for post in posts:
+            if isinstance(post, HandedIn):
+                if self._hand_in(post):
+                    taken.append(post)
+            elif isinstance(post, ev.Opened | ev.Cancelled):
+                self._apply(post)
+            else:
+                post(self)
+        return taken
+
+    def _hand_in(self, post: HandedIn) -> bool:
+        """Take a task in, unless it is known by its key, or there is no room for it."""
+        event = post.event
+        known = self.state.keys.get(event.key) if event.key is not None else None
+        if known is not None:
+            self._left(event.task)
+            post.answer.task_id = known
+            post.durable(self.await_answer(post.answer))
+            return False
+        if self.store is not None:
+            try:
+                event = self.store.take_in(event, post.images)
+            except OverloadedError as error:
+                self._left(event.task)
+                post.durable(error)
+                return False
+        self.answers[event.task], self._images[event.task] = [post.answer], post.images
+        self._apply(event)
+        return True
+
+    def await_answer(self, answer: Answer) -> SplitPlaceError | None:
+        """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
+        if answer.task_id in self.state.tasks:
+            self.answers.setdefault(answer.task_id, []).append(answer)
+            return None
+        try:
+            answer.settle((self.store or self._kept).result(answer.task_id))
+        except SplitPlaceError as error:
+            return error
+        return None
+
+    def _apply(self, event: ev.Event) -> None:
+        if self.store is not None:
+            self.store.append(event)
+        todo = self.rules.apply(self.state, event)
+        self._todo += todo
+        self._dirty |= not isinstance(event, ev.Ran | ev.Answered | ev.Assigned | ev.Loaded)
+        for effect in todo:
+            if isinstance(effect, do.Finish):
+                self._dirty = True
+                if self.store is not None:  # in the commit that says that the task has ended
+                    self.store.drop(effect.inputs)
+                    self.store.keep(effect)
+
+    def _write_down(self, handed_in: list[HandedIn]) -> None:
+        error = self.store.commit() if self.store is not None else None
+        for post in handed_in:
+            if error is not None:
+                refused = ev.Cancelled(at_s=self.fleet.now_s(), task=post.event.task, reason=f"it was refused: {error}")
+                self._apply(refused)  # whenever both can be written, its end will be
+            post.durable(error)
+
+    # Out.
+
+    def _do(self) -> None:
+        """All that is to be done, in its order; what follows from doing it is for the next step."""
+        todo, self._todo = self._todo, []
+        for effect in todo:
+            match effect:
+                case do.Note(event=event):
+                    self.history.append(event)
+                case do.Tell(device=device, message=message):
+                    self.fleet.send(self.setup.names[device], message)
+                case do.Feed(job=job):
+                    self._feed(job)
+                case do.Starve(job=job):
+                    self._feeds.pop(job, None)
+                case do.Kill(device=device):
+                    self.fleet.kill(device)
+                case do.Launch(device=device):
+                    self.fleet.launch(device)
+                case do.Finish():
+                    self._finish(effect)
+
+    def _feed(self, job: int) -> None:
+        attempt = self.state.jobs.get(job)
+        if attempt is None:
+            return  # it was over before it could begin
+        images = self._images.get(attempt.task)
+        if images is None:
+            images = self._restored(attempt)
+            if images is None:
+                return
+        entry = self.setup.entry(attempt.split)
+        feed = Feed(attempt, entry, images, self.setup.names, self.setup.precedence, self.setup.window)
+        self._feeds[job] = feed
+        feed.flush(self._send)
+
+    def _restored(self, attempt: Attempt) -> messages.Array | None:
+        """The images of a task that an earlier broker took in; none if they are damaged, which fails it."""
+        assert self.store is not None
+        task = self.state.tasks[attempt.task]
+        try:
+            images = self.store.images(task.inputs, task.task.application)
+        except SplitPlaceError as error:
+            self._apply(ev.Cancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
+            return None
+        self._images[attempt.task] = images
+        return images
+
+    def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
+        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
+        self.fleet.send(flow.outlet.device, header, list(values.values()))
+
+    def _finish(self, effect: do.Finish) -> None:
+        self._images.pop(effect.task, None)
+        result = TaskResult(effect.outcome, effect.logits)
+        if self.store is None:
+            self._kept.put(effect.task, result)
+        for answer in self.answers.pop(effect.task, ()):
+            answer.settle(result)
+        self._left(effect.task)
+
+    # The policy.
+
+    def _view(self, tasks: list[TaskState]) -> View:
+        now_s = self.fleet.now_s()
+        measured = Measured(
+            cpu_D=np.array([member.meter.busy(now_s) for member in self.members]),
+            net_D=np.array([member.meter.link(now_s, member.device.up_bytes_per_s) for member in self.members]),
+            busy_s_D=np.array([member.meter.busy_s for member in self.members]),
+        )
+        return build_view(
+            self.setup.statics,
+            self.setup.devices,
+            self.state,
+            tasks,
+            measured,
+            now_s,
+            INTERVAL_S,
+            self.setup.task_timeout_s,  # no task is waited for longer
+        )
+
+    def _plan(self) -> None:
+        """Ask for a plan, if there is reason to, and none is under way."""
+        now_s = self.fleet.now_s()
+        if self.planner.busy or now_s < self._not_before_s:
+            return
+        if not (self._dirty or (self.state.waiting and now_s - self._planned_s > TICK_S)):
+            return
+        up = sum(self.state.placeable(row, now_s) for row in range(len(self.members)))
+        tasks = shown(self.state, now_s, SHOWN_A_DEVICE * max(up, 1))
+        self._dirty, self._planned_s = False, now_s
+        if tasks or self.state.left:
+            self.planner.ask(self._view(tasks), len(self.state.left))
+
+    def _take_plan(self) -> None:
+        answer = self.planner.take()
+        if answer is None:
+            return
+        self.decision_s.append(answer.decision_s)
+        now_s = self.fleet.now_s()
+        if answer.failure is not None:
+            log.warning("%s", answer.failure)
+            self.failed_plans += 1
+            self._not_before_s = now_s + RETRY_S
+            failed = ev.PlanFailed(
+                at_s=now_s,
+                decision_s=answer.decision_s,
+                policy=answer.failure.policy,
+                reason=answer.failure.reason,
+                told=answer.told,
+            )
+            self._apply(failed)
+            return
+        acts = [action for action in answer.actions if not isinstance(action, Wait)]
+        if not acts and not answer.told and not self.state.plan_failure:
+            return
+        planned = ev.Planned(
+            at_s=now_s,
+            decision_s=answer.decision_s,
+            decided=tuple(action for action in acts if isinstance(action, Decide)),
+            evicted=tuple(action for action in acts if isinstance(action, Evict)),
+            placed=tuple(action for action in acts if isinstance(action, Place)),
+            moved=tuple(action for action in acts if isinstance(action, Migrate)),
+            told=answer.told,
+        )
+        self._apply(planned)

@@ -1,0 +1,105 @@
+"""What the devices of an attempt report: micro-batches that ran, and answers."""
+
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker import history as book
+from splitplace.placement.broker.attempt import answer_of, is_answered, samples
+from splitplace.placement.broker.leaving import answer
+from splitplace.placement.broker.state import Attempt, Span, TaskState
+from splitplace.placement.broker.turn import Turn
+from splitplace.placement.protocol import messages
+from splitplace.records.task import micro_batches
+
+REPORTS_S = 1.0
+"""How long an answered task waits for its devices' reports, which come over other connections than the answers."""
+
+
+def ran(turn: Turn, event: ev.Ran) -> None:
+    """A micro-batch of a fragment is done."""
+    attempt = turn.state.jobs.get(event.job)
+    if attempt is None or event.micro_batch in attempt.ran[event.fragment]:
+        return
+    task, entry = turn.state.tasks[attempt.task], turn.setup.entry(attempt.split)
+    row = attempt.devices[event.fragment]
+    attempt.ran[event.fragment].add(event.micro_batch)
+    progress(turn, attempt, row)
+    turn.state.devices[row].failing.clear()
+    turn.state.devices[row].rests = turn.state.devices[row].losses = 0
+    task.runs.append((event.start_s, event.end_s))
+    task.transfers.append((event.sent_s, event.ready_s))
+    count = samples(task.task.n, entry.micro_batch, event.micro_batch)
+    run = book.MicroBatchRun(
+        device=turn.setup.names[row],
+        task=attempt.task,
+        split=entry.split.reference,
+        strategy=entry.split.strategy,
+        fragment=event.fragment,
+        micro_batch=event.micro_batch,
+        samples=count,
+        start_s=event.start_s,
+        end_s=event.end_s,
+    )
+    turn.note(run)
+    size_bytes = sum(
+        edge.bytes_per_sample * count
+        for edge in entry.split.edges
+        if edge.dst == event.fragment and attempt.devices.get(edge.src) != row
+    )
+    if size_bytes:
+        span = event.sent_s, event.ready_s
+        sent(turn, task, event.fragment, turn.setup.names[row], event.micro_batch, size_bytes, span)
+    end_if_done(turn, attempt)
+
+
+def answered(turn: Turn, event: ev.Answered) -> None:
+    """A sink has given its logits for a micro-batch."""
+    attempt = turn.state.jobs.get(event.job)
+    if attempt is None:
+        return
+    task = turn.state.tasks[attempt.task]
+    answers = task.answers.setdefault(event.sink, {})
+    if event.micro_batch in answers:
+        return
+    answers[event.micro_batch] = event.logits
+    task.setbacks, attempt.progressed_s = 0, turn.state.now_s
+    task.failed_on.clear()
+    span = event.sent_s, turn.state.now_s
+    task.transfers.append(span)
+    sent(turn, task, messages.ANSWER, messages.BROKER, event.micro_batch, len(event.logits), span)
+    end_if_done(turn, attempt)
+
+
+def sent(turn: Turn, task: TaskState, dst: str, device: str, micro_batch: int, size_bytes: int, span: Span) -> None:
+    """Tensors of a micro-batch were on their way."""
+    note = book.Send(
+        task=task.task.id,
+        dst=dst,
+        device=device,
+        micro_batch=micro_batch,
+        bytes=size_bytes,
+        start_s=span[0],
+        end_s=max(span[1], span[0]),
+    )
+    turn.note(note)
+
+
+def end_if_done(turn: Turn, attempt: Attempt, patient: bool = True) -> bool:
+    """Answer the task once every logit is here; `patient` awaits the report of every run, for a while.
+
+    Returns:
+        Whether the attempt is over.
+    """
+    task, entry = turn.state.tasks[attempt.task], turn.setup.entry(attempt.split)
+    if not is_answered(entry.split, task, micro_batches(task.task.n, entry.micro_batch)):
+        return False
+    if patient and any(attempt.left(name) for name in attempt.ran):
+        if not attempt.awaits_reports:
+            attempt.awaits_reports = True
+            turn.state.alarm(turn.state.now_s + REPORTS_S, "reports", attempt.id)
+        return False
+    answer(turn, task, answer_of(entry.split, task), ())
+    return True
+
+
+def progress(turn: Turn, attempt: Attempt, device: int) -> None:
+    """A device did something for an attempt."""
+    attempt.progressed_s = turn.state.devices[device].progressed_s = turn.state.now_s

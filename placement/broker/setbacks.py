@@ -1,0 +1,106 @@
+"""When an attempt comes to nothing: its task is put back, or fails; a device rests, or is started again.
+
+A task with `MAX_SETBACKS` in a row that brought no answer fails. A device on which `REST_AFTER` tasks in a row failed
+rests, each time twice as long; a task that fails wherever it is put is its own fault and no device's.
+"""
+
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker import history as book
+from splitplace.placement.broker.effects import Kill
+from splitplace.placement.broker.leaving import drop, fail
+from splitplace.placement.broker.placing import rows_of
+from splitplace.placement.broker.running import end_if_done
+from splitplace.placement.broker.state import Attempt
+from splitplace.placement.broker.turn import Turn
+
+MAX_SETBACKS = 3
+BACK_OFF_S = 0.1
+"""Before a task is placed again after its first setback; doubled with each."""
+REST_AFTER = 3
+REST_S, MAX_REST_S = 1.0, 60.0
+RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
+"""Before a device that ended is started again; doubled each time it ends without having done anything."""
+
+
+def failed(turn: Turn, event: ev.Failed) -> None:
+    """A fragment raised, or gave what is no answer."""
+    attempt = turn.state.jobs.get(event.job)
+    if attempt is None:
+        return
+    device = attempt.devices[event.fragment]
+    blame(turn, device, attempt.task)
+    reason = f"device {turn.setup.names[device]}: {event.fragment} failed: {event.error}"
+    set_back(turn, attempt, device, reason)
+
+
+def load_failed(turn: Turn, event: ev.LoadFailed) -> None:
+    """A device cannot open a file: every attempt that needs it there is over."""
+    rows = rows_of(turn, event.device, event.digest)
+    name = turn.setup.names[event.device]
+    for job in sorted(turn.state.devices[event.device].jobs):
+        attempt = turn.state.jobs[job]
+        needs = {fragment for fragment, device in attempt.devices.items() if device == event.device}
+        split = turn.setup.entry(attempt.split).split
+        if any(split.by_name[fragment].digest == event.digest for fragment in needs):
+            blame(turn, event.device, attempt.task)
+            reason = f"device {name} cannot load {event.digest}: {event.error}"
+            set_back(turn, attempt, event.device, reason)
+    for row in rows:
+        turn.state.ledger.forget(row, event.device, turn.state.now_s)
+
+
+def lose(turn: Turn, row: int, reason: str) -> None:
+    """A device is gone: its tasks go elsewhere, and it is started again.
+
+    What it died of is not known; of the tasks that had work for it, the oldest is taken to have been running.
+    """
+    device = turn.state.devices[row]
+    if device.up:
+        device.up_s += turn.state.now_s - device.since_s
+        turn.note(book.DeviceDown(at_s=turn.state.now_s, device=turn.setup.names[row], reason=reason))
+    device.up = device.silent = False
+    device.reason = reason
+    running = [
+        job
+        for job in sorted(device.jobs)
+        if turn.state.jobs[job].started_s is not None
+        and any(turn.state.jobs[job].left(name) for name, of in turn.state.jobs[job].devices.items() if of == row)
+    ]
+    for job in sorted(device.jobs):
+        said = f"device {turn.setup.names[row]} is lost: {reason}"
+        blamed = row if running and job == running[0] else None
+        set_back(turn, turn.state.jobs[job], blamed, said)
+    turn.state.ledger.lost(row, turn.state.now_s)
+    turn.todo.append(Kill(row))
+    turn.state.alarm(turn.state.now_s + min(RELAUNCH_S * 2**device.losses, MAX_RELAUNCH_S), "launch", row)
+    device.losses += 1
+
+
+def set_back(turn: Turn, attempt: Attempt, device: int | None, reason: str) -> None:
+    """The attempt is over, its task waits for another; `device` is where it failed, if that was its own doing."""
+    if end_if_done(turn, attempt, patient=False):
+        return
+    task = turn.state.tasks[attempt.task]
+    drop(turn, attempt)
+    if device is None:
+        return
+    task.setbacks += 1
+    task.failed_on.add(device)
+    if task.setbacks < MAX_SETBACKS:
+        task.not_before_s = turn.state.now_s + BACK_OFF_S * 2 ** (task.setbacks - 1)
+        return
+    if len(task.failed_on) > 1:  # whichever device had it: the task is at fault
+        for found in turn.state.devices:
+            found.failing.discard(task.task.id)
+            if len(found.failing) < REST_AFTER and found.rested_until_s > turn.state.now_s:
+                found.rested_until_s = turn.state.now_s
+    fail(turn, task, reason)
+
+
+def blame(turn: Turn, row: int, task: int) -> None:
+    """A task failed on a device; too many in a row, and it rests."""
+    device = turn.state.devices[row]
+    device.failing.add(task)
+    if len(device.failing) >= REST_AFTER and device.rested_until_s <= turn.state.now_s:
+        device.rested_until_s = turn.state.now_s + min(REST_S * 2**device.rests, MAX_REST_S)
+        device.rests += 1

@@ -1,0 +1,77 @@
+"""What does not change in a run: the splits on offer, the devices as stated, and how tasks are run."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from splitplace.placement.broker.ledger import Ledger
+from splitplace.placement.broker.state import DeviceState, FleetState
+from splitplace.placement.broker.view import Statics
+from splitplace.placement.protocol.messages import Precedence
+from splitplace.records.demand import Demand, SplitDemand
+from splitplace.records.device import Device
+from splitplace.records.split import Split
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Of one broker.
+
+    Args:
+        demand: The splits on offer, with their costs.
+        devices: Single devices; their order is that of the rows.
+        precedence: Whether a task's fragments overlap.
+        window: Micro-batches a sender may have under way on one stream.
+        task_timeout_s: A task without an answer for so long fails.
+    """
+
+    demand: Demand
+    devices: tuple[Device, ...]
+    precedence: Precedence
+    window: int
+    task_timeout_s: float
+
+    @cached_property
+    def statics(self) -> Statics:
+        """The tables that policies see."""
+        return Statics.of(self.demand, self.devices)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the devices."""
+        return tuple(device.name for device in self.devices)
+
+    def entry(self, split: int) -> SplitDemand:
+        """One of the splits on offer, by its row."""
+        return self.demand.splits[split]
+
+    def fragment(self, row: int) -> tuple[Split, str]:
+        """The split of a fragment row, and the fragment's name."""
+        split, name = self.statics.names_F[row]
+        return self.demand.splits[split].split, name
+
+    def digest(self, row: int) -> str:
+        """Of the fragment's file."""
+        split, name = self.fragment(row)
+        return split.by_name[name].digest
+
+    def row(self, split: int, name: str) -> int:
+        """The fragment row of a split's fragment."""
+        return self._rows[split, name]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, str], int]:
+        return {key: row for row, key in enumerate(self.statics.names_F)}
+
+    def need_bytes(self, row: int, device: int) -> float:
+        """What a fragment takes of a device's memory."""
+        return float(self.statics.fragments.memory_bytes_FD[row, device])
+
+    def latency_s(self, split: int, name: str, device: int) -> float:
+        """Of one micro-batch of a fragment there, by its profile."""
+        return float(self.statics.fragments.latency_s_FD[self.row(split, name), device])
+
+    def first(self) -> FleetState:
+        """The state before anything has happened."""
+        base = self.demand.runtime_base_bytes
+        capacity = tuple(float(max(device.memory_bytes - base(device), 0)) for device in self.devices)
+        return FleetState(Ledger(capacity), [DeviceState() for _ in self.devices])

@@ -1,0 +1,287 @@
+"""What a broker keeps in its data folder: the events of its state, inputs and results, what its policy remembers.
+
+    journal.sqlite      events and snapshots of the state (`journal.py`)
+    spool/              inputs and results of tasks that are too large for the journal (`spool.py`)
+    policy/             what the policy remembers, and its generator, as of some seconds ago
+
+A restart replays the snapshot and the events after it through the same rules.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from splitplace.catalog.oci import digest
+from splitplace.errors import IntegrityError, NotFoundError, OverloadedError, SplitPlaceError, first_problem
+from splitplace.files import make_folder, replace_file
+from splitplace.placement import states as saved
+from splitplace.placement.broker.effects import Finish
+from splitplace.placement.broker.events import EVENTS, Accepted, Event
+from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.rules import Rules
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.spool import Spool
+from splitplace.placement.broker.state import FleetState
+from splitplace.placement.outcome import TaskOutcome, TaskResult
+from splitplace.placement.policy import Composed, Policy
+from splitplace.placement.protocol.messages import Array
+from splitplace.records.base import Digest, Record
+from splitplace.records.view import View
+
+log = logging.getLogger(__name__)
+
+QUOTA_BYTES = 4 * 2**30
+"""Of inputs and results."""
+KEPT_RESULTS = 10_000
+KEPT_RESULTS_BYTES = 2**28
+"""Results are kept for whoever asks again, the newest, up to so many and so much."""
+SNAPSHOT_EVENTS = 20_000
+POLICY_EVERY_S = 5.0
+
+
+class _Header(Record):
+    """Before the logits of a result."""
+
+    outcome: TaskOutcome
+    dtype: str | None
+    shape: tuple[int, ...] = ()
+
+
+class Snapshot(Record):
+    """Beside the state itself."""
+
+    results: dict[int, tuple[Digest, int]]
+    """Of tasks that ended: where their result is found, and its size."""
+
+
+class Store:
+    """The data folder of one broker, for one thread.
+
+    Args:
+        folder: Made as needed; nobody but its user may look in.
+        setup: Of the run: another one's folder is refused.
+        quota_bytes: Of inputs and results.
+
+    Raises:
+        SplitPlaceError: Another broker uses it, it is damaged, of another version or setup, or the disk is full.
+    """
+
+    def __init__(self, folder: Path, setup: Setup, quota_bytes: int = QUOTA_BYTES):
+        make_folder(folder)
+        folder.chmod(0o700)
+        self.folder, self.setup = folder, setup
+        self.journal = Journal(folder / "journal.sqlite")
+        self._results: dict[int, tuple[Digest, int]] = {}
+        self._results_bytes = 0
+        try:
+            self.spool = Spool(folder / "spool", quota_bytes, self.journal)
+        except BaseException:
+            self.journal.close()
+            raise
+        self._since_snapshot = 0
+        self._policy_s = time.monotonic()
+
+    def state(self, rules: Rules) -> FleetState:
+        """The state as the last broker left it.
+
+        Raises:
+            IntegrityError: What is there is damaged, or is no state of this setup's.
+        """
+        snapshot, events = self.journal.replay()
+        state = self.setup.first() if snapshot is None else self._read(snapshot)
+        for _, body in events:
+            try:
+                event = EVENTS.validate_json(body)
+            except ValidationError as error:
+                raise IntegrityError(f"{self.journal.path}: not an event: {first_problem(error, 'event')}") from error
+            for effect in rules.apply(state, event):
+                if isinstance(effect, Finish):
+                    self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)))
+        inputs = [task.inputs for task in state.tasks.values()]
+        self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
+        return state
+
+    def _read(self, snapshot: bytes) -> FleetState:
+        head, _, body = snapshot.partition(b"\n")
+        try:
+            beside = Snapshot.model_validate_json(head)
+            state = _STATE.validate_json(body)
+        except ValidationError as error:
+            raise IntegrityError(f"{self.journal.path}: not a snapshot: {first_problem(error, 'state')}") from error
+        if len(state.devices) != len(self.setup.devices):
+            raise IntegrityError(
+                f"{self.folder}: of a fleet of {len(state.devices)} devices, this one has {len(self.setup.devices)}: "
+                "give it a folder of its own"
+            )
+        for task, (key, size) in beside.results.items():
+            self._results[task] = key, size
+            self._results_bytes += size
+        return state
+
+    # Events.
+
+    @property
+    def accepting(self) -> bool:
+        """Whether there is room for new tasks."""
+        return self.journal.accepting
+
+    def append(self, event: Event) -> None:
+        """Take an event on; on disk with the next `commit`."""
+        self.journal.append(event.model_dump_json().encode())
+        self._since_snapshot += 1
+
+    def commit(self) -> SplitPlaceError | None:
+        """Bring all to the disk; answers why that is not so. What could not be written is tried again with the next."""
+        for last in (False, True):
+            try:
+                self.journal.commit()
+            except OverloadedError as error:
+                if last:
+                    return error
+            else:
+                break
+        return None
+
+    def compact(self, state: FleetState) -> None:
+        """Now and then: keep the state as it is now instead of the events that made it."""
+        if self._since_snapshot < SNAPSHOT_EVENTS:
+            return
+        try:
+            self.snapshot(state)
+        except OverloadedError as error:
+            log.warning("no snapshot was taken: %s", error)
+
+    def snapshot(self, state: FleetState) -> None:
+        """Keep the state as it is now.
+
+        Raises:
+            OverloadedError: The disk is full.
+        """
+        head = Snapshot(results=dict(self._results)).model_dump_json().encode()
+        self.journal.snapshot(head + b"\n" + _STATE.dump_json(state))
+        self._since_snapshot = 0
+
+    # Inputs and results.
+
+    def take_in(self, event: Accepted, images: Array) -> Accepted:
+        """Put a task's images into the spool; the event, with where they are.
+
+        Raises:
+            OverloadedError: No room for them.
+        """
+        if not self.accepting:
+            raise OverloadedError(f"{self.folder}: the disk is full, no new tasks are taken: make room there")
+        return event.model_copy(update={"inputs": self.spool.put(images)})
+
+    def images(self, key: str, application: str) -> Array:
+        """A task's images.
+
+        Raises:
+            IntegrityError: They are damaged or missing.
+        """
+        spec = next(
+            entry.split.inputs[0] for entry in self.setup.demand.splits if entry.split.application == application
+        )
+        shape = tuple(size for size in spec.shape[1:] if isinstance(size, int))
+        return np.frombuffer(self.spool.get(key), spec.dtype).reshape(-1, *shape)
+
+    def drop(self, inputs: str) -> None:
+        """A task's images are not needed any more."""
+        self.spool.drop(inputs)
+
+    def keep(self, finish: Finish) -> None:
+        """A task ended: keep its result, for a while."""
+        try:
+            body = _encode(TaskResult(finish.outcome, finish.logits))
+            key = self.spool.put(body)
+        except OverloadedError as error:
+            log.warning("the result of task %d is not kept: %s", finish.task, error)
+            return
+        self._note(finish.task, body, key)
+
+    def _note(self, task: int, body: bytes, key: Digest | None = None) -> None:
+        self._results[task] = key or digest(body), len(body)
+        self._results_bytes += len(body)
+        while len(self._results) > KEPT_RESULTS or self._results_bytes > KEPT_RESULTS_BYTES:
+            oldest = next(iter(self._results))
+            gone, size = self._results.pop(oldest)
+            self._results_bytes -= size
+            if key is not None:
+                self.spool.drop(gone)
+
+    def result(self, task: int) -> TaskResult:
+        """Of a task that ended, also under an earlier broker.
+
+        Raises:
+            NotFoundError: It is not known, or not kept any more.
+            IntegrityError: It is damaged.
+        """
+        if task not in self._results:
+            raise NotFoundError(f"no task {task}: it never was, or its result is not kept any more")
+        return _decode(self.spool.get(self._results[task][0]))
+
+    # The policy.
+
+    def restore(self, policy: Policy, view: View, rng: np.random.Generator) -> Any | None:
+        """What the policy remembered when it was last saved, its generator set to go on from there; None if nothing."""
+        folder = self.folder / "policy"
+        try:
+            state, _ = saved.from_folder(policy, folder, view)
+        except NotFoundError:
+            state = None
+        path = folder / "generator.json"
+        if path.is_file():
+            try:
+                rng.bit_generator.state = json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, KeyError, TypeError) as error:
+                raise IntegrityError(f"{path}: not a generator's state: {error}") from error
+        return state
+
+    def save(self, policy: Policy, states: Any, view: View, rng: np.random.Generator, always: bool = False) -> None:
+        """Now and then, or `always`: keep what the policy remembers, as far as its parts can be saved."""
+        now_s = time.monotonic()
+        if not always and now_s - self._policy_s < POLICY_EVERY_S:
+            return
+        self._policy_s = now_s
+        folder = self.folder / "policy"
+        parts = (states.decider, states.placer) if isinstance(policy, Composed) else (states,)
+        try:
+            make_folder(folder)
+            for part, state in zip(saved.parts(policy), parts, strict=True):
+                if isinstance(part, saved.Storable):
+                    saved.save(folder, part, state, view, {"by": "a broker"})
+            replace_file(folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
+        except (OSError, OverloadedError) as error:
+            log.warning("what the policy remembers could not be saved: %s", error)
+
+    def close(self) -> None:
+        """Let another broker in."""
+        self.journal.close()
+
+
+_STATE = TypeAdapter(FleetState)
+
+
+def _encode(result: TaskResult) -> bytes:
+    logits = result.logits
+    header = _Header(
+        outcome=result.outcome,
+        dtype=None if logits is None else logits.dtype.name,
+        shape=() if logits is None else logits.shape,
+    )
+    return (
+        header.model_dump_json().encode() + b"\n" + (b"" if logits is None else np.ascontiguousarray(logits).tobytes())
+    )
+
+
+def _decode(body: bytes) -> TaskResult:
+    head, _, data = body.partition(b"\n")
+    header = _Header.model_validate_json(head)
+    if header.dtype is None:
+        return TaskResult(header.outcome)
+    return TaskResult(header.outcome, np.frombuffer(data, header.dtype).reshape(header.shape))

@@ -1,0 +1,42 @@
+"""Devices that say that they are there, and do nothing."""
+
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.state import Attempt, FleetState
+
+
+def stuck(setup: Setup, state: FleetState, now_s: float, limit_s: float) -> list[tuple[int, str]]:
+    """Devices that have had something to do and have done nothing for too long, with the reason.
+
+    Too long is `limit_s`, or twenty times what the slowest fragment takes there.
+    """
+    found = []
+    for row, device in enumerate(state.devices):
+        idle_s = now_s - device.progressed_s
+        if not device.up or idle_s <= limit_s:
+            continue
+        for job in device.jobs:
+            attempt = state.jobs[job]
+            for name, of in attempt.devices.items():
+                patience_s = max(limit_s, 20.0 * float(setup.latency_s(attempt.split, name, row)))
+                if (
+                    of == row
+                    and min(idle_s, now_s - attempt.progressed_s) > patience_s
+                    and _has_work(setup, state, attempt, name)
+                ):
+                    found.append((row, f"it did nothing for {idle_s:.0f} s with {name} to run"))
+                    break
+            else:
+                continue
+            break
+    return found
+
+
+def _has_work(setup: Setup, state: FleetState, attempt: Attempt, name: str) -> bool:
+    """Whether a fragment's device could do something for it now."""
+    if attempt.started_s is None:
+        loaded = state.ledger.is_loaded(setup.row(attempt.split, name), attempt.devices[name])
+        return name in attempt.unassigned or not loaded
+    parents = setup.entry(attempt.split).split.parents(name)
+    if setup.precedence == "strict":
+        return bool(attempt.left(name)) and not any(attempt.left(parent) for parent in parents)
+    return bool(attempt.left(name)) and all(len(attempt.ran[parent]) > len(attempt.ran[name]) for parent in parents)
