@@ -63,6 +63,7 @@ CLAIMS = (
         "splitplace bench simulator --demand measured",
         tables.simulator,
     ),
+    Claim("pipeline.json", "A hop, and a chain of devices", "splitplace bench pipeline", tables.pipeline),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",

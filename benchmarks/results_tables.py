@@ -325,6 +325,30 @@ def timings(text: bytes, file: Path) -> FileSection:
     return FileSection(found.provenance, [rows], words(bench.verdict(found)), [], _commits(found.cells))
 
 
+def pipeline(text: bytes, file: Path) -> FileSection:
+    """Each figure beside what is claimed of it."""
+    from splitplace.benchmarks import pipeline as bench
+
+    found = bench.PipelineResults.parse(text, str(file))
+    rows = [
+        {
+            "what": cell.what,
+            "median": f"{cell.median:.4g}",
+            "lowest": f"{cell.low:.4g}",
+            "highest": f"{cell.high:.4g}",
+            "claimed": cell.bound,
+            "unit": cell.unit,
+            "repeats": str(cell.repeats),
+        }
+        for cell in found.cells
+    ]
+    remarks = [f"Load average before the run: {found.load:.1f}."]
+    claims = words(bench.verdict(found))
+    return FileSection(
+        found.provenance, [rows], claims, _seed(found.provenance), _commits(found.cells), remarks=remarks
+    )
+
+
 def testbed(text: bytes, file: Path) -> FileSection:
     """Simulated beside measured, by size of task; the errors of all tasks together."""
     from splitplace.benchmarks import testbed as bench

@@ -37,6 +37,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench timings", "splitplace.cli.bench_fleets:timings", "What is promised in seconds, measured."),
+    ("bench pipeline", "splitplace.cli.bench_fleets:pipeline", "What a hop, and a chain of devices, costs."),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),
     ("bench simulator", "splitplace.cli.bench_fleets:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench_models:training", "How fast training is, and how good full models are."),

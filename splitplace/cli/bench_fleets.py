@@ -28,6 +28,34 @@ def timings(
     show(results_tables.timings, results, found, json, verdict=bench.verdict(found))
 
 
+def pipeline(
+    *,
+    results: Path = RESULTS / "pipeline.json",
+    work: Path = Path("runs/bench-pipeline"),
+    repeats: int = 10,
+    batches: int = 24,
+    json: bool = False,
+) -> None:
+    """Measure a hop beside TCP and bare ZeroMQ, and a chain's CPU and throughput; on a machine that does nothing else.
+
+    Args:
+        results: The results file.
+        work: Folder for the catalog.
+        repeats: Of each figure.
+        batches: Micro-batches of a repeat.
+        json: Print one JSON document.
+    """
+    at_least_one(repeats=repeats)
+    if batches < 2:
+        raise UsageError(f"--batches {batches}: expected at least 2, for there is a first and a last")
+    with measuring("pipeline", results, "train", "export", work=work) as say:
+        from splitplace.benchmarks import pipeline as bench
+        from splitplace.benchmarks import results_tables
+
+        found = bench.run(results, work, repeats, batches, say)
+    show(results_tables.pipeline, results, found, json, verdict=bench.verdict(found))
+
+
 def testbed(
     *,
     results: Path = RESULTS / "testbed.json",

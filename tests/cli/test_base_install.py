@@ -89,6 +89,7 @@ NEEDS = {
     "policy train": ([], "train"),
     "policy show": (["STATES"], "sim"),
     "bench timings": ([], "demo,train,export"),
+    "bench pipeline": ([], "train,export"),
     "bench testbed": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
     "bench training": ([], "train"),

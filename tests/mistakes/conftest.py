@@ -38,6 +38,7 @@ WORK = {
     "splitplace.benchmarks.demand": ("train",),
     "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
+    "splitplace.benchmarks.hops": ("hops_s",),
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
     "splitplace.benchmarks.published_code": ("measure",),
     "splitplace.benchmarks.semantic": ("train_side_by_side", "train"),
