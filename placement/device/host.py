@@ -102,6 +102,9 @@ class DeviceRuntime:
             case messages.Peers(peers=peers):
                 for peer in peers:
                     self._meet(peer)
+            case messages.Gone(peer=name):
+                self.node.disconnect(name)
+                self._unreachable -= {name}
             case messages.Ping(sequence=sequence):
                 self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers))
             case messages.ProbeOrder(trim=trim):

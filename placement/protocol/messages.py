@@ -115,6 +115,13 @@ class Peers(Record):
     peers: Annotated[tuple[Peer, ...], Field(max_length=4096)]
 
 
+class Gone(Record):
+    """Broker to device: this peer is lost. What waits for it is dropped, until `Peers` names it again."""
+
+    type: Literal["gone"] = "gone"
+    peer: Name
+
+
 class Ping(Record):
     """Broker to device: are you there?"""
 
@@ -318,7 +325,7 @@ class Refused(Record):
 
 
 Message = (
-    Hello | ProbeOrder | Probed | Peers | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
+    Hello | ProbeOrder | Probed | Peers | Gone | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
     | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Refused
 )  # fmt: skip
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])

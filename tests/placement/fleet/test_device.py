@@ -186,6 +186,29 @@ def test_a_device_tells_whom_it_does_not_reach(bench, toy):
         road.close()
 
 
+def test_what_waits_for_a_lost_peer_is_dropped(bench, toy):
+    """The broker says that it is gone: it is not tried any more; named again, it hears what is new."""
+    with bench(toy.chain()) as it:
+        road = Proxy(it.peer.endpoint)
+        behind = messages.Peers(peers=(messages.Peer(name="peer", endpoint=road.endpoint),))
+        it.broker.send("dut", behind)
+        it.prepare(toy.chain())
+        it.give(0)
+        it.hear(messages.Tensors, it.peer)
+        road.stall()
+        it.give(1)
+        it.hear(messages.Unreachable)
+        it.broker.send("dut", messages.Gone(peer="peer"))
+        it.broker.send("dut", messages.Ping(sequence=1))
+        it.hear(messages.Pong)
+        road.reset()
+        road.heal()
+        it.broker.send("dut", behind)
+        it.give(2)
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 2
+        road.close()
+
+
 def test_a_pong_says_what_the_device_has_used(bench, toy):
     """CPU, memory, network and disk of the process, and of each fragment: what ran, and how long."""
     with bench(toy.chain()) as it:

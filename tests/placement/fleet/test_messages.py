@@ -73,3 +73,48 @@ def test_foreign_json_is_refused(document):
     """So does JSON that is no header of ours."""
     with pytest.raises(SplitPlaceError):
         messages.decode([json.dumps(document).encode()])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("samples", 10**400),
+        ("micro_batch", 2**31),
+        ("job", 2**53),
+        ("end_s", 1.7e308),
+        ("end_s", float("inf")),
+        ("start_s", -1.0),
+    ],
+)
+def test_a_number_that_a_peer_states_is_bounded(field, value):
+    """Too large for arithmetic, or no time at all: no message."""
+    header = json.loads(
+        messages.encode(
+            messages.Ran(
+                job=1, fragment="f0", micro_batch=0, samples=1, sent_s=0.0, ready_s=0.0, start_s=0.0, end_s=0.0
+            )
+        )[0]
+    )
+    with pytest.raises(SplitPlaceError, match=f"not a message: .*{field}"):
+        messages.decode([json.dumps(header | {field: value}).encode()])
+
+
+def test_a_large_task_with_gaps_is_a_small_order():
+    """5,000 micro-batches of which every hundredth is left out: some hundred bytes for its spans."""
+    spans = tuple((start + 1, start + 100) for start in range(0, 5000, 100))
+    order = messages.Assign(
+        job=1,
+        fragment="f0",
+        digest="sha256:" + "0" * 64,
+        n=5000,
+        micro_batch=1,
+        precedence="pipelined",
+        window=4,
+        inlets=(messages.Inlet(src="input", tensors=("x",)),),
+        senders={"input": messages.BROKER},
+        outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
+        micro_batches=spans,
+    )
+    (header,) = messages.encode(order)
+    assert messages.decode([header]) == (order, {})
+    assert len(header) < 1200

@@ -1,0 +1,80 @@
+"""The fragments that a device holds: loaded by digest, counted, bounded."""
+
+import numpy as np
+import pytest
+
+from splitplace.catalog.blobs import BlobStore
+from splitplace.errors import NotReadyError, OverloadedError, SplitPlaceError
+from splitplace.inference.cpu_share import Whole
+from splitplace.placement.device.fragments import Fragments
+from splitplace.placement.protocol import messages
+
+
+@pytest.fixture
+def chain(toy):
+    """Three fragments, one after another."""
+    return toy.chain()
+
+
+@pytest.fixture
+def held(catalog, chain):
+    """What a device holds that has the chain's catalog."""
+    return Fragments(BlobStore(catalog(chain)), 1, Whole())
+
+
+def test_what_runs_is_counted_for_its_fragment_alone(held, chain):
+    """Two runs of one, none of the other; each has the time and CPU of its own runs."""
+    f0, f1 = chain.split.fragments[:2]
+    for fragment in (f0, f1):
+        held.expect(fragment)
+        held.opened(fragment, held.open(fragment).result)
+    x = np.ones((4, 16), np.float32)
+    took = [held.work(f0.digest, {"x": x})() for _ in range(2)]
+    for run in took:
+        held.ran(f0.digest, run)
+    first, second = held.usage()
+    assert (first.digest, second.digest) == (f0.digest, f1.digest)
+    assert (first.micro_batches, second.micro_batches, second.busy_s, second.cpu_s) == (2, 0, 0.0, 0.0)
+    assert first.busy_s == pytest.approx(sum(run.end_s - run.start_s for run in took))
+    assert first.cpu_s == pytest.approx(sum(run.cpu_s for run in took))
+
+
+def test_a_fragment_that_was_forgotten_while_it_loaded_is_not_kept(held, chain):
+    """Its session is dropped, and nothing of it is reported."""
+    fragment = chain.split.fragments[0]
+    held.expect(fragment)
+    took = held.open(fragment)
+    held.forget(fragment.digest)
+    held.opened(fragment, took.result)
+    assert held.usage() == ()
+    with pytest.raises(NotReadyError, match="is not loaded"):
+        held.contract(fragment.digest)
+
+
+def test_what_is_not_loaded_is_not_run(held, chain):
+    """Expected, so it may be assigned; but no session yet."""
+    fragment = chain.split.fragments[0]
+    held.expect(fragment)
+    assert held.contract(fragment.digest) == fragment
+    with pytest.raises(NotReadyError, match="is not loaded"):
+        held.work(fragment.digest, {})
+
+
+def test_more_fragments_than_a_device_may_hold_are_refused_by_name(held, chain, monkeypatch):
+    """One that is there already is no more than there was."""
+    monkeypatch.setattr(messages, "MAX_FRAGMENTS", 2)
+    f0, f1, f2 = chain.split.fragments
+    held.expect(f0)
+    held.expect(f1)
+    held.expect(f1)
+    with pytest.raises(OverloadedError, match="2 fragments here, expected at most 2: unload some"):
+        held.expect(f2)
+    held.forget(f0.digest)
+    held.expect(f2)
+
+
+def test_bytes_that_are_not_there_are_no_fragment(held, chain):
+    """A digest that the catalog does not have is refused by name."""
+    fragment = chain.split.fragments[0].model_copy(update={"digest": "sha256:" + "0" * 64})
+    with pytest.raises(SplitPlaceError, match=r"0{64}"):
+        held.open(fragment)
