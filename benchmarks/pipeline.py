@@ -11,6 +11,7 @@ quarter of a core each, over the bound that the slowest of them sets: what it re
 import os
 import statistics
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -162,17 +163,23 @@ def _cpu_ratios(catalog: Path, whole: Split, chain: Split, inputs: Sequence[Arra
 
 
 def _parts_of_bound(catalog: Path, chain: Split, inputs: Sequence[Array], repeats: int) -> list[float]:
-    """Throughput of the chain, over that of its slowest fragment alone on its device, all at the same share."""
+    """Throughput of the chain, over that of its slowest fragment alone on its device, all at the same share.
+
+    Alone means the mean of a run before and one after the chain's: the machine's own speed drifts.
+    """
     placed = {name: f"device-{name}" for name in chain.topological}
     with bare_devices(catalog, dict.fromkeys(placed.values(), SHARE)) as devices:
         devices.load(chain, placed)
         parts = []
         for _ in range(repeats + 1):
-            fed, slowest_s = list(inputs), 0.0
-            for name, device in placed.items():
-                alone = devices.run(_alone(chain, name), {name: device}, fed)
-                fed, slowest_s = list(alone.answers), max(slowest_s, alone.steady_s)
-            parts.append(slowest_s / devices.run(chain, placed, inputs).steady_s)
+            fed, alone_s = {chain.topological[0]: list(inputs)}, dict[str, float]()
+            for name, after in zip_longest(chain.topological, chain.topological[1:]):
+                ran = devices.run(_alone(chain, name), {name: placed[name]}, fed[name])
+                alone_s[name], fed[after] = ran.steady_s, list(ran.answers)
+            slowest = max(alone_s, key=alone_s.__getitem__)
+            chain_s = devices.run(chain, placed, inputs).steady_s
+            again = devices.run(_alone(chain, slowest), {slowest: placed[slowest]}, fed[slowest])
+            parts.append((alone_s[slowest] + again.steady_s) / 2 / chain_s)
     return parts[1:]
 
 

@@ -191,9 +191,9 @@ class StreamNode:
         self._clock.advance(PAUSE_S)
         now_s = self._clock.now_s
         wait_s = min([timeout_s, *(link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing)])
-        self._poller.poll(math.ceil(wait_s * 1000))
+        events = dict(self._poller.poll(math.ceil(wait_s * 1000)))
         self._clock.advance(wait_s + PAUSE_S)
-        for _ in range(1000):
+        for _ in range(1000 if self._inbox in events else 0):
             try:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
