@@ -33,7 +33,7 @@ def pipeline(
     results: Path = RESULTS / "pipeline.json",
     work: Path = Path("runs/bench-pipeline"),
     repeats: int = 10,
-    batches: int = 24,
+    batches: int = 12,
     json: bool = False,
 ) -> None:
     """Measure a hop beside TCP and bare ZeroMQ, and a chain's CPU and throughput; on a machine that does nothing else.

@@ -186,6 +186,24 @@ def test_what_a_former_process_left_in_the_network_is_no_news():
     assert network.heard == {(2, 1): [first], (2, 3): successors}
 
 
+def test_a_leftover_that_comes_late_does_not_make_its_successor_unheard():
+    """Words of a process that nobody had heard of arrive after its successor's: who lives shows it, and is heard on."""
+    network = Network()
+    left = network.say("a", "b")
+    way, network.way = network.way, []
+    network.start("a")
+    said = [network.say("a", "b")]
+    network.run(STEP_S)
+    network.way = way
+    network.run(STEP_S)
+    assert network.heard == {(2, 3): said, (2, 1): [left]}
+    said.append(network.say("a", "b"))
+    network.settle()
+    said.append(network.say("a", "b"))
+    network.settle()
+    assert network.heard == {(2, 3): said, (2, 1): [left]}
+
+
 def test_a_reset_costs_no_more_than_what_was_under_way():
     """A gap is told at once, and only what is behind it is sent again: no waiting for the time-out."""
     network = Network(delay_s=0.0)
