@@ -6,6 +6,7 @@ when that was. Lines stand in the order in which the broker learnt of things, so
 
 import json
 import logging
+import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 2**20
 KEPT_EVENTS = 4096
-"""In memory; a file has them all."""
+"""In memory; a file has more."""
+FILE_BYTES = 64 * 2**20
 
 
 class Start(Record):
@@ -192,25 +194,55 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="
 
 
 class History:
-    """Keeps the last events of a run, and writes each to a file as it comes if there is one."""
+    """Keeps the last events of a run, and appends each to a file as it comes if there is one.
 
-    def __init__(self, path: Path | None = None, keep: int = KEPT_EVENTS):
+    Args:
+        path: The file; a later run goes on in it, with a start of its own.
+        keep: How many events are kept in memory.
+        limit_bytes: Of the file.
+    """
+
+    def __init__(self, path: Path | None = None, keep: int = KEPT_EVENTS, limit_bytes: int = FILE_BYTES):
         self.events: deque[Event] = deque(maxlen=keep)
-        self._file: IO[str] | None = path.open("w", encoding="utf-8") if path else None
+        self._path, self._limit_bytes = path, limit_bytes
+        self._file: IO[str] | None = None
+        self._size_bytes = 0
+        self._start: Start | None = None
+        if path is not None:
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        if path.is_file():
+            with path.open("rb+") as file:  # a kill may have cut the last line off
+                start = file.seek(max(file.seek(0, os.SEEK_END) - MAX_LINE_BYTES, 0))
+                file.truncate(start + file.read(MAX_LINE_BYTES).rfind(b"\n") + 1)
+        self._file = path.open("a", encoding="utf-8")
+        self._size_bytes = self._file.tell()
 
     def append(self, event: Event) -> None:
         """Write one event; it is in the file when this returns, whatever becomes of the process.
 
-        A file that can take no more ends there, with a remark: no task depends on it.
+        A file that can take no more ends there, with a remark: no task depends on it. One that is full is put aside as
+        NAME.1, in place of the one before it.
         """
         self.events.append(event)
-        if self._file is not None:
-            try:
-                self._file.write(event.model_dump_json() + "\n")
-                self._file.flush()
-            except OSError as error:
-                log.warning("the run's history ends here, it cannot be written: %s", error)
+        if isinstance(event, Start):
+            self._start = event
+        if self._file is None or self._path is None:
+            return
+        line = event.model_dump_json() + "\n"
+        try:
+            if self._size_bytes + len(line) > self._limit_bytes and self._size_bytes:
                 self._end()
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._open(self._path)
+                line = f"{self._start.model_dump_json()}\n{line}" if self._start else line
+            self._file.write(line)
+            self._file.flush()
+            self._size_bytes += len(line)
+        except OSError as error:
+            log.warning("the run's history ends here, it cannot be written: %s", error)
+            self._end()
 
     def close(self) -> None:
         """Close the file."""

@@ -163,6 +163,7 @@ def play(
     layer_s = layer_response_s(demand, fleet, IMAGES_A_TASK)
     stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
     policy = Composed(Mab(), EarliestFinish())
+    journal.unlink(missing_ok=True)  # of an earlier demo
     with Broker(
         fleet, demand, catalog.path, policy, LocalEngine(), seed=seed, cpu_shares=shares, journal=journal
     ) as broker:

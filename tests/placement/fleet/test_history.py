@@ -1,5 +1,7 @@
 """The journal: what was written is read, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
@@ -48,3 +50,37 @@ def test_a_file_without_a_start_is_no_journal(path):
         read_history(path)
     with pytest.raises(UsageError, match="no journal"):
         read_history(path.with_name("other"))
+
+
+def test_a_second_run_goes_on_in_the_file(path):
+    """With a start of its own, after whatever line the first one was killed in."""
+    path.write_bytes(path.read_bytes()[:-9])
+    later = History(path)
+    for event in (START, ARRIVE):
+        later.append(event)
+    later.close()
+    assert read_history(path) == (START, START, ARRIVE)
+
+
+def test_a_full_file_is_put_aside(path):
+    """Under one other name; what goes on says of which run it is."""
+    size = len(ARRIVE.model_dump_json())
+    small = History(path, limit_bytes=path.stat().st_size + 2 * size)
+    for event in (START, *[ARRIVE] * 5):
+        small.append(event)
+    small.close()
+    aside = path.with_name(f"{path.name}.1")
+    assert {read_history(file)[0] for file in (path, aside)} == {START}
+    kept = [*read_history(aside), *read_history(path)]
+    assert len(kept) <= 2 * 7
+    assert max(file.stat().st_size for file in (path, aside)) <= path.stat().st_size + 3 * size
+
+
+def test_a_file_that_cannot_be_written_ends_the_history_alone(caplog):
+    """A full disk: a remark, once; the events in memory go on."""
+    full = History(Path("/dev/full"))
+    for event in (START, ARRIVE):
+        full.append(event)
+    full.close()
+    assert tuple(full.events) == (START, ARRIVE)
+    assert caplog.text.count("cannot be written") == 1
