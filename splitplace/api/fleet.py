@@ -1,5 +1,6 @@
 """`Fleet`: a live fleet that this process runs; `fleet_history`: what happened in one."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,8 @@ from splitplace.records.device import Device, FleetSpec
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
+_log = logging.getLogger(__name__)
+
 POLICY = "mab+least-loaded"
 LOOK_EVERY_S = 0.2
 """How often whoever waits for a fleet looks whether it has ended by itself."""
@@ -42,7 +45,7 @@ class Fleet:
         devices: A FLEET.toml, a shipped fleet's name, a `FleetSpec`, or devices. Each is a process of this machine, as
             slow as its `core_speed` states; or its share of the cores is what its label `cpu_share` says.
         catalog: The catalog, or its folder, that holds the splits.
-        splits: References of those that may be chosen; all by default, which must have been profiled, then.
+        splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, "module:Class", or a policy.
         data: Folder for the socket, the log and the history; this user's alone.
         seed: Of the policy's randomness.
@@ -73,11 +76,11 @@ class Fleet:
     ):
         if seed < 0:
             raise UsageError(f"--seed {seed}: expected 0 or more")
-        spec = load_fleet(str(devices)) if isinstance(devices, str | Path) else devices
+        spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy
         self.catalog = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
-        self.demand = gather(self.catalog, splits, micro_batch=micro_batch)
+        self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
         self._task_timeout_s = task_timeout_s
@@ -173,6 +176,23 @@ class Fleet:
         """The first split of each application, with what a demand leaves out."""
         first = {entry.split.application: entry.split.reference for entry in reversed(self.demand.splits)}
         return [self.catalog.split(reference) for reference in first.values()]
+
+
+def load_spec(devices: str | Path) -> FleetSpec:
+    """A fleet file as it is, whatever its name; else one that ships."""
+    return FleetSpec.from_toml(Path(devices)) if Path(devices).is_file() else load_fleet(str(devices))
+
+
+def _profiled(catalog: Catalog) -> list[str]:
+    """The splits whose costs are known."""
+    found = []
+    for reference in catalog.references():
+        try:
+            gather(catalog, [reference])
+            found.append(reference)
+        except NotReadyError as error:
+            _log.warning("left out: %s", error)
+    return found
 
 
 @contextmanager

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from splitplace.api.fleet import POLICY, Fleet
+from splitplace.api.fleet import POLICY, Fleet, load_spec
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
-from splitplace.placement.simulator.scenario import load_fleet
 from splitplace.records.base import Count, PositiveCount, Record
 from splitplace.records.device import FleetSpec
 
@@ -66,7 +65,7 @@ def start_fleet(
     Args:
         devices: A FLEET.toml, a shipped fleet's name, or a `FleetSpec`.
         catalog: Folder of the catalog that holds the splits.
-        splits: References of those that may be chosen; all by default, which must have been profiled, then.
+        splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, or "module:Class".
         data: Folder for the socket, the log and the history; this user's alone.
         seed: Of the policy's randomness.
@@ -81,7 +80,7 @@ def start_fleet(
         SplitPlaceError: As of `Fleet`; or it did not come up, and the last line of its log says why.
     """
     request = FleetRequest(
-        devices=load_fleet(str(devices)) if isinstance(devices, str | Path) else devices,
+        devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
         catalog=str(Path(catalog).absolute()),
         data=str(Path(data).absolute()),
         splits=tuple(splits),
@@ -90,7 +89,9 @@ def start_fleet(
         precedence=precedence,
         micro_batch=micro_batch,
     )
-    folder = request.fleet().folder  # what is wrong with the request is told before there is a process
+    fleet = request.fleet()  # what is wrong with the request is told before there is a process
+    request = request.model_copy(update={"splits": tuple(entry.split.reference for entry in fleet.demand.splits)})
+    folder = fleet.folder
     folder.prepare()
     folder.check_free()
     with folder.log.open("wb") as log:

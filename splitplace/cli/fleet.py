@@ -39,7 +39,7 @@ def start(
     Args:
         devices: A TOML file, or a shipped fleet. Each device is a process, as slow as its core_speed says.
         catalog: Folder of the catalog that holds the splits.
-        splits: References of those that may be chosen; all by default.
+        splits: References of those that may be chosen; by default all that were profiled.
         policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.

@@ -1,5 +1,6 @@
 """The demo's chapters between training and the report; what one hands to the next are artifacts, records and files."""
 
+import shutil
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,18 +14,16 @@ from splitplace.demo.requests import DemoRequest, draw
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.evaluation import evaluate
-from splitplace.inference import probe
 from splitplace.placement import tables
-from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.history import Event
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.mab import BanditState, Mab
-from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.metrics import Usage, of_tasks, summarise
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.policy import Composed
+from splitplace.placement.serve.data_folder import DataFolder
 from splitplace.progress import Progress
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device, FleetSpec
@@ -121,14 +120,6 @@ def judge(catalog: CatalogWriter, shipped: Shipped, data: Dataset, progress: Pro
     return evaluations
 
 
-def devices() -> tuple[tuple[Device, ...], dict[str, float]]:
-    """The demo's fleet, its speeds made absolute by this core's own; and each device's share of a core by name."""
-    units = FleetSpec.from_toml(FLEET).units()
-    core_speed = probe.core_speed()
-    shares = {unit.name: unit.core_speed for unit in units}
-    return tuple(unit.model_copy(update={"core_speed": shares[unit.name] * core_speed}) for unit in units), shares
-
-
 def layer_response_s(demand: Demand, fleet: tuple[Device, ...], n: int) -> float:
     """What the layer split should take for n images on this fleet when it is idle: the paper's R before any task."""
     splits = tables.splits_table(demand)
@@ -151,23 +142,29 @@ class Played:
 
 
 def play(
-    catalog: CatalogWriter, shipped: Shipped, data: Dataset, journal: Path, seed: int, n_tasks: int, progress: Progress
+    catalog: CatalogWriter, shipped: Shipped, data: Dataset, folder: Path, seed: int, n_tasks: int, progress: Progress
 ) -> Played:
-    """Bring up three devices, send the stream, take the fleet down.
+    """Bring up three devices, send the stream, take the fleet down; `folder` keeps its history.
 
     Raises:
         SplitPlaceError: A device did not come up, or a task got no answer, which says why.
     """
-    demand = sp.demand(catalog, (shipped.layer, shipped.semantic), micro_batch=MICRO_BATCH)
-    fleet, shares = devices()
-    layer_s = layer_response_s(demand, fleet, IMAGES_A_TASK)
-    stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
-    policy = Composed(Mab(), EarliestFinish())
-    journal.unlink(missing_ok=True)  # of an earlier demo
-    with Broker(
-        fleet, demand, catalog.path, policy, LocalEngine(), seed=seed, cpu_shares=shares, journal=journal
-    ) as broker:
-        outcomes = _send(broker, stream, data, progress)
+    DataFolder(folder).check_free()
+    if (folder / "broker.pid").exists():  # of an earlier demo: this one has learned nothing yet
+        shutil.rmtree(folder)
+    with sp.Fleet(
+        FleetSpec.from_toml(FLEET),
+        catalog.path,
+        splits=(shipped.layer, shipped.semantic),
+        policy=Composed(Mab(), EarliestFinish()),
+        data=folder,
+        seed=seed,
+        micro_batch=MICRO_BATCH,
+    ) as fleet:
+        broker = fleet.broker
+        layer_s = layer_response_s(fleet.demand, broker.devices, IMAGES_A_TASK)
+        stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
+        outcomes = _send(fleet, stream, data, progress)
         usage = Usage(
             decision_s=np.array(broker.decision_s),
             ram_utilisation=broker.ram_utilisation,
@@ -185,14 +182,14 @@ def play(
     )
 
 
-def _send(broker: Broker, stream: list[DemoRequest], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
+def _send(fleet: sp.Fleet, stream: list[DemoRequest], data: Dataset, progress: Progress) -> tuple[TaskOutcome, ...]:
     """Each task at its time; waits for all answers."""
     start = time.monotonic()
     futures: list[Future[TaskResult]] = []
     for request in stream:
         time.sleep(max(start + request.at_s - time.monotonic(), 0.0))
         images, labels = data.x_test_NCHW[request.images], data.y_test_N[request.images]
-        future = broker.submit(data.application, images, request.deadline_s, labels, late=True)
+        future = fleet.submit(data.application, images, request.deadline_s, labels, late=True)
         futures.append(future)
         progress("stream of tasks", sum(sent.done() for sent in futures) / len(stream))
     outcomes = tuple(future.result().outcome for future in futures)  # the broker bounds each wait

@@ -42,7 +42,7 @@ def run(
     be run again.
 
     Args:
-        out: Folder for runs, catalog, journal and report.
+        out: Folder for runs, catalog, what the fleet keeps, and report.
         seed: Of the training and of the stream of tasks.
         tasks: How many tasks to send, 4 to 10,000.
         chapter: Told the title of each chapter that begins.
@@ -82,7 +82,7 @@ def run(
     with timed("evaluate"):
         evaluations = pipeline.judge(catalog, shipped, data, progress)
     with timed("run"):
-        played = pipeline.play(catalog, shipped, data, folder / "journal.jsonl", seed, tasks, progress)
+        played = pipeline.play(catalog, shipped, data, folder / "fleet", seed, tasks, progress)
     told = report.tell(catalog, shipped, evaluations, played, timings, seed)
     page = folder / "report.html"
     replace_file(page, report.page(told, played))

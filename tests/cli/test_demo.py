@@ -98,7 +98,11 @@ def test_the_catalog_holds_all_three_splits_verified(cold_demo):
 
 def test_the_journal_tells_who_ran_what(cold_demo):
     """Every task's fragments ran, each micro-batch once."""
-    runs = [event for event in read_history(cold_demo.folder / "journal.jsonl") if isinstance(event, MicroBatchRun)]
+    runs = [
+        event
+        for event in read_history(cold_demo.folder / "fleet" / "history.jsonl")
+        if isinstance(event, MicroBatchRun)
+    ]
     samples: dict[tuple[int, str], int] = {}
     for run in runs:
         samples[run.task, run.fragment] = samples.get((run.task, run.fragment), 0) + run.samples

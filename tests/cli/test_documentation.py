@@ -123,4 +123,8 @@ def test_every_command_runs(page, request, tmp_path):
                 text=True,
                 timeout=600,
             )
+            if done.returncode != 0 and any("fleet start" in line for line in COMMANDS[page]):
+                subprocess.run(
+                    [bash, "-c", "splitplace fleet stop"], cwd=folder, env=os.environ | {"PATH": path}, timeout=60
+                )
             assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
