@@ -9,12 +9,15 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from pydantic import ValidationError
+
 from splitplace.api.demand import demand as gather
 from splitplace.catalog import Catalog
-from splitplace.errors import NotReadyError, UsageError, explained
+from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.broker import Broker
-from splitplace.placement.broker.history import Event, read_history
+from splitplace.placement.broker.events import EVENTS, Event
+from splitplace.placement.broker.journal import events
 from splitplace.placement.engines.emulated import emulated
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.outcome import TaskFuture
@@ -213,16 +216,23 @@ def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
 
 @explained()
 def fleet_history(data: str | Path = DEFAULT) -> tuple[Event, ...]:
-    """What happened in the last run of a fleet, or so far in the one that runs, in the order the broker learnt of it.
+    """What happened to a fleet, in the order its broker learnt of it, as its journal has it: whoever reads, it goes on.
 
     Args:
         data: The folder that the fleet was started with.
 
     Returns:
-        Typed events; times are seconds since all devices were up.
+        Typed events, the oldest that are still kept first; times are seconds on the clock of this folder's fleets.
 
     Raises:
         NotFoundError: No fleet ever ran there.
-        IntegrityError: A line is no event of ours.
+        IntegrityError: The journal is damaged; says where.
     """
-    return read_history(DataFolder(data).history)
+    path = DataFolder(data).path / "journal.sqlite"
+    found = []
+    for sequence, body in events(path):
+        try:
+            found.append(EVENTS.validate_json(body))
+        except ValidationError as error:
+            raise IntegrityError(f"{path}: event {sequence}: {first_problem(error, 'as a whole')}") from error
+    return tuple(found)

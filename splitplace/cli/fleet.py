@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -191,7 +191,7 @@ def stop(*, data: Path = DATA, json: bool = False) -> None:
 
 
 def history(*, data: Path = DATA, json: bool = False) -> None:
-    """Print what happened in a fleet's last run, event by event.
+    """Print what happened to a fleet, event by event, as its journal has it.
 
     Args:
         data: Folder of the fleet.
@@ -202,18 +202,13 @@ def history(*, data: Path = DATA, json: bool = False) -> None:
     events = [event.model_dump(mode="json") for event in sp.fleet_history(data)]
     table = Table("at s", "event", "what", title=f"{len(events)} events")
     for event in events:
-        at_s = event.get("at_s", event.get("end_s"))
-        table.add_row("" if at_s is None else f"{at_s:.3f}", event["event"], _told(event))
+        told = ", ".join(
+            f"{name} {value!s:.60}"
+            for name, value in event.items()
+            if name not in ("at_s", "kind") and value not in (None, [], False)
+        )
+        table.add_row(f"{event['at_s']:.3f}", event["kind"], told)
     emit({"events": events}, table, json)
-
-
-def _told(event: dict[str, Any]) -> str:
-    """The rest of an event, on one line."""
-    if "outcome" in event:
-        event = {name: value for name, value in event["outcome"].items() if value is not None}
-        event["task"] = event.pop("id")
-    named = (f"{name} {value}" for name, value in event.items() if name not in ("event", "at_s", "end_s", "start_s"))
-    return ", ".join(named)
 
 
 def cancel(task: int, /, *, data: Path = DATA, json: bool = False) -> None:

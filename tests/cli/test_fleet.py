@@ -139,8 +139,8 @@ def test_the_walk(room):
     status = room.call("fleet", "status")
     assert ran["pid"] not in devices_of(status)
     assert status["tasks"] == {"waiting": 0, "running": 0, "answered": 2, "failed": 0, "cancelled": 0}
-    events = [event["event"] for event in room.call("fleet", "history")["events"]]
-    assert events.count("finish") == 2 and events.count("device_down") == 1
+    events = [event["kind"] for event in room.call("fleet", "history")["events"]]
+    assert events.count("accepted") == 2 and events.count("gone") == 1
     assert room.call("fleet", "drain")["tasks"]["answered"] == 2
     assert "draining: it takes no more tasks" in room.call(*SUBMIT, code=1)
     assert room.call("fleet", "stop")["pid"] == started["pid"]
@@ -177,14 +177,18 @@ def test_in_the_foreground(room, number):
 
 
 def test_a_broker_that_is_killed(room):
-    """Its devices end with it, what is left behind is said for what it is, and a fleet can be started there again."""
+    """Its devices end with it, what is left behind is said for what it is, and the next one goes on with its tasks."""
     pid = room.start()["pid"]
+    tasks = [room.call(*SUBMIT, "--detach", "--late")["task"] for _ in range(2)]
     pids = devices_of(room.call("fleet", "status"))
     os.kill(pid, signal.SIGKILL)
     assert gone(pid, *pids)
     assert f"(process {pid}) was killed: start it again" in room.call(*SUBMIT, code=1)
     assert room.start()["pid"] != pid
-    assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
+    assert [room.call("fleet", "answer", str(task))["labels"] for task in tasks] == [[0, 1, 2, 3]] * 2
+    assert room.call(*SUBMIT)["outcome"]["id"] == tasks[-1] + 1
+    events = [event["kind"] for event in room.call("fleet", "history")["events"]]
+    assert events.count("opened") == 2 and events.count("accepted") == 3
 
 
 def test_one_fleet_a_folder(room):

@@ -187,6 +187,7 @@ def make_good(here: Path) -> None:
 
     import splitplace as sp
     from splitplace.placement import states
+    from splitplace.placement.broker.journal import Journal
 
     net = ModuleType("mistaken_net")
 
@@ -236,7 +237,7 @@ def make_good(here: Path) -> None:
             (here / "states" / entry.name.removeprefix("state.measured-50.")).write_bytes(entry.read_bytes())
     (here / "fleet").mkdir(mode=0o700)
     (here / "fleet" / "broker.pid").write_text("1\n")
-    (here / "fleet" / "history.jsonl").write_text(START + "\n")
+    Journal(here / "fleet" / "journal.sqlite").close()
     preset = Path(sp.__file__).parents[1] / "training" / "presets" / "quick.toml"
     (here / "preset.toml").write_bytes(preset.read_bytes())
     shutil.copy(here / "run" / "model.safetensors", here / "weights.safetensors")
@@ -249,10 +250,6 @@ DEVICE = {
     "cost_usd_per_h": 0.1, "labels": {"mips": "4000"},
 }  # fmt: skip
 FLEET = {"name": "f", "devices": [DEVICE, DEVICE | {"name": "e"}]}
-START = json.dumps({
-    "event": "start", "version": 1, "created": "now", "policy": "p", "engine": "local", "precedence": "strict",
-    "devices": [],
-})  # fmt: skip
 SCENARIO = {
     "name": "s", "fleet": "fleet.toml", "intervals": 2, "interval_s": 10.0, "startup_s": 1.0, "retry": "interval",
     "weights": "shared", "events": [{"time_s": 1.0, "device": "e-0", "kind": "leave"}], "network": [{"time_s": 2.0}],
