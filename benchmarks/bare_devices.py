@@ -26,7 +26,7 @@ M = TypeVar("M", bound=messages.Message)
 
 
 @dataclass(frozen=True)
-class Ran:
+class BareRun:
     """What a task was answered with, and what it took."""
 
     answers: Sequence[Array]
@@ -56,7 +56,7 @@ class BareDevices:
         for _ in placed:
             self._hear(messages.Loaded)
 
-    def run(self, split: Split, placed: Mapping[str, str], inputs: Sequence[Array]) -> Ran:
+    def run(self, split: Split, placed: Mapping[str, str], inputs: Sequence[Array]) -> BareRun:
         """Stream micro-batches through a chain, as many under way as credits allow.
 
         Args:
@@ -92,7 +92,7 @@ class BareDevices:
                 self.node.send(message.peer, messages.Credit(job=self._jobs, src=tensors.src, dst=tensors.dst, count=1))
         steady_s = (answered_s[-1] - answered_s[0]) / (len(inputs) - 1)
         process_s, run_s = (after - first for after, first in zip(self._usage(), before, strict=True))
-        return Ran([answers[i] for i in range(len(inputs))], steady_s, process_s, run_s)
+        return BareRun([answers[i] for i in range(len(inputs))], steady_s, process_s, run_s)
 
     def _assign(self, split: Split, placed: Mapping[str, str], name: str, inputs: Sequence[Array]) -> messages.Assign:
         fragment = split.by_name[name]

@@ -52,7 +52,7 @@ class Callbacks:
                 log.exception("a callback of a task's future raised")
 
 
-class Answer(TaskFuture):
+class BrokerFuture(TaskFuture):
     """The future of a task; always comes to a `TaskResult`, whose outcome may hold an error.
 
     `cancel` asks the broker to drop the task; it still ends with an outcome that says so.

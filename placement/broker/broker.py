@@ -19,7 +19,7 @@ from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import history as book
 from splitplace.placement.broker.admission import Admission
-from splitplace.placement.broker.answers import Answer, Callbacks
+from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.leaving import CANCELLED
@@ -181,7 +181,7 @@ class Broker:
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
         self._next_task = loop.state.next_task
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
-        opened = ev.Opened(
+        opened = ev.BrokerOpened(
             at_s=loop.state.now_s,
             created=created.isoformat(timespec="milliseconds"),
             policy=self.policy.name,
@@ -217,7 +217,7 @@ class Broker:
         late: bool = False,
         degrade: bool = False,
         key: str | None = None,
-    ) -> Answer:
+    ) -> BrokerFuture:
         """Ask for the classes of some images; from any thread.
 
         Args:
@@ -249,7 +249,7 @@ class Broker:
             self._admission.take(size_bytes)
         try:  # only what was admitted is copied, and not under the lock
             images = np.array(images, order="C")
-            event = ev.Accepted(
+            event = ev.TaskAccepted(
                 at_s=now_s,
                 task=0,
                 application=application,
@@ -270,20 +270,22 @@ class Broker:
             written.result()
         return answer
 
-    def _hand_in(self, event: ev.Accepted, images: messages.Array, size_bytes: int) -> "tuple[Answer, Future[None]]":
+    def _hand_in(
+        self, event: ev.TaskAccepted, images: messages.Array, size_bytes: int
+    ) -> "tuple[BrokerFuture, Future[None]]":
         written: Future[None] = Future()
         with self._submitting:
             self._not_stopping()
             task = self._next_task
             self._next_task += 1
             self._sizes[task] = size_bytes
-            answer = Answer(task, self._callbacks, self._drop)
+            answer = BrokerFuture(task, self._callbacks, self._drop)
             numbered = event.model_copy(update={"task": task})
             self._posts.append(HandedIn(numbered, images, answer, lambda error: _settle(written, error)))
             self._notify()
         return answer, written
 
-    def answer(self, task_id: int) -> Answer:
+    def answer(self, task_id: int) -> BrokerFuture:
         """The future of a task that was handed in before, also to an earlier broker with this data folder.
 
         Raises:
@@ -291,7 +293,7 @@ class Broker:
             IntegrityError: Its result is damaged.
         """
         self._running()
-        answer, found = Answer(task_id, self._callbacks, self._drop), Future[None]()
+        answer, found = BrokerFuture(task_id, self._callbacks, self._drop), Future[None]()
         if not self._post(lambda loop: _settle(found, loop.await_answer(answer))):
             raise NotReadyError(self._end_reason)
         found.result()
@@ -306,7 +308,7 @@ class Broker:
 
     def _drop(self, task_id: int) -> None:
         now_s = self._running().fleet.now_s()
-        self._post(ev.Cancelled(at_s=now_s, task=task_id, reason=CANCELLED))
+        self._post(ev.TaskCancelled(at_s=now_s, task=task_id, reason=CANCELLED))
 
     def _post(self, post: Post) -> bool:
         """Hand something to the loop; answers whether it still takes any."""

@@ -33,21 +33,21 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Feed:
+class StartFeed:
     """Every device of a job is ready: stream its inputs."""
 
     job: int
 
 
 @dataclass(frozen=True)
-class Starve:
+class StopFeed:
     """A job is over: stop streaming, forget its inputs."""
 
     job: int
 
 
 @dataclass(frozen=True, eq=False)
-class Finish:
+class EndTask:
     """A task left: tell whoever waits for it."""
 
     task: int
@@ -64,4 +64,4 @@ class Note:
     event: HistoryEvent
 
 
-Effect = Tell | Launch | Kill | Feed | Starve | Finish | Note
+Effect = Tell | Launch | Kill | StartFeed | StopFeed | EndTask | Note

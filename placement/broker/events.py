@@ -18,7 +18,7 @@ class _Event(Record):
     at_s: NonNegative
 
 
-class Opened(_Event):
+class BrokerOpened(_Event):
     """A broker took the fleet up: all devices are down, and what ran is to be placed anew."""
 
     kind: Literal["opened"] = "opened"
@@ -29,7 +29,7 @@ class Opened(_Event):
     devices: tuple[Name, ...]
 
 
-class Accepted(_Event):
+class TaskAccepted(_Event):
     """A client's task; once this is on disk the client is told."""
 
     kind: Literal["accepted"] = "accepted"
@@ -49,7 +49,7 @@ class Accepted(_Event):
     """The client's own name for it: the same key again is the same task."""
 
 
-class Cancelled(_Event):
+class TaskCancelled(_Event):
     """Nobody wants the task any more."""
 
     kind: Literal["cancelled"] = "cancelled"
@@ -57,7 +57,7 @@ class Cancelled(_Event):
     reason: str
 
 
-class Joined(_Event):
+class DeviceJoined(_Event):
     """A device runtime is up, for the first time or again."""
 
     kind: Literal["joined"] = "joined"
@@ -68,7 +68,7 @@ class Joined(_Event):
     core_speed: Positive
 
 
-class Gone(_Event):
+class DeviceGone(_Event):
     """A device runtime ended, or is given up."""
 
     kind: Literal["gone"] = "gone"
@@ -76,7 +76,7 @@ class Gone(_Event):
     reason: str
 
 
-class Doubted(_Event):
+class DeviceDoubted(_Event):
     """A device says nothing: nothing new is placed there until it does."""
 
     kind: Literal["doubted"] = "doubted"
@@ -84,14 +84,14 @@ class Doubted(_Event):
     reason: str
 
 
-class Trusted(_Event):
+class DeviceTrusted(_Event):
     """It said something again."""
 
     kind: Literal["trusted"] = "trusted"
     device: Count
 
 
-class Planned(_Event):
+class PlanMade(_Event):
     """What a policy answered, held against the rules for the view that it was shown."""
 
     kind: Literal["planned"] = "planned"
@@ -104,7 +104,7 @@ class Planned(_Event):
     """Up to which of the tasks that left the policy was told."""
 
 
-class PlanFailed(_Event):
+class PlanRefused(_Event):
     """It raised, broke a rule or took too long."""
 
     kind: Literal["plan_failed"] = "plan_failed"
@@ -114,7 +114,7 @@ class PlanFailed(_Event):
     told: Count = 0
 
 
-class Loaded(_Event):
+class DeviceLoaded(_Event):
     """A device has a fragment open."""
 
     kind: Literal["loaded"] = "loaded"
@@ -124,7 +124,7 @@ class Loaded(_Event):
     end_s: NonNegative
 
 
-class LoadFailed(_Event):
+class DeviceLoadFailed(_Event):
     """A device cannot open a fragment."""
 
     kind: Literal["load_failed"] = "load_failed"
@@ -133,7 +133,7 @@ class LoadFailed(_Event):
     error: str
 
 
-class Assigned(_Event):
+class DeviceAssigned(_Event):
     """A device is ready for the tensors of a job."""
 
     kind: Literal["assigned"] = "assigned"
@@ -141,7 +141,7 @@ class Assigned(_Event):
     fragment: Name
 
 
-class Ran(_Event):
+class DeviceRan(_Event):
     """A device ran one micro-batch."""
 
     kind: Literal["ran"] = "ran"
@@ -155,7 +155,7 @@ class Ran(_Event):
     end_s: NonNegative
 
 
-class Answered(_Event):
+class SinkAnswered(_Event):
     """A sink's logits for one micro-batch, held against its contract."""
 
     kind: Literal["answered"] = "answered"
@@ -168,7 +168,7 @@ class Answered(_Event):
     sent_s: NonNegative
 
 
-class Failed(_Event):
+class FragmentFailed(_Event):
     """A fragment's attempt came to nothing on its device."""
 
     kind: Literal["failed"] = "failed"
@@ -177,13 +177,13 @@ class Failed(_Event):
     error: str
 
 
-class Due(_Event):
+class AlarmRang(_Event):
     """The first of the state's alarms rang."""
 
     kind: Literal["due"] = "due"
 
 
-class Closed(_Event):
+class BrokerClosed(_Event):
     """The broker ends, and takes its tasks with it."""
 
     kind: Literal["closed"] = "closed"
@@ -191,7 +191,8 @@ class Closed(_Event):
 
 
 Event = (
-    Opened | Accepted | Cancelled | Joined | Gone | Doubted | Trusted | Planned | PlanFailed | Loaded | LoadFailed
-    | Assigned | Ran | Answered | Failed | Due | Closed
+    BrokerOpened | BrokerClosed | TaskAccepted | TaskCancelled | PlanMade | PlanRefused | AlarmRang
+    | DeviceJoined | DeviceGone | DeviceDoubted | DeviceTrusted | DeviceLoaded | DeviceLoadFailed | DeviceAssigned
+    | DeviceRan | SinkAnswered | FragmentFailed
 )  # fmt: skip
 EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

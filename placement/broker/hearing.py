@@ -32,7 +32,7 @@ class Hearing:
         match change.kind:
             case "joined":
                 assert member.hello is not None
-                return ev.Joined(
+                return ev.DeviceJoined(
                     at_s=now_s,
                     device=member.row,
                     pid=member.hello.pid,
@@ -41,11 +41,11 @@ class Hearing:
                     core_speed=member.core_speed,
                 )
             case "gone":
-                return ev.Gone(at_s=now_s, device=member.row, reason=messages.text(change.reason))
+                return ev.DeviceGone(at_s=now_s, device=member.row, reason=messages.text(change.reason))
             case "doubted":
-                return ev.Doubted(at_s=now_s, device=member.row, reason=change.reason)
+                return ev.DeviceDoubted(at_s=now_s, device=member.row, reason=change.reason)
             case _:
-                return ev.Trusted(at_s=now_s, device=member.row)
+                return ev.DeviceTrusted(at_s=now_s, device=member.row)
 
     def event(self, member: Member, received: Received, feeds: Mapping[int, Feed]) -> ev.Event | None:
         """What a device said, if it is of something that it was asked and that is not over."""
@@ -54,9 +54,9 @@ class Hearing:
             case messages.Loaded(digest=digest, start_s=start_s, end_s=end_s):
                 end_s = min(self.fleet.on_clock(end_s), now_s)
                 start_s = min(self.fleet.on_clock(start_s), end_s)
-                return ev.Loaded(at_s=now_s, device=row, digest=digest, start_s=start_s, end_s=end_s)
+                return ev.DeviceLoaded(at_s=now_s, device=row, digest=digest, start_s=start_s, end_s=end_s)
             case messages.LoadFailed(digest=digest, error=error):
-                return ev.LoadFailed(at_s=now_s, device=row, digest=digest, error=error)
+                return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error)
             case messages.Refused(peer=peer, error=error):
                 log.warning("%s refused a message of %s: %s", member.name, peer, error)
                 return None
@@ -70,7 +70,7 @@ class Hearing:
         now_s = self.fleet.now_s()
         match message:
             case messages.Assigned(fragment=fragment) if attempt.devices.get(fragment) == member.row:
-                return ev.Assigned(at_s=now_s, job=attempt.id, fragment=fragment)
+                return ev.DeviceAssigned(at_s=now_s, job=attempt.id, fragment=fragment)
             case messages.Credit(dst=dst, count=count) if attempt.id in feeds and feeds[attempt.id].takes(
                 dst, member.name
             ):
@@ -80,7 +80,7 @@ class Hearing:
             case messages.Tensors(src=src) if attempt.devices.get(src) == member.row:
                 return self._answered(member, attempt, message, values)
             case messages.Failed(fragment=fragment, error=error) if attempt.devices.get(fragment) == member.row:
-                return ev.Failed(at_s=now_s, job=attempt.id, fragment=fragment, error=error)
+                return ev.FragmentFailed(at_s=now_s, job=attempt.id, fragment=fragment, error=error)
             case _:
                 log.warning("%s sent a %s of job %d that nobody asked for", member.name, message.type, attempt.id)
         return None
@@ -101,7 +101,7 @@ class Hearing:
             member.meter.ran(start_s, end_s)
             member.meter.fragments_run += len(ran) + 1 == attempt.total
             self._count_bytes(attempt, message.fragment, row, ready_s)
-        return ev.Ran(
+        return ev.DeviceRan(
             at_s=now_s,
             job=attempt.id,
             fragment=message.fragment,
@@ -127,11 +127,11 @@ class Hearing:
         try:
             logits, row = self._logits(member.name, attempt, message, values)
         except SplitPlaceError as error:
-            return ev.Failed(at_s=now_s, job=attempt.id, fragment=message.src, error=messages.text(error))
+            return ev.FragmentFailed(at_s=now_s, job=attempt.id, fragment=message.src, error=messages.text(error))
         self.fleet.send(member.name, messages.Credit(job=attempt.id, src=message.src, dst=message.dst, count=1))
         member.meter.sent(now_s, logits.nbytes)
         sent_s = min(max(self.fleet.on_clock(message.sent_s), attempt.placed_s), now_s)
-        return ev.Answered(
+        return ev.SinkAnswered(
             at_s=now_s,
             job=attempt.id,
             sink=message.src,

@@ -7,7 +7,7 @@ import numpy as np
 from splitplace.inference.executor import merge
 from splitplace.placement.broker import history as book
 from splitplace.placement.broker.attempt import is_answered, length, logits_of
-from splitplace.placement.broker.effects import Finish, Starve, Tell
+from splitplace.placement.broker.effects import EndTask, StopFeed, Tell
 from splitplace.placement.broker.state import KEPT_RESULTS, Attempt, Left, TaskState
 from splitplace.placement.broker.turn import Turn
 from splitplace.placement.outcome import TaskOutcome
@@ -135,7 +135,7 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: np.ndarray[
         del turn.state.ended[next(iter(turn.state.ended))]
     forget_keys(turn, task)
     turn.note(book.Finish(at_s=turn.state.now_s, outcome=outcome))
-    turn.todo.append(Finish(id_, task.inputs, outcome, logits))
+    turn.todo.append(EndTask(id_, task.inputs, outcome, logits))
 
 
 def forget_keys(turn: Turn, task: TaskState) -> None:
@@ -153,7 +153,7 @@ def drop(turn: Turn, attempt: Attempt, cancel: bool = True) -> None:
     if cancel:
         told = [device for device in sorted(set(attempt.devices.values())) if turn.state.devices[device].up]
         turn.todo.extend(Tell(device, messages.Cancel(job=attempt.id)) for device in told)
-    turn.todo.append(Starve(attempt.id))
+    turn.todo.append(StopFeed(attempt.id))
     del turn.state.jobs[attempt.id]
     task.job = None
     task.held_s += turn.state.now_s - attempt.placed_s

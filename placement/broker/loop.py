@@ -18,7 +18,7 @@ from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.answers import Answer, Kept
+from splitplace.placement.broker.answers import BrokerFuture, Kept
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
@@ -29,7 +29,7 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState, TaskState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.broker.stuck import stuck
-from splitplace.placement.broker.view import Measured, build_view, shown
+from splitplace.placement.broker.view import MeasuredUse, build_view, shown
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
@@ -56,14 +56,14 @@ KEPT_TIMES = 10_000
 class HandedIn:
     """A client's task, from another thread."""
 
-    event: ev.Accepted
+    event: ev.TaskAccepted
     images: messages.Array
-    answer: Answer
+    answer: BrokerFuture
     durable: Callable[[SplitPlaceError | None], None]
     """Told once the task is on disk, or why it is refused."""
 
 
-Post = HandedIn | ev.Opened | ev.Cancelled | Callable[["Loop"], None]
+Post = HandedIn | ev.BrokerOpened | ev.TaskCancelled | Callable[["Loop"], None]
 """What another thread has for the loop: a task, an event, or something to do in the loop's own thread."""
 
 
@@ -101,7 +101,7 @@ class Loop:
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
-        self.answers: dict[int, list[Answer]] = {}
+        self.answers: dict[int, list[BrokerFuture]] = {}
         self._left = left
         self._kept = Kept()
         self._images: dict[int, messages.Array] = {}
@@ -130,11 +130,11 @@ class Loop:
             self._apply(self._hearing.change(change))
         now_s = self.fleet.now_s()
         while self.state.next_alarm_s <= now_s:
-            self._apply(ev.Due(at_s=now_s))
+            self._apply(ev.AlarmRang(at_s=now_s))
         if now_s - self._looked_s > 1.0:
             self._looked_s = now_s
             for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
-                self._apply(ev.Gone(at_s=now_s, device=device, reason=reason))
+                self._apply(ev.DeviceGone(at_s=now_s, device=device, reason=reason))
         self._take_plan()
         self._write_down(handed_in)
         self._do()
@@ -148,7 +148,7 @@ class Loop:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
         handed_in = self._take(posts)
         if self.store is None:
-            self._apply(ev.Closed(at_s=self.fleet.now_s(), reason=reason))
+            self._apply(ev.BrokerClosed(at_s=self.fleet.now_s(), reason=reason))
         self._write_down(handed_in)
         self._do()
         for task, answers in tuple(self.answers.items()):
@@ -173,7 +173,7 @@ class Loop:
             if isinstance(post, HandedIn):
                 if self._hand_in(post):
                     taken.append(post)
-            elif isinstance(post, ev.Opened | ev.Cancelled):
+            elif isinstance(post, ev.BrokerOpened | ev.TaskCancelled):
                 self._apply(post)
             else:
                 post(self)
@@ -199,7 +199,7 @@ class Loop:
         self._apply(event)
         return True
 
-    def await_answer(self, answer: Answer) -> SplitPlaceError | None:
+    def await_answer(self, answer: BrokerFuture) -> SplitPlaceError | None:
         """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
         if answer.task_id in self.state.tasks:
             self.answers.setdefault(answer.task_id, []).append(answer)
@@ -215,9 +215,9 @@ class Loop:
             self.store.append(event)
         todo = self.rules.apply(self.state, event)
         self._todo += todo
-        self._dirty |= not isinstance(event, ev.Ran | ev.Answered | ev.Assigned | ev.Loaded)
+        self._dirty |= not isinstance(event, ev.DeviceRan | ev.SinkAnswered | ev.DeviceAssigned | ev.DeviceLoaded)
         for effect in todo:
-            if isinstance(effect, do.Finish):
+            if isinstance(effect, do.EndTask):
                 self._dirty = True
                 if self.store is not None:  # in the commit that says that the task has ended
                     self.store.drop(effect.inputs)
@@ -227,7 +227,9 @@ class Loop:
         error = self.store.commit() if self.store is not None else None
         for post in handed_in:
             if error is not None:
-                refused = ev.Cancelled(at_s=self.fleet.now_s(), task=post.event.task, reason=f"it was refused: {error}")
+                refused = ev.TaskCancelled(
+                    at_s=self.fleet.now_s(), task=post.event.task, reason=f"it was refused: {error}"
+                )
                 self._apply(refused)  # whenever both can be written, its end will be
             post.durable(error)
 
@@ -242,15 +244,15 @@ class Loop:
                     self.history.append(event)
                 case do.Tell(device=device, message=message):
                     self.fleet.send(self.setup.names[device], message)
-                case do.Feed(job=job):
+                case do.StartFeed(job=job):
                     self._feed(job)
-                case do.Starve(job=job):
+                case do.StopFeed(job=job):
                     self._feeds.pop(job, None)
                 case do.Kill(device=device):
                     self.fleet.kill(device)
                 case do.Launch(device=device):
                     self.fleet.launch(device)
-                case do.Finish():
+                case do.EndTask():
                     self._finish(effect)
 
     def _feed(self, job: int) -> None:
@@ -274,7 +276,7 @@ class Loop:
         try:
             images = self.store.images(task.inputs, task.task.application)
         except SplitPlaceError as error:
-            self._apply(ev.Cancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
+            self._apply(ev.TaskCancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
             return None
         self._images[attempt.task] = images
         return images
@@ -283,7 +285,7 @@ class Loop:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         self.fleet.send(flow.outlet.device, header, list(values.values()))
 
-    def _finish(self, effect: do.Finish) -> None:
+    def _finish(self, effect: do.EndTask) -> None:
         self._images.pop(effect.task, None)
         result = TaskResult(effect.outcome, effect.logits)
         if self.store is None:
@@ -296,7 +298,7 @@ class Loop:
 
     def _view(self, tasks: list[TaskState]) -> View:
         now_s = self.fleet.now_s()
-        measured = Measured(
+        measured = MeasuredUse(
             cpu_D=np.array([member.meter.busy(now_s) for member in self.members]),
             net_D=np.array([member.meter.link(now_s, member.device.up_bytes_per_s) for member in self.members]),
             busy_s_D=np.array([member.meter.busy_s for member in self.members]),
@@ -335,7 +337,7 @@ class Loop:
             log.warning("%s", answer.failure)
             self.failed_plans += 1
             self._not_before_s = now_s + RETRY_S
-            failed = ev.PlanFailed(
+            failed = ev.PlanRefused(
                 at_s=now_s,
                 decision_s=answer.decision_s,
                 policy=answer.failure.policy,
@@ -347,7 +349,7 @@ class Loop:
         acts = [action for action in answer.actions if not isinstance(action, Wait)]
         if not acts and not answer.told and not self.state.plan_failure:
             return
-        planned = ev.Planned(
+        planned = ev.PlanMade(
             at_s=now_s,
             decision_s=answer.decision_s,
             decided=tuple(action for action in acts if isinstance(action, Decide)),

@@ -3,7 +3,7 @@
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import history as book
 from splitplace.placement.broker.attempt import assignments, unanswered
-from splitplace.placement.broker.effects import Feed, Tell
+from splitplace.placement.broker.effects import StartFeed, Tell
 from splitplace.placement.broker.leaving import drop
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt, TaskState
@@ -12,7 +12,7 @@ from splitplace.placement.protocol import messages
 from splitplace.records.task import micro_batches
 
 
-def carry_out(turn: Turn, event: ev.Planned) -> None:
+def carry_out(turn: Turn, event: ev.PlanMade) -> None:
     """What still holds of a plan: tasks may have left and devices may be gone since it was asked for."""
     del turn.state.left[: event.told]
     turn.state.plan_failure = ""
@@ -131,7 +131,7 @@ def evict(turn: Turn, row: int, device: int) -> None:
     turn.note(note)
 
 
-def loaded(turn: Turn, event: ev.Loaded) -> None:
+def loaded(turn: Turn, event: ev.DeviceLoaded) -> None:
     """A device has a fragment open: what waited for it may begin."""
     for row in rows_of(turn, event.device, event.digest):
         turn.state.ledger.loaded(row, event.device)
@@ -164,4 +164,4 @@ def begin(turn: Turn, attempt: Attempt) -> None:
         for name, device in attempt.devices.items()
     ):
         attempt.started_s = attempt.progressed_s = turn.state.now_s
-        turn.todo.append(Feed(attempt.id))
+        turn.todo.append(StartFeed(attempt.id))

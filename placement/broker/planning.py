@@ -20,7 +20,7 @@ PLAN_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class PlanAnswer:
     """What came of asking."""
 
     told: int
@@ -45,7 +45,7 @@ class Planner:
         self._asked: tuple[int, float] | None = None
         """How many departures the plan under way was told, and since when it is."""
         self._round = 0
-        self._answers: queue.SimpleQueue[tuple[int, Answered, Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, PlanAnswer, Any]] = queue.SimpleQueue()
         self._views: queue.SimpleQueue[tuple[int, View] | None] = queue.SimpleQueue()
         self._start()
 
@@ -64,7 +64,7 @@ class Planner:
         self._asked = told, perf_counter()
         self._views.put((self._round, view))
 
-    def take(self) -> Answered | None:
+    def take(self) -> PlanAnswer | None:
         """The answer, if there is one. A policy that thinks for too long is not waited for: its answer is dropped."""
         while not self._answers.empty():
             number, answer, states = self._answers.get()
@@ -87,9 +87,9 @@ class Planner:
         """Let the thread end."""
         self._views.put(None)
 
-    def _late(self, told: int, spent_s: float) -> Answered:
+    def _late(self, told: int, spent_s: float) -> PlanAnswer:
         said = f"it took {spent_s:.1f} s for a plan, expected at most {PLAN_LIMIT_S:g} s"
-        return Answered(told, spent_s, failure=PolicyError(self.policy.name, said))
+        return PlanAnswer(told, spent_s, failure=PolicyError(self.policy.name, said))
 
     def _run(self, views: "queue.SimpleQueue[tuple[int, View] | None]") -> None:
         while (asked := views.get()) is not None:
@@ -98,10 +98,10 @@ class Planner:
             start_s = perf_counter()
             try:
                 actions, states = planner.plan(self.policy, view, states, self.rng)
-                answer = Answered(told, perf_counter() - start_s, tuple(actions))
+                answer = PlanAnswer(told, perf_counter() - start_s, tuple(actions))
             except PolicyError as error:
-                answer = Answered(told, perf_counter() - start_s, failure=error)
+                answer = PlanAnswer(told, perf_counter() - start_s, failure=error)
             except SplitPlaceError as error:
-                answer = Answered(told, perf_counter() - start_s, failure=PolicyError(self.policy.name, str(error)))
+                answer = PlanAnswer(told, perf_counter() - start_s, failure=PolicyError(self.policy.name, str(error)))
             self._answers.put((number, answer, states))
             self._wake()

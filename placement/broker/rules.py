@@ -33,46 +33,46 @@ class Rules:
         turn = Turn(self.setup, state)
         state.now_s = max(state.now_s, event.at_s)
         match event:
-            case ev.Accepted():
+            case ev.TaskAccepted():
                 accept(turn, event)
-            case ev.Ran():
+            case ev.DeviceRan():
                 ran(turn, event)
-            case ev.Answered():
+            case ev.SinkAnswered():
                 answered(turn, event)
-            case ev.Assigned(job=job, fragment=fragment):
+            case ev.DeviceAssigned(job=job, fragment=fragment):
                 if attempt := state.jobs.get(job):
                     attempt.unassigned.discard(fragment)
                     progress(turn, attempt, attempt.devices[fragment])
                     begin(turn, attempt)
-            case ev.Planned():
+            case ev.PlanMade():
                 carry_out(turn, event)
-            case ev.PlanFailed():
+            case ev.PlanRefused():
                 del state.left[: event.told]
                 state.plan_failure = f"policy {event.policy} failed: {event.reason}"
                 note = book.PlanFailed(
                     at_s=state.now_s, decision_s=event.decision_s, policy=event.policy, reason=event.reason
                 )
                 turn.note(note)
-            case ev.Loaded():
+            case ev.DeviceLoaded():
                 loaded(turn, event)
-            case ev.LoadFailed():
+            case ev.DeviceLoadFailed():
                 load_failed(turn, event)
-            case ev.Failed():
+            case ev.FragmentFailed():
                 failed(turn, event)
-            case ev.Joined():
+            case ev.DeviceJoined():
                 join(turn, event)
-            case ev.Gone(device=device, reason=reason):
+            case ev.DeviceGone(device=device, reason=reason):
                 lose(turn, device, reason)
-            case ev.Doubted(device=device) | ev.Trusted(device=device):
-                state.devices[device].silent = isinstance(event, ev.Doubted)
-            case ev.Cancelled(task=task, reason=reason):
+            case ev.DeviceDoubted(device=device) | ev.DeviceTrusted(device=device):
+                state.devices[device].silent = isinstance(event, ev.DeviceDoubted)
+            case ev.TaskCancelled(task=task, reason=reason):
                 if task in state.tasks:
                     fail(turn, state.tasks[task], reason)
-            case ev.Due():
+            case ev.AlarmRang():
                 ring(turn)
-            case ev.Opened():
+            case ev.BrokerOpened():
                 take_up(turn, event)
-            case ev.Closed(reason=reason):
+            case ev.BrokerClosed(reason=reason):
                 for open_task in tuple(state.tasks.values()):
                     fail(turn, open_task, reason)
         while state.alarms and is_over(turn, *state.alarms[0][1:]):
@@ -80,7 +80,7 @@ class Rules:
         return turn.todo
 
 
-def take_up(turn: Turn, event: ev.Opened) -> None:
+def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
     """A broker begins with this state: no device is up, every task that had some waits for others."""
     for row, device in enumerate(turn.state.devices):
         device.up = device.silent = False
@@ -103,7 +103,7 @@ def take_up(turn: Turn, event: ev.Opened) -> None:
     turn.note(note)
 
 
-def accept(turn: Turn, event: ev.Accepted) -> None:
+def accept(turn: Turn, event: ev.TaskAccepted) -> None:
     """A task comes in."""
     task = Task(
         id=event.task,
@@ -130,7 +130,7 @@ def patience_s(turn: Turn, task: TaskState) -> float:
     return longest_s if task.late else min(task.task.deadline_s, longest_s)
 
 
-def join(turn: Turn, event: ev.Joined) -> None:
+def join(turn: Turn, event: ev.DeviceJoined) -> None:
     """A device is up."""
     device = turn.state.devices[event.device]
     device.up, device.silent, device.reason = True, False, ""

@@ -13,7 +13,7 @@ REPORTS_S = 1.0
 """How long an answered task waits for its devices' reports, which come over other connections than the answers."""
 
 
-def ran(turn: Turn, event: ev.Ran) -> None:
+def ran(turn: Turn, event: ev.DeviceRan) -> None:
     """A micro-batch of a fragment is done."""
     attempt = turn.state.jobs.get(event.job)
     if attempt is None or event.micro_batch in attempt.ran[event.fragment]:
@@ -50,7 +50,7 @@ def ran(turn: Turn, event: ev.Ran) -> None:
     end_if_done(turn, attempt)
 
 
-def answered(turn: Turn, event: ev.Answered) -> None:
+def answered(turn: Turn, event: ev.SinkAnswered) -> None:
     """A sink has given its logits for a micro-batch."""
     attempt = turn.state.jobs.get(event.job)
     if attempt is None:

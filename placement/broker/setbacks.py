@@ -22,7 +22,7 @@ RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
 """Before a device that ended is started again; doubled each time it ends without having done anything."""
 
 
-def failed(turn: Turn, event: ev.Failed) -> None:
+def failed(turn: Turn, event: ev.FragmentFailed) -> None:
     """A fragment raised, or gave what is no answer."""
     attempt = turn.state.jobs.get(event.job)
     if attempt is None:
@@ -33,7 +33,7 @@ def failed(turn: Turn, event: ev.Failed) -> None:
     set_back(turn, attempt, device, reason)
 
 
-def load_failed(turn: Turn, event: ev.LoadFailed) -> None:
+def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
     """A device cannot open a file: every attempt that needs it there is over."""
     rows = rows_of(turn, event.device, event.digest)
     name = turn.setup.names[event.device]

@@ -20,8 +20,8 @@ from splitplace.catalog.oci import digest
 from splitplace.errors import IntegrityError, NotFoundError, OverloadedError, SplitPlaceError, first_problem
 from splitplace.files import make_folder, replace_file
 from splitplace.placement import states as saved
-from splitplace.placement.broker.effects import Finish
-from splitplace.placement.broker.events import EVENTS, Accepted, Event
+from splitplace.placement.broker.effects import EndTask
+from splitplace.placement.broker.events import EVENTS, Event, TaskAccepted
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -44,7 +44,7 @@ SNAPSHOT_EVENTS = 20_000
 POLICY_EVERY_S = 5.0
 
 
-class _Header(Record):
+class _ResultHeader(Record):
     """Before the logits of a result."""
 
     outcome: TaskOutcome
@@ -100,7 +100,7 @@ class Store:
             except ValidationError as error:
                 raise IntegrityError(f"{self.journal.path}: not an event: {first_problem(error, 'event')}") from error
             for effect in rules.apply(state, event):
-                if isinstance(effect, Finish):
+                if isinstance(effect, EndTask):
                     self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)))
         inputs = [task.inputs for task in state.tasks.values()]
         self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
@@ -168,7 +168,7 @@ class Store:
 
     # Inputs and results.
 
-    def take_in(self, event: Accepted, images: Array) -> Accepted:
+    def take_in(self, event: TaskAccepted, images: Array) -> TaskAccepted:
         """Put a task's images into the spool; the event, with where they are.
 
         Raises:
@@ -194,7 +194,7 @@ class Store:
         """A task's images are not needed any more."""
         self.spool.drop(inputs)
 
-    def keep(self, finish: Finish) -> None:
+    def keep(self, finish: EndTask) -> None:
         """A task ended: keep its result, for a while."""
         try:
             body = _encode(TaskResult(finish.outcome, finish.logits))
@@ -269,7 +269,7 @@ _STATE = TypeAdapter(FleetState)
 
 def _encode(result: TaskResult) -> bytes:
     logits = result.logits
-    header = _Header(
+    header = _ResultHeader(
         outcome=result.outcome,
         dtype=None if logits is None else logits.dtype.name,
         shape=() if logits is None else logits.shape,
@@ -281,7 +281,7 @@ def _encode(result: TaskResult) -> bytes:
 
 def _decode(body: bytes) -> TaskResult:
     head, _, data = body.partition(b"\n")
-    header = _Header.model_validate_json(head)
+    header = _ResultHeader.model_validate_json(head)
     if header.dtype is None:
         return TaskResult(header.outcome)
     return TaskResult(header.outcome, np.frombuffer(data, header.dtype).reshape(header.shape))

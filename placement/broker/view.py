@@ -39,7 +39,7 @@ class Statics:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredUse:
     """What a device was seen to do just now, and since the start; arrays by device row."""
 
     cpu_D: Floats
@@ -68,7 +68,7 @@ def build_view(
     devices: Sequence[Device],
     state: FleetState,
     tasks: Sequence[TaskState],
-    measured: Measured,
+    measured: MeasuredUse,
     now_s: float,
     interval_s: float,
     longest_s: float,
@@ -148,7 +148,7 @@ def _devices(
     state: FleetState,
     tasks: Sequence[TaskState],
     containers: Containers,
-    measured: Measured,
+    measured: MeasuredUse,
     now_s: float,
 ) -> Devices:
     backlog_s_D = np.zeros(len(devices))

@@ -53,7 +53,7 @@ class Container:
         """Of inputs that wait to be run."""
         self.done = 0
         self.listed = self.dropped = False
-        """Kept by `Containers`: whether it waits for its turn, and whether it is no more."""
+        """Kept by `ContainerQueue`: whether it waits for its turn, and whether it is no more."""
         window = window_of(assign.precedence, assign.window, assign.n, assign.micro_batch)
         self._window = window
         self.outflows = {outlet.dst: Outflow(assign.job, assign.fragment, outlet, window) for outlet in assign.outlets}

@@ -16,7 +16,7 @@ MAX_CONTAINERS = 65_536
 """A container without tensors takes a few kilobytes."""
 
 
-class Containers:
+class ContainerQueue:
     """What a device was given to run and has not finished.
 
     Args:

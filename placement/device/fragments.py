@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Timed(Generic[T]):
+class TimedWork(Generic[T]):
     """What a piece of work gave, and what it took."""
 
     result: T
@@ -31,11 +31,11 @@ class Timed(Generic[T]):
     """Of all threads of this process; the network's thread, which never computes, included."""
 
 
-def timed(work: Callable[[], T]) -> Timed[T]:
+def timed(work: Callable[[], T]) -> TimedWork[T]:
     """Do `work`, on the monotonic clock."""
     start_s, cpu_before_s = time.monotonic(), time.process_time()
     result = work()
-    return Timed(result, start_s, time.monotonic(), time.process_time() - cpu_before_s)
+    return TimedWork(result, start_s, time.monotonic(), time.process_time() - cpu_before_s)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Held:
     cpu_s: float = 0.0
 
 
-class Fragments:
+class LoadedFragments:
     """Fragments by digest, from the order to load them to the order to forget them.
 
     Args:
@@ -96,7 +96,7 @@ class Fragments:
             raise NotReadyError(f"{digest} is not loaded")
         return self._held[digest].fragment
 
-    def open(self, fragment: Fragment) -> Timed[Opened]:
+    def open(self, fragment: Fragment) -> TimedWork[Opened]:
         """Read it from the catalog, verified, and open its session; takes long, keeps nothing (`opened` does).
 
         Raises:
@@ -119,7 +119,7 @@ class Fragments:
         if held is not None:
             held.session, held.resident_bytes = opened.session, opened.resident_bytes
 
-    def work(self, digest: str, values: Values) -> Callable[[], Timed[dict[str, messages.Array]]]:
+    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, messages.Array]]]:
         """What runs one micro-batch.
 
         Raises:
@@ -130,7 +130,7 @@ class Fragments:
             raise NotReadyError(f"{digest} is not loaded")
         return partial(timed, partial(self.share.run, partial(held.session.run, values)))
 
-    def ran(self, digest: str, took: Timed[dict[str, messages.Array]]) -> None:
+    def ran(self, digest: str, took: TimedWork[dict[str, messages.Array]]) -> None:
         """Count a run."""
         held = self._held.get(digest)
         if held is not None:

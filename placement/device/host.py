@@ -22,8 +22,8 @@ from splitplace.inference.speed import measured_core_speed
 from splitplace.placement.device import monitor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
-from splitplace.placement.device.containers import Containers
-from splitplace.placement.device.fragments import Fragments, Opened, Timed
+from splitplace.placement.device.containers import ContainerQueue
+from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, drain
@@ -50,8 +50,8 @@ class DeviceRuntime:
 
     def __init__(self, config: DeviceConfig, node: StreamNode, share: CpuShare):
         self.config, self.node, self.share = config, node, share
-        self.fragments = Fragments(BlobStore(Path(config.catalog)), config.threads, share)
-        self.containers = Containers(config.max_held_bytes)
+        self.fragments = LoadedFragments(BlobStore(Path(config.catalog)), config.threads, share)
+        self.containers = ContainerQueue(config.max_held_bytes)
         self._orders: deque[tuple[Work, Then]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._working: tuple[Future[Any], Then] | None = None
@@ -210,7 +210,7 @@ class DeviceRuntime:
     def _probed(self, future: Future[float]) -> None:
         self._tell(messages.Probed(core_speed=future.result()))
 
-    def _loaded(self, fragment: Fragment, future: Future[Timed[Opened]]) -> None:
+    def _loaded(self, fragment: Fragment, future: Future[TimedWork[Opened]]) -> None:
         error = future.exception()
         if error is not None:
             self.fragments.forget(fragment.digest)
@@ -230,7 +230,7 @@ class DeviceRuntime:
         micro_batch: int,
         sent_s: float,
         ready_s: float,
-        future: Future[Timed[dict[str, messages.Array]]],
+        future: Future[TimedWork[dict[str, messages.Array]]],
     ) -> None:
         assign, error = container.assign, future.exception()
         if error is None:

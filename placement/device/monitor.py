@@ -4,15 +4,15 @@ import time
 
 import psutil
 
-from splitplace.placement.device.containers import Containers
-from splitplace.placement.device.fragments import Fragments
+from splitplace.placement.device.containers import ContainerQueue
+from splitplace.placement.device.fragments import LoadedFragments
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import StreamNode
 
 _PROCESS = psutil.Process()
 
 
-def pong(sequence: int, node: StreamNode, fragments: Fragments, containers: Containers) -> messages.Pong:
+def pong(sequence: int, node: StreamNode, fragments: LoadedFragments, containers: ContainerQueue) -> messages.Pong:
     """The answer to a ping; reads two files of /proc."""
     return messages.Pong(
         sequence=sequence,

@@ -7,7 +7,7 @@ import pytest
 
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.device.container import Container
-from splitplace.placement.device.containers import Containers
+from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.protocol import messages
 
 BYTES = 4 * 16 * 4
@@ -47,7 +47,7 @@ def feed(containers, container, micro_batch=0, now_s=0.0):
 def test_micro_batches_of_all_containers_run_in_the_order_in_which_they_became_complete(fragment):
     """Against sorting all of them, over random arrivals."""
     rng = random.Random(0)
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     held = [Container(assign(job, window=10), fragment) for job in range(20)]
     for container in held:
         containers.add(container)
@@ -62,7 +62,7 @@ def test_micro_batches_of_all_containers_run_in_the_order_in_which_they_became_c
 
 def test_a_blocked_container_does_not_hold_up_the_others(fragment):
     """Its result found no credit: the next one's turn; with a credit its own, older micro-batch comes first again."""
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     blocked, other = (Container(assign(job, window=1), fragment) for job in (1, 2))
     containers.add(blocked)
     containers.add(other)
@@ -84,7 +84,7 @@ def test_a_blocked_container_does_not_hold_up_the_others(fragment):
 
 def test_a_cancelled_job_leaves_at_once_and_gives_its_bytes_back(fragment):
     """What was ready of it is not run, and another job's is untouched."""
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     mine, other = (Container(assign(job), fragment) for job in (1, 2))
     for container in (mine, other):
         containers.add(container)
@@ -102,7 +102,7 @@ def test_a_cancelled_job_leaves_at_once_and_gives_its_bytes_back(fragment):
 
 def test_cancelled_jobs_do_not_fill_the_queue(fragment):
     """A device that is busy while thousands of jobs come and are cancelled keeps none of them."""
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     for job in range(3000):
         container = Container(assign(job), fragment)
         containers.add(container)
@@ -116,7 +116,7 @@ def test_what_is_looked_at_does_not_grow_with_the_containers(fragment, monkeypat
     asked = []
     ready = Container.ready
     monkeypatch.setattr(Container, "ready", lambda self: asked.append(self) or ready(self))
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     for job in range(3000):
         containers.add(Container(assign(job, n=4), fragment))
     for job in range(3000):
@@ -130,7 +130,7 @@ def test_what_is_looked_at_does_not_grow_with_the_containers(fragment, monkeypat
 
 def test_more_bytes_than_a_device_may_hold_are_refused_by_name(fragment):
     """The container stays as it was; what is run makes room."""
-    containers = Containers(max_bytes=2 * BYTES)
+    containers = ContainerQueue(max_bytes=2 * BYTES)
     container = Container(assign(), fragment)
     containers.add(container)
     feed(containers, container, 0)
@@ -143,7 +143,7 @@ def test_more_bytes_than_a_device_may_hold_are_refused_by_name(fragment):
 
 def test_more_containers_than_a_device_may_have_are_refused_by_name(fragment):
     """Until one is finished."""
-    containers = Containers(2**30, max_count=2)
+    containers = ContainerQueue(2**30, max_count=2)
     for job in range(2):
         containers.add(Container(assign(job), fragment))
     with pytest.raises(OverloadedError, match="2 containers here"):
@@ -154,7 +154,7 @@ def test_more_containers_than_a_device_may_have_are_refused_by_name(fragment):
 
 def test_only_the_assigned_micro_batches_are_expected_and_run(fragment):
     """Of ten, numbers 2, 3 and 9: the others are refused; it is finished after those three."""
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     container = Container(assign(n=39, micro_batches=((2, 4), (9, 10))), fragment)
     containers.add(container)
     assert container.total == 3
@@ -184,7 +184,7 @@ def test_a_strict_container_of_some_micro_batches_starts_when_those_are_there(fr
     """The former has finished what is left of the task."""
     order = assign(n=40, micro_batches=((7, 9),)).model_copy(update={"precedence": "strict"})
     container = Container(order, fragment)
-    containers = Containers(2**30)
+    containers = ContainerQueue(2**30)
     containers.add(container)
     feed(containers, container, 8)
     assert containers.take() is None

@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.effects import Feed, Finish, Kill, Launch, Note, Starve, Tell
+from splitplace.placement.broker.effects import EndTask, Kill, Launch, Note, StartFeed, StopFeed, Tell
 from splitplace.placement.broker.history import Finish as Finished
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setbacks import MAX_SETBACKS
@@ -41,24 +41,24 @@ class World:
         """What devices are about to say."""
         self.fed: set[int] = set()
         self.up: set[int] = set()
-        self.happen(ev.Opened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names))
+        self.happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names))
 
     def happen(self, event):
         """One event, and the world's answers to what it brings about."""
         self.events.append(event)
         for effect in self.rules.apply(self.state, event):
             match effect:
-                case Finish(task=task, outcome=outcome, logits=logits):
+                case EndTask(task=task, outcome=outcome, logits=logits):
                     assert task in self.accepted and task not in self.ended, f"task {task} ended twice"
                     self.ended[task] = outcome
                     assert (logits is None) == (outcome.error is not None)
                 case Tell(device=device, message=message):
                     assert device in self.up, f"device {device} is told something and is down"
                     self.told(device, message)
-                case Feed(job=job):
+                case StartFeed(job=job):
                     self.fed.add(job)
                     self.run(job)
-                case Starve(job=job):
+                case StopFeed(job=job):
                     self.fed.discard(job)
                 case Kill(device=device):
                     self.up.discard(device)
@@ -80,17 +80,17 @@ class World:
 
     def joined(self, device):
         """A device says hello."""
-        return ev.Joined(at_s=0, device=device, pid=1, cpu_share=1.0, cpu_share_method="none", core_speed=1.0)
+        return ev.DeviceJoined(at_s=0, device=device, pid=1, cpu_share=1.0, cpu_share_method="none", core_speed=1.0)
 
     def told(self, device, message):
         """A device is told something, and will answer."""
         match message:
             case messages.Load(fragment=fragment):
-                good = ev.Loaded(at_s=0, device=device, digest=fragment.digest, start_s=0, end_s=0)
-                bad = ev.LoadFailed(at_s=0, device=device, digest=fragment.digest, error="no such file")
+                good = ev.DeviceLoaded(at_s=0, device=device, digest=fragment.digest, start_s=0, end_s=0)
+                bad = ev.DeviceLoadFailed(at_s=0, device=device, digest=fragment.digest, error="no such file")
                 self.later(bad if self.random.random() < self.breaks / 2 else good)
             case messages.Assign(job=job, fragment=fragment):
-                self.later(ev.Assigned(at_s=0, job=job, fragment=fragment))
+                self.later(ev.DeviceAssigned(at_s=0, job=job, fragment=fragment))
 
     def run(self, job):
         """All that the devices of a job will say of it."""
@@ -99,15 +99,16 @@ class World:
         for row, fragment in itertools.product(attempt.micro_batches, attempt.devices):
             known = {"at_s": 0, "job": job, "micro_batch": row}
             times = dict.fromkeys(("sent_s", "ready_s", "start_s", "end_s"), self.now_s)
-            said.append(ev.Ran(**known, fragment=fragment, **times))
+            said.append(ev.DeviceRan(**known, fragment=fragment, **times))
             if fragment in entry.split.sinks:
                 n = min(entry.micro_batch, self.state.tasks[attempt.task].task.n - row * entry.micro_batch)
                 logits = np.full((n, len(entry.split.by_name[fragment].classes)), row, np.float32)
-                said.append(ev.Answered(**known, sink=fragment, logits=logits.tobytes(), sent_s=self.now_s))
+                said.append(ev.SinkAnswered(**known, sink=fragment, logits=logits.tobytes(), sent_s=self.now_s))
         if self.random.random() < self.breaks:
             fragment = self.random.choice(list(attempt.devices))
             said.insert(
-                self.random.randrange(len(said)), ev.Failed(at_s=0, job=job, fragment=fragment, error="it broke")
+                self.random.randrange(len(said)),
+                ev.FragmentFailed(at_s=0, job=job, fragment=fragment, error="it broke"),
             )
         self.later(*said)
 
@@ -127,32 +128,34 @@ class World:
             labels = np.zeros(n, "<i8").tobytes() if self.random.random() < 0.5 else None
             known = {"application": "toy", "n": n, "deadline_s": self.random.choice([1.0, 20.0]), "labels": labels}
             late, degrade = self.random.random() < 0.3, self.random.random() < 0.6
-            self.happen(ev.Accepted(at_s=self.at(), task=task, inputs="x", late=late, degrade=degrade, **known))
+            self.happen(ev.TaskAccepted(at_s=self.at(), task=task, inputs="x", late=late, degrade=degrade, **known))
         elif draw < 0.95:
             self.plan()
         elif draw < 0.955 and self.up:
-            self.happen(ev.Gone(at_s=self.at(), device=self.random.choice(sorted(self.up)), reason="killed"))
+            self.happen(ev.DeviceGone(at_s=self.at(), device=self.random.choice(sorted(self.up)), reason="killed"))
         elif draw < 0.965:
-            kind = self.random.choice([ev.Doubted, ev.Trusted, ev.Trusted])
-            reason = {"reason": "silent"} if kind is ev.Doubted else {}
+            kind = self.random.choice([ev.DeviceDoubted, ev.DeviceTrusted, ev.DeviceTrusted])
+            reason = {"reason": "silent"} if kind is ev.DeviceDoubted else {}
             self.happen(kind(at_s=self.at(), device=self.random.randrange(len(self.setup.devices)), **reason))
         elif draw < 0.97 and self.accepted:
-            self.happen(ev.Cancelled(at_s=self.at(), task=self.random.choice(sorted(self.accepted)), reason="unwanted"))
+            self.happen(
+                ev.TaskCancelled(at_s=self.at(), task=self.random.choice(sorted(self.accepted)), reason="unwanted")
+            )
         elif draw < 0.972:
             self.up.clear()
             self.pending = [self.joined(device) for device in range(len(self.setup.devices))]
-            self.happen(ev.Opened(at_s=self.at(), created="", policy="p", engine="e", devices=self.setup.names))
+            self.happen(ev.BrokerOpened(at_s=self.at(), created="", policy="p", engine="e", devices=self.setup.names))
         else:
             self.now_s += self.random.choice([0.1, 0.5, 2.0])
             self.ring()
 
     def hear(self, said):
         """What a device says, unless it is gone, or what it speaks of is over."""
-        if isinstance(said, ev.Joined):
+        if isinstance(said, ev.DeviceJoined):
             if said.device in self.up:
                 return
             self.up.add(said.device)
-        elif isinstance(said, ev.Loaded | ev.LoadFailed):
+        elif isinstance(said, ev.DeviceLoaded | ev.DeviceLoadFailed):
             if said.device not in self.up:
                 return
         elif said.job not in self.state.jobs:
@@ -162,7 +165,7 @@ class World:
     def ring(self):
         """The alarms that are due."""
         while self.state.next_alarm_s <= self.now_s:
-            self.happen(ev.Due(at_s=self.now_s))
+            self.happen(ev.AlarmRang(at_s=self.now_s))
 
     def plan(self):
         """A policy that answers what the rules allow for some view, some of it out of date by now."""
@@ -185,7 +188,7 @@ class World:
             evicted += [Evict(row, device) for row in idle if self.random.random() < 0.3]
         plan = {"decided": decided, "placed": placed, "moved": moved, "evicted": evicted}
         plan = {name: tuple(actions) for name, actions in plan.items()}
-        self.happen(ev.Planned(at_s=self.at(), decision_s=0.0, told=len(state.left), **plan))
+        self.happen(ev.PlanMade(at_s=self.at(), decision_s=0.0, told=len(state.left), **plan))
 
     def check(self):
         """What is true at every moment."""
@@ -261,6 +264,7 @@ def test_many_histories_have_seen_everything(setup):
                 end for end in ("answered", "degraded", "broke", "unwanted", "deadline", "lost", "load") if end in words
             }
         kinds |= {type(event).__name__ for event in world.events}
-        kinds |= {"moved" for event in world.events if isinstance(event, ev.Planned) and event.moved}
+        kinds |= {"moved" for event in world.events if isinstance(event, ev.PlanMade) and event.moved}
     assert ends >= {"answered", "degraded", "broke", "unwanted", "deadline"}
-    assert kinds >= {"Opened", "Gone", "Due", "Failed", "LoadFailed", "Planned", "moved", "Doubted"}
+    assert kinds >= {"BrokerOpened", "DeviceGone", "DeviceDoubted", "DeviceLoadFailed", "FragmentFailed", "AlarmRang"}
+    assert "moved" in kinds
