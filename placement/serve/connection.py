@@ -120,7 +120,7 @@ class Connection:
         future = TaskFuture(key=key)
         future.set_running_or_notify_cancel()
         accepted = self._exchange(message, REPLY_TIMEOUT_S, values, future)
-        assert isinstance(accepted, requests.Accepted)
+        assert isinstance(accepted, requests.Acknowledged)
         return future
 
     def _exchange(
@@ -191,7 +191,7 @@ class Connection:
             raise KINDS[reply.cause](reply.reason)
         with self._waiting:
             call, future = self._calls.pop(reply.request, None), self._tasks.get(reply.request)
-            if isinstance(reply, requests.Answered | requests.Refusal):
+            if isinstance(reply, requests.AnswerReply | requests.Refusal):
                 self._tasks.pop(reply.request, None)
         if isinstance(reply, requests.Refusal):
             error = KINDS[reply.cause](reply.reason)
@@ -199,9 +199,9 @@ class Connection:
                 if waiting is not None:
                     waiting.set_exception(error)
             return
-        if isinstance(reply, requests.Accepted) and future is not None:
+        if isinstance(reply, requests.Acknowledged) and future is not None:
             future.task_id = reply.task
-        if isinstance(reply, requests.Answered) and future is not None:
+        if isinstance(reply, requests.AnswerReply) and future is not None:
             future.set_result(TaskResult(reply.outcome, values[0] if values else None))
         if call is not None:
             call.set_result(reply)

@@ -100,14 +100,14 @@ class Refusal(Message):
     reason: str
 
 
-class Accepted(Message):
-    """A task is taken, for good; or, of `AnswerWanted`, it is known. Its `Answered` follows."""
+class Acknowledged(Message):
+    """A task is taken, for good; or, of `AnswerWanted`, it is known. Its `AnswerReply` follows."""
 
     type: Literal["accepted"] = "accepted"
     task: Count
 
 
-class Answered(Message):
+class AnswerReply(Message):
     """A task has ended; `tensors` are its logits (n, n_classes), if it was answered."""
 
     type: Literal["answer"] = "answer"
@@ -141,5 +141,5 @@ class Done(Message):
     type: Literal["done"] = "done"
 
 
-Reply = Welcome | Refusal | Accepted | Answered | Withdrawn | StatusReply | Offers | Done
+Reply = Welcome | Refusal | Acknowledged | AnswerReply | Withdrawn | StatusReply | Offers | Done
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

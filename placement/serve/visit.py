@@ -214,7 +214,7 @@ class Visit:
                 await self._submit(message, coming)
             case requests.AnswerWanted(task=task):
                 future = await self._door.asking(lambda: broker.answer(task))
-                await self._say(requests.Accepted(request=number, task=future.task_id))
+                await self._say(requests.Acknowledged(request=number, task=future.task_id))
                 await self._tell(number, future)
             case requests.Withdrawal(task=task):
                 was = await self._door.asking(lambda: broker.cancel(task))
@@ -239,7 +239,7 @@ class Visit:
         future = await self._door.submitting(hand_in)
         del hand_in
         coming.let_go()
-        await self._say(requests.Accepted(request=message.request, task=future.task_id))
+        await self._say(requests.Acknowledged(request=message.request, task=future.task_id))
         await self._tell(message.request, future)
 
     def _hand_in(self, message: requests.Submission, images: Array, labels: Array | None = None) -> TaskFuture:
@@ -267,10 +267,10 @@ class Visit:
         result = await ended(future)
         self._tasks.discard(future.task_id)
         if result.logits is None:
-            await self._say(requests.Answered(request=request, outcome=result.outcome))
+            await self._say(requests.AnswerReply(request=request, outcome=result.outcome))
             return
         line, logits = tensor("logits", result.logits)
-        await self._say(requests.Answered(request=request, outcome=result.outcome, tensors=(line,)), [logits])
+        await self._say(requests.AnswerReply(request=request, outcome=result.outcome, tensors=(line,)), [logits])
 
     async def _leave(self) -> None:
         with self._leaving:
