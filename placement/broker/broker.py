@@ -147,7 +147,15 @@ class Broker:
         try:
             if self._data is not None:
                 self._store = Store(self._data, self._setup)
-            fleet = LiveFleet(self.devices, self.engine, self.catalog, self._shares, self._method, self._woken)
+            fleet = LiveFleet(
+                self.devices,
+                self.engine,
+                self.catalog,
+                self._shares,
+                self._method,
+                self._woken,
+                self._setup.max_frame_bytes,
+            )
             try:
                 fleet.start(lambda: self._stopping)
                 self._loop = self._open(fleet)
@@ -198,8 +206,9 @@ class Broker:
 
     def _abandon(self, error: BaseException | None) -> None:
         """Let no task wait for a broker that is gone."""
-        with self._submitting:
+        with self._emptied:
             self._stopping, self._failure = True, error
+            self._emptied.notify_all()
             if error is not None:
                 self._end_reason = messages.text(f"the broker failed: {error!r}")
         if self._loop is not None:
@@ -321,9 +330,10 @@ class Broker:
 
     def drain(self) -> None:
         """Take no more tasks, and return when all have ended, or the broker has."""
+        tasks = self._running().state.tasks  # those of an earlier broker, too
         with self._emptied:
             self._draining = True
-            self._emptied.wait_for(lambda: self._stopping or not self._sizes)
+            self._emptied.wait_for(lambda: self._stopping or not (self._sizes or tasks))
 
     def _not_stopping(self) -> None:
         if self._stopping:

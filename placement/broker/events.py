@@ -91,6 +91,23 @@ class DeviceTrusted(_Event):
     device: Count
 
 
+class DeviceCutOff(_Event):
+    """What a device sends to another one does not arrive."""
+
+    kind: Literal["cut_off"] = "cut_off"
+    device: Count
+    """Who is not reached."""
+    by: Count
+
+
+class DeviceReached(_Event):
+    """It arrives again."""
+
+    kind: Literal["reached"] = "reached"
+    device: Count
+    by: Count
+
+
 class PlanMade(_Event):
     """What a policy answered, held against the rules for the view that it was shown."""
 
@@ -192,7 +209,7 @@ class BrokerClosed(_Event):
 
 Event = (
     BrokerOpened | BrokerClosed | TaskAccepted | TaskCancelled | PlanMade | PlanRefused | AlarmRang
-    | DeviceJoined | DeviceGone | DeviceDoubted | DeviceTrusted | DeviceLoaded | DeviceLoadFailed | DeviceAssigned
-    | DeviceRan | SinkAnswered | FragmentFailed
+    | DeviceJoined | DeviceGone | DeviceDoubted | DeviceTrusted | DeviceCutOff | DeviceReached
+    | DeviceLoaded | DeviceLoadFailed | DeviceAssigned | DeviceRan | SinkAnswered | FragmentFailed
 )  # fmt: skip
 EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -121,6 +121,7 @@ class LiveFleet:
         cpu_shares: Emulated share of the machine by device name; 1.0 where not given.
         method: How the shares are kept.
         wake: A file descriptor that ends the wait of `hear`.
+        max_frame_bytes: Of the largest tensor that may pass.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class LiveFleet:
         cpu_shares: Mapping[str, float],
         method: ShareMethod,
         wake: int,
+        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
     ):
         names = [device.name for device in devices]
         if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
@@ -143,8 +145,9 @@ class LiveFleet:
             device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
         }
         self._accesses = Accesses.of((messages.BROKER, *names), engine.same_machine)
-        self.node = StreamNode(self._accesses.by_name[messages.BROKER])
+        self.node = StreamNode(self._accesses.by_name[messages.BROKER], max_frame_bytes)
         self.node.watch(wake)
+        self._max_frame_bytes = max_frame_bytes
         self._rows = tuple(self.members.values())
         self.changes: list[Change] = []
         """What `check` has to tell."""
@@ -258,6 +261,7 @@ class LiveFleet:
             cpu_share_method=self.method,
             access=self._accesses.by_name[member.name],
             broker_endpoint=self.node.endpoint,
+            max_frame_bytes=self._max_frame_bytes,
         )
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:

@@ -57,6 +57,9 @@ class Hearing:
                 return ev.DeviceLoaded(at_s=now_s, device=row, digest=digest, start_s=start_s, end_s=end_s)
             case messages.LoadFailed(digest=digest, error=error):
                 return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error)
+            case messages.Unreachable(peer=peer) | messages.Reachable(peer=peer) if peer in self.fleet.members:
+                kind = ev.DeviceCutOff if isinstance(received.message, messages.Unreachable) else ev.DeviceReached
+                return kind(at_s=now_s, device=self.fleet.members[peer].row, by=row)
             case messages.Refused(peer=peer, error=error):
                 log.warning("%s refused a message of %s: %s", member.name, peer, error)
                 return None

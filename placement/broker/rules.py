@@ -15,7 +15,7 @@ from splitplace.placement.broker.effects import Effect, Launch
 from splitplace.placement.broker.leaving import drop, expire, fail
 from splitplace.placement.broker.placing import begin, carry_out, loaded
 from splitplace.placement.broker.running import answered, end_if_done, progress, ran
-from splitplace.placement.broker.setbacks import failed, load_failed, lose
+from splitplace.placement.broker.setbacks import cut_off, failed, load_failed, lose
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -65,6 +65,10 @@ class Rules:
                 lose(turn, device, reason)
             case ev.DeviceDoubted(device=device) | ev.DeviceTrusted(device=device):
                 state.devices[device].silent = isinstance(event, ev.DeviceDoubted)
+            case ev.DeviceCutOff(device=device, by=by):
+                cut_off(turn, device, by)
+            case ev.DeviceReached(device=device, by=by):
+                state.devices[device].cut_off_from.discard(by)
             case ev.TaskCancelled(task=task, reason=reason):
                 if task in state.tasks:
                     fail(turn, state.tasks[task], reason)
@@ -85,6 +89,7 @@ def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
     for row, device in enumerate(turn.state.devices):
         device.up = device.silent = False
         device.failing.clear()
+        device.cut_off_from.clear()
         device.rested_until_s, device.rests, device.losses = 0.0, 0, 0
         turn.state.ledger.lost(row, turn.state.now_s)
     for attempt in tuple(turn.state.jobs.values()):

@@ -12,6 +12,7 @@ from splitplace.placement.broker.placing import rows_of
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.broker.turn import Turn
+from splitplace.placement.protocol import messages
 
 MAX_SETBACKS = 3
 BACK_OFF_S = 0.1
@@ -49,6 +50,24 @@ def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
         turn.state.ledger.forget(row, event.device, turn.state.now_s)
 
 
+def cut_off(turn: Turn, row: int, by: int) -> None:
+    """Tensors from one device to another do not arrive: the attempts that need them to are over.
+
+    Which of the two is at fault cannot be told. Nothing more is placed on the one that is not reached; where the other
+    is not reached either, it was heard of first, and one of them goes on.
+    """
+    state, names = turn.state, turn.setup.names
+    if not (state.devices[row].up and state.devices[by].up):
+        return
+    if not state.devices[by].cut_off_from:
+        state.devices[row].cut_off_from.add(by)
+    for job in sorted(state.devices[row].jobs & state.devices[by].jobs):
+        attempt = state.jobs[job]
+        edges = turn.setup.entry(attempt.split).split.edges
+        if any((attempt.devices.get(edge.src), attempt.devices[edge.dst]) == (by, row) for edge in edges):
+            set_back(turn, attempt, None, f"what device {names[by]} sends to {names[row]} does not arrive")
+
+
 def lose(turn: Turn, row: int, reason: str) -> None:
     """A device is gone: its tasks go elsewhere, and it is started again.
 
@@ -59,6 +78,9 @@ def lose(turn: Turn, row: int, reason: str) -> None:
         device.up_s += turn.state.now_s - device.since_s
         turn.note(book.DeviceDown(at_s=turn.state.now_s, device=turn.setup.names[row], reason=reason))
     device.up = device.silent = False
+    device.cut_off_from.clear()
+    for other in turn.state.devices:
+        other.cut_off_from.discard(row)
     device.reason = reason
     running = [
         job
@@ -71,6 +93,9 @@ def lose(turn: Turn, row: int, reason: str) -> None:
         blamed = row if running and job == running[0] else None
         set_back(turn, turn.state.jobs[job], blamed, said)
     turn.state.ledger.lost(row, turn.state.now_s)
+    for other_row, other in enumerate(turn.state.devices):
+        if other.up:
+            turn.tell(other_row, messages.Gone(peer=turn.setup.names[row]))
     turn.todo.append(Kill(row))
     turn.state.alarm(turn.state.now_s + min(RELAUNCH_S * 2**device.losses, MAX_RELAUNCH_S), "launch", row)
     device.losses += 1

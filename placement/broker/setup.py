@@ -1,14 +1,16 @@
 """What does not change in a run: the splits on offer, the devices as stated, and how tasks are run."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from splitplace.placement.broker.ledger import Ledger
 from splitplace.placement.broker.state import DeviceState, FleetState
 from splitplace.placement.broker.view import Statics
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
+from splitplace.records.fragment import ITEM_BYTES
 from splitplace.records.split import Split
 
 
@@ -69,6 +71,19 @@ class Setup:
     def latency_s(self, split: int, name: str, device: int) -> float:
         """Of one micro-batch of a fragment there, by its profile."""
         return float(self.statics.fragments.latency_s_FD[self.row(split, name), device])
+
+    @cached_property
+    def max_frame_bytes(self) -> int:
+        """Of the largest tensor that may pass: whoever sends more is cut off before it is read."""
+        most = 0
+        for entry in self.demand.splits:
+            for fragment in entry.split.fragments:
+                for spec in (*fragment.inputs, *fragment.outputs):
+                    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+                    if len(sizes) < len(spec.shape) - 1:
+                        return MAX_FRAME_BYTES
+                    most = max(most, entry.micro_batch * math.prod(sizes) * ITEM_BYTES[spec.dtype])
+        return min(max(most, MAX_HEADER_BYTES), MAX_FRAME_BYTES)
 
     def first(self) -> FleetState:
         """The state before anything has happened."""

@@ -107,6 +107,8 @@ class DeviceState:
     """In a row; each is twice as long as the one before."""
     losses: int = 0
     """Ends in a row without a success between; each is waited longer after."""
+    cut_off_from: set[int] = field(default_factory=set)
+    """Devices that do not reach it, though the broker does: nothing is placed there until they do."""
     jobs: set[int] = field(default_factory=set)
     progressed_s: float = 0.0
     """When it last did something."""
@@ -161,7 +163,7 @@ class FleetState:
     def placeable(self, device: int, now_s: float) -> bool:
         """Whether something new may be placed on a device."""
         found = self.devices[device]
-        return found.up and not found.silent and found.rested_until_s <= now_s
+        return found.up and not found.silent and not found.cut_off_from and found.rested_until_s <= now_s
 
     def alarm(self, at_s: float, kind: str, of: int) -> None:
         """Ring at a time."""

@@ -53,7 +53,9 @@ class World:
                     self.ended[task] = outcome
                     assert (logits is None) == (outcome.error is not None)
                 case Tell(device=device, message=message):
-                    assert device in self.up, f"device {device} is told something and is down"
+                    assert isinstance(message, messages.Gone) or device in self.up, (
+                        f"device {device} is told something and is down"
+                    )
                     self.told(device, message)
                 case StartFeed(job=job):
                     self.fed.add(job)
@@ -137,6 +139,10 @@ class World:
             kind = self.random.choice([ev.DeviceDoubted, ev.DeviceTrusted, ev.DeviceTrusted])
             reason = {"reason": "silent"} if kind is ev.DeviceDoubted else {}
             self.happen(kind(at_s=self.at(), device=self.random.randrange(len(self.setup.devices)), **reason))
+        elif draw < 0.967:
+            one, other = self.random.sample(range(len(self.setup.devices)), 2)
+            kind = self.random.choice([ev.DeviceCutOff, ev.DeviceReached, ev.DeviceReached])
+            self.happen(kind(at_s=self.at(), device=one, by=other))
         elif draw < 0.97 and self.accepted:
             self.happen(
                 ev.TaskCancelled(at_s=self.at(), task=self.random.choice(sorted(self.accepted)), reason="unwanted")
@@ -205,6 +211,9 @@ class World:
             assert device.jobs == {id_ for id_, attempt in state.jobs.items() if row in attempt.devices.values()}
             users = set().union(*(resident.jobs for resident in state.ledger.held[row].values()))
             assert users == device.jobs
+            assert not device.cut_off_from or device.up
+        cut_off = [device for device in state.devices if device.up and device.cut_off_from]
+        assert len(cut_off) < len(state.devices)
 
 
 @pytest.fixture(scope="module")
