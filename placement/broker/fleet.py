@@ -56,6 +56,10 @@ class Member:
     unanswered: int = 0
     """Pings since its last word."""
     doubted: bool = False
+    stuck: bool = False
+    """It was doubted because it did nothing: its next run is a word for it."""
+    runs: int = 0
+    """Micro-batches that its process has run, by its last pong."""
     connected: bool = False
     """Whether a process of it said hello and is not known to have ended."""
     meter: Meter = field(default_factory=Meter)
@@ -207,6 +211,7 @@ class LiveFleet:
     def _welcome(self, member: Member, hello: messages.Hello) -> None:
         """A process of this device is up: connect to it, and tell everybody where everybody is."""
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
+        member.stuck, member.runs = False, 0
         member.meter.rss_bytes = hello.rss_bytes
         self.node.disconnect(member.name)
         self.node.connect(member.name, hello.endpoint)
@@ -293,6 +298,11 @@ class LiveFleet:
                 self.send(member.name, messages.ProbeOrder(trim=member.trim))
             elif isinstance(received.message, messages.Pong):
                 member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
+                runs = sum(fragment.micro_batches for fragment in received.message.fragments)
+                if member.stuck and runs > member.runs:
+                    member.stuck = False
+                    self.changes.append(Change(member, "trusted"))
+                member.runs = runs
             elif isinstance(received.message, messages.Probed):
                 if not member.core_speeds:
                     member.core_speeds.append(received.message.core_speed)

@@ -47,8 +47,10 @@ RETRY_S = 1.0
 """A policy that failed is asked again no sooner: it will hardly know better a tick later."""
 SHOWN_A_DEVICE = 8
 """Tasks that a policy is shown for each device that is up; the rest waits undecided."""
-STUCK_S = 5.0
-"""A device that has something to do and does nothing for so long is given up."""
+STUCK_S = 2.0
+"""A device that has something to do and does nothing for so long is doubted."""
+LOOK_S = 0.25
+"""How often that is looked for."""
 KEPT_TIMES = 10_000
 
 
@@ -131,10 +133,11 @@ class Loop:
         now_s = self.fleet.now_s()
         while self.state.next_alarm_s <= now_s:
             self._apply(ev.AlarmRang(at_s=now_s))
-        if now_s - self._looked_s > 1.0:
+        if now_s - self._looked_s > LOOK_S:
             self._looked_s = now_s
             for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
-                self._apply(ev.DeviceGone(at_s=now_s, device=device, reason=reason))
+                self.members[device].stuck = True
+                self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))
         self._take_plan()
         self._write_down(handed_in)
         self._do()

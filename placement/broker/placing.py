@@ -146,6 +146,7 @@ def loaded(turn: Turn, event: ev.DeviceLoaded) -> None:
         )
         turn.note(note)
     turn.state.devices[event.device].progressed_s = turn.state.now_s
+    turn.state.devices[event.device].silent = False
     for job in sorted(turn.state.devices[event.device].jobs):
         begin(turn, turn.state.jobs[job])
 

@@ -15,7 +15,7 @@ from splitplace.placement.broker.effects import Effect, Launch
 from splitplace.placement.broker.leaving import drop, expire, fail
 from splitplace.placement.broker.placing import begin, carry_out, loaded
 from splitplace.placement.broker.running import answered, end_if_done, progress, ran
-from splitplace.placement.broker.setbacks import cut_off, failed, load_failed, lose
+from splitplace.placement.broker.setbacks import GIVE_UP_S, cut_off, doubt, failed, load_failed, lose
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -63,8 +63,10 @@ class Rules:
                 join(turn, event)
             case ev.DeviceGone(device=device, reason=reason):
                 lose(turn, device, reason)
-            case ev.DeviceDoubted(device=device) | ev.DeviceTrusted(device=device):
-                state.devices[device].silent = isinstance(event, ev.DeviceDoubted)
+            case ev.DeviceDoubted(device=device, reason=reason):
+                doubt(turn, device, reason)
+            case ev.DeviceTrusted(device=device):
+                state.devices[device].silent = False
             case ev.DeviceCutOff(device=device, by=by):
                 cut_off(turn, device, by)
             case ev.DeviceReached(device=device, by=by):
@@ -159,6 +161,10 @@ def ring(turn: Turn) -> None:
     if kind == "launch":
         if not turn.state.devices[of].up:
             turn.todo.append(Launch(of))
+    elif kind == "doubt":
+        device = turn.state.devices[of]
+        if device.up and device.silent and turn.state.now_s - device.doubted_s >= GIVE_UP_S:
+            lose(turn, of, device.reason)
     elif kind == "reports":
         if of in turn.state.jobs:
             end_if_done(turn, turn.state.jobs[of], patient=False)

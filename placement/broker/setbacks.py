@@ -17,6 +17,8 @@ from splitplace.placement.protocol import messages
 MAX_SETBACKS = 3
 BACK_OFF_S = 0.1
 """Before a task is placed again after its first setback; doubled with each."""
+GIVE_UP_S = 3.0
+"""A device that is doubted for so long is given up."""
 REST_AFTER = 3
 REST_S, MAX_REST_S = 1.0, 60.0
 RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
@@ -48,6 +50,17 @@ def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
             set_back(turn, attempt, event.device, reason)
     for row in rows:
         turn.state.ledger.forget(row, event.device, turn.state.now_s)
+
+
+def doubt(turn: Turn, row: int, reason: str) -> None:
+    """A device says or does nothing: what it has to run goes elsewhere, and if it stays so it is given up."""
+    device = turn.state.devices[row]
+    if not device.up or device.silent:
+        return
+    device.silent, device.doubted_s, device.reason = True, turn.state.now_s, reason
+    turn.state.alarm(turn.state.now_s + GIVE_UP_S, "doubt", row)
+    for job in sorted(device.jobs):
+        set_back(turn, turn.state.jobs[job], None, f"device {turn.setup.names[row]}: {reason}")
 
 
 def cut_off(turn: Turn, row: int, by: int) -> None:

@@ -98,7 +98,9 @@ class DeviceState:
 
     up: bool = False
     silent: bool = False
-    """It does not answer, and is not given up yet."""
+    """It does not answer, or does nothing though it could, and is not given up yet."""
+    doubted_s: float = 0.0
+    """Since when."""
     failing: set[int] = field(default_factory=set)
     """Tasks that failed there since the last success."""
     rested_until_s: float = 0.0

@@ -3,21 +3,26 @@
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState
 
+LOAD_S = 60.0
+"""How long reading, verifying and opening a fragment may take on a slow device."""
+
 
 def stuck(setup: Setup, state: FleetState, now_s: float, limit_s: float) -> list[tuple[int, str]]:
     """Devices that have had something to do and have done nothing for too long, with the reason.
 
-    Too long is `limit_s`, or twenty times what the slowest fragment takes there.
+    Too long is `limit_s`, or twenty times what the fragment takes there; while one is being loaded, `LOAD_S`.
     """
     found = []
     for row, device in enumerate(state.devices):
         idle_s = now_s - device.progressed_s
-        if not device.up or idle_s <= limit_s:
+        loading = any(not resident.loaded for resident in state.ledger.held[row].values())
+        least_s = max(limit_s, LOAD_S) if loading else limit_s
+        if not device.up or device.silent or idle_s <= least_s:
             continue
         for job in device.jobs:
             attempt = state.jobs[job]
             for name, of in attempt.devices.items():
-                patience_s = max(limit_s, 20.0 * float(setup.latency_s(attempt.split, name, row)))
+                patience_s = max(least_s, 20.0 * float(setup.latency_s(attempt.split, name, row)))
                 if (
                     of == row
                     and min(idle_s, now_s - attempt.progressed_s) > patience_s

@@ -53,6 +53,27 @@ FragmentSession.run = lambda self, inputs: os.abort() if bad(inputs) else run(se
 """
 
 
+HANGS = """
+import threading
+from splitplace.inference.executor import FragmentSession
+FragmentSession.run = lambda self, inputs: threading.Event().wait()
+"""
+
+
+class Hanging(LocalEngine):
+    """The first process of device `a` takes what it is given, answers pings, and never comes to an end."""
+
+    hung = False
+
+    def launch(self, config):
+        """With a session that does so."""
+        with pytest.MonkeyPatch.context() as patch:
+            if config.name == "a" and not self.hung:
+                self.hung = True
+                patch.setattr(local, "python_child", lambda m: python_code(HANGS + f"from {m} import main; main()"))
+            super().launch(config)
+
+
 class SpreadPlacer(BestFit):
     """Best fit, except that fragment i goes to the i-th device in turn."""
 
@@ -209,7 +230,19 @@ def test_a_stopped_device_is_given_up(start, toy, images):
         os.kill(broker.engine.pid("a"), signal.SIGSTOP)
         assert broker.submit("toy", images(5), 100.0).result(WAIT_S).outcome.error is None
     (down,) = of_kind(broker, book.DeviceDown)
-    assert down.reason.startswith(("no word in answer to 10 pings", "it did nothing for 5 s with f0 to run"))
+    assert down.reason.startswith(("no word in answer to", "it did nothing for 2 s with f0 to run"))
+
+
+def test_a_device_that_hangs_is_found_out(start, toy, images):
+    """It says that it is there: but what it has to run goes elsewhere, and it is started again."""
+    with start(toy.chain(), devices=[toy.make_device(name) for name in "ab"], engine=Hanging()) as broker:
+        tasks = [broker.submit("toy", images(5), 100.0) for _ in range(6)]
+        assert [task.result(WAIT_S).outcome.error for task in tasks] == [None] * 6
+        end = time.monotonic() + WAIT_S
+        while len(of_kind(broker, book.DeviceUp)) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+    (down,) = of_kind(broker, book.DeviceDown)
+    assert down.device == "a" and down.reason.startswith("it did nothing for 2 s with f")
 
 
 def test_a_fragment_that_ends_its_process_fails_its_task(start, toy, images, tmp_path):
