@@ -109,8 +109,11 @@ class Broker:
         """Bring the devices up; those that did not come up yet may join later.
 
         Raises:
-            SplitPlaceError: No device came up, some fragment fits none, or the data folder cannot be used.
+            SplitPlaceError: No device came up, some fragment fits none, the data folder cannot be used, or this broker
+                has run before.
         """
+        if self._woken != -1:
+            raise NotReadyError("a broker runs once: make another one for another run")
         self.demand.check_fits(self.devices)
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from splitplace.errors import OverloadedError
+from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.broker import admission
 from splitplace.placement.broker import broker as broker_module
 from splitplace.placement.placers.best_fit import BestFit
@@ -152,3 +152,12 @@ def test_a_late_answer_comes_to_who_wants_it(start, toy):
         late = broker.submit("toy", x[:400], 0.01, late=True).result(PATIENCE_S).outcome
     assert lost.error.startswith("its deadline of 0.3 s has passed: ")
     assert late.error is None and late.response_s > 0.01
+
+
+def test_a_broker_runs_once(start, toy):
+    """It is no use after its end, and says so before any device is launched."""
+    broker = start(toy.chain(), devices=[toy.make_device("a")])
+    with broker:
+        pass
+    with pytest.raises(NotReadyError, match="runs once"), broker:
+        pytest.fail("it came up")
