@@ -64,6 +64,12 @@ CLAIMS = (
         tables.simulator,
     ),
     Claim("pipeline.json", "A hop, and a chain of devices", "splitplace bench pipeline", tables.pipeline),
+    Claim(
+        "chaos.json",
+        "Tasks while devices and broker die",
+        "splitplace bench chaos --faults 1000 --seed 1",
+        tables.chaos,
+    ),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",

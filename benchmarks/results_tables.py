@@ -349,6 +349,55 @@ def pipeline(text: bytes, file: Path) -> FileSection:
     )
 
 
+def chaos(text: bytes, file: Path) -> FileSection:
+    """What was done to the fleet, what became of the tasks, and how long recovery took."""
+    from splitplace.benchmarks import chaos as bench
+
+    found = bench.ChaosResults.parse(text, str(file))
+    faults = [{"fault": kind.replace("_", " "), "times": str(times)} for kind, times in found.faults.items()]
+    faults += [{"fault": kind.replace("_", " "), "times": f"not run: {why}"} for kind, why in found.not_run.items()]
+    tasks = [
+        {
+            "sent": str(found.sent),
+            "acknowledged": str(found.acknowledged),
+            "answered": str(found.answered),
+            "failed": "; ".join(f"{times} {reason}" for reason, times in found.failed_by_reason.items()) or "0",
+            "lost": str(found.lost),
+            "twice": str(found.twice),
+            "wrong": str(found.wrong),
+            "hung": str(found.hung),
+        }
+    ]
+    spreads = {
+        "recovery": found.recovery_s,
+        "of it, detection": found.detection_s,
+        "of it, re-run": found.rerun_s,
+        "recovery, no other fault under way": found.recovery_alone_s,
+        "recovery, fragment not loaded elsewhere": found.recovery_unloaded_s,
+    }
+    seconds = [
+        {
+            "seconds": name,
+            "kills": str(spread.n),
+            "median": "" if spread.median is None else f"{spread.median:.3f}",
+            "p99": "" if spread.p99 is None else f"{spread.p99:.3f}",
+        }
+        for name, spread in spreads.items()
+    ]
+    remarks = [
+        f"{found.images} images answered in {found.wall_s:.0f} s; {found.compared} outputs compared with the whole "
+        f"model's, at most {found.largest_error:.1g} apart; refused and tried again: {found.refused} times. "
+        f"Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}."
+    ]
+    return FileSection(
+        found.provenance,
+        [faults, tasks, seconds],
+        words(bench.verdict(found)),
+        _seed(found.provenance),
+        remarks=remarks,
+    )
+
+
 def testbed(text: bytes, file: Path) -> FileSection:
     """Simulated beside measured, by size of task; the errors of all tasks together."""
     from splitplace.benchmarks import testbed as bench

@@ -56,6 +56,34 @@ def pipeline(
     show(results_tables.pipeline, results, found, json, verdict=bench.verdict(found))
 
 
+def chaos(
+    *,
+    faults: int = 1000,
+    seed: int = 1,
+    results: Path = RESULTS / "chaos.json",
+    work: Path = Path("runs/bench-chaos"),
+    json: bool = False,
+) -> None:
+    """Kill, pause and slow devices, kill the broker and fill its disk under a stream of tasks; then check every answer.
+
+    Args:
+        faults: How many; each takes some seconds.
+        seed: Of faults, tasks and weights.
+        results: The results file.
+        work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
+        json: Print one JSON document.
+    """
+    at_least_one(faults=faults)
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    with measuring("chaos", results, "export", work=work) as say:
+        from splitplace.benchmarks import chaos as bench
+        from splitplace.benchmarks import results_tables
+
+        found = bench.run(results, work, faults, seed, say)
+    show(results_tables.chaos, results, found, json, verdict=bench.verdict(found))
+
+
 def testbed(
     *,
     results: Path = RESULTS / "testbed.json",

@@ -90,6 +90,7 @@ NEEDS = {
     "policy show": (["STATES"], "sim"),
     "bench timings": ([], "demo,train,export"),
     "bench pipeline": ([], "train,export"),
+    "bench chaos": ([], "export"),
     "bench testbed": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
     "bench training": ([], "train"),

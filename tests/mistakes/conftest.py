@@ -35,6 +35,7 @@ MOST_MEMORY = 6 * 2**30
 WORK = {
     "splitplace.benchmarks.adaptation": ("train", "measure"),
     "splitplace.benchmarks.artifacts": ("splits",),
+    "splitplace.benchmarks.chaos_splits": ("write",),
     "splitplace.benchmarks.demand": ("train",),
     "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.hops": ("hops_s",),
