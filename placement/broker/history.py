@@ -7,6 +7,7 @@ when that was. Lines stand in the order in which the broker learnt of things, so
 import json
 import logging
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ MAX_LINE_BYTES = 2**20
 KEPT_EVENTS = 4096
 """In memory; a file has more."""
 FILE_BYTES = 64 * 2**20
+RETRY_S = 1.0
 
 
 class Start(Record):
@@ -200,11 +202,19 @@ class History:
         path: The file; a later run goes on in it, with a start of its own.
         keep: How many events are kept in memory.
         limit_bytes: Of the file.
+        retry_s: After it could not be written, until it is tried again.
     """
 
-    def __init__(self, path: Path | None = None, keep: int = KEPT_EVENTS, limit_bytes: int = FILE_BYTES):
+    def __init__(
+        self,
+        path: Path | None = None,
+        keep: int = KEPT_EVENTS,
+        limit_bytes: int = FILE_BYTES,
+        retry_s: float = RETRY_S,
+    ):
         self.events: deque[Event] = deque(maxlen=keep)
-        self._path, self._limit_bytes = path, limit_bytes
+        self._path, self._limit_bytes, self._retry_s = path, limit_bytes, retry_s
+        self._failed_s: float | None = None
         self._file: IO[str] | None = None
         self._size_bytes = 0
         self._start: Start | None = None
@@ -222,31 +232,43 @@ class History:
     def append(self, event: Event) -> None:
         """Write one event; it is in the file when this returns, whatever becomes of the process.
 
-        A file that can take no more ends there, with a remark: no task depends on it. One that is full is put aside as
-        NAME.1, in place of the one before it.
+        What a full disk does not take is left out, with a remark: no task depends on it. Once there is room the file
+        goes on, with the run's start before what follows. One that is full is put aside as NAME.1, in place of the one
+        before it.
         """
         self.events.append(event)
         if isinstance(event, Start):
             self._start = event
-        if self._file is None or self._path is None:
+        if self._path is None:
+            return
+        if self._failed_s is not None and time.monotonic() < self._failed_s + self._retry_s:
             return
         line = event.model_dump_json() + "\n"
+        start = f"{self._start.model_dump_json()}\n" if self._start else ""
         try:
-            if self._size_bytes + len(line) > self._limit_bytes and self._size_bytes:
+            if self._file is None:
+                self._open(self._path)
+                line = start + line
+            elif self._size_bytes + len(line) > self._limit_bytes and self._size_bytes:
                 self._end()
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
                 self._open(self._path)
-                line = f"{self._start.model_dump_json()}\n{line}" if self._start else line
+                line = start + line
+            assert self._file is not None
             self._file.write(line)
             self._file.flush()
             self._size_bytes += len(line)
+            self._failed_s = None
         except OSError as error:
-            log.warning("the run's history ends here, it cannot be written: %s", error)
+            if self._failed_s is None:
+                log.warning("the run's history has a gap from here, it cannot be written: %s", error)
+            self._failed_s = time.monotonic()
             self._end()
 
     def close(self) -> None:
         """Close the file."""
         self._end()
+        self._path = None
 
     def _end(self) -> None:
         file, self._file = self._file, None

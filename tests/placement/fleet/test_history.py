@@ -1,5 +1,6 @@
 """The journal: what was written is read, and nothing else."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -76,11 +77,29 @@ def test_a_full_file_is_put_aside(path):
     assert max(file.stat().st_size for file in (path, aside)) <= path.stat().st_size + 3 * size
 
 
-def test_a_file_that_cannot_be_written_ends_the_history_alone(caplog):
-    """A full disk: a remark, once; the events in memory go on."""
-    full = History(Path("/dev/full"))
+@pytest.mark.parametrize("retry_s", [0.0, 1000.0])
+def test_a_file_that_cannot_be_written_leaves_a_gap(caplog, retry_s):
+    """A full disk: a remark, once, however often it is tried; the events in memory go on."""
+    full = History(Path("/dev/full"), retry_s=retry_s)
     for event in (START, ARRIVE):
         full.append(event)
     full.close()
     assert tuple(full.events) == (START, ARRIVE)
     assert caplog.text.count("cannot be written") == 1
+
+
+def test_where_there_is_room_again_the_file_goes_on(tmp_path):
+    """After what was cut off, with the start again: what is read back has a gap, and no half a line."""
+    path = tmp_path / "history.jsonl"
+    history = History(path, retry_s=0.0)
+    history.append(START)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, before[1]))
+    try:
+        history.append(ARRIVE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    history.append(ARRIVE)
+    history.close()
+    assert read_history(path) == (START, START, ARRIVE)
+    assert tuple(history.events) == (START, ARRIVE, ARRIVE)
