@@ -246,6 +246,8 @@ def _recovery(at: float, device: str, events: list[Line]) -> Recovery | None:
             loaded = {row for row in loaded if row[0] != line["device"]}
         elif event == "device_down" and line["device"] == device and down is None:
             down = line["at_s"]
+        elif event == "device_up" and line["device"] == device and not before and down is None:
+            return None  # its end is not in the history: a full disk did not take it
         elif event == "run" and line["start_s"] > at and line["device"] != device:
             pair = line["task"], line["fragment"]
             if lay.get(pair) == device and pair[0] not in over:
