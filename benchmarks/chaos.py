@@ -192,17 +192,19 @@ def _stream(folder: Path, disk: bool, faults: int, seed: int, say: Callable[[str
     for one in clients:
         one.start()
     injector = chaos_faults.Injector(folder / "disk", folder / "faults.jsonl", client, start)
+    patience_s = 0.0
     try:
         for row, fault in enumerate(chaos_faults.schedule(faults, seed, kinds)):
             say(f"fault {row + 1} of {faults}: {fault.kind}")
             time.sleep(fault.gap_s)
             injector.inject(fault)
+        patience_s = END_S
     finally:
         client = injector.finish()
-        for one in clients:
-            one.until_s = time.monotonic() + END_S
-            one.enough.set()
         say("waiting for the last tasks")
+        for one in clients:
+            one.until_s = time.monotonic() + patience_s
+            one.enough.set()
         for one in clients:
             one.join()
         client.stop()
