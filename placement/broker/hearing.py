@@ -89,16 +89,25 @@ class Hearing:
         return None
 
     def _ran(self, member: Member, attempt: Attempt, message: messages.Ran) -> ev.Event | None:
-        """No instant of a device's is taken before its attempt began or after now: its clock may be another."""
+        """A run, with its times: durations by the device's own clock, which may be another than the broker's.
+
+        Where what it says cannot be of the broker's clock, its run ended just now. No time is before the attempt.
+        """
         now_s, row = self.fleet.now_s(), message.micro_batch
         if not attempt.runs(row):
             log.warning("%s ran micro-batch %d of job %d, which it was not given", member.name, row, attempt.id)
             return None
+        stated = (message.ready_s, message.start_s, message.end_s)
+        shift_s = self.fleet.origin_s
+        if not attempt.placed_s <= message.ready_s - shift_s <= message.end_s - shift_s <= now_s:
+            shift_s = message.end_s - now_s
         since_s, times_s = attempt.placed_s, list[float]()
-        for stated_s in (message.sent_s, message.ready_s, message.start_s, message.end_s):
-            since_s = min(max(self.fleet.on_clock(stated_s), since_s), now_s)
+        for stated_s in stated:
+            since_s = min(max(stated_s - shift_s, since_s), now_s)
             times_s.append(since_s)
-        sent_s, ready_s, start_s, end_s = times_s
+        ready_s, start_s, end_s = times_s
+        sent_s = message.sent_s - self.fleet.origin_s
+        sent_s = sent_s if attempt.placed_s <= sent_s <= ready_s else ready_s
         ran = attempt.ran[message.fragment]
         if row not in ran:
             member.meter.ran(start_s, end_s)

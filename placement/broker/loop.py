@@ -135,6 +135,8 @@ class Loop:
             self._apply(ev.AlarmRang(at_s=now_s))
         if now_s - self._looked_s > LOOK_S:
             self._looked_s = now_s
+            for member in self.members:
+                member.meter.forget(now_s)
             for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
                 self.members[device].stuck = True
                 self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))

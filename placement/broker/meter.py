@@ -56,13 +56,17 @@ class Meter:
         self.micro_batches_run += 1
         self.busy_s += end_s - start_s
         self._runs.append((start_s, end_s))
-        while self._runs[0][1] < end_s - LOOK_BACK_S:
-            self._runs.popleft()
 
     def sent(self, at_s: float, size_bytes: int) -> None:
         """Tensors passed over its link."""
         self.sent_bytes += size_bytes
         self._sends.append((at_s, size_bytes))
+
+    def forget(self, now_s: float) -> None:
+        """Drop what no question looks back at any more; for the thread that counts."""
+        for kept, at in ((self._runs, 1), (self._sends, 0)):
+            while kept and kept[0][at] < now_s - LOOK_BACK_S:
+                kept.popleft()
 
     def busy(self, now_s: float) -> float:
         """Share of the last moments it was running something, 0..1; from any thread."""
@@ -73,7 +77,5 @@ class Meter:
     def link(self, now_s: float, bytes_per_s: float) -> float:
         """Share of the last moments its link was in use at the stated speed, 0..1."""
         since_s = max(now_s - LOOK_BACK_S, 0.0)
-        while self._sends and self._sends[0][0] < since_s:
-            self._sends.popleft()
-        seconds = sum(size for _, size in self._sends) / bytes_per_s
+        seconds = sum(size for at_s, size in tuple(self._sends) if at_s >= since_s) / bytes_per_s
         return min(seconds / max(now_s - since_s, 1e-9), 1.0)
