@@ -82,6 +82,22 @@ class Link:
         self._full = self.overrun = False
         """Whether the network has no room, and whether the peer was given up because it did not keep up."""
 
+    @property
+    def peer(self) -> int:
+        """The incarnation of the peer, as last heard; 0 before that."""
+        return self._peer
+
+    def forget(self) -> None:
+        """As `restart`, because the peer is to be another process: what is said from now on is for whoever that is.
+
+        Else it would be said in the former's name, and refused.
+        """
+        self.restart()
+        if self._peer:
+            self._former[self._peer] = self._their_stream, self._expected
+        self._peer, self._their_stream, self._expected = 0, 0, 1
+        self._owed = self._owed_bytes = self._flags = self._missing_told = 0
+
     # What goes out.
 
     def put(self, frames: Frames, size_bytes: int, now_s: float) -> None:
@@ -201,7 +217,7 @@ class Link:
     def _meet(self, peer: int) -> None:
         if self._peer:
             self._former[self._peer] = self._their_stream, self._expected
-        if self._peer or self.overrun:
+        if self._peer or self.overrun or peer in self._former:
             self.restart()
         self._peer, (self._their_stream, self._expected) = peer, self._former.pop(peer, (0, 1))
         while len(self._former) > _FORMER:

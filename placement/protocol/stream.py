@@ -99,6 +99,8 @@ class StreamNode:
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._endpoints: dict[str, str] = {}
         self._incarnation = secrets.randbits(64) or 1
+        self._piped: dict[str, int] = {}
+        """The incarnation at the end of each pipe: the first that was heard after it was opened, or before."""
         self._links: dict[str, Link] = {}
         self._busy: dict[str, Link] = {}
         """Those that wait for something."""
@@ -159,7 +161,7 @@ class StreamNode:
             raise
         self.disconnect(name)
         self._outgoing[name], self._endpoints[name] = socket, endpoint
-        self._wake(name)
+        self._piped[name] = self._wake(name).peer
 
     def disconnect(self, name: str) -> None:
         """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
@@ -167,7 +169,9 @@ class StreamNode:
         if socket is not None:
             socket.close(linger=0)
             del self._endpoints[name]
-            self._links[name].restart()
+            link, piped = self._links[name], self._piped.pop(name)
+            # Who was heard of through another process's pipe is new already.
+            link.forget() if link.peer == piped else link.restart()
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
         """Send a message to a peer; never blocks. What is meant for a peer that is gone is dropped.
@@ -220,7 +224,10 @@ class StreamNode:
             messages.decode(frames)
             raise ContractError("not a message: no envelope before its header")
         sealed = envelope.decode(header)
-        deliver = self._wake(peer).take(sealed, size_bytes, self._clock.now_s)
+        link = self._wake(peer)
+        deliver = link.take(sealed, size_bytes, self._clock.now_s)
+        if self._piped.get(peer) == 0:
+            self._piped[peer] = link.peer
         if not deliver or len(header) == envelope.SIZE_BYTES:
             return None
         return Received(peer, *messages.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))

@@ -321,3 +321,40 @@ def test_envelopes_come_out_as_they_went_in():
     """Every field at its largest."""
     sealed = Envelope(2**64 - 1, 2**64 - 2, 2**32 - 1, 2**64 - 3, 2**32 - 2, 2**64 - 4, 7)
     assert envelope.decode(sealed.encode() + b"{}") == sealed
+
+
+def test_what_is_said_to_a_process_that_was_not_heard_yet_arrives():
+    """A peer starts again and the pipe leads to it: all that is said from then on is delivered, and nothing before."""
+    network = Network()
+    network.say("a", "b")
+    network.say("b", "a")
+    network.settle()
+    network.cut.add(("a", "b"))
+    network.say("a", "b")
+    network.start("b")
+    network.cut.clear()
+    network.links["a", "b"].forget()
+    said = [network.say("a", "b") for _ in range(5)]
+    network.settle()
+    back = network.say("b", "a")
+    network.settle()
+    assert network.heard[network.own["b"], network.own["a"]] == said
+    assert network.heard[network.own["a"], network.own["b"]] == [back]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_peer_that_is_the_same_after_all_is_known_again(known):
+    """The pipe was opened anew to the process that was there before: nothing twice, and from then on all of it."""
+    network = Network(repeat=0.3, delay_s=0.1)
+    first = network.say("a", "b")
+    before = [network.say("b", "a")] if known else []
+    network.settle()
+    network.links["a", "b"].forget()
+    lost, back = [network.say("a", "b") for _ in range(5)], [network.say("b", "a") for _ in range(5)]
+    network.settle()
+    said = [network.say("a", "b") for _ in range(5)]
+    network.settle()
+    heard = network.heard[2, 1]
+    assert heard[0] == first and heard[-5:] == said
+    assert heard[1:-5] == lost[: len(heard) - 6]
+    assert network.heard[1, 2] == [*before, *back]
