@@ -17,11 +17,18 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from splitplace.catalog.oci import digest
-from splitplace.errors import IntegrityError, NotFoundError, OverloadedError, SplitPlaceError, first_problem
+from splitplace.errors import (
+    ContractError,
+    IntegrityError,
+    NotFoundError,
+    OverloadedError,
+    SplitPlaceError,
+    first_problem,
+)
 from splitplace.files import make_folder, replace_file
 from splitplace.placement import states as saved
 from splitplace.placement.broker.effects import EndTask
-from splitplace.placement.broker.events import EVENTS, Event, TaskAccepted
+from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, TaskAccepted
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -99,6 +106,11 @@ class Store:
                 event = EVENTS.validate_json(body)
             except ValidationError as error:
                 raise IntegrityError(f"{self.journal.path}: not an event: {first_problem(error, 'event')}") from error
+            if isinstance(event, BrokerOpened) and len(event.devices) != len(self.setup.devices):
+                raise ContractError(
+                    f"{self.folder}: a fleet of {', '.join(event.devices)} was killed there: start that one again and "
+                    "drain it, or give another folder"
+                )
             for effect in rules.apply(state, event):
                 if isinstance(effect, EndTask):
                     self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)))
@@ -114,10 +126,13 @@ class Store:
         except ValidationError as error:
             raise IntegrityError(f"{self.journal.path}: not a snapshot: {first_problem(error, 'state')}") from error
         if len(state.devices) != len(self.setup.devices):
-            raise IntegrityError(
-                f"{self.folder}: of a fleet of {len(state.devices)} devices, this one has {len(self.setup.devices)}: "
-                "give it a folder of its own"
-            )
+            if state.tasks:
+                raise ContractError(
+                    f"{self.folder}: {len(state.tasks)} tasks wait there for a fleet of {len(state.devices)} devices, "
+                    f"this one has {len(self.setup.devices)}: start that one again and drain it, or give another folder"
+                )
+            fresh = self.setup.first()  # no device is up now, of either fleet
+            state.devices, state.ledger, state.alarms = fresh.devices, fresh.ledger, []
         for task, (key, size) in beside.results.items():
             self._results[task] = key, size
             self._results_bytes += size

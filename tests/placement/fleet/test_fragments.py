@@ -6,7 +6,7 @@ import pytest
 from splitplace.catalog.blobs import BlobStore
 from splitplace.errors import NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.inference.cpu_share import Whole
-from splitplace.placement.device.fragments import Fragments
+from splitplace.placement.device.fragments import LoadedFragments
 from splitplace.placement.protocol import messages
 
 
@@ -19,7 +19,7 @@ def chain(toy):
 @pytest.fixture
 def held(catalog, chain):
     """What a device holds that has the chain's catalog."""
-    return Fragments(BlobStore(catalog(chain)), 1, Whole())
+    return LoadedFragments(BlobStore(catalog(chain)), 1, Whole())
 
 
 def test_what_runs_is_counted_for_its_fragment_alone(held, chain):

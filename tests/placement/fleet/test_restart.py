@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitplace.errors import NotFoundError, NotReadyError
+from splitplace.errors import ContractError, NotFoundError, NotReadyError
 from splitplace.inference.executor import Executor
 from splitplace.placement.broker import history as book
 
@@ -105,3 +105,21 @@ def test_two_brokers_do_not_share_a_folder(toy, start, tmp_path):
             pytest.fail("it came up")
         x = np.zeros((3, toy.width), np.float32)
         assert broker.submit("toy", x, 100.0).result(WAIT_S).outcome.error is None
+
+
+def test_another_fleet_may_have_the_folder_once_nothing_waits_there(toy, start, images, tmp_path):
+    """More devices than the last one had: what ended is still known; with a task open it is refused in a line."""
+    data, graph = tmp_path / "data", toy.chain()
+    with start(graph, devices=[toy.make_device("a")], data=data) as broker:
+        done = broker.submit("toy", images(9), 100.0).result(WAIT_S)
+    with start(graph, devices=[toy.make_device(name) for name in "abc"], data=data) as broker:
+        assert broker.answer(done.outcome.id).result(WAIT_S).outcome == done.outcome
+        assert broker.submit("toy", images(5), 100.0).result(WAIT_S).outcome.error is None
+        for name in "abc":
+            os.kill(broker.engine.pid(name), signal.SIGSTOP)
+        broker.submit("toy", images(5), 100.0)
+    with (
+        pytest.raises(ContractError, match="1 tasks wait there for a fleet of 3 devices, this one has 1"),
+        start(graph, devices=[toy.make_device("a")], data=data),
+    ):
+        pytest.fail("it came up")
