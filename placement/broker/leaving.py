@@ -58,7 +58,7 @@ def stage(turn: Turn, task: TaskState) -> str:
     return f"still running {', '.join(behind) or 'nothing, but an answer is missing'}"
 
 
-def answer(turn: Turn, task: TaskState, logits: np.ndarray[Any, np.dtype[Any]], missing: tuple[int, ...]) -> None:
+def answer(turn: Turn, task: TaskState, logits: Array, missing: tuple[int, ...]) -> None:
     """A task is answered, by these logits; `missing` are the classes that they are without."""
     assert task.decision is not None
     entry = turn.setup.entry(task.decision.split)
@@ -106,7 +106,7 @@ def known(turn: Turn, task: TaskState) -> dict[str, Any]:
     return said
 
 
-def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: np.ndarray[Any, np.dtype[Any]] | None) -> None:
+def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: Array | None) -> None:
     """A task is over: what it held is free, whoever decided is to learn of it."""
     id_ = task.task.id
     if task.job is not None:
@@ -130,18 +130,10 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: np.ndarray[
             decision.context,
         )
         turn.state.left.append(left)
-    turn.state.ended[id_] = outcome.error or ""
-    while len(turn.state.ended) > KEPT_RESULTS:
-        del turn.state.ended[next(iter(turn.state.ended))]
-    forget_keys(turn, task)
+    while len(turn.state.keys) > KEPT_RESULTS + len(turn.state.tasks):  # a key is remembered as long as a result
+        del turn.state.keys[next(iter(turn.state.keys))]
     turn.note(book.Finish(at_s=turn.state.now_s, outcome=outcome))
     turn.todo.append(EndTask(id_, task.inputs, outcome, logits))
-
-
-def forget_keys(turn: Turn, task: TaskState) -> None:
-    """A key is remembered as long as its task is: here, or among the last that ended."""
-    while len(turn.state.keys) > KEPT_RESULTS + len(turn.state.tasks):
-        del turn.state.keys[next(iter(turn.state.keys))]
 
 
 def drop(turn: Turn, attempt: Attempt, cancel: bool = True) -> None:

@@ -146,7 +146,7 @@ class Loop:
         self._plan()
         if self.store is not None:
             self.store.compact(self.state)
-            if not self.planner.busy:
+            if self.store.save_is_due and not self.planner.busy:
                 self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
@@ -167,7 +167,7 @@ class Loop:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)
             if not self.planner.busy:
-                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng, always=True)
+                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng)
 
     # In.
 

@@ -85,7 +85,7 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
         )
         turn.note(placed)
         if turn.state.ledger.reserve(attempt.id, row, device, needs[row, device], turn.state.now_s):
-            turn.todo.append(Tell(device, messages.Load(fragment=split.by_name[name])))
+            turn.tell(device, messages.Load(fragment=split.by_name[name]))
     task.attempts += 1
     orders = assignments(attempt, entry, task.task.n, turn.setup.names, turn.setup.precedence, turn.setup.window)
     turn.todo.extend(Tell(device, assign) for device, assign in orders)
@@ -124,7 +124,7 @@ def evict(turn: Turn, row: int, device: int) -> None:
     split, name = turn.setup.fragment(row)
     digest = split.by_name[name].digest
     if digest not in {turn.setup.digest(other) for other in turn.state.ledger.held[device]}:
-        turn.todo.append(Tell(device, messages.Unload(digest=digest)))
+        turn.tell(device, messages.Unload(digest=digest))
     note = book.FragmentEvicted(
         at_s=turn.state.now_s, device=turn.setup.names[device], split=split.reference, fragment=name
     )

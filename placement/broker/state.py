@@ -152,8 +152,6 @@ class FleetState:
     """What the policy has not been told of."""
     alarms: list[tuple[float, str, int]] = field(default_factory=list)
     """A heap of (when, what for, of which task, job or device)."""
-    ended: dict[int, str] = field(default_factory=dict)
-    """Of the last tasks that left, whether they were answered: empty, or else the error."""
     keys: dict[str, int] = field(default_factory=dict)
     """The tasks that were handed in under a key, as long as they are here or remembered."""
     answered: int = 0

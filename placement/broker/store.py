@@ -33,7 +33,7 @@ from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Spool
-from splitplace.placement.broker.state import FleetState
+from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.policy import Composed, Policy
 from splitplace.placement.protocol.messages import Array
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 QUOTA_BYTES = 4 * 2**30
 """Of inputs and results."""
-KEPT_RESULTS = 10_000
 KEPT_RESULTS_BYTES = 2**28
 """Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
@@ -257,12 +256,14 @@ class Store:
                 raise IntegrityError(f"{path}: not a generator's state: {error}") from error
         return state
 
-    def save(self, policy: Policy, states: Any, view: View, rng: np.random.Generator, always: bool = False) -> None:
-        """Now and then, or `always`: keep what the policy remembers, as far as its parts can be saved."""
-        now_s = time.monotonic()
-        if not always and now_s - self._policy_s < POLICY_EVERY_S:
-            return
-        self._policy_s = now_s
+    @property
+    def save_is_due(self) -> bool:
+        """Whether what the policy remembers was last saved long enough ago."""
+        return time.monotonic() - self._policy_s >= POLICY_EVERY_S
+
+    def save(self, policy: Policy, states: Any, view: View, rng: np.random.Generator) -> None:
+        """Keep what the policy remembers, as far as its parts can be saved."""
+        self._policy_s = time.monotonic()
         folder = self.folder / "policy"
         parts = (states.decider, states.placer) if isinstance(policy, Composed) else (states,)
         try:
