@@ -2,12 +2,13 @@
 
 Order of a write: every blob under a temporary name, flushed, renamed to its digest; then `index.json` the same way.
 What index.json leads to is therefore always whole, and a writer killed anywhere leaves the old list or the new one,
-at worst with blobs that nothing leads to (`gc` removes them). Writers take turns by a lock on the file `.lock`, which
-the kernel releases when a process dies.
+at worst with blobs that nothing leads to (`gc` removes them); one that is refused takes its own away. Writers take
+turns by a lock on the file `.lock`, which the kernel releases when a process dies.
 """
 
 import fcntl
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class CatalogWriter(Catalog):
         if not (path / "oci-layout").exists():
             _create(path)
         super().__init__(path)
+        self._added: list[Path] = []
 
     def write(self, artifact: SplitArtifact) -> str:
         """Store a split under its reference, in place of whatever was there.
@@ -148,21 +150,33 @@ class CatalogWriter(Catalog):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer at a time; whatever the system refuses becomes one clear line."""
+        """One writer at a time; whatever the system refuses becomes one clear line, and what failed leaves no blob."""
         try:
             with (self.path / ".lock").open("ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+                before, self._added = self._list_bytes(), []
+                try:
+                    yield
+                except BaseException:
+                    if self._list_bytes() == before:  # else they may be those of a list that is there already
+                        for path in self._added:
+                            path.unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise SplitPlaceError(
                 f"cannot write to the catalog {self.path}: {error.strerror}; it is as it was before"
             ) from error
+
+    def _list_bytes(self) -> bytes:
+        return (self.path / "index.json").read_bytes()
 
     def _put(self, media_type: str, data: bytes) -> dict[str, Any]:
         """Store a blob, once, and describe it."""
         digest = oci.digest(data)
         path = self.blobs.path(digest)
         if not path.is_file() or path.is_symlink() or path.stat().st_size != len(data) or path.read_bytes() != data:
+            if not os.path.lexists(path):
+                self._added.append(path)
             replace_file(path, data, self.path)
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
@@ -218,7 +232,7 @@ class CatalogWriter(Catalog):
     def _entries(self, kept: list[Descriptor]) -> list[dict[str, Any]]:
         """The entries of index.json as they stand, foreign fields included, of those that are kept."""
         wanted = [(entry.digest, entry.annotations) for entry in kept]
-        raw = json.loads((self.path / "index.json").read_bytes())["manifests"]
+        raw = json.loads(self._list_bytes())["manifests"]
         return [entry for entry in raw if (entry["digest"], entry.get("annotations", {})) in wanted]
 
     def _write_index(self, entries: list[dict[str, Any]]) -> None:

@@ -322,6 +322,22 @@ def test_a_full_disk_leaves_the_catalog_as_it_was(artifact, make_artifact, tmp_p
     assert files(catalog.path) == before
 
 
+@pytest.mark.parametrize("what_stands_there", ["folder", "damaged list"])
+def test_a_refused_write_takes_its_blobs_away(artifact, make_artifact, tmp_path, what_stands_there):
+    """Refused at the last step, when its first blobs are there: they go, and what was there before stays."""
+    catalog = CatalogWriter(tmp_path / "c")
+    catalog.write(artifact)
+    if what_stands_there == "folder":
+        new = CatalogWriter(tmp_path / "new").write(make_artifact(seed=5))
+        catalog.blobs.path(new).mkdir()
+    else:
+        (catalog.path / "index.json").write_text("{}")
+    before = files(catalog.path)
+    with pytest.raises((SplitPlaceError, IntegrityError)):
+        catalog.write(make_artifact(seed=5))
+    assert files(catalog.path) == before
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_no_write_permission_is_one_clear_error(artifact, make_artifact, tmp_path, at_once):
     """Reading goes on; writing says why it cannot, and so does asking for it before a long measurement."""
