@@ -53,7 +53,9 @@ class Container:
         """Of inputs that wait to be run."""
         self.done = 0
         self.listed = self.dropped = False
-        """Kept by `ContainerQueue`: whether it waits for its turn, and whether it is no more."""
+        self.served_s = 0.0
+        """Kept by `ContainerQueue`: whether it waits for its turn, whether it is no more, and how long it was served,
+        on the queue's virtual clock."""
         window = window_of(assign.precedence, assign.window, assign.n, assign.micro_batch)
         self._window = window
         self.outflows = {outlet.dst: Outflow(assign.job, assign.fragment, outlet, window) for outlet in assign.outlets}

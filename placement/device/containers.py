@@ -1,4 +1,8 @@
-"""All containers of a device: found by job, run in the order in which their inputs became complete, bounded in bytes.
+"""All containers of a device: found by job, served alike, bounded in bytes.
+
+The processor is shared as it is in the simulator (egalitarian processor sharing), one micro-batch at a time: start-time
+fair queueing (Goyal, Vin, Cheng, "Start-time fair queueing", SIGCOMM 1996, with equal weights and the seconds that runs
+took as their lengths). A task of one image waits for a micro-batch of each other container, not for all of theirs.
 
 Nothing here looks at more than the container it is about: a device may hold tens of thousands.
 """
@@ -30,9 +34,12 @@ class ContainerQueue:
         """Of input tensors that wait to be run."""
         self._by_job: dict[int, dict[str, Container]] = {}
         self._count = 0
-        self._ready: list[tuple[float, int, Container]] = []
-        """A heap of those that can run, each once, by when its first micro-batch became complete. One that was dropped
-        or blocked meanwhile is found out when it comes up."""
+        self._ready: list[tuple[float, float, int, Container]] = []
+        """A heap of those that can run, each once, by the time that they were served (`Container.served_s`), and among
+        equals by when the first micro-batch became complete. One that was dropped, blocked or served more meanwhile is
+        found out when it comes up."""
+        self._clock_s = 0.0
+        """Virtual: the served time of who was served last. Who comes anew begins there, else it would catch up."""
         self._order = count()
 
     def __len__(self) -> int:
@@ -78,7 +85,8 @@ class ContainerQueue:
         if container.listed or container.dropped or (found := container.ready()) is None:
             return
         container.listed = True
-        heapq.heappush(self._ready, (found[0], next(self._order), container))
+        container.served_s = max(container.served_s, self._clock_s)
+        heapq.heappush(self._ready, (container.served_s, found[0], next(self._order), container))
 
     def take(self) -> tuple[Container, int, Values, float, float] | None:
         """The micro-batch that is to run next.
@@ -87,16 +95,24 @@ class ContainerQueue:
             Its container, which it is, its inputs, when the first was sent and the last had arrived; or none.
         """
         while self._ready:
-            _, _, container = heapq.heappop(self._ready)
+            served_s, _, _, container = heapq.heappop(self._ready)
             container.listed = False
             if container.dropped or (found := container.ready()) is None:
                 continue
+            if container.served_s > served_s:
+                self.look(container)
+                continue
+            self._clock_s = served_s
             before = container.held_bytes
             values, sent_s, ready_s = container.take(found[1])
             self.held_bytes += container.held_bytes - before
             self.look(container)
             return container, found[1], values, sent_s, ready_s
         return None
+
+    def ran(self, container: Container, took_s: float) -> None:
+        """Charge a container for a micro-batch that ran."""
+        container.served_s += took_s
 
     def drop(self, container: Container) -> None:
         """Forget one, with what it holds; again: nothing."""
@@ -119,5 +135,5 @@ class ContainerQueue:
         self.held_bytes -= container.held_bytes
         container.drop()
         if len(self._ready) > 2 * self._count + 64:  # mostly of the dropped, which would wait there for their turn
-            self._ready = [entry for entry in self._ready if not entry[2].dropped]
+            self._ready = [entry for entry in self._ready if not entry[-1].dropped]
             heapq.heapify(self._ready)

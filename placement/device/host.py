@@ -241,6 +241,7 @@ class DeviceRuntime:
             self._fail(assign.job, assign.fragment, error)
             return
         took = future.result()
+        self.containers.ran(container, took.end_s - took.start_s)
         # Before the results, so that the broker knows of every run when it has the last answer of this device.
         self._tell(
             messages.Ran(

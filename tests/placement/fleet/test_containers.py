@@ -44,7 +44,7 @@ def feed(containers, container, micro_batch=0, now_s=0.0):
     containers.accept(container, "a", header, values, now_s)
 
 
-def test_micro_batches_of_all_containers_run_in_the_order_in_which_they_became_complete(fragment):
+def test_micro_batches_run_in_the_order_in_which_they_became_complete_where_nobody_was_served_more(fragment):
     """Against sorting all of them, over random arrivals."""
     rng = random.Random(0)
     containers = ContainerQueue(2**30)
@@ -58,6 +58,52 @@ def test_micro_batches_of_all_containers_run_in_the_order_in_which_they_became_c
     taken = [containers.take() for _ in arrivals]
     assert [(container, index) for container, index, *_ in taken] == arrivals
     assert containers.take() is None and containers.held_bytes == 0
+
+
+def test_a_small_task_waits_for_one_micro_batch_of_a_large_one(fragment):
+    """However many of the large one's were complete before it came."""
+    containers = ContainerQueue(2**30)
+    large, small = Container(assign(1, n=4000, window=1000), fragment), Container(assign(2, n=4), fragment)
+    containers.add(large)
+    for index in range(1000):
+        feed(containers, large, index, now_s=0.0)
+    for _ in range(10):
+        containers.ran(containers.take()[0], 0.1)
+    containers.add(small)
+    feed(containers, small, 0, now_s=1.0)
+    assert small in (containers.take()[0], containers.take()[0])
+
+
+def test_containers_are_served_alike(fragment):
+    """While two both have something to run, their times of service differ by a run of each at most (SFQ's theorem 1)."""
+    rng = random.Random(1)
+    for _ in range(200):
+        containers = ContainerQueue(2**30)
+        held = [Container(assign(job, n=400, window=100), fragment) for job in range(3)]
+        longest = [rng.uniform(0.01, 1.0) for _ in held]
+        fed, served = [0, 0, 0], [0.0, 0.0, 0.0]
+        for container in held:
+            containers.add(container)
+        since: dict[tuple[int, int], tuple[float, float]] = {}
+        for step in range(200):
+            for row, container in enumerate(held):
+                while fed[row] < 100 and rng.random() < 0.3:
+                    feed(containers, container, fed[row], float(step))
+                    fed[row] += 1
+            busy = [container.ready() is not None for container in held]
+            for pair in ((0, 1), (0, 2), (1, 2)):
+                a, b = pair
+                if not (busy[a] and busy[b]):
+                    since.pop(pair, None)
+                    continue
+                a_s, b_s = since.setdefault(pair, (served[a], served[b]))
+                apart_s = abs((served[a] - a_s) - (served[b] - b_s))
+                assert apart_s <= longest[a] + longest[b] + 1e-9
+            if (taken := containers.take()) is not None:
+                row = held.index(taken[0])
+                took_s = rng.uniform(0.1, 1.0) * longest[row]
+                served[row] += took_s
+                containers.ran(taken[0], took_s)
 
 
 def test_a_blocked_container_does_not_hold_up_the_others(fragment):
