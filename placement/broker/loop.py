@@ -19,6 +19,7 @@ from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture, Kept
+from splitplace.placement.broker.dispatch import Dispatch
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
@@ -29,7 +30,7 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState, TaskState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.broker.stuck import stuck
-from splitplace.placement.broker.view import MeasuredUse, build_view, shown
+from splitplace.placement.broker.view import MeasuredUse, build_view
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
@@ -45,8 +46,6 @@ TICK_S = 0.05
 """How often a waiting task is planned again when nothing else happens."""
 RETRY_S = 1.0
 """A policy that failed is asked again no sooner: it will hardly know better a tick later."""
-SHOWN_A_DEVICE = 8
-"""Tasks that a policy is shown for each device that is up; the rest waits undecided."""
 STUCK_S = 2.0
 """A device that has something to do and does nothing for so long is doubted."""
 LOOK_S = 0.25
@@ -100,6 +99,7 @@ class Loop:
         self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
         self.members = tuple(fleet.members.values())
         self.rules = Rules(setup)
+        self._dispatch = Dispatch(setup)
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
@@ -326,8 +326,7 @@ class Loop:
             return
         if not (self._dirty or (self.state.waiting and now_s - self._planned_s > TICK_S)):
             return
-        up = sum(self.state.placeable(row, now_s) for row in range(len(self.members)))
-        tasks = shown(self.state, now_s, SHOWN_A_DEVICE * max(up, 1))
+        tasks = self._dispatch.shown(self.state, now_s)
         self._dirty, self._planned_s = False, now_s
         if tasks or self.state.left:
             self.planner.ask(self._view(tasks), len(self.state.left))

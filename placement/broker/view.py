@@ -47,22 +47,6 @@ class MeasuredUse:
     busy_s_D: Floats
 
 
-def shown(state: FleetState, now_s: float, most: int) -> list[TaskState]:
-    """The tasks that a policy sees: all that have devices, and of those that wait the first, up to `most` together.
-
-    The rest stays with the broker: a plan's cost does not grow with the queue, and a task is decided when it can run.
-    """
-    tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
-    room = most - len(tasks)
-    for id_ in state.waiting:
-        if room <= 0:
-            break
-        if state.tasks[id_].not_before_s <= now_s:
-            tasks.append(state.tasks[id_])
-            room -= 1
-    return tasks
-
-
 def build_view(
     statics: Statics,
     devices: Sequence[Device],

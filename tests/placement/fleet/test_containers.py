@@ -75,7 +75,7 @@ def test_a_small_task_waits_for_one_micro_batch_of_a_large_one(fragment):
 
 
 def test_containers_are_served_alike(fragment):
-    """While two both have something to run, their times of service differ by a run of each at most (SFQ's theorem 1)."""
+    """While two have something to run, their times of service differ by a run of each at most (SFQ, theorem 1)."""
     rng = random.Random(1)
     for _ in range(200):
         containers = ContainerQueue(2**30)

@@ -1,0 +1,115 @@
+"""Which tasks the policy is shown: as many as keep the devices busy, and first those that can still be in time.
+
+What is placed cannot be chosen any more: it takes turns on its devices, and all of it becomes late together. So the
+rest waits undecided in the broker, where an overloaded fleet still has the choice. First come, first served would start
+every task when it is just too late for it; here, first come is first only among those with time enough.
+
+What a task should take is by its profile and what is before it; what tasks did take, on this fleet with all that runs
+beside it, corrects that.
+"""
+
+from functools import lru_cache
+from itertools import islice
+
+import numpy as np
+
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.state import FleetState, TaskState
+from splitplace.placement.deciders.estimate import unloaded_response_s
+
+LEAST_A_DEVICE = 2
+"""So many tasks for each device that is up are under way at once, however long they take: the next one's tensors are
+there when the last one ends."""
+MOST_A_DEVICE = 8
+"""So many, however short they are."""
+AHEAD_S = 0.25
+"""Between these, as many as are this much work for each device."""
+MARGIN = 1.5
+"""A task has time enough if so many times what it should take is left: half of all tasks take longer than that."""
+FORGET = 0.95
+"""What is left of an attempt's weight in the correction after the next one."""
+LOOKED_AT = 512
+"""Waiting tasks that are looked at for one plan; its cost does not grow with the queue."""
+
+
+class Dispatch:
+    """Of one broker; remembers what tasks of a size should take, and how long they did."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self._costs = lru_cache(4096)(self._costs_of)
+        self._expected_s: dict[int, float] = {}
+        """Of tasks that were shown, uncorrected."""
+        self._under_way: dict[int, tuple[float, float]] = {}
+        """By job: what was expected, and since when it has devices."""
+        self._took_s = self._should_s = 0.0
+
+    @property
+    def slowdown(self) -> float:
+        """How much longer attempts have devices than was expected; 1 before the first has ended."""
+        return self._took_s / self._should_s if self._should_s else 1.0
+
+    def shown(self, state: FleetState, now_s: float) -> list[TaskState]:
+        """All tasks that have devices, and of those that wait the ones that are to have some, best first."""
+        self._learn(state, now_s)
+        tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
+        up = max(sum(state.placeable(row, now_s) for row in range(len(state.devices))), 1)
+        waiting = (state.tasks[id_] for id_ in islice(state.waiting, LOOKED_AT))
+        queue = [task for task in waiting if task.not_before_s <= now_s]
+        if not queue:
+            return tasks
+        under_way, work_s = len(tasks), sum(self._left_s(state, job) for job in state.jobs)
+        has_time = [self._has_time(task, now_s, work_s / up) for task in queue]
+        for row in sorted(range(len(queue)), key=lambda row: -has_time[row]):
+            if len(tasks) >= MOST_A_DEVICE * up:
+                break
+            task = queue[row]
+            takes_s, adds_s = self._costs(task.task.application, task.task.n)
+            if task.decision is None:  # else it waits for memory, and takes no turn from who does not
+                if under_way >= LEAST_A_DEVICE * up and self.slowdown * work_s >= AHEAD_S * up:
+                    continue
+                self._expected_s[task.task.id] = work_s / up + takes_s
+                under_way += 1
+                work_s += adds_s
+            tasks.append(task)
+        return tasks
+
+    def _learn(self, state: FleetState, now_s: float) -> None:
+        """From attempts that are over since the last plan; one without an answer took that long at least."""
+        for job in [job for job in self._under_way if job not in state.jobs]:
+            expected_s, since_s = self._under_way.pop(job)
+            self._took_s = FORGET * self._took_s + now_s - since_s
+            self._should_s = FORGET * self._should_s + expected_s
+        for job, attempt in state.jobs.items():
+            if job not in self._under_way and (expected_s := self._expected_s.pop(attempt.task, None)) is not None:
+                self._under_way[job] = expected_s, attempt.placed_s
+        for task in [task for task in self._expected_s if task not in state.tasks]:
+            del self._expected_s[task]
+
+    def _has_time(self, task: TaskState, now_s: float, wait_s: float) -> int:
+        """2 if there is time enough, 1 if there might be, 0 if an idle fleet would hardly be in time."""
+        left_s = task.task.arrival_s + task.task.deadline_s - now_s
+        if task.late and left_s <= 0:
+            return 2  # it has to be done at some time
+        takes_s, _ = self._costs(task.task.application, task.task.n)
+        if left_s >= MARGIN * self.slowdown * (wait_s + takes_s):
+            return 2
+        return int(left_s >= self.slowdown * takes_s)
+
+    def _left_s(self, state: FleetState, job: int) -> float:
+        attempt = state.jobs[job]
+        return sum(
+            attempt.left(name) * self.setup.latency_s(attempt.split, name, device)
+            for name, device in attempt.devices.items()
+        )
+
+    def _costs_of(self, application: str, n: int) -> tuple[float, float]:
+        """Seconds to the answer on an idle fleet, and of work, each by the split that takes least."""
+        tables = self.setup.statics
+        offered = np.flatnonzero(tables.splits.application_S == tables.applications.index(application)).tolist()
+        takes_s = min(unloaded_response_s(tables.splits, tables.fragments, tables.links, split, n) for split in offered)
+        work_s = min(
+            sum(float(tables.fragments.service_s(fragment, n).min()) for fragment in tables.splits.fragments(split))
+            for split in offered
+        )
+        return takes_s, work_s

@@ -1,0 +1,167 @@
+"""Which tasks the policy is shown: against a queue of one device on a fake clock."""
+
+import random
+
+import pytest
+
+from splitplace.placement.broker import dispatch
+from splitplace.placement.broker.dispatch import Dispatch
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.state import Attempt, TaskState
+from splitplace.records.action import Decide
+from splitplace.records.task import Task
+from tests.placement.fleet.conftest import chain, demand_of, make_device
+
+LATENCY_S = 0.1
+"""Of a micro-batch of each fragment, as the profile has it."""
+
+
+class Queue:
+    """A fleet of one device that shares its processor, and runs at `slower` times the profile's latency."""
+
+    def __init__(self, slower=1.0):
+        self.setup = Setup(demand_of(chain(), latency_s=LATENCY_S), (make_device("d0"),), "pipelined", 4, 60.0)
+        self.state, self.dispatch, self.slower = self.setup.first(), Dispatch(self.setup), slower
+        self.state.devices[0].up = True
+        self.now_s, self.left_s, self.in_time = 0.0, {}, {}
+        self.names = tuple(self.setup.entry(0).split.by_name)
+
+    def submit(self, deadline_s, *, n=1, late=False):
+        """A task of `n` images."""
+        id_ = self.state.next_task
+        self.state.next_task += 1
+        task = Task(id=id_, application="toy", n=n, deadline_s=deadline_s, arrival_s=self.now_s)
+        self.state.tasks[id_] = TaskState(task, "", late=late)
+        self.state.waiting[id_] = None
+        return id_
+
+    def shown(self):
+        """The tasks without devices that the policy is shown."""
+        return [task.task.id for task in self.dispatch.shown(self.state, self.now_s) if task.job is None]
+
+    def place(self, id_):
+        """What the policy answers for it."""
+        task = self.state.tasks[id_]
+        task.decision, task.job = Decide(id_, 0, 0, 0), id_
+        del self.state.waiting[id_]
+        runs = {name: set() for name in self.names}
+        self.state.jobs[id_] = Attempt(
+            id_, id_, 0, dict.fromkeys(self.names, 0), (0,), self.now_s, set(), ran=runs, started_s=self.now_s
+        )
+        self.left_s[id_] = len(self.names) * LATENCY_S * self.slower
+
+    def leave(self, id_, in_time):
+        """It is answered, or its deadline has passed."""
+        self.in_time[id_] = in_time
+        if self.state.tasks.pop(id_).job is not None:
+            del self.state.jobs[id_], self.left_s[id_]
+        self.state.waiting.pop(id_, None)
+
+    def advance(self, step_s):
+        """Time passes: who is on the device shares it, who is past the deadline leaves."""
+        self.now_s += step_s
+        for id_ in list(self.left_s):
+            self.left_s[id_] -= step_s / len(self.left_s)
+            if self.left_s[id_] <= 0:
+                self.leave(id_, True)
+        for id_, task in list(self.state.tasks.items()):
+            if self.now_s - task.task.arrival_s > task.task.deadline_s:
+                self.leave(id_, False)
+
+
+def share_in_time(queue, load, deadline_s=4.0, steps=20_000, step_s=0.01):
+    """Of tasks that come at `load` times what the device can do."""
+    rng = random.Random(0)
+    each_s = len(queue.names) * LATENCY_S * queue.slower
+    next_s = 0.0
+    for _ in range(steps):
+        while next_s <= queue.now_s:
+            queue.submit(deadline_s)
+            next_s += rng.expovariate(load / each_s)
+        for id_ in queue.shown():
+            queue.place(id_)
+        queue.advance(step_s)
+    return sum(queue.in_time.values()) / len(queue.in_time)
+
+
+@pytest.mark.parametrize("slower", [0.3, 1.0, 3.0])
+def test_an_overloaded_fleet_answers_as_many_in_time_as_it_can(slower):
+    """At three times the load a third is what there is; at most a fifth of that is lost, whatever the profile says."""
+    assert share_in_time(Queue(slower), load=3.0, deadline_s=4.0 * slower) >= 0.8 / 3
+
+
+def test_below_its_capacity_all_are_in_time():
+    """Nothing is held back."""
+    assert share_in_time(Queue(), load=0.5) == 1.0
+
+
+def test_a_task_that_a_profile_gives_no_chance_is_shown_when_nothing_else_is():
+    """The profile may be wrong: one taken on a busy machine must not close a fleet."""
+    queue = Queue()
+    task = queue.submit(0.001)
+    assert queue.shown() == [task]
+
+
+def test_who_has_time_goes_before_who_has_none():
+    """And among those with time, first come is first."""
+    queue = Queue()
+    hopeless, first, second = queue.submit(0.001), queue.submit(50.0), queue.submit(50.0)
+    assert queue.shown() == [first, second]
+    queue.place(first)
+    queue.place(second)
+    queue.leave(first, True)
+    assert queue.shown() == [hopeless]
+
+
+def test_a_late_answer_that_is_wanted_keeps_its_turn():
+    """Nothing makes it hopeless."""
+    queue = Queue()
+    late = queue.submit(1.0, late=True)
+    queue.now_s = 5.0
+    others = [queue.submit(50.0) for _ in range(3)]
+    assert queue.shown() == [late, others[0]]
+
+
+def test_short_tasks_are_given_together_long_ones_two_at_a_time(monkeypatch):
+    """As many as are `AHEAD_S` of work, within the bounds."""
+    monkeypatch.setattr(dispatch, "AHEAD_S", 4.5 * 3 * LATENCY_S)
+    queue = Queue()
+    for _ in range(20):
+        queue.submit(100.0)
+    assert len(queue.shown()) == 5
+    monkeypatch.setattr(dispatch, "AHEAD_S", 0.0)
+    assert len(queue.shown()) == dispatch.LEAST_A_DEVICE
+    monkeypatch.setattr(dispatch, "AHEAD_S", 1e9)
+    assert len(queue.shown()) == dispatch.MOST_A_DEVICE
+
+
+def test_a_task_that_waits_for_memory_takes_no_turn():
+    """Others, which may find a place, are shown beside it."""
+    queue = Queue()
+    held = [queue.submit(100.0) for _ in range(2)]
+    for id_ in held:
+        queue.state.tasks[id_].decision = Decide(id_, 0, 0, 0)
+    others = [queue.submit(100.0) for _ in range(2)]
+    assert queue.shown() == held + others
+
+
+def test_a_plan_looks_at_so_many_of_those_that_wait():
+    """However many there are."""
+    queue = Queue()
+    for _ in range(3000):
+        queue.submit(100.0)
+    looked = []
+    has_time = queue.dispatch._has_time
+    queue.dispatch._has_time = lambda *given: looked.append(1) or has_time(*given)
+    queue.shown()
+    assert len(looked) == dispatch.LOOKED_AT
+
+
+def test_nothing_is_remembered_of_tasks_that_left():
+    """A broker runs for months."""
+    queue = Queue()
+    share_in_time(queue, load=3.0, steps=2000)
+    for id_ in list(queue.state.tasks):
+        queue.leave(id_, False)
+    queue.shown()
+    assert not queue.dispatch._expected_s and not queue.dispatch._under_way
