@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.errors import ContractError, PolicyError, SplitPlaceError
+from splitplace.errors import ContractError, OverloadedError, PolicyError, SplitPlaceError
 from splitplace.placement import plan as planning
 from splitplace.placement.policy import Policy, clairvoyant
 from splitplace.placement.simulator import disruptions
@@ -27,6 +27,9 @@ from splitplace.seeds import generator
 
 GIVE_UP = 10
 """Plans that fail from the first one on: after so many the run ends, for it would only show an idle fleet."""
+
+MAX_FAILURES = 1_000_000
+"""Of devices, expected in a run: they are drawn before it starts."""
 
 Watch = Callable[[View, Sequence[Action]], None]
 
@@ -135,6 +138,12 @@ class _Simulation:
             seen.add(device)
             engine.schedule(event.time_s, getattr(self, f"_on_{event.kind}"), device)
         if scenario.failures is not None:
+            expected = len(engine.up) * self.end_s / (scenario.failures.mtbf_s + scenario.failures.mttr_s)
+            if expected > MAX_FAILURES:
+                raise OverloadedError(
+                    f"scenario {scenario.name}: {expected:.3g} failures asked for in {self.end_s:g} s, at most "
+                    f"{MAX_FAILURES}: raise failures.mtbf_s or shorten the run"
+                )
             for device in range(len(engine.up)):
                 rng, now = generator(seed, "failures", device), 0.0
                 while now < self.end_s:

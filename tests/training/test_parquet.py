@@ -114,6 +114,13 @@ def test_a_class_that_training_does_not_know_is_refused(tmp_path):
         load_own(tmp_path, "pets")
 
 
+def test_a_label_that_is_no_number_of_a_class_is_refused(tmp_path):
+    """Not after a list of as many classes was made."""
+    pq.write_table(pa.table({"image": [png(0), png(1)], "label": [0, 2**40]}), tmp_path / "all.parquet")
+    with pytest.raises(ContractError, match=f"got a label {2**40}, expected the numbers of classes"):
+        load_own(tmp_path / "all.parquet", "pets")
+
+
 def test_labels_may_be_names(tmp_path):
     """Numbered in the order of text."""
     images = [png(i) for i in range(10)]

@@ -18,6 +18,8 @@ SUFFIX = ".parquet"
 IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 _NO_LABEL = -1
+MAX_CLASSES = 2**16
+"""Numbers go up to this: beyond, they are no classes but hashes, years or identifiers."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,13 @@ def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:
     labels = {label for shard in shards for label in shard.labels if label is not None}
     if any(isinstance(label, str) for label in labels):
         return tuple(in_order([str(label) for label in labels]))
-    return tuple(str(c) for c in range(1 + max((int(label) for label in labels), default=0)))
+    n_classes = 1 + max((int(label) for label in labels), default=0)
+    if n_classes > MAX_CLASSES:
+        raise ContractError(
+            f"{path}: got a label {n_classes - 1}, expected the numbers of classes from 0 (at most {MAX_CLASSES}), or "
+            "the classes' names"
+        )
+    return tuple(str(c) for c in range(n_classes))
 
 
 def _part(shards: Sequence[_Shard], class_names: tuple[str, ...]) -> EncodedPart:

@@ -81,6 +81,16 @@ def test_a_fleet_whose_disks_hold_no_split(world, by_hand):
         by_hand([(0, "a", 1, 9)], roomy, demand, "layer+random", swap={"fraction": 1.0, "slowdown": 2.0})
 
 
+def test_more_failures_than_can_be_drawn(world, by_hand):
+    """An interval of the age of the universe, with a failure every ten seconds of it."""
+    demand = world.constants({"core_s": (1.0,)})
+    failures = {"mtbf_s": 9.0, "mttr_s": 1.0}
+    with pytest.raises(SplitPlaceError, match=r"failures asked for .* raise failures.mtbf_s"):
+        by_hand(
+            [(0, "a", 1, 1)], world.fleet(world.device()), demand, "layer+random", failures=failures, interval_s=4e17
+        )
+
+
 def test_a_strategy_nobody_offers(world, by_hand):
     """A fixed decider says so before the run."""
     demand = world.constants({"core_s": (1.0,)})
