@@ -136,6 +136,7 @@ def to_bytes(saved: Saved, arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 
 def _sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """Of the arrays, as a file that held nothing else would have it."""
+    needs("a state on disk", "sim", packages=("safetensors",))
     from safetensors.numpy import save as encode
 
     return hashlib.sha256(encode(dict(arrays))).hexdigest()
@@ -156,7 +157,7 @@ def read(source: Any, stem: str) -> LoadedPart:
         UsageError: It is not there.
         SplitPlaceError: Not a saved state, of another version, or arrays that are not those it speaks of.
     """
-    needs("a trained state (or start --untrained)", "sim", packages=("safetensors",))
+    needs("a trained state (or simulate --untrained)", "sim", packages=("safetensors",))
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -223,8 +224,14 @@ def understood(saved: Saved) -> Iterator[None]:
         ) from error
 
 
-def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str]]:
-    """The state of a policy from what a folder holds for its parts, and which those are; the others start anew.
+def from_folder(policy: Policy, folder: Path, view: View, others: Any | None = None) -> tuple[Any, list[str]]:
+    """The state of a policy from what a folder holds for its parts, and which those are.
+
+    Args:
+        policy: Whose.
+        folder: As `policy train` or a broker fills it.
+        view: Of the devices and splits that it must be for.
+        others: A state of the policy, of which the parts come that the folder does not hold; if none, they start anew.
 
     Raises:
         UsageError: No such folder, or it holds nothing for any part.
@@ -236,7 +243,7 @@ def from_folder(policy: Policy, folder: Path, view: View) -> tuple[Any, list[str
     def load(part: Storable) -> LoadedPart | None:
         return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}{SUFFIX}").is_file() else None
 
-    state, found = _assembled(policy, load, view)
+    state, found = _assembled(policy, load, view, others)
     if not found:
         raise NotFoundError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
     return state, found
@@ -266,15 +273,22 @@ def parts(policy: Policy) -> tuple[Policy | Decider | Placer, ...]:
     return (policy.decider, policy.placer) if isinstance(policy, Composed) else (policy,)
 
 
-def _assembled(policy: Policy, load: Callable[[Storable], LoadedPart | None], view: View) -> tuple[Any, list[str]]:
-    """The state of what `load` finds and of fresh parts, and the names of those found."""
+def of_parts(policy: Policy, state: Any) -> tuple[Any, ...]:
+    """A policy's state as that of its `parts`."""
+    return (state.decider, state.placer) if isinstance(policy, Composed) else (state,)
+
+
+def _assembled(
+    policy: Policy, load: Callable[[Storable], LoadedPart | None], view: View, others: Any | None = None
+) -> tuple[Any, list[str]]:
+    """The state of what `load` finds and of other or fresh parts, and the names of those found."""
     states, found = list[Any](), list[str]()
-    for part in parts(policy):
+    for row, part in enumerate(parts(policy)):
         if isinstance(part, Storable) and (loaded := load(part)) is not None:
             states.append(restore(part, loaded, view))
             found.append(part.name)
         else:
-            states.append(part.init(view))
+            states.append(part.init(view) if others is None else of_parts(policy, others)[row])
     return States(*states) if isinstance(policy, Composed) else states[0], found
 
 

@@ -58,7 +58,8 @@ class Broker:
         journal: File for the history of the run, besides the last of it in `events`.
         data: Folder for what is to outlive this process; none, and its tasks end with it.
         task_timeout_s: A task without an answer for so long fails, whatever its deadline.
-        states: What the policy remembers from an earlier run.
+        states: What the policy starts from, where the data folder has nothing of it.
+        stated: What the devices stand for, where they are emulated: a trained state is for these.
     """
 
     def __init__(
@@ -78,12 +79,15 @@ class Broker:
         data: Path | None = None,
         task_timeout_s: float = 300.0,
         states: Any | None = None,
+        stated: Sequence[Device] | None = None,
     ):
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
         self._states, self._data = states, data
-        self._setup = Setup(demand, self.devices, precedence, window, task_timeout_s)
+        self._setup = Setup(
+            demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated)
+        )
         self._history = History(journal)
         self._posts: deque[Post] = deque()
         self._submitting = threading.Lock()

@@ -78,7 +78,7 @@ class Loop:
         seed: Of its randomness.
         history: What happened is told there.
         store: Where events and inputs are kept, if they are to outlive this process.
-        states: What the policy remembers from an earlier run.
+        states: What the policy starts from, where the store has nothing of it.
         wake: Ends the wait of `fleet.hear`, from any thread.
         left: Told of each task that has left, in the loop's thread.
     """
@@ -113,11 +113,10 @@ class Loop:
         self._dirty = False
         self._planned_s = self._not_before_s = self._looked_s = 0.0
         rng = seeds.generator(seed, "broker")
-        view = self._view([])
-        if store is not None and states is None:
-            states = store.restore(policy, view, rng)
+        if store is not None:
+            states = store.restore(policy, states, rng)
         if states is None:
-            states = planner.first_state(policy, view)
+            states = planner.first_state(policy, self._view([]))
         self.planner = Planner(policy, states, rng, wake)
 
     def step(self, posts: Iterable[Post]) -> None:
@@ -147,7 +146,7 @@ class Loop:
         if self.store is not None:
             self.store.compact(self.state)
             if self.store.save_is_due and not self.planner.busy:
-                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng)
+                self.store.save(self.policy, self.planner.states, self.planner.rng)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
@@ -167,7 +166,7 @@ class Loop:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)
             if not self.planner.busy:
-                self.store.save(self.policy, self.planner.states, self._view([]), self.planner.rng)
+                self.store.save(self.policy, self.planner.states, self.planner.rng)
 
     # In.
 

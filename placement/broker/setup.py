@@ -4,14 +4,17 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from splitplace.placement.broker.ledger import Ledger
 from splitplace.placement.broker.state import DeviceState, FleetState
-from splitplace.placement.broker.view import Statics
+from splitplace.placement.broker.view import MeasuredUse, Statics, build_view
 from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
 from splitplace.records.fragment import ITEM_BYTES
 from splitplace.records.split import Split
+from splitplace.records.view import View
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Setup:
         precedence: Whether a task's fragments overlap.
         window: Micro-batches a sender may have under way on one stream.
         task_timeout_s: A task without an answer for so long fails.
+        stated: What the devices stand for, where they are emulated: the same, as their fleet file states them.
     """
 
     demand: Demand
@@ -31,6 +35,16 @@ class Setup:
     precedence: Precedence
     window: int
     task_timeout_s: float
+    stated: tuple[Device, ...] | None = None
+
+    @cached_property
+    def trained_for(self) -> View:
+        """What a trained state is held against, and saved for: these splits, and the devices as stated.
+
+        How fast an emulated device is here differs a little from start to start; what it stands for does not.
+        """
+        devices = self.devices if self.stated is None else self.stated
+        return view_at_rest(self.demand, devices, self.task_timeout_s)
 
     @cached_property
     def statics(self) -> Statics:
@@ -87,6 +101,17 @@ class Setup:
 
     def first(self) -> FleetState:
         """The state before anything has happened."""
-        base = self.demand.runtime_base_bytes
-        capacity = tuple(float(max(device.memory_bytes - base(device), 0)) for device in self.devices)
-        return FleetState(Ledger(capacity), [DeviceState() for _ in self.devices])
+        return at_rest(self.demand, self.devices)
+
+
+def at_rest(demand: Demand, devices: tuple[Device, ...]) -> FleetState:
+    """The state of a fleet before anything has happened."""
+    base = demand.runtime_base_bytes
+    capacity = tuple(float(max(device.memory_bytes - base(device), 0)) for device in devices)
+    return FleetState(Ledger(capacity), [DeviceState() for _ in devices])
+
+
+def view_at_rest(demand: Demand, devices: tuple[Device, ...], longest_s: float) -> View:
+    """What a policy is shown of it."""
+    state, statics, idle_D = at_rest(demand, devices), Statics.of(demand, devices), np.zeros(len(devices))
+    return build_view(statics, devices, state, [], MeasuredUse(idle_D, idle_D, idle_D), 0.0, 1.0, longest_s)

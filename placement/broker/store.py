@@ -20,6 +20,7 @@ from splitplace.catalog.oci import digest
 from splitplace.errors import (
     ContractError,
     IntegrityError,
+    MissingExtraError,
     NotFoundError,
     OverloadedError,
     SplitPlaceError,
@@ -35,10 +36,9 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Spool
 from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.policy import Composed, Policy
+from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.base import Digest, Record
-from splitplace.records.view import View
 
 log = logging.getLogger(__name__)
 
@@ -241,13 +241,30 @@ class Store:
 
     # The policy.
 
-    def restore(self, policy: Policy, view: View, rng: np.random.Generator) -> Any | None:
-        """What the policy remembered when it was last saved, its generator set to go on from there; None if nothing."""
+    def restore(self, policy: Policy, given: Any | None, rng: np.random.Generator) -> Any | None:
+        """What the policy remembered when it was last saved, its generator set to go on from there.
+
+        Args:
+            policy: The fleet's.
+            given: What it starts from where nothing was saved of it.
+            rng: Its generator.
+
+        Returns:
+            The state, or `given` if nothing was saved.
+
+        Raises:
+            SplitPlaceError: What was saved is damaged, or for another fleet or other splits.
+        """
         folder = self.folder / "policy"
         try:
-            state, _ = saved.from_folder(policy, folder, view)
+            state, found = saved.from_folder(policy, folder, self.setup.trained_for, given)
         except NotFoundError:
-            state = None
+            state = given
+        except ContractError as error:
+            raise ContractError(f"{folder}: {error}; or remove it to start anew") from error
+        else:
+            if given is not None:
+                log.warning("%s goes on with what it had learned when %s was left", " and ".join(found), folder)
         path = folder / "generator.json"
         if path.is_file():
             try:
@@ -261,18 +278,17 @@ class Store:
         """Whether what the policy remembers was last saved long enough ago."""
         return time.monotonic() - self._policy_s >= POLICY_EVERY_S
 
-    def save(self, policy: Policy, states: Any, view: View, rng: np.random.Generator) -> None:
+    def save(self, policy: Policy, states: Any, rng: np.random.Generator) -> None:
         """Keep what the policy remembers, as far as its parts can be saved."""
         self._policy_s = time.monotonic()
         folder = self.folder / "policy"
-        parts = (states.decider, states.placer) if isinstance(policy, Composed) else (states,)
         try:
             make_folder(folder)
-            for part, state in zip(saved.parts(policy), parts, strict=True):
+            for part, state in zip(saved.parts(policy), saved.of_parts(policy, states), strict=True):
                 if isinstance(part, saved.Storable):
-                    saved.save(folder, part, state, view, {"by": "a broker"})
+                    saved.save(folder, part, state, self.setup.trained_for, {"by": "a broker"})
             replace_file(folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
-        except (OSError, OverloadedError) as error:
+        except (OSError, OverloadedError, MissingExtraError) as error:
             log.warning("what the policy remembers could not be saved: %s", error)
 
     def close(self) -> None:

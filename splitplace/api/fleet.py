@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -18,18 +18,22 @@ from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.events import EVENTS, Event
 from splitplace.placement.broker.journal import events
+from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.engines.emulated import emulated
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.outcome import TaskFuture
+from splitplace.placement.plan import first_state
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array, Precedence
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door
 from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.placement.states import from_folder, trainable
 from splitplace.records.device import Device, FleetSpec
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
+from splitplace.records.view import View
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,8 @@ class Fleet:
         splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, "module:Class", or a policy.
         data: Folder for the socket, the log and the history; this user's alone.
+        state: Folder of trained states, as `train_policy` writes it for these devices and splits. A data folder in
+            which a fleet has run goes on with what was learned there.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -59,7 +65,8 @@ class Fleet:
 
     Raises:
         UsageError: Unknown names, no such file, numbers out of range.
-        SplitPlaceError: A catalog whose splits were not profiled, or fit none of the devices.
+        SplitPlaceError: A catalog whose splits were not profiled, or fit none of the devices; or a state that is
+            damaged, or was trained for other devices, splits or policies.
     """
 
     @explained()
@@ -71,6 +78,7 @@ class Fleet:
         splits: Sequence[str] = (),
         policy: str | Policy = POLICY,
         data: str | Path = DEFAULT,
+        state: str | Path | None = None,
         seed: int = 0,
         precedence: Precedence = "pipelined",
         micro_batch: int = 64,
@@ -87,6 +95,7 @@ class Fleet:
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
         self._task_timeout_s = task_timeout_s
+        self._states = None if state is None else self._trained(Path(state))
         self._stopping = threading.Event()
         self._inside = ExitStack()
         self._broker: Broker | None = None
@@ -116,6 +125,8 @@ class Fleet:
                 journal=self.folder.history,
                 data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,
+                states=self._states,
+                stated=self.devices,
             )
             door = Door(broker, self._offered(), self.folder, self.stop)
             inside.callback(door.finish)
@@ -174,6 +185,20 @@ class Fleet:
         with _asked_to_end(self.stop):
             while not self._stopping.wait(LOOK_EVERY_S) and not self.broker.ended:
                 pass
+
+    def _trained(self, folder: Path) -> Any:
+        """What the policy starts from: the states in a folder, which must be for these devices and splits."""
+        found: list[str] = []
+
+        def load(view: View) -> Any:
+            states, names = from_folder(self.policy, folder, view)
+            found.extend(names)
+            return states
+
+        states = first_state(self.policy, view_at_rest(self.demand, self.devices, self._task_timeout_s), load)
+        if anew := [part for part in trainable(self.policy) if part not in found]:
+            _log.warning("%s starts untrained: %s holds no state of it", " and ".join(anew), folder)
+        return states
 
     def _offered(self) -> list[Split]:
         """The first split of each application, with what a demand leaves out."""

@@ -30,6 +30,7 @@ class FleetRequest(Record):
     data: str
     splits: tuple[str, ...]
     policy: str
+    state: str | None
     seed: Count
     precedence: Precedence
     micro_batch: PositiveCount
@@ -42,6 +43,7 @@ class FleetRequest(Record):
             splits=self.splits,
             policy=self.policy,
             data=self.data,
+            state=self.state,
             seed=self.seed,
             precedence=self.precedence,
             micro_batch=self.micro_batch,
@@ -56,6 +58,7 @@ def start_fleet(
     splits: Sequence[str] = (),
     policy: str = POLICY,
     data: str | Path = DEFAULT,
+    state: str | Path | None = None,
     seed: int = 0,
     precedence: Precedence = "pipelined",
     micro_batch: int = 64,
@@ -68,6 +71,7 @@ def start_fleet(
         splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, or "module:Class".
         data: Folder for the socket, the log and the history; this user's alone.
+        state: As of `Fleet`.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -85,6 +89,7 @@ def start_fleet(
         data=str(Path(data).absolute()),
         splits=tuple(splits),
         policy=policy,
+        state=None if state is None else str(Path(state).absolute()),
         seed=seed,
         precedence=precedence,
         micro_batch=micro_batch,

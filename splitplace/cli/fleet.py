@@ -27,6 +27,7 @@ def start(
     catalog: Path,
     splits: tuple[str, ...] = (),
     policy: str = "mab+least-loaded",
+    state: Path | None = None,
     data: Path = DATA,
     seed: int = 0,
     precedence: Literal["pipelined", "strict"] = "pipelined",
@@ -41,6 +42,8 @@ def start(
         catalog: Folder of the catalog that holds the splits.
         splits: References of those that may be chosen; by default all that were profiled.
         policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
+            what was learned there.
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -57,6 +60,7 @@ def start(
             catalog,
             splits=splits,
             policy=policy,
+            state=state,
             data=data,
             seed=seed,
             precedence=precedence,
@@ -71,6 +75,7 @@ def start(
         catalog,
         splits=splits,
         policy=policy,
+        state=state,
         data=data,
         seed=seed,
         precedence=precedence,

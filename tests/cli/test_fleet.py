@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
+import splitplace as sp
+from splitplace.placement import states
+from splitplace.placement.broker.setup import view_at_rest
+from splitplace.placement.placers.daso import Daso
 from splitplace.splitting import split_folder
 from splitplace.splitting.artifact import SplitArtifact
 
@@ -242,6 +247,40 @@ def test_a_fleet_that_cannot_be(room, changes, code, said):
     (room.folder / "open").mkdir(mode=0o755)
     (room.folder / "open").chmod(0o755)
     assert said in room.start(changes, code=code)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [
+        ("nowhere", 2, "nowhere with saved states"),
+        ("empty", 2, "empty holds no state of full or daso"),
+        ("damaged", 1, "daso.safetensors: not safetensors"),
+        ("other", 1, "the state of daso was trained for other splits"),
+    ],
+)
+def test_a_state_that_is_not_for_it(room, state, code, said):
+    """One line, and no device was started."""
+    shipped = states.SHIPPED / "state.measured-50.daso.safetensors"
+    for name, body in [("empty", None), ("damaged", shipped.read_bytes()[:-9]), ("other", shipped.read_bytes())]:
+        (room.folder / name).mkdir()
+        if body is not None:
+            (room.folder / name / "daso.safetensors").write_bytes(body)
+    assert said in room.start({"--policy": "full+daso", "--state": state}, code=code)
+    assert not (room.folder / "splitplace-fleet").exists()
+
+
+def test_a_trained_fleet(room):
+    """It starts from the states that are given, and the next one goes on from where it ended, whatever is given."""
+    fleet = sp.FleetSpec.from_toml(room.folder / "fleet.toml")
+    view = view_at_rest(sp.demand(room.folder / "catalog"), fleet.units(), 300.0)
+    kept, log = room.folder / "splitplace-fleet/policy", room.folder / "splitplace-fleet/broker.log"
+    for eta, said in [(7.0, False), (8.0, True)]:
+        states.save(room.folder, Daso(), replace(Daso().init(view), eta=eta), view, {"by": "a test"})
+        room.start({"--policy": "full+daso", "--state": "."})
+        assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
+        room.call("fleet", "stop")
+        assert states.read(kept, "daso").saved.facts["eta"] == 7.0
+        assert ("daso goes on with what it had learned" in log.read_text()) == said
 
 
 def test_watching_ends_with_the_fleet(room):
