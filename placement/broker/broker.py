@@ -25,6 +25,7 @@ from splitplace.placement.broker.history import History
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import HandedIn, Loop, Post
 from splitplace.placement.broker.meter import DeviceReport
+from splitplace.placement.broker.pace import pace
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
@@ -58,6 +59,7 @@ class Broker:
         journal: File for the history of the run, besides the last of it in `events`.
         data: Folder for what is to outlive this process; none, and its tasks end with it.
         task_timeout_s: A task without an answer for so long fails, whatever its deadline.
+        interval_s: Decide and place once an interval of so many seconds (`pace.py`); at once if not stated.
         states: What the policy starts from, where the data folder has nothing of it.
         stated: What the devices stand for, where they are emulated: a trained state is for these.
     """
@@ -78,13 +80,14 @@ class Broker:
         journal: Path | None = None,
         data: Path | None = None,
         task_timeout_s: float = 300.0,
+        interval_s: float | None = None,
         states: Any | None = None,
         stated: Sequence[Device] | None = None,
     ):
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
-        self._states, self._data = states, data
+        self._states, self._data, self._interval_s = states, data, interval_s
         self._setup = Setup(
             demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated)
         )
@@ -186,6 +189,7 @@ class Broker:
             fleet,
             self._setup,
             self.policy,
+            pace(self._setup, self._interval_s),
             self._seed,
             self._history,
             store=self._store,
@@ -391,7 +395,12 @@ class Broker:
         )
         accepting = not (self._stopping or self._draining) and (self._store is None or self._store.accepting)
         return FleetStatus(
-            policy=self.policy.name, uptime_s=now_s, accepting=accepting, devices=tuple(devices), tasks=tasks
+            policy=self.policy.name,
+            interval_s=self._interval_s,
+            uptime_s=now_s,
+            accepting=accepting,
+            devices=tuple(devices),
+            tasks=tasks,
         )
 
     @property

@@ -19,11 +19,11 @@ from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture, Kept
-from splitplace.placement.broker.dispatch import Dispatch
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.history import History
+from splitplace.placement.broker.pace import Pace
 from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -40,12 +40,6 @@ from splitplace.records.view import View
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 10.0
-"""A scheduling interval: what a policy averages its objectives over."""
-TICK_S = 0.05
-"""How often a waiting task is planned again when nothing else happens."""
-RETRY_S = 1.0
-"""A policy that failed is asked again no sooner: it will hardly know better a tick later."""
 STUCK_S = 2.0
 """A device that has something to do and does nothing for so long is doubted."""
 LOOK_S = 0.25
@@ -75,6 +69,7 @@ class Loop:
         fleet: Started.
         setup: The splits, devices and limits.
         policy: Decides and places.
+        pace: When it is asked, and of what.
         seed: Of its randomness.
         history: What happened is told there.
         store: Where events and inputs are kept, if they are to outlive this process.
@@ -88,6 +83,7 @@ class Loop:
         fleet: LiveFleet,
         setup: Setup,
         policy: Policy,
+        pace: Pace,
         seed: int,
         history: History,
         *,
@@ -99,7 +95,7 @@ class Loop:
         self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
         self.members = tuple(fleet.members.values())
         self.rules = Rules(setup)
-        self._dispatch = Dispatch(setup)
+        self.pace = pace
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
@@ -111,7 +107,7 @@ class Loop:
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
         self._dirty = False
-        self._planned_s = self._not_before_s = self._looked_s = 0.0
+        self._looked_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
             states = store.restore(policy, states, rng)
@@ -121,7 +117,7 @@ class Loop:
 
     def step(self, posts: Iterable[Post]) -> None:
         """Hear, apply, write down, do, plan; waits at most a tick for something to happen."""
-        for member, received in self.fleet.hear(TICK_S):
+        for member, received in self.fleet.hear(self.pace.wait_s(self.fleet.now_s())):
             if event := self._hearing.event(member, received, self._feeds):
                 self._apply(event)
             if isinstance(received.message, messages.Credit) and received.message.job in self._feeds:
@@ -314,20 +310,19 @@ class Loop:
             tasks,
             measured,
             now_s,
-            INTERVAL_S,
+            self.pace.interval_s,
             self.setup.task_timeout_s,  # no task is waited for longer
         )
 
     def _plan(self) -> None:
-        """Ask for a plan, if there is reason to, and none is under way."""
+        """Ask for a plan, if it is time for one."""
         now_s = self.fleet.now_s()
-        if self.planner.busy or now_s < self._not_before_s:
+        waiting = bool(self.state.waiting)
+        if not self.pace.due(now_s, changed=self._dirty, waiting=waiting, busy=self.planner.busy):
             return
-        if not (self._dirty or (self.state.waiting and now_s - self._planned_s > TICK_S)):
-            return
-        tasks = self._dispatch.shown(self.state, now_s)
-        self._dirty, self._planned_s = False, now_s
-        if tasks or self.state.left:
+        self._dirty = False
+        tasks = self.pace.shown(self.state, now_s)
+        if tasks or self.state.left or self.pace.always:
             self.planner.ask(self._view(tasks), len(self.state.left))
 
     def _take_plan(self) -> None:
@@ -339,7 +334,7 @@ class Loop:
         if answer.failure is not None:
             log.warning("%s", answer.failure)
             self.failed_plans += 1
-            self._not_before_s = now_s + RETRY_S
+            self.pace.failed(now_s)
             failed = ev.PlanRefused(
                 at_s=now_s,
                 decision_s=answer.decision_s,

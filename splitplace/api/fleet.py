@@ -57,6 +57,8 @@ class Fleet:
         data: Folder for the socket, the log and the history; this user's alone.
         state: Folder of trained states, as `train_policy` writes it for these devices and splits. A data folder in
             which a fleet has run goes on with what was learned there.
+        interval_s: Decide and place once an interval of so many seconds, 0.1 to 86,400, what came in meanwhile
+            together, as the paper does; at once, as it comes in, if not stated.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -79,12 +81,14 @@ class Fleet:
         policy: str | Policy = POLICY,
         data: str | Path = DEFAULT,
         state: str | Path | None = None,
+        interval_s: float | None = None,
         seed: int = 0,
         precedence: Precedence = "pipelined",
         micro_batch: int = 64,
         cpu_share_method: ShareMethod = "auto",
         task_timeout_s: float = 300.0,
     ):
+        check_interval(interval_s)
         if seed < 0:
             raise UsageError(f"--seed {seed}: expected 0 or more")
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
@@ -94,7 +98,7 @@ class Fleet:
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
-        self._task_timeout_s = task_timeout_s
+        self._task_timeout_s, self._interval_s = task_timeout_s, interval_s
         self._states = None if state is None else self._trained(Path(state))
         self._stopping = threading.Event()
         self._inside = ExitStack()
@@ -125,6 +129,7 @@ class Fleet:
                 journal=self.folder.history,
                 data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,
+                interval_s=self._interval_s,
                 states=self._states,
                 stated=self.devices,
             )
@@ -204,6 +209,12 @@ class Fleet:
         """The first split of each application, with what a demand leaves out."""
         first = {entry.split.application: entry.split.reference for entry in reversed(self.demand.splits)}
         return [self.catalog.split(reference) for reference in first.values()]
+
+
+def check_interval(interval_s: float | None) -> None:
+    """Refuse an interval that is none."""
+    if interval_s is not None and not 0.1 <= interval_s <= 86_400:
+        raise UsageError(f"--interval {interval_s:g}: expected 0.1 to 86400 seconds")
 
 
 def load_spec(devices: str | Path) -> FleetSpec:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from splitplace.api.fleet import POLICY, Fleet, load_spec
+from splitplace.api.fleet import POLICY, Fleet, check_interval, load_spec
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
 from splitplace.placement.protocol.messages import Precedence
@@ -31,6 +31,7 @@ class FleetRequest(Record):
     splits: tuple[str, ...]
     policy: str
     state: str | None
+    interval_s: float | None
     seed: Count
     precedence: Precedence
     micro_batch: PositiveCount
@@ -44,6 +45,7 @@ class FleetRequest(Record):
             policy=self.policy,
             data=self.data,
             state=self.state,
+            interval_s=self.interval_s,
             seed=self.seed,
             precedence=self.precedence,
             micro_batch=self.micro_batch,
@@ -59,6 +61,7 @@ def start_fleet(
     policy: str = POLICY,
     data: str | Path = DEFAULT,
     state: str | Path | None = None,
+    interval_s: float | None = None,
     seed: int = 0,
     precedence: Precedence = "pipelined",
     micro_batch: int = 64,
@@ -72,6 +75,7 @@ def start_fleet(
         policy: DECIDER+PLACER, or "module:Class".
         data: Folder for the socket, the log and the history; this user's alone.
         state: As of `Fleet`.
+        interval_s: As of `Fleet`.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -83,6 +87,7 @@ def start_fleet(
         UsageError: As of `Fleet`.
         SplitPlaceError: As of `Fleet`; or it did not come up, and the last line of its log says why.
     """
+    check_interval(interval_s)
     request = FleetRequest(
         devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
         catalog=str(Path(catalog).absolute()),
@@ -90,6 +95,7 @@ def start_fleet(
         splits=tuple(splits),
         policy=policy,
         state=None if state is None else str(Path(state).absolute()),
+        interval_s=interval_s,
         seed=seed,
         precedence=precedence,
         micro_batch=micro_batch,

@@ -28,6 +28,7 @@ def start(
     splits: tuple[str, ...] = (),
     policy: str = "mab+least-loaded",
     state: Path | None = None,
+    interval: float | None = None,
     data: Path = DATA,
     seed: int = 0,
     precedence: Literal["pipelined", "strict"] = "pipelined",
@@ -44,6 +45,7 @@ def start(
         policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
             what was learned there.
+        interval: Seconds: decide and place once in so many, as the paper does; by default at once.
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         micro_batch: Samples a device runs at once.
@@ -61,6 +63,7 @@ def start(
             splits=splits,
             policy=policy,
             state=state,
+            interval_s=interval,
             data=data,
             seed=seed,
             precedence=precedence,
@@ -76,6 +79,7 @@ def start(
         splits=splits,
         policy=policy,
         state=state,
+        interval_s=interval,
         data=data,
         seed=seed,
         precedence=precedence,
@@ -141,7 +145,8 @@ def _print(thing: RenderableType) -> None:
 
 
 def _shown(status: "FleetStatus") -> RenderableType:
-    mode = "" if status.accepting else ", draining"
+    mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
+    mode += "" if status.accepting else ", draining"
     table = Table("device", "pid", "state", "share", "busy", "memory", "fragments", "micro-batches")
     table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
     for device in status.devices:

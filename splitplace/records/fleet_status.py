@@ -41,6 +41,8 @@ class FleetStatus(Record):
     """A live fleet at one moment."""
 
     policy: str
+    interval_s: Positive | None = None
+    """It is asked once an interval of so many seconds; at once if none is stated."""
     uptime_s: NonNegative
     accepting: bool
     """Whether new tasks are taken."""

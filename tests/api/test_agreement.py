@@ -24,8 +24,8 @@ VERBS = {
     "fleet start": "start_fleet",
     "fleet history": "fleet_history",
 }
-RENAMED = {"location": "catalog", "applications": "application", "input": "inputs"}
-"""What a command calls by another name: CATALOG:REF, several at once, --input."""
+RENAMED = {"location": "catalog", "applications": "application", "input": "inputs", "interval": "interval_s"}
+"""What a command calls by another name: CATALOG:REF, several at once, --input; units are in names, not in options."""
 PRINTED = {"json", "explain", "logits", "detach"}
 """How a command shows what it got."""
 OF_THE_VALUE = {("infer", "out")}

@@ -240,6 +240,8 @@ def test_what_cannot_be_submitted(room):
         ({"--catalog": "nowhere"}, 2, "nowhere"),
         ({"--policy": "mab+random"}, 1, "the fleet did not start: mab chooses between layer and semantic"),
         ({"--data": "open"}, 2, "other users may enter it"),
+        ({"--interval": "0"}, 2, "--interval 0: expected 0.1 to 86400 seconds"),
+        ({"--interval": "nan"}, 2, "expected 0.1 to 86400 seconds"),
     ],
 )
 def test_a_fleet_that_cannot_be(room, changes, code, said):
@@ -281,6 +283,13 @@ def test_a_trained_fleet(room):
         room.call("fleet", "stop")
         assert states.read(kept, "daso").saved.facts["eta"] == 7.0
         assert ("daso goes on with what it had learned" in log.read_text()) == said
+
+
+def test_a_fleet_that_decides_once_an_interval(room):
+    """It says so, and answers."""
+    room.start({"--interval": "0.5"})
+    assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
+    assert room.call("fleet", "status")["interval_s"] == 0.5
 
 
 def test_watching_ends_with_the_fleet(room):

@@ -11,7 +11,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.broker import history as book
-from splitplace.placement.broker import loop, planning
+from splitplace.placement.broker import pace, planning
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.records.action import Migrate
@@ -36,7 +36,7 @@ def fleet(toy, rogue, tmp_path_factory):
         (folder / "blobs" / "sha256" / hashlib.sha256(model).hexdigest()).write_bytes(model)
     devices = [toy.make_device("ok", 12), toy.make_device("tiny", 0), toy.make_device("dead", 12)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "RETRY_S", 0.0)
+        patch.setattr(pace, "RETRY_S", 0.0)
         with Broker(devices, toy.demand_of(*graphs), folder, rogue(), LocalEngine()) as broker:
             os.kill(broker.engine.pid("dead"), signal.SIGKILL)
             end = time.monotonic() + PATIENCE_S
@@ -60,7 +60,7 @@ def test_a_plan_that_breaks_a_rule_fails_by_name(fleet, images, bad):
 
 def test_a_policy_that_fails_every_plan_fails_its_tasks(start, toy, rogue, images, monkeypatch):
     """Each after its time, with the policy's name and the reason; it is not asked more often than once a second."""
-    monkeypatch.setattr(loop, "RETRY_S", 1.0)
+    monkeypatch.setattr(pace, "RETRY_S", 1.0)
     with start(toy.chain(), devices=[toy.make_device("a")], policy=rogue(ASLEEP, always=True)) as broker:
         outcome = broker.submit("toy", images(5), 2.0).result(PATIENCE_S).outcome
         count, now_s = len(failures(broker)), broker.wall_s
