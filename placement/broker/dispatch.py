@@ -77,9 +77,9 @@ class Dispatch:
     def _learn(self, state: FleetState, now_s: float) -> None:
         """From attempts that are over since the last plan; one without an answer took that long at least."""
         for job in [job for job in self._under_way if job not in state.jobs]:
-            expected_s, since_s = self._under_way.pop(job)
+            should_s, since_s = self._under_way.pop(job)
             self._took_s = FORGET * self._took_s + now_s - since_s
-            self._should_s = FORGET * self._should_s + expected_s
+            self._should_s = FORGET * self._should_s + should_s
         for job, attempt in state.jobs.items():
             if job not in self._under_way and (expected_s := self._expected_s.pop(attempt.task, None)) is not None:
                 self._under_way[job] = expected_s, attempt.placed_s
