@@ -44,6 +44,8 @@ PUBLIC = {
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
         "api.fleet": ["Fleet", "fleet_history"],
+        "api.front_door": ["FrontDoor"],
+        "placement.http.tokens": ["add_token", "read_tokens", "revoke_token", "TokenEntry", "TokenFile"],
         "placement.learning.show": ["saved_states", "SavedState"],
         # what they take and give
         "catalog": ["Catalog"],
@@ -106,6 +108,12 @@ PUBLIC = {
             "PolicyError",
             "IntegrityError",
             "InfeasibleError",
+            "ConflictError",
+            "UnansweredError",
+            "UnknownCallerError",
+            "ForbiddenError",
+            "TooLargeError",
+            "TooSlowError",
         ],
     }.items()
     for name in names
@@ -121,6 +129,7 @@ if TYPE_CHECKING:
     from splitplace.api.fetch import fetch as fetch
     from splitplace.api.fleet import Fleet as Fleet
     from splitplace.api.fleet import fleet_history as fleet_history
+    from splitplace.api.front_door import FrontDoor as FrontDoor
     from splitplace.api.infer import Inference as Inference
     from splitplace.api.infer import infer as infer
     from splitplace.api.policy import train_policy as train_policy
@@ -132,7 +141,9 @@ if TYPE_CHECKING:
     from splitplace.api.start_fleet import start_fleet as start_fleet
     from splitplace.api.train import train as train
     from splitplace.catalog import Catalog as Catalog
+    from splitplace.errors import ConflictError as ConflictError
     from splitplace.errors import ContractError as ContractError
+    from splitplace.errors import ForbiddenError as ForbiddenError
     from splitplace.errors import InfeasibleError as InfeasibleError
     from splitplace.errors import IntegrityError as IntegrityError
     from splitplace.errors import MissingExtraError as MissingExtraError
@@ -141,11 +152,20 @@ if TYPE_CHECKING:
     from splitplace.errors import OverloadedError as OverloadedError
     from splitplace.errors import PolicyError as PolicyError
     from splitplace.errors import SplitPlaceError as SplitPlaceError
+    from splitplace.errors import TooLargeError as TooLargeError
+    from splitplace.errors import TooSlowError as TooSlowError
+    from splitplace.errors import UnansweredError as UnansweredError
+    from splitplace.errors import UnknownCallerError as UnknownCallerError
     from splitplace.errors import UsageError as UsageError
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
     from splitplace.export.measure.fit import held_out as held_out
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.http.tokens import TokenEntry as TokenEntry
+    from splitplace.placement.http.tokens import TokenFile as TokenFile
+    from splitplace.placement.http.tokens import add_token as add_token
+    from splitplace.placement.http.tokens import read_tokens as read_tokens
+    from splitplace.placement.http.tokens import revoke_token as revoke_token
     from splitplace.placement.learner import Fit as Fit
     from splitplace.placement.learner import Learner as Learner
     from splitplace.placement.learner import Recipe as Recipe

@@ -12,7 +12,10 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-Cause = Literal["usage", "not-found", "contract", "not-ready", "overloaded", "integrity", "failed"]
+Cause = Literal[
+    "usage", "not-found", "contract", "not-ready", "overloaded", "integrity", "failed",
+    "conflict", "unanswered", "unknown-caller", "forbidden", "too-large", "too-slow",
+]  # fmt: skip
 
 
 class Answer(NamedTuple):
@@ -30,6 +33,12 @@ CAUSES: dict[Cause, Answer] = {
     "overloaded": Answer(1, 429),
     "integrity": Answer(1, 500),
     "failed": Answer(1, 500),
+    "conflict": Answer(1, 409),
+    "unanswered": Answer(1, 503),
+    "unknown-caller": Answer(1, 401),
+    "forbidden": Answer(1, 403),
+    "too-large": Answer(1, 413),
+    "too-slow": Answer(1, 408),
 }
 
 
@@ -81,6 +90,42 @@ class OverloadedError(SplitPlaceError):
     """More work than the bounds allow: try again later, or ask for less."""
 
     cause: ClassVar[Cause] = "overloaded"
+
+
+class ConflictError(SplitPlaceError):
+    """A name that stands for something else already: an id of a request that said other things."""
+
+    cause: ClassVar[Cause] = "conflict"
+
+
+class UnansweredError(SplitPlaceError):
+    """A task that was taken on and came to no answer: its deadline passed, its devices were lost, it was cancelled."""
+
+    cause: ClassVar[Cause] = "unanswered"
+
+
+class UnknownCallerError(SplitPlaceError):
+    """A request whose token is missing, unknown or revoked."""
+
+    cause: ClassVar[Cause] = "unknown-caller"
+
+
+class ForbiddenError(SplitPlaceError):
+    """A request that its caller may not make: from another site's page, or for somebody else's task."""
+
+    cause: ClassVar[Cause] = "forbidden"
+
+
+class TooLargeError(SplitPlaceError):
+    """A message beyond the bounds: ask for less at once."""
+
+    cause: ClassVar[Cause] = "too-large"
+
+
+class TooSlowError(SplitPlaceError):
+    """A message that took too long to come in."""
+
+    cause: ClassVar[Cause] = "too-slow"
 
 
 class PolicyError(SplitPlaceError):

@@ -30,6 +30,14 @@ EXTRAS: dict[str, dict[str, str]] = {
         "safetensors": "safetensors",
         "scipy": "scipy",
     },
+    "serve": {
+        "starlette": "starlette",
+        "uvicorn": "uvicorn",
+        "httptools": "httptools",
+        "python-multipart": "python_multipart",
+        "prometheus_client": "prometheus_client",
+        "pillow": "PIL",
+    },
     "demo": {"jinja2": "jinja2"},
 }
 """Extra -> distribution -> what it is imported as; without the extras that an extra holds."""

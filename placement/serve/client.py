@@ -45,6 +45,11 @@ class Client:
         """Of the process that runs the fleet."""
         return self._connection.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be asked any more: it was closed, or the fleet has ended."""
+        return self._connection.ended
+
     def __enter__(self) -> Self:
         return self
 

@@ -91,6 +91,11 @@ class Connection:
         assert isinstance(welcome, requests.Welcome)
         self.pid = welcome.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._ended is not None
+
     def close(self) -> None:
         """Leave; a second time: nothing."""
         self._end(NotReadyError("the client was closed"))

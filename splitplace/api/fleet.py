@@ -165,6 +165,10 @@ class Fleet:
         """As `Client.submit`, of arrays, without a socket between."""
         return self.broker.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
 
+    def applications(self) -> dict[str, Split]:
+        """As `Client.applications`."""
+        return {split.application: split for split in self._offered()}
+
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""
         return self.broker.answer(task_id)
@@ -187,7 +191,7 @@ class Fleet:
 
     def serve(self) -> None:
         """Wait until a client, SIGTERM or Ctrl-C asks for the end, or the broker has failed; in the main thread."""
-        with _asked_to_end(self.stop):
+        with asked_to_end(self.stop):
             while not self._stopping.wait(LOOK_EVERY_S) and not self.broker.ended:
                 pass
 
@@ -235,7 +239,7 @@ def _profiled(catalog: Catalog) -> list[str]:
 
 
 @contextmanager
-def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+def asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
     """Within, the signals that ask for the end call `stop`; a second Ctrl-C interrupts as always."""
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -34,6 +34,10 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("fleet answer", "splitplace.cli.submit:answer", "Wait for the answer of a task that was left behind."),
     ("fleet cancel", "splitplace.cli.fleet:cancel", "Take a task back."),
     ("submit", "splitplace.cli.submit:submit", "Have a live fleet classify images."),
+    ("serve", "splitplace.cli.serve:serve", "Serve a catalog, or a live fleet, over HTTP."),
+    ("token add", "splitplace.cli.serve:token_add", "Let somebody call the HTTP front door."),
+    ("token ls", "splitplace.cli.serve:token_ls", "List who may."),
+    ("token revoke", "splitplace.cli.serve:token_revoke", "Let somebody call it no more."),
     ("policy train", "splitplace.cli.policy:train", "Train the bandit, the surrogates and the baselines."),
     ("policy show", "splitplace.cli.policy:show", "Print a saved state readably."),
     ("bench timings", "splitplace.cli.bench_fleets:timings", "What is promised in seconds, measured."),
@@ -56,6 +60,7 @@ GROUPS = {
     "data": "Data sets.",
     "fleet": "A live fleet of devices.",
     "policy": "Policies that learn.",
+    "token": "Who may call the HTTP front door.",
     "catalog": "The OCI image layout that holds splits.",
 }
 

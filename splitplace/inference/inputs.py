@@ -134,6 +134,23 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
     if not suffixes or not set(suffixes) <= image_suffixes() - set(ARRAY_SUFFIXES):
         known = ", ".join(sorted(image_suffixes()))
         raise UsageError(f"expected one .npy file or image files ({known}), got {', '.join(suffixes)}")
+    return named_inputs(split.inputs, read_images([(path, "") for path in paths], split), split.reference)
+
+
+def read_images(sources: Sequence[tuple[Path | bytes, str]], split: Split) -> Array:
+    """Image files as a split takes them.
+
+    Args:
+        sources: Each a file, or what is in one, with what messages call it; "" is the file's path.
+        split: What takes them.
+
+    Returns:
+        uint8 (n, channels, height, width).
+
+    Raises:
+        UsageError: A split that does not say how it takes images.
+        SplitPlaceError: As `images.read_image`.
+    """
     rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
     if rule is None:
         takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
@@ -141,7 +158,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
             f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file, or "
             "an .npz file or NAME=FILE of several inputs"
         )
-    x = np.stack([read_image(path, rule) for path in paths])
+    x = np.stack([read_image(source, rule, name) for source, name in sources])
     if split.preprocessing is None:
         _log.warning(
             "%s does not say how it reads images: read as %s of %dx%d pixels, whatever it was made for",
@@ -150,7 +167,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
             rule.width,
             rule.height,
         )
-    return named_inputs(split.inputs, x, split.reference)
+    return x
 
 
 def _rule_of_shape(split: Split) -> ImageRule | None:

@@ -88,6 +88,7 @@ NEEDS = {
     "simulate": (["--policy", "random+random", "--plot", "run.svg"], "sim"),
     "policy train": ([], "train"),
     "policy show": (["STATES"], "sim"),
+    "serve": (["CATALOG"], "serve"),
     "bench timings": ([], "demo,train,export"),
     "bench pipeline": ([], "train,export"),
     "bench chaos": ([], "export"),
@@ -125,6 +126,9 @@ WORKS = {
     "fleet drain": FLEET,
     "fleet stop": FLEET,
     "fleet history": FLEET,
+    "token add": ["ann", "--tokens", "tokens.json"],
+    "token ls": ["--tokens", "tokens.json"],
+    "token revoke": ["ann", "--tokens", "tokens.json"],
 }
 """A call of each command that a base install is enough for, in the order of a story."""
 
@@ -153,6 +157,7 @@ FUNCTIONS = {
     "sp.simulate('random+random', trace_dir='traces')": "sim",
     "sp.mobility_trace('m.parquet')": "sim",
     "sp.train_policy()": "train",
+    "sp.FrontDoor('FLEET')": "serve",
 }
 """The same of the public API."""
 
@@ -220,6 +225,7 @@ def test_nothing_was_begun(room, answers):
     """Before it works: no folder, no file but those of the commands that worked."""
     assert {path.name for path in room.iterdir()} == {
         *("SPLIT", "STATES", "CATALOG", "FLEET", "fleet.toml", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
+        "tokens.json",
     }
 
 

@@ -125,6 +125,9 @@ def test_every_command_runs(page, request, tmp_path):
             )
             if done.returncode != 0 and any("fleet start" in line for line in COMMANDS[page]):
                 subprocess.run(
-                    [bash, "-c", "splitplace fleet stop"], cwd=folder, env=os.environ | {"PATH": path}, timeout=60
+                    [bash, "-c", "splitplace fleet stop; test ! -f serve.pid || kill $(cat serve.pid)"],
+                    cwd=folder,
+                    env=os.environ | {"PATH": path},
+                    timeout=60,
                 )
             assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"

@@ -23,11 +23,12 @@ SLOW = {
     "own_model": r"(?s)0\.\d+ of held-out images.*catalog:fashionmnist\.my_net-Net\.layer-2",
     "own_data": r"held out: (0\.[89]\d|1\.00)\nphotos/pear/0\.png: pear",
     "serve": r"(?s)(\d+\.\d\d s, \(32, 1000\)\n){4}",
+    "front_door": r"\[2, 1000\] by noise\.mobilenetv3_small_100\.layer-2",
     "first": r"(?s)layer-3: 0\.\d+.*reward 0\.\d+, deadlines missed",
 }
 """What trains, measures or opens a network takes most of a minute."""
-MODULES = {"my_net"}
-"""Not run, but imported by those that are."""
+MODULES = {"my_net", "serve_triton"}
+"""Not run, but imported by those that are, or run on their page (docs/howto/serve.md)."""
 
 
 def run(name, folder):

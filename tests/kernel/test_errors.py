@@ -9,6 +9,7 @@ import pytest
 from splitplace.cli import main
 from splitplace.errors import CAUSES, Answer, NotFoundError, SplitPlaceError, UsageError, explained
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.placement.http.tokens import add_token
 from splitplace.records.split import Merge
 from splitplace.splitting.artifact import SplitArtifact
 
@@ -20,7 +21,10 @@ COMMANDS = {
     "overloaded": ("simulate", "--policy", "random+random", "--intervals", "1000", "--rate", "1e9"),
     "integrity": ("infer", "{catalog}", "--input", "{junk}"),
     "failed": ("simulate", "--policy", "layer+exact", "--demand", "upstream", "--intervals", "1"),
+    "conflict": ("token", "add", "ann", "--tokens", "{tokens}"),
 }
+OF_A_SERVER = {"unanswered", "unknown-caller", "forbidden", "too-large", "too-slow"}
+"""What only those meet who ask over HTTP: tests/placement/http provokes each."""
 
 
 @pytest.fixture
@@ -31,8 +35,11 @@ def places(tmp_path, artifact: SplitArtifact) -> dict[str, str]:
     np.save(tmp_path / "right.npy", np.zeros((1, 4), np.float32))
     np.save(tmp_path / "wrong.npy", np.zeros((1, 5), np.float32))
     (tmp_path / "junk.npy").write_bytes(b"no array")
+    add_token(tmp_path / "tokens.npy", "ann")
     names = {"catalog": "catalog", "empty": "empty"}
-    return {name: str(tmp_path / names.get(name, f"{name}.npy")) for name in (*names, "right", "wrong", "junk")}
+    return {
+        name: str(tmp_path / names.get(name, f"{name}.npy")) for name in (*names, "right", "wrong", "junk", "tokens")
+    }
 
 
 def test_the_table_says_what_a_shell_gets():
@@ -45,8 +52,9 @@ def test_the_table_says_what_a_shell_gets():
         "overloaded": 1,
         "integrity": 1,
         "failed": 1,
-    }
-    assert set(COMMANDS) == set(CAUSES)
+        "conflict": 1,
+    } | dict.fromkeys(OF_A_SERVER, 1)
+    assert set(COMMANDS) | OF_A_SERVER == set(CAUSES)
 
 
 @pytest.mark.parametrize("cause", COMMANDS)

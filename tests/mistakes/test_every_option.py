@@ -65,6 +65,10 @@ GOOD: dict[str, list[str]] = {
     "fleet answer": ["0", "--data=fleet"],
     "fleet cancel": ["0", "--data=fleet"],
     "submit": ["own", "--input=x.npy", "--deadline=1", "--data=fleet"],
+    "serve": ["catalog", "--devices=fleet.toml", "--policy=full+random", "--port=0"],
+    "token add": ["ann", "--tokens=new-tokens.json"],
+    "token ls": ["--tokens=tokens.json"],
+    "token revoke": ["ann", "--tokens=tokens.json"],
 }
 """A call of each command that works or comes to the work; of one that is not named, its name alone."""
 
@@ -138,7 +142,10 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "demands": (("demand",), "^demand-"),
     "presets": (("preset",), "^preset-"),
     "states": (("state", "path", "weights"), "^states-"),
-    "texts": (("class_names", "results", "preset", "scenario", "fleet", "devices", "demand", "weights"), "^text-"),
+    "texts": (
+        ("class_names", "results", "preset", "scenario", "fleet", "devices", "demand", "weights", "tokens", "tls_cert"),
+        "^text-",
+    ),
 }
 """The options that take each kind of files, and what the names of those that are damaged are like."""
 
@@ -236,6 +243,7 @@ def make_good(here: Path) -> None:
     for entry in states.SHIPPED.iterdir():
         if entry.name.startswith("state.measured-50.mab"):
             (here / "states" / entry.name.removeprefix("state.measured-50.")).write_bytes(entry.read_bytes())
+    sp.add_token(here / "tokens.json", "ann")
     (here / "fleet").mkdir(mode=0o700)
     (here / "fleet" / "broker.pid").write_text("1\n")
     Journal(here / "fleet" / "journal.sqlite").close()

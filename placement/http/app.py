@@ -1,0 +1,147 @@
+"""The front door as an ASGI application: who may come in, what is answered, what is refused, and what is noted."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from splitplace.errors import OverloadedError, SplitPlaceError
+from splitplace.placement.http import routes
+from splitplace.placement.http.access import Visited
+from splitplace.placement.http.body import ClientGoneError
+from splitplace.placement.http.guard import Guard
+from splitplace.placement.http.refusals import one_line, refusal
+from splitplace.placement.http.service import ONGOING, HttpService, Ongoing
+
+log = logging.getLogger(__name__)
+
+PIECE_BYTES = 2**20
+"""Of an answer; a client may take so long for each."""
+UNWANTED_BYTES = 2**20
+"""Of a body that is refused: what is read of it, so that its sender hears why."""
+FLEET_GONE_S = 5
+"""When to come again where the fleet does not answer."""
+METHODS = ("GET", "HEAD", "POST", "DELETE")
+
+
+class FrontApp:
+    """Answers requests.
+
+    Args:
+        service: What the routes use.
+        guard: Who may come in.
+    """
+
+    def __init__(self, service: HttpService, guard: Guard):
+        self.service, self.guard, self.limits = service, guard, service.limits
+        self._under_way = 0
+        self._router = Router(routes.build(self._bind), redirect_slashes=False, default=self._nothing)
+
+    def close(self) -> None:
+        """Ask the fleet no more."""
+        self.service.desk.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http":
+            return
+        client = scope.get("client") or ("", 0)
+        visited = Visited(client[0], scope["method"], scope["path"])
+        self._under_way += 1
+        self.service.metrics.under_way.set(self._under_way)
+        with self.service.coming.hold() as hold:
+            ongoing = Ongoing(self.service.clock(), visited, hold, receive)
+            scope[ONGOING], scope["app"] = ongoing, self
+            try:
+                await self._answer(scope, receive, partial(self._send, send, visited), ongoing)
+            except ClientGoneError:
+                self.service.metrics.hang_ups.inc()
+            finally:
+                self._under_way -= 1
+                self._note(ongoing)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, ongoing: Ongoing) -> None:
+        try:
+            if self._under_way > self.limits.requests:
+                raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
+            ongoing.caller = self.guard.admit(Headers(scope=scope), scope["path"])
+            await self._router(scope, receive, send)
+        except (SplitPlaceError, HTTPException) as error:
+            response = await self._refused(error, ongoing)
+            await response(scope, receive, send)
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            log.exception("%s %s", scope["method"], ongoing.visited.route)
+            ongoing.visited.error = repr(error)[:200]
+            if not ongoing.visited.status:
+                response = await self._refused(SplitPlaceError("the front door failed: its log has why"), ongoing)
+                await response(scope, receive, send)
+
+    async def _refused(self, error: SplitPlaceError | HTTPException, ongoing: Ongoing) -> Response:
+        retry_after_s = None
+        if isinstance(error, SplitPlaceError) and error.http_status in (429, 503):
+            try:
+                retry_after_s = getattr(error, "retry_after_s", None) or await self.service.desk.retry_after_s()
+            except SplitPlaceError:  # the fleet is not there
+                retry_after_s = FLEET_GONE_S
+        response = refusal(error, retry_after_s)
+        ongoing.visited.error = one_line(str(error))
+        if not ongoing.body_read and not await self._rest(ongoing):
+            response.headers["connection"] = "close"
+        return response
+
+    async def _rest(self, ongoing: Ongoing) -> bool:
+        """Read the rest of a small body that nobody wants, so that its sender hears the answer; whether it was all."""
+        left = UNWANTED_BYTES
+        try:
+            async with asyncio.timeout(1.0):
+                while left > 0:
+                    message = await ongoing.receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return bool(message["type"] == "http.request")
+        except TimeoutError:
+            pass
+        return False
+
+    async def _send(self, send: Send, visited: Visited, message: Message) -> None:
+        """On to the server, in pieces, so that each may take its time and is counted."""
+        if message["type"] == "http.response.start":
+            visited.status = message["status"]
+            await send(message)
+            return
+        body, more = memoryview(message.get("body", b"")), message.get("more_body", False)
+        visited.bytes_out += len(body)
+        for start in range(0, max(len(body), 1), PIECE_BYTES):
+            piece = bytes(body[start : start + PIECE_BYTES])
+            last = start + PIECE_BYTES >= len(body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more or not last})
+
+    def _note(self, ongoing: Ongoing) -> None:
+        visited, metrics = ongoing.visited, self.service.metrics
+        visited.seconds, visited.token = self.service.clock() - ongoing.received_s, ongoing.caller.name
+        metrics.under_way.set(self._under_way)
+        method = visited.method if visited.method in METHODS else "other"
+        metrics.requests.labels(visited.route, method, visited.status, visited.token).inc()
+        metrics.seconds.labels(visited.route).observe(visited.seconds)
+        metrics.bytes_in.inc(visited.bytes_in)
+        metrics.bytes_out.inc(visited.bytes_out)
+        visited.write()
+
+    def _bind(self, handler: routes.Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            self.service.ongoing(request).visited.route = request.scope["route"].path
+            return await handler(self.service, request)
+
+        return endpoint
+
+    async def _nothing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await routes.nothing(self.service, Request(scope))

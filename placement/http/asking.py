@@ -1,0 +1,156 @@
+"""`infer`, `classify` and the tasks that were left behind: from a request to the fleet, and from its answer back."""
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from splitplace.errors import ContractError
+from splitplace.placement.http import codec, models, uploads
+from splitplace.placement.http.desk import TaskOrder, fresh_key
+from splitplace.placement.http.requests import Wish
+from splitplace.placement.http.service import HttpService
+from splitplace.placement.http.tensors import Array
+from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
+from splitplace.records.split import Split
+
+Head = dict[str, Any]
+"""What stands in an answer's JSON beside its outputs."""
+
+
+async def infer(front: HttpService, request: Request, split: Split) -> Response:
+    """Tensors in, logits out."""
+    with front.noting(request, split.application) as note:
+        future, question = await _ask(front, request, split)
+        head = _head(split, question.id)
+        if question.wish.detach:
+            note.detached = True
+            return await front.told(request, *codec.encode(_detached(front, request, head, future), None, (), split))
+        result = await front.wait(request, future, keep=future.key is not None)
+        note.outcome = result.outcome
+    return await _told(front, request, head, result, question.outputs, split)
+
+
+async def _ask(front: HttpService, request: Request, split: Split) -> tuple[TaskFuture, codec.Question]:
+    """Hand the task over; what came in is let go when the fleet has it."""
+    body = await front.body(request)
+    stated = request.headers.get("inference-header-content-length")
+    question: codec.Question = await front.computing(
+        len(body), partial(codec.decode, body, stated, split, front.limits)
+    )
+    key = front.task_key(request, split.application, question.id, body)
+    assert question.images is not None
+    future = await _submit(front, request, split, question.images, question.labels, question.wish, key)
+    return future, question.without_tensors()
+
+
+async def classify(front: HttpService, request: Request, split: Split) -> Response:
+    """Image files in, the names of their classes out."""
+    with front.noting(request, split.application) as note:
+        upload = await uploads.read(request, await front.body(request), front.limits)
+        images = await front.desk.reading(partial(uploads.images, upload, split))
+        names = [name for name, _ in upload.files]
+        future = await _submit(front, request, split, images, None, upload.wish, None)
+        wish = upload.wish
+        del upload, images
+        head = _head(split, "")
+        if wish.detach:
+            note.detached = True
+            return await front.told(request, *codec.encode(_detached(front, request, head, future), None, (), split))
+        result = await front.wait(request, future, keep=False)
+        note.outcome = result.outcome
+    assert result.logits is not None
+    found = []
+    for name, row in zip(names, result.logits, strict=True):
+        best = int(row.argmax())
+        known = {"class": split.class_names[best]} if split.class_names else {}
+        found.append({"file": name, "index": best, **known, "logit": float(row[best])})
+    parameters = _parameters(front, request, result.outcome, split)
+    return await front.told(request, codec.document(head | {"parameters": parameters, "images": found}), None)
+
+
+async def task(front: HttpService, request: Request) -> Response:
+    """A task by what the answer to its request called it."""
+    ticket, query = request.path_params["task"], request.query_params
+    number = front.caller(request).task(ticket)
+    wait_s = _seconds(query.get("wait_s", "0"), front.limits.wait_s)
+    wanted = codec.WantedOutput(query.get("binary", "false") == "true")
+    result = await front.desk.look(number, max(wait_s, 0.05))
+    head: Head = {"task": ticket, "state": "under way"}
+    if result is None:
+        return await front.told(request, codec.document(head), None)
+    if result.logits is None:
+        return await front.told(
+            request, codec.document(head | {"state": "failed", "error": result.outcome.error}), None
+        )
+    split = models.pick(await front.splits(), result.outcome.application)
+    head |= {"state": "answered"} | _head(split, "")
+    return await _told(front, request, head, result, (wanted,), split)
+
+
+def _seconds(stated: str, most: float) -> float:
+    try:
+        found = float(stated)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= most:
+        raise ContractError(f"wait_s {stated[:40]!r}, expected seconds, 0 to {most:g}")
+    return found
+
+
+async def _submit(
+    front: HttpService, request: Request, split: Split, images: Array, labels: Array | None, wish: Wish, key: str | None
+) -> TaskFuture:
+    if wish.detach and key is None:
+        key = fresh_key()  # so that it goes on whoever leaves
+    order = TaskOrder(split.application, images, labels, wish, front.left_s(request, wish.deadline_s), key)
+    future = await front.hand_over(request, order)
+    future.key = key
+    return future
+
+
+async def _told(
+    front: HttpService,
+    request: Request,
+    head: Head,
+    result: TaskResult,
+    wanted: tuple[codec.WantedOutput, ...],
+    split: Split,
+) -> Response:
+    assert result.logits is not None
+    head = head | {"parameters": _parameters(front, request, result.outcome, split)}
+    body, header_length = await front.computing(
+        result.logits.nbytes, partial(codec.encode, head, result.logits, wanted, split)
+    )
+    return await front.told(request, body, header_length)
+
+
+def _head(split: Split, request_id: str) -> Head:
+    known = {"id": request_id} if request_id else {}
+    return {"model_name": split.application, "model_version": models.VERSION, **known}
+
+
+def _detached(front: HttpService, request: Request, head: Head, future: TaskFuture) -> Head:
+    front.desk.leave(future)
+    ticket = front.caller(request).ticket(future.task_id)
+    return head | {"parameters": {"task": ticket, "url": f"/v2/splitplace/tasks/{ticket}"}}
+
+
+def _parameters(front: HttpService, request: Request, outcome: TaskOutcome, split: Split) -> dict[str, Any]:
+    """What is told of a task: the protocol's parameters are texts and numbers, so that several classes are one text."""
+    missing = [split.class_names[c] if split.class_names else str(c) for c in outcome.missing_classes]
+    told = {
+        "task": front.caller(request).ticket(outcome.id),
+        "split": outcome.split,
+        "strategy": outcome.strategy,
+        "deadline_s": outcome.deadline_s,
+        "response_s": outcome.response_s,
+        "wait_s": outcome.wait_s,
+        "execute_s": outcome.execute_s,
+        "transfer_s": outcome.transfer_s,
+        "p": outcome.p,
+        "p_source": outcome.p_source,
+        "missing_classes": ",".join(missing),
+    }
+    return {name: value for name, value in told.items() if value not in (None, "")}

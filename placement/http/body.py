@@ -1,0 +1,114 @@
+"""A request's body, read in bounds: bytes, time in all, time between two pieces, and bytes over all requests."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.types import Receive
+
+from splitplace.errors import ContractError, OverloadedError, TooLargeError, TooSlowError
+from splitplace.placement.http.limits import Limits
+
+
+class ClientGoneError(Exception):
+    """The client hung up: nobody is there to be answered."""
+
+
+class Coming:
+    """Bytes of bodies that the fleet has not taken yet, over all requests of one front door; from any thread."""
+
+    def __init__(self, most: int):
+        self._most, self._held = most, 0
+        self._counting = threading.Lock()
+
+    @contextmanager
+    def hold(self) -> "Iterator[Hold]":
+        """Room for one request's bytes, given back at the end."""
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            hold.let_go()
+
+    def take(self, size: int) -> None:
+        """Room for so many more.
+
+        Raises:
+            OverloadedError: There is none.
+        """
+        with self._counting:
+            if self._held + size > self._most:
+                raise OverloadedError(
+                    f"the requests that come in hold {self._held} of {self._most} bytes: try again when some were taken"
+                )
+            self._held += size
+
+    def give(self, size: int) -> None:
+        """So many are held no more."""
+        with self._counting:
+            self._held -= size
+
+
+class Hold:
+    """What one request has of it."""
+
+    def __init__(self, coming: Coming):
+        self._coming, self.size = coming, 0
+
+    def add(self, size: int) -> None:
+        """More of it; `OverloadedError` where there is no room."""
+        self._coming.take(size)
+        self.size += size
+
+    def let_go(self) -> None:
+        """The fleet has the bytes, or nobody wants them any more."""
+        self._coming.give(self.size)
+        self.size = 0
+
+
+def announced(stated: str | None, most: int) -> None:
+    """Hold what `Content-Length` says against the bound, before anything is read.
+
+    Raises:
+        TooLargeError: It is more.
+        ContractError: It is no number.
+    """
+    if stated is None:
+        return
+    if not (stated.isascii() and stated.isdigit()):
+        raise ContractError(f"Content-Length {stated[:40]!r}, expected a number")
+    if len(stated) > 18 or int(stated) > most:
+        raise TooLargeError(f"a body of {stated[:40]} bytes, expected at most {most}")
+
+
+async def read_body(receive: Receive, length: str | None, limits: Limits, hold: Hold) -> bytearray:
+    """All of a body.
+
+    Raises:
+        TooLargeError: It is more than may be.
+        TooSlowError: It takes too long.
+        OverloadedError: There is no room for it now.
+        ClientGoneError: The client hung up.
+    """
+    announced(length, limits.body_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_s):
+            while True:
+                async with asyncio.timeout(limits.still_s):
+                    message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                piece: bytes = message.get("body", b"")
+                if len(body) + len(piece) > limits.body_bytes:
+                    raise TooLargeError(
+                        f"a body of more than {limits.body_bytes} bytes, expected at most so many: send it as several "
+                        "requests"
+                    )
+                hold.add(len(piece))
+                body += piece
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError:
+        raise TooSlowError(f"{len(body)} bytes of the body came in, and no more in time: send it faster") from None

@@ -1,0 +1,245 @@
+"""A request's body to arrays, and an answer to a body: a JSON document, and behind it the tensors that are binary."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from splitplace.errors import ContractError, TooLargeError, first_problem
+from splitplace.placement.http.limits import Limits
+from splitplace.placement.http.models import LABELS, LOGITS
+from splitplace.placement.http.requests import OURS, InferRequest, Parameters, RequestInput, Wish
+from splitplace.placement.http.tensors import (
+    NAMES,
+    Array,
+    check_finite,
+    classified,
+    from_bytes,
+    from_json,
+    to_bytes,
+    to_json,
+)
+from splitplace.records.base import Record
+from splitplace.records.fragment import TensorSpec
+from splitplace.records.split import Split
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class WantedOutput:
+    """How the logits are to be told."""
+
+    binary: bool
+    classes: int = 0
+    """So many of the highest as text, in place of the logits; 0: the logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What an infer request comes to."""
+
+    id: str
+    images: Array | None
+    labels: Array | None
+    wish: Wish
+    outputs: tuple[WantedOutput, ...]
+
+    def without_tensors(self) -> "Question":
+        """What is still wanted of it when the fleet has its tensors."""
+        return replace(self, images=None, labels=None)
+
+
+def decode(body: bytes | bytearray, header_length: str | None, split: Split, limits: Limits) -> Question:
+    """The body of an infer request.
+
+    Args:
+        body: Decompressed.
+        header_length: Of the JSON at its start, as the header `Inference-Header-Content-Length` has it; none: all of it
+            is JSON; 0: it is the one input's raw bytes.
+        split: What is asked.
+        limits: In force.
+
+    Raises:
+        ContractError: It is no such request, or its tensors are not what they state.
+        TooLargeError: Its JSON is.
+    """
+    (spec,) = split.inputs
+    size = _header_size(header_length, len(body))
+    if size == 0 and header_length is not None:
+        request, tail = _raw_request(spec, len(body)), memoryview(body)
+    else:
+        if size > limits.json_bytes:
+            raise TooLargeError(
+                f"a JSON part of {size} bytes, expected at most {limits.json_bytes}: send tensors as binary data"
+            )
+        view = memoryview(body)
+        request, tail = parse(InferRequest, bytes(view[:size])), view[size:]
+    arrays = _arrays(request, tail)
+    images = arrays.pop(spec.name, None)
+    labels = arrays.pop(LABELS, None)
+    if images is None or arrays:
+        got = ", ".join(stated.name for stated in request.inputs) or "none"
+        raise ContractError(f"inputs {got[:500]}, expected {spec.name} (and {LABELS}, if the true classes are known)")
+    _check(spec, images)
+    return Question(request.id, images, labels, wish(request.parameters), _wanted(request, split, limits))
+
+
+def parse(kind: type[R], text: bytes) -> R:
+    """A JSON document that a client sent.
+
+    Raises:
+        ContractError: It is no such document.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise ContractError(f"not a {kind.noun} of the protocol: {first_problem(error)}") from error
+
+
+def wish(parameters: Mapping[str, Any]) -> Wish:
+    """Of a request's parameters those that are ours.
+
+    Raises:
+        ContractError: One of them is of another kind or out of its range.
+    """
+    ours = {name: parameters[name] for name in OURS if name in parameters}
+    if isinstance(ours.get("deadline_s"), int) and not isinstance(ours["deadline_s"], bool):
+        ours["deadline_s"] = float(min(ours["deadline_s"], 10**9))
+    try:
+        return Wish(**ours)
+    except ValidationError as error:
+        raise ContractError(f"parameter {first_problem(error)}") from error
+
+
+def _header_size(stated: str | None, size: int) -> int:
+    if stated is None:
+        return size
+    if not (stated.isascii() and stated.isdigit()) or len(stated) > 19 or int(stated) > size:
+        raise ContractError(f"Inference-Header-Content-Length {stated[:40]!r}, expected 0 to {size}, the body's length")
+    return int(stated)
+
+
+def _raw_request(spec: TensorSpec, size: int) -> InferRequest:
+    if size % spec.bytes_per_sample:
+        raise ContractError(f"input {spec.name!r}: {size} bytes, expected a multiple of {spec.bytes_per_sample}")
+    shape = (size // spec.bytes_per_sample, *(side for side in spec.shape if isinstance(side, int)))
+    stated = RequestInput(
+        name=spec.name, datatype=NAMES[spec.dtype], shape=shape, parameters={"binary_data_size": size}
+    )
+    return InferRequest(inputs=(stated,), parameters={"binary_data_output": True})
+
+
+def _arrays(request: InferRequest, tail: memoryview) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    start = 0
+    for stated in request.inputs:
+        if stated.name in found:
+            raise ContractError(f"input {stated.name!r} stands twice")
+        size = stated.parameters.get("binary_data_size")
+        if "shared_memory_region" in stated.parameters:
+            raise ContractError(f"input {stated.name!r}: no shared memory is taken, expected binary data or JSON")
+        if (size is None) == (stated.data is None):
+            raise ContractError(f"input {stated.name!r}: expected either data or a binary_data_size")
+        if stated.data is not None:
+            found[stated.name] = from_json(stated, stated.data)
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(tail) - start:
+            raise ContractError(
+                f"input {stated.name!r}: binary_data_size {str(size)[:40]}, expected 0 to {len(tail) - start}, what is "
+                "left of the body"
+            )
+        found[stated.name] = from_bytes(stated, tail[start : start + size])
+        start += size
+    if start != len(tail):
+        raise ContractError(f"{len(tail) - start} bytes behind the last tensor, expected none")
+    return found
+
+
+def _check(spec: TensorSpec, images: Array) -> None:
+    """What can be said of images before the fleet sees them."""
+    sides = tuple(side for side in spec.shape if isinstance(side, int))
+    if images.dtype.name != spec.dtype or images.ndim != len(spec.shape) or images.shape[1:] != sides:
+        raise ContractError(
+            f"input {spec.name!r}: {NAMES[images.dtype.name]}{list(images.shape)}, expected "
+            f"{NAMES[spec.dtype]}[{', '.join(map(str, spec.shape))}]"
+        )
+    if not len(images):
+        raise ContractError(f"input {spec.name!r}: no image, expected at least one")
+    check_finite(spec.name, images)
+
+
+def _wanted(request: InferRequest, split: Split, limits: Limits) -> tuple[WantedOutput, ...]:
+    all_binary = _flag(request.parameters, "binary_data_output", False)
+    if not request.outputs:
+        return (WantedOutput(all_binary),)
+    if len(request.outputs) > limits.outputs:
+        raise ContractError(f"{len(request.outputs)} outputs, expected at most {limits.outputs}")
+    found = []
+    for output in request.outputs:
+        if output.name != LOGITS:
+            raise ContractError(f"output {output.name[:100]!r}, expected {LOGITS}")
+        if "shared_memory_region" in output.parameters:
+            raise ContractError(f"output {LOGITS!r}: no shared memory is given, expected binary data or JSON")
+        classes = output.parameters.get("classification", 0)
+        if (
+            isinstance(classes, bool)
+            or not isinstance(classes, int)
+            or classes < 0
+            or (classes and not split.n_classes)
+        ):
+            raise ContractError(
+                f"output {LOGITS!r}: classification {str(classes)[:40]!r}, expected how many of its "
+                f"{split.n_classes} classes"
+            )
+        found.append(WantedOutput(_flag(output.parameters, "binary_data", all_binary), min(classes, split.n_classes)))
+    if len(found) > 1:
+        raise ContractError(f"output {LOGITS!r} stands {len(found)} times, expected once")
+    return tuple(found)
+
+
+def _flag(parameters: Parameters, name: str, otherwise: bool) -> bool:
+    value = parameters.get(name, otherwise)
+    if not isinstance(value, bool):
+        raise ContractError(f"parameter {name}: {str(value)[:40]!r}, expected true or false")
+    return value
+
+
+def document(told: Mapping[str, Any]) -> bytes:
+    """A JSON document as it is sent."""
+    return json.dumps(told, allow_nan=False, separators=(",", ":")).encode()
+
+
+def encode(
+    head: Mapping[str, Any], logits: Array | None, wanted: Sequence[WantedOutput], split: Split
+) -> tuple[bytes, int | None]:
+    """The body of an answer.
+
+    Args:
+        head: What stands in the JSON beside the outputs.
+        logits: (n, classes); none: there are no outputs.
+        wanted: How they are told.
+        split: That was asked.
+
+    Returns:
+        The body, and how much of it is the JSON; None where all of it is.
+    """
+    outputs, tail = [], []
+    for output in wanted if logits is not None else ():
+        assert logits is not None
+        value: Array | list[list[str]] = logits
+        shape, datatype = list(logits.shape), NAMES[logits.dtype.name]
+        if output.classes:
+            value = classified(logits, output.classes, split.class_names)
+            shape, datatype = [len(logits), output.classes], "BYTES"
+        told: dict[str, Any] = {"name": LOGITS, "datatype": datatype, "shape": shape}
+        if output.binary:
+            tail.append(to_bytes(value))
+            told["parameters"] = {"binary_data_size": len(tail[-1])}
+        else:
+            told["data"] = to_json(value)
+        outputs.append(told)
+    text = document(dict(head) | {"outputs": outputs})
+    return (b"".join((text, *tail)), len(text)) if tail else (text, None)

@@ -1,0 +1,213 @@
+"""What becomes of a task that a request asks for: handed to the fleet, waited for, taken back where nobody waits."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from splitplace.errors import ConflictError, UnansweredError
+from splitplace.placement.http.body import ClientGoneError
+from splitplace.placement.http.limits import Limits
+from splitplace.placement.http.pace import Pace
+from splitplace.placement.http.requests import Wish
+from splitplace.placement.http.tensors import Array
+from splitplace.placement.outcome import TaskFuture, TaskResult
+from splitplace.placement.serve.served import ServedBroker
+from splitplace.placement.serve.visit import ended
+
+T = TypeVar("T")
+
+SUBMITTING, ASKING, READING = 16, 4, 2
+"""Threads that wait for the fleet to take a task, that ask it for all else, and that decode image files."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskOrder:
+    """One task, ready to be handed over."""
+
+    application: str
+    images: Array
+    labels: Array | None
+    wish: Wish
+    deadline_s: float
+    """What is left of it."""
+    key: str | None
+    """It is the same task as the first of this key, and goes on whoever leaves."""
+
+
+class KnownIds:
+    """What requests with an `id` said, by digest: the same id says the same, or is refused.
+
+    Args:
+        most: Ids that are remembered, the newest.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._said: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+
+    def key(self, caller: str, application: str, request_id: str, body: bytes | bytearray) -> str:
+        """The task key of a request: of its caller, its model, its id and all that it says.
+
+        Raises:
+            ConflictError: The id stands for a request that said something else.
+        """
+        place = (caller, application, request_id)
+        said = hashlib.sha256(body).digest()
+        if self._said.setdefault(place, said) != said:
+            raise ConflictError(f"id {request_id[:100]!r} stands for another request already: give each its own")
+        self._said.move_to_end(place)
+        while len(self._said) > self._most:
+            self._said.popitem(last=False)
+        return hashlib.sha256(b"\0".join((*(part.encode() for part in place), said))).hexdigest()
+
+
+class TaskDesk:
+    """Between the event loop of the front door and the fleet, which is asked in threads.
+
+    Args:
+        broker: The fleet.
+        limits: In force.
+        clock: Seconds, for the pace.
+    """
+
+    def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
+        self.broker, self.pace = broker, Pace(clock)
+        self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
+        self._asking = ThreadPoolExecutor(ASKING, "http-ask")
+        self._reading = ThreadPoolExecutor(READING, "http-read")
+        self._left_behind: OrderedDict[int, TaskFuture] = OrderedDict()
+        """Tasks that nobody waits for, asked for by number."""
+        self._most_left = limits.ids
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._submitting.shutdown(wait=False, cancel_futures=True)
+        self._asking.shutdown(wait=False)  # what takes tasks back is still to be done
+        self._reading.shutdown(wait=False, cancel_futures=True)
+
+    async def working(self, work: Callable[[], T]) -> T:
+        """What computes or may wait for a disk, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._submitting, work)
+
+    async def asking(self, work: Callable[[], T]) -> T:
+        """What takes a moment, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, work)
+
+    async def reading(self, work: Callable[[], T]) -> T:
+        """What decodes image files, in one of few threads: a small file may be a large picture."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    async def submit(self, order: TaskOrder) -> TaskFuture:
+        """Hand a task over; it is the fleet's when this returns.
+
+        Raises:
+            UnansweredError: Its deadline has passed already.
+            SplitPlaceError: The fleet does not take it.
+        """
+        if order.deadline_s <= 0:
+            raise UnansweredError("its deadline had passed when the request was read: send it sooner, or allow more")
+        future = await self.working(
+            partial(
+                self.broker.submit,
+                order.application,
+                order.images,
+                order.deadline_s,
+                order.labels,
+                key=order.key,
+                late=order.wish.late,
+                degrade=order.wish.degrade,
+            )
+        )
+        future.add_done_callback(lambda _: self.pace.left())
+        return future
+
+    async def result(self, future: TaskFuture, gone: Awaitable[None], keep: bool) -> TaskResult:
+        """What came of a task.
+
+        Args:
+            future: Of the task.
+            gone: Ends when the client has hung up.
+            keep: Whether the task goes on then.
+
+        Raises:
+            ClientGoneError: It has.
+            UnansweredError: There is no answer, and why.
+            SplitPlaceError: The fleet has ended.
+        """
+        waiting, leaving = asyncio.ensure_future(ended(future)), asyncio.ensure_future(gone)
+        try:
+            await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise ClientGoneError
+            result = waiting.result()
+        except BaseException:
+            if not keep and not future.done():  # nobody wants it any more: it hung up, or the front door closes
+                self._asking.submit(self.broker.cancel, future.task_id)
+            raise
+        finally:
+            waiting.cancel()
+            leaving.cancel()
+        return answered(result)
+
+    # Tasks that were left behind.
+
+    def leave(self, future: TaskFuture) -> None:
+        """Nobody waits for this one now; somebody will ask for it by its number."""
+        self._left_behind[future.task_id] = future
+        while len(self._left_behind) > self._most_left:
+            self._left_behind.popitem(last=False)
+
+    async def look(self, task: int, wait_s: float) -> TaskResult | None:
+        """What came of a task so far; None while it is under way.
+
+        Args:
+            task: Its number.
+            wait_s: How long to wait for its end.
+
+        Raises:
+            NotFoundError: No such task, or its result is not kept any more.
+            SplitPlaceError: The fleet has ended.
+        """
+        future = self._left_behind.get(task)
+        if future is None or (future.done() and future.exception() is not None):
+            future = await self.asking(partial(self.broker.answer, task))
+            self.leave(future)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                result = await ended(future)
+                self._left_behind.pop(task, None)  # the fleet keeps it as long as it keeps any
+                return result
+        return None
+
+    async def cancel(self, task: int) -> bool:
+        """Take a task back; answers whether it was under way."""
+        return await self.asking(partial(self.broker.cancel, task))
+
+    async def retry_after_s(self) -> int:
+        """When to come again, by the fleet's queue."""
+        tally = (await self.asking(self.broker.status)).tasks
+        return self.pace.retry_after_s(tally.waiting + tally.running)
+
+
+def answered(result: TaskResult) -> TaskResult:
+    """A result with logits.
+
+    Raises:
+        UnansweredError: It has none, and why.
+    """
+    if result.logits is None:
+        raise UnansweredError(f"task {result.outcome.id} got no answer: {result.outcome.error}")
+    return result
+
+
+def fresh_key() -> str:
+    """Of a task that nobody has named."""
+    return secrets.token_hex(16)

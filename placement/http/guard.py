@@ -1,0 +1,149 @@
+"""Who may come in: a bearer token of the file, at its rate; or, without a file, programs of this machine alone."""
+
+import hashlib
+import hmac
+import ipaddress
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from splitplace.errors import ForbiddenError, NotFoundError, OverloadedError, UnknownCallerError
+from splitplace.placement.http.tokens import TokenEntry, digest_of, read_tokens
+
+OPEN = ("/v2/health/live", "/v2/health/ready")
+"""What anyone may ask: whether there is a server, and whether it takes work."""
+
+
+class RateError(OverloadedError):
+    """A token beyond its rate."""
+
+    def __init__(self, message: str, retry_after_s: int):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the name of his token, empty without; and what his tasks' tickets are made with."""
+
+    name: str = ""
+    secret: str = ""
+
+    def ticket(self, task: int) -> str:
+        """What a task is called in a path: a number, and for a token the proof that the task is its own."""
+        return f"{task}-{self._proof(task)}" if self.secret else str(task)
+
+    def task(self, ticket: str) -> int:
+        """The task of a ticket.
+
+        Raises:
+            NotFoundError: It is none.
+            ForbiddenError: It is another token's.
+        """
+        number, _, proof = ticket.partition("-")
+        if not (number.isascii() and number.isdigit()) or len(number) > 18:
+            raise NotFoundError(f"no task {ticket[:60]!r}: expected what the answer to its request called it")
+        if self.secret and not hmac.compare_digest(proof.encode(), self._proof(int(number)).encode()):
+            raise ForbiddenError(f"task {number} is not of the token {self.name}, or its ticket is not whole")
+        return int(number)
+
+    def _proof(self, task: int) -> str:
+        return hmac.new(self.secret.encode(), f"task {task}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass
+class _Bucket:
+    """What a token may still ask for now; as much as a second's worth is saved up."""
+
+    left: float
+    at_s: float
+
+
+@dataclass
+class Guard:
+    """Asked with every request; the token file is read again whenever it has changed, so that a revoked token is out.
+
+    Args:
+        tokens: The token file; none: whoever reaches the address, which is of this machine then.
+        clock: Seconds.
+    """
+
+    tokens: Path | None
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, TokenEntry] = field(default_factory=dict)
+    _version: tuple[int, ...] = ()
+    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+
+    def admit(self, headers: Mapping[str, str], path: str) -> Caller:
+        """Who asks, from the headers by their names in small letters.
+
+        Raises:
+            UnknownCallerError: No token, or one that is not known any more.
+            RateError: The token asks too often.
+            ForbiddenError: Without tokens, a page of another site has a browser ask.
+        """
+        if path in OPEN:
+            return Caller()
+        if self.tokens is None:
+            _check_own(headers)
+            return Caller()
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise UnknownCallerError("no token, expected the header Authorization: Bearer TOKEN")
+        self._read(self.tokens)
+        digest = digest_of(token.strip())
+        entry = self._known.get(digest)
+        if entry is None:
+            raise UnknownCallerError("a token that is not known, or was revoked: ask for another one")
+        self._count(entry)
+        return Caller(entry.name, digest)
+
+    def _read(self, path: Path) -> None:
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            raise UnknownCallerError("no token is known here any more: its file is gone") from None
+        version = (about.st_mtime_ns, about.st_size, about.st_ino)
+        if version != self._version:
+            self._known = {}  # whatever is wrong with the file, who was revoked does not come in
+            self._known = {entry.sha256: entry for entry in read_tokens(path).tokens}
+            self._version = version
+
+    def _count(self, entry: TokenEntry) -> None:
+        now_s, most = self.clock(), max(entry.rate_per_s, 1.0)
+        bucket = self._buckets.setdefault(entry.name, _Bucket(most, now_s))
+        bucket.left = min(bucket.left + (now_s - bucket.at_s) * entry.rate_per_s, most)
+        bucket.at_s = now_s
+        if bucket.left < 1.0:
+            raise RateError(
+                f"token {entry.name}: more than {entry.rate_per_s:g} requests a second: ask more slowly",
+                math.ceil((1.0 - bucket.left) / entry.rate_per_s),
+            )
+        bucket.left -= 1.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_own(headers: Mapping[str, str]) -> None:
+    """A browser runs other sites' pages, which may ask any address of this machine: by name, or by what they send."""
+    for name in ("host", "origin"):
+        stated = headers.get(name)
+        if stated is None:
+            continue
+        try:
+            host = urlsplit(stated if name == "origin" else f"//{stated}").hostname
+        except ValueError:
+            host = None
+        if host is None or not is_loopback(host):
+            raise ForbiddenError(
+                f"{name.capitalize()} {stated[:100]!r}, expected an address of this machine: use tokens"
+            )

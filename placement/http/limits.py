@@ -1,0 +1,42 @@
+"""What a client may ask of the front door, in numbers; each is held before the work that it bounds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one front door. Sizes in bytes, times in seconds."""
+
+    connections: int = 2_000
+    """Open at once; one more is closed."""
+    requests: int = 1_000
+    """Under way at once; one more is told to come again."""
+    head_bytes: int = 2**16
+    """Request line and headers."""
+    head_s: float = 10.0
+    """From the first byte of a request, or from the connection, to the last byte of its headers."""
+    idle_s: float = 60.0
+    """Between two requests of one connection."""
+    body_bytes: int = 2**28
+    """Of one request, as it comes in and again when it is decompressed."""
+    body_s: float = 120.0
+    still_s: float = 15.0
+    """Between two pieces of one body."""
+    chunks: int = 2**16
+    """Of one chunked body."""
+    coming_bytes: int = 2**30
+    """Of all requests whose task the fleet has not taken yet."""
+    json_bytes: int = 2**23
+    """The JSON part of a request; larger tensors are sent as binary data."""
+    outputs: int = 8
+    """That one request may ask for."""
+    images: int = 256
+    """Files of one request."""
+    send_s: float = 30.0
+    """For a client to take one piece of an answer."""
+    deadline_s: float = 60.0
+    """Of a request that states none."""
+    wait_s: float = 60.0
+    """That a client may ask to wait for a task."""
+    ids: int = 10_000
+    """Requests by `id` that are remembered with what they said, the newest."""

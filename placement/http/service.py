@@ -1,0 +1,195 @@
+"""What every route uses: the fleet's desk, what is served, what comes in and goes out, and what is noted of it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from splitplace.errors import NotReadyError
+from splitplace.placement.http import compression, models
+from splitplace.placement.http.access import Visited
+from splitplace.placement.http.body import Coming, Hold, read_body
+from splitplace.placement.http.desk import KnownIds, TaskDesk, TaskOrder
+from splitplace.placement.http.guard import Caller
+from splitplace.placement.http.limits import Limits
+from splitplace.placement.http.metrics import HttpMetrics
+from splitplace.placement.http.statistics import ModelStatistics
+from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
+from splitplace.placement.serve.served import ServedBroker
+from splitplace.records.split import Split
+
+JSON, BINARY = "application/json", "application/octet-stream"
+AT_ONCE_BYTES = 2**16
+"""What is worth no thread."""
+SPLITS_KEPT_S = 5.0
+"""How long the fleet's word on what it serves is taken for true."""
+ONGOING = "splitplace.ongoing"
+"""Where a request's scope has it."""
+
+
+@dataclass
+class Asked:
+    """What became of a request to a model."""
+
+    outcome: TaskOutcome | None = None
+    detached: bool = False
+
+
+@dataclass
+class Ongoing:
+    """One request, while it is under way."""
+
+    received_s: float
+    visited: Visited
+    hold: Hold
+    receive: Receive
+    caller: Caller = field(default_factory=Caller)
+    body_read: bool = False
+
+    async def gone(self) -> None:
+        """Returns when the client has hung up."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+class HttpService:
+    """One front door, as its routes see it.
+
+    Args:
+        broker: The fleet.
+        applications: What it serves, by name; may block.
+        limits: In force.
+        version: Of this program, which the server's metadata state.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        broker: ServedBroker,
+        applications: Callable[[], Mapping[str, Split]],
+        limits: Limits,
+        version: str,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.limits, self.version, self.clock = limits, version, clock
+        self.desk, self.metrics = TaskDesk(broker, limits, clock), HttpMetrics()
+        self.coming = Coming(limits.coming_bytes)
+        self.unloaded: set[str] = set()
+        """Models that somebody has taken out of service at this front door."""
+        self._applications = applications
+        self._splits: Mapping[str, Split] = {}
+        self._splits_s = -SPLITS_KEPT_S
+        self._statistics: dict[str, ModelStatistics] = {}
+        self._ids = KnownIds(limits.ids)
+
+    def ongoing(self, request: Request) -> Ongoing:
+        """What is known of a request."""
+        ongoing: Ongoing = request.scope[ONGOING]
+        return ongoing
+
+    def caller(self, request: Request) -> Caller:
+        """Who asks."""
+        return self.ongoing(request).caller
+
+    async def splits(self) -> Mapping[str, Split]:
+        """What the fleet serves, by application.
+
+        Raises:
+            NotReadyError: It does not answer.
+        """
+        if self.clock() - self._splits_s >= SPLITS_KEPT_S:
+            self._splits, self._splits_s = await self.desk.asking(self._applications), self.clock()
+        return self._splits
+
+    async def model(self, request: Request) -> Split:
+        """The one that a path names."""
+        where = request.path_params
+        return models.pick(await self.splits(), where["model"], where.get("version", ""))
+
+    def check_loaded(self, name: str) -> None:
+        """Refuse a model that was taken out of service.
+
+        Raises:
+            NotReadyError: It was.
+        """
+        if name in self.unloaded:
+            raise NotReadyError(f"model {name} is unloaded: POST v2/repository/models/{name}/load brings it back")
+
+    def statistics_of(self, name: str) -> ModelStatistics:
+        """What was answered for a model so far."""
+        return self._statistics.setdefault(name, ModelStatistics(name))
+
+    @contextmanager
+    def noting(self, request: Request, name: str) -> "Iterator[Asked]":
+        """Note what becomes of a request to a model, which must be in service.
+
+        Raises:
+            NotReadyError: It is not.
+        """
+        self.check_loaded(name)
+        ongoing, asked = self.ongoing(request), Asked()
+        ongoing.visited.model = name
+        try:
+            yield asked
+        finally:
+            if not asked.detached:
+                self.statistics_of(name).note(self.clock() - ongoing.received_s, asked.outcome, time.time())
+            if asked.outcome is not None:
+                self.metrics.answers.labels(name, asked.outcome.split or "").inc()
+
+    async def hand_over(self, request: Request, order: TaskOrder) -> TaskFuture:
+        """Give a task to the fleet; it is noted whose it is."""
+        ongoing = self.ongoing(request)
+        future = await self.desk.submit(order)
+        ongoing.visited.task = future.task_id
+        ongoing.hold.let_go()
+        return future
+
+    async def wait(self, request: Request, future: TaskFuture, keep: bool) -> TaskResult:
+        """As `TaskDesk.result`, for the client of a request."""
+        return await self.desk.result(future, self.ongoing(request).gone(), keep)
+
+    async def body(self, request: Request) -> bytes | bytearray:
+        """A request's body, in bounds and decompressed."""
+        ongoing = self.ongoing(request)
+        length, coding = request.headers.get("content-length"), request.headers.get("content-encoding", "")
+        coding = compression.coding_of(coding)
+        found: bytes | bytearray = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
+        ongoing.body_read, ongoing.visited.bytes_in = True, len(found)
+        if not coding:
+            return found
+        most = self.limits.body_bytes
+        return await self.desk.working(partial(compression.decompress, found, coding, most, ongoing.hold.add))
+
+    async def told(self, request: Request, body: bytes, header_length: int | None) -> Response:
+        """An answer, compressed where its client asks for that."""
+        headers = {"vary": "Accept-Encoding"}
+        if header_length is not None:
+            headers["Inference-Header-Content-Length"] = str(header_length)
+        coding = compression.wanted(request.headers.get("accept-encoding", ""))
+        if coding and len(body) >= compression.WORTH_BYTES:
+            headers["content-encoding"] = coding
+            body = await self.computing(len(body), partial(compression.compress, body, coding))
+        kind = JSON if header_length is None else BINARY
+        return Response(body, headers=headers, media_type=kind)
+
+    async def computing(self, size: int, work: Callable[[], Any]) -> Any:
+        """What takes as long as so many bytes do: at once, or in a thread."""
+        return work() if size <= AT_ONCE_BYTES else await self.desk.working(work)
+
+    def task_key(self, request: Request, name: str, request_id: str, body: bytes | bytearray) -> str | None:
+        """The key of a task with an id; None without one."""
+        if not request_id:
+            return None
+        return self._ids.key(self.caller(request).name, name, request_id, body)
+
+    def left_s(self, request: Request, deadline_s: float | None) -> float:
+        """What is left of a deadline, which counts from the receipt of the request."""
+        stated = self.limits.deadline_s if deadline_s is None else deadline_s
+        return stated - (self.clock() - self.ongoing(request).received_s)

@@ -1,0 +1,136 @@
+"""`splitplace serve`: a live fleet over HTTP; and `splitplace token`, who may call it."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from splitplace.cli.output import emit, step
+from splitplace.errors import UsageError
+
+if TYPE_CHECKING:
+    from splitplace import Fleet
+
+
+def serve(
+    catalog: Path | None = None,
+    /,
+    *,
+    devices: str = "azure10:3",
+    fleet: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    tokens: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    default_deadline: float = 60.0,
+    policy: str = "mab+least-loaded",
+    data: Path = Path("splitplace-fleet"),
+    json: bool = False,
+) -> None:
+    """Serve a catalog's applications over HTTP by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
+
+    Args:
+        catalog: Folder of the catalog: a fleet with all of its profiled splits is started on this machine.
+        devices: A TOML file, or a shipped fleet.
+        fleet: Data folder of a fleet that runs already: serve that one.
+        host: Address to listen on; beyond this machine it takes tokens and a certificate.
+        port: 0 takes a free one.
+        tokens: Token file, as `splitplace token add` makes it.
+        tls_cert: PEM file of the certificate and those that vouch for it.
+        tls_key: PEM file of its key.
+        default_deadline: Seconds that a request has which states no deadline.
+        policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        data: Folder for the fleet's socket, log and history; yours alone.
+        json: Print one JSON document when it is up.
+    """
+    import splitplace as sp
+    from splitplace.api.front_door import check_front_door
+
+    check_front_door(host=host, port=port, tokens=tokens, tls_cert=tls_cert, tls_key=tls_key, seconds=default_deadline)
+    if (catalog is None) == (fleet is None):
+        raise UsageError("expected a catalog to serve, or --fleet with the data folder of a fleet that runs")
+
+    def opened(behind: "Fleet | Path") -> "sp.FrontDoor":
+        return sp.FrontDoor(
+            behind,
+            host=host,
+            port=port,
+            tokens=tokens,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            default_deadline=default_deadline,
+        )
+
+    _tell_accesses()
+    if fleet is not None:
+        with opened(fleet) as door:
+            _up(door.url, sorted(door.applications()), fleet, json)
+            door.serve()
+        return
+    assert catalog is not None
+    step("starting the devices", 0.0)
+    with sp.Fleet(devices, catalog, policy=policy, data=data) as own, opened(own) as door:
+        _up(door.url, sorted(door.applications()), data, json)
+        own.serve()
+
+
+def _up(url: str, models: list[str], data: Path, json: bool) -> None:
+    document = {"url": url, "models": models, "data": str(data.absolute())}
+    emit(document, f"{url} serves {', '.join(models)}", json)
+    sys.stdout.flush()
+
+
+def _tell_accesses() -> None:
+    """The access log goes to standard error, a JSON document a line."""
+    logger = logging.getLogger("splitplace.access")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [logging.StreamHandler()]
+
+
+def token_add(name: str, /, *, tokens: Path, rate: float = 100.0, json: bool = False) -> None:
+    """Make a token for somebody, and print it, this once: the file keeps its digest only.
+
+    Args:
+        name: Of who is to have it: what the access log and the metrics say.
+        tokens: The token file; made where there is none.
+        rate: Requests a second that it may make.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    token = sp.add_token(tokens, name, rate)
+    emit({"name": name, "token": token, "tokens": str(tokens.absolute())}, token, json)
+
+
+def token_ls(*, tokens: Path, json: bool = False) -> None:
+    """List who has a token.
+
+    Args:
+        tokens: The token file.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    found = sp.read_tokens(tokens).tokens
+    table = Table("name", "made", "requests/s")
+    for entry in found:
+        table.add_row(entry.name, entry.created, f"{entry.rate_per_s:g}")
+    emit({"tokens": [entry.model_dump(mode="json", exclude={"sha256"}) for entry in found]}, table, json)
+
+
+def token_revoke(name: str, /, *, tokens: Path, json: bool = False) -> None:
+    """Take a token away; a front door that runs refuses it from its next request on.
+
+    Args:
+        name: Whose.
+        tokens: The token file.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    sp.revoke_token(tokens, name)
+    emit({"name": name, "revoked": True}, f"{name} is revoked", json)
