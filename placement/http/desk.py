@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from splitplace.errors import ConflictError, UnansweredError
 from splitplace.placement.http.body import ClientGoneError
+from splitplace.placement.http.departures import Departures
 from splitplace.placement.http.limits import Limits
-from splitplace.placement.http.pace import Pace
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
 from splitplace.placement.outcome import TaskFuture, TaskResult
@@ -75,11 +75,11 @@ class TaskDesk:
     Args:
         broker: The fleet.
         limits: In force.
-        clock: Seconds, for the pace.
+        clock: Seconds.
     """
 
     def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
-        self.broker, self.pace = broker, Pace(clock)
+        self.broker, self.departures = broker, Departures(clock)
         self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
         self._asking = ThreadPoolExecutor(ASKING, "http-ask")
         self._reading = ThreadPoolExecutor(READING, "http-read")
@@ -126,7 +126,7 @@ class TaskDesk:
                 degrade=order.wish.degrade,
             )
         )
-        future.add_done_callback(lambda _: self.pace.left())
+        future.add_done_callback(lambda _: self.departures.left())
         return future
 
     async def result(self, future: TaskFuture, gone: Awaitable[None], keep: bool) -> TaskResult:
@@ -194,7 +194,7 @@ class TaskDesk:
     async def retry_after_s(self) -> int:
         """When to come again, by the fleet's queue."""
         tally = (await self.asking(self.broker.status)).tasks
-        return self.pace.retry_after_s(tally.waiting + tally.running)
+        return self.departures.retry_after_s(tally.waiting + tally.running)
 
 
 def answered(result: TaskResult) -> TaskResult:

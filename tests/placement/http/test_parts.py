@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from splitplace.errors import CAUSES, ContractError, OverloadedError
 from splitplace.placement.http import codec, compression, models
 from splitplace.placement.http.body import Coming
+from splitplace.placement.http.departures import Departures
 from splitplace.placement.http.limits import Limits
-from splitplace.placement.http.pace import Pace
 from splitplace.placement.http.refusals import refusal
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.statistics import ModelStatistics
@@ -23,15 +23,15 @@ from splitplace.placement.http.tensors import DATATYPES, NAMES, classified, to_b
 def test_when_to_come_again():
     """The queue over the rate of the last half minute, within 1 and 60 s; without a rate as late as may be."""
     now = [0.0]
-    pace = Pace(lambda: now[0])
-    assert (pace.retry_after_s(0), pace.retry_after_s(1)) == (1, 60)
+    departures = Departures(lambda: now[0])
+    assert (departures.retry_after_s(0), departures.retry_after_s(1)) == (1, 60)
     for second in range(11):
         now[0] = float(second)
-        pace.left()
-    assert pace.retry_after_s(22) == 20  # 11 in 10 s
-    assert pace.retry_after_s(10_000) == 60 and pace.retry_after_s(1) == 1
+        departures.left()
+    assert departures.retry_after_s(22) == 20  # 11 in 10 s
+    assert departures.retry_after_s(10_000) == 60 and departures.retry_after_s(1) == 1
     now[0] = 100.0
-    assert pace.retry_after_s(5) == 60
+    assert departures.retry_after_s(5) == 60
 
 
 @pytest.mark.parametrize(

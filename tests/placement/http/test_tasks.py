@@ -190,11 +190,11 @@ def test_a_fleet_that_takes_no_more_says_when_to_come_again(door, image, broker,
 
     monkeypatch.setattr(broker, "submit", refuse)
     broker.waiting_tasks = 40
-    pace, now = door.service.desk.pace, [0.0]
-    pace._clock = lambda: now[0]
+    departures, now = door.service.desk.departures, [0.0]
+    departures._clock = lambda: now[0]
     for second in range(20):
         now[0] = second / 2 + 0.5
-        pace.left()
+        departures.left()
     now[0] = 10.5
     refused = door.infer(wishing(image))
     assert refused.status == status and refused.error == str(error) and refused.headers["retry-after"] == "20"

@@ -10,7 +10,7 @@ WINDOW_S = 30.0
 SOONEST_S, LATEST_S = 1, 60
 
 
-class Pace:
+class Departures:
     """Of the tasks that left through one front door.
 
     Args:
