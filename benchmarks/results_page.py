@@ -70,6 +70,7 @@ CLAIMS = (
         "splitplace bench chaos --faults 60 --seed 3",
         tables.chaos,
     ),
+    Claim("soak.json", "A fleet that runs for long", "splitplace bench soak", tables.soak),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",

@@ -398,6 +398,46 @@ def chaos(text: bytes, file: Path) -> FileSection:
     )
 
 
+def soak(text: bytes, file: Path) -> FileSection:
+    """What each process held, and what became of the tasks."""
+    from splitplace.benchmarks import soak as bench
+
+    found = bench.SoakResults.parse(text, str(file))
+    held = [
+        {
+            "process": memory.process,
+            "MB at first": f"{memory.first_bytes / 1e6:.1f}",
+            "at last": f"{memory.last_bytes / 1e6:.1f}",
+            "at most": f"{memory.peak_bytes / 1e6:.1f}",
+            "growth, MB a minute": f"{memory.slope_bytes_per_min / 1e6:+.3f}",
+        }
+        for memory in found.memory
+    ]
+    tasks = [
+        {
+            "minutes": f"{found.minutes:g}",
+            "tasks": str(found.tasks),
+            "images": str(found.images),
+            "answered": str(found.answered),
+            "failed": str(found.failed),
+            "refused": str(found.refused),
+            "hung": str(found.hung),
+            "stalls": str(found.stalls),
+            "deaths": str(found.deaths),
+        }
+    ]
+    kinds = ", ".join(f"{kind} {size / 1e6:.1f}" for kind, size in sorted(found.data_bytes.items()))
+    remarks = [
+        f"Capacity {found.capacity_images_per_s:.0f} images/s of three devices with {found.share:g} of a core each; "
+        f"tasks came at {found.utilisation:.0%} of it. MB in the data folder at the end: {kinds}; at most "
+        f"{found.data_peak_bytes / 1e6:.1f} together. Load average before the run: {found.load:.1f}, after it: "
+        f"{found.load_after:.1f}."
+    ]
+    return FileSection(
+        found.provenance, [held, tasks], words(bench.verdict(found)), _seed(found.provenance), remarks=remarks
+    )
+
+
 def testbed(text: bytes, file: Path) -> FileSection:
     """Simulated beside measured, by size of task; the errors of all tasks together."""
     from splitplace.benchmarks import testbed as bench

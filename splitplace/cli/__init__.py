@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench timings", "splitplace.cli.bench_fleets:timings", "What is promised in seconds, measured."),
     ("bench pipeline", "splitplace.cli.bench_fleets:pipeline", "What a hop, and a chain of devices, costs."),
     ("bench chaos", "splitplace.cli.bench_fleets:chaos", "What becomes of tasks while devices and broker die."),
+    ("bench soak", "splitplace.cli.bench_fleets:soak", "What a fleet holds on to when it runs for long."),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),
     ("bench simulator", "splitplace.cli.bench_fleets:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench_models:training", "How fast training is, and how good full models are."),

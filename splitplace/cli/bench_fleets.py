@@ -84,6 +84,42 @@ def chaos(
     show(results_tables.chaos, results, found, json, verdict=bench.verdict(found))
 
 
+def soak(
+    *,
+    minutes: float = 20.0,
+    utilisation: float = 0.8,
+    share: float = 0.4,
+    seed: int = 1,
+    results: Path = RESULTS / "soak.json",
+    work: Path = Path("runs/bench-soak"),
+    json: bool = False,
+) -> None:
+    """Keep a fleet under load for a long time, with stalls of two seconds; then look at what each process holds.
+
+    Args:
+        minutes: Under load.
+        utilisation: Of the fleet's capacity, which is measured first.
+        share: Of a core, each of the three devices.
+        seed: Of tasks, times and weights.
+        results: The results file.
+        work: Folder for the catalog and the fleet; those of an earlier run are removed.
+        json: Print one JSON document.
+    """
+    if not 0 < minutes < float("inf"):
+        raise UsageError(f"--minutes {minutes}: expected more than 0")
+    for name, value in {"utilisation": utilisation, "share": share}.items():
+        if not 0 < value <= 1:
+            raise UsageError(f"--{name} {value}: expected a share above 0, up to 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    with measuring("soak", results, "export", "sim", packages=("onnx", "scipy"), work=work) as say:
+        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import soak as bench
+
+        found = bench.run(results, work, minutes, utilisation, share, seed, say)
+    show(results_tables.soak, results, found, json, verdict=bench.verdict(found))
+
+
 def testbed(
     *,
     results: Path = RESULTS / "testbed.json",

@@ -92,6 +92,7 @@ NEEDS = {
     "bench timings": ([], "demo,train,export"),
     "bench pipeline": ([], "train,export"),
     "bench chaos": ([], "export"),
+    "bench soak": ([], "export,sim"),
     "bench testbed": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
     "bench training": ([], "train"),
