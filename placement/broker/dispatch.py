@@ -81,8 +81,8 @@ class Dispatch:
             self._took_s = FORGET * self._took_s + now_s - since_s
             self._should_s = FORGET * self._should_s + should_s
         for job, attempt in state.jobs.items():
-            if job not in self._under_way and (expected_s := self._expected_s.pop(attempt.task, None)) is not None:
-                self._under_way[job] = expected_s, attempt.placed_s
+            if job not in self._under_way and attempt.task in self._expected_s:
+                self._under_way[job] = self._expected_s.pop(attempt.task), attempt.placed_s
         for task in [task for task in self._expected_s if task not in state.tasks]:
             del self._expected_s[task]
 
