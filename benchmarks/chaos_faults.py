@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -198,16 +199,26 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
-    """A disk of its own at this folder, for as long as the context lasts; answers whether this user may have one."""
+    """A disk of its own at this folder, for as long as the context lasts; answers whether this user may have one.
+
+    Once it is mounted SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: else it would outlive the process.
+    For the main thread.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = f"size={size_bytes},mode=0700"
     if os.geteuid() or _call("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)):
         yield False
         return
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield True
     finally:
         _call("umount", "--lazy", str(folder))
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _call(program: str, *arguments: str) -> int:

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -203,3 +207,22 @@ def test_forty_faults_lose_no_task(tmp_path):
     assert found.answered > 0 and found.compared >= found.answered
     assert (found.lost, found.twice, found.wrong, found.hung) == (0, 0, 0, 0)
     assert chaos.ChaosResults.parse((tmp_path / "chaos.json").read_text(encoding="utf-8"), "results") == found
+
+
+def test_a_disk_does_not_outlive_a_process_that_is_asked_to_end(tmp_path):
+    """SIGTERM unmounts what was mounted, and the process says by what it ended."""
+    script = (
+        "import sys, time, pathlib\n"
+        "from splitplace.benchmarks.chaos_faults import small_disk\n"
+        "with small_disk(pathlib.Path(sys.argv[1]), 2**20) as mounted:\n"
+        "    print(mounted, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    disk = tmp_path / "disk"
+    with subprocess.Popen([sys.executable, "-c", script, str(disk)], stdout=subprocess.PIPE, text=True) as child:
+        mounted = child.stdout.readline().strip() == "True"
+        assert os.path.ismount(disk) == mounted
+        child.send_signal(signal.SIGTERM)
+        status = child.wait(60)
+    assert not os.path.ismount(disk)
+    assert status == (128 + signal.SIGTERM if mounted else -signal.SIGTERM)
