@@ -17,6 +17,7 @@ from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_faults, chaos_splits
 from splitplace.benchmarks.chaos_clients import StreamClient
+from splitplace.benchmarks.chaos_links import Links, network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.serve.client import Client
@@ -109,7 +110,8 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
     begun_s = time.monotonic()
     with chaos_faults.small_disk(folder / "disk", DISK_BYTES) as disk:
-        _stream(folder, disk, faults, seed, say)
+        with network() as links:
+            _stream(folder, links, disk, faults, seed, say)
         (folder / "data").mkdir()
         for history in (folder / "disk" / "data").glob("history.jsonl*"):
             shutil.copy(history, folder / "data")
@@ -117,7 +119,7 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
     say("checking every output")
     found = chaos_check.check(folder)
     loaded = [recovery for recovery in found.recoveries if recovery.loaded]
-    not_run = dict(chaos_faults.NOT_RUN) | ({} if disk else {"disk_full": chaos_faults.NO_DISK})
+    not_run = {} if disk else {"disk_full": chaos_faults.NO_DISK}
     results = ChaosResults(
         load=load,
         load_after=load_after,
@@ -163,7 +165,7 @@ def verdict(results: ChaosResults) -> dict[str, bool]:
     return kept
 
 
-def _stream(folder: Path, disk: bool, faults: int, seed: int, say: Callable[[str], None]) -> None:
+def _stream(folder: Path, links: Links, disk: bool, faults: int, seed: int, say: Callable[[str], None]) -> None:
     """Tasks and faults, until all has ended; the fleet is stopped in the end."""
     data = folder / "disk" / "data"
 
@@ -191,7 +193,7 @@ def _stream(folder: Path, disk: bool, faults: int, seed: int, say: Callable[[str
     clients = [StreamClient(number, seed, data, folder / "clients") for number in range(CLIENTS)]
     for one in clients:
         one.start()
-    injector = chaos_faults.Injector(folder / "disk", folder / "faults.jsonl", client, start)
+    injector = chaos_faults.Injector(folder / "disk", links, folder / "faults.jsonl", client, start)
     patience_s = 0.0
     try:
         for row, fault in enumerate(chaos_faults.schedule(faults, seed, kinds)):

@@ -21,23 +21,23 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from splitplace.benchmarks.chaos_links import Ends, Links
 from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
 
-Kind = Literal["device_killed", "device_paused", "device_slow", "broker_killed", "disk_full"]
+Kind = Literal[
+    "device_killed", "device_paused", "device_slow", "link_cut_one_way", "link_cut_both_ways", "broker_killed",
+    "disk_full",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NOT_RUN = {
-    "link_cut_one_way": "devices of one machine meet over socket files, which nobody outside can cut",
-    "link_cut_both_ways": "devices of one machine meet over socket files, which nobody outside can cut",
-}
-"""Kinds that this bench cannot bring about, and why."""
 NO_DISK = "a small disk of its own for the data folder takes a user who may mount one"
 PARTS: dict[Kind, float] = {
-    "device_killed": 0.4, "device_paused": 0.2, "device_slow": 0.2, "broker_killed": 0.1, "disk_full": 0.1
+    "device_killed": 0.3, "device_paused": 0.15, "device_slow": 0.15, "link_cut_one_way": 0.1,
+    "link_cut_both_ways": 0.1, "broker_killed": 0.1, "disk_full": 0.1,
 }  # fmt: skip
 GAP_S = (0.3, 2.5)
 """Between two faults; those that last overlap with the next."""
-PAUSED_S, SLOW_S, FULL_S = (2.0, 20.0), (3.0, 10.0), (1.0, 4.0)
+PAUSED_S, SLOW_S, CUT_S, FULL_S = (2.0, 20.0), (3.0, 10.0), (1.0, 15.0), (1.0, 4.0)
 STOPPED_S, RUNNING_S = 0.15, 0.05
 """A slow device, in turns."""
 UP_WAIT_S = 60.0
@@ -53,7 +53,7 @@ class Fault:
     """After the one before."""
     lasts_s: float
     draw: float
-    """Which device: a share of those that are up."""
+    """Which device or connection: a share of those that are up."""
 
 
 def schedule(count: int, seed: int, kinds: Sequence[Kind]) -> list[Fault]:
@@ -61,7 +61,10 @@ def schedule(count: int, seed: int, kinds: Sequence[Kind]) -> list[Fault]:
     rng = np.random.default_rng([seed, 1])
     weights = np.array([PARTS[kind] for kind in kinds])
     drawn = [*kinds, *(kinds[int(i)] for i in rng.choice(len(kinds), count, p=weights / weights.sum()))][:count]
-    spans = {"device_paused": PAUSED_S, "device_slow": SLOW_S, "disk_full": FULL_S}
+    spans = {
+        "device_paused": PAUSED_S, "device_slow": SLOW_S, "link_cut_one_way": CUT_S, "link_cut_both_ways": CUT_S,
+        "disk_full": FULL_S,
+    }  # fmt: skip
     return [
         Fault(
             kind=drawn[int(i)],
@@ -78,13 +81,14 @@ class Injector:
 
     Args:
         disk: Folder of the disk that the fleet's data is on, to be filled.
+        links: What the fleet's processes meet through.
         log: File of what was done.
         client: Of the fleet.
         restart: Starts it again; answers its client.
     """
 
-    def __init__(self, disk: Path, log: Path, client: Client, restart: Callable[[], Client]):
-        self.disk, self._restart, self._client = disk, restart, client
+    def __init__(self, disk: Path, links: Links, log: Path, client: Client, restart: Callable[[], Client]):
+        self.disk, self.links, self._restart, self._client = disk, links, restart, client
         self._log = log.open("a", encoding="utf-8")
         self._writing = threading.Lock()
         self._lasting: list[threading.Thread] = []
@@ -104,9 +108,9 @@ class Injector:
                 self._note(fault.kind, at, device=name, until=at)
             case "device_paused" | "device_slow":
                 name, handle = self._device(fault.draw)
-                thread = threading.Thread(target=self._hold, args=(fault, name, handle), daemon=True)
-                self._lasting.append(thread)
-                thread.start()
+                self._go_on(self._hold, fault, name, handle)
+            case "link_cut_one_way" | "link_cut_both_ways":
+                self._go_on(self._cut, fault, *self._link(fault.draw))
             case "broker_killed":
                 with Handle(self._client.pid) as process:
                     at = time.time()
@@ -117,9 +121,7 @@ class Injector:
                 self._note(fault.kind, at, until=time.time())
             case "disk_full":
                 filler = self.disk / f"filler-{len(self._lasting)}"
-                thread = threading.Thread(target=self._fill, args=(fault, filler), daemon=True)
-                self._lasting.append(thread)
-                thread.start()
+                self._go_on(self._fill, fault, filler)
 
     def finish(self) -> Client:
         """Wait until what lasts is over; the client of the broker that there is."""
@@ -127,6 +129,26 @@ class Injector:
             thread.join()
         self._log.close()
         return self._client
+
+    def _go_on(self, last: Callable[..., None], *given: Any) -> None:
+        thread = threading.Thread(target=last, args=given, daemon=True)
+        self._lasting.append(thread)
+        thread.start()
+
+    def _link(self, draw: float) -> tuple[str, Ends]:
+        """A connection between two devices, or one and the broker; what to call it, and whose it is."""
+        until_s = time.monotonic() + UP_WAIT_S
+        while time.monotonic() < until_s:
+            names = {device.pid: device.name for device in self._client.status().devices if device.up and device.pid}
+            names[self._client.pid] = "broker"
+            links = [
+                (names[src], names[dst], (src, dst)) for src, dst in self.links.connected if {src, dst} <= set(names)
+            ]
+            if links:
+                src, dst, ends = sorted(links)[int(draw * len(links))]
+                return f"{src} to {dst}", ends
+            time.sleep(0.1)
+        raise NotReadyError(f"no two processes were connected for {UP_WAIT_S:.0f} s")
 
     def _device(self, draw: float) -> "tuple[str, Handle]":
         """One that is up, with a handle on its process."""
@@ -155,6 +177,15 @@ class Injector:
             finally:
                 _signal(process, signal.SIGCONT)
         self._note(fault.kind, at, device=name, until=time.time())
+
+    def _cut(self, fault: Fault, link: str, ends: Ends) -> None:
+        at, cut = time.time(), {ends} if fault.kind == "link_cut_one_way" else {ends, ends[::-1]}
+        self.links.cut(cut)
+        try:
+            time.sleep(fault.lasts_s)
+        finally:
+            self.links.heal(cut)
+        self._note(fault.kind, at, link=link, until=time.time())
 
     def _fill(self, fault: Fault, filler: Path) -> None:
         """Take all that the disk has left, again and again: what the fleet gives up meanwhile, too."""
