@@ -17,13 +17,12 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.deciders.estimate import unloaded_response_s
 
-LEAST_A_DEVICE = 2
-"""So many tasks for each device that is up are under way at once, however long they take: the next one's tensors are
-there when the last one ends."""
-MOST_A_DEVICE = 8
-"""So many, however short they are."""
+LEAST_A_DEVICE, ENOUGH_A_DEVICE, MOST_A_DEVICE = 1, 2, 8
+"""Tasks under way for each device that is up. So many are started whatever their deadlines are; so many if they have
+time enough, however long they take: the next one's tensors are there when the last one ends; and so many at most, if
+they are short."""
 AHEAD_S = 0.25
-"""Between these, as many as are this much work for each device."""
+"""As many are short as are this much work for each device."""
 MARGIN = 1.5
 """A task has time enough if so many times what it should take is left: half of all tasks take longer than that."""
 FORGET = 0.95
@@ -66,8 +65,10 @@ class Dispatch:
             task = queue[row]
             takes_s, adds_s = self._costs(task.task.application, task.task.n)
             if task.decision is None:  # else it waits for memory, and takes no turn from who does not
-                if under_way >= LEAST_A_DEVICE * up and self.slowdown * work_s >= AHEAD_S * up:
-                    continue
+                if under_way >= LEAST_A_DEVICE * up:  # it would make those late that are under way, and be late itself
+                    enough = under_way >= ENOUGH_A_DEVICE * up and self.slowdown * work_s >= AHEAD_S * up
+                    if enough or self._has_time(task, now_s, work_s / up) < 2:
+                        continue
                 self._expected_s[task.task.id] = work_s / up + takes_s
                 under_way += 1
                 work_s += adds_s

@@ -69,7 +69,7 @@ class Queue:
                 self.leave(id_, False)
 
 
-def share_in_time(queue, load, deadline_s=4.0, steps=20_000, step_s=0.01):
+def share_in_time(queue, load, deadline_s=4.0, steps=8_000, step_s=0.01):
     """Of tasks that come at `load` times what the device can do."""
     rng = random.Random(0)
     each_s = len(queue.names) * LATENCY_S * queue.slower
@@ -85,9 +85,15 @@ def share_in_time(queue, load, deadline_s=4.0, steps=20_000, step_s=0.01):
 
 
 @pytest.mark.parametrize("slower", [0.3, 1.0, 3.0])
-def test_an_overloaded_fleet_answers_as_many_in_time_as_it_can(slower):
-    """At three times the load a third is what there is; at most a fifth of that is lost, whatever the profile says."""
-    assert share_in_time(Queue(slower), load=3.0, deadline_s=4.0 * slower) >= 0.8 / 3
+@pytest.mark.parametrize("slack", [2.5, 4.0, 12.0])
+def test_an_overloaded_fleet_answers_as_many_in_time_as_it_can(slower, slack):
+    """At three times the load a third is what there is; at most a fifth of that is lost, whatever the profile says.
+
+    `slack` is the deadline over what a task takes on an idle device.
+    """
+    queue = Queue(slower)
+    takes_s = len(queue.names) * LATENCY_S * slower
+    assert share_in_time(queue, load=3.0, deadline_s=slack * takes_s) >= 0.8 / 3
 
 
 def test_below_its_capacity_all_are_in_time():
@@ -110,6 +116,8 @@ def test_who_has_time_goes_before_who_has_none():
     queue.place(first)
     queue.place(second)
     queue.leave(first, True)
+    assert queue.shown() == []  # it would only make the second late, too
+    queue.leave(second, True)
     assert queue.shown() == [hopeless]
 
 
@@ -130,7 +138,7 @@ def test_short_tasks_are_given_together_long_ones_two_at_a_time(monkeypatch):
         queue.submit(100.0)
     assert len(queue.shown()) == 5
     monkeypatch.setattr(dispatch, "AHEAD_S", 0.0)
-    assert len(queue.shown()) == dispatch.LEAST_A_DEVICE
+    assert len(queue.shown()) == dispatch.ENOUGH_A_DEVICE
     monkeypatch.setattr(dispatch, "AHEAD_S", 1e9)
     assert len(queue.shown()) == dispatch.MOST_A_DEVICE
 
@@ -154,7 +162,7 @@ def test_a_plan_looks_at_so_many_of_those_that_wait():
     has_time = queue.dispatch._has_time
     queue.dispatch._has_time = lambda *given: looked.append(1) or has_time(*given)
     queue.shown()
-    assert len(looked) == dispatch.LOOKED_AT
+    assert dispatch.LOOKED_AT <= len(looked) <= 2 * dispatch.LOOKED_AT
 
 
 def test_nothing_is_remembered_of_tasks_that_left():
