@@ -21,8 +21,10 @@ LEAST_A_DEVICE, ENOUGH_A_DEVICE, MOST_A_DEVICE = 1, 2, 8
 """Tasks under way for each device that is up. So many are started whatever their deadlines are; so many if they have
 time enough, however long they take: the next one's tensors are there when the last one ends; and so many at most, if
 they are short."""
+LARGE = 4.0
+"""What has so many times the work of a task has no part in what is enough for it."""
 AHEAD_S = 0.25
-"""As many are short as are this much work for each device."""
+"""As many are short as make one wait for less than this."""
 MARGIN = 1.5
 """A task has time enough if so many times what it should take is left: half of all tasks take longer than that."""
 FORGET = 0.95
@@ -57,21 +59,21 @@ class Dispatch:
         queue = [task for task in waiting if task.not_before_s <= now_s]
         if not queue:
             return tasks
-        under_way, work_s = len(tasks), sum(self._left_s(state, job) for job in state.jobs)
-        has_time = [self._has_time(task, now_s, work_s / up) for task in queue]
+        under_way = _UnderWay([self._left_s(state, job) for job in state.jobs], up)
+        has_time = [self._has_time(task, now_s, under_way) for task in queue]
         for row in sorted(range(len(queue)), key=lambda row: -has_time[row]):
             if len(tasks) >= MOST_A_DEVICE * up:
                 break
             task = queue[row]
-            takes_s, adds_s = self._costs(task.task.application, task.task.n)
+            takes_s, work_s = self._costs(task.task.application, task.task.n)
             if task.decision is None:  # else it waits for memory, and takes no turn from who does not
-                if under_way >= LEAST_A_DEVICE * up:  # it would make those late that are under way, and be late itself
-                    enough = under_way >= ENOUGH_A_DEVICE * up and self.slowdown * work_s >= AHEAD_S * up
-                    if enough or self._has_time(task, now_s, work_s / up) < 2:
+                wait_s = under_way.wait_s(takes_s)
+                if under_way.count >= LEAST_A_DEVICE * up:  # more would make those late that are there, and be late
+                    enough = under_way.like(takes_s) >= ENOUGH_A_DEVICE * up and self.slowdown * wait_s >= AHEAD_S
+                    if enough or self._has_time(task, now_s, under_way) < 2:
                         continue
-                self._expected_s[task.task.id] = work_s / up + takes_s
-                under_way += 1
-                work_s += adds_s
+                self._expected_s[task.task.id] = wait_s + takes_s
+                under_way.add(work_s)
             tasks.append(task)
         return tasks
 
@@ -87,13 +89,13 @@ class Dispatch:
         for task in [task for task in self._expected_s if task not in state.tasks]:
             del self._expected_s[task]
 
-    def _has_time(self, task: TaskState, now_s: float, wait_s: float) -> int:
+    def _has_time(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> int:
         """2 if there is time enough, 1 if there might be, 0 if an idle fleet would hardly be in time."""
         left_s = task.task.arrival_s + task.task.deadline_s - now_s
         if task.late and left_s <= 0:
             return 2  # it has to be done at some time
         takes_s, _ = self._costs(task.task.application, task.task.n)
-        if left_s >= MARGIN * self.slowdown * (wait_s + takes_s):
+        if left_s >= MARGIN * self.slowdown * (under_way.wait_s(takes_s) + takes_s):
             return 2
         return int(left_s >= self.slowdown * takes_s)
 
@@ -114,3 +116,32 @@ class Dispatch:
             for split in offered
         )
         return takes_s, work_s
+
+
+class _UnderWay:
+    """What devices have to do, as seconds of each task that is there, shared by so many of them."""
+
+    def __init__(self, left_s: list[float], up: int):
+        self._left_s, self._up = left_s, up
+        self._waits_s: dict[float, float] = {}
+
+    @property
+    def count(self) -> int:
+        """Tasks."""
+        return len(self._left_s)
+
+    def add(self, work_s: float) -> None:
+        """One more."""
+        self._left_s.append(work_s)
+        for takes_s in self._waits_s:
+            self._waits_s[takes_s] += min(work_s, takes_s) / self._up
+
+    def like(self, takes_s: float) -> int:
+        """Those that are not much larger than something, and so make room for it before long."""
+        return sum(left_s <= LARGE * takes_s for left_s in self._left_s)
+
+    def wait_s(self, takes_s: float) -> float:
+        """How much longer something takes beside them: who shares waits for no more of each than it has itself."""
+        if takes_s not in self._waits_s:
+            self._waits_s[takes_s] = sum(min(left_s, takes_s) for left_s in self._left_s) / self._up
+        return self._waits_s[takes_s]

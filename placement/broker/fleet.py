@@ -32,9 +32,9 @@ RATIO_ERROR = 0.04
 by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
 MAX_TRIM = 1.25
 PING_EVERY_S = 0.5
-DOUBT_AFTER, LOST_AFTER = 4, 10
-"""Pings in a row without a word: nothing new is placed on such a device, and then it is given up. Counted in what was
-asked, so that a pause of the broker's own is no silence of theirs; a device answers while it computes."""
+DOUBT_AFTER = 4
+"""Pings in a row without a word: what such a device has to run goes elsewhere, and if it stays silent it is given up.
+Counted in what was asked, so that a pause of the broker's own is no silence of theirs; it answers while it computes."""
 JOIN_S = 10.0
 """How long the fleet waits at its start for the rest, once one device is up; they join later."""
 STOP_S = 5.0
@@ -321,10 +321,7 @@ class LiveFleet:
                 member.unanswered += 1
                 self.send(member.name, messages.Ping(sequence=self._sequence))
         for member in self._connected():
-            if member.unanswered > LOST_AFTER:
-                self.changes.append(Change(member, "gone", f"no word in answer to {LOST_AFTER} pings"))
-                member.connected = False
-            elif (member.unanswered > DOUBT_AFTER) != member.doubted:
+            if (member.unanswered > DOUBT_AFTER) != member.doubted:
                 member.doubted = not member.doubted
                 said = f"no word in answer to {DOUBT_AFTER} pings" if member.doubted else ""
                 self.changes.append(Change(member, "doubted" if member.doubted else "trusted", said))

@@ -17,8 +17,9 @@ from splitplace.placement.protocol import messages
 MAX_SETBACKS = 3
 BACK_OFF_S = 0.1
 """Before a task is placed again after its first setback; doubled with each."""
-GIVE_UP_S = 3.0
-"""A device that is doubted for so long is given up."""
+GIVE_UP_S = 8.0
+"""A device that is doubted for so long is given up: its tasks are elsewhere already, and one that was only stopped for
+seconds, on a machine that is busy besides, is worth more alive than started again."""
 REST_AFTER = 3
 REST_S, MAX_REST_S = 1.0, 60.0
 RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0

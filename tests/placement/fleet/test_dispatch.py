@@ -143,6 +143,18 @@ def test_short_tasks_are_given_together_long_ones_two_at_a_time(monkeypatch):
     assert len(queue.shown()) == dispatch.MOST_A_DEVICE
 
 
+def test_a_small_task_does_not_wait_for_the_end_of_a_large_one():
+    """They share the device: it takes twice as long as alone, and not as long as the large one."""
+    queue = Queue()
+    for id_ in [queue.submit(1e4, n=100_000) for _ in range(2)]:
+        queue.place(id_)
+        queue.state.jobs[id_].micro_batches = tuple(range(100_000 // 4))
+    small = queue.submit(10 * len(queue.names) * LATENCY_S)
+    assert queue.shown() == [small]
+    queue.submit(1e5, n=100_000)
+    assert queue.shown() == [small]  # of the large ones there are enough
+
+
 def test_a_task_that_waits_for_memory_takes_no_turn():
     """Others, which may find a place, are shown beside it."""
     queue = Queue()
