@@ -15,6 +15,7 @@ import numpy as np
 
 from splitplace import seeds
 from splitplace.errors import OverloadedError, SplitPlaceError
+from splitplace.inference import memory
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
@@ -44,6 +45,8 @@ STUCK_S = 2.0
 """A device that has something to do and does nothing for so long is doubted."""
 LOOK_S = 0.25
 """How often that is looked for."""
+TRIM_S = 60.0
+"""How often memory that is free is given back to the system: images of tasks come in all sizes and leave holes."""
 KEPT_TIMES = 10_000
 
 
@@ -107,7 +110,7 @@ class Loop:
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
         self._dirty = False
-        self._looked_s = 0.0
+        self._looked_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
             states = store.restore(policy, states, rng)
@@ -135,6 +138,9 @@ class Loop:
             for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
                 self.members[device].stuck = True
                 self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))
+        if now_s - self._trimmed_s > TRIM_S:
+            self._trimmed_s = now_s
+            memory.trim()
         self._take_plan()
         self._write_down(handed_in)
         self._do()
