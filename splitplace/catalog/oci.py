@@ -40,7 +40,7 @@ CONTRACT_FILE = "fragment.json"
 
 MAX_JSON_BYTES = 4 * 2**20
 """A manifest, config, contract or record; the image spec asks registries for no more than this."""
-MAX_MODEL_BYTES = 2 * 2**30
+MAX_MODEL_BYTES = 2**31 - 1
 """What one protobuf message, and so one ONNX file without external data, can hold."""
 
 

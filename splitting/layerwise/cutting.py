@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import InfeasibleError, UsageError
 from splitplace.inference.executor import Array
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
-from splitplace.splitting.layerwise.detached import MAX_MODEL_BYTES, Model
+from splitplace.splitting.layerwise.detached import Model
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice

@@ -11,10 +11,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.inference.executor import Array
-
-MAX_MODEL_BYTES = 2**31 - 1
-"""A protobuf message cannot be larger, and every fragment is one."""
 
 LARGE_BYTES = 2**20
 """What is smaller stays in the message: shapes, axes and scales are read where the graph is simplified."""

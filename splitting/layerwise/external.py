@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import psutil
 
+from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import IntegrityError, SplitPlaceError
-from splitplace.splitting.layerwise.detached import LARGE_BYTES, MAX_MODEL_BYTES, Detached, can_be_mapped
+from splitplace.splitting.layerwise.detached import LARGE_BYTES, Detached, can_be_mapped
 
 COPIES = 4
 """How often the weights of a model that no message holds may lie in memory while it is cut and checked: the whole as

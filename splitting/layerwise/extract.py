@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import InfeasibleError, IntegrityError
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import digest
-from splitplace.splitting.layerwise.detached import MAX_MODEL_BYTES
 from splitplace.splitting.layerwise.fold import constant
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.graph import Graph

@@ -14,8 +14,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
 from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
+from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
-from splitplace.splitting.layerwise.detached import MAX_MODEL_BYTES, Detached, Model, as_inputs, attach, message, write
+from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
 from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
 from splitplace.splitting.layerwise.simplify import simplify
 
