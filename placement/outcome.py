@@ -45,6 +45,8 @@ class TaskOutcome(Record):
     p_source: PSource | None = None
     missing_classes: tuple[Count, ...] = ()
     """Classes that the answer is without: their branches were not had before the deadline of a task that allowed it."""
+    devices: tuple[str, ...] = ()
+    """Of a live fleet: which had the split's fragments when it was answered, in the order of the split."""
     error: str | None = None
     """Why there is no answer, on one line."""
 

@@ -83,9 +83,18 @@ def answer(turn: Turn, task: TaskState, logits: Array, missing: tuple[int, ...])
         p=p,
         p_source="prior" if correct is None else "labels",
         missing_classes=missing,
+        devices=where(turn, task),
     )
     turn.state.answered += 1
     leave(turn, task, outcome, logits)
+
+
+def where(turn: Turn, task: TaskState) -> tuple[str, ...]:
+    """The devices of a task's attempt, by name, in the order of its split's fragments; none without one."""
+    if task.job is None or task.decision is None:
+        return ()
+    devices, split = turn.state.jobs[task.job].devices, turn.setup.entry(task.decision.split).split
+    return tuple(turn.setup.names[devices[name]] for name in split.by_name if name in devices)
 
 
 def fail(turn: Turn, task: TaskState, error: str) -> None:

@@ -145,6 +145,7 @@ def _parameters(front: HttpService, request: Request, outcome: TaskOutcome, spli
         "split": outcome.split,
         "strategy": outcome.strategy,
         "deadline_s": outcome.deadline_s,
+        "devices": ",".join(outcome.devices),
         "response_s": outcome.response_s,
         "wait_s": outcome.wait_s,
         "execute_s": outcome.execute_s,

@@ -1,0 +1,201 @@
+"""`splitplace serve` as users have it: a catalog behind HTTP in one process; a front door before a fleet that dies."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import psutil
+import pytest
+import tritonclient.http as triton
+
+import splitplace as sp
+from splitplace.splitting import split_folder
+from splitplace.splitting.artifact import SplitArtifact
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+MAIN = "from splitplace.cli import main; main()"
+PATIENCE_S = 120
+MODEL = base64.b64decode(
+    "CAk6jQEKIAoFaW1hZ2USBmZsb2F0cyIEQ2FzdCoJCgJ0bxgBoAECChkKBmZsb2F0cxIGbG9naXRzIgdGbGF0dGVuEglicmlnaHRlc3RaJAoFaW1h"
+    "Z2USGwoZCAISFQoHEgViYXRjaAoCCAEKAggCCgIIAmIdCgZsb2dpdHMSEwoRCAESDQoHEgViYXRjaAoCCARCBAoAEBI="
+)
+"""ONNX: uint8 [batch,1,2,2] as float32 [batch,4]; the class of the brightest pixel."""
+FLEET = """
+name = "two"
+
+[[devices]]
+name = "d"
+kind = "test"
+count = 2
+cores = 1
+core_speed = 1.0
+memory_bytes = 1_000_000_000
+disk_bytes = 1_000_000_000
+disk_bytes_per_s = 1e8
+up_bytes_per_s = 1e8
+down_bytes_per_s = 1e8
+rtt_s = 0.001
+power_w = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+labels = { cpu_share = "1" }
+"""
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory, brightest):
+    """Of one split, profiled and evaluated."""
+    folder = tmp_path_factory.mktemp("served")
+    x, y = np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2), np.arange(4)
+    split_folder.write(SplitArtifact(brightest(MODEL), {"full": MODEL}), folder / "split")
+    sp.export(folder / "split", folder / "catalog")
+    sp.profile(folder / "catalog", quick=True, kind="test")
+    sp.evaluate(str(folder / "catalog"), images=x, labels=y)
+    (folder / "fleet.toml").write_text(FLEET)
+    return folder
+
+
+class Called:
+    """Commands under way; they are ended with the test."""
+
+    def __init__(self, folder):
+        self.folder, self.running = folder, []
+
+    def popen(self, *tokens):
+        """One more; its document, once it has printed it, and its process."""
+        command = [sys.executable, "-c", MAIN, *tokens, "--json"]
+        process = subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=(self.folder / "err").open("ab"), text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.running.append(process)
+        text = ""
+        for line in process.stdout:
+            text += line
+            if line == "}\n":
+                return json.loads(text), process
+        raise AssertionError((self.folder / "err").read_text())
+
+    def fleet(self):
+        """`fleet start`, in the foreground of a process of its own."""
+        return self.popen(
+            "fleet", "start", "--devices", "fleet.toml", "--catalog", "catalog", "--policy", "full+least-loaded"
+        )
+
+    def end(self, process, number=signal.SIGTERM):
+        """Its exit code."""
+        os.kill(process.pid, number)
+        return process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def called(catalog, tmp_path):
+    """In a folder with the catalog and the fleet's file."""
+    for name in ("catalog", "fleet.toml"):
+        (tmp_path / name).symlink_to(catalog / name)
+    called = Called(tmp_path)
+    yield called
+    for process in called.running:
+        if process.poll() is None:
+            called.end(process)
+        process.stdout.close()
+
+
+def tensor(x):
+    """As Triton's client sends it."""
+    made = triton.InferInput("image", x.shape, "UINT8")
+    made.set_data_from_numpy(x)
+    return made
+
+
+def asking(url):
+    """Triton's client."""
+    return triton.InferenceServerClient(
+        url.removeprefix("http://"), concurrency=1, connection_timeout=PATIENCE_S, network_timeout=PATIENCE_S
+    )
+
+
+def test_a_catalog_behind_http(called):
+    """The same logits as `infer`; SIGTERM ends it all, and the access log was on standard error."""
+    told, process = called.popen(
+        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0"
+    )
+    assert told["models"] == ["pixels"] and told["url"].startswith("http://127.0.0.1:")
+    x = np.random.default_rng(0).integers(0, 256, (200, 1, 2, 2), np.uint8)
+    with asking(told["url"]) as client:
+        assert client.is_model_ready("pixels")
+        answer = client.infer("pixels", [tensor(x)], parameters={"deadline_s": 60.0})
+        np.testing.assert_array_equal(answer.as_numpy("logits"), sp.infer(str(called.folder / "catalog"), x).logits)
+        parameters = answer.get_response()["parameters"]
+        assert parameters["devices"] in ("d-0", "d-1") and parameters["p_source"] == "prior"
+    devices = psutil.Process(process.pid).children(recursive=True)
+    assert devices and called.end(process) == 0
+    assert not [device for device in devices if device.is_running() and device.status() != psutil.STATUS_ZOMBIE]
+    lines = [json.loads(line) for line in (called.folder / "err").read_text().splitlines() if line.startswith("{")]
+    assert {line["route"] for line in lines} >= {"/v2/models/{model}/infer", "/v2/models/{model}/ready"}
+
+
+def test_a_device_and_the_broker_die_under_many_clients(called):
+    """Every request is answered right or with a clear error, and by its id comes to its answer in the end, run once."""
+    _, first = called.fleet()
+    told, front = called.popen("serve", "--fleet", "splitplace-fleet", "--port", "0")
+    asked, refusals, wrong, done = 32, [], [], [0] * 32
+    killed = threading.Event()
+
+    def ask(number):
+        x = np.random.default_rng(number).integers(0, 256, (50, 1, 2, 2), np.uint8)
+        with asking(told["url"]) as client:
+            for turn in range(6):
+                if turn == 3:
+                    killed.wait(PATIENCE_S)
+                for attempt in range(600):
+                    try:
+                        answer = client.infer(
+                            "pixels", [tensor(x)], request_id=f"{number}-{turn}", parameters={"deadline_s": 100.0}
+                        )
+                    except triton.InferenceServerException as error:
+                        refusals.append((error.status(), str(error.message())))
+                        threading.Event().wait(0.1)
+                        continue
+                    if not np.array_equal(answer.as_numpy("logits"), x.reshape(50, 4).astype(np.float32)):
+                        wrong.append((number, turn, attempt))
+                    done[number] += 1
+                    break
+
+    clients = [threading.Thread(target=ask, args=(number,)) for number in range(asked)]
+    for client in clients:
+        client.start()
+    with sp.Client(called.folder / "splitplace-fleet") as client:
+        os.kill(client.status().devices[0].pid, signal.SIGKILL)
+    assert called.end(first, signal.SIGKILL) == -signal.SIGKILL
+    killed.set()
+    called.fleet()
+    for client in clients:
+        client.join(PATIENCE_S)
+    assert done == [6] * asked and wrong == []
+    assert {status for status, _ in refusals} <= {"503", "429"}
+    finished = [
+        event.task for event in sp.fleet_history(called.folder / "splitplace-fleet") if event.kind == "accepted"
+    ]
+    assert len(finished) == len(set(finished)) == 6 * asked
+    assert called.end(front) == 0
+
+
+def test_a_user_s_mistakes_are_one_line(called):
+    """Before there is a fleet: nothing to serve, both, no such fleet, an address beyond this machine."""
+    for tokens, said in (
+        ((), "expected a catalog to serve"),
+        (("catalog", "--fleet", "x"), "expected a catalog to serve"),
+        (("--fleet", "nowhere"), "no fleet runs in"),
+        (("catalog", "--host", "192.0.2.1"), "takes --tokens, --tls-cert and --tls-key"),
+        (("catalog", "--port", "99999"), "--port 99999"),
+        (("catalog", "--tokens", "nowhere"), "splitplace token add"),
+    ):
+        command = [sys.executable, "-c", MAIN, "serve", *tokens]
+        done = subprocess.run(command, cwd=called.folder, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
+    assert not (called.folder / "splitplace-fleet").exists()

@@ -1,0 +1,186 @@
+"""Requests that nobody thought of: 0 tracebacks, no 5xx but 503, an answer to each, nothing held afterwards.
+
+The long form of this is run by hand (`EXAMPLES=100000 pytest tests/placement/http/test_generated.py`).
+"""
+
+import gzip
+import http.client
+import json
+import os
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from splitplace.placement.http.routes import TABLE
+
+EXAMPLES = int(os.environ.get("EXAMPLES", 300))
+PATIENCE_S = 60.0
+VALID = {
+    "id": "",
+    "inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0, 1, 2, 200]}],
+    "outputs": [{"name": "logits", "parameters": {"binary_data": True, "classification": 2}}],
+    "parameters": {"deadline_s": 5.0, "late": True, "binary_data_output": False},
+}
+ODD = (
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 1e308, 1e-320, "", "x", "x" * 300, "\x00", "\ud7ff", [],
+    {}, [[]], [None], {"a": {}},
+    "UINT8", "FP32", "BYTES", "image", "logits", [1, 1, 2, 2], [2**62, 2**62], [-1], [0], 0.5,
+)  # fmt: skip
+short = settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+def places(value, here=()):
+    """Every path into a document."""
+    yield here
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in pairs:
+        yield from places(below, (*here, key))
+
+
+@st.composite
+def requests(draw):
+    """A valid request with some of its values replaced, left out or put beside."""
+    document = json.loads(json.dumps(VALID))
+    for _ in range(draw(st.integers(0, 3))):
+        found = list(places(document))[1:]
+        if not found:
+            break
+        *above, last = draw(st.sampled_from(found))
+        parent = document
+        for step in above:
+            parent = parent[step]
+        odd = json.loads(json.dumps(draw(st.sampled_from(ODD))))
+        match draw(st.integers(0, 3)):
+            case 0 if isinstance(parent, dict):
+                del parent[last]
+            case 1 if isinstance(parent, dict):
+                parent[
+                    draw(st.sampled_from(["binary_data_size", "shared_memory_region", "classification", "more"]))
+                ] = odd
+            case _:
+                parent[last] = odd
+    return json.dumps(document).encode()
+
+
+bodies = st.one_of(
+    requests(),
+    st.tuples(requests(), st.binary(max_size=40)).map(b"".join),
+    requests().map(gzip.compress),
+    requests().flatmap(lambda text: st.integers(0, len(text)).map(lambda cut: text[:cut])),
+    st.binary(max_size=100),
+    st.sampled_from([b"", b"{}", b"[]", b"null", b"[" * 5000, b'{"ready": true}', b'{"parameters": {"a": 1}}']),
+)
+words = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=";,"), min_size=1, max_size=20)
+headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "inference-header-content-length": st.one_of(st.integers(-2, 400).map(str), words),
+        "content-encoding": st.sampled_from(["gzip", "deflate", "br", "identity", "GZIP", "x"]),
+        "accept-encoding": st.sampled_from(["gzip", "deflate", "*", "gzip;q=0", "x;q=y"]),
+        "content-type": st.sampled_from(
+            ["application/json", "multipart/form-data; boundary=x", "multipart/form-data", "x"]
+        ),
+        "authorization": words,
+        "origin": st.sampled_from(["http://localhost", "https://evil.example", "null", "x"]),
+        "expect": st.just("100-continue"),
+        "x-" + "y" * 20: words,
+    },
+)
+
+
+@st.composite
+def paths(draw):
+    """A route with its names filled in, or something else."""
+    name = st.sampled_from(
+        ["pixels", "pixels", "pixels", "nobody", "%00", "..", "1", "0", "-1", "%F0%9F%98%80", "x" * 200]
+    )
+    path = draw(st.sampled_from([path for _, path, _ in TABLE] + ["/", "/v2/", "/v3", "/v2/models"]))
+    while "{" in path:
+        path = path[: path.index("{")] + draw(name) + path[path.index("}") + 1 :]
+    query = st.sampled_from(["", "", "?wait_s=0", "?wait_s=x", "?binary=true", "?%", "?a=b&a=c"])
+    return path + draw(query)
+
+
+@pytest.fixture
+def quiet(door, caplog):
+    """A front door that has nothing to be sorry for, and holds nothing, when the test is over."""
+    yield door
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert door.ask("GET", "/v2/health/live").status == 200
+    assert door.service.coming._held == 0
+
+
+def test_requests_by_any_route(quiet, pixels):
+    """Each is answered: with what was asked for, or why not."""
+    connection = http.client.HTTPConnection("127.0.0.1", quiet.port, timeout=PATIENCE_S)
+
+    @short
+    @given(
+        st.sampled_from(["GET", "POST", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]), paths(), bodies, headers
+    )
+    def ask(method, path, body, stated):
+        connection.request(method, path, body, stated)
+        answer = connection.getresponse()
+        said = answer.read()
+        assert answer.status < 500 or answer.status == 503
+        if answer.status >= 400 and method != "HEAD":
+            assert set(json.loads(said)) == {"error"} and json.loads(said)["error"]
+        quiet.service.unloaded.clear()
+
+    ask()
+    connection.close()
+
+
+def test_infer_requests(quiet, broker):
+    """Of the one route that computes: answered by the protocol, or refused before anybody is asked."""
+    connection = http.client.HTTPConnection("127.0.0.1", quiet.port, timeout=PATIENCE_S)
+
+    @short
+    @given(bodies, headers.map(lambda found: {name: value for name, value in found.items() if name != "origin"}))
+    def ask(body, stated):
+        before = len(broker.tasks)
+        connection.request("POST", "/v2/models/pixels/infer", body, stated)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status in (200, 400, 409, 413)
+        assert answer.status == 200 or len(broker.tasks) == before
+
+    ask()
+    connection.close()
+
+
+def test_bytes_that_are_hardly_http(quiet):
+    """A valid request with bytes cut, put in and replaced; the connection is answered or ended."""
+    text = json.dumps(VALID).encode()
+    head = (
+        b"POST /v2/models/pixels/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    )
+    whole = head % len(text) + text
+
+    @short
+    @given(st.integers(0, len(whole) - 1), st.integers(0, 20), st.binary(max_size=20))
+    def ask(at, cut, other):
+        with socket.create_connection(("127.0.0.1", quiet.port), PATIENCE_S) as guest:
+            guest.sendall(whole[:at] + other + whole[at + cut :])
+            told = b""
+            guest.settimeout(0.05)
+            try:
+                told = guest.recv(2**16)
+            except TimeoutError:  # it waits for more, of which there is none
+                guest.shutdown(socket.SHUT_WR)
+            except ConnectionResetError:
+                pass
+            guest.settimeout(PATIENCE_S)
+            try:
+                while piece := guest.recv(2**16):
+                    told += piece
+            except ConnectionResetError:
+                pass
+        assert not told or told.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 503", b"HTTP/1.1 100"))
+
+    ask()
