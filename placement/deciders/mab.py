@@ -33,7 +33,7 @@ class BanditState:
     """What the bandit has learned; c is a context (HIGH, LOW), d an arm (layer, semantic), A an application."""
 
     layer_response_s_A: Floats
-    """R_a; NaN before the first task of the application."""
+    """R_a; NaN before the first task of the application that could be sent anywhere."""
     reward_cd: Floats
     """Q; NaN before the first sample."""
     count_cd: Ints
@@ -163,17 +163,19 @@ class Mab:
 
 
 def context_of(state: BanditState, application: int, deadline_s: float) -> int:
-    """HIGH if the deadline is at least R_a, else LOW (§4.1.2)."""
+    """HIGH if the deadline is at least R_a, else LOW (§4.1.2); LOW also while nothing can be sent and R_a is unknown."""
     return HIGH if deadline_s >= state.layer_response_s_A[application] else LOW
 
 
 def _with_priors(state: BanditState, view: View) -> BanditState:
-    """R_a of applications met for the first time, from profiles."""
+    """R_a of applications not met before, from profiles; not known while the links of most devices carry nothing."""
     response_s_A = state.layer_response_s_A.copy()
     for row in view.tasks.undecided:
         application = int(view.tasks.application_T[row])
         if math.isnan(response_s_A[application]):
             split = view.offers[application, "layer"]
             n = int(view.tasks.n_T[row])
-            response_s_A[application] = unloaded_response_s(view.splits, view.fragments, view.links, split, n)
+            alone_s = unloaded_response_s(view.splits, view.fragments, view.links, split, n)
+            if math.isfinite(alone_s):  # else no mean would ever get it out of R_a again: links may come back
+                response_s_A[application] = alone_s
     return replace(state, layer_response_s_A=response_s_A)

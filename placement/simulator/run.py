@@ -110,6 +110,8 @@ class _Simulation:
         self.interval = -1
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
+        self._starting: set[int] = set()
+        """Devices that are there when the start-up ends, unless they go before."""
         self._schedule(seed)
         self.states = self._init(states) if states is None or callable(states) else states
 
@@ -152,7 +154,7 @@ class _Simulation:
                     now += rng.exponential(scenario.failures.mttr_s)
                     engine.schedule(now, self._on_join, device)
         if scenario.startup_s:
-            self._starting = [device for device, up in enumerate(engine.up) if up]
+            self._starting = {device for device, up in enumerate(engine.up) if up}
             engine.up = [False] * len(engine.up)
             engine.schedule(scenario.startup_s, self._on_started)
         if self.mobility is not None:
@@ -178,16 +180,22 @@ class _Simulation:
             self.engine.schedule(float(times[self.arrived]), self._on_arrival)
 
     def _on_started(self, a: int, b: int) -> None:
-        for device in self._starting:
+        for device in sorted(self._starting):
             disruptions.join(self.engine, device)
+        self._starting.clear()
 
     def _on_join(self, device: int, b: int) -> None:
+        self._starting.discard(device)
         disruptions.join(self.engine, device)
 
     def _on_leave(self, device: int, b: int) -> None:
-        disruptions.leave(self.engine, device)
+        if device in self._starting:
+            self._on_fail(device, b)  # it has nothing to finish, and is gone at once
+        else:
+            disruptions.leave(self.engine, device)
 
     def _on_fail(self, device: int, b: int) -> None:
+        self._starting.discard(device)
         disruptions.fail(self.engine, device)
 
     def _on_mobility(self, a: int, b: int) -> None:

@@ -11,7 +11,11 @@ from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.device import Device, FleetSpec
 
+MAX_IMAGES = 10**12
+"""Of a task: their bytes, and sums of them, stay whole numbers that 64 bits hold."""
+
 Range = tuple[Positive, Positive]
+Images = Annotated[int, Field(gt=0, le=MAX_IMAGES)]
 
 
 class Phase(Record):
@@ -39,7 +43,7 @@ class Workload(Record):
     """A CSV or Parquet file with the columns arrival_s, application, n, deadline_s."""
     mix: dict[Name, NonNegative] = Field(default_factory=dict)
     """Weights of the applications; those the demand lacks are left out, and empty means uniform over the demand's."""
-    batch: tuple[PositiveCount, PositiveCount] = (16_000, 64_000)
+    batch: tuple[Images, Images] = (16_000, 64_000)
     """Images a task, uniform, ends included."""
     deadline_intervals: dict[Name, tuple[PositiveCount, PositiveCount]] = Field(default_factory=dict)
     """Deadlines as whole intervals, uniform, ends included, by application."""
@@ -130,7 +134,8 @@ class Scenario(Record):
     """Each container loads and claims its own copy (the paper); containers of a fragment share one on a device; or it
     stays loaded until evicted."""
     startup_s: NonNegative = 0.0
-    """Image distribution before the first placement (the paper: 30 s)."""
+    """Image distribution before the first placement (the paper: 30 s). A device that fails or leaves meanwhile is not
+    there when it ends, unless it joins."""
     scheduling_delay_s: NonNegative = 0.0
     """Between a plan and its effect. Measured decision time is a timing, and never enters simulated time."""
     memory_claim_bytes: PositiveCount | None = None

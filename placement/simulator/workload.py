@@ -9,7 +9,7 @@ import numpy as np
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, OverloadedError
 from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.scenario import Scenario, Workload
+from splitplace.placement.simulator.scenario import MAX_IMAGES, Scenario, Workload
 from splitplace.records.dag import path_ends
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints, Links
@@ -223,7 +223,8 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
 
     Raises:
         UsageError: No such file.
-        SplitPlaceError: A column or a value is missing, negative or not finite, or an application is unknown.
+        SplitPlaceError: A column or a value is missing, negative or not finite, a batch is no whole number or larger
+            than any can be, or an application is unknown.
     """
     if not path.is_file():
         raise NotFoundError(f"no workload trace {path}")
@@ -240,6 +241,11 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
         bad = np.flatnonzero(~(values >= low) | np.isinf(values))
         if len(bad):
             raise ContractError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected at least {low:g}")
+    bad = np.flatnonzero((n > MAX_IMAGES) | (n != np.floor(n)))
+    if len(bad):
+        raise ContractError(
+            f"{path}: row {bad[0] + 1}: n is {n[bad[0]]}, expected a whole number of images, at most {MAX_IMAGES:g}"
+        )
     application = np.array([index[str(value)] for value in columns["application"]], np.int64)
     order = np.argsort(arrival, kind="stable")
     return arrival[order], application[order], n[order].astype(np.int64), deadline[order]
@@ -255,10 +261,11 @@ def _numbers(path: Path, name: str, values: Sequence[object]) -> Floats:
 def _csv(path: Path) -> dict[str, Sequence[object]]:
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
+            table = csv.DictReader(lines)
+            rows, names = list(table), table.fieldnames or ()
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError(f"{path}: not CSV: {error}") from error
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def _parquet(path: Path) -> dict[str, Sequence[object]]:

@@ -95,6 +95,14 @@ def test_gillis_learns_the_better_action(view):
     assert [d.split for d in Gillis().decide(greedy, now, rng)] == [2]
 
 
+@pytest.mark.parametrize("decider", [Gillis(), Oracle()], ids=lambda decider: decider.name)
+def test_a_decision_where_links_carry_nothing(view, decider):
+    """Devices out of reach: what a task would take is infinite, and one split is chosen all the same."""
+    now = view(deadlines_s=(10.0,), accuracy=((0.9, 0.5),))
+    now = replace(now, links=replace(now.links, up_bytes_per_s_D=np.zeros(2), down_bytes_per_s_D=np.zeros(2)))
+    assert [decision.task for decision in decider.decide(decider.init(now), now, RNG)] == [100]
+
+
 def test_the_oracle_follows_what_only_it_can_see(view):
     """Task 0 does better as layer, task 1 as semantic, by the accuracies drawn for them."""
     now = view(deadlines_s=(1000.0, 1000.0), accuracy=((0.9, 0.5), (0.5, 0.9)))

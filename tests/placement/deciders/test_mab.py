@@ -34,6 +34,18 @@ def test_r_starts_at_the_prior_of_the_first_task(view):
     assert state.layer_response_s_A[0] == pytest.approx(18.3)
 
 
+def test_r_stays_unknown_while_links_carry_nothing(view):
+    """An infinite R would never come down again; the task counts as one below R. Back in reach, R is the prior."""
+    mab, seen = Mab(), view(deadlines_s=(10.0,))
+    away = replace(seen, links=replace(seen.links, up_bytes_per_s_D=np.zeros(2), down_bytes_per_s_D=np.zeros(2)))
+    assert unloaded_response_s(away.splits, away.fragments, away.links, LAYER, n=4) == math.inf
+    state = mab.update(mab.init(away), Leaving(away, away.finished))
+    assert np.isnan(state.layer_response_s_A).all()
+    assert [decision.context for decision in mab.decide(state, away, np.random.default_rng(0))] == [LOW]
+    state = mab.update(state, Leaving(seen, seen.finished))
+    assert state.layer_response_s_A[0] == pytest.approx(18.3)
+
+
 def test_eq_2_weighs_the_newest_layer_response_by_phi(view, left):
     """R = .9 r + .1 R, task by task; semantic tasks leave R alone."""
     mab, empty = Mab(phi=0.9), view()

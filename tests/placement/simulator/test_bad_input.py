@@ -25,6 +25,7 @@ pytestmark = pytest.mark.base
         ({"workload": {"rate": "NaN"}}, "rate"),
         ({"workload": {"rate": 1, "utilisation": 0.5}}, "exactly one"),
         ({"workload": {"batch": [5, 2]}}, "low <= high"),
+        ({"workload": {"batch": [5, 10**13]}}, r"batch.*1000000000000"),
         ({"interval_s": -300}, "interval_s"),
         ({"intervalls": 3}, "intervalls"),
         ({"tick": "interval", "precedence": "pipelined"}, "strict"),
@@ -107,12 +108,21 @@ def test_a_strategy_nobody_offers(world, by_hand):
         ([(0, "a", 1, "inf")], "deadline_s"),
         ([(0, "z", 1, 1)], "unknown application 'z'"),
         ([(0, "a", "many", 1)], "many"),
+        ([(0, "a", 1, 1), (0, "a", "1000.7", 1)], r"row 2: n is 1000.7, expected a whole number of images"),
+        ([(0, "a", "1e30", 1)], r"row 1: n is 1e\+30, expected .* at most 1e\+12"),
     ],
 )
 def test_a_workload_trace_with_holes(world, by_hand, rows, said):
     """The row and the column are named."""
     with pytest.raises(SplitPlaceError, match=said):
         by_hand(rows, world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random")
+
+
+def test_a_workload_trace_without_tasks(world, by_hand):
+    """A header and no rows: nothing arrives, as where all tasks come after the end."""
+    for rows in ([], [(1e6, "a", 1, 1)]):
+        run = by_hand(rows, world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random")
+        assert run.metrics.tasks.arrived == 0
 
 
 @pytest.mark.sim

@@ -7,6 +7,7 @@ import pytest
 
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.engine import SimulationEngine
+from splitplace.placement.simulator.scenario import DeviceEvent
 from splitplace.placement.simulator.state import World
 from splitplace.records.view import Fragments, Splits
 
@@ -209,6 +210,22 @@ def test_startup_and_scheduling_delay_hold_a_task_up(world, by_hand):
     run = by_hand([(0, "a", 1000, 99)], fleet, demand, "layer+random", startup_s=30.0, scheduling_delay_s=2.0)
     assert responses(run) == pytest.approx([42.0])
     assert math.isclose(run.metrics.wait_s.mean, 32.0)
+
+
+@pytest.mark.parametrize("kind", ["fail", "leave"])
+@pytest.mark.parametrize(("joins_s", "up"), [(None, 1), (20.0, 2), (30.0, 2), (50.0, 2)])
+def test_who_goes_during_the_startup_comes_back_only_by_joining(world, by_hand, kind, joins_s, up):
+    """Of two devices one goes at 10 s of 30: it takes no work and draws nothing (100 W) until it joins, if it does."""
+    demand = world.constants({"core_s": (1.0,)}, micro_batch=1000)
+    fleet = world.fleet(world.device(name="stays"), world.device(name="goes"))
+    events = (DeviceEvent(time_s=10.0, device="goes", kind=kind),)
+    if joins_s is not None:
+        events += (DeviceEvent(time_s=joins_s, device="goes", kind="join"),)
+    run = by_hand([(60, "a", 1000, 99)] * 20, fleet, demand, "layer+random", startup_s=30.0, events=events)
+    assert len(set(run.fragments["device"].tolist())) == up
+    assert run.intervals["devices_up"].tolist() == [up] * 10
+    away_s = (1000.0 if joins_s is None else joins_s) - 10.0
+    assert run.metrics.energy_j == pytest.approx(100.0 * (2000.0 - away_s))
 
 
 def test_a_small_disk_takes_part_with_what_it_holds(world, by_hand):
