@@ -25,8 +25,7 @@ def unloaded_response_s(splits: Splits, fragments: Fragments, links: Links, spli
 
 
 def expected_response_s(view: View, split: int, n: int) -> float:
-    """The same now, each fragment where backlog and its own work would be over first; inf if no device is up,
-    or what is to be sent finds no link that carries anything."""
+    """The same now, each fragment where backlog and its own work would be over first; inf if no device is up."""
     waiting_s_D = np.where(view.devices.up_D, view.devices.backlog_s_D / view.devices.cores_D, np.inf)
 
     def soonest(fragment: int) -> float:

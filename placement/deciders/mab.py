@@ -163,7 +163,7 @@ class Mab:
 
 
 def context_of(state: BanditState, application: int, deadline_s: float) -> int:
-    """HIGH if the deadline is at least R_a, else LOW (§4.1.2); LOW also while nothing can be sent and R_a is unknown."""
+    """HIGH if the deadline is at least R_a, else LOW (§4.1.2); LOW also while R_a is unknown."""
     return HIGH if deadline_s >= state.layer_response_s_A[application] else LOW
 
 

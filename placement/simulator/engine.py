@@ -74,8 +74,8 @@ class SimulationEngine(State):
             if at_s is not None:
                 self.schedule(at_s, self._on_completion, device, self.processors.version[device])
         self._dirty.clear()
-        for at_s, flow, version in self.links.settle(self.now):
-            self.schedule(at_s, self.streams.on_flow, flow, version)
+        for at_s, route, version in self.links.settle(self.now):
+            self.schedule(at_s, self.streams.on_over, route, version)
 
     # ---- what a caller orders
 

@@ -72,11 +72,15 @@ class Streams:
         size = engine.tasks.chunk_n[task]
         return size if k < engine.tasks.chunks[task] - 1 else int(engine.world.n_N[task]) - k * size
 
-    def on_flow(self, flow: int, version: int) -> None:
-        """A transfer is over, unless something changed its course since it was announced."""
+    def on_over(self, route: int, version: int) -> None:
+        """The next transfer of a route is over, unless something changed its course since it was announced."""
+        links = self._engine.links
+        if links.version[route] == version:
+            for flow in links.over(route, self._engine.now):
+                self._sent(flow)
+
+    def _sent(self, flow: int) -> None:
         engine = self._engine
-        if engine.links.version[flow] != version:
-            return
         e = engine.links.payload[flow]
         source, target = engine.links.ends(flow)
         delay_s = (engine.rtt_s[source] + engine.rtt_s[target]) / 2
