@@ -21,8 +21,9 @@ from splitplace.errors import ContractError, IntegrityError, NotFoundError, Spli
 from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
+from splitplace.placement.trained_for import TrainedFor
 from splitplace.records import formats
-from splitplace.records.base import Count, Name, Record
+from splitplace.records.base import Name, Record
 from splitplace.records.formats import Format
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
@@ -43,6 +44,8 @@ class Packed:
 
     arrays: dict[str, np.ndarray[Any, Any]]
     facts: dict[str, float | int | str | bool]
+    home: bool = True
+    """Whether it is unpacked for the very devices it was trained for."""
 
 
 @runtime_checkable
@@ -64,35 +67,17 @@ class Saved(Record):
     """What stands in the header, as JSON."""
 
     file_format: ClassVar[Format | None] = formats.STATE
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     part: Name
     """The decider or placer."""
     learner: str
     """Its class, as `module:Class`: whose `describe` tells what was learned, where the registry does not know it."""
-    fleet: str
-    """Digest of the devices it was trained for."""
-    devices: Count
-    tables: str
-    """Digest of the applications and splits it was trained for."""
-    applications: tuple[str, ...]
-    splits: tuple[str, ...]
+    trained_for: TrainedFor
     facts: dict[str, float | int | str | bool]
     arrays_sha256: str
     about: dict[str, str | int | float]
     """How it was trained."""
     provenance: Provenance
-
-
-def fleet_digest(view: View) -> str:
-    """Of the devices' names, cores, speeds and memory."""
-    d = view.devices
-    rows = [*d.names, *d.cores_D.tolist(), *np.round(d.core_speed_D, 6).tolist(), *np.round(d.memory_bytes_D).tolist()]
-    return _digest(rows)
-
-
-def tables_digest(view: View) -> str:
-    """Of the applications and the splits on offer."""
-    return _digest([*view.applications, *view.splits.references])
 
 
 def stem_of(part: Storable) -> str:
@@ -112,11 +97,7 @@ def save(folder: Path, part: Storable, state: Any, view: View, about: Mapping[st
     saved = Saved(
         part=stem_of(part),
         learner=class_of(part),
-        fleet=fleet_digest(view),
-        devices=len(view.devices.names),
-        tables=tables_digest(view),
-        applications=view.applications,
-        splits=view.splits.references,
+        trained_for=TrainedFor.of(view),
         facts=packed.facts,
         arrays_sha256=_sha256(arrays),
         about=dict(about),
@@ -184,26 +165,24 @@ def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
     """A part's state for this environment.
 
     Raises:
-        SplitPlaceError: It was trained for another part, fleet or set of splits.
+        SplitPlaceError: It was trained for another part, other splits, costs, accuracies or links, or another fleet.
     """
-    saved = loaded.saved
+    saved, here = loaded.saved, TrainedFor.of(view)
     if saved.part != stem_of(part):
         raise ContractError(f"the state is of {saved.part}, expected {stem_of(part)}")
-    if saved.tables != tables_digest(view):
-        theirs, ours = set(saved.splits), set(view.splits.references)
-        differ = sorted(theirs ^ ours)
+    if (other := saved.trained_for.differs(here)) is not None:
         raise ContractError(
-            f"the state of {part.name} was trained for other splits ({', '.join(differ[:2]) or 'in another order'}): "
-            "train one for this demand (policy train)"
+            f"the state of {part.name} was trained for other {other}: "
+            "train one for this demand and fleet (policy train)"
         )
-    for_fleet = getattr(part, "of_one_fleet", False)
-    if for_fleet and saved.fleet != fleet_digest(view):
+    home = saved.trained_for.fleet == here.fleet
+    if getattr(part, "of_one_fleet", False) and not home:
         raise ContractError(
-            f"the state of {part.name} was trained for another fleet (of {saved.devices} devices, this one has "
-            f"{len(view.devices.names)}): train one for this fleet (policy train)"
+            f"the state of {part.name} was trained for another fleet (of {saved.trained_for.devices} devices, this one "
+            f"has {here.devices}): train one for this fleet (policy train)"
         )
     with understood(saved):
-        return part.unpack(Packed(loaded.arrays, saved.facts), view)
+        return part.unpack(Packed(loaded.arrays, saved.facts, home), view)
 
 
 @contextmanager
@@ -250,15 +229,20 @@ def from_folder(policy: Policy, folder: Path, view: View, others: Any | None = N
 
 
 def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
-    """The state that ships for a scenario, where it is for this very fleet and these splits; else a new one."""
+    """The state that ships for a scenario, part by part where it is for these splits and this fleet; else a new one.
+
+    A part that says `of_any_fleet` has it for other devices, too.
+    """
+    here = TrainedFor.of(view)
 
     def load(part: Storable) -> LoadedPart | None:
         stem = f"state.{scenario}.{stem_of(part)}"
         if not (SHIPPED / f"{stem}{SUFFIX}").is_file():
             return None
         loaded = read(SHIPPED, stem)
-        same = loaded.saved.tables == tables_digest(view) and loaded.saved.fleet == fleet_digest(view)
-        return loaded if same else None
+        its = loaded.saved.trained_for
+        same = its.fleet == here.fleet or getattr(part, "of_any_fleet", False)
+        return loaded if same and its.differs(here) is None else None
 
     return _assembled(policy, load, view)
 
@@ -297,7 +281,3 @@ def summary(loaded: LoadedPart) -> list[str]:
     size = sum(array.size for array in loaded.arrays.values())
     facts = "".join(f", {name} {value}" for name, value in loaded.saved.facts.items())
     return [f"{size} numbers in {len(loaded.arrays)} arrays{facts}"]
-
-
-def _digest(rows: list[Any]) -> str:
-    return "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()

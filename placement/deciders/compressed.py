@@ -77,7 +77,7 @@ class Compressed:
 
     def describe(self, loaded: LoadedPart) -> list[str]:
         """The split of each application."""
-        return ["runs " + ", ".join(loaded.saved.splits[int(row)] for row in loaded.arrays["split"])]
+        return ["runs " + ", ".join(loaded.saved.trained_for.splits[int(row)] for row in loaded.arrays["split"])]
 
     def pack(self, state: CompressedState) -> Packed:
         """The splits' rows."""

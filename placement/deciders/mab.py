@@ -122,7 +122,9 @@ class Mab:
     def describe(self, loaded: LoadedPart) -> list[str]:
         """R by application, Q and N by context and arm."""
         r, q, n = (loaded.arrays[name] for name in ("r", "q", "n"))
-        responses = (f"{name} {value:.1f} s" for name, value in zip(loaded.saved.applications, r, strict=True))
+        responses = (
+            f"{name} {value:.1f} s" for name, value in zip(loaded.saved.trained_for.applications, r, strict=True)
+        )
         lines = [f"R (layer response): {', '.join(responses)}"]
         for c, context in enumerate(("deadline >= R", "deadline < R")):
             lines += [f"{context}, {arm}: Q {q[c, d]:.3f}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]

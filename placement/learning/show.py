@@ -33,9 +33,9 @@ class SavedState:
         return document | {"shapes": shapes, "values": _finite(small)}
 
     def __str__(self) -> str:
-        it = self.loaded.saved
+        it, whom = self.loaded.saved, self.loaded.saved.trained_for
         lines = [
-            f"{self.name}: state of {it.part}, for {it.devices} devices and {', '.join(it.applications)}",
+            f"{self.name}: state of {it.part}, for {whom.devices} devices and {', '.join(whom.applications)}",
             "  trained on " + ", ".join(f"{key} {_short(value)}" for key, value in it.about.items()),
             f"  made by {it.provenance.splitplace} ({it.provenance.commit[:12]}), {it.provenance.created}",
         ]

@@ -12,7 +12,10 @@ Deliberate choices, made on training seeds:
   η times the slope of P itself, so that a device with little of P still is heard.
 * Start and end are compared by f, as placements; the better is the answer. f is exact about whole placements only.
 * Weights are learned by `policy train` and then stay; they are the same for every container and device, so a state
-  serves any fleet that runs the same splits.
+  serves any fleet that runs the same splits over such links. Where the devices are not those of the training, its plan
+  is held against the rules' (least-loaded, tasks gathered or apart) by an estimate from physics alone (`fluid.py`),
+  and the best is the answer.
+* Untrained, the better of the rules is; so it is where more containers are there than can be compared in pairs.
 """
 
 from dataclasses import dataclass, replace
@@ -23,20 +26,22 @@ import numpy as np
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.learner import Fit, Recipe, Taught, Traces, held_out
 from splitplace.placement.placers.around import Around
-from splitplace.placement.placers.least_loaded import least_loaded_devices
+from splitplace.placement.placers.least_loaded import gathered_least_loaded, least_loaded, least_loaded_devices
 from splitplace.placement.policy import Composed, Feedback, PlacementRequest, Placer, States
 from splitplace.placement.room import Room
 from splitplace.placement.states import LoadedPart, Packed, summary
-from splitplace.placement.surrogates import ascent, completion
+from splitplace.placement.surrogates import ascent, completion, fluid
 from splitplace.placement.surrogates.completion import PlanRecorder, Plans, joined
 from splitplace.placement.surrogates.contention import Contention, contention
 from splitplace.placement.surrogates.network import Weights, from_arrays, to_arrays
-from splitplace.placement.surrogates.problem import asked, carried_out
+from splitplace.placement.surrogates.problem import Problem, asked, carried_out
 from splitplace.placement.surrogates.projection import project
 from splitplace.records.action import Action
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
 
+MOST_CONTAINERS = 2_000
+"""A table of all pairs takes 32 MB then, and an ascent a dozen of them."""
 LEAST_STEPS = 4
 """However many containers there are."""
 ETAS, PEAKS = (10.0, 30.0, 100.0, 300.0), (0.9, 0.5)
@@ -55,6 +60,9 @@ class TasksState:
     eta: float
     """Step of the ascent: tuned where it was trained, else the placer's own."""
     trained: bool
+    """If not, the weights are random, and nobody asks them."""
+    home: bool = True
+    """Whether it was trained on the devices that it is used on."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,25 @@ class DasoTasks:
     def place(
         self, state: TasksState, view: View, requests: list[PlacementRequest], rng: np.random.Generator
     ) -> list[Action]:
-        """Start, ascent, the better of the two, and the projection to what fits; draws nothing."""
+        """What the surrogate leads to, or a rule: see above. Draws nothing."""
         problem = asked(view, requests)
+        if not state.trained or len(problem) > MOST_CONTAINERS:
+            return self._better(view, self._ruled(view, requests))
+        learned = self._ascend(state, view, requests, problem)
+        return learned if state.home else self._better(view, [learned, *self._ruled(view, requests)])
+
+    @staticmethod
+    def _ruled(view: View, requests: list[PlacementRequest]) -> list[list[Action]]:
+        return [gathered_least_loaded(view, requests), least_loaded(view, requests)]
+
+    def _better(self, view: View, plans: list[list[Action]]) -> list[Action]:
+        """The best by physics, the first of equals."""
+        return max(plans, key=lambda actions: fluid.worth(view, actions, self.softness, self.beta))
+
+    def _ascend(
+        self, state: TasksState, view: View, requests: list[PlacementRequest], problem: Problem
+    ) -> list[Action]:
+        """Start, ascent, the better of the two, and the projection to what fits."""
         free_C = np.flatnonzero(problem.device_C == NONE)
         if len(free_C) == 0:
             return []
@@ -179,11 +204,12 @@ class DasoTasks:
         return summary(loaded)
 
     def pack(self, state: TasksState) -> Packed:
-        """Weights and η."""
-        return Packed(to_arrays(state.weights), {"eta": state.eta})
+        """Weights and η; and where a broker saves what was not trained, or elsewhere, that it is so."""
+        here = {} if state.trained and state.home else {"trained": state.trained, "home": state.home}
+        return Packed(to_arrays(state.weights), {"eta": state.eta, **here})
 
     def unpack(self, packed: Packed, view: View) -> TasksState:
-        """A trained state, for any fleet.
+        """A state for any fleet.
 
         Raises:
             SplitPlaceError: The arrays are not those of this surrogate.
@@ -193,7 +219,14 @@ class DasoTasks:
         if weights is None:
             shapes = [w.shape for w in fresh.weights]
             raise ContractError(f"the state of {self.name} has not the weights of its surrogate: expected {shapes}")
-        return replace(fresh, weights=weights, eta=float(packed.facts["eta"]), trained=True)
+        facts = packed.facts
+        trained, home = bool(facts.get("trained", True)), packed.home and bool(facts.get("home", True))
+        return TasksState(weights, float(facts["eta"]), trained, home)
+
+    @property
+    def of_any_fleet(self) -> bool:
+        """What ships for one fleet is used on others."""
+        return True
 
 
 @dataclass(frozen=True, eq=False)

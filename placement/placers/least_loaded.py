@@ -1,6 +1,7 @@
-"""The device with the least work waiting per core: join the shortest queue, in seconds."""
+"""The device with the least work waiting per core: join the shortest queue, in seconds; or that for whole tasks."""
 
 import heapq
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,12 +34,27 @@ class LeastLoaded:
 
 def least_loaded(view: View, requests: list[PlacementRequest]) -> list[Action]:
     """The rule: what `LeastLoaded` answers."""
+    return _place_all(view, requests, _apart)
+
+
+def gathered_least_loaded(view: View, requests: list[PlacementRequest]) -> list[Action]:
+    """The rule for whole tasks: all fragments on the least loaded device that holds them; where none does, apart.
+
+    Neighbours of a chain on one device send each other nothing.
+    """
+    return _place_all(view, requests, lambda *task: _together(*task) or _apart(*task))
+
+
+_PlaceTask = Callable[[View, Room, "_Loads", PlacementRequest, int], tuple[Room, list[Action]] | None]
+
+
+def _place_all(view: View, requests: list[PlacementRequest], place_task: _PlaceTask) -> list[Action]:
     room, loads = Room(view), _Loads(view)
     full: set[tuple[int, ...]] = set()  # room only shrinks within a plan: what did not fit once does not fit later
     actions: list[Action] = []
     for request in requests:
         task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
-        placed = None if request.fragments in full else _place_task(view, room, loads, request, n)
+        placed = None if request.fragments in full else place_task(view, room, loads, request, n)
         if placed is None:
             full.add(request.fragments)
             actions += [Wait(task, fragment) for fragment in request.fragments]
@@ -64,15 +80,15 @@ class _Loads:
         self._shares = view.devices.shares_fragments  # then a loaded fragment fits even where the smallest does not
         self._smallest_D = view.fragments.memory_bytes_FD.argmin(axis=0)
 
-    def least(self, room: Room, fragment: int) -> int | None:
-        """The least loaded device with room, the first of equals."""
+    def least(self, room: Room, *fragments: int) -> int | None:
+        """The least loaded device with room for all of these, the first of equals."""
         passed = []
         found = None
         while self._heap and found is None:
             load, device = heapq.heappop(self._heap)
             if load != self.now[device]:
                 continue  # it has been raised or lowered since, and stands elsewhere too
-            if room.fits_on(fragment, device):
+            if _holds(room, fragments, device):
                 found = device
                 passed.append((load, device))
             elif self._shares or room.fits_on(int(self._smallest_D[device]), device):
@@ -87,7 +103,37 @@ class _Loads:
         heapq.heappush(self._heap, (load, device))
 
 
-def _place_task(
+def _holds(room: Room, fragments: tuple[int, ...], device: int) -> bool:
+    """Whether a device has room for all of these at once."""
+    if not all(room.fits_on(fragment, device) for fragment in fragments):
+        return False
+    if len(fragments) == 1 or sum(room.need_bytes(fragment, device) for fragment in fragments) <= room.free_bytes(
+        device
+    ):
+        return True
+    tried = room.copy()  # perhaps idle weights give way
+    for fragment in fragments:
+        if not tried.fits_on(fragment, device):
+            return False
+        tried.take(fragment, device)
+    return True
+
+
+def _together(
+    view: View, room: Room, loads: _Loads, request: PlacementRequest, n: int
+) -> tuple[Room, list[Action]] | None:
+    device = loads.least(room, *request.fragments)
+    if device is None:
+        return None
+    tried, actions, task = room.copy(), list[Action](), int(view.tasks.id_T[request.task])
+    service_s = sum(float(view.fragments.service_s(fragment, n)[device]) for fragment in request.fragments)
+    loads.set(device, loads.now[device] + service_s / int(view.devices.cores_D[device]))
+    for fragment in request.fragments:
+        actions += [*tried.take(fragment, device), Place(task, fragment, device)]
+    return tried, actions
+
+
+def _apart(
     view: View, room: Room, loads: _Loads, request: PlacementRequest, n: int
 ) -> tuple[Room, list[Action]] | None:
     tried, actions = room.copy(), list[Action]()

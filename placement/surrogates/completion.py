@@ -45,14 +45,20 @@ def times(weights: Weights, x_CF: Floats, paths: Paths, xp: Any = np) -> tuple[F
     """Intervals until each task is done, shape T; `xp` is numpy or torch, as weights and rows are."""
     z, done = forward(weights, x_CF, xp)
     own_C = xp.logaddexp(z[:, 0], xp.zeros(()))
+    end_C, chosen = path_ends(own_C, paths, xp)
+    last_T = _latest(end_C, paths.members_TK, xp)
+    return end_C[last_T], Timing(done, own_C, tuple(chosen), last_T)
+
+
+def path_ends(own_C: Floats, paths: Paths, xp: Any = np) -> tuple[Floats, list[Ints]]:
+    """When each container ends, that of nobody (0) last, and the parent that each of a level waits for longest."""
     end_C = xp.concatenate([own_C, xp.zeros(1)])  # nobody ends at once
     chosen = []
     for rows in paths.levels:
         best = _latest(end_C, paths.parents_CK[rows], xp)
         end_C[rows] += end_C[best]
         chosen.append(best)
-    last_T = _latest(end_C, paths.members_TK, xp)
-    return end_C[last_T], Timing(done, own_C, tuple(chosen), last_T)
+    return end_C, chosen
 
 
 def _latest(end_C: Floats, among_NK: Ints, xp: Any) -> Ints:

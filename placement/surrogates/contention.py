@@ -146,7 +146,7 @@ def contention(view: View, problem: Problem) -> Contention:
     n_C = view.tasks.n_T[problem.task_C]
     batches_C = micro_batches(n_C, view.fragments.micro_batch_F[problem.fragment_C])
     work_CD = (left_C * batches_C)[:, None] * view.fragments.latency_s_FD[problem.fragment_C] / unit_s
-    outside_C, inner, parents = _edges(view, problem, left_C, n_C / unit_s)
+    outside_C, inner, parents = edges_between(view, problem, left_C, n_C / unit_s)
     tasks_T, task_of_C = np.unique(problem.task_C, return_inverse=True)
     same_CC = (task_of_C[:, None] == task_of_C).astype(np.float64)
     other_CC = 1.0 - same_CC
@@ -158,7 +158,7 @@ def contention(view: View, problem: Problem) -> Contention:
     work_C = work_CD.mean(axis=1)
     bandwidth_D = np.minimum(view.links.up_bytes_per_s_D, view.links.down_bytes_per_s_D)
     return Contention(
-        paths=_paths(parents, task_of_C, len(tasks_T)),
+        paths=paths_of(parents, task_of_C, len(tasks_T)),
         tasks_T=tasks_T,
         work_CD=work_CD,
         outside_C=outside_C,
@@ -175,7 +175,7 @@ def contention(view: View, problem: Problem) -> Contention:
     )
 
 
-def _edges(
+def edges_between(
     view: View, problem: Problem, left_C: Floats, n_C: Floats
 ) -> tuple[Floats, list[tuple[int, int, float]], list[list[int]]]:
     """Bytes from outside, edges between containers (those still to be sent), and each container's parents."""
@@ -202,7 +202,8 @@ def _edges(
     return outside_C, inner, parents
 
 
-def _paths(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
+def paths_of(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
+    """From each container's parents and task."""
     count, depth = len(parents), [0] * len(parents)
     for _ in range(max(map(len, parents), default=0) and count):
         deeper = [max((depth[p] + 1 for p in mine), default=0) for mine in parents]

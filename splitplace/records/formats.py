@@ -75,6 +75,6 @@ DEMAND = Format("demand", 1, "take it out of the catalog again (splitplace catal
 DATASET = Format("decoded data set", 1, "delete it and fetch it again", absent=1)
 JOURNAL = Format("journal", 1, "record the run again", key="version")
 BROKER_JOURNAL = Format("broker's journal", 1, "end its tasks with that version, or start with another folder")
-STATE = Format("policy state", 2, "train it again (splitplace policy train)", key="version")
+STATE = Format("policy state", 3, "train it again (splitplace policy train)", key="version")
 
 FORMATS = (RUN, CHECKPOINT, STAGE, SPLIT, CATALOG, PROFILE, EVALUATION, DEMAND, DATASET, JOURNAL, BROKER_JOURNAL, STATE)

@@ -19,6 +19,7 @@ from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
 from splitplace.placement.states import from_folder, read, save, to_bytes
 from splitplace.placement.surrogates import surrogate
+from splitplace.placement.trained_for import TrainedFor
 
 pytestmark = pytest.mark.sim
 
@@ -65,12 +66,69 @@ def test_a_part_that_learns_nothing_needs_no_file(view, folder):
 
 
 def test_another_fleet_is_refused(view, folder):
-    """Three devices, or two of other memory: the surrogate knows them by their place; the bandit does not care."""
-    for memory in ((100.0,) * 3, (100.0, 99.0)):
-        other = view(memory_bytes=memory)
+    """Three devices, or two of which one is faster: the surrogate knows them by their place; the bandit learns on."""
+    now = view()
+    faster = replace(now.devices, core_speed_D=np.array([1.0, 1.03]))
+    per_speed = replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD / faster.core_speed_D)
+    for other in (view(memory_bytes=(100.0,) * 3), replace(now, devices=faster, fragments=per_speed)):
         with pytest.raises(SplitPlaceError, match=r"state of daso was trained for another fleet \(of 2 devices"):
             from_folder(POLICY, folder, other)
         assert from_folder(Composed(Mab(), RandomPlacer()), folder, other)[1] == ["mab"]
+
+
+def changed(view, table, **columns):
+    """A view whose table has these columns multiplied, or put in their place."""
+    now = view()
+    before = getattr(now, table)
+    new = {name: getattr(before, name) * by if isinstance(by, float) else by for name, by in columns.items()}
+    return replace(now, **{table: replace(before, **new)})
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("devices", {"memory_bytes_D": 0.5}),
+        ("devices", {"names": ("other", "names")}),
+        ("fragments", {"memory_bytes_FD": 3.0}),
+        ("fragments", {"latency_s_FD": 1.05}),
+        ("links", {"up_bytes_per_s_D": 1.0 + 1e-9}),
+    ],
+    ids=["memory", "names", "needs", "measured again", "rounding"],
+)
+def test_what_was_learned_holds_where_only_this_differs(view, folder, table, columns):
+    """Memory is a limit that placers keep anyway, names mean nothing, and a profile is measured to some per cent."""
+    assert from_folder(POLICY, folder, changed(view, table, **columns))[1] == ["mab", "daso"]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "said"),
+    [
+        ("fragments", {"latency_s_FD": 10.0}, r"costs of the splits \(10, here 100 s a micro-batch\)"),
+        ("fragments", {"latency_s_FD": 0.8}, "costs of the splits"),
+        ("fragments", {"edge_bytes_X": np.array([50, 25, 50, 51])}, "splits .other edges"),
+        ("fragments", {"micro_batch_F": np.array([4, 4, 4, 8])}, "splits .other micro-batches"),
+        ("fragments", {"weight_bytes_F": np.array([50, 20, 10, 20])}, "sizes of weights"),
+        ("splits", {"top1_S": np.array([0.95, 0.8])}, r"accuracies .mnist.mobilenetv2.semantic-2: 0.9, here 0.8\)"),
+        ("splits", {"top1_S": np.array([0.95, np.nan])}, "accuracies"),
+        ("links", {"down_bytes_per_s_D": 100.0}, r"links .100, here 1e\+04 bytes/s"),
+        ("links", {"up_bytes_per_s_D": np.array([100.0, 50.0])}, "links"),
+        ("links", {"rtt_s_D": 0.1}, "links"),
+    ],
+)
+def test_other_numbers_under_the_same_names_are_refused(view, folder, table, columns, said):
+    """Ten times the compute, other accuracies, other links: by every part, and by what differs."""
+    other = changed(view, table, **columns)
+    for policy in (POLICY, Composed(Mab(), RandomPlacer())):
+        with pytest.raises(SplitPlaceError, match=f"trained for other {said}.*policy train"):
+            from_folder(policy, folder, other)
+
+
+def test_a_fleet_of_kinds_that_were_there_has_no_other_links(view):
+    """Trained on two kinds of links, used on one of them."""
+    now = view()
+    two = replace(now, links=replace(now.links, rtt_s_D=np.array([0.2, 0.9])))
+    assert TrainedFor.of(two).differs(TrainedFor.of(now)) is None
+    assert TrainedFor.of(now).differs(TrainedFor.of(two)) is not None
 
 
 def test_other_splits_are_refused(view, folder):
@@ -86,7 +144,7 @@ def test_other_splits_are_refused(view, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d | {"version": 99}, "policy state of format 99, and this splitplace, which is older, reads 2"),
+        (lambda d: d | {"version": 99}, "policy state of format 99, and this splitplace, which is older, reads 3"),
         (lambda d: {**d, "extra": 1}, "not a saved: extra"),
         (lambda d: d | {"part": "gobi"}, "the state is of gobi, expected mab"),
     ],

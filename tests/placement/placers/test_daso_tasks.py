@@ -1,5 +1,6 @@
 """`daso-tasks` as a placer: what it answers, what it refuses, and that its state serves any fleet."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,16 +10,17 @@ from splitplace.errors import SplitPlaceError
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.deciders.fixed import Layer
 from splitplace.placement.deciders.mab import Mab
+from splitplace.placement.placers import daso_tasks
 from splitplace.placement.placers.around import Around
 from splitplace.placement.placers.daso_tasks import DasoTasks, TasksState
-from splitplace.placement.placers.least_loaded import LeastLoaded
+from splitplace.placement.placers.least_loaded import LeastLoaded, gathered_least_loaded, least_loaded
 from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.placement.states import Packed, from_folder, save, shipped
-from splitplace.placement.surrogates import completion
+from splitplace.placement.surrogates import completion, fluid
 from splitplace.placement.surrogates.completion import PlanRecorder
 from splitplace.records.action import Place, Wait
 
@@ -110,6 +112,75 @@ def test_memory_holds_where_the_start_would_overrun_it(view):
     now = replace(view(memory_bytes=(70.0, 70.0), deadlines_s=(50.0,)), interval_s=10.0)
     actions = DasoTasks().place(adds_up(1.0, 20.0, 0.1), now, [CHAIN], np.random.default_rng(0))
     assert sorted(devices_of(actions)) == [0, 1]
+
+
+@pytest.mark.parametrize("request_", [CHAIN, BRANCHES], ids=["chain", "branches"])
+def test_untrained_it_is_the_better_rule(view, request_):
+    """A chain together, branches apart; and no weights are asked, for there are none that were learned."""
+    now, rng = heavy(view, (50.0, 50.0)), np.random.default_rng(0)
+    state = replace(DasoTasks().init(now), weights=())
+    rule = gathered_least_loaded if request_ is CHAIN else least_loaded
+    assert DasoTasks().place(state, now, [request_], rng) == rule(now, [request_])
+
+
+def test_away_from_home_no_plan_is_worse_than_the_rule_by_physics(view):
+    """Weights that know only what others do lead a chain apart, over links of 100 bytes a second."""
+    now, rng = heavy(view, (50.0,)), np.random.default_rng(0)
+    astray = adds_up(0.0, -1.0, 50.0)
+    placer, rule = DasoTasks(), gathered_least_loaded(now, [CHAIN])
+    at_home = placer.place(astray, now, [CHAIN], rng)
+    assert fluid.worth(now, at_home, 0.5, 0.5) < fluid.worth(now, rule, 0.5, 0.5)
+    assert placer.place(replace(astray, home=False), now, [CHAIN], rng) == rule
+
+
+def test_what_is_not_worth_more_than_before_does_not_become_so_on_disk(view):
+    """A broker that saves random weights, or those of elsewhere, finds them to be no more when it comes back."""
+    placer = DasoTasks()
+    fresh = placer.init(view())
+    for state in (fresh, replace(fresh, trained=True), replace(fresh, trained=True, home=False)):
+        again = placer.unpack(placer.pack(state), view())
+        assert (again.trained, again.home) == (state.trained, state.home)
+    assert not placer.unpack(replace(placer.pack(replace(fresh, trained=True)), home=False), view()).home
+
+
+def test_more_containers_than_can_be_compared_go_by_the_rule(view, monkeypatch):
+    """No table of all pairs is made: of five containers where four are the most."""
+    now, rng = heavy(view, (50.0,) * 3), np.random.default_rng(0)
+    requests = [CHAIN, BRANCHES, PlacementRequest(2, 0, (0,))]
+    monkeypatch.setattr(daso_tasks, "MOST_CONTAINERS", 4)
+    monkeypatch.setattr(daso_tasks, "contention", None)
+    state = adds_up(1.0, 1.0, 1.0)
+    actions = DasoTasks().place(state, now, requests, rng)
+    assert actions in ([*gathered_least_loaded(now, requests)], [*least_loaded(now, requests)])
+    with pytest.raises(TypeError):
+        DasoTasks().place(state, now, requests[:2], rng)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "changes", "found"),
+    [
+        ("azure50:40", {}, ["daso-tasks"]),
+        ("azure10", {}, ["daso-tasks"]),
+        ("azure50", {"constrain": {"memory": 0.9}}, ["mab", "daso-tasks"]),
+        ("azure50", {"constrain": {"network": 0.5}}, []),
+        ("azure50-fastnet", {}, []),
+    ],
+)
+@pytest.mark.sim
+def test_the_shipped_state_on_other_fleets(fleet, changes, found):
+    """Of the same kinds it is used, as one away from home; with other memory as one at home; over other links never."""
+    scenario, seen = load_scenario("measured-50").model_dump(mode="json", exclude_none=True) | changes, []
+
+    def first(view):
+        states, names = shipped(Composed(Mab(), DasoTasks()), "measured-50", view)
+        seen.append((names, states.placer.home))
+        return states
+
+    simulate(
+        Scenario.parse(json.dumps(scenario), "changed"), load_fleet(fleet), load_demand("measured"),
+        Composed(Mab(), DasoTasks()), 1, states=first,
+    )  # fmt: skip
+    assert seen == [(found, found != ["daso-tasks"])]
 
 
 @pytest.mark.parametrize("broken", ["shape", "missing", "nan"])

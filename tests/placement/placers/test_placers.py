@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from splitplace.placement.deciders.mab import Mab
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.placers.earliest_finish import EarliestFinish
+from splitplace.placement.placers.least_loaded import gathered_least_loaded, least_loaded
 from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.room import Room
@@ -79,13 +80,32 @@ def test_without_sharing_every_task_pays_for_its_own_container(view):
     assert actions == [Place(100, 0, 0), Place(100, 1, 0), Wait(101, 0), Wait(101, 1)]
 
 
+def test_a_whole_task_goes_to_the_least_loaded_device_that_holds_it(view):
+    """60 and 30 bytes: the idle device has 80, so both go to the busier one; where none has 90 they go apart."""
+    now = view(memory_bytes=(80.0, 100.0), deadlines_s=(9.0,))
+    now = replace(now, devices=replace(now.devices, backlog_s_D=np.array([0.0, 50.0])))
+    assert gathered_least_loaded(now, [CHAIN]) == [Place(100, 0, 1), Place(100, 1, 1)]
+    small = replace(now, devices=replace(now.devices, memory_bytes_D=np.array([80.0, 80.0])))
+    assert gathered_least_loaded(small, [CHAIN]) == [Place(100, 0, 0), Place(100, 1, 1)]
+
+
+def test_gathered_tasks_take_turns_on_the_devices(view):
+    """The first chain books 15 s where it goes, so the second goes to the other device."""
+    now = view(memory_bytes=(100.0, 100.0), deadlines_s=(9.0, 9.0), shares_fragments=False)
+    actions = gathered_least_loaded(now, [CHAIN, replace(CHAIN, task=1)])
+    assert [action.device for action in actions] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "rule", [lambda view, requests: BestFit().place(None, view, requests, RNG), gathered_least_loaded, least_loaded]
+)
 @given(
     memory=st.lists(st.integers(0, 200), min_size=1, max_size=4),
     splits=st.lists(st.integers(0, 1), max_size=6),
     resident=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3))),
     shares=st.booleans(),
 )
-def test_no_plan_breaks_a_memory_limit(view, memory, splits, resident, shares):
+def test_no_plan_breaks_a_memory_limit(view, rule, memory, splits, resident, shares):
     """Whatever the fleet and the requests: used + placed - evicted <= the device's memory, for every device."""
     sizes = (60, 30, 20, 20)
     kept: list[tuple[int, int]] = []
@@ -103,7 +123,7 @@ def test_no_plan_breaks_a_memory_limit(view, memory, splits, resident, shares):
     )
     requests = [PlacementRequest(row, split, (0, 1) if split == 0 else (2, 3)) for row, split in enumerate(splits)]
     loaded = set(kept)
-    for action in BestFit().place(None, now, requests, RNG):
+    for action in rule(now, requests):
         if isinstance(action, Evict):
             loaded.remove((action.fragment, action.device))
             used[action.device] -= sizes[action.fragment]
