@@ -74,10 +74,11 @@ class TrainedFor(Record):
             return "sizes of weights"
         if far := _far(here.core_s, self.core_s):
             return f"costs of the splits ({_said(*far, 's a micro-batch')})"
-        top1 = [np.array([np.nan if value is None else value for value in it.top1]) for it in (self, here)]
-        if not np.allclose(*top1, rtol=0.0, atol=NEAR_TOP1, equal_nan=True):
-            row = int(np.argmax(~np.isclose(*top1, rtol=0.0, atol=NEAR_TOP1, equal_nan=True)))
-            return f"accuracies ({self.splits[row]}: {top1[0][row]:.3g}, here {top1[1][row]:.3g})"
+        before_S, now_S = (np.array([np.nan if p is None else p for p in it.top1]) for it in (self, here))
+        other_S = ~np.isclose(before_S, now_S, rtol=0.0, atol=NEAR_TOP1, equal_nan=True)
+        if other_S.any():
+            row = int(np.argmax(other_S))
+            return f"accuracies ({self.splits[row]}: {before_S[row]:.3g}, here {now_S[row]:.3g})"
         if far := _far(here.links, self.links, np.array([0.0, 0.0, NEAR_RTT_S])):
             return f"links ({_said(*far, 'bytes/s up and down and s of round trip')})"
         return None
