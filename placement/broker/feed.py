@@ -34,7 +34,7 @@ class Feed:
         window: int,
     ):
         self._attempt, self._entry, self._images = attempt, entry, images
-        credits = window_of(precedence, window, len(images), entry.micro_batch)
+        credits = window_of(INPUT, precedence, window, len(images), entry.micro_batch)
         self._flows = {
             dst: Outflow(
                 attempt.id, INPUT, messages.Outlet(dst=dst, device=names[attempt.devices[dst]], tensors=given), credits

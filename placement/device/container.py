@@ -56,9 +56,12 @@ class Container:
         self.served_s = 0.0
         """Kept by `ContainerQueue`: whether it waits for its turn, whether it is no more, and how long it was served,
         on the queue's virtual clock."""
-        window = window_of(assign.precedence, assign.window, assign.n, assign.micro_batch)
-        self._window = window
-        self.outflows = {outlet.dst: Outflow(assign.job, assign.fragment, outlet, window) for outlet in assign.outlets}
+        how = assign.precedence, assign.window, assign.n, assign.micro_batch
+        self._windows = {src: window_of(src, *how) for src in self._inlets}
+        self.outflows = {
+            outlet.dst: Outflow(assign.job, assign.fragment, outlet, window_of(assign.fragment, *how))
+            for outlet in assign.outlets
+        }
 
     def samples(self, micro_batch: int) -> int:
         """How many samples this micro-batch has; the last may have fewer."""
@@ -86,8 +89,8 @@ class Container:
             check_tensor(self._specs[name], value, where)
             if len(value) != self.samples(message.micro_batch):
                 raise ContractError(f"{where}: {len(value)} samples, expected {self.samples(message.micro_batch)}")
-        if self._held[message.src] >= self._window:
-            raise ContractError(f"{where}: more than the {self._window} micro-batches it had credits for")
+        if self._held[message.src] >= self._windows[message.src]:
+            raise ContractError(f"{where}: more than the {self._windows[message.src]} micro-batches it had credits for")
         self._held[message.src] += 1
         self._received[message.src] += 1
         self._seen.add((message.src, message.micro_batch))
@@ -132,10 +135,9 @@ class Container:
         self.outflows.clear()
         self.held_bytes = 0
 
-    @property
-    def returns_credits(self) -> bool:
-        """Whether any sender could run out of credits at all."""
-        return self._window < self.total
+    def returns_credits(self, src: str) -> bool:
+        """Whether a sender could run out of credits at all."""
+        return self._windows[src] < self.total
 
     def put(self, micro_batch: int, outputs: Values) -> None:
         """Queue the results of a micro-batch for everyone who wants them."""

@@ -276,10 +276,10 @@ class DeviceRuntime:
             self.node.send(flow.outlet.device, header, list(values.values()))
 
     def _return_credits(self, container: Container) -> None:
-        if not container.returns_credits:
-            return
         assign = container.assign
         for src, device in assign.senders.items():
+            if not container.returns_credits(src):
+                continue
             credit = messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=1)
             if device == self.config.name:
                 self._credit(device, credit)

@@ -3,7 +3,7 @@
 A stream's sender starts with `window` credits, spends one a micro-batch and gets one back when the receiver takes that
 micro-batch to run it. So queues are bounded by the window, per stream: credits of one task never depend on another
 task, and two tasks cannot wait for each other. Under `strict` precedence a fragment starts when the former has finished
-the task, so the window is the whole task.
+the task, so the window of what fragments give each other is the whole task. Its input nobody has to finish.
 """
 
 from collections import deque
@@ -11,14 +11,22 @@ from collections.abc import Callable, Mapping
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import messages
+from splitplace.records.split import INPUT
 from splitplace.records.task import micro_batches
 
 Values = Mapping[str, messages.Array]
 
 
-def window_of(precedence: messages.Precedence, window: int, n: int, micro_batch: int) -> int:
-    """Credits a stream starts with."""
-    return micro_batches(n, micro_batch) if precedence == "strict" else window
+STRICT_INPUT = 64
+"""Micro-batches of a task's input under way under `strict` precedence: orders and other tasks' tensors wait behind no
+more of them."""
+
+
+def window_of(src: str, precedence: messages.Precedence, window: int, n: int, micro_batch: int) -> int:
+    """Credits a stream from `src` starts with."""
+    if precedence == "pipelined":
+        return window
+    return max(window, STRICT_INPUT) if src == INPUT else micro_batches(n, micro_batch)
 
 
 class Outflow:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from splitplace.placement.broker.attempt import assignments, length, route, spans_of
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.state import Attempt
+from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.outflow import STRICT_INPUT
 
 
 def attempt(entry, devices, rows):
@@ -60,6 +62,19 @@ def test_inputs_are_queued_only_as_credits_allow(toy):
     feed.grant("f0", 2)
     feed.flush(lambda flow, micro_batch, values: sent.append(micro_batch))
     assert sent == [0, 1, 2, 3, 4]
+
+
+def test_a_strict_task_floods_no_device_with_its_input(toy):
+    """Only what fragments give each other is as long as the task: behind a million images nobody's order would pass."""
+    (entry,) = toy.demand_of(toy.chain()).splits
+    job = attempt(entry, dict.fromkeys(("f0", "f1", "f2"), 0), range(1000))
+    feed = Feed(job, entry, np.zeros((4000, toy.width), np.float32), ("a",), "strict", 3)
+    sent = []
+    feed.flush(lambda flow, micro_batch, values: sent.append(micro_batch))
+    assert len(sent) == STRICT_INPUT
+    orders = {assign.fragment: assign for _, assign in assignments(job, entry, 4000, ("a",), "strict", 3)}
+    first, second = (Container(orders[name], entry.split.by_name[name]) for name in ("f0", "f1"))
+    assert first.returns_credits("input") and not second.returns_credits("f0")
 
 
 def test_a_second_attempt_streams_what_was_not_answered(toy):
