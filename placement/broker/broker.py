@@ -371,7 +371,10 @@ class Broker:
         devices = []
         for member, device in zip(loop.members, state.devices, strict=True):
             held = tuple(state.ledger.held[member.row].items())
-            named = (self._setup.fragment(row) for row, resident in held if resident.loaded)
+            named = {row: self._name(row) for row, resident in held if resident.loaded}
+            measured = member.monitor.measured(now_s) if device.up else None
+            rows = self._setup.held(named)
+            fragments = {} if measured is None else measured.fragments
             status = DeviceStatus(
                 name=member.name,
                 up=device.up,
@@ -381,8 +384,10 @@ class Broker:
                 busy_share=member.meter.busy(now_s) if device.up else 0.0,
                 memory_bytes=int(state.ledger.capacity_bytes[member.row]),
                 memory_used_bytes=int(state.ledger.account[1][member.row]),
-                fragments=tuple(f"{split.reference}/{name}" for split, name in named),
+                fragments=tuple(named.values()),
                 micro_batches_run=member.meter.micro_batches_run,
+                measured=None if measured is None else measured.device,
+                measured_fragments={named[rows[key]]: use for key, use in fragments.items() if key in rows},
             )
             devices.append(status)
         running = len(state.jobs)
@@ -402,6 +407,10 @@ class Broker:
             devices=tuple(devices),
             tasks=tasks,
         )
+
+    def _name(self, row: int) -> str:
+        split, name = self._setup.fragment(row)
+        return f"{split.reference}/{name}"
 
     @property
     def ended(self) -> bool:

@@ -12,6 +12,7 @@ from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
 from splitplace.placement.broker.meter import DeviceReport, Meter
+from splitplace.placement.broker.monitor import Monitor
 from splitplace.placement.broker.state import DeviceState
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
@@ -63,6 +64,10 @@ class Member:
     connected: bool = False
     """Whether a process of it said hello and is not known to have ended."""
     meter: Meter = field(default_factory=Meter)
+    monitor: Monitor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.monitor = Monitor(self.device.cores, self.cpu_share)
 
     @property
     def name(self) -> str:
@@ -212,6 +217,7 @@ class LiveFleet:
         """A process of this device is up: connect to it, and tell everybody where everybody is."""
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
         member.stuck, member.runs = False, 0
+        member.monitor.forget()
         member.meter.rss_bytes = hello.rss_bytes
         self.node.disconnect(member.name)
         self.node.connect(member.name, hello.endpoint)
@@ -298,6 +304,7 @@ class LiveFleet:
                 self.send(member.name, messages.ProbeOrder(trim=member.trim))
             elif isinstance(received.message, messages.Pong):
                 member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
+                member.monitor.heard(self.now_s(), received.message)
                 runs = sum(fragment.micro_batches for fragment in received.message.fragments)
                 if member.stuck and runs > member.runs:
                     member.stuck = False

@@ -24,6 +24,7 @@ from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.history import History
+from splitplace.placement.broker.monitor import utilisation
 from splitplace.placement.broker.pace import Pace
 from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
@@ -304,10 +305,13 @@ class Loop:
 
     def _view(self, tasks: list[TaskState]) -> View:
         now_s = self.fleet.now_s()
+        found = [member.monitor.measured(now_s) for member in self.members]
+        held = [tuple(of_device) for of_device in self.state.ledger.held]
         measured = MeasuredUse(
             cpu_D=np.array([member.meter.busy(now_s) for member in self.members]),
             net_D=np.array([member.meter.link(now_s, member.device.up_bytes_per_s) for member in self.members]),
             busy_s_D=np.array([member.meter.busy_s for member in self.members]),
+            measure=lambda: utilisation(self.setup.devices, found, [self.setup.held(rows) for rows in held]),
         )
         return build_view(
             self.setup.statics,

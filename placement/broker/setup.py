@@ -1,6 +1,7 @@
 """What does not change in a run: the splits on offer, the devices as stated, and how tasks are run."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
 from splitplace.records.fragment import ITEM_BYTES
 from splitplace.records.split import Split
-from splitplace.records.view import View
+from splitplace.records.view import Utilisation, View
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class Setup:
         """Of one micro-batch of a fragment there, by its profile."""
         return float(self.statics.fragments.latency_s_FD[self.row(split, name), device])
 
+    def held(self, rows: Iterable[int]) -> dict[str, int]:
+        """The fragment row of each file among these rows; of several that are one file, the first."""
+        return {self.digest(row): row for row in sorted(rows, reverse=True)}
+
     @cached_property
     def max_frame_bytes(self) -> int:
         """Of the largest tensor that may pass: whoever sends more is cut off before it is read."""
@@ -114,4 +119,5 @@ def at_rest(demand: Demand, devices: tuple[Device, ...]) -> FleetState:
 def view_at_rest(demand: Demand, devices: tuple[Device, ...], longest_s: float) -> View:
     """What a policy is shown of it."""
     state, statics, idle_D = at_rest(demand, devices), Statics.of(demand, devices), np.zeros(len(devices))
-    return build_view(statics, devices, state, [], MeasuredUse(idle_D, idle_D, idle_D), 0.0, 1.0, longest_s)
+    measured = MeasuredUse(idle_D, idle_D, idle_D, lambda: Utilisation.none(len(devices)))
+    return build_view(statics, devices, state, [], measured, 0.0, 1.0, longest_s)

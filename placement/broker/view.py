@@ -1,6 +1,6 @@
 """What the broker shows to `plan`: the live fleet as the arrays of a `View`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,19 @@ from splitplace.placement import tables
 from splitplace.placement.broker.state import FleetState, Left, TaskState
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
-from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Fragments, Links, Splits, Tasks, View
+from splitplace.records.view import (
+    NONE,
+    Containers,
+    Devices,
+    Finished,
+    Floats,
+    Fragments,
+    Links,
+    Splits,
+    Tasks,
+    Utilisation,
+    View,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +57,7 @@ class MeasuredUse:
     cpu_D: Floats
     net_D: Floats
     busy_s_D: Floats
+    measure: Callable[[], Utilisation]
 
 
 def build_view(
@@ -79,6 +92,7 @@ def build_view(
         ),
         containers=containers,
         finished=_finished(application, state.left),
+        measure=measured.measure,
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import psutil
+
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.catalog.onnxfile import check_model
@@ -18,6 +20,15 @@ from splitplace.placement.protocol.outflow import Values
 from splitplace.records.fragment import Fragment
 
 T = TypeVar("T")
+_PROCESS = psutil.Process()
+
+
+def disk_read_bytes() -> int | None:
+    """What this process had the system fetch from storage; None where the system does not tell."""
+    try:
+        return int(_PROCESS.io_counters().read_bytes)
+    except (AttributeError, psutil.AccessDenied):  # macOS has no such counter, some containers hide it
+        return None
 
 
 @dataclass(frozen=True)
@@ -40,10 +51,11 @@ def timed(work: Callable[[], T]) -> TimedWork[T]:
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, and by how much the process grew with it."""
+    """A session, by how much the process grew with it, and what was fetched from storage for it."""
 
     session: FragmentSession
     resident_bytes: int
+    disk_read_bytes: int | None
 
 
 @dataclass(eq=False)
@@ -52,6 +64,9 @@ class _Held:
     session: FragmentSession | None = None
     """None while it is being loaded."""
     resident_bytes: int = 0
+    disk_read_bytes: int | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
     micro_batches: int = 0
     busy_s: float = 0.0
     cpu_s: float = 0.0
@@ -104,12 +119,14 @@ class LoadedFragments:
         """
 
         def load() -> Opened:
-            before = memory.rss_bytes()
+            before, read_before = memory.rss_bytes(), disk_read_bytes()
             model = self.store.read_digest(fragment.digest, MAX_MODEL_BYTES)
             check_model(model, f"{fragment.name} ({fragment.digest})")
             session = FragmentSession(fragment, model, self.threads)
             del model
-            return Opened(session, max(memory.rss_bytes() - before, 0))
+            read = disk_read_bytes()
+            read = None if read is None or read_before is None else read - read_before
+            return Opened(session, max(memory.rss_bytes() - before, 0), read)
 
         return timed(partial(self.share.run, load))
 
@@ -118,6 +135,7 @@ class LoadedFragments:
         held = self._held.get(fragment.digest)
         if held is not None:
             held.session, held.resident_bytes = opened.session, opened.resident_bytes
+            held.disk_read_bytes = opened.disk_read_bytes
 
     def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, messages.Array]]]:
         """What runs one micro-batch.
@@ -138,6 +156,13 @@ class LoadedFragments:
             held.busy_s += took.end_s - took.start_s
             held.cpu_s += took.cpu_s
 
+    def moved(self, digest: str, sent: Values | None = None, received: Values | None = None) -> None:
+        """Count tensors that went to another machine, or came from one."""
+        held = self._held.get(digest)
+        if held is not None:
+            held.sent_bytes += sum(value.nbytes for value in (sent or {}).values())
+            held.received_bytes += sum(value.nbytes for value in (received or {}).values())
+
     def usage(self) -> tuple[messages.FragmentUsage, ...]:
         """What each loaded fragment has used since it was loaded."""
         return tuple(
@@ -147,6 +172,9 @@ class LoadedFragments:
                 busy_s=held.busy_s,
                 cpu_s=held.cpu_s,
                 resident_bytes=held.resident_bytes,
+                sent_bytes=held.sent_bytes,
+                received_bytes=held.received_bytes,
+                disk_read_bytes=held.disk_read_bytes,
             )
             for digest, held in self._held.items()
             if held.session is not None

@@ -160,6 +160,8 @@ class DeviceRuntime:
             return  # of a job that was cancelled meanwhile
         try:
             self.containers.accept(container, peer, message, values, time.monotonic())
+            if peer != self.config.name:
+                self.fragments.moved(container.assign.digest, received=values)
         except SplitPlaceError as error:
             self._refuse(peer, str(error))
             self._fail(message.job, message.dst, error)
@@ -272,8 +274,11 @@ class DeviceRuntime:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         if flow.outlet.device == self.config.name:
             self._accept(self.config.name, header, values)
-        else:
-            self.node.send(flow.outlet.device, header, list(values.values()))
+            return
+        container = self.containers.get(flow.job, flow.src)
+        if container is not None:
+            self.fragments.moved(container.assign.digest, sent=values)
+        self.node.send(flow.outlet.device, header, list(values.values()))
 
     def _return_credits(self, container: Container) -> None:
         assign = container.assign

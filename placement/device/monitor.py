@@ -5,7 +5,7 @@ import time
 import psutil
 
 from splitplace.placement.device.containers import ContainerQueue
-from splitplace.placement.device.fragments import LoadedFragments
+from splitplace.placement.device.fragments import LoadedFragments, disk_read_bytes
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import StreamNode
 
@@ -25,11 +25,3 @@ def pong(sequence: int, node: StreamNode, fragments: LoadedFragments, containers
         containers=len(containers),
         fragments=fragments.usage(),
     )
-
-
-def disk_read_bytes() -> int | None:
-    """What this process had the system fetch from storage; None where the system does not tell."""
-    try:
-        return int(_PROCESS.io_counters().read_bytes)
-    except (AttributeError, psutil.AccessDenied):  # macOS has no such counter, some containers hide it
-        return None

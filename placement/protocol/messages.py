@@ -36,7 +36,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 assert sys.byteorder == "little", "frames are little endian"
@@ -141,6 +141,12 @@ class FragmentUsage(Record):
     """CPU seconds that the process used meanwhile, its network thread included."""
     resident_bytes: Whole
     """By how much the process's resident memory grew while it was loaded; none if that took room freed before."""
+    sent_bytes: Whole
+    """Of its results to other devices and the broker, as tensors."""
+    received_bytes: Whole
+    """Of its inputs from there."""
+    disk_read_bytes: Whole | None = None
+    """Fetched from storage while it was loaded; None where the system does not tell."""
 
 
 class Pong(Record):

@@ -108,6 +108,16 @@ class SharedLinks:
             if self._count[link]:
                 self._dirty[link] = None
 
+    def moving(self) -> list[tuple[int, int, int, float]]:
+        """The transfers under way: payload, the nodes from and to, bytes/s."""
+        return [(self.payload[flow], *self.ends(flow), rate) for flow, rate in enumerate(self._rate) if rate > 0]
+
+    def shares(self) -> Floats:
+        """How much of each link's capacity is in use, 0 of an unlimited one, shape 2N."""
+        rate, capacity = np.array(self._rate_sum), np.array(self.capacity)
+        shares: Floats = np.divide(rate, capacity, out=np.zeros(len(rate)), where=capacity > 0)
+        return shares
+
     def settle(self, now: float) -> list[Due]:
         """New rates after everything that began, ended or changed at this instant; the routes with a new next end."""
         if not (self._dirty or self._changed):

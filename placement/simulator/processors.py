@@ -98,6 +98,10 @@ class Processors:
         tag = self._tag.get(job)
         return None if tag is None else max(tag - self._virtual[device], 0.0)
 
+    def runs(self, job: int) -> bool:
+        """Whether a job has a part of its device's cores."""
+        return job in self._tag
+
     def finish(self, device: int, now: float) -> list[int]:
         """The jobs that end now, after an announcement of `next_s` came true."""
         self.advance(device, now)

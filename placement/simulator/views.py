@@ -1,13 +1,28 @@
 """What the policy sees of an engine: the same `View` that the live broker shows."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from splitplace.errors import NotReadyError
 from splitplace.placement.simulator.engine import SimulationEngine
+from splitplace.placement.simulator.monitor import ResourceMonitor
 from splitplace.placement.simulator.workload import Arrivals
 from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Containers, Devices, Finished, Floats, Foresight, Ints, Links, Tasks, View
+from splitplace.records.view import (
+    NONE,
+    Containers,
+    Devices,
+    Finished,
+    Floats,
+    Foresight,
+    Ints,
+    Links,
+    Tasks,
+    Utilisation,
+    View,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +41,8 @@ class Viewer:
         self._clairvoyant = clairvoyant
         self.engine = engine
         self.arrivals = arrivals
+        self._monitor = ResourceMonitor(engine)
+        self._looks = 0
         world = engine.world
         costs, devices = world.costs, world.devices
         self._names = tuple(device.name for device in devices)
@@ -44,8 +61,9 @@ class Viewer:
         costs = engine.world.costs
         ids = np.fromiter(engine.active, np.int64, len(engine.active))
         tasks = self._tasks(ids)
-        containers, backlog_s_D = self._containers(tasks)
+        rows, containers, backlog_s_D = self._containers(tasks)
         left, engine.left = engine.left, []
+        self._looks += 1
         return View(
             now_s=engine.now,
             interval_s=engine.world.scenario.interval_s,
@@ -58,8 +76,14 @@ class Viewer:
             tasks=tasks,
             containers=containers,
             finished=self._finished(np.array(left, np.int64)),
+            measure=partial(self._measure, rows, self._looks),
             foresight=Foresight(self.arrivals.p_NS[ids]) if self._clairvoyant else None,
         )
+
+    def _measure(self, rows: list[int], look: int) -> Utilisation:
+        if look != self._looks:
+            raise NotReadyError("the utilisation of an earlier view: look at it in the plan that the view is for")
+        return self._monitor.look(rows)
 
     def _devices(self, backlog_s_D: Floats) -> Devices:
         engine, before = self.engine, self._mark
@@ -114,8 +138,8 @@ class Viewer:
             split_T=np.array([split[task] for task in ids.tolist()], np.int64),
         )
 
-    def _containers(self, tasks: Tasks) -> tuple[Containers, Floats]:
-        """The containers that are not complete, and each device's seconds of work left on one core."""
+    def _containers(self, tasks: Tasks) -> tuple[list[int], Containers, Floats]:
+        """The containers that are not complete, as the engine numbers them and as they are shown; and the backlogs."""
         engine, columns = self.engine, self.engine.containers
         task_row: list[int] = []
         rows: list[int] = []
@@ -140,7 +164,7 @@ class Viewer:
         batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C[placed]])
         work_C = remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C[placed], device_C[placed]]
         backlog_s_D = np.bincount(device_C[placed], work_C, len(self._names)).astype(np.float64)
-        return containers, backlog_s_D
+        return rows, containers, backlog_s_D
 
     def _remaining(self, rows: list[int]) -> Floats:
         """Share of each container's work still to do, by chunks and by what runs of the current one."""

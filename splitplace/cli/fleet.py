@@ -16,6 +16,7 @@ from splitplace.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
     from splitplace import FleetStatus
+    from splitplace.records.fleet_status import ResourceUse
 
 DATA = Path("splitplace-fleet")
 WATCH_EVERY_S = 1.0
@@ -147,7 +148,9 @@ def _print(thing: RenderableType) -> None:
 def _shown(status: "FleetStatus") -> RenderableType:
     mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
     mode += "" if status.accepting else ", draining"
-    table = Table("device", "pid", "state", "share", "busy", "memory", "fragments", "micro-batches")
+    table = Table(
+        "device", "pid", "state", "share", "busy", "memory", "cpu", "resident", "network", "disk", "fragments", "runs"
+    )
     table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
     for device in status.devices:
         state = "down" if not device.up else "suspected" if device.suspected else "up"
@@ -158,6 +161,7 @@ def _shown(status: "FleetStatus") -> RenderableType:
             f"{device.cpu_share:.2f}",
             f"{device.busy_share:.0%}",
             f"{device.memory_used_bytes / 1e6:.0f} of {device.memory_bytes / 1e6:.0f} MB",
+            *_measured(device.measured),
             str(len(device.fragments)),
             str(device.micro_batches_run),
         )
@@ -166,6 +170,18 @@ def _shown(status: "FleetStatus") -> RenderableType:
         table,
         f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
         f"{tasks.cancelled} cancelled",
+    )
+
+
+def _measured(use: "ResourceUse | None") -> tuple[str, str, str, str]:
+    if use is None:
+        return "", "", "", ""
+    moved, disk = use.sent_bytes_per_s + use.received_bytes_per_s, use.disk_read_bytes_per_s
+    return (
+        f"{use.cpu:.0%}",
+        f"{use.memory_bytes / 1e6:.0f} MB",
+        f"{moved / 1e6:.1f} MB/s",
+        "" if disk is None else f"{disk / 1e6:.1f} MB/s",
     )
 
 

@@ -1,6 +1,24 @@
 """What a live fleet is doing at one moment: what the broker says of itself, and `fleet status` prints."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+
+
+class ResourceUse(Record):
+    """What a device, or a fragment on it, has used over the last two seconds, as the device measured it."""
+
+    cpu: Fraction
+    """Share of the device's cores; where its speed is emulated, of its share of this machine's."""
+    memory_bytes: Count
+    """Resident, of a device its runtime's own included; of a fragment, what its loading added."""
+    sent_bytes_per_s: NonNegative
+    """Of a device all messages, those that were sent again included; of a fragment its tensors to other machines."""
+    received_bytes_per_s: NonNegative
+    disk_read_bytes_per_s: NonNegative | None
+    """From storage, what was cached left out; none where the system does not tell."""
 
 
 class DeviceStatus(Record):
@@ -23,6 +41,10 @@ class DeviceStatus(Record):
     fragments: tuple[str, ...]
     """Loaded on it, as SPLIT/FRAGMENT."""
     micro_batches_run: Count
+    measured: ResourceUse | None = None
+    """None until it has answered, and when it has not lately."""
+    measured_fragments: Annotated[dict[str, ResourceUse], Field(default_factory=dict)]
+    """By the names in `fragments`; of several that are one file, under the first."""
 
 
 class TaskTally(Record):

@@ -5,6 +5,7 @@ C containers (a fragment of a decided task), E tasks that finished since the las
 Indices point into the tables of the same view; -1 stands for none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +56,35 @@ class Devices:
     def memory_free_bytes_D(self) -> Floats:  # noqa: N802 - shape suffix
         """Memory a new fragment may take."""
         return self.memory_bytes_D - self.memory_used_bytes_D
+
+
+@dataclass(frozen=True, eq=False)
+class Utilisation:
+    """What the Resource Monitor measured: the paper's S_t, of workers and of the containers on them.
+
+    Shares of what a device has: of its cores, of its memory with the runtime's own, of its link in the busier
+    direction, of its disk's speed. All from 0 to 1, but memory, which may be more than stated. A live fleet measures
+    over the last two seconds; a simulator knows the moment. The rows U are pairs of a fragment and a device, each with
+    all containers of the fragment there together: they share a session.
+    """
+
+    cpu_D: Floats
+    memory_D: Floats
+    net_D: Floats
+    disk_D: Floats
+    fragment_U: Ints
+    """Row of `Fragments`; of several that are one file, the first."""
+    device_U: Ints
+    cpu_U: Floats
+    memory_U: Floats
+    net_U: Floats
+    disk_U: Floats
+
+    @staticmethod
+    def none(devices: int) -> "Utilisation":
+        """Nothing is used."""
+        zeros, ints, floats = np.zeros(devices), np.zeros(0, np.int64), np.zeros(0)
+        return Utilisation(zeros, zeros, zeros, zeros, ints, ints, floats, floats, floats, floats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +227,16 @@ class View:
     tasks: Tasks
     containers: Containers
     finished: Finished
+    measure: Callable[[], Utilisation]
+    """What `utilisation` asks, once. Of a simulator's view only while it is the latest one: what it tells of has no
+    copy."""
     foresight: Foresight | None = None
     """What only a simulator can know, and only for a policy that says it is clairvoyant."""
+
+    @cached_property
+    def utilisation(self) -> Utilisation:
+        """What the Resource Monitor measured; looked up when it is first asked for."""
+        return self.measure()
 
     @cached_property
     def offers(self) -> dict[tuple[int, Strategy], int]:

@@ -30,6 +30,7 @@ from splitplace.records.view import (
     Links,
     Splits,
     Tasks,
+    Utilisation,
     View,
 )
 
@@ -121,6 +122,7 @@ def make_view(
             remaining_C=np.ones(len(rows)),
             ready_C=np.ones(len(rows), bool),
         ),
+        measure=lambda: Utilisation.none(n_devices),
         finished=finished if finished is not None else Finished.none(),
     )
 
