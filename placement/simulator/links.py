@@ -110,7 +110,9 @@ class SharedLinks:
 
     def moving(self) -> list[tuple[int, int, int, float]]:
         """The transfers under way: payload, the nodes from and to, bytes/s."""
-        return [(self.payload[flow], *self.ends(flow), rate) for flow, rate in enumerate(self._rate) if rate > 0]
+        flows = (flow for flow, serial in enumerate(self._serial) if serial != -1)
+        rates = ((flow, self._rate[self._route[flow]]) for flow in flows)
+        return [(self.payload[flow], *self.ends(flow), rate) for flow, rate in rates if rate > 0]
 
     def shares(self) -> Floats:
         """How much of each link's capacity is in use, 0 of an unlimited one, shape 2N."""
