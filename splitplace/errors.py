@@ -23,22 +23,23 @@ class Answer(NamedTuple):
 
     exit_code: int
     http_status: int
+    grpc_status: str
 
 
 CAUSES: dict[Cause, Answer] = {
-    "usage": Answer(2, 400),
-    "not-found": Answer(2, 404),
-    "contract": Answer(1, 400),
-    "not-ready": Answer(1, 503),
-    "overloaded": Answer(1, 429),
-    "integrity": Answer(1, 500),
-    "failed": Answer(1, 500),
-    "conflict": Answer(1, 409),
-    "unanswered": Answer(1, 503),
-    "unknown-caller": Answer(1, 401),
-    "forbidden": Answer(1, 403),
-    "too-large": Answer(1, 413),
-    "too-slow": Answer(1, 408),
+    "usage": Answer(2, 400, "INVALID_ARGUMENT"),
+    "not-found": Answer(2, 404, "NOT_FOUND"),
+    "contract": Answer(1, 400, "INVALID_ARGUMENT"),
+    "not-ready": Answer(1, 503, "UNAVAILABLE"),
+    "overloaded": Answer(1, 429, "RESOURCE_EXHAUSTED"),
+    "integrity": Answer(1, 500, "DATA_LOSS"),
+    "failed": Answer(1, 500, "INTERNAL"),
+    "conflict": Answer(1, 409, "ALREADY_EXISTS"),
+    "unanswered": Answer(1, 503, "ABORTED"),
+    "unknown-caller": Answer(1, 401, "UNAUTHENTICATED"),
+    "forbidden": Answer(1, 403, "PERMISSION_DENIED"),
+    "too-large": Answer(1, 413, "OUT_OF_RANGE"),
+    "too-slow": Answer(1, 408, "DEADLINE_EXCEEDED"),
 }
 
 
@@ -56,6 +57,11 @@ class SplitPlaceError(ValueError):
     def http_status(self) -> int:
         """What the front door answers with."""
         return CAUSES[self.cause].http_status
+
+    @property
+    def grpc_status(self) -> str:
+        """What it answers with over gRPC, by the status' name."""
+        return CAUSES[self.cause].grpc_status
 
 
 class UsageError(SplitPlaceError):

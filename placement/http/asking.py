@@ -9,6 +9,7 @@ from starlette.responses import Response
 from splitplace.errors import ContractError
 from splitplace.placement.http import codec, models, uploads
 from splitplace.placement.http.desk import TaskOrder, fresh_key
+from splitplace.placement.http.guard import Caller
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.service import HttpService
 from splitplace.placement.http.tensors import Array
@@ -66,8 +67,8 @@ async def classify(front: HttpService, request: Request, split: Split) -> Respon
         best = int(row.argmax())
         known = {"class": split.class_names[best]} if split.class_names else {}
         found.append({"file": name, "index": best, **known, "logit": float(row[best])})
-    parameters = _parameters(front, request, result.outcome, split)
-    return await front.told(request, codec.document(head | {"parameters": parameters, "images": found}), None)
+    head |= {"parameters": parameters(front.caller(request), result.outcome, split), "images": found}
+    return await front.told(request, codec.document(head), None)
 
 
 async def task(front: HttpService, request: Request) -> Response:
@@ -119,7 +120,7 @@ async def _told(
     split: Split,
 ) -> Response:
     assert result.logits is not None
-    head = head | {"parameters": _parameters(front, request, result.outcome, split)}
+    head = head | {"parameters": parameters(front.caller(request), result.outcome, split)}
     body, header_length = await front.computing(
         result.logits.nbytes, partial(codec.encode, head, result.logits, wanted, split)
     )
@@ -137,11 +138,11 @@ def _detached(front: HttpService, request: Request, head: Head, future: TaskFutu
     return head | {"parameters": {"task": ticket, "url": f"/v2/splitplace/tasks/{ticket}"}}
 
 
-def _parameters(front: HttpService, request: Request, outcome: TaskOutcome, split: Split) -> dict[str, Any]:
+def parameters(caller: Caller, outcome: TaskOutcome, split: Split) -> dict[str, Any]:
     """What is told of a task: the protocol's parameters are texts and numbers, so that several classes are one text."""
     missing = [split.class_names[c] if split.class_names else str(c) for c in outcome.missing_classes]
     told = {
-        "task": front.caller(request).ticket(outcome.id),
+        "task": caller.ticket(outcome.id),
         "split": outcome.split,
         "strategy": outcome.strategy,
         "deadline_s": outcome.deadline_s,

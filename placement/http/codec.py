@@ -1,7 +1,7 @@
 """A request's body to arrays, and an answer to a body: a JSON document, and behind it the tensors that are binary."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -66,10 +66,9 @@ def decode(body: bytes | bytearray, header_length: str | None, split: Split, lim
         ContractError: It is no such request, or its tensors are not what they state.
         TooLargeError: Its JSON is.
     """
-    (spec,) = split.inputs
     size = _header_size(header_length, len(body))
     if size == 0 and header_length is not None:
-        request, tail = _raw_request(spec, len(body)), memoryview(body)
+        request, tail = _raw_request(split.inputs[0], len(body)), memoryview(body)
     else:
         if size > limits.json_bytes:
             raise TooLargeError(
@@ -77,6 +76,22 @@ def decode(body: bytes | bytearray, header_length: str | None, split: Split, lim
             )
         view = memoryview(body)
         request, tail = parse(InferRequest, bytes(view[:size])), view[size:]
+    return question_of(request, tail, split, limits)
+
+
+def question_of(request: InferRequest, tail: memoryview, split: Split, limits: Limits) -> Question:
+    """What a request comes to, whatever it came by.
+
+    Args:
+        request: It.
+        tail: The binary tensors, one behind the other.
+        split: What is asked.
+        limits: In force.
+
+    Raises:
+        ContractError: Its tensors are not what they state, or not the model's.
+    """
+    (spec,) = split.inputs
     arrays = _arrays(request, tail)
     images = arrays.pop(spec.name, None)
     labels = arrays.pop(LABELS, None)
@@ -227,13 +242,7 @@ def encode(
         The body, and how much of it is the JSON; None where all of it is.
     """
     outputs, tail = [], []
-    for output in wanted if logits is not None else ():
-        assert logits is not None
-        value: Array | list[list[str]] = logits
-        shape, datatype = list(logits.shape), NAMES[logits.dtype.name]
-        if output.classes:
-            value = classified(logits, output.classes, split.class_names)
-            shape, datatype = [len(logits), output.classes], "BYTES"
+    for output, shape, datatype, value in told_outputs(logits, wanted, split):
         told: dict[str, Any] = {"name": LOGITS, "datatype": datatype, "shape": shape}
         if output.binary:
             tail.append(to_bytes(value))
@@ -243,3 +252,15 @@ def encode(
         outputs.append(told)
     text = document(dict(head) | {"outputs": outputs})
     return (b"".join((text, *tail)), len(text)) if tail else (text, None)
+
+
+def told_outputs(
+    logits: Array | None, wanted: Sequence[WantedOutput], split: Split
+) -> Iterator[tuple[WantedOutput, list[int], str, Array | list[list[str]]]]:
+    """Each output with its shape, its datatype and what is in it: the logits, or the names of the highest."""
+    for output in wanted if logits is not None else ():
+        assert logits is not None
+        if output.classes:
+            yield output, [len(logits), output.classes], "BYTES", classified(logits, output.classes, split.class_names)
+        else:
+            yield output, list(logits.shape), NAMES[logits.dtype.name], logits

@@ -86,7 +86,7 @@ class HttpService:
         self._splits: Mapping[str, Split] = {}
         self._splits_s = -SPLITS_KEPT_S
         self._statistics: dict[str, ModelStatistics] = {}
-        self._ids = KnownIds(limits.ids)
+        self.ids = KnownIds(limits.ids)
 
     def ongoing(self, request: Request) -> Ongoing:
         """What is known of a request."""
@@ -187,7 +187,7 @@ class HttpService:
         """The key of a task with an id; None without one."""
         if not request_id:
             return None
-        return self._ids.key(self.caller(request).name, name, request_id, body)
+        return self.ids.key(self.caller(request).name, name, request_id, body)
 
     def left_s(self, request: Request, deadline_s: float | None) -> float:
         """What is left of a deadline, which counts from the receipt of the request."""

@@ -61,7 +61,7 @@ def test_the_table_says_what_a_shell_gets():
 def test_a_command_exits_as_the_table_says_of_its_cause(cause, places, monkeypatch, capsys):
     """With an exit code for each cause alone, so that neither another cause nor another table can answer it."""
     for code, name in enumerate(CAUSES, 40):
-        monkeypatch.setitem(CAUSES, name, Answer(code, 0))
+        monkeypatch.setitem(CAUSES, name, Answer(code, 0, ""))
     with pytest.raises(SystemExit) as stopped:
         main([token.format(**places) for token in COMMANDS[cause]])
     said = capsys.readouterr()
