@@ -57,7 +57,8 @@ class FrontApp:
         self._under_way += 1
         self.service.metrics.under_way.set(self._under_way)
         with self.service.coming.hold() as hold:
-            ongoing = Ongoing(self.service.clock(), visited, hold, receive)
+            expects = any(name == b"expect" for name, _ in scope["headers"])
+            ongoing = Ongoing(self.service.clock(), visited, hold, receive, expects)
             scope[ONGOING], scope["app"] = ongoing, self
             try:
                 await self._answer(scope, receive, partial(self._send, send, visited), ongoing)
@@ -94,7 +95,7 @@ class FrontApp:
                 retry_after_s = FLEET_GONE_S
         response = refusal(error, retry_after_s)
         ongoing.visited.error = one_line(str(error))
-        if not ongoing.body_read and not await self._rest(ongoing):
+        if not ongoing.body_read and (ongoing.expects or not await self._rest(ongoing)):
             response.headers["connection"] = "close"
         return response
 

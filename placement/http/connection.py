@@ -101,6 +101,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head = True
 
+    def on_response_complete(self) -> None:
+        """An answer before the end of its request: what is still to come of that is not waited for."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self.transport.close()
+
     def send_400_response(self, msg: str) -> None:
         """As every other refusal; the base calls it for what its parser does not take."""
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:

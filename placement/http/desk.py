@@ -52,6 +52,8 @@ class KnownIds:
     def __init__(self, most: int):
         self._most = most
         self._said: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._places: dict[str, tuple[str, str, str]] = {}
+        """By key."""
 
     def key(self, caller: str, application: str, request_id: str, body: bytes | bytearray) -> str:
         """The task key of a request: of its caller, its model, its id and all that it says.
@@ -65,8 +67,20 @@ class KnownIds:
             raise ConflictError(f"id {request_id[:100]!r} stands for another request already: give each its own")
         self._said.move_to_end(place)
         while len(self._said) > self._most:
-            self._said.popitem(last=False)
-        return hashlib.sha256(b"\0".join((*(part.encode() for part in place), said))).hexdigest()
+            gone, what = self._said.popitem(last=False)
+            self._places.pop(_key(gone, what), None)
+        key = _key(place, said)
+        self._places[key] = place
+        return key
+
+    def forget(self, key: str | None) -> None:
+        """No task came of this one."""
+        if key is not None and (place := self._places.pop(key, None)) is not None:
+            del self._said[place]
+
+
+def _key(place: tuple[str, str, str], said: bytes) -> str:
+    return hashlib.sha256(b"\0".join((*(part.encode() for part in place), said))).hexdigest()
 
 
 class TaskDesk:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from splitplace.errors import NotReadyError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.placement.http import compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
@@ -49,6 +49,8 @@ class Ongoing:
     visited: Visited
     hold: Hold
     receive: Receive
+    expects: bool = False
+    """Whether its client waits to be told to send its body."""
     caller: Caller = field(default_factory=Caller)
     body_read: bool = False
 
@@ -146,7 +148,11 @@ class HttpService:
     async def hand_over(self, request: Request, order: TaskOrder) -> TaskFuture:
         """Give a task to the fleet; it is noted whose it is."""
         ongoing = self.ongoing(request)
-        future = await self.desk.submit(order)
+        try:
+            future = await self.desk.submit(order)
+        except SplitPlaceError:
+            self._ids.forget(order.key)  # it stands for nothing: the next may say something else
+            raise
         ongoing.visited.task = future.task_id
         ongoing.hold.let_go()
         return future

@@ -180,6 +180,19 @@ def test_a_body_beyond_the_bound_is_refused_before_it_is_sent(front, hear):
     assert status == 413 and "100000000000 bytes, expected at most 1000" in error
 
 
+def test_a_client_that_waits_for_a_word_is_not_told_to_send_what_is_refused(front, hear):
+    """`Expect: 100-continue`, as curl has it for large bodies: the refusal comes before the body."""
+    guest = front(body_bytes=1000).raw((HEAD + "content-length: 2000\r\nexpect: 100-continue\r\n\r\n").encode())
+    told = hear(guest)
+    assert told.startswith(b"HTTP/1.1 413") and b"100 Continue" not in told
+
+
+def test_a_body_that_nobody_asked_for_is_not_waited_for(door, hear):
+    """The answer is there before it: the connection ends."""
+    guest = door.raw(b"GET /v2 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nxx")
+    assert hear(guest).startswith(b"HTTP/1.1 200")
+
+
 def test_a_body_that_is_longer_than_it_may_be(front, hear):
     """Chunked, it is ended at the bound; a client that sends on first hears why."""
     door = front(body_bytes=1000)

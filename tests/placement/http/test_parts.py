@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitplace.errors import CAUSES, ContractError, OverloadedError
+from splitplace.errors import CAUSES, ConflictError, ContractError, OverloadedError
 from splitplace.placement.http import codec, compression, models
 from splitplace.placement.http.body import Coming
 from splitplace.placement.http.departures import Departures
+from splitplace.placement.http.desk import KnownIds
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.refusals import refusal
 from splitplace.placement.http.requests import Wish
@@ -58,6 +59,24 @@ def test_codings_agree_with_the_standard_library(data, most):
         with pytest.raises(ValueError, match="when it is decompressed"):
             compression.decompress(zlib.compress(data), "deflate", most, held.append)
         assert sum(held) <= most + 1
+
+
+def test_the_newest_ids_are_remembered():
+    """So many; the same request has the same key whenever it comes, and another caller's, model's or body another."""
+    ids = KnownIds(2)
+    first = ids.key("ann", "m", "a", b"x")
+    assert first == ids.key("ann", "m", "a", b"x") and len(first) == 64
+    others = {
+        ids.key("bob", "m", "a", b"x"),
+        KnownIds(1).key("ann", "n", "a", b"x"),
+        KnownIds(1).key("ann", "m", "b", b"x"),
+    }
+    assert len(others | {first}) == 4
+    with pytest.raises(ConflictError):
+        ids.key("ann", "m", "a", b"y")
+    ids.key("ann", "m", "c", b"x")
+    assert ids.key("bob", "m", "a", b"x") in others and len(ids._said) == len(ids._places) == 2
+    assert ids.key("ann", "m", "a", b"y") != first  # forgotten by now
 
 
 def test_room_is_given_back():

@@ -115,6 +115,15 @@ def test_another_request_under_an_id_is_refused(door, image, broker):
     assert len(broker.tasks) == 1
 
 
+def test_an_id_of_a_request_that_was_not_taken_is_free(door, image, broker):
+    """Whoever was told why may put it right under the same id."""
+    broker.draining = True
+    assert door.infer(wishing(image) | {"id": "a"}).status == 503
+    broker.draining = False
+    assert door.infer(wishing(image, late=True) | {"id": "a"}).status == 200
+    assert door.infer(wishing(image) | {"id": "a"}).status == 409
+
+
 def test_a_request_with_an_id_goes_on_when_its_client_leaves(door, image, broker):
     """It will come again, and ask for the same."""
     broker.at_once = False

@@ -1,0 +1,38 @@
+"""A client whose fleet ends and is started anew."""
+
+import pytest
+
+from splitplace.errors import NotReadyError
+from splitplace.placement.serve.door import Door
+from splitplace.placement.serve.standing_client import StandingClient
+
+PATIENCE_S = 30.0
+
+
+def test_it_dials_again(broker, folder, pixels, images):
+    """While there is no fleet it says so, also to what was under way; the next fleet is asked as the first was."""
+    with folder.claimed():
+        with Door(broker, [pixels], folder, lambda: None):
+            client = StandingClient(folder.path)
+            assert list(client.applications()) == ["pixels"] and client.status().policy == "p"
+            task = client.submit("pixels", images(2), 5.0, key="a", late=True)
+        with pytest.raises(NotReadyError, match="has ended"):
+            task.result(PATIENCE_S)
+        for call in (client.status, lambda: client.submit("pixels", images(1), 1.0), lambda: client.answer(0)):
+            with pytest.raises(NotReadyError):
+                call()
+        with Door(broker, [pixels], folder, lambda: None):
+            again = client.submit("pixels", images(2), 5.0, key="a")
+            assert again.task_id == task.task_id
+            broker.finish(again.task_id)
+            assert len(again.result(PATIENCE_S).logits) == 2 and client.cancel(again.task_id) is False
+            assert client.answer(again.task_id).result(PATIENCE_S).outcome.error is None
+            client.close()
+            with pytest.raises(NotReadyError, match="closed"):
+                client.status()
+
+
+def test_it_begins_with_a_fleet(folder):
+    """A folder that no fleet runs in is a mistake, told at once."""
+    with pytest.raises(NotReadyError, match="no fleet runs in"):
+        StandingClient(folder.path)
