@@ -28,6 +28,10 @@ SUBMITTING, ASKING, READING = 16, 4, 2
 """Threads that wait for the fleet to take a task, that ask it for all else, and that decode image files."""
 
 
+PASSED_S = 1e-3
+"""The deadline of a task whose own has passed, and whose answer is wanted all the same."""
+
+
 @dataclass(frozen=True, eq=False)
 class TaskOrder:
     """One task, ready to be handed over."""
@@ -123,17 +127,17 @@ class TaskDesk:
         """Hand a task over; it is the fleet's when this returns.
 
         Raises:
-            UnansweredError: Its deadline has passed already.
+            UnansweredError: Its deadline has passed already, and no late answer is wanted.
             SplitPlaceError: The fleet does not take it.
         """
-        if order.deadline_s <= 0:
+        if order.deadline_s <= 0 and not order.wish.late:
             raise UnansweredError("its deadline had passed when the request was read: send it sooner, or allow more")
         future = await self.working(
             partial(
                 self.broker.submit,
                 order.application,
                 order.images,
-                order.deadline_s,
+                max(order.deadline_s, PASSED_S),
                 order.labels,
                 key=order.key,
                 late=order.wish.late,

@@ -146,8 +146,8 @@ def test_infer_requests(quiet, broker):
         before = len(broker.tasks)
         connection.request("POST", "/v2/models/pixels/infer", body, stated)
         answer = connection.getresponse()
-        answer.read()
-        assert answer.status in (200, 400, 409, 413)
+        said = answer.read()
+        assert answer.status in (200, 400, 409, 413) or (answer.status == 503 and b"deadline had passed" in said)
         assert answer.status == 200 or len(broker.tasks) == before
 
     ask()

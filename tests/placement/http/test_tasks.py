@@ -38,6 +38,12 @@ def test_a_deadline_counts_from_receipt(front, image, broker, deadline, left):
         assert answer.status == 503 and "deadline had passed" in answer.error and not broker.tasks
 
 
+def test_a_late_answer_is_wanted_whenever(door, image, broker):
+    """A deadline that has passed on the way in is no reason to refuse it: it is late already."""
+    assert door.infer(wishing(image, deadline_s=1e-9, late=True)).status == 200
+    assert broker.options[0]["deadline_s"] == 1e-3
+
+
 def test_without_one_the_front_doors_own(front, image, broker):
     """`--default-deadline`."""
     broker.at_once = True
