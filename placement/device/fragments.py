@@ -27,7 +27,8 @@ def disk_read_bytes() -> int | None:
     """What this process had the system fetch from storage; None where the system does not tell."""
     try:
         return int(_PROCESS.io_counters().read_bytes)
-    except (AttributeError, psutil.AccessDenied):  # macOS has no such counter, some containers hide it
+    except (AttributeError, psutil.AccessDenied, OSError):
+        # macOS has no such counter, some containers hide it, and a process may have no descriptor left.
         return None
 
 

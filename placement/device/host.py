@@ -293,12 +293,14 @@ class DeviceRuntime:
 
     def _tell_whom_it_reaches(self) -> None:
         unreachable = self.node.unreachable
+        if not (unreachable or self._unreachable):
+            return
         for peer in sorted(unreachable - self._unreachable - {messages.BROKER}):
             self._tell(messages.Unreachable(peer=peer))
         for peer in sorted(self._unreachable - unreachable - {messages.BROKER}):
             self._tell(messages.Reachable(peer=peer))
         self._unreachable = unreachable
-        if self.node.overrun(messages.BROKER):
+        if messages.BROKER in unreachable and self.node.overrun(messages.BROKER):
             raise NotReadyError("the broker takes in nothing: too much waits for it, the device ends")
 
     def _tell(self, message: messages.Message) -> None:

@@ -2,21 +2,18 @@
 
 import time
 
-import psutil
-
+from splitplace.inference import memory
 from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, disk_read_bytes
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import StreamNode
 
-_PROCESS = psutil.Process()
-
 
 def pong(sequence: int, node: StreamNode, fragments: LoadedFragments, containers: ContainerQueue) -> messages.Pong:
-    """The answer to a ping; reads two files of /proc."""
+    """The answer to a ping; opens one file of /proc, if it can."""
     return messages.Pong(
         sequence=sequence,
-        rss_bytes=_PROCESS.memory_info().rss,
+        rss_bytes=memory.rss_bytes(),
         cpu_s=time.process_time(),
         sent_bytes=node.sent_bytes,
         received_bytes=node.received_bytes,

@@ -29,9 +29,10 @@ MAX_UNACKNOWLEDGED = 65_536
 MAX_UNACKNOWLEDGED_BYTES = 4 * 2**30
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.3, 2.4
 """For an acknowledgement, before the oldest message is said again; doubles each time."""
-ACKNOWLEDGE_AFTER_S = 0.05
-"""How long an acknowledgement may wait for something to ride on."""
-ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 8 * 2**20
+ACKNOWLEDGE_AFTER_S = 0.15
+"""How long an acknowledgement may wait for something to ride on: as long as the sender, which waits `FIRST_WAIT_S` for
+it, is not led to say anything again. One that goes alone wakes both sides."""
+ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 16 * 2**20
 RETRY_S = 0.02
 """After which the network, which had no room, is asked again."""
 UNREACHABLE_S = 2.0

@@ -37,7 +37,7 @@ HEARTBEAT_S, SILENT_S = 2.0, 6.0
 """How often ZeroMQ asks over an idle connection, and how long it may be silent before it is made anew: TCP by itself
 would take minutes to notice that a broken road is whole again."""
 CONNECT_S = 3.0
-"""After which an attempt to connect, or to prove who one is, is made anew."""
+"""After which an attempt to connect, or to prove who one is, is made anew, and who has proven nothing is cut off."""
 PAUSE_S = 0.25
 """What a node may take between two calls of `receive` and have it count as listening."""
 
@@ -94,6 +94,7 @@ class StreamNode:
         access.guard(self._inbox, self._authenticator)
         self._inbox.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
         self._inbox.rcvhwm = QUEUED_MESSAGES
+        self._inbox.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}

@@ -1,9 +1,11 @@
 """One device process, driven directly: what it refuses, and what a slow consumer does to it."""
 
+import resource
+import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +261,24 @@ def test_a_cancelled_job_is_not_worked_on(bench, toy):
         ran = pong.fragments[0].micro_batches
         it.broker.send("dut", messages.Ping(sequence=2))
         assert it.hear(messages.Pong).message.fragments[0].micro_batches <= ran + 1
+
+
+def test_a_device_without_a_descriptor_left_works_on(bench, toy):
+    """Strangers who only connect take all it may have: it answers pings, runs what it has, and gets them back."""
+    with bench(toy.chain()) as it, ExitStack() as held:
+        it.prepare(toy.chain())
+        it.hear(messages.Loaded)
+        pid = it.engine.pid("dut")
+        limit = len(list(Path("/proc", str(pid), "fd").iterdir())) + 8
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+        host, port = it.broker._endpoints["dut"].removeprefix("tcp://").rsplit(":", 1)
+        with suppress(OSError):  # the listener's queue is full: it takes in no more
+            for _ in range(limit):
+                held.enter_context(socket.create_connection((host, int(port)), 0.5))
+        it.broker.send("dut", messages.Ping(sequence=1))
+        assert it.hear(messages.Pong).message.rss_bytes > 10**6
+        it.give(0)
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
 
 
 def test_secrets_are_neither_in_arguments_nor_environment_nor_files(bench, toy):

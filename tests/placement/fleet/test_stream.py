@@ -1,6 +1,7 @@
 """Nodes on this machine: who may speak to whom, and what a bad peer can do."""
 
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import messages, stream
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
@@ -158,6 +159,16 @@ def test_noise_of_a_known_peer_is_told_and_does_no_harm(pair):
         peer.send("a", PING)
         (good,) = hear(node)
     assert good.message == PING
+
+
+def test_who_connects_and_proves_nothing_is_cut_off(monkeypatch):
+    """A connection takes a descriptor: it is closed after a moment, and not after the half minute of ZeroMQ's own."""
+    monkeypatch.setattr(stream, "CONNECT_S", 0.1)
+    with StreamNode(curve_accesses(("a", "b"))["a"]) as node:
+        host, port = node.endpoint.removeprefix("tcp://").rsplit(":", 1)
+        with socket.create_connection((host, int(port)), 20.0) as stranger:
+            while stranger.recv(100):
+                pass
 
 
 def test_an_oversized_frame_is_never_read(pair):
