@@ -22,10 +22,10 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.placement.protocol import envelope, messages
+from splitplace.placement.protocol import envelope, intake, messages
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.keys import Access
-from splitplace.placement.protocol.reliable import Frames, Link
+from splitplace.placement.protocol.reliable import WINDOW_BYTES, Frames, Link
 
 log = logging.getLogger(__name__)
 _AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
@@ -95,6 +95,9 @@ class StreamNode:
         self._inbox.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
         self._inbox.rcvhwm = QUEUED_MESSAGES
         self._inbox.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
+        # What an honest peer has under way, and what it says again while this node is busy.
+        most_bytes = 2 * WINDOW_BYTES + messages.MAX_TENSORS * max_frame_bytes
+        self._intake = intake.Intake(self._inbox, most_bytes) if intake.counts_bytes(access.address) else None
         self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
@@ -110,6 +113,8 @@ class StreamNode:
         """Of messages, as handed to the network and as they came in."""
         self._poller = zmq.Poller()
         self._poller.register(self._inbox, zmq.POLLIN)
+        if self._intake is not None:
+            self._poller.register(self._intake.events, zmq.POLLIN)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +126,8 @@ class StreamNode:
         """Drop what is queued and close every socket."""
         for socket in (*self._outgoing.values(), self._inbox):
             socket.close(linger=0)
+        if self._intake is not None:
+            self._intake.close()
         self._outgoing.clear()
         self._authenticator.stop()
         self._context.term()
@@ -196,13 +203,20 @@ class StreamNode:
         self._clock.advance(PAUSE_S)
         now_s = self._clock.now_s
         wait_s = min([timeout_s, *(link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing)])
+        if self._intake is not None:
+            self._intake.look(int(self.endpoint.rpartition(":")[2]))
+            wait_s = min(wait_s, intake.LOOK_S)
         events = dict(self._poller.poll(math.ceil(wait_s * 1000)))
         self._clock.advance(wait_s + PAUSE_S)
+        if self._intake is not None and self._intake.events in events:
+            self._intake.hear()
         for _ in range(1000 if self._inbox in events else 0):
             try:
                 parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            if self._intake is not None:
+                self._intake.handed_over(parts)
             peer = self._names[str(parts[0].get("User-Id"))]
             try:
                 received = self._taken(peer, [part.buffer for part in parts])

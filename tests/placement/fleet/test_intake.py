@@ -1,0 +1,79 @@
+"""What an inbox holds of messages that are not whole yet, over real encrypted connections."""
+
+import time
+
+import numpy as np
+import pytest
+import zmq
+
+from splitplace.placement.protocol import intake, messages, stream
+from splitplace.placement.protocol.keys import curve_accesses
+from splitplace.placement.protocol.stream import StreamNode
+
+PATIENCE_S = 60.0
+PART_BYTES = 2**16
+
+
+@pytest.fixture
+def accesses():
+    """Of two nodes that know each other."""
+    return curve_accesses(("a", "b"))
+
+
+def hear(node, count):
+    """So many messages."""
+    found, end_s = [], time.monotonic() + PATIENCE_S
+    while len(found) < count:
+        assert time.monotonic() < end_s, f"{len(found)} of {count} messages came"
+        found += node.receive(0.1)
+    return found
+
+
+def held_bytes(node):
+    """What came in and was not handed over, of all connections."""
+    port = int(node.endpoint.rpartition(":")[2])
+    return [held for _, held in node._intake.held(port)]
+
+
+def test_a_message_without_end_is_cut_off(accesses, monkeypatch):
+    """A known peer sends small frames, 64 MiB of them, as one message: it is cut long before; who behaves is heard."""
+    monkeypatch.setattr(intake, "LOOK_S", 0.0)
+    monkeypatch.setattr(stream, "WINDOW_BYTES", 2**20)
+    with (
+        StreamNode(accesses["a"], max_frame_bytes=2 * PART_BYTES) as node,
+        StreamNode(accesses["b"]) as good,
+        zmq.Context() as context,
+        context.socket(zmq.PUSH) as bad,
+    ):
+        bad.linger = 0
+        accesses["b"].call(bad, "a", node.endpoint)
+        bad.send_multipart([bytes(PART_BYTES)] * 1024)
+        end_s, most = time.monotonic() + PATIENCE_S, 0
+        gone = False
+        while not gone:
+            assert time.monotonic() < end_s, "it was never cut off"
+            assert list(node.receive(0.0)) == []
+            held = held_bytes(node)
+            gone = most > node._intake.most_bytes and max(held, default=0) < node._intake.most_bytes
+            most = max([most, *held])
+        good.connect("a", node.endpoint)
+        good.send("a", messages.Ping(sequence=1))
+        assert [received.message for received in hear(node, 1)] == [messages.Ping(sequence=1)]
+    assert most < 1024 * PART_BYTES / 2
+
+
+def test_an_honest_connection_never_comes_near_the_bound(accesses):
+    """What was handed over is counted as it came, to the byte, at every size: only the greeting is left over."""
+    with StreamNode(accesses["a"]) as node, StreamNode(accesses["b"]) as peer:
+        peer.connect("a", node.endpoint)
+        peer.send("a", messages.Ping(sequence=0))
+        hear(node, 1)
+        (greeting,) = held_bytes(node)
+        for size in (*range(200, 260), 0, 1, 2**16, 2**20):
+            x = np.zeros((1, size), np.uint8)
+            peer.send("a", messages.Failed(job=1, fragment="f0", error="x" * size)) if size < 300 else peer.send(
+                "a", messages.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x]
+            )
+        hear(node, 64)
+        assert held_bytes(node) == [greeting]
+    assert 0 < greeting < 1000
