@@ -74,10 +74,8 @@ class Streams:
 
     def on_over(self, route: int, version: int) -> None:
         """The next transfer of a route is over, unless something changed its course since it was announced."""
-        links = self._engine.links
-        if links.version[route] == version:
-            for flow in links.over(route, self._engine.now):
-                self._sent(flow)
+        for flow in self._engine.links.over(route, version, self._engine.now):
+            self._sent(flow)
 
     def _sent(self, flow: int) -> None:
         engine = self._engine
