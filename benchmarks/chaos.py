@@ -17,7 +17,7 @@ from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_faults, chaos_splits
 from splitplace.benchmarks.chaos_clients import StreamClient
-from splitplace.benchmarks.chaos_links import Links, network
+from splitplace.benchmarks.chaos_links import SocketLinks, network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.serve.client import Client
@@ -165,7 +165,7 @@ def verdict(results: ChaosResults) -> dict[str, bool]:
     return kept
 
 
-def _stream(folder: Path, links: Links, disk: bool, faults: int, seed: int, say: Callable[[str], None]) -> None:
+def _stream(folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int, say: Callable[[str], None]) -> None:
     """Tasks and faults, until all has ended; the fleet is stopped in the end."""
     data = folder / "disk" / "data"
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from splitplace.benchmarks.chaos_links import Ends, Links
+from splitplace.benchmarks.chaos_links import Ends, SocketLinks
 from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
 
@@ -87,7 +87,7 @@ class Injector:
         restart: Starts it again; answers its client.
     """
 
-    def __init__(self, disk: Path, links: Links, log: Path, client: Client, restart: Callable[[], Client]):
+    def __init__(self, disk: Path, links: SocketLinks, log: Path, client: Client, restart: Callable[[], Client]):
         self.disk, self.links, self._restart, self._client = disk, links, restart, client
         self._log = log.open("a", encoding="utf-8")
         self._writing = threading.Lock()

@@ -44,7 +44,7 @@ class _Connection:
     cut: bool = False
 
 
-class Links(threading.Thread):
+class SocketLinks(threading.Thread):
     """Moves between the processes that meet in a folder, in a thread of its own.
 
     Args:
@@ -186,10 +186,10 @@ class Links(threading.Thread):
 
 
 @contextmanager
-def network() -> Iterator[Links]:
-    """For all processes that are started meanwhile: their scratch folder is one that `Links` look after."""
+def network() -> Iterator[SocketLinks]:
+    """For all processes that are started meanwhile: their scratch folder is one that `SocketLinks` look after."""
     before, folder = os.environ.get("TMPDIR"), Path(tempfile.mkdtemp(prefix="links-"))
-    links = Links(folder)
+    links = SocketLinks(folder)
     links.start()
     os.environ["TMPDIR"] = str(folder)
     try:

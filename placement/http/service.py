@@ -151,7 +151,7 @@ class HttpService:
         try:
             future = await self.desk.submit(order)
         except SplitPlaceError:
-            self._ids.forget(order.key)  # it stands for nothing: the next may say something else
+            self.ids.forget(order.key)  # it stands for nothing: the next may say something else
             raise
         ongoing.visited.task = future.task_id
         ongoing.hold.let_go()

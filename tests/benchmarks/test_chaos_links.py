@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from splitplace.benchmarks.chaos_links import ASIDE, Links, network
+from splitplace.benchmarks.chaos_links import ASIDE, SocketLinks, network
 
 ME = os.getpid()
 
@@ -19,7 +19,7 @@ ME = os.getpid()
 def links(tmp_path):
     """Over a folder of a fleet's."""
     (tmp_path / "splitplace-1-sockets-a").mkdir()
-    links = Links(tmp_path)
+    links = SocketLinks(tmp_path)
     links.start()
     yield links
     links.close()
