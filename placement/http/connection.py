@@ -22,8 +22,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        """Runs while headers come in, and while an answer does not go out."""
+        """Runs while headers come in, and while the rest of a body does that nobody wants."""
         self._reading: asyncio.TimerHandle | None = None
+        """Runs while an answer does not go out."""
         self._in_head = True
         self._head_bytes = self._chunks = 0
         self._fault = (400, "no HTTP request that can be read")
@@ -100,12 +101,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """The next bytes are of another request."""
         super().on_message_complete()
         self._in_head = True
+        if self._timer is not None:  # it was answered before its end
+            self._timer.cancel()
+            self._timer = None
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
-        """An answer before the end of its request: what is still to come of that is not waited for."""
+        """An answer before the end of its request: what is still to come of that is passed over, for a moment."""
         super().on_response_complete()
-        if self.cycle.response_complete and self.cycle.more_body:
-            self.transport.close()
+        if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
+            self._timer = self.loop.call_later(self.limits.still_s, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """As every other refusal; the base calls it for what its parser does not take."""
