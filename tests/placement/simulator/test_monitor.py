@@ -73,7 +73,16 @@ def test_a_transfer_fills_the_link_of_whoever_receives(world, looks):
     assert seen[100.0].net_D.tolist() == [1.0]
 
 
-def test_two_transfers_share_a_link(world, looks):
+def test_the_broker_may_be_what_holds_a_transfer_up(world, looks):
+    """Two devices take their inputs at half of its 10 bytes/s each: a quarter of their own links."""
+    devices = [world.device(name=name, memory_bytes=MEMORY, down_bytes_per_s=20.0) for name in "ab"]
+    split = {"core_s": (100.0,), "input_bytes_per_sample": 3}
+    seen = looks([(0.0, "a", 1000, 900)] * 2, devices, split, broker_bytes_per_s=10.0)
+    assert seen[100.0].net_D.tolist() == [0.25, 0.25]
+    assert [of(seen[100.0], 0, device)[2] for device in (0, 1)] == [0.25, 0.25]
+
+
+def test_a_transfer_passes_the_links_of_both_ends(world, looks):
     """From one device to another: out of the first fragment, into the second, each device's own link."""
     devices = [world.device(name="a", up_bytes_per_s=20.0), world.device(name="b", down_bytes_per_s=10.0)]
     split = {"core_s": (50.0, 10.0), "output_bytes": (3000.0, 0.0)}
