@@ -38,6 +38,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "prometheus_client": "prometheus_client",
         "pillow": "PIL",
     },
+    "grpc": {"grpcio": "grpc", "protobuf": "google.protobuf"},
     "demo": {"jinja2": "jinja2"},
 }
 """Extra -> distribution -> what it is imported as; without the extras that an extra holds."""

@@ -114,6 +114,18 @@ def parse(kind: type[R], text: bytes) -> R:
         raise ContractError(f"not a {kind.noun} of the protocol: {first_problem(error)}") from error
 
 
+def checked(kind: type[R], fields: Mapping[str, Any]) -> R:
+    """The same of values that came otherwise.
+
+    Raises:
+        ContractError: They are no such document.
+    """
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        raise ContractError(f"not a {kind.noun} of the protocol: {first_problem(error)}") from error
+
+
 def wish(parameters: Mapping[str, Any]) -> Wish:
     """Of a request's parameters those that are ours.
 

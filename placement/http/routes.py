@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from splitplace.errors import NotFoundError, NotReadyError, SplitPlaceError, UsageError
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.placement.http import asking, codec, models
 from splitplace.placement.http.requests import RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.service import JSON, HttpService
@@ -30,11 +30,7 @@ async def live(front: HttpService, request: Request) -> Response:
 
 async def ready(front: HttpService, request: Request) -> Response:
     """And its fleet takes tasks."""
-    status = await front.desk.asking(front.desk.broker.status)
-    if not status.accepting:
-        raise NotReadyError("the fleet takes no tasks: it is draining, or has no disk to write them to")
-    if not any(device.up for device in status.devices):
-        raise NotReadyError("no device of the fleet is up")
+    await front.check_ready()
     return Response()
 
 
@@ -72,23 +68,13 @@ async def repository_index(front: HttpService, request: Request) -> Response:
     """Every model, and whether it is served here."""
     body = await front.body(request)
     asked = codec.parse(RepositoryIndexRequest, bytes(body)) if body else RepositoryIndexRequest()
-    entries = [
-        {"name": name, "version": models.VERSION, "state": "UNAVAILABLE", "reason": "unloaded"}
-        if name in front.unloaded
-        else {"name": name, "version": models.VERSION, "state": "READY", "reason": ""}
-        for name in sorted(await front.splits())
-    ]
-    return answer([entry for entry in entries if not (asked.ready and entry["state"] != "READY")])
+    return answer(await front.index(asked.ready))
 
 
 async def load(front: HttpService, request: Request) -> Response:
     """Serve a model that was unloaded; what is in the catalog is the fleet's."""
     split, asked = await front.model(request), await _repository_request(front, request)
-    if asked.parameters:
-        raise UsageError(
-            f"parameters {', '.join(sorted(asked.parameters))[:200]}: a model is loaded as the catalog has it"
-        )
-    front.unloaded.discard(split.application)
+    front.load(split, asked.parameters)
     return Response()
 
 

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import socket
 import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -37,10 +38,19 @@ class HttpServer:
         host: An address of this machine, or a name for one.
         port: 0 takes a free one.
         certificate: For TLS; none: plain HTTP.
+        beside: Another server of the same front door, open as long as this one, in its event loop.
     """
 
-    def __init__(self, app: FrontApp, host: str, port: int, certificate: Certificate | None = None):
+    def __init__(
+        self,
+        app: FrontApp,
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+        beside: AbstractAsyncContextManager[Any] | None = None,
+    ):
         self._app, self._host, self._port, self._certificate = app, host, port, certificate
+        self._beside = beside or nullcontext()
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -75,6 +85,9 @@ class HttpServer:
         except OSError as error:  # ssl.SSLError is one
             self._socket.close()
             raise UsageError(f"the certificate cannot be used: {error}: give its PEM files") from error
+        if isinstance(self._failure, SplitPlaceError):
+            self._socket.close()
+            raise self._failure
         if self._failure is not None:
             raise SplitPlaceError(f"the front door did not open: {self._failure!r}") from self._failure
         return self
@@ -94,18 +107,21 @@ class HttpServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # handed to the thread that opens the server
+        except SplitPlaceError as error:  # handed to the thread that opens the server
+            self._failure = error
+        except BaseException as error:
             self._failure = error
             logging.getLogger(__name__).exception("the front door has failed")
         finally:
             self._up.set()
 
     async def _serve(self) -> None:
-        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        self._up.set()
-        await serving
+        async with self._beside:
+            serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+            while not self._server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            self._up.set()
+            await serving
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """What every route uses: the fleet's desk, what is served, what comes in and goes out, and what is noted of it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.http import compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
@@ -122,6 +122,38 @@ class HttpService:
         """
         if name in self.unloaded:
             raise NotReadyError(f"model {name} is unloaded: POST v2/repository/models/{name}/load brings it back")
+
+    async def check_ready(self) -> None:
+        """Refuse where the fleet takes no tasks.
+
+        Raises:
+            NotReadyError: And why.
+        """
+        status = await self.desk.asking(self.desk.broker.status)
+        if not status.accepting:
+            raise NotReadyError("the fleet takes no tasks: it is draining, or has no disk to write them to")
+        if not any(device.up for device in status.devices):
+            raise NotReadyError("no device of the fleet is up")
+
+    async def index(self, ready_only: bool) -> list[dict[str, str]]:
+        """Every model, and whether it is served here."""
+        entries = [
+            {"name": name, "version": models.VERSION, "state": "UNAVAILABLE", "reason": "unloaded"}
+            if name in self.unloaded
+            else {"name": name, "version": models.VERSION, "state": "READY", "reason": ""}
+            for name in sorted(await self.splits())
+        ]
+        return [entry for entry in entries if not (ready_only and entry["state"] != "READY")]
+
+    def load(self, split: Split, parameters: Iterable[str]) -> None:
+        """Serve a model that was unloaded; what is in the catalog is the fleet's.
+
+        Raises:
+            UsageError: Something is stated of it.
+        """
+        if stated := sorted(parameters):
+            raise UsageError(f"parameters {', '.join(stated)[:200]}: a model is loaded as the catalog has it")
+        self.unloaded.discard(split.application)
 
     def statistics_of(self, name: str) -> ModelStatistics:
         """What was answered for a model so far."""

@@ -1,4 +1,4 @@
-"""`FrontDoor`: a live fleet over HTTP, by the Open Inference Protocol v2."""
+"""`FrontDoor`: a live fleet over HTTP and gRPC, by the Open Inference Protocol v2."""
 
 import threading
 from pathlib import Path
@@ -13,7 +13,7 @@ from splitplace.placement.serve.standing_client import StandingClient
 from splitplace.records.split import Split
 
 if TYPE_CHECKING:
-    pass
+    from splitplace.placement.grpc.server import GrpcServer
 
 HOST, PORT = "127.0.0.1", 8000
 
@@ -34,10 +34,11 @@ class FrontDoor:
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.
         default_deadline: Seconds that a request has which states no deadline.
+        grpc_port: Answer over gRPC as well, at this port; 0 takes a free one, which `grpc_address` tells.
 
     Raises:
         UsageError: An address beyond this machine without tokens and a certificate; no such file, port or address.
-        MissingExtraError: The packages of the extra `serve` are not installed.
+        MissingExtraError: The packages of the extra `serve`, or those of `grpc`, are not installed.
     """
 
     @explained()
@@ -51,9 +52,16 @@ class FrontDoor:
         tls_cert: str | Path | None = None,
         tls_key: str | Path | None = None,
         default_deadline: float = 60.0,
+        grpc_port: int | None = None,
     ):
         check_front_door(
-            host=host, port=port, tokens=tokens, tls_cert=tls_cert, tls_key=tls_key, seconds=default_deadline
+            host=host,
+            port=port,
+            tokens=tokens,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            seconds=default_deadline,
+            grpc_port=grpc_port,
         )
         from importlib.metadata import version
 
@@ -72,7 +80,12 @@ class FrontDoor:
         assert not isinstance(behind, str | Path)
         self._applications = behind.applications
         service = HttpService(behind, behind.applications, limits, version("splitplace"))
-        self._server: HttpServer = HttpServer(FrontApp(service, guard), host, port, certificate)
+        self._grpc: GrpcServer | None = None
+        if grpc_port is not None:
+            from splitplace.placement.grpc import server
+
+            self._grpc = server.GrpcServer(service, guard, host, grpc_port, certificate)
+        self._server: HttpServer = HttpServer(FrontApp(service, guard), host, port, certificate, self._grpc)
 
     @explained()
     def __enter__(self) -> Self:
@@ -108,6 +121,11 @@ class FrontDoor:
         """Where it answers, as http://127.0.0.1:8000."""
         return self._server.url
 
+    @property
+    def grpc_address(self) -> str | None:
+        """Where it answers over gRPC, as 127.0.0.1:8001; None where it does not."""
+        return None if self._grpc is None else self._grpc.address
+
 
 def check_front_door(
     *,
@@ -117,14 +135,18 @@ def check_front_door(
     tls_cert: str | Path | None,
     tls_key: str | Path | None,
     seconds: float,
+    grpc_port: int | None = None,
 ) -> None:
     """What can be said against a front door before there is a fleet; arguments and errors as `FrontDoor`'s."""
     needs("splitplace serve", "serve")
+    if grpc_port is not None:
+        needs("splitplace serve --grpc-port", "grpc")
     from splitplace.placement.http.guard import is_loopback
     from splitplace.placement.http.tokens import read_tokens
 
-    if not 0 <= port < 2**16:
-        raise UsageError(f"--port {port}: expected 0 to 65535")
+    for option, number in (("--port", port), ("--grpc-port", grpc_port or 0)):
+        if not 0 <= number < 2**16:
+            raise UsageError(f"{option} {number}: expected 0 to 65535")
     if not 0 < seconds <= 10**7:
         raise UsageError(f"--default-deadline {seconds}: expected seconds above 0")
     if (tls_cert is None) != (tls_key is None):

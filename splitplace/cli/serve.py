@@ -1,4 +1,4 @@
-"""`splitplace serve`: a live fleet over HTTP; and `splitplace token`, who may call it."""
+"""`splitplace serve`: a live fleet over HTTP and gRPC; and `splitplace token`, who may call it."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from splitplace.cli.output import emit, step
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace import Fleet
+    from splitplace import Fleet, FrontDoor
 
 
 def serve(
@@ -22,6 +22,7 @@ def serve(
     fleet: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
+    grpc_port: int | None = None,
     tokens: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
@@ -30,7 +31,7 @@ def serve(
     data: Path = Path("splitplace-fleet"),
     json: bool = False,
 ) -> None:
-    """Serve a catalog's applications over HTTP by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
+    """Serve a catalog's applications over HTTP (and gRPC) by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
 
     Args:
         catalog: Folder of the catalog: a fleet with all of its profiled splits is started on this machine.
@@ -38,6 +39,7 @@ def serve(
         fleet: Data folder of a fleet that runs already: serve that one.
         host: Address to listen on; beyond this machine it takes tokens and a certificate.
         port: 0 takes a free one.
+        grpc_port: Answer over gRPC as well, at this port; 0 takes a free one.
         tokens: Token file, as `splitplace token add` makes it.
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.
@@ -49,7 +51,15 @@ def serve(
     import splitplace as sp
     from splitplace.api.front_door import check_front_door
 
-    check_front_door(host=host, port=port, tokens=tokens, tls_cert=tls_cert, tls_key=tls_key, seconds=default_deadline)
+    check_front_door(
+        host=host,
+        port=port,
+        tokens=tokens,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        seconds=default_deadline,
+        grpc_port=grpc_port,
+    )
     if (catalog is None) == (fleet is None):
         raise UsageError("expected a catalog to serve, or --fleet with the data folder of a fleet that runs")
 
@@ -62,24 +72,27 @@ def serve(
             tls_cert=tls_cert,
             tls_key=tls_key,
             default_deadline=default_deadline,
+            grpc_port=grpc_port,
         )
 
     _tell_accesses()
     if fleet is not None:
         with opened(fleet) as door:
-            _up(door.url, sorted(door.applications()), fleet, json)
+            _up(door, fleet, json)
             door.serve()
         return
     assert catalog is not None
     step("starting the devices", 0.0)
     with sp.Fleet(devices, catalog, policy=policy, data=data) as own, opened(own) as door:
-        _up(door.url, sorted(door.applications()), data, json)
+        _up(door, data, json)
         own.serve()
 
 
-def _up(url: str, models: list[str], data: Path, json: bool) -> None:
-    document = {"url": url, "models": models, "data": str(data.absolute())}
-    emit(document, f"{url} serves {', '.join(models)}", json)
+def _up(door: "FrontDoor", data: Path, json: bool) -> None:
+    models, beside = sorted(door.applications()), door.grpc_address
+    document = {"url": door.url, "grpc": beside, "models": models, "data": str(data.absolute())}
+    over = f" (gRPC: {beside})" if beside else ""
+    emit(document, f"{door.url}{over} serves {', '.join(models)}", json)
     sys.stdout.flush()
 
 

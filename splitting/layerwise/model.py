@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # publishes no types
+from google.protobuf.message import DecodeError  # publishes no types
 from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES

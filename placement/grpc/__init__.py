@@ -1,0 +1,1 @@
+"""The front door over gRPC (`splitplace serve --grpc-port`): see README.md."""
