@@ -57,8 +57,15 @@ def needs(what: str, *extras: str, packages: tuple[str, ...] = ()) -> None:
     """
     wanted = {name: module for extra in extras for name, module in EXTRAS[extra].items()}
     assert set(packages) <= set(wanted), f"{packages} are not all in {extras}"
-    missing = [name for name in packages or wanted if find_spec(wanted[name]) is None]
+    missing = [name for name in packages or wanted if not _is_there(wanted[name])]
     if missing:
         raise MissingExtraError(
             f"{what} needs {', '.join(missing)}, not installed here: pip install 'splitplace[{','.join(extras)}]'"
         )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what it would be in
+        return False

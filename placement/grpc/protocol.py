@@ -93,7 +93,7 @@ SETTINGS = ("TraceSetting", "LogSettings")
 
 
 @dataclass(frozen=True)
-class Call:
+class GrpcCall:
     """One of the service's calls."""
 
     name: str
@@ -153,9 +153,9 @@ def message(name: str) -> type[Message]:
     return found
 
 
-def _call(name: str, streams: bool = False) -> Call:
+def _call(name: str, streams: bool = False) -> GrpcCall:
     request = "ModelInferRequest" if streams else f"{name}Request"
-    return Call(name, message(request), message(f"{name}Response"), streams)
+    return GrpcCall(name, message(request), message(f"{name}Response"), streams)
 
 
 CALLS = (
@@ -164,6 +164,6 @@ CALLS = (
         "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
     )),
     _call("ModelStreamInfer", streams=True),
-    *(Call(name, message("Empty"), message("Empty")) for name in (*SHARED_MEMORY, *SETTINGS)),
+    *(GrpcCall(name, message("Empty"), message("Empty")) for name in (*SHARED_MEMORY, *SETTINGS)),
 )  # fmt: skip
 """What is asked with other calls' messages is read as if it were empty: they are refused, whatever they say."""

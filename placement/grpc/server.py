@@ -12,7 +12,7 @@ import grpc.aio
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.grpc.calls import CallUnderWay, GrpcCalls, as_they_end
-from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, Call, Message
+from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, GrpcCall, Message
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.app import FLEET_GONE_S
 from splitplace.placement.http.body import Hold
@@ -92,7 +92,7 @@ class GrpcServer:
         """HOST:PORT, as clients take it."""
         return f"{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
-    def _handler(self, call: Call) -> Any:
+    def _handler(self, call: GrpcCall) -> Any:
         both = {"request_deserializer": call.request.FromString, "response_serializer": call.response.SerializeToString}
         if call.streams:
             return grpc.stream_stream_rpc_method_handler(partial(self._stream, call), **both)
@@ -100,7 +100,7 @@ class GrpcServer:
         handler: Handler = self._calls.refused if refused else getattr(self._calls, call.name)
         return grpc.unary_unary_rpc_method_handler(partial(self._answer, call, handler), **both)
 
-    async def _answer(self, call: Call, handler: Handler, asked: Message, context: Context) -> Message:
+    async def _answer(self, call: GrpcCall, handler: Handler, asked: Message, context: Context) -> Message:
         """One request, one answer or one reason."""
         with self._front.coming.hold() as hold:
             under_way = self._begun(call, hold, context)
@@ -124,7 +124,7 @@ class GrpcServer:
             finally:
                 self._note(under_way)
 
-    async def _stream(self, call: Call, coming: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
+    async def _stream(self, call: GrpcCall, coming: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
         """Many requests, answered as they are done; each is admitted and noted by itself."""
         try:
             self._admit(call, context)
@@ -138,7 +138,7 @@ class GrpcServer:
         async for response in as_they_end(begun()):
             yield response
 
-    async def _answer_in_stream(self, call: Call, asked: Message, context: Context) -> Message:
+    async def _answer_in_stream(self, call: GrpcCall, asked: Message, context: Context) -> Message:
         with self._front.coming.hold() as hold:
             under_way = self._begun(call, hold, context)
             try:
@@ -156,11 +156,11 @@ class GrpcServer:
             finally:
                 self._note(under_way)
 
-    def _begun(self, call: Call, hold: Hold, context: Context) -> CallUnderWay:
+    def _begun(self, call: GrpcCall, hold: Hold, context: Context) -> CallUnderWay:
         visited = Visited(context.peer(), "GRPC", call.path, call.path)
         return CallUnderWay(self._front.clock(), visited, hold, context.time_remaining())
 
-    def _admit(self, call: Call, context: Context) -> Caller:
+    def _admit(self, call: GrpcCall, context: Context) -> Caller:
         headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         return self._guard.admit(headers, ANYONE.get(call.name, call.path))
 
