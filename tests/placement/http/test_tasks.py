@@ -8,6 +8,7 @@ import pytest
 import tritonclient.http as triton
 
 from splitplace.errors import NotReadyError, OverloadedError
+from splitplace.placement.http.body import read_body
 
 PATIENCE_S = 30.0
 
@@ -25,12 +26,18 @@ def test_what_is_wished_reaches_the_fleet(door, image, broker):
 
 
 @pytest.mark.parametrize(("deadline", "left"), [(8, 3.0), (4.0, None)])
-def test_a_deadline_counts_from_receipt(front, image, broker, deadline, left):
-    """Here the clock says that reading took 5 s: 3 of 8 are left, and of 4 none, so that nobody is asked."""
-    door = front()
+def test_a_deadline_counts_from_receipt(front, image, broker, monkeypatch, deadline, left):
+    """By the clock here reading the body took 5 s: 3 of 8 are left, and of 4 none, so that nobody is asked."""
+    door, now = front(), [100.0]
     broker.at_once = True
-    times = iter([0.0, *[5.0] * 1000])
-    door.service.clock = lambda: next(times)
+
+    async def slowly(*arguments):
+        body = await read_body(*arguments)
+        now[0] += 5.0
+        return body
+
+    monkeypatch.setattr("splitplace.placement.http.service.read_body", slowly)
+    door.service.clock = lambda: now[0]
     answer = door.infer(wishing(image, deadline_s=deadline))
     if left is not None:
         assert answer.status == 200 and broker.options[0]["deadline_s"] == pytest.approx(left)
