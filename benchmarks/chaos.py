@@ -27,8 +27,8 @@ from splitplace.records.provenance import Provenance
 DEVICES, CLIENTS = 4, 8
 POLICY = "random+least-loaded"
 DISK_BYTES = 2**30
-"""Of the disk that the data folder has to itself, where the user may have one: more than a fleet keeps at most (journal,
-history, results), so that what the bench takes of it is all that is ever missing."""
+"""Of the disk that the data folder has to itself, where the user may have one: more than a fleet keeps at most, so that
+what the bench takes of it is all that is ever missing."""
 END_S = 180.0
 """After the last fault, until which all must have ended."""
 START_TRIES = 5
