@@ -15,8 +15,6 @@ from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.scenario import load_fleet
 
-pytestmark = pytest.mark.sim
-
 POLICY = parse_policy("mab+daso")
 DEMAND, DEVICES = load_demand("measured"), load_fleet("azure50").units()
 RNG = np.random.default_rng(0)
