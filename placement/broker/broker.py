@@ -26,6 +26,7 @@ from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import HandedIn, Loop, Post
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.pace import pace
+from splitplace.placement.broker.reports import device_reports, device_statuses, tally
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
@@ -35,7 +36,7 @@ from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
-from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
+from splitplace.records.fleet_status import FleetStatus
 
 
 class Broker:
@@ -367,50 +368,15 @@ class Broker:
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment; from any thread."""
         loop = self._running()
-        state, now_s = loop.state, loop.fleet.now_s()
-        devices = []
-        for member, device in zip(loop.members, state.devices, strict=True):
-            held = tuple(state.ledger.held[member.row].items())
-            named = {row: self._name(row) for row, resident in held if resident.loaded}
-            measured = member.monitor.measured(now_s) if device.up else None
-            rows = self._setup.held(named)
-            fragments = {} if measured is None else measured.fragments
-            status = DeviceStatus(
-                name=member.name,
-                up=device.up,
-                suspected=device.up and not state.placeable(member.row, now_s),
-                pid=member.hello.pid if member.hello and device.up else None,
-                cpu_share=member.cpu_share,
-                busy_share=member.meter.busy(now_s) if device.up else 0.0,
-                memory_bytes=int(state.ledger.capacity_bytes[member.row]),
-                memory_used_bytes=int(state.ledger.account[1][member.row]),
-                fragments=tuple(named.values()),
-                micro_batches_run=member.meter.micro_batches_run,
-                measured=None if measured is None else measured.device,
-                measured_fragments={named[rows[key]]: use for key, use in fragments.items() if key in rows},
-            )
-            devices.append(status)
-        running = len(state.jobs)
-        tasks = TaskTally(
-            waiting=max(len(state.tasks) - running, 0),
-            running=running,
-            answered=state.answered,
-            failed=state.failed,
-            cancelled=state.cancelled,
-        )
         accepting = not (self._stopping or self._draining) and (self._store is None or self._store.accepting)
         return FleetStatus(
             policy=self.policy.name,
             interval_s=self._interval_s,
-            uptime_s=now_s,
+            uptime_s=loop.fleet.now_s(),
             accepting=accepting,
-            devices=tuple(devices),
-            tasks=tasks,
+            devices=device_statuses(loop),
+            tasks=tally(loop.state),
         )
-
-    def _name(self, row: int) -> str:
-        split, name = self._setup.fragment(row)
-        return f"{split.reference}/{name}"
 
     @property
     def ended(self) -> bool:
@@ -455,14 +421,7 @@ class Broker:
 
     def reports(self) -> tuple[DeviceReport, ...]:
         """What each device is and did so far."""
-        loop = self._running()
-        ledger, now_s = loop.state.ledger, loop.fleet.now_s()
-        return tuple(
-            member.report(
-                loop.members[0], state, ledger.capacity_bytes[member.row], ledger.peak_bytes[member.row], now_s
-            )
-            for member, state in zip(loop.members, loop.state.devices, strict=True)
-        )
+        return device_reports(self._running())
 
     def _running(self) -> Loop:
         if self._loop is None:

@@ -11,9 +11,8 @@ from typing import Literal
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
-from splitplace.placement.broker.meter import DeviceReport, Meter
+from splitplace.placement.broker.meter import Meter
 from splitplace.placement.broker.monitor import Monitor
-from splitplace.placement.broker.state import DeviceState
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
@@ -87,28 +86,6 @@ class Member:
     def off(self, first: "Member") -> float:
         """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""
         return median(self.ratios(first)) / (self.cpu_share / first.cpu_share) if self.cpu_share < 1 else 1.0
-
-    def report(
-        self, first: "Member", state: DeviceState, memory_bytes: float, memory_peak_bytes: float, now_s: float
-    ) -> DeviceReport:
-        """What it is and did so far; `first` is the device that speeds are held against."""
-        up_s = state.up_s + (now_s - state.since_s if state.up else 0.0)
-        return DeviceReport(
-            name=self.name,
-            up=state.up,
-            cpu_share=self.cpu_share,
-            cpu_share_method=self.hello.cpu_share_method if self.hello else "none",
-            core_speed_stated=self.device.core_speed,
-            core_speed_measured=self.core_speed,
-            speed_ratio_measured=median(self.ratios(first)),
-            fragments_run=self.meter.fragments_run,
-            micro_batches_run=self.meter.micro_batches_run,
-            busy_s=self.meter.busy_s,
-            busy_share=min(self.meter.busy_s / max(up_s, 1e-9), 1.0),
-            memory_bytes=memory_bytes,
-            memory_peak_bytes=memory_peak_bytes,
-            rss_bytes=self.meter.rss_bytes,
-        )
 
 
 @dataclass(frozen=True)
