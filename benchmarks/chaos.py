@@ -26,9 +26,9 @@ from splitplace.records.provenance import Provenance
 
 DEVICES, CLIENTS = 4, 8
 POLICY = "random+least-loaded"
-DISK_BYTES = 2**30
-"""Of the disk that the data folder has to itself, where the user may have one: more than a fleet keeps at most, so that
-what the bench takes of it is all that is ever missing."""
+DISK_BYTES, DISK_BYTES_A_FAULT = 2**28, 2**20
+"""Of the disk that the data folder has to itself, where the user may have one: more than the fleet will have kept (its
+history, journal and results), so that what the bench takes of it is all that is ever missing."""
 END_S = 180.0
 """After the last fault, until which all must have ended."""
 START_TRIES = 5
@@ -110,7 +110,7 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
     (folder / "faults.jsonl").touch()
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
     begun_s = time.monotonic()
-    with chaos_faults.small_disk(folder / "disk", DISK_BYTES) as disk:
+    with chaos_faults.small_disk(folder / "disk", DISK_BYTES + faults * DISK_BYTES_A_FAULT) as disk:
         with network() as links:
             _stream(folder, links, disk, faults, seed, say)
         (folder / "data").mkdir()
