@@ -8,13 +8,15 @@ What a task should take is by its profile and what is before it; what tasks did 
 beside it, corrects that.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.broker.state import FleetState, TaskState
+from splitplace.placement.broker.state import Attempt, FleetState, TaskState
 from splitplace.placement.deciders.estimate import unloaded_response_s
 
 LEAST_A_DEVICE, ENOUGH_A_DEVICE, MOST_A_DEVICE = 1, 2, 8
@@ -41,8 +43,8 @@ class Dispatch:
         self._costs = lru_cache(4096)(self._costs_of)
         self._expected_s: dict[int, float] = {}
         """Of tasks that were shown, uncorrected."""
-        self._under_way: dict[int, tuple[float, float]] = {}
-        """By job: what was expected, and since when it has devices."""
+        self._under_way: dict[int, tuple[float, Attempt]] = {}
+        """By job: what was expected, and the attempt."""
         self._took_s = self._should_s = 0.0
 
     @property
@@ -54,50 +56,77 @@ class Dispatch:
         """All tasks that have devices, and of those that wait the ones that are to have some, best first."""
         self._learn(state, now_s)
         tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
-        up = max(sum(state.placeable(row, now_s) for row in range(len(state.devices))), 1)
-        waiting = (state.tasks[id_] for id_ in islice(state.waiting, LOOKED_AT))
-        queue = [task for task in waiting if task.not_before_s <= now_s]
-        if not queue:
+        up = sum(state.placeable(row, now_s) for row in range(len(state.devices)))
+        queue = [task for task in self._looked_at(state) if task.not_before_s <= now_s]
+        if not up or not queue:
             return tasks
+        decided, chosen = [task for task in queue if task.decision is not None], list[TaskState]()
+        stuck = Counter(task.task.application for task in decided)
         under_way = _UnderWay([self._left_s(state, job) for job in state.jobs], up)
-        has_time = [self._has_time(task, now_s, under_way) for task in queue]
-        for row in sorted(range(len(queue)), key=lambda row: -has_time[row]):
-            if len(tasks) >= MOST_A_DEVICE * up:
+        ranks = [self._rank(task, now_s, under_way) for task in queue]
+        for row in sorted(range(len(queue)), key=lambda row: -ranks[row]):
+            if under_way.count >= MOST_A_DEVICE * up:
                 break
             task = queue[row]
-            takes_s, work_s = self._costs(task.task.application, task.task.n)
-            if task.decision is None:  # else it waits for memory, and takes no turn from who does not
-                wait_s = under_way.wait_s(takes_s)
-                if under_way.count >= LEAST_A_DEVICE * up:  # more would make those late that are there, and be late
-                    enough = under_way.like(takes_s) >= ENOUGH_A_DEVICE * up and self.slowdown * wait_s >= AHEAD_S
-                    if enough or self._has_time(task, now_s, under_way) < 2:
-                        continue
-                self._expected_s[task.task.id] = wait_s + takes_s
-                under_way.add(work_s)
-            tasks.append(task)
-        return tasks
+            takes_s, work_s = self._costs(task.task.application, _size(task.task.n))
+            if task.decision is not None or stuck[task.task.application] >= ENOUGH_A_DEVICE * up:
+                continue
+            wait_s = under_way.wait_s(takes_s)
+            if under_way.count >= LEAST_A_DEVICE * up:  # more would make those late that are there, and be late
+                enough = under_way.like(takes_s) >= ENOUGH_A_DEVICE * up and self.slowdown * wait_s >= AHEAD_S
+                if enough or not (task.late or self._has_time(task, now_s, under_way)):
+                    continue
+            self._expected_s[task.task.id] = wait_s + takes_s
+            under_way.add(work_s)
+            chosen.append(task)
+        # Who is decided waits for memory: he takes no turn from who does not, and of an application of which enough
+        # wait so no more are decided.
+        return [*tasks, *decided[: MOST_A_DEVICE * up], *chosen]
+
+    @staticmethod
+    def _looked_at(state: FleetState) -> Iterator[TaskState]:
+        """The oldest, and where those are too many the newest: among them are some with time."""
+        if len(state.waiting) <= LOOKED_AT:
+            ids = list(state.waiting)
+        else:
+            half = LOOKED_AT // 2
+            ids = [*islice(state.waiting, half), *reversed(list(islice(reversed(state.waiting), half)))]
+        return (state.tasks[id_] for id_ in ids)
 
     def _learn(self, state: FleetState, now_s: float) -> None:
-        """From attempts that are over since the last plan; one without an answer took that long at least."""
+        """From attempts that are over since the last plan: of one that came to nothing only that it took so long."""
         for job in [job for job in self._under_way if job not in state.jobs]:
-            should_s, since_s = self._under_way.pop(job)
-            self._took_s = FORGET * self._took_s + now_s - since_s
+            should_s, attempt = self._under_way.pop(job)
+            if attempt.started_s is None:
+                continue
+            took_s = now_s - attempt.started_s
+            if any(attempt.left(name) for name in attempt.ran) and took_s < self.slowdown * should_s:
+                continue
+            self._took_s = FORGET * self._took_s + took_s
             self._should_s = FORGET * self._should_s + should_s
         for job, attempt in state.jobs.items():
             if job not in self._under_way and attempt.task in self._expected_s:
-                self._under_way[job] = self._expected_s.pop(attempt.task), attempt.placed_s
+                self._under_way[job] = self._expected_s.pop(attempt.task), attempt
         for task in [task for task in self._expected_s if task not in state.tasks]:
             del self._expected_s[task]
 
-    def _has_time(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> int:
-        """2 if there is time enough, 1 if there might be, 0 if an idle fleet would hardly be in time."""
-        left_s = task.task.arrival_s + task.task.deadline_s - now_s
-        if task.late and left_s <= 0:
-            return 2  # it has to be done at some time
-        takes_s, _ = self._costs(task.task.application, task.task.n)
-        if left_s >= MARGIN * self.slowdown * (under_way.wait_s(takes_s) + takes_s):
+    def _rank(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> int:
+        """2 with time enough, 1 if there might be, 0 if an idle fleet would hardly be in time.
+
+        A late answer that is wanted can wait for those that can be in time, but not for ever.
+        """
+        age_s = now_s - task.task.arrival_s
+        if task.late and age_s > task.task.deadline_s:
+            return 2 if age_s > self.setup.task_timeout_s / 2 else 1
+        if self._has_time(task, now_s, under_way):
             return 2
-        return int(left_s >= self.slowdown * takes_s)
+        takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+        return int(task.task.deadline_s - age_s >= self.slowdown * takes_s)
+
+    def _has_time(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> bool:
+        left_s = task.task.arrival_s + task.task.deadline_s - now_s
+        takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+        return left_s >= MARGIN * self.slowdown * (under_way.wait_s(takes_s) + takes_s)
 
     def _left_s(self, state: FleetState, job: int) -> float:
         attempt = state.jobs[job]
@@ -116,6 +145,12 @@ class Dispatch:
             for split in offered
         )
         return takes_s, work_s
+
+
+def _size(n: int) -> int:
+    """So many images, or some more (at most an eighth): tasks of about one size are reckoned once."""
+    step = 1 << max(n.bit_length() - 4, 0)
+    return -(-n // step) * step
 
 
 class _UnderWay:

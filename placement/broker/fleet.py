@@ -57,7 +57,9 @@ class Member:
     """Pings since its last word."""
     doubted: bool = False
     stuck: bool = False
-    """It was doubted because it did nothing: its next run is a word for it."""
+    """It was doubted because it did nothing: its next run is a word for it, or the probe, once between two runs."""
+    cleared_at: int = -1
+    """Its runs when the probe last spoke for it."""
     runs: int = 0
     """Micro-batches that its process has run, by its last pong."""
     connected: bool = False
@@ -193,7 +195,7 @@ class LiveFleet:
     def _welcome(self, member: Member, hello: messages.Hello) -> None:
         """A process of this device is up: connect to it, and tell everybody where everybody is."""
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
-        member.stuck, member.runs = False, 0
+        member.stuck, member.runs, member.cleared_at = False, 0, -1
         member.monitor.forget()
         member.meter.rss_bytes = hello.rss_bytes
         self.node.disconnect(member.name)
@@ -269,6 +271,12 @@ class LiveFleet:
         self.node.disconnect(member.name)
         self.engine.stop(member.name, timeout_s=0.0)
 
+    def suspect(self, row: int) -> None:
+        """A device does nothing though it could; what it had is taken from it, so that it is asked to do something."""
+        member = self._rows[row]
+        member.stuck = True
+        self.send(member.name, messages.ProbeOrder(trim=member.trim))
+
     def hear(self, timeout_s: float) -> Iterable[tuple[Member, Received]]:
         """What the devices said; what is only about their health is taken in here."""
         for received in self.node.receive(timeout_s):
@@ -290,6 +298,9 @@ class LiveFleet:
             elif isinstance(received.message, messages.Probed):
                 if not member.core_speeds:
                     member.core_speeds.append(received.message.core_speed)
+                if member.stuck and member.cleared_at != member.runs:
+                    member.stuck, member.cleared_at = False, member.runs
+                    self.changes.append(Change(member, "trusted"))
             elif member.connected:
                 yield member, received
 

@@ -77,7 +77,10 @@ class Hearing:
             case messages.Credit(dst=dst, count=count) if attempt.id in feeds and feeds[attempt.id].takes(
                 dst, member.name
             ):
-                feeds[attempt.id].grant(dst, count)
+                try:
+                    feeds[attempt.id].grant(dst, count)
+                except ContractError as error:
+                    log.warning("%s: %s", member.name, error)
             case messages.Ran() if attempt.devices.get(message.fragment) == member.row:
                 return self._ran(member, attempt, message)
             case messages.Tensors(src=src) if attempt.devices.get(src) == member.row:

@@ -46,6 +46,8 @@ STUCK_S = 2.0
 """A device that has something to do and does nothing for so long is doubted."""
 LOOK_S = 0.25
 """How often that is looked for."""
+STALL_S = 1.0
+"""A loop that was away for so long, at a slow disk say, has heard nothing meanwhile: nobody was idle for that."""
 TRIM_S = 60.0
 """How often memory that is free is given back to the system: images of tasks come in all sizes and leave holes."""
 KEPT_TIMES = 10_000
@@ -111,7 +113,7 @@ class Loop:
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
         self._dirty = False
-        self._looked_s = self._trimmed_s = 0.0
+        self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
             states = store.restore(policy, states, rng)
@@ -133,12 +135,15 @@ class Loop:
         while self.state.next_alarm_s <= now_s:
             self._apply(ev.AlarmRang(at_s=now_s))
         if now_s - self._looked_s > LOOK_S:
+            if now_s - self._looked_s > STALL_S:
+                self._listens_s = now_s
             self._looked_s = now_s
             for member in self.members:
                 member.meter.forget(now_s)
-            for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
-                self.members[device].stuck = True
-                self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))
+            if now_s - self._listens_s > STUCK_S:
+                for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
+                    self.fleet.suspect(device)
+                    self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))
         if now_s - self._trimmed_s > TRIM_S:
             self._trimmed_s = now_s
             memory.trim()

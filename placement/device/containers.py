@@ -40,6 +40,9 @@ class ContainerQueue:
         found out when it comes up."""
         self._clock_s = 0.0
         """Virtual: the served time of who was served last. Who comes anew begins there, else it would catch up."""
+        self._left_s = 0.0
+        """The most that one had which has ended. Who comes anew takes its place: a stream of short ones is served as
+        one that stays, and starves nobody."""
         self._order = count()
 
     def __len__(self) -> int:
@@ -85,7 +88,8 @@ class ContainerQueue:
         if container.listed or container.dropped or (found := container.ready()) is None:
             return
         container.listed = True
-        container.served_s = max(container.served_s, self._clock_s)
+        came_anew = not container.served_s
+        container.served_s = max(container.served_s, self._clock_s, self._left_s if came_anew else 0.0)
         heapq.heappush(self._ready, (container.served_s, found[0], next(self._order), container))
 
     def take(self) -> tuple[Container, int, Values, float, float] | None:
@@ -131,6 +135,7 @@ class ContainerQueue:
             self._forget(container)
 
     def _forget(self, container: Container) -> None:
+        self._left_s = max(self._left_s, container.served_s)
         self._count -= 1
         self.held_bytes -= container.held_bytes
         container.drop()

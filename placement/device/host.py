@@ -1,7 +1,7 @@
 """What a device runtime does, apart from being a process: takes orders and tensors in, works, sends results on.
 
 One thread talks to the network and never computes; one worker runs one thing at a time: orders first (loads, the
-probe), then micro-batches in the order in which their inputs became complete.
+probe), then micro-batches, every container served alike (`containers.py`).
 """
 
 import logging

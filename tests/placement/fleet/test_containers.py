@@ -74,6 +74,34 @@ def test_a_small_task_waits_for_one_micro_batch_of_a_large_one(fragment):
     assert small in (containers.take()[0], containers.take()[0])
 
 
+@pytest.mark.parametrize("others", [1, 2, 4])
+def test_a_stream_of_small_tasks_does_not_starve_a_large_one(fragment, others):
+    """Each is replaced when it ends: the large one has its share of the time, as under processor sharing."""
+    containers = ContainerQueue(2**30)
+    large, jobs = Container(assign(0, n=4000, window=1000), fragment), iter(range(1, 10_000))
+    containers.add(large)
+    for index in range(1000):
+        feed(containers, large, index)
+
+    def come():
+        small = Container(assign(next(jobs), n=4), fragment)
+        containers.add(small)
+        feed(containers, small)
+
+    for _ in range(others):
+        come()
+    served = {True: 0.0, False: 0.0}
+    for _ in range(2000):
+        container, *_ = containers.take()
+        took_s = 0.1 if container is large else 0.02
+        served[container is large] += took_s
+        containers.ran(container, took_s)
+        if container is not large:
+            containers.drop(container)
+            come()
+    assert served[True] / sum(served.values()) == pytest.approx(1 / (1 + others), rel=0.1)
+
+
 def test_containers_are_served_alike(fragment):
     """While two have something to run, their times of service differ by a run of each at most (SFQ, theorem 1)."""
     rng = random.Random(1)

@@ -19,18 +19,19 @@ LATENCY_S = 0.1
 class Queue:
     """A fleet of one device that shares its processor, and runs at `slower` times the profile's latency."""
 
-    def __init__(self, slower=1.0):
-        self.setup = Setup(demand_of(chain(), latency_s=LATENCY_S), (make_device("d0"),), "pipelined", 4, 60.0)
+    def __init__(self, slower=1.0, applications=("toy",)):
+        demand = demand_of(*map(chain, applications), latency_s=LATENCY_S)
+        self.setup = Setup(demand, (make_device("d0"),), "pipelined", 4, 60.0)
         self.state, self.dispatch, self.slower = self.setup.first(), Dispatch(self.setup), slower
         self.state.devices[0].up = True
         self.now_s, self.left_s, self.in_time = 0.0, {}, {}
         self.names = tuple(self.setup.entry(0).split.by_name)
 
-    def submit(self, deadline_s, *, n=1, late=False):
+    def submit(self, deadline_s, *, n=1, late=False, application="toy"):
         """A task of `n` images."""
         id_ = self.state.next_task
         self.state.next_task += 1
-        task = Task(id=id_, application="toy", n=n, deadline_s=deadline_s, arrival_s=self.now_s)
+        task = Task(id=id_, application=application, n=n, deadline_s=deadline_s, arrival_s=self.now_s)
         self.state.tasks[id_] = TaskState(task, "", late=late)
         self.state.waiting[id_] = None
         return id_
@@ -54,6 +55,8 @@ class Queue:
         """It is answered, or its deadline has passed."""
         self.in_time[id_] = in_time
         if self.state.tasks.pop(id_).job is not None:
+            if in_time:
+                self.state.jobs[id_].ran = {name: {0} for name in self.names}
             del self.state.jobs[id_], self.left_s[id_]
         self.state.waiting.pop(id_, None)
 
@@ -121,13 +124,39 @@ def test_who_has_time_goes_before_who_has_none():
     assert queue.shown() == [hopeless]
 
 
-def test_a_late_answer_that_is_wanted_keeps_its_turn():
-    """Nothing makes it hopeless."""
+def test_a_late_answer_that_is_wanted_waits_for_those_in_time_but_not_for_ever():
+    """It cannot be in time any more; before it is given up it comes first."""
     queue = Queue()
     late = queue.submit(1.0, late=True)
     queue.now_s = 5.0
     others = [queue.submit(50.0) for _ in range(3)]
+    assert queue.shown() == others[:2]
+    queue.now_s = queue.setup.task_timeout_s / 2 + 1
     assert queue.shown() == [late, others[0]]
+
+
+def test_nothing_is_decided_while_no_device_is_up():
+    """It would be decided for a fleet that nobody knows."""
+    queue = Queue()
+    queue.submit(50.0)
+    queue.state.devices[0].up = False
+    assert queue.shown() == []
+
+
+def test_those_with_time_are_seen_behind_a_thousand_without():
+    """However long the queue of those is that came before."""
+    queue = Queue()
+    for _ in range(1000):
+        queue.submit(0.001)
+    last = queue.submit(50.0)
+    assert queue.shown()[0] == last
+
+
+def test_tasks_of_about_one_size_are_reckoned_once():
+    """Sizes are rounded up, by an eighth at most."""
+    sizes = {dispatch._size(n) for n in range(1, 5001)}
+    assert len(sizes) < 100
+    assert all(n <= dispatch._size(n) <= n * 1.125 for n in range(1, 5001))
 
 
 def test_short_tasks_are_given_together_long_ones_two_at_a_time(monkeypatch):
@@ -158,11 +187,32 @@ def test_a_small_task_does_not_wait_for_the_end_of_a_large_one():
 def test_a_task_that_waits_for_memory_takes_no_turn():
     """Others, which may find a place, are shown beside it."""
     queue = Queue()
-    held = [queue.submit(100.0) for _ in range(2)]
-    for id_ in held:
-        queue.state.tasks[id_].decision = Decide(id_, 0, 0, 0)
+    held = queue.submit(100.0)
+    queue.state.tasks[held].decision = Decide(held, 0, 0, 0)
     others = [queue.submit(100.0) for _ in range(2)]
-    assert queue.shown() == held + others
+    assert queue.shown() == [held, *others]
+
+
+def test_an_application_that_waits_for_memory_hides_no_other():
+    """Of it no more are decided, and those that are do not count."""
+    queue = Queue(applications=("toy", "other"))
+    held = [queue.submit(100.0) for _ in range(30)]
+    for id_ in held[:20]:
+        queue.state.tasks[id_].decision = Decide(id_, 0, 0, 0)
+    other = queue.submit(100.0, application="other")
+    assert queue.shown() == [*held[: dispatch.MOST_A_DEVICE], other]
+
+
+def test_what_came_to_nothing_is_no_sign_of_speed():
+    """Tasks that were cancelled at once do not make the fleet look quick."""
+    queue = Queue()
+    for _ in range(100):
+        queue.place(queue.submit(50.0))
+        (id_,) = queue.left_s
+        queue.shown()
+        queue.leave(id_, False)
+    queue.shown()
+    assert queue.dispatch.slowdown == 1.0
 
 
 def test_a_plan_looks_at_so_many_of_those_that_wait():
