@@ -5,11 +5,19 @@ import struct
 import threading
 from contextlib import suppress
 
+CHUNK = 65536
+
 
 class Proxy:
-    """Listens at `endpoint` and relays to `target`, both as ZeroMQ writes them."""
+    """Listens at `endpoint` and relays to `target`, both as ZeroMQ writes them.
 
-    def __init__(self, target: str):
+    Args:
+        target: Who is on the other side.
+        permits: One for each chunk (64 KiB at most) on its way there, taken when it goes; none: all may.
+    """
+
+    def __init__(self, target: str, permits: threading.Semaphore | None = None):
+        self._permits = permits
         host, port = target.removeprefix("tcp://").rsplit(":", 1)
         self._target = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -52,13 +60,15 @@ class Proxy:
             except OSError:
                 continue
             self._sockets += [near, far]
-            for src, dst in ((near, far), (far, near)):
-                threading.Thread(target=self._relay, args=(src, dst), daemon=True).start()
+            for src, dst, permits in ((near, far, self._permits), (far, near, None)):
+                threading.Thread(target=self._relay, args=(src, dst, permits), daemon=True).start()
 
-    def _relay(self, src: socket.socket, dst: socket.socket) -> None:
+    def _relay(self, src: socket.socket, dst: socket.socket, permits: threading.Semaphore | None) -> None:
         with suppress(OSError):
-            while data := src.recv(65536):
+            while data := src.recv(CHUNK):
                 self._open.wait()
+                if permits is not None:
+                    permits.acquire()
                 dst.sendall(data)
         for end in (src, dst):
             end.close()
