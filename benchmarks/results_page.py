@@ -70,6 +70,12 @@ CLAIMS = (
         "splitplace bench chaos --faults 60 --seed 3",
         tables.chaos,
     ),
+    Claim(
+        "chaos-1000.json",
+        "Tasks while devices and broker die, a thousand faults",
+        "splitplace bench chaos --faults 1000 --seed 17 --results benchmarks/results/chaos-1000.json",
+        tables.chaos,
+    ),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak", tables.soak),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(

@@ -125,10 +125,14 @@ class GrpcCalls:
             wish = question.wish
             if wish.detach and key is None:
                 key = fresh_key()
-            stated_s = wish.deadline_s or call.left_s or front.limits.deadline_s
+            stated_s = next(s for s in (wish.deadline_s, call.left_s, front.limits.deadline_s) if s is not None)
             left_s = stated_s - (front.clock() - call.received_s)
             order = TaskOrder(split.application, question.images, question.labels, wish, left_s, key)
-            future = await front.desk.submit(order)
+            try:
+                future = await front.desk.submit(order)
+            except SplitPlaceError:
+                front.ids.forget(key)
+                raise
             call.visited.task = future.task_id
             call.hold.let_go()
             question = question.without_tensors()
@@ -176,30 +180,32 @@ class GrpcCalls:
 
 
 async def as_they_end(answering: AsyncIterator[asyncio.Task[Message]]) -> AsyncIterator[Message]:
-    """The answers of a stream, each as soon as it is there; its requests are cancelled when nobody waits any more."""
-    answers: asyncio.Queue[Message | None] = asyncio.Queue()
+    """The answers of a stream, each as soon as it is there; its requests are cancelled when nobody waits any more.
+
+    No more than `AT_ONCE` are under way or wait to be sent: a client that does not read is not read from.
+    """
+    answers: asyncio.Queue[asyncio.Task[Message] | None] = asyncio.Queue()
     room, under_way = asyncio.Semaphore(AT_ONCE), set[asyncio.Task[Message]]()
 
-    def ended(task: asyncio.Task[Message]) -> None:
-        under_way.discard(task)
-        room.release()
-        if not task.cancelled():
-            answers.put_nowait(task.result())
-
     async def read() -> None:
-        async for task in answering:
-            under_way.add(task)
-            task.add_done_callback(ended)
+        try:
             await room.acquire()
-        while under_way:
-            await asyncio.wait(set(under_way))
-        await asyncio.sleep(0)  # the last one's callback
-        answers.put_nowait(None)
+            async for task in answering:
+                under_way.add(task)
+                task.add_done_callback(answers.put_nowait)
+                await room.acquire()
+            while under_way and not all(task.done() for task in under_way):
+                await asyncio.wait(under_way)
+        finally:
+            await asyncio.sleep(0)  # the last one's callback
+            answers.put_nowait(None)
 
     reading = asyncio.create_task(read())
     try:
-        while (answer := await answers.get()) is not None:
-            yield answer
+        while (task := await answers.get()) is not None:
+            yield task.result()
+            under_way.discard(task)
+            room.release()
         reading.result()
     finally:
         reading.cancel()

@@ -9,8 +9,9 @@ from typing import Any, NoReturn, Self
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, SplitPlaceError, UsageError
 from splitplace.placement.grpc.calls import CallUnderWay, GrpcCalls, as_they_end
 from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, GrpcCall, Message
 from splitplace.placement.http.access import Visited
@@ -126,17 +127,29 @@ class GrpcServer:
 
     async def _stream(self, call: GrpcCall, coming: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
         """Many requests, answered as they are done; each is admitted and noted by itself."""
-        try:
-            self._admit(call, context)
-        except SplitPlaceError as error:
-            await self._refuse(context, error)
+        with self._front.coming.hold() as hold:
+            opened = self._begun(call, hold, context)
+            try:
+                self._admit(call, context)
+            except SplitPlaceError as error:
+                opened.visited.status, opened.visited.error = error.http_status, one_line(str(error))
+                self._note(opened)
+                await self._refuse(context, error)
 
         async def begun() -> AsyncIterator[asyncio.Task[Message]]:
             async for asked in coming:
                 yield asyncio.create_task(self._answer_in_stream(call, asked, context))
 
-        async for response in as_they_end(begun()):
-            yield response
+        try:
+            async for response in as_they_end(begun()):
+                yield response
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except DecodeError:
+            await self._refuse(context, ContractError("a message that is none of the protocol's"))
+        except Exception:
+            log.exception("%s", call.path)
+            await self._refuse(context, SplitPlaceError("the front door failed: its log has why"))
 
     async def _answer_in_stream(self, call: GrpcCall, asked: Message, context: Context) -> Message:
         with self._front.coming.hold() as hold:

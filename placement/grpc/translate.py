@@ -28,6 +28,7 @@ CONTENTS = {
 DATA_TYPES = {name: number for number, name in enumerate(DATATYPES, 1)}
 """The numbers of the protocol's enumeration `DataType`, which has them in this order."""
 BINARY = {"binary_data_output": True}
+MOST_INPUTS = 64
 
 _Response, _Parameter, _Output = map(message, ("ModelInferResponse", "InferParameter", "InferOutputTensor"))
 
@@ -43,13 +44,25 @@ def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
     Raises:
         ContractError: Its tensors are not what they state, or not the model's.
     """
+    for count, most, what in (
+        (len(asked.inputs), MOST_INPUTS, "inputs"),
+        (len(asked.outputs), limits.outputs, "outputs"),
+    ):
+        if count > most:
+            raise ContractError(f"{count} {what}, expected at most {most}")
     raw = list(asked.raw_input_contents)
+    if (size := asked.ByteSize() - sum(map(len, raw))) > limits.json_bytes:
+        raise TooLargeError(
+            f"{size} bytes beside raw_input_contents, expected at most {limits.json_bytes}: send tensors as those"
+        )
     if raw and len(raw) != len(asked.inputs):
         raise ContractError(f"{len(raw)} raw_input_contents, expected one for each of the {len(asked.inputs)} inputs")
     inputs = []
     for row, given in enumerate(asked.inputs):
+        if raw and given.HasField("contents"):
+            raise ContractError(f"input {given.name[:100]!r}: contents beside raw_input_contents, expected one of them")
         stated = _values(given.parameters) | ({"binary_data_size": len(raw[row])} if raw else {})
-        data = None if raw else _contents(given, limits)
+        data = None if raw else _contents(given)
         inputs.append(
             codec.checked(
                 RequestInput,
@@ -79,13 +92,7 @@ def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
     return codec.question_of(request, tail, split, limits)
 
 
-def _contents(given: Message, limits: Limits) -> list[Any]:
-    size = given.contents.ByteSize()
-    if size > limits.json_bytes:
-        raise TooLargeError(
-            f"input {given.name[:100]!r}: {size} bytes of contents, expected at most {limits.json_bytes}: send it as "
-            "raw_input_contents"
-        )
+def _contents(given: Message) -> list[Any]:
     place = CONTENTS.get(given.datatype)
     if place is None:
         raise ContractError(

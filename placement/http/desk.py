@@ -132,20 +132,29 @@ class TaskDesk:
         """
         if order.deadline_s <= 0 and not order.wish.late:
             raise UnansweredError("its deadline had passed when the request was read: send it sooner, or allow more")
-        future = await self.working(
-            partial(
-                self.broker.submit,
-                order.application,
-                order.images,
-                max(order.deadline_s, PASSED_S),
-                order.labels,
-                key=order.key,
-                late=order.wish.late,
-                degrade=order.wish.degrade,
-            )
+        hand_over = partial(
+            self.broker.submit,
+            order.application,
+            order.images,
+            order.deadline_s,
+            order.labels,
+            key=order.key,
+            late=order.wish.late,
+            degrade=order.wish.degrade,
         )
+        submitting = asyncio.ensure_future(self.working(hand_over))
+        try:
+            future = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            if order.key is None:  # the thread goes on, and nobody will know of its task
+                submitting.add_done_callback(self._take_back)
+            raise
         future.add_done_callback(lambda _: self.departures.left())
         return future
+
+    def _take_back(self, submitting: "asyncio.Future[TaskFuture]") -> None:
+        if not submitting.cancelled() and submitting.exception() is None:
+            self._asking.submit(self.broker.cancel, submitting.result().task_id)
 
     async def result(self, future: TaskFuture, gone: Awaitable[None], keep: bool) -> TaskResult:
         """What came of a task.

@@ -39,7 +39,7 @@ def serve(
         fleet: Data folder of a fleet that runs already: serve that one.
         host: Address to listen on; beyond this machine it takes tokens and a certificate.
         port: 0 takes a free one.
-        grpc_port: Answer over gRPC as well, at this port; 0 takes a free one.
+        grpc_port: Answer over gRPC as well, to this machine alone, at this port; 0 takes a free one.
         tokens: Token file, as `splitplace token add` makes it.
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.

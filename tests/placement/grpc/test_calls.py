@@ -1,5 +1,6 @@
 """Triton's gRPC client: everything that the protocol offers, answered as it says; streams, cancelling, refusals."""
 
+import asyncio
 import threading
 from queue import Queue
 
@@ -11,6 +12,7 @@ import tritonclient.http as http_triton
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
+from splitplace.placement.grpc.calls import AT_ONCE, as_they_end
 from splitplace.placement.http.tokens import add_token, revoke_token
 
 PATIENCE_S = 30.0
@@ -89,6 +91,10 @@ def test_true_classes_and_parameters(client, broker, images, tensor):
         ({"shape": [-1, 1, 2, 2]}, "INVALID_ARGUMENT", "shape"),
         ({"raw": [b"abcd", b"abcd"]}, "INVALID_ARGUMENT", "2 raw_input_contents, expected one for each of the 1"),
         ({"raw": []}, "INVALID_ARGUMENT", "0 elements, expected 4"),
+        ({"contents": True}, "INVALID_ARGUMENT", "contents beside raw_input_contents"),
+        ({"outputs": 9}, "INVALID_ARGUMENT", "9 outputs, expected at most 8"),
+        ({"inputs": 64}, "INVALID_ARGUMENT", "65 inputs, expected at most 64"),
+        ({"text": 2**23}, "OUT_OF_RANGE", "bytes beside raw_input_contents, expected at most"),
         ({"parameter": "deadline_s"}, "INVALID_ARGUMENT", "has no value"),
     ],
 )  # fmt: skip
@@ -100,7 +106,14 @@ def test_what_is_wrong_is_said_with_its_status(door, broker, change, status, sai
         raw_input_contents=change.get("raw", [b"abcd"]),
     )
     stated = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2]}
-    asked.inputs.add(**stated | {name: change[name] for name in stated if name in change})
+    given = asked.inputs.add(**stated | {name: change[name] for name in stated if name in change})
+    if "contents" in change:
+        given.contents.uint_contents.extend([1, 2, 3, 4])
+    for _ in range(change.get("outputs", 0)):
+        asked.outputs.add(name="logits")
+    for _ in range(change.get("inputs", 0)):
+        asked.inputs.add()
+    asked.parameters["text"].string_param = "x" * change.get("text", 1)
     if "parameter" in change:
         asked.parameters[change["parameter"]].SetInParent()
     with grpc.insecure_channel(door.address) as channel, pytest.raises(grpc.RpcError, match=said) as raised:
@@ -150,6 +163,74 @@ def test_a_stream_is_answered_as_its_requests_end(front, broker, connect, tensor
     client.stop_stream()
 
 
+def test_a_stream_with_bytes_that_are_no_message_ends(door):
+    """With a status, and not never."""
+    with grpc.insecure_channel(door.address) as channel:
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        with pytest.raises(grpc.RpcError):
+            list(call(iter([b"\xff" * 50]), timeout=PATIENCE_S))
+
+
+def test_a_client_that_does_not_read_is_not_read_from():
+    """No more requests of its stream are taken on than answers of it may wait; each that is read makes room for one."""
+    begun = []
+
+    async def coming():
+        for number in range(1000):
+            begun.append(number)
+            yield asyncio.create_task(asyncio.sleep(0, number))
+
+    async def read_some():
+        answers = as_they_end(coming())
+        seen = []
+        for _ in range(3):
+            found = [await anext(answers) for _ in range(10)]
+            for _ in range(200):  # of the loop's turns: whoever wants to go on could
+                await asyncio.sleep(0)
+            seen.append(len(begun))
+            assert len(set(found)) == 10
+        await answers.aclose()
+        return seen
+
+    assert asyncio.run(read_some()) == [AT_ONCE + 9, AT_ONCE + 19, AT_ONCE + 29]
+
+
+def test_a_stream_whose_reading_fails_ends():
+    """What was answered is told, and then why there is no more."""
+
+    async def coming():
+        yield asyncio.create_task(asyncio.sleep(0, "first"))
+        await asyncio.sleep(0.01)
+        raise ValueError("no message")
+
+    async def read():
+        return [answer async for answer in as_they_end(coming())]
+
+    with pytest.raises(ValueError, match="no message"):
+        asyncio.run(asyncio.wait_for(read(), PATIENCE_S))
+
+
+def test_a_client_that_leaves_while_its_task_is_handed_over_takes_it_back(front, broker, connect, tensor, images):
+    """The fleet takes it when nobody waits any more."""
+    broker.may_submit.clear()
+    told = threading.Event()
+    call = connect(front()).async_infer("pixels", [tensor(images(1))], lambda result, error: told.set())
+    assert broker.until(lambda: broker.waiting == 1)
+    call.cancel()
+    assert told.wait(PATIENCE_S)
+    broker.may_submit.set()
+    assert broker.until(lambda: broker.cancelled == [0])
+
+
+def test_an_id_that_was_refused_may_say_something_else(front, broker, connect, tensor, images):
+    """No task came of it."""
+    client, broker.draining, broker.at_once = connect(front()), True, True
+    with pytest.raises(InferenceServerException, match="draining"):
+        client.infer("pixels", [tensor(images(1))], request_id="z")
+    broker.draining = False
+    assert client.infer("pixels", [tensor(images(2))], request_id="z").as_numpy("logits").shape == (2, 4)
+
+
 def test_a_cancelled_request_takes_its_task_back(front, broker, connect, tensor, images):
     """By the client's word, by its own deadline, and by its leaving in the middle of a stream."""
     client, told = connect(front()), threading.Event()
@@ -179,6 +260,14 @@ def test_a_request_with_an_id_is_one_task(front, broker, connect, tensor, images
     with pytest.raises(InferenceServerException, match="stands for another request already") as raised:
         client.infer("pixels", [tensor(images(2))], request_id="once")
     assert raised.value.status() == "StatusCode.ALREADY_EXISTS"
+
+
+def test_beyond_this_machine_it_is_not_offered(tmp_path):
+    """A message is read before its token is."""
+    import splitplace as sp
+
+    with pytest.raises(sp.UsageError, match="offered to this machine alone"):
+        sp.FrontDoor("nowhere", host="192.0.2.1", grpc_port=0)
 
 
 def test_tokens(front, broker, connect, tensor, images, tmp_path):
