@@ -76,7 +76,7 @@ CLAIMS = (
         "splitplace bench chaos --faults 1000 --seed 17 --results benchmarks/results/chaos-1000.json",
         tables.chaos,
     ),
-    Claim("soak.json", "A fleet that runs for long", "splitplace bench soak", tables.soak),
+    Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",
