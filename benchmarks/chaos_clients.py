@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.benchmarks.chaos_splits import CLASSES, SPLITS, images
+from splitplace.benchmarks.chaos_splits import CLASSES, SPLITS, images, task_size
 from splitplace.errors import IntegrityError, NotFoundError, NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement.outcome import TaskFuture, TaskResult
 from splitplace.placement.serve.client import Client
@@ -91,7 +91,7 @@ class StreamClient(threading.Thread):
         return None
 
     def _task(self, key: str, row: int) -> None:
-        n = int(np.exp(self._rng.uniform(0, np.log(MOST_IMAGES + 1))))
+        n = task_size(self._rng, MOST_IMAGES)
         application = str(self._rng.choice(list(SPLITS)))
         short = self._rng.random() < SHORT_PART
         deadline_s = float(self._rng.uniform(*SHORT_S)) if short else PATIENT_S

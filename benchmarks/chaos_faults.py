@@ -104,7 +104,7 @@ class Injector:
                 name, handle = self._device(fault.draw)
                 with handle as process:
                     at = time.time()
-                    _signal(process, signal.SIGKILL)
+                    send_signal(process, signal.SIGKILL)
                 self._note(fault.kind, at, device=name, until=at)
             case "device_paused" | "device_slow":
                 name, handle = self._device(fault.draw)
@@ -114,7 +114,7 @@ class Injector:
             case "broker_killed":
                 with Handle(self._client.pid) as process:
                     at = time.time()
-                    _signal(process, signal.SIGKILL)
+                    send_signal(process, signal.SIGKILL)
                     select.select([process], [], [])  # until it has ended: what it holds is free then
                 self._client.close()
                 self._client = self._restart()
@@ -169,13 +169,13 @@ class Injector:
         with handle as process:
             try:
                 while (left_s := until_s - time.monotonic()) > 0:
-                    _signal(process, signal.SIGSTOP)
+                    send_signal(process, signal.SIGSTOP)
                     time.sleep(left_s if fault.kind == "device_paused" else STOPPED_S)
                     if fault.kind == "device_slow":
-                        _signal(process, signal.SIGCONT)
+                        send_signal(process, signal.SIGCONT)
                         time.sleep(RUNNING_S)
             finally:
-                _signal(process, signal.SIGCONT)
+                send_signal(process, signal.SIGCONT)
         self._note(fault.kind, at, device=name, until=time.time())
 
     def _cut(self, fault: Fault, link: str, ends: Ends) -> None:
@@ -223,7 +223,8 @@ class Handle:
         os.close(self._handle)
 
 
-def _signal(process: int, number: signal.Signals) -> None:
+def send_signal(process: int, number: signal.Signals) -> None:
+    """To a process by its handle; to one that has ended: nothing."""
     with suppress(ProcessLookupError):  # it has ended
         signal.pidfd_send_signal(process, number)
 

@@ -53,6 +53,11 @@ def images(seed: Sequence[int], n: int) -> Array:
     return np.random.default_rng(seed).standard_normal((n, WIDTH)).astype(np.float32)
 
 
+def task_size(rng: np.random.Generator, most: int) -> int:
+    """Images of a task, 1 to `most`, log-uniform."""
+    return int(np.exp(rng.uniform(0, np.log(most + 1))))
+
+
 def write(catalog: Path, wholes: Path, seed: int) -> None:
     """A catalog with both splits and their stated costs; beside it, `wholes` with APPLICATION.onnx of each."""
     writer, stamp = CatalogWriter(catalog), provenance.collect(seed)

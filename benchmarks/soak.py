@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as NotYetError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import psutil
 from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_splits
-from splitplace.benchmarks.chaos_faults import Handle
+from splitplace.benchmarks.chaos_faults import Handle, send_signal
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError, OverloadedError, UsageError
 from splitplace.placement.outcome import TaskFuture
@@ -186,7 +186,7 @@ class _Tasks:
 
     def hand_in(self) -> int:
         """One task of a random size; answers its images."""
-        n = int(np.exp(self._rng.uniform(0, np.log(MOST_IMAGES + 1))))
+        n = chaos_splits.task_size(self._rng, MOST_IMAGES)
         application = str(self._rng.choice(list(chaos_splits.SPLITS)))
         self.sent += 1
         self.images += n
@@ -254,7 +254,7 @@ class _Soak:
                 self._load(seconds, images_per_s, {name: handles[name] for name in devices}, counted, say)
             finally:
                 for name in devices:
-                    _signal(handles[name], signal.SIGCONT)
+                    send_signal(handles[name], signal.SIGCONT)
             say("waiting for the last tasks")
             self.tasks.finish(2 * DEADLINE_S)
             self.deaths = sum(bool(select.select([handle], [], [], 0)[0]) for handle in handles.values())
@@ -280,11 +280,11 @@ class _Soak:
                 sample_s += SAMPLE_S
             if stall_s <= now_s:
                 if stalled:
-                    _signal(devices[stalled], signal.SIGCONT)
+                    send_signal(devices[stalled], signal.SIGCONT)
                     stalled, stall_s = "", stall_s + STALL_EVERY_S - STALL_S
                 else:
                     stalled, stall_s = str(self._rng.choice(list(devices))), stall_s + STALL_S
-                    _signal(devices[stalled], signal.SIGSTOP)
+                    send_signal(devices[stalled], signal.SIGSTOP)
                     self.stalls += 1
             self.tasks.collect()
             time.sleep(max(min(next_s, sample_s, stall_s, now_s + 0.1) - time.monotonic(), 0.0))
@@ -302,7 +302,7 @@ class _Soak:
 
 
 def _mean_images() -> float:
-    """Of `_Tasks.hand_in`: floor(exp(u)), u uniform from 0 to ln(M + 1)."""
+    """Of `chaos_splits.task_size`: floor(exp(u)), u uniform from 0 to ln(M + 1)."""
     sizes = np.arange(1, MOST_IMAGES + 1)
     return float((sizes * np.diff(np.log(np.arange(1, MOST_IMAGES + 2)))).sum() / np.log(MOST_IMAGES + 1))
 
@@ -316,8 +316,3 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
                 yield kind, (Path(root) / name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # that it died is told by its handle
-        signal.pidfd_send_signal(process, number)
