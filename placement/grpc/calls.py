@@ -1,39 +1,30 @@
 """What may be asked over gRPC, call by call: each answers a message or raises one of our errors."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.grpc import translate
 from splitplace.placement.grpc.protocol import Message, message
 from splitplace.placement.http import models, routes
-from splitplace.placement.http.access import Visited
 from splitplace.placement.http.asking import parameters
-from splitplace.placement.http.body import Hold
 from splitplace.placement.http.desk import TaskOrder, fresh_key
-from splitplace.placement.http.guard import Caller
 from splitplace.placement.http.refusals import one_line
-from splitplace.placement.http.service import HttpService
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.http.service import HttpService, Ongoing
 
 AT_ONCE = 64
 """Requests of one stream that are under way; the next is read when one has ended."""
 
 
-@dataclass
-class CallUnderWay:
+@dataclass(kw_only=True)
+class CallUnderWay(Ongoing):
     """One call, or one request of a stream."""
 
-    received_s: float
-    visited: Visited
-    hold: Hold
     left_s: float | None
     """What the client's own deadline leaves of it; none stated."""
-    caller: Caller = field(default_factory=Caller)
 
 
 class GrpcCalls:
@@ -108,49 +99,29 @@ class GrpcCalls:
         call.visited.bytes_in = asked.ByteSize()
         call.hold.add(call.visited.bytes_in)
         split = models.pick(await front.splits(), asked.model_name, asked.model_version)
-        front.check_loaded(split.application)
-        call.visited.model = split.application
-        outcome: TaskOutcome | None = None
-        detached = False
-        try:
-            question = await front.computing(
-                call.visited.bytes_in, partial(translate.question, asked, split, front.limits)
-            )
-            key = None
+        with front.noting(call, split.application) as note:
+            size = call.visited.bytes_in
+            question = await front.computing(size, partial(translate.question, asked, split, front.limits))
+            wish, key = question.wish, None
             if question.id:
-                said = await front.computing(
-                    call.visited.bytes_in, partial(asked.SerializeToString, deterministic=True)
-                )
+                said = await front.computing(size, partial(asked.SerializeToString, deterministic=True))
                 key = front.ids.key(call.caller.name, split.application, question.id, said)
-            wish = question.wish
-            if wish.detach and key is None:
+            elif wish.detach:
                 key = fresh_key()
-            stated_s = next(s for s in (wish.deadline_s, call.left_s, front.limits.deadline_s) if s is not None)
-            left_s = stated_s - (front.clock() - call.received_s)
+            left_s = front.left_s(call, wish.deadline_s, call.left_s)
             order = TaskOrder(split.application, question.images, question.labels, wish, left_s, key)
-            try:
-                future = await front.desk.submit(order)
-            except SplitPlaceError:
-                front.ids.forget(key)
-                raise
-            call.visited.task = future.task_id
-            call.hold.let_go()
+            future = await front.hand_over(call, order)
             question = question.without_tensors()
             del order, asked
             if wish.detach:
-                detached = True
+                note.detached = True
                 front.desk.leave(future)
                 return translate.answer(question.id, {"task": call.caller.ticket(future.task_id)}, None, (), split)
             never = asyncio.get_running_loop().create_future()  # who leaves is told by a cancellation
             result = await front.desk.result(future, never, keep=key is not None)
-            outcome = result.outcome
-        finally:
-            if not detached:
-                seconds = front.clock() - call.received_s
-                front.statistics_of(split.application).note(seconds, outcome, time.time())
-        front.metrics.answers.labels(split.application, outcome.split or "").inc()
+            note.outcome = result.outcome
         assert result.logits is not None
-        told = parameters(call.caller, outcome, split)
+        told = parameters(call.caller, result.outcome, split)
         return await front.computing(
             result.logits.nbytes,
             partial(translate.answer, question.id, told, result.logits, question.outputs, split),

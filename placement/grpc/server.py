@@ -15,7 +15,6 @@ from splitplace.errors import ContractError, SplitPlaceError, UsageError
 from splitplace.placement.grpc.calls import CallUnderWay, GrpcCalls, as_they_end
 from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, GrpcCall, Message
 from splitplace.placement.http.access import Visited
-from splitplace.placement.http.app import FLEET_GONE_S
 from splitplace.placement.http.body import Hold
 from splitplace.placement.http.guard import OPEN, Caller, Guard
 from splitplace.placement.http.refusals import one_line
@@ -123,7 +122,7 @@ class GrpcServer:
                 under_way.visited.status, under_way.visited.error = 500, repr(error)[:200]
                 await self._refuse(context, SplitPlaceError("the front door failed: its log has why"))
             finally:
-                self._note(under_way)
+                self._front.note_end(under_way, "GRPC")
 
     async def _stream(self, call: GrpcCall, coming: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
         """Many requests, answered as they are done; each is admitted and noted by itself."""
@@ -133,7 +132,7 @@ class GrpcServer:
                 self._admit(call, context)
             except SplitPlaceError as error:
                 opened.visited.status, opened.visited.error = error.http_status, one_line(str(error))
-                self._note(opened)
+                self._front.note_end(opened, "GRPC")
                 await self._refuse(context, error)
 
         async def begun() -> AsyncIterator[asyncio.Task[Message]]:
@@ -167,31 +166,18 @@ class GrpcServer:
                 fault = SplitPlaceError("the front door failed: its log has why")
                 return self._calls.failed_in_stream(asked, under_way, fault)
             finally:
-                self._note(under_way)
+                self._front.note_end(under_way, "GRPC")
 
     def _begun(self, call: GrpcCall, hold: Hold, context: Context) -> CallUnderWay:
         visited = Visited(context.peer(), "GRPC", call.path, call.path)
-        return CallUnderWay(self._front.clock(), visited, hold, context.time_remaining())
+        return CallUnderWay(received_s=self._front.clock(), visited=visited, hold=hold, left_s=context.time_remaining())
 
     def _admit(self, call: GrpcCall, context: Context) -> Caller:
         headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         return self._guard.admit(headers, ANYONE.get(call.name, call.path))
 
     async def _refuse(self, context: Context, error: SplitPlaceError) -> NoReturn:
-        if error.http_status in (429, 503):
-            try:
-                after_s = getattr(error, "retry_after_s", None) or await self._front.desk.retry_after_s()
-            except SplitPlaceError:  # the fleet is not there
-                after_s = FLEET_GONE_S
+        if (after_s := await self._front.retry_after_s(error)) is not None:
             context.set_trailing_metadata((("retry-after", str(after_s)),))
         await context.abort(grpc.StatusCode[error.grpc_status], one_line(str(error)))
         raise AssertionError  # `abort` raises
-
-    def _note(self, call: CallUnderWay) -> None:
-        visited, metrics = call.visited, self._front.metrics
-        visited.seconds, visited.token = self._front.clock() - call.received_s, call.caller.name
-        metrics.requests.labels(visited.route, "GRPC", visited.status, visited.token).inc()
-        metrics.seconds.labels(visited.route).observe(visited.seconds)
-        metrics.bytes_in.inc(visited.bytes_in)
-        metrics.bytes_out.inc(visited.bytes_out)
-        visited.write()

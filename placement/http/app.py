@@ -18,7 +18,7 @@ from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import ClientGoneError
 from splitplace.placement.http.guard import Guard
 from splitplace.placement.http.refusals import one_line, refusal
-from splitplace.placement.http.service import ONGOING, HttpService, Ongoing
+from splitplace.placement.http.service import ONGOING, HttpService, OngoingRequest
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,6 @@ PIECE_BYTES = 2**20
 """Of an answer; a client may take so long for each."""
 UNWANTED_BYTES = 2**20
 """Of a body that is refused: what is read of it, so that its sender hears why."""
-FLEET_GONE_S = 5
-"""When to come again where the fleet does not answer."""
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 
 
@@ -58,7 +56,9 @@ class FrontApp:
         self.service.metrics.under_way.set(self._under_way)
         with self.service.coming.hold() as hold:
             expects = any(name == b"expect" for name, _ in scope["headers"])
-            ongoing = Ongoing(self.service.clock(), visited, hold, receive, expects)
+            ongoing = OngoingRequest(
+                received_s=self.service.clock(), visited=visited, hold=hold, receive=receive, expects=expects
+            )
             scope[ONGOING], scope["app"] = ongoing, self
             try:
                 await self._answer(scope, receive, partial(self._send, send, visited), ongoing)
@@ -68,7 +68,7 @@ class FrontApp:
                 self._under_way -= 1
                 self._note(ongoing)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, ongoing: Ongoing) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, ongoing: OngoingRequest) -> None:
         try:
             if self._under_way > self.limits.requests:
                 raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
@@ -86,20 +86,15 @@ class FrontApp:
                 response = await self._refused(SplitPlaceError("the front door failed: its log has why"), ongoing)
                 await response(scope, receive, send)
 
-    async def _refused(self, error: SplitPlaceError | HTTPException, ongoing: Ongoing) -> Response:
-        retry_after_s = None
-        if isinstance(error, SplitPlaceError) and error.http_status in (429, 503):
-            try:
-                retry_after_s = getattr(error, "retry_after_s", None) or await self.service.desk.retry_after_s()
-            except SplitPlaceError:  # the fleet is not there
-                retry_after_s = FLEET_GONE_S
+    async def _refused(self, error: SplitPlaceError | HTTPException, ongoing: OngoingRequest) -> Response:
+        retry_after_s = await self.service.retry_after_s(error) if isinstance(error, SplitPlaceError) else None
         response = refusal(error, retry_after_s)
         ongoing.visited.error = one_line(str(error))
         if not ongoing.body_read and (ongoing.expects or not await self._rest(ongoing)):
             response.headers["connection"] = "close"
         return response
 
-    async def _rest(self, ongoing: Ongoing) -> bool:
+    async def _rest(self, ongoing: OngoingRequest) -> bool:
         """Read the rest of a small body that nobody wants, so that its sender hears the answer; whether it was all."""
         left = UNWANTED_BYTES
         try:
@@ -126,16 +121,10 @@ class FrontApp:
             last = start + PIECE_BYTES >= len(body)
             await send({"type": "http.response.body", "body": piece, "more_body": more or not last})
 
-    def _note(self, ongoing: Ongoing) -> None:
-        visited, metrics = ongoing.visited, self.service.metrics
-        visited.seconds, visited.token = self.service.clock() - ongoing.received_s, ongoing.caller.name
-        metrics.under_way.set(self._under_way)
-        method = visited.method if visited.method in METHODS else "other"
-        metrics.requests.labels(visited.route, method, visited.status, visited.token).inc()
-        metrics.seconds.labels(visited.route).observe(visited.seconds)
-        metrics.bytes_in.inc(visited.bytes_in)
-        metrics.bytes_out.inc(visited.bytes_out)
-        visited.write()
+    def _note(self, ongoing: OngoingRequest) -> None:
+        self.service.metrics.under_way.set(self._under_way)
+        method = ongoing.visited.method
+        self.service.note_end(ongoing, method if method in METHODS else "other")
 
     def _bind(self, handler: routes.Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

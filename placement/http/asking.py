@@ -22,7 +22,7 @@ Head = dict[str, Any]
 
 async def infer(front: HttpService, request: Request, split: Split) -> Response:
     """Tensors in, logits out."""
-    with front.noting(request, split.application) as note:
+    with front.noting(front.ongoing(request), split.application) as note:
         future, question = await _ask(front, request, split)
         head = _head(split, question.id)
         if question.wish.detach:
@@ -48,7 +48,7 @@ async def _ask(front: HttpService, request: Request, split: Split) -> tuple[Task
 
 async def classify(front: HttpService, request: Request, split: Split) -> Response:
     """Image files in, the names of their classes out."""
-    with front.noting(request, split.application) as note:
+    with front.noting(front.ongoing(request), split.application) as note:
         upload = await uploads.read(request, await front.body(request), front.limits)
         images = await front.desk.reading(partial(uploads.images, upload, split))
         names = [name for name, _ in upload.files]
@@ -105,8 +105,10 @@ async def _submit(
 ) -> TaskFuture:
     if wish.detach and key is None:
         key = fresh_key()  # so that it goes on whoever leaves
-    order = TaskOrder(split.application, images, labels, wish, front.left_s(request, wish.deadline_s), key)
-    future = await front.hand_over(request, order)
+    order = TaskOrder(
+        split.application, images, labels, wish, front.left_s(front.ongoing(request), wish.deadline_s), key
+    )
+    future = await front.hand_over(front.ongoing(request), order)
     future.key = key
     return future
 

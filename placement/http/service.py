@@ -29,6 +29,8 @@ AT_ONCE_BYTES = 2**16
 """What is worth no thread."""
 SPLITS_KEPT_S = 5.0
 """How long the fleet's word on what it serves is taken for true."""
+FLEET_GONE_S = 5
+"""When to come again where the fleet does not answer."""
 ONGOING = "splitplace.ongoing"
 """Where a request's scope has it."""
 
@@ -41,17 +43,23 @@ class Asked:
     detached: bool = False
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Ongoing:
-    """One request, while it is under way."""
+    """One request, while it is under way, whatever it came by."""
 
     received_s: float
     visited: Visited
     hold: Hold
+    caller: Caller = field(default_factory=Caller)
+
+
+@dataclass(kw_only=True)
+class OngoingRequest(Ongoing):
+    """One over HTTP."""
+
     receive: Receive
     expects: bool = False
     """Whether its client waits to be told to send its body."""
-    caller: Caller = field(default_factory=Caller)
     body_read: bool = False
 
     async def gone(self) -> None:
@@ -90,9 +98,9 @@ class HttpService:
         self._statistics: dict[str, ModelStatistics] = {}
         self.ids = KnownIds(limits.ids)
 
-    def ongoing(self, request: Request) -> Ongoing:
+    def ongoing(self, request: Request) -> OngoingRequest:
         """What is known of a request."""
-        ongoing: Ongoing = request.scope[ONGOING]
+        ongoing: OngoingRequest = request.scope[ONGOING]
         return ongoing
 
     def caller(self, request: Request) -> Caller:
@@ -160,15 +168,14 @@ class HttpService:
         return self._statistics.setdefault(name, ModelStatistics(name))
 
     @contextmanager
-    def noting(self, request: Request, name: str) -> "Iterator[Asked]":
+    def noting(self, ongoing: Ongoing, name: str) -> "Iterator[Asked]":
         """Note what becomes of a request to a model, which must be in service.
 
         Raises:
             NotReadyError: It is not.
         """
         self.check_loaded(name)
-        ongoing, asked = self.ongoing(request), Asked()
-        ongoing.visited.model = name
+        ongoing.visited.model, asked = name, Asked()
         try:
             yield asked
         finally:
@@ -177,9 +184,8 @@ class HttpService:
             if asked.outcome is not None:
                 self.metrics.answers.labels(name, asked.outcome.split or "").inc()
 
-    async def hand_over(self, request: Request, order: TaskOrder) -> TaskFuture:
+    async def hand_over(self, ongoing: Ongoing, order: TaskOrder) -> TaskFuture:
         """Give a task to the fleet; it is noted whose it is."""
-        ongoing = self.ongoing(request)
         try:
             future = await self.desk.submit(order)
         except SplitPlaceError:
@@ -227,7 +233,26 @@ class HttpService:
             return None
         return self.ids.key(self.caller(request).name, name, request_id, body)
 
-    def left_s(self, request: Request, deadline_s: float | None) -> float:
-        """What is left of a deadline, which counts from the receipt of the request."""
-        stated = self.limits.deadline_s if deadline_s is None else deadline_s
-        return stated - (self.clock() - self.ongoing(request).received_s)
+    def left_s(self, ongoing: Ongoing, *stated: float | None) -> float:
+        """What is left of a deadline, which counts from the receipt of the request: of the first that is stated."""
+        deadline_s = next((seconds for seconds in stated if seconds is not None), self.limits.deadline_s)
+        return deadline_s - (self.clock() - ongoing.received_s)
+
+    async def retry_after_s(self, error: SplitPlaceError) -> int | None:
+        """When to come again with what was refused, whole seconds; None: it would be refused again."""
+        if error.http_status not in (429, 503):
+            return None
+        try:
+            return getattr(error, "retry_after_s", None) or await self.desk.retry_after_s()
+        except SplitPlaceError:  # the fleet is not there
+            return FLEET_GONE_S
+
+    def note_end(self, ongoing: Ongoing, method: str) -> None:
+        """Count a request that is over, and write it into the access log."""
+        visited, metrics = ongoing.visited, self.metrics
+        visited.seconds, visited.token = self.clock() - ongoing.received_s, ongoing.caller.name
+        metrics.requests.labels(visited.route, method, visited.status, visited.token).inc()
+        metrics.seconds.labels(visited.route).observe(visited.seconds)
+        metrics.bytes_in.inc(visited.bytes_in)
+        metrics.bytes_out.inc(visited.bytes_out)
+        visited.write()
