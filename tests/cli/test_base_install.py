@@ -4,7 +4,6 @@ The commands run in a process that refuses the optional packages; on a real base
 nothing to refuse, and the same tests hold.
 """
 
-import base64
 import json
 import subprocess
 import sys
@@ -17,14 +16,9 @@ from splitplace.cli import COMMANDS
 from splitplace.extras import EXTRAS
 from splitplace.splitting import split_folder
 from splitplace.splitting.artifact import SplitArtifact
+from tests.cli.brightest import MODEL
 
 pytestmark = pytest.mark.base
-
-MODEL = base64.b64decode(
-    "CAk6jQEKIAoFaW1hZ2USBmZsb2F0cyIEQ2FzdCoJCgJ0bxgBoAECChkKBmZsb2F0cxIGbG9naXRzIgdGbGF0dGVuEglicmlnaHRlc3RaJAoFaW1h"
-    "Z2USGwoZCAISFQoHEgViYXRjaAoCCAEKAggCCgIIAmIdCgZsb2dpdHMSEwoRCAESDQoHEgViYXRjaAoCCARCBAoAEBI="
-)
-"""ONNX: uint8 [batch,1,2,2] as float32 [batch,4]; the class of the brightest pixel. No onnx is here to make it."""
 
 DEVICES = """
 name = "one"

@@ -1,6 +1,5 @@
 """A live fleet from the command line, as users have it: two terminals, devices that die, a broker that is killed."""
 
-import base64
 import json
 import os
 import signal
@@ -19,34 +18,12 @@ from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.placers.daso import Daso
 from splitplace.splitting import split_folder
 from splitplace.splitting.artifact import SplitArtifact
+from tests.cli.brightest import FLEET, MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 MAIN = "from splitplace.cli import main; main()"
 PATIENCE_S = 120
-MODEL = base64.b64decode(
-    "CAk6jQEKIAoFaW1hZ2USBmZsb2F0cyIEQ2FzdCoJCgJ0bxgBoAECChkKBmZsb2F0cxIGbG9naXRzIgdGbGF0dGVuEglicmlnaHRlc3RaJAoFaW1h"
-    "Z2USGwoZCAISFQoHEgViYXRjaAoCCAEKAggCCgIIAmIdCgZsb2dpdHMSEwoRCAESDQoHEgViYXRjaAoCCARCBAoAEBI="
-)
-"""ONNX: uint8 [batch,1,2,2] as float32 [batch,4]; the class of the brightest pixel."""
-FLEET = """
-name = "two"
-
-[[devices]]
-name = "d"
-kind = "test"
-count = 2
-cores = 1
-core_speed = 1.0
-memory_bytes = 1_000_000_000
-disk_bytes = 1_000_000_000
-disk_bytes_per_s = 1e8
-up_bytes_per_s = 1e8
-down_bytes_per_s = 1e8
-rtt_s = 0.001
-power_w = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-labels = { cpu_share = "1" }
-"""
 
 
 class Room:
