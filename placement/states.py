@@ -38,6 +38,10 @@ KEY = "splitplace"
 """Of the header's metadata: under it stands the record `Saved`."""
 
 
+Misfit = Callable[[Path, ContractError], None]
+"""Is told of the file of a state that was trained for something else, and of what."""
+
+
 @dataclass(frozen=True, eq=False)
 class Packed:
     """A state as plain arrays and facts."""
@@ -203,7 +207,9 @@ def understood(saved: Saved) -> Iterator[None]:
         ) from error
 
 
-def from_folder(policy: Policy, folder: Path, view: View, others: Any | None = None) -> tuple[Any, list[str]]:
+def from_folder(
+    policy: Policy, folder: Path, view: View, others: Any | None = None, misfit: Misfit | None = None
+) -> tuple[Any, list[str]]:
     """The state of a policy from what a folder holds for its parts, and which those are.
 
     Args:
@@ -211,6 +217,8 @@ def from_folder(policy: Policy, folder: Path, view: View, others: Any | None = N
         folder: As `policy train` or a broker fills it.
         view: Of the devices and splits that it must be for.
         others: A state of the policy, of which the parts come that the folder does not hold; if none, they start anew.
+        misfit: Is told of a part's file that is for other splits or another fleet, which is then as if it were not
+            there; if none, that is an error.
 
     Raises:
         UsageError: No such folder, or it holds nothing for any part.
@@ -222,7 +230,12 @@ def from_folder(policy: Policy, folder: Path, view: View, others: Any | None = N
     def load(part: Storable) -> LoadedPart | None:
         return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}{SUFFIX}").is_file() else None
 
-    state, found = _assembled(policy, load, view, others)
+    def told(part: Storable, error: ContractError) -> None:
+        if misfit is None:
+            raise error
+        misfit(folder / f"{stem_of(part)}{SUFFIX}", error)
+
+    state, found = _assembled(policy, load, view, told, others)
     if not found:
         raise NotFoundError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
     return state, found
@@ -244,7 +257,10 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
         same = its.fleet == here.fleet or getattr(part, "of_any_fleet", False)
         return loaded if same and its.differs(here) is None else None
 
-    return _assembled(policy, load, view)
+    def told(part: Storable, error: ContractError) -> None:
+        raise error
+
+    return _assembled(policy, load, view, told)
 
 
 def trainable(policy: Policy) -> list[str]:
@@ -263,16 +279,24 @@ def of_parts(policy: Policy, state: Any) -> tuple[Any, ...]:
 
 
 def _assembled(
-    policy: Policy, load: Callable[[Storable], LoadedPart | None], view: View, others: Any | None = None
+    policy: Policy,
+    load: Callable[[Storable], LoadedPart | None],
+    view: View,
+    misfit: Callable[[Storable, ContractError], None],
+    others: Any | None = None,
 ) -> tuple[Any, list[str]]:
     """The state of what `load` finds and of other or fresh parts, and the names of those found."""
     states, found = list[Any](), list[str]()
     for row, part in enumerate(parts(policy)):
-        if isinstance(part, Storable) and (loaded := load(part)) is not None:
-            states.append(restore(part, loaded, view))
-            found.append(part.name)
-        else:
-            states.append(part.init(view) if others is None else of_parts(policy, others)[row])
+        if isinstance(part, Storable):
+            try:
+                if (loaded := load(part)) is not None:
+                    states.append(restore(part, loaded, view))
+                    found.append(part.name)
+                    continue
+            except ContractError as error:
+                misfit(part, error)
+        states.append(part.init(view) if others is None else of_parts(policy, others)[row])
     return States(*states) if isinstance(policy, Composed) else states[0], found
 
 

@@ -2,7 +2,8 @@
 
     journal.sqlite      events and snapshots of the state (`journal.py`)
     spool/              inputs and results of tasks that are too large for the journal (`spool.py`)
-    policy/             what the policy remembers, and its generator, as of some seconds ago
+    policy/             what the policy remembers, and its generator, as of some seconds ago; what it had learned of
+                        other devices, under another name
 
 A restart replays the snapshot and the events after it through the same rules.
 """
@@ -48,6 +49,8 @@ KEPT_RESULTS_BYTES = 2**28
 """Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
 POLICY_EVERY_S = 5.0
+ASIDE = ".before"
+"""Ends the name of a part's state that was for other devices or splits, until the next such takes its place."""
 
 
 class _ResultHeader(Record):
@@ -250,18 +253,16 @@ class Store:
             rng: Its generator.
 
         Returns:
-            The state, or `given` if nothing was saved.
+            The state, or `given` if nothing was saved; what was saved for other splits or another fleet is put aside.
 
         Raises:
-            SplitPlaceError: What was saved is damaged, or for another fleet or other splits.
+            IntegrityError: What was saved is damaged.
         """
         folder = self.folder / "policy"
         try:
-            state, found = saved.from_folder(policy, folder, self.setup.trained_for, given)
+            state, found = saved.from_folder(policy, folder, self.setup.trained_for, given, _put_aside)
         except NotFoundError:
             state = given
-        except ContractError as error:
-            raise ContractError(f"{folder}: {error}; or remove it to start anew") from error
         else:
             if given is not None:
                 log.warning("%s goes on with what it had learned when %s was left", " and ".join(found), folder)
@@ -294,6 +295,13 @@ class Store:
     def close(self) -> None:
         """Let another broker in."""
         self.journal.close()
+
+
+def _put_aside(path: Path, error: ContractError) -> None:
+    """Whoever starts other devices in this folder is not to be asked what became of the former ones."""
+    aside = path.with_name(path.name + ASIDE)
+    log.warning("%s; what was learned before is in %s now, and nothing of it is used", error, aside)
+    path.replace(aside)
 
 
 _STATE = TypeAdapter(FleetState)

@@ -204,17 +204,20 @@ def edges_between(
 
 def paths_of(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
     """From each container's parents and task."""
-    count, depth = len(parents), [0] * len(parents)
-    for _ in range(max(map(len, parents), default=0) and count):
-        deeper = [max((depth[p] + 1 for p in mine), default=0) for mine in parents]
-        if deeper == depth:
+    count = len(parents)
+    parents_CK = _padded(parents, count)
+    has_parents_CK = parents_CK < count
+    depth = np.zeros(count + 1, np.int64)
+    for _ in range(count):
+        deeper_C = np.where(has_parents_CK, depth[parents_CK] + 1, 0).max(axis=1)
+        if np.array_equal(deeper_C, depth[:count]):
             break
-        depth = deeper
-    levels = [np.flatnonzero(np.array(depth) == level) for level in range(1, max(depth, default=0) + 1)]
+        depth[:count] = deeper_C
+    levels = [np.flatnonzero(depth[:count] == level) for level in range(1, int(depth.max()) + 1)]
     members: list[list[int]] = [[] for _ in range(tasks)]
     for row, task in enumerate(task_of_C.tolist()):
         members[task].append(row)
-    return Paths(_padded(parents, count), tuple(levels), _padded(members, count))
+    return Paths(parents_CK, tuple(levels), _padded(members, count))
 
 
 def side_by_side(moments: Sequence[Paths]) -> Paths:

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitplace.placement.surrogates import completion
-from splitplace.placement.surrogates.contention import edges_between, paths_of
+from splitplace.placement.surrogates.contention import Paths, edges_between, paths_of
 from splitplace.placement.surrogates.problem import Problem, carried_out
 from splitplace.records.action import Action
-from splitplace.records.dag import topological
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints, View
 
@@ -50,7 +49,8 @@ def expected_s(view: View, problem: Problem) -> tuple[Ints, Floats]:
         into_C[dst] += size
         out_C[src] += size
     links = view.links
-    compute_s_C = _held_up(work_C, device_C) - _in_turn(work_C, device_C, parents)
+    paths = paths_of(parents, task_of_C, len(tasks_T))
+    compute_s_C = _held_up(work_C, device_C) - _in_turn(work_C, device_C, parents, paths)
     compute_s_C = np.maximum(compute_s_C / view.devices.cores_D[device_C], work_C)
     in_s_C, out_s_C = (
         _held_up(bytes_C, device_C) / np.maximum(rate_D[device_C], 1.0)
@@ -59,7 +59,6 @@ def expected_s(view: View, problem: Problem) -> tuple[Ints, Floats]:
     in_s_C = in_s_C + np.where(into_C > 0, links.rtt_s_D[device_C] / 2, 0.0)
     for src, dst, _ in apart:
         in_s_C[dst] = max(in_s_C[dst], out_s_C[src] + (links.rtt_s_D[device_C[src]] + links.rtt_s_D[device_C[dst]]) / 2)
-    paths = paths_of(parents, task_of_C, len(tasks_T))
     end_C, _ = completion.path_ends(in_s_C + compute_s_C, paths)
     result: Floats = end_C[paths.members_TK].max(axis=1)
     return tasks_T, result
@@ -77,15 +76,16 @@ def _held_up(size_C: Floats, device_C: Ints) -> Floats:
     return result
 
 
-def _in_turn(size_C: Floats, device_C: Ints, parents: list[list[int]]) -> Floats:
+def _in_turn(size_C: Floats, device_C: Ints, parents: list[list[int]], paths: Paths) -> Floats:
     """The part of it that comes before or after i within its task: they take turns."""
     result, before = np.zeros(len(size_C)), [set[int]() for _ in parents]
-    for row in topological(dict(enumerate(parents))):
+    sizes, devices = size_C.tolist(), device_C.tolist()
+    for row in np.concatenate([np.zeros(0, np.int64), *paths.levels]).tolist():
         for parent in parents[row]:
             before[row] |= {parent, *before[parent]}
         for other in before[row]:
-            if device_C[other] == device_C[row]:
-                shorter = min(size_C[other], size_C[row])
+            if devices[other] == devices[row]:
+                shorter = sizes[other] if sizes[other] < sizes[row] else sizes[row]
                 result[row] += shorter
                 result[other] += shorter
     return result

@@ -99,6 +99,7 @@ class Fleet:
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
         self._task_timeout_s, self._interval_s = task_timeout_s, interval_s
+        self._untrained: str | None = None
         self._states = None if state is None else self._trained(Path(state))
         self._stopping = threading.Event()
         self._inside = ExitStack()
@@ -115,6 +116,8 @@ class Fleet:
         with ExitStack() as inside:
             self.folder.prepare()
             inside.enter_context(self.folder.claimed())
+            if self._untrained:
+                _log.warning("%s", self._untrained)
             devices, shares = emulated(self.devices)
             broker = Broker(
                 devices,
@@ -206,7 +209,7 @@ class Fleet:
 
         states = first_state(self.policy, view_at_rest(self.demand, self.devices, self._task_timeout_s), load)
         if anew := [part for part in trainable(self.policy) if part not in found]:
-            _log.warning("%s starts untrained: %s holds no state of it", " and ".join(anew), folder)
+            self._untrained = f"{' and '.join(anew)} starts untrained: {folder} holds no state of it"
         return states
 
     def _offered(self) -> list[Split]:

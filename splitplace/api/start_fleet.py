@@ -1,5 +1,6 @@
 """`start_fleet`: a live fleet in a process of its own, which outlives whoever started it."""
 
+import logging
 import subprocess
 import threading
 import time
@@ -16,10 +17,14 @@ from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.records.base import Count, PositiveCount, Record
 from splitplace.records.device import FleetSpec
 
+_log = logging.getLogger(__name__)
+
 LOOK_EVERY_S = 0.1
 """How often it is looked whether the fleet is up."""
 LAST_BYTES = 4096
-"""Of the log, where the reason for an end is looked for."""
+"""Of the log, where the reason for an end is looked for, or what was remarked at the start."""
+WARNING = " WARNING "
+"""Stands in its lines as `fleet_process.py` formats them, between the time and the remark."""
 
 
 class FleetRequest(Record):
@@ -123,8 +128,19 @@ def start_fleet(
         child.terminate()
         child.wait()
         raise
+    for remark in _said(folder):
+        _log.warning("%s", remark)
     threading.Thread(target=child.wait, daemon=True).start()  # so that it leaves no zombie if it ends before us
     return client
+
+
+def _said(folder: DataFolder) -> list[str]:
+    """What the fleet warned of while it came up: its log is read by few."""
+    return [line.split(WARNING, 1)[1] for line in _last_lines(folder) if WARNING in line]
+
+
+def _last_lines(folder: DataFolder) -> list[str]:
+    return folder.log.read_bytes()[-LAST_BYTES:].decode(errors="replace").strip().splitlines()
 
 
 def _when_up(folder: DataFolder, child: "subprocess.Popen[bytes]") -> Client:
@@ -132,6 +148,6 @@ def _when_up(folder: DataFolder, child: "subprocess.Popen[bytes]") -> Client:
         with suppress(NotReadyError):
             return Client(folder.path)
         time.sleep(LOOK_EVERY_S)
-    lines = folder.log.read_bytes()[-LAST_BYTES:].decode(errors="replace").strip().splitlines()
+    lines = _last_lines(folder)
     reason = lines[-1].removeprefix("splitplace: ") if lines else f"it ended with {child.returncode}"
     raise NotReadyError(f"the fleet did not start: {reason}")

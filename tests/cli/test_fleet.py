@@ -262,6 +262,22 @@ def test_a_trained_fleet(room):
         assert ("daso goes on with what it had learned" in log.read_text()) == said
 
 
+def test_other_devices_in_the_same_folder(room):
+    """What was learned for the former ones is put aside, which the one who starts them reads in the terminal."""
+    learns = {"--policy": "full+daso"}
+    room.start(learns)
+    room.call("fleet", "stop")
+    other = FLEET.replace("up_bytes_per_s = 1e8", "up_bytes_per_s = 3e8")
+    assert other != FLEET
+    (room.folder / "fleet.toml").write_text(other)
+    process = room.popen(*start(learns), "--detach")
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    assert "the state of daso was trained for other links (1e+08, here 3e+08" in err
+    assert (room.folder / "splitplace-fleet/policy/daso.safetensors.before").is_file()
+    assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
+
+
 def test_a_fleet_that_decides_once_an_interval(room):
     """It says so, and answers."""
     room.start({"--interval": "0.5"})

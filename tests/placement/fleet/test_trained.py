@@ -94,5 +94,28 @@ def test_an_emulated_fleet_is_the_same_at_every_start(store):
     """The probe finds this machine 3 % faster: what DASO learned there is still for this fleet."""
     store(1.0).save(POLICY, given(), RNG)
     assert store(1.03).restore(POLICY, None, RNG).placer.eta == 7.0
-    with pytest.raises(ContractError, match=r"policy: .* for another fleet .*or remove it to start anew"):
-        store(1.03, stated=None).restore(POLICY, None, RNG)
+
+
+def test_other_devices_in_the_folder_start_anew(store, caplog):
+    """DASO's is for the former ones: put aside, and said; the bandit's, which is for any with such links, goes on."""
+    learned = given().decider.layer_response_s_A + 1.0
+    store().save(POLICY, replace(given(), decider=replace(given().decider, layer_response_s_A=learned)), RNG)
+    opened = store(1.03, stated=None)
+    found = opened.restore(POLICY, given(), RNG)
+    np.testing.assert_array_equal(found.decider.layer_response_s_A, learned)
+    assert found.placer.eta == 7.0
+    assert "trained for another fleet" in caplog.text
+    assert "daso.safetensors.before now" in caplog.text
+    assert sorted(path.name for path in (opened.folder / "policy").iterdir()) == [
+        "daso.safetensors.before", "generator.json", "mab.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_damaged_state_in_the_folder_is_refused(store):
+    """It is not taken for another fleet's, and nothing is put aside."""
+    store().save(POLICY, given(), RNG)
+    path = store().folder / "policy/daso.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(IntegrityError):
+        store().restore(POLICY, None, RNG)
+    assert path.exists()
