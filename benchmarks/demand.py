@@ -13,11 +13,12 @@ from splitplace.catalog.demand import write_demand
 from splitplace.errors import NotFoundError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.export.measure.encoding import png_input
 from splitplace.export.measure.evaluation import evaluate
 from splitplace.export.measure.profiler import QUICK, Effort, profile_split
 from splitplace.progress import Progress
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
-from splitplace.records.demand import Demand
+from splitplace.records.demand import Demand, EncodedInput
 from splitplace.records.split import INPUT
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import costs, cutting
@@ -125,6 +126,7 @@ def run(
     """
     catalog = CatalogWriter(work / "catalog")
     references: list[str] = []
+    encoded: dict[str, EncodedInput] = {}
     for application in settings.trainings:
         progress(f"{application}: training", 0.0)
         data = fetch(application)
@@ -134,9 +136,10 @@ def run(
         for reference in mine:
             judge(catalog, reference, data, settings.seed, progress)
         references += mine
+        encoded[application] = png_input(data.x_test_NCHW, data.source)
     for reference in references:
         profile_split(catalog, reference, settings.effort, again=profile_again, progress=progress)
-    value = gather(catalog, references, settings.micro_batch)
+    value = gather(catalog, references, settings.micro_batch).model_copy(update={"encoded": encoded})
     out.parent.mkdir(parents=True, exist_ok=True)
     return value, write_demand(value, out)
 

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.demands import DemandLike, build
-from splitplace.placement.simulator.scenario import Scenario, units
+from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.setting import prepare
 from splitplace.placement.simulator.workload import draw
-from splitplace.placement.tables import links_table
 from splitplace.records.dag import path_ends
 from splitplace.records.device import Device, FleetSpec
 from splitplace.records.task import micro_batches
@@ -39,10 +39,8 @@ def reward_bound(
         SplitPlaceError: As `simulate`, for a scenario that cannot be run.
     """
     intervals = intervals or scenario.intervals
-    devices = units(scenario, fleet)
-    costs = build(demand, devices, scenario.memory_claim_bytes, scenario.swap.fraction if scenario.swap else 0.0)
-    cores_D = np.array([d.cores for d in devices], np.int64)
-    tasks = draw(scenario, costs, cores_D, links_table(devices), intervals, seed)
+    devices, costs = prepare(scenario, fleet, demand)
+    tasks = draw(scenario, devices, costs, intervals, seed)
     late_s_N = np.maximum(scenario.startup_s - tasks.arrival_s_N, 0.0) + scenario.scheduling_delay_s
     best_N = np.zeros(len(tasks.n_N))
     for split, application in enumerate(costs.splits.application_S):

@@ -1,17 +1,18 @@
 """Demands by name or file, and their costs on a fleet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import NotFoundError
+from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.simulator.constants import Constants, from_constants
 from splitplace.placement.simulator.costs import Costs, feasible, from_demand
-from splitplace.records.demand import Demand
+from splitplace.records.demand import Demand, EncodedInput
 from splitplace.records.device import Device
+from splitplace.records.view import NONE, Floats
 
 DATA = files("splitplace.placement") / "data"
 """Fleets, scenarios, demands and traces that ship with the package, as `KIND.NAME.SUFFIX`."""
@@ -44,7 +45,11 @@ def load_demand(name: str) -> DemandLike:
 
 
 def build(
-    demand: DemandLike, devices: Sequence[Device], claim_bytes: int | None = None, swap_fraction: float = 0.0
+    demand: DemandLike,
+    devices: Sequence[Device],
+    claim_bytes: int | None = None,
+    swap_fraction: float = 0.0,
+    encoded: Mapping[str, EncodedInput] | None = None,
 ) -> Costs:
     """The tables of a demand on these devices, without the splits that fit on none of them.
 
@@ -57,9 +62,10 @@ def build(
         devices: Single devices, D of them.
         claim_bytes: What every container claims, in place of its own demand (upstream's 5000 MB).
         swap_fraction: Swap space over memory; it takes disk from the images.
+        encoded: How inputs travel, by application, in place of what the demand has; raw if not given.
 
     Raises:
-        SplitPlaceError: An application is left with no split.
+        SplitPlaceError: An application is left with no split, or nobody says what its encoded inputs take.
     """
     # Costs depend on the kind and the speed alone: 10,000 devices of four kinds need four columns.
     kinds = {(device.kind, device.core_speed): device for device in devices}
@@ -68,6 +74,9 @@ def build(
     disk_D = np.array([device.disk_bytes_per_s for device in devices])
     few = tuple(kinds.values())
     costs = from_demand(demand, few) if isinstance(demand, Demand) else from_constants(demand, few)
+    if encoded is not None:
+        known = demand.encoded if isinstance(demand, Demand) else {}
+        costs = _decoding(costs, {**known, **encoded}, np.array([device.core_speed for device in few]))
     memory_FD = costs.fragments.memory_bytes_FD[:, column_D]
     if claim_bytes is not None:
         memory_FD = np.full_like(memory_FD, float(claim_bytes))
@@ -83,6 +92,28 @@ def build(
         runtime_base_bytes_D=costs.runtime_base_bytes_D[column_D],
     )
     return feasible(costs, devices)
+
+
+def _decoding(costs: Costs, encoded: Mapping[str, EncodedInput], speed_D: Floats) -> Costs:
+    """Inputs travel encoded: fewer bytes, and every fragment that reads one decodes it first, batch by batch.
+
+    Decoding is work of the fragment, on its core; so every rule for service holds for it.
+    """
+    f = costs.fragments
+    size_X, latency_s_FD = f.edge_bytes_X.copy(), f.latency_s_FD.copy()
+    application_F = costs.splits.application_S[f.split_F]
+    reads_F = np.zeros(len(f.split_F), np.bool_)
+    reads_F[f.edge_dst_X[f.edge_src_X == NONE]] = True
+    for row, application in enumerate(costs.applications):
+        if application not in encoded:
+            raise ContractError(
+                f"wire = 'encoded': nobody says what an encoded input of {application} takes: state it in the "
+                f"scenario ([encoded.{application}]) or in the demand, or let inputs travel raw"
+            )
+        size_X[(f.edge_src_X == NONE) & (application_F[f.edge_dst_X] == row)] = encoded[application].bytes_per_sample
+        mine_F = reads_F & (application_F == row)
+        latency_s_FD[mine_F] += encoded[application].decode_s * f.micro_batch_F[mine_F, None] / speed_D
+    return replace(costs, fragments=replace(f, edge_bytes_X=size_X, latency_s_FD=latency_s_FD))
 
 
 def references(demand: DemandLike) -> tuple[str, ...]:

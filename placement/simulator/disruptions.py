@@ -65,10 +65,11 @@ def join(engine: SimulationEngine, device: int) -> None:
 
 def shift_network(engine: SimulationEngine, shift: NetworkShift) -> None:
     """Set every device's link; the broker's stays. A transfer under way has its new rate when the instant settles."""
+    links, now = engine.links, engine.now
     for row, device in enumerate(engine.world.devices):
         engine.rtt_s[row] = device.rtt_s * shift.rtt_factor
-        engine.links.set_capacity(row, device.up_bytes_per_s * shift.bandwidth_factor)
-        engine.links.set_capacity(engine.links.nodes + row, device.down_bytes_per_s * shift.bandwidth_factor)
+        links.set_capacity(row, device.up_bytes_per_s * shift.bandwidth_factor, now)
+        links.set_capacity(links.nodes + row, device.down_bytes_per_s * shift.bandwidth_factor, now)
 
 
 def fail(engine: SimulationEngine, device: int) -> None:

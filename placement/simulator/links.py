@@ -39,6 +39,9 @@ class SharedLinks:
         self._bytes = [0.0] * len(self.capacity)
         self._rate_sum = [0.0] * len(self.capacity)
         self._clock = [0.0] * len(self.capacity)
+        self._offered = [0.0] * len(self.capacity)
+        """Bytes that each link could have carried, up to its last change."""
+        self._changed_s = [0.0] * len(self.capacity)
         self._dirty: dict[int, None] = {}
         self._changed: dict[int, None] = {}
         """Routes whose transfers are others than at the last `settle`."""
@@ -131,10 +134,12 @@ class SharedLinks:
         src, dst = self._ends[self._route[flow]]
         return src, dst - self.nodes
 
-    def set_capacity(self, link: int, capacity: float) -> None:
+    def set_capacity(self, link: int, capacity: float, now: float) -> None:
         """A link's bytes/s from now on (finite before and after)."""
         assert math.isfinite(capacity) and math.isfinite(self.capacity[link])
         if capacity != self.capacity[link]:
+            self._offered[link] += self.capacity[link] * (now - self._changed_s[link])
+            self._changed_s[link] = now
             self.capacity[link] = capacity
             if self._count[link]:
                 self._dirty[link] = None
@@ -236,6 +241,12 @@ class SharedLinks:
             self._advance(route, now)
         rate, clock = np.array(self._rate_sum), np.array(self._clock)
         total: Floats = np.array(self._bytes) + rate * (now - clock)
+        return total
+
+    def offered_bytes(self, now: float) -> Floats:
+        """Bytes that each link could have carried up to now, shape 2N; infinite where it is unlimited."""
+        capacity, since = np.array(self.capacity), now - np.array(self._changed_s)
+        total: Floats = np.array(self._offered) + np.where(since > 0, capacity, 0.0) * since
         return total
 
     def _route_of(self, src: int, dst: int) -> int:

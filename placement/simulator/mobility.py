@@ -32,8 +32,8 @@ class Mobility:
         rates, rtts = self.bytes_per_s_TK[row].tolist(), self.rtt_s_TK[row].tolist()
         for k, (device, rate, rtt_s) in enumerate(zip(devices, rates, rtts, strict=False)):
             engine.rtt_s[k] = device.rtt_s + rtt_s
-            engine.links.set_capacity(k, min(device.up_bytes_per_s, rate))
-            engine.links.set_capacity(engine.links.nodes + k, min(device.down_bytes_per_s, rate))
+            engine.links.set_capacity(k, min(device.up_bytes_per_s, rate), engine.now)
+            engine.links.set_capacity(engine.links.nodes + k, min(device.down_bytes_per_s, rate), engine.now)
 
 
 def load_mobility(name: str) -> Mobility:

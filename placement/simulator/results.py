@@ -32,7 +32,10 @@ class SimulationRun:
     dropped: tuple[str, ...]
     """Splits of the demand that fit no device of the fleet, and were not on offer."""
     rate: float
-    """λ, as stated or as solved from the utilisation."""
+    """λ, as stated or as solved from the load or the utilisation."""
+    utilisation: dict[str, float | None]
+    """Of what all devices had together, the share in use, mean over the run: cores, uplinks, downlinks, memory, and
+    the broker's card each way, null where it is unlimited."""
     states: Any
     """What the policy remembers at the end."""
     first_failure: str | None
@@ -104,6 +107,7 @@ def collect(
         splits=costs.splits.references,
         dropped=dropped,
         rate=arrivals.rate,
+        utilisation=_utilisation(engine),
         states=states,
         first_failure=plans.first_failure,
     )
@@ -129,6 +133,26 @@ def _outcomes(engine: SimulationEngine, arrivals: Arrivals, arrived: int) -> Out
         migrate_s_N=np.array(tasks.spent_s[MIGRATE]),
         p_N=np.where(finished_N, arrivals.p_NS[np.arange(arrived), split_N], np.nan),
     )
+
+
+def _utilisation(engine: SimulationEngine) -> dict[str, float | None]:
+    count = len(engine.world.devices)
+    busy_D, _, on_s_D = engine.processors.totals(engine.now)
+    core_s = float((np.array(engine.processors.cores) * on_s_D).sum())
+    moved, offered = engine.links.moved_bytes(engine.now), engine.links.offered_bytes(engine.now)
+
+    def share(*links: int) -> float | None:
+        there = float(offered[list(links)].sum())
+        return None if np.isinf(there) else float(moved[list(links)].sum()) / there if there else 0.0
+
+    return {
+        "cores": float(busy_D.sum()) / core_s if core_s else 0.0,
+        "uplinks": share(*range(count)),
+        "downlinks": share(*range(count + 1, 2 * count + 1)),
+        "broker_out": share(count),
+        "broker_in": share(2 * count + 1),
+        "memory": engine.memory.mean_utilisation(engine.now),
+    }
 
 
 def _usage(engine: SimulationEngine, plans: PlanLog, wall_s: float) -> Usage:

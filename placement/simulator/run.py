@@ -4,22 +4,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from splitplace.errors import ContractError, OverloadedError, PolicyError, SplitPlaceError
 from splitplace.placement import plan as planning
 from splitplace.placement.policy import Policy, clairvoyant
 from splitplace.placement.simulator import disruptions
 from splitplace.placement.simulator.carry_out import carry_out
-from splitplace.placement.simulator.demands import DemandLike, build, references
+from splitplace.placement.simulator.demands import DemandLike, references
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.mobility import Mobility, load_mobility
 from splitplace.placement.simulator.results import IntervalMeter, PlanLog, SimulationRun, collect
-from splitplace.placement.simulator.scenario import Scenario, units
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.setting import prepare
 from splitplace.placement.simulator.state import World
 from splitplace.placement.simulator.views import Viewer
 from splitplace.placement.simulator.workload import Arrivals, draw
-from splitplace.placement.tables import links_table
 from splitplace.records.action import Action
 from splitplace.records.device import FleetSpec
 from splitplace.records.view import View
@@ -88,11 +86,8 @@ class _Simulation:
         seed: int,
         states: Any | Callable[[View], Any] | None,
     ):
-        devices = units(scenario, fleet)
-        swap = scenario.swap.fraction if scenario.swap else 0.0
-        costs = build(demand, devices, scenario.memory_claim_bytes, swap)
-        cores_D = np.array([d.cores for d in devices], np.int64)
-        self.arrivals: Arrivals = draw(scenario, costs, cores_D, links_table(devices), intervals, seed)
+        devices, costs = prepare(scenario, fleet, demand)
+        self.arrivals: Arrivals = draw(scenario, devices, costs, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = SimulationEngine(self.world)
         self.viewer = Viewer(self.engine, self.arrivals, clairvoyant(policy))

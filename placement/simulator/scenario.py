@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.demand import EncodedInput
 from splitplace.records.device import Device, FleetSpec
 
 MAX_IMAGES = 10**12
@@ -28,7 +29,7 @@ class Phase(Record):
 
 
 class Workload(Record):
-    """Who asks for what, when. The load is stated as `rate`, as `utilisation`, or by a recorded `trace`."""
+    """Who asks for what, when. The load is stated as `load`, `rate` or `utilisation`, or by a recorded `trace`."""
 
     arrivals: Literal["poisson", "gauss"] = "poisson"
     """Tasks an interval: Poisson(rate), or the published code's int(gauss(rate, 0.5))."""
@@ -36,9 +37,12 @@ class Workload(Record):
     """Uniform over the interval (a Poisson process); else all at its start, as in the paper."""
     rate: Positive | None = None
     """λ, mean tasks an interval."""
+    load: Positive | None = None
+    """Share of what the best policy could sustain on this fleet (`capacity.py`); λ is solved from it."""
     utilisation: Positive | None = None
-    """ρ, load offered (every task as its layer split) over capacity, of cores or links, whichever is scarcer; λ is
-    solved from it."""
+    """ρ of chains kept apart: load offered, were every task run as its layer split with each fragment on a device of
+    its own, over capacity, of cores or links, whichever is scarcer; λ is solved from it. A policy that gathers chains
+    keeps the fleet far less busy."""
     trace: str | None = None
     """A CSV or Parquet file with the columns arrival_s, application, n, deadline_s."""
     mix: dict[Name, NonNegative] = Field(default_factory=dict)
@@ -49,15 +53,19 @@ class Workload(Record):
     """Deadlines as whole intervals, uniform, ends included, by application."""
     deadline_relative: Range | None = None
     """Deadlines as U(low, high) x the application's unloaded layer response for the batch on the median device."""
+    deadline_straddle: Range | None = None
+    """Deadlines as U(low x fastest, high x slowest): the times that the application's fastest and slowest split take
+    alone for the batch, gathered on the median device where that is quicker and they fit, else apart."""
     phases: tuple[Phase, ...] = ()
 
     @model_validator(mode="after")
     def _one_load_one_deadline(self) -> Self:
-        if sum(value is not None for value in (self.rate, self.utilisation, self.trace)) != 1:
-            raise ValueError("state exactly one of rate, utilisation and trace")
-        if self.trace is None and bool(self.deadline_intervals) == (self.deadline_relative is not None):
-            raise ValueError("state exactly one of deadline_intervals and deadline_relative")
-        ranges = [self.batch, self.deadline_relative or (1.0, 1.0), *self.deadline_intervals.values()]
+        if sum(value is not None for value in (self.rate, self.load, self.utilisation, self.trace)) != 1:
+            raise ValueError("state exactly one of rate, load, utilisation and trace")
+        relative = [value for value in (self.deadline_relative, self.deadline_straddle) if value is not None]
+        if self.trace is None and len(relative) + bool(self.deadline_intervals) != 1:
+            raise ValueError("state exactly one of deadline_intervals, deadline_relative and deadline_straddle")
+        ranges = [self.batch, *relative, *self.deadline_intervals.values()]
         if any(low > high for low, high in ranges):
             raise ValueError("every range must be [low, high] with low <= high")
         starts = [phase.start for phase in self.phases]
@@ -128,6 +136,10 @@ class Scenario(Record):
     next interval."""
     inputs: Literal["broadcast", "ring"] = "broadcast"
     """§3.1: the broker sends every root its own copy, or each root hands the input to the next."""
+    wire: Literal["raw", "encoded"] = "raw"
+    """How inputs travel: as fragments read them, or compressed, and then decoded by every fragment that reads them."""
+    encoded: dict[Name, EncodedInput] = Field(default_factory=dict)
+    """By application, what `wire = "encoded"` means; in place of what the demand has."""
     discipline: Literal["sharing", "fifo"] = "sharing"
     """How a device's cores serve its fragments: all at equal shares, or in order with one core each."""
     weights: Literal["container", "shared", "warm"] = "container"
@@ -144,7 +156,7 @@ class Scenario(Record):
     reference_mips: Positive | None = None
     """Recomputes the core_speed of devices labelled with `mips`."""
     broker_bytes_per_s: Positive | None = None
-    """The broker's card, each way; unlimited if not stated, since inputs come from many gateways."""
+    """The broker's card: inputs leave over it, results come in over it; unlimited if not stated."""
     constrain: Constrain = Constrain()
     workload: Workload
     events: tuple[DeviceEvent, ...] = ()

@@ -4,6 +4,8 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,12 @@ from splitplace.placement import states as store
 from splitplace.placement.policy import Frozen, Policy
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DemandLike
+from splitplace.placement.simulator.discernment import indifference
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.setting import prepare
 from splitplace.progress import Progress, silent
 from splitplace.records.device import FleetSpec
 from splitplace.records.metrics import Metrics
@@ -27,6 +31,7 @@ from splitplace.records.split import STRATEGIES
 from splitplace.report.picture import check_picture
 
 if TYPE_CHECKING:
+    from splitplace.placement.simulator.capacity import Capacity
     from splitplace.records.view import View
 
 _log = logging.getLogger(__name__)
@@ -46,6 +51,8 @@ class Simulation:
         seed: Of all of it.
         run: Tasks, fragments and intervals as columns, and what the policy remembers at the end.
         trained: Parts of the policy that started from a trained state.
+        demand: What its splits cost.
+        indifference: Why the scenario cannot tell policies apart, if it cannot.
     """
 
     scenario: Scenario
@@ -55,6 +62,26 @@ class Simulation:
     seed: int
     run: SimulationRun
     trained: tuple[str, ...]
+    demand: DemandLike
+    indifference: str | None
+
+    @cached_property
+    def capacity(self) -> "Capacity | None":
+        """What the best policy could sustain, in tasks an interval; None where the extra `sim` is not installed.
+
+        Raises:
+            SplitPlaceError: Too many different devices to solve it.
+        """
+        if find_spec("scipy") is None or not self.run.metrics.tasks.arrived:
+            return None
+        from splitplace.placement.simulator.capacity import capacity
+
+        return capacity(self.scenario, *prepare(self.scenario, self.fleet, self.demand))
+
+    @property
+    def load(self) -> float | None:
+        """Tasks that were asked for, as a share of the capacity; None where that is not known."""
+        return self.run.rate / self.capacity.tasks_per_interval if self.capacity else None
 
     @property
     def metrics(self) -> Metrics:
@@ -129,6 +156,7 @@ def simulate(
     intervals: int | None = None,
     seed: int = 0,
     rate: float | None = None,
+    load: float | None = None,
     utilisation: float | None = None,
     state: str | Path | None = None,
     untrained: bool = False,
@@ -150,7 +178,8 @@ def simulate(
         intervals: How many, 1 to 1,000,000; the scenario's own number if not stated.
         seed: Of the workload, the accuracies, the failures and the policy.
         rate: Mean tasks an interval, in place of the scenario's load.
-        utilisation: Offered load of the cores, likewise.
+        load: Share of what the best policy could sustain, as 0.75, likewise.
+        utilisation: Offered load of chains kept apart, as a share of cores or links, likewise.
         state: Folder of trained states, as `train_policy` writes it; by default one that ships, where it fits.
         untrained: Start anew even where a trained state ships.
         frozen: Learn nothing during the run.
@@ -180,7 +209,7 @@ def simulate(
         needs("--trace-dir", "sim", packages=("pyarrow",))
         check_folder(Path(trace_dir), "--trace-dir")
     chosen, devices, costs = resolve(scenario, fleet, demand)
-    chosen = _with_load(chosen, rate, utilisation)
+    chosen = _with_load(chosen, rate, load, utilisation)
     asked = parse_policy(policy) if isinstance(policy, str) else policy
     number = intervals or chosen.intervals
     trained: list[str] = []
@@ -201,7 +230,10 @@ def simulate(
     if run.first_failure is not None:
         count = run.metrics.failed_plans
         _log.warning("policy %s failed %d plans, the first %s", asked.name, count, run.first_failure)
-    done = Simulation(chosen, devices, asked, number, seed, run, tuple(trained))
+    indifferent = indifference(chosen, devices, costs, run, seed) if run.first_failure is None else None
+    if indifferent is not None:
+        _log.warning("scenario %s cannot tell policies apart: %s; raise the load", chosen.name, indifferent)
+    done = Simulation(chosen, devices, asked, number, seed, run, tuple(trained), costs, indifferent)
     if trace_dir is not None:
         done.write_trace(trace_dir)
     if plot is not None:
@@ -270,9 +302,13 @@ def _first_states(
     return states
 
 
-def _with_load(scenario: Scenario, rate: float | None, utilisation: float | None) -> Scenario:
-    if rate is None and utilisation is None:
+def _with_load(scenario: Scenario, rate: float | None, load: float | None, utilisation: float | None) -> Scenario:
+    stated = {"rate": rate, "load": load, "utilisation": utilisation}
+    given = [f"--{name}" for name, value in stated.items() if value is not None]
+    if not given:
         return scenario
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other: give one")
     document = scenario.model_dump(mode="json")
-    document["workload"] |= {"rate": rate, "utilisation": utilisation, "trace": None}
+    document["workload"] |= stated | {"trace": None}
     return Scenario.parse(json.dumps(document), f"scenario {scenario.name} with the load asked for")

@@ -25,7 +25,12 @@ def simulate(
     intervals: Annotated[int | None, Parameter(help="1 to 1,000,000; the scenario's own if not stated.")] = None,
     seed: int = 0,
     rate: Annotated[float | None, Parameter(help="Mean tasks an interval, in place of the scenario's load.")] = None,
-    utilisation: Annotated[float | None, Parameter(help="Offered load of the cores, likewise.")] = None,
+    load: Annotated[
+        float | None, Parameter(help="Share of what the best policy could sustain, as 0.75, likewise.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, Parameter(help="Offered load of chains kept apart, of cores or links, likewise.")
+    ] = None,
     state: Annotated[Path | None, Parameter(help="Folder of trained states, as `policy train` writes it.")] = None,
     untrained: Annotated[bool, Parameter(help="Start anew even where a trained state ships.")] = False,
     frozen: Annotated[bool, Parameter(help="Learn nothing during the run.")] = False,
@@ -59,6 +64,7 @@ def simulate(
             intervals=intervals,
             seed=seed,
             rate=rate,
+            load=load,
             utilisation=utilisation,
             state=state,
             untrained=untrained,
@@ -79,6 +85,10 @@ def simulate(
         "trained": list(done.trained),
         "frozen": frozen,
         "rate": run.rate,
+        "load": done.load,
+        "capacity": done.capacity.model_dump(mode="json") if done.capacity else None,
+        "utilisation": run.utilisation,
+        "cannot_tell_policies_apart": done.indifference,
         "splits_that_fit_no_device": list(run.dropped),
         "first_failed_plan": run.first_failure,
         "metrics": run.metrics.model_dump(mode="json"),
@@ -117,6 +127,7 @@ def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, j
 
 
 def _table(document: dict[str, Any], done: "Simulation") -> Any:
+    from rich.console import Group
     from rich.table import Table
 
     about = f"{document['policy']} on {document['scenario']}, {document['devices']} devices, seed {document['seed']}"
@@ -137,11 +148,16 @@ def _table(document: dict[str, Any], done: "Simulation") -> Any:
     }
     for label, read in rows.items():
         table.add_row(label, *(read(column) for column in columns.values()))
+    for name, share in done.run.utilisation.items():
+        table.add_row(f"in use, {name.replace('_', ' ')}", _number(share, 3))
     table.add_row("energy, kWh", _number(overall.energy_kwh))
     table.add_row("cost, USD", _number(overall.cost_usd))
     table.add_row("Jain, devices", _number(overall.jain_devices, 3))
     table.add_row("decision, mean ms", _number((overall.timings.decision_s.mean or 0.0) * 1e3, 2))
-    return table
+    if done.load is None or done.capacity is None:
+        return table
+    most = f"{done.capacity.tasks_per_interval:.1f} tasks an interval, limited by {done.capacity.bottleneck}"
+    return Group(table, f"load: {done.load:.2f} of what the best policy could sustain, {most}")
 
 
 def _number(value: float | None, digits: int = 1) -> str:

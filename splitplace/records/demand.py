@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from splitplace.errors import InfeasibleError
 from splitplace.records import formats
-from splitplace.records.base import PositiveCount, Record
+from splitplace.records.base import Name, NonNegative, PositiveCount, Record
 from splitplace.records.device import Device
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.formats import Format
@@ -51,12 +51,26 @@ class SplitDemand(Record):
         return self.profile(fragment, device).fragment_bytes(self.micro_batch)
 
 
+class EncodedInput(Record):
+    """How the inputs of an application travel compressed: measured on its own images."""
+
+    codec: Name
+    bytes_per_sample: PositiveCount
+    """Mean over the images."""
+    decode_s: NonNegative
+    """Seconds that a core of speed 1 takes to make a sample of it that a fragment reads."""
+    source: str = ""
+    """What was measured, where."""
+
+
 class Demand(Record):
     """Every split a scheduler may choose from."""
 
     file_format: ClassVar[Format | None] = formats.DEMAND
     format: Literal[1] = 1
     splits: Annotated[tuple[SplitDemand, ...], Field(min_length=1)]
+    encoded: dict[Name, EncodedInput] = Field(default_factory=dict)
+    """By application: for scenarios whose inputs travel encoded."""
     provenance: Provenance
 
     @model_validator(mode="after")

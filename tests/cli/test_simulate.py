@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_twice_the_same_but_for_the_timings():
-    """One JSON document on stdout, nothing on stderr; with the demand that ships, which is the default."""
+    """One JSON document on stdout, on stderr that the paper's load says little; with the demand that ships."""
     asked = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--intervals", "100", "--seed", "0")
     runs = [run(*asked, "--json") for _ in range(2)]
     documents = [json.loads(done.stdout) for done in runs]
@@ -27,7 +27,7 @@ def test_twice_the_same_but_for_the_timings():
     assert documents[0]["demand"] == "measured"
     assert documents[0]["metrics"]["tasks"]["arrived"] > 500
     assert timings[0]["wall_s"] > 0
-    assert runs[0].stderr == ""
+    assert runs[0].stderr.count("\n") == 1 and "scenario paper-50 cannot tell policies apart" in runs[0].stderr
 
 
 @pytest.mark.sim
@@ -39,12 +39,28 @@ def test_trace_and_picture(tmp_path):
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.sim
+def test_a_load_is_a_share_of_what_the_fleet_could_sustain():
+    """The document says what that is and what limits it, what was offered, and how busy everything was."""
+    asked = ("--policy", "compressed+least-loaded", "--scenario", "measured-50", "--intervals", "10")
+    document = json.loads(run("simulate", *asked, "--load", "0.75", "--json").stdout)
+    capacity = document["capacity"]
+    assert document["load"] == pytest.approx(0.75)
+    assert document["rate"] == pytest.approx(0.75 * capacity["tasks_per_interval"])
+    assert sum(capacity["limits"].values()) == pytest.approx(1.0)
+    assert capacity["bottleneck"]
+    assert set(document["utilisation"]) == {"cores", "uplinks", "downlinks", "broker_out", "broker_in", "memory"}
+    table = run("simulate", *asked, "--load", "0.75").stdout
+    assert "load: 0.75 of what the best policy could sustain" in table
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["--policy", "randm+random", "--demand", "upstream"], 2, "semantic"),
         (["--policy", "random+random", "--demand", "nowhere.json"], 2, "nowhere.json"),
         (["--policy", "random+random", "--demand", "upstream", "--rate", "0"], 1, "greater than 0"),
+        (["--policy", "random+random", "--rate", "1", "--load", "0.5"], 2, "--rate and --load exclude each other"),
         (["--policy", "random+random", "--demand", "upstream", "--intervals", "0"], 2, "--intervals"),
     ],
 )

@@ -44,7 +44,7 @@ class Run:
                 name, src, dst, size = rest
                 self.flow_of[name] = self.links.start(src, dst, size, name, at)
             elif what == "capacity":
-                self.links.set_capacity(*rest)
+                self.links.set_capacity(*rest, at)
             elif rest[0] not in self.ended:
                 self.links.end(self.flow_of[rest[0]], at)
             self.settle(at)

@@ -120,7 +120,12 @@ def test_offered_utilisation_is_of_the_scarcer_resource(world):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.sim] * name.startswith("mobile")) for name in names("scenario")],
+    [
+        pytest.param(
+            name, marks=[pytest.mark.sim] * (load_scenario(name).workload.load is not None or name == "mobile-50")
+        )
+        for name in names("scenario")
+    ],
 )
 def test_every_shipped_scenario_runs(name):
     """Three intervals each, with the demand each is meant for."""

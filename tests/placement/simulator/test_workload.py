@@ -5,10 +5,10 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.demands import build, load_demand
+from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
-from splitplace.placement.simulator.workload import draw, read_trace
-from splitplace.records.view import Links
+from splitplace.placement.simulator.workload import draw
 
 pytestmark = pytest.mark.base
 
@@ -18,8 +18,7 @@ def arrivals(world, intervals=4000, **workload):
     deadlines = {"mnist": (2, 11), "fashionmnist": (2, 15), "cifar100": (2, 25)}
     chosen = Workload(**({"rate": 6.0, "deadline_intervals": deadlines} | workload))
     costs = build(load_demand("upstream"), (world.device(),))
-    links = Links(np.ones(1), np.ones(1), np.ones(1))
-    return draw(world.scenario(workload=chosen), costs, np.ones(1, np.int64), links, intervals, 0)
+    return draw(world.scenario(workload=chosen), (world.device(),), costs, intervals, 0)
 
 
 def per_interval(found, intervals=4000):

@@ -1,0 +1,69 @@
+"""A recorded workload: tasks as somebody's fleet had them, from a CSV or Parquet file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splitplace.errors import ContractError, IntegrityError, NotFoundError
+from splitplace.placement.simulator.scenario import MAX_IMAGES
+from splitplace.records.view import Floats, Ints
+
+TRACE_COLUMNS = ("arrival_s", "application", "n", "deadline_s")
+
+
+def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints, Ints, Floats]:
+    """Arrivals, application rows, batch sizes and deadlines of a recorded workload, in order of arrival.
+
+    Raises:
+        UsageError: No such file.
+        SplitPlaceError: A column or a value is missing, negative or not finite, a batch is no whole number or larger
+            than any can be, or an application is unknown.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"no workload trace {path}")
+    columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    for name in TRACE_COLUMNS:
+        if name not in columns:
+            raise ContractError(f"{path}: no column {name!r}, expected {', '.join(TRACE_COLUMNS)}")
+    index = {name: row for row, name in enumerate(applications)}
+    strange = sorted({str(value) for value in columns["application"]} - index.keys())
+    if strange:
+        raise ContractError(f"{path}: unknown application {strange[0]!r}, the demand offers {', '.join(applications)}")
+    arrival, n, deadline = (_numbers(path, name, columns[name]) for name in ("arrival_s", "n", "deadline_s"))
+    for name, values, low in (("arrival_s", arrival, 0.0), ("n", n, 1.0), ("deadline_s", deadline, 1e-9)):
+        bad = np.flatnonzero(~(values >= low) | np.isinf(values))
+        if len(bad):
+            raise ContractError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected at least {low:g}")
+    bad = np.flatnonzero((n > MAX_IMAGES) | (n != np.floor(n)))
+    if len(bad):
+        raise ContractError(
+            f"{path}: row {bad[0] + 1}: n is {n[bad[0]]}, expected a whole number of images, at most {MAX_IMAGES:g}"
+        )
+    application = np.array([index[str(value)] for value in columns["application"]], np.int64)
+    order = np.argsort(arrival, kind="stable")
+    return arrival[order], application[order], n[order].astype(np.int64), deadline[order]
+
+
+def _numbers(path: Path, name: str, values: Sequence[object]) -> Floats:
+    try:
+        return np.array([np.nan if value in (None, "") else float(str(value)) for value in values])
+    except ValueError as error:
+        raise ContractError(f"{path}: column {name}: {error}") from error
+
+
+def _csv(path: Path) -> dict[str, Sequence[object]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            table = csv.DictReader(lines)
+            rows, names = list(table), table.fieldnames or ()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise IntegrityError(f"{path}: not CSV: {error}") from error
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _parquet(path: Path) -> dict[str, Sequence[object]]:
+    from splitplace.placement.simulator.traces import read_parquet
+
+    return read_parquet(path, TRACE_COLUMNS)

@@ -1,0 +1,44 @@
+"""Whether a scenario can tell policies apart is said in words."""
+
+import pytest
+
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.discernment import indifference
+from splitplace.placement.simulator.run import simulate
+from splitplace.placement.simulator.scenario import Workload
+
+pytestmark = pytest.mark.base
+
+
+def said(world, rate, deadline, policy="layer+random", core_s=(10.0,)):
+    """Of two devices that get so many tasks of 10 s each in 100 s, a chain or a model of half its work."""
+    demand = world.constants(
+        {"core_s": core_s}, {"core_s": tuple(s / 2 for s in core_s), "strategy": "compressed"}, micro_batch=10
+    )
+    workload = Workload(rate=rate, spread=True, batch=(1000, 1000), deadline_relative=deadline)
+    scenario, fleet = world.scenario(workload=workload), world.fleet(world.device(count=2))
+    run = simulate(scenario, fleet, demand, parse_policy(policy), 20, 3)
+    return indifference(scenario, fleet, demand, run, 3)
+
+
+def test_a_fleet_that_idles(world):
+    """One task of 10 s in 100 s on two cores: about 5 % of the time."""
+    assert "are busy for 4.2%" in said(world, 1.0, (0.3, 2.0))
+
+
+def test_deadlines_that_nobody_misses(world):
+    """Ten of them, with a thousand times the time that they need."""
+    assert said(world, 10.0, (900.0, 1000.0)) == "no task is late under layer+least-loaded nor under " + (
+        "compressed+least-loaded"
+    )
+
+
+def test_deadlines_that_a_fixed_rule_misses(world):
+    """Whoever runs whole chains is late now and then; the half models are not."""
+    assert said(world, 12.0, (1.0, 3.0), "compressed+least-loaded") is None
+    assert said(world, 12.0, (1.0, 3.0)) is None
+
+
+def test_a_run_without_a_task_says_nothing(world):
+    """There is nothing to judge."""
+    assert said(world, 1e-9, (1.0, 2.0)) is None
