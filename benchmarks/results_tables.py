@@ -453,6 +453,7 @@ def testbed(text: bytes, file: Path) -> FileSection:
             "lowest to highest": f"{1e3 * min(cell.measured_s):.1f} to {1e3 * max(cell.measured_s):.1f}",
             "median error": f"{median(cell.errors):+.1%}",
             "worst": f"{cell.worst:+.1%}",
+            "drift": f"{cell.drift - 1:+.1%}",
         }
         for cell in found.cells
     ]
@@ -460,7 +461,9 @@ def testbed(text: bytes, file: Path) -> FileSection:
     remarks = [
         f"{len(errors)} tasks: error {median(errors):.1%} in the median, {max(errors):.1%} at worst. Devices at "
         f"{', '.join(f'{share:g}' for share in found.shares)} of a core; a hop of 256 KiB takes "
-        f"{1e3 * found.hop_s:.2f} ms; load average before the run {found.load:.1f}."
+        f"{1e3 * found.hop_s:.2f} ms, a hand-over {1e3 * found.handover_s:.2f} ms of a core of speed 1, the "
+        f"broker {1e3 * found.broker_s:.2f} ms a task; "
+        f"load average before the run {found.load:.1f}."
     ]
     words_of = words(bench.verdict(found))
     return FileSection(

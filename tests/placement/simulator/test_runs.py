@@ -152,6 +152,7 @@ def scenarios(draw):
         "discipline": draw(st.sampled_from(["sharing", "fifo"])),
         "weights": draw(st.sampled_from(["container", "shared", "warm"])),
         "startup_s": draw(st.sampled_from([0.0, 7.0])),
+        "handover_s": draw(st.sampled_from([0.0, 0.2])),
         "scheduling_delay_s": draw(st.sampled_from([0.0, 0.5])),
         "broker_bytes_per_s": draw(st.sampled_from([None, 2000.0])),
         "failures": draw(st.sampled_from([None, {"mtbf_s": 60.0, "mttr_s": 20.0}])),
