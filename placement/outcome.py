@@ -79,8 +79,14 @@ class TaskFuture(Future[TaskResult]):
     Args:
         task_id: By which the fleet knows the task.
         key: By which its sender does, if it gave it one.
+        ticket: What a front door calls the task; none: the number.
     """
 
-    def __init__(self, task_id: int = -1, key: str | None = None):
+    def __init__(self, task_id: int = -1, key: str | None = None, ticket: str | None = None):
         super().__init__()
-        self.task_id, self.key = task_id, key
+        self.task_id, self.key, self._ticket = task_id, key, ticket
+
+    @property
+    def ticket(self) -> str:
+        """What a front door calls the task: its number, and for a token the proof that the task is its own."""
+        return self._ticket or str(self.task_id)

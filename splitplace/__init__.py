@@ -82,6 +82,8 @@ PUBLIC = {
         "placement.outcome": ["TaskFuture", "TaskOutcome", "TaskResult"],
         "placement.serve.client": ["Client"],
         "placement.serve.async_client": ["AsyncClient"],
+        "placement.remote.remote_client": ["RemoteClient"],
+        "placement.remote.async_remote_client": ["AsyncRemoteClient"],
         # records
         "records.action": ["Action", "Decide", "Place", "Migrate", "Wait", "Evict"],
         "records.demand": ["Demand", "SplitDemand"],
@@ -190,6 +192,8 @@ if TYPE_CHECKING:
     from splitplace.placement.policy import States as States
     from splitplace.placement.policy import Taken as Taken
     from splitplace.placement.registry import parse_policy as parse_policy
+    from splitplace.placement.remote.async_remote_client import AsyncRemoteClient as AsyncRemoteClient
+    from splitplace.placement.remote.remote_client import RemoteClient as RemoteClient
     from splitplace.placement.room import Room as Room
     from splitplace.placement.serve.async_client import AsyncClient as AsyncClient
     from splitplace.placement.serve.client import Client as Client

@@ -27,7 +27,7 @@ class RateError(OverloadedError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the name of his token, empty without; and what his tasks' tickets are made with."""
+    """Who asks: the name of his token, empty without; and what his tasks' tickets are made with, unknown to him."""
 
     name: str = ""
     secret: str = ""
@@ -74,6 +74,7 @@ class Guard:
     tokens: Path | None
     clock: Callable[[], float] = time.monotonic
     _known: dict[str, TokenEntry] = field(default_factory=dict)
+    _secret: str = ""
     _version: tuple[int, ...] = ()
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
 
@@ -99,7 +100,7 @@ class Guard:
         if entry is None:
             raise UnknownCallerError("a token that is not known, or was revoked: ask for another one")
         self._count(entry)
-        return Caller(entry.name, digest)
+        return Caller(entry.name, hmac.new(self._secret.encode(), digest.encode(), hashlib.sha256).hexdigest())
 
     def _read(self, path: Path) -> None:
         try:
@@ -109,7 +110,8 @@ class Guard:
         version = (about.st_mtime_ns, about.st_size, about.st_ino)
         if version != self._version:
             self._known = {}  # whatever is wrong with the file, who was revoked does not come in
-            self._known = {entry.sha256: entry for entry in read_tokens(path).tokens}
+            found = read_tokens(path)
+            self._known, self._secret = {entry.sha256: entry for entry in found.tokens}, found.secret
             self._version = version
 
     def _count(self, entry: TokenEntry) -> None:

@@ -100,6 +100,12 @@ async def classify(front: HttpService, request: Request) -> Response:
     return await asking.classify(front, request, await front.model(request))
 
 
+async def apps(front: HttpService, request: Request) -> Response:
+    """One split of each application: how it reads images, and what its classes are called."""
+    splits = await front.splits()
+    return answer({"apps": [splits[name].model_dump(mode="json") for name in sorted(splits)]})
+
+
 async def task(front: HttpService, request: Request) -> Response:
     """What became of a task."""
     return await asking.task(front, request)
@@ -157,6 +163,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v2/repository/index", repository_index),
     ("POST", "/v2/repository/models/{model}/load", load),
     ("POST", "/v2/repository/models/{model}/unload", unload),
+    ("GET", "/v2/splitplace/apps", apps),
     ("POST", "/v2/splitplace/apps/{model}/classify", classify),
     ("GET", "/v2/splitplace/tasks/{task}", task),
     ("DELETE", "/v2/splitplace/tasks/{task}", cancel),

@@ -204,7 +204,7 @@ class HttpService:
         ongoing = self.ongoing(request)
         length, coding = request.headers.get("content-length"), request.headers.get("content-encoding", "")
         coding = compression.coding_of(coding)
-        found: bytes | bytearray = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
+        found = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
         ongoing.body_read, ongoing.visited.bytes_in = True, len(found)
         if not coding:
             return found

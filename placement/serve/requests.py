@@ -11,7 +11,7 @@ from splitplace.records.base import Count, Name, Positive, PositiveCount
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of what is said here."""
 
 TaskKey = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -38,6 +38,8 @@ class Submission(Message):
     """Whether an answer after the deadline is wanted."""
     degrade: bool = False
     """Whether an answer of the branches that there are will do."""
+    volatile: bool = False
+    """Whether it may end with the fleet's process."""
 
 
 class AnswerWanted(Message):

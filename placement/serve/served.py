@@ -20,8 +20,9 @@ class ServedBroker(Protocol):
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
-        """Take a task on: it is acknowledged when this returns."""
+        """Take a task on: it is acknowledged when this returns; a volatile one is not, and may end with the broker."""
         ...
 
     def answer(self, task_id: int) -> TaskFuture:

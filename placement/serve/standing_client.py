@@ -57,11 +57,11 @@ class StandingClient:
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
         """As `Client.submit`."""
-        return self._ask(
-            lambda client: client.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
-        )
+        wish = {"late": late, "degrade": degrade, "volatile": volatile}
+        return self._ask(lambda client: client.submit(application, images, deadline_s, labels, key=key, **wish))
 
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""

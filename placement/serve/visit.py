@@ -253,6 +253,7 @@ class Visit:
             key=message.key,
             late=message.late,
             degrade=message.degrade,
+            volatile=message.volatile,
         )
         if message.keep or message.key is not None:
             return future

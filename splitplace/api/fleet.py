@@ -164,9 +164,12 @@ class Fleet:
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
         """As `Client.submit`, of arrays, without a socket between."""
-        return self.broker.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
+        return self.broker.submit(
+            application, images, deadline_s, labels, key=key, late=late, degrade=degrade, volatile=volatile
+        )
 
     def applications(self) -> dict[str, Split]:
         """As `Client.applications`."""

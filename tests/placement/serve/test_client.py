@@ -18,10 +18,11 @@ PATIENCE_S = 30.0
 def test_a_task_goes_in_and_its_answer_comes_out(client, broker, images):
     """Images, labels, deadline and options as they were given; logits, bit by bit, and the outcome back."""
     x, y = images(5), np.arange(5)
-    task = client.submit("pixels", x, 2.5, y, key="mine", late=True, degrade=True)
+    task = client.submit("pixels", x, 2.5, y, key="mine", late=True, degrade=True, volatile=True)
     np.testing.assert_array_equal(broker.images[task.task_id], x)
     np.testing.assert_array_equal(broker.labels[task.task_id], y)
-    assert broker.options[task.task_id] == {"deadline_s": 2.5, "key": "mine", "late": True, "degrade": True}
+    wished = {"late": True, "degrade": True, "volatile": True}
+    assert broker.options[task.task_id] == {"deadline_s": 2.5, "key": "mine"} | wished
     assert not task.done()
     broker.finish(task.task_id)
     result = task.result(PATIENCE_S)

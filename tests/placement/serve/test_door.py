@@ -34,7 +34,7 @@ def test_who_does_not_knock_is_shown_out(stranger, said, reason):
     assert guest.shown_out()
 
 
-@pytest.mark.parametrize(("version", "older"), [(0, "the client, which is older"), (2, "the fleet, which is older")])
+@pytest.mark.parametrize(("version", "older"), [(1, "the client, which is older"), (3, "the fleet, which is older")])
 def test_another_version_is_refused_by_name(stranger, version, older):
     """And which side to update."""
     guest = stranger()
