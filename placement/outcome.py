@@ -44,7 +44,8 @@ class TaskOutcome(Record):
     """Share of the task's images answered right (p_i, paper §6.4)."""
     p_source: PSource | None = None
     missing_classes: tuple[Count, ...] = ()
-    """Classes that the answer is without: their branches were not had before the deadline of a task that allowed it."""
+    """Classes whose branches were not had before the deadline of a task that allowed it: the answer is without them, or
+    has what the split's spare says of them."""
     devices: tuple[str, ...] = ()
     """Of a live fleet: which had the split's fragments when it was answered, in the order of the split."""
     error: str | None = None

@@ -55,7 +55,7 @@ BESIDE: dict[str, list[str]] = {
 }
 """What goes with an option where that is other than the good call."""
 TREE = ["--application=own", "--path=images", "--strategy=semantic", "--full=run"]
-BESIDE |= {f"train --{name}": TREE for name in ("tree", "cuts", "groups", "recipe", "overlap", "trunk")}
+BESIDE |= {f"train --{name}": TREE for name in ("tree", "cuts", "groups", "recipe", "overlap", "trunk", "spare")}
 BESIDE["train --budget"] = [*TREE, "--cuts=auto"]
 BESIDE["train --full"] = ["--application=own", "--path=images", "--strategy=compressed", "--ratio=0.5"]
 REMOTE = {"submit": GOOD["submit"][:-1], "fleet answer": ["0"], "fleet cancel": ["0"]}

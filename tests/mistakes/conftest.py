@@ -36,7 +36,7 @@ WORK = {
     "splitplace.benchmarks.adaptation": ("train", "measure"),
     "splitplace.benchmarks.artifacts": ("splits",),
     "splitplace.benchmarks.chaos_splits": ("write",),
-    "splitplace.benchmarks.demand": ("train",),
+    "splitplace.benchmarks.demand": ("images", "do_stage"),
     "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.hops": ("hops_s",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
