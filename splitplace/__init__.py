@@ -89,7 +89,7 @@ PUBLIC = {
         "records.demand": ["Demand", "SplitDemand"],
         "records.device": ["Device", "FleetSpec"],
         "records.evaluation": ["Evaluation"],
-        "records.fleet_status": ["FleetStatus"],
+        "records.fleet_status": ["FleetStatus", "PolicyEstimate"],
         "records.fragment": ["Fragment", "TensorSpec"],
         "records.metrics": ["Metrics"],
         "records.preprocessing": ["Preprocessing", "ImageRule"],
@@ -214,6 +214,7 @@ if TYPE_CHECKING:
     from splitplace.records.device import FleetSpec as FleetSpec
     from splitplace.records.evaluation import Evaluation as Evaluation
     from splitplace.records.fleet_status import FleetStatus as FleetStatus
+    from splitplace.records.fleet_status import PolicyEstimate as PolicyEstimate
     from splitplace.records.fragment import Fragment as Fragment
     from splitplace.records.fragment import TensorSpec as TensorSpec
     from splitplace.records.metrics import Metrics as Metrics

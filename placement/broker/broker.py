@@ -14,17 +14,17 @@ from typing import Any, Self
 
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
 from splitplace.placement.broker.admission import Admission, unchanging
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.broker.history import History
+from splitplace.placement.broker.history import MOST_EVENTS, History
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import HandedIn, Loop, Post
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.pace import pace
-from splitplace.placement.broker.reports import device_reports, device_statuses, tally
+from splitplace.placement.broker.reports import device_reports, device_statuses, learned, tally
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
@@ -377,6 +377,7 @@ class Broker:
             accepting=accepting,
             devices=device_statuses(loop),
             tasks=tally(loop.state),
+            estimates=learned(loop),
         )
 
     @property
@@ -387,7 +388,16 @@ class Broker:
     @property
     def events(self) -> tuple[book.Event, ...]:
         """The last of what happened (`history.KEPT_EVENTS`); the `journal` file has all of it."""
-        return tuple(self._history.events)
+        return self._history.events
+
+    def history(self, after: int = 0, most: int = MOST_EVENTS) -> book.HistoryPage:
+        """The same, from an event on, for who watches; from any thread.
+
+        Args:
+            after: The event's number: 0, or what the page before calls `next`.
+            most: How many events the page may have.
+        """
+        return self._history.page(after, most)
 
     @property
     def outcomes(self) -> tuple[TaskOutcome, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from splitplace.inference.executor import merge
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
 from splitplace.placement.broker.attempt import is_answered, length, logits_of
 from splitplace.placement.broker.effects import EndTask, StopFeed, Tell
 from splitplace.placement.broker.state import KEPT_RESULTS, Attempt, Left, TaskState
@@ -147,6 +147,12 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: Array | Non
         del turn.state.keys[next(iter(turn.state.keys))]
     turn.note(book.Finish(at_s=turn.state.now_s, outcome=outcome))
     turn.todo.append(EndTask(id_, task.inputs, outcome, logits))
+
+
+def put_back(turn: Turn, attempt: Attempt) -> None:
+    """End an attempt that came to nothing, or is to go on elsewhere: its task waits for other devices."""
+    drop(turn, attempt)
+    turn.note(book.AttemptEnded(at_s=turn.state.now_s, task=attempt.task))
 
 
 def drop(turn: Turn, attempt: Attempt, cancel: bool = True) -> None:

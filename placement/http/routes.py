@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
-from splitplace.placement.http import asking, codec, models
+from splitplace.placement.http import asking, codec, models, watching
+from splitplace.placement.http.guard import EVENTS, LOGIN, PAGE, ROOT
 from splitplace.placement.http.requests import RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.service import JSON, HttpService
 
@@ -168,6 +169,14 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v2/splitplace/tasks/{task}", task),
     ("DELETE", "/v2/splitplace/tasks/{task}", cancel),
     ("GET", "/metrics", metrics),
+    ("GET", ROOT, watching.root),
+    ("GET", PAGE, watching.page),
+    ("GET", LOGIN, watching.login),
+    ("POST", LOGIN, watching.hand_in),
+    ("POST", f"{PAGE}/logout", watching.log_out),
+    ("GET", f"{PAGE}/{{file}}", watching.page_file),
+    ("GET", EVENTS, watching.events),
+    ("GET", f"{EVENTS}/{{task}}", watching.task_story),
     *(
         (method, path, no_settings)
         for method in ("GET", "POST")

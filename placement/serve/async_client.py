@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.serve.awaited_client import AwaitedClient
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DEFAULT
@@ -18,6 +19,10 @@ class AsyncClient(AwaitedClient[Client]):
 
     def __init__(self, data: str | Path = DEFAULT):
         super().__init__(lambda: Client(data))
+
+    async def history(self, after: int = 0) -> HistoryPage:
+        """As `Client.history`."""
+        return await asyncio.to_thread(self.client.history, after)
 
     async def status(self) -> FleetStatus:
         """As `Client.status`."""

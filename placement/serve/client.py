@@ -5,7 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from splitplace.errors import OverloadedError, explained
+from splitplace.errors import OverloadedError, UsageError, explained
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve import requests
 from splitplace.placement.serve.connection import Connection
@@ -162,6 +163,21 @@ class Client:
         reply = self._connection.ask(requests.StatusWanted())
         assert isinstance(reply, requests.StatusReply)
         return reply.status
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """What happened lately, some thousand events.
+
+        Args:
+            after: The number of the event to begin with: 0, or what the page before calls `next`.
+
+        Returns:
+            A page of them, in the order in which the broker learnt of things; `missed` were forgotten before.
+        """
+        if not 0 <= after < 2**63:
+            raise UsageError(f"event {after}: expected a number from 0")
+        reply = self._connection.ask(requests.HistoryWanted(after=after))
+        assert isinstance(reply, requests.HistoryReply)
+        return reply.page
 
     def applications(self) -> dict[str, Split]:
         """What may be submitted: by application, one of its splits, which says what it takes and answers."""

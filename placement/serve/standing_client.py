@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.frames import Array
@@ -74,6 +75,10 @@ class StandingClient:
     def status(self) -> FleetStatus:
         """As `Client.status`."""
         return self._ask(lambda client: client.status())
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """As `Client.history`."""
+        return self._ask(lambda client: client.history(after))
 
     def applications(self) -> dict[str, Split]:
         """As `Client.applications`."""

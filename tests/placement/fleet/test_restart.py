@@ -13,7 +13,7 @@ import pytest
 
 from splitplace.errors import ContractError, NotFoundError, NotReadyError
 from splitplace.inference.executor import Executor
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
 
 pytestmark = pytest.mark.slow
 WAIT_S = 240

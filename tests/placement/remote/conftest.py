@@ -33,8 +33,8 @@ def front(broker: Any, pixels: Split) -> Iterator[Callable[..., DoorAhead]]:
     with ExitStack() as closing:
 
         def make(tokens: Path | None = None, certificate: Certificate | None = None, **limits: Any) -> DoorAhead:
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), "0.0")
-            server = HttpServer(FrontApp(service, Guard(tokens)), "127.0.0.1", 0, certificate)
+            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
+            server = HttpServer(FrontApp(service), "127.0.0.1", 0, certificate)
             return DoorAhead(service, closing.enter_context(server).url)
 
         yield make
