@@ -22,10 +22,11 @@ HEADERS = {
         "content-encoding": {"enum": ["gzip", "deflate", "identity"]},
     }
 }
+BYTES = {"type": "string", "format": "binary"}
 FORM = {
     "type": "object",
     "properties": {
-        "image": {"type": "string", "format": "binary"},
+        "image": BYTES,
         "deadline_s": {"type": "number", "exclusiveMinimum": 0, "maximum": 60},
         "late": {"type": "boolean"},
         "degrade": {"type": "boolean"},
@@ -33,7 +34,10 @@ FORM = {
     "required": ["image"],
 }
 BODIES = {
-    "/infer": {"application/json": InferRequest.model_json_schema(), "application/octet-stream": {"format": "binary"}},
+    "/infer": {
+        "application/json": InferRequest.model_json_schema(),
+        "application/octet-stream": {"type": "string", "format": "binary"},
+    },
     "/classify": {"multipart/form-data": FORM},
     "/index": {"application/json": RepositoryIndexRequest.model_json_schema()},
     "/load": {"application/json": RepositoryRequest.model_json_schema()},
