@@ -7,7 +7,6 @@ import pytest
 from splitplace.benchmarks.results_page import CLAIMS, FOLDER, PAGE, page
 from splitplace.cli import build
 
-
 NOT_RUN_YET = ["serve.json"]
 """To be measured on a machine that does nothing else; the page says "Not run"."""
 
