@@ -25,12 +25,13 @@ def finish_s(down_bytes_RJ: Floats, work_s_RJ: Floats, here_RJ: Bools, bytes_per
     down_RJ, work_RJ = np.where(here_RJ, down_bytes_RJ, 0.0), np.where(here_RJ, work_s_RJ, 0.0)
     received_RJ = np.minimum(down_RJ[:, :, None], down_RJ[:, None, :]).sum(axis=2) / bytes_per_s_R[:, None]
     cores = cores_R[:, None].astype(np.float64)
-    rate_R1 = np.minimum(cores / np.maximum(here_RJ.sum(axis=1, keepdims=True), 1), 1.0)
-    # How much sooner i (the last axis) begins than j, as work that it has done meanwhile.
-    ahead_RJJ = (received_RJ[:, :, None] - received_RJ[:, None, :]) * rate_R1[:, :, None]
+    # Before that, as much as if all were there already: an estimate that does not hope.
+    rate_R11 = np.minimum(cores / np.maximum(here_RJ.sum(axis=1, keepdims=True), 1), 1.0)[:, :, None]
+    # What i (the last axis) has done when j begins, if it begins sooner; and the other way.
+    ahead_RJJ = np.maximum(received_RJ[:, :, None] - received_RJ[:, None, :], 0.0) * rate_R11
     left_RJJ = np.minimum(
-        np.maximum(work_RJ[:, None, :] - np.maximum(ahead_RJJ, 0.0), 0.0),
-        np.maximum(work_RJ[:, :, None] - np.maximum(-ahead_RJJ, 0.0), 0.0),
+        np.maximum(work_RJ[:, None, :] - ahead_RJJ, 0.0),
+        np.maximum(work_RJ[:, :, None] - ahead_RJJ.swapaxes(1, 2), 0.0),
     )
     computed_RJ = np.maximum(left_RJJ.sum(axis=2) / cores, work_RJ)
     result: Floats = np.where(here_RJ, received_RJ + computed_RJ, 0.0)

@@ -1,16 +1,17 @@
-"""`joint`: for each task all splits on offer and the devices worth a look, together; nothing is learned that is known.
+"""`joint`: for each task all splits on offer and the devices worth a look, together; what is known is not learned.
 
 Maximises, task after task, the one with least time left first,
 
     w P(in time) + (1 - w) accuracy + w Σ over the tasks already there of the change of their P(in time) - η T / longest
 
 (the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards; and
-ART's part, so that of two that will do the quicker is taken). T comes from profiles and links (`estimate.py`), accuracy
-from the splits' evaluations. A split is gathered on one device, or spread: fragment after fragment to where it would be
-done first (Topcuoglu et al., "HEFT", TPDS 2002, by earliest finish), which is also how one is placed that no device
-holds whole.
+ART's part, so that of two that will do the quicker is taken). T comes from profiles and links (`estimate.py`), times
+what tasks were seen to take longer (`residual.py`); accuracy from the splits' evaluations. A split is gathered on one
+device, or spread: fragment after fragment to where it would be done first (Topcuoglu et al., "HEFT", TPDS 2002, by
+earliest finish), which is also how one is placed that no device holds whole.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,8 +20,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from splitplace.placement.joint.jobs import Job, Load, Spread, nearest
+from splitplace.placement.joint.residual import Expected, Residuals
 from splitplace.placement.joint.shapes import Shape, shapes
-from splitplace.placement.policy import Feedback, PlacementRequest
+from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Decide, Place, Wait
 from splitplace.records.view import NONE, Bools, View
@@ -28,51 +30,60 @@ from splitplace.records.view import NONE, Bools, View
 
 @dataclass(frozen=True)
 class Joint:
-    """See above; draws nothing and remembers nothing.
+    """See above; draws nothing.
 
     Args:
         sla_weight: w, of a deadline that is met; the rest is the weight of accuracy.
         eta: Weight of the response over the longest deadline.
         look: Devices that are looked at for a part of a task.
-        relative: How wrong an estimate may be, as a share of it.
-        fixed: And besides, as a share of the scheduling interval.
+        fixed: How wrong an estimate may be besides what its own size tells, as a share of the scheduling interval.
     """
 
     sla_weight: float = 0.5
     eta: float = 0.02
     look: int = 16
-    relative: float = 0.08
     fixed: float = 0.03
 
     name: ClassVar[str] = "joint"
 
-    def init(self, view: View) -> None:
-        """Remembers nothing."""
+    def init(self, view: View) -> Residuals:
+        """Nothing was seen."""
+        return Residuals.none(len(view.splits.references), len(view.devices.names))
 
-    def update(self, state: Any, feedback: Feedback) -> None:
-        """Learns nothing."""
+    def update(self, state: Residuals, feedback: Feedback) -> Residuals:
+        """How long tasks took, against what was expected when they were placed."""
+        match feedback:
+            case Leaving(view=view, finished=finished):
+                return state.seen(finished, set(view.tasks.id_T.tolist()))
+            case Placed(view=view):
+                return state.expecting(_solved(self, view, state).expected)
+        return state
 
-    def decide(self, state: Any, view: View, rng: np.random.Generator) -> list[Decide]:
+    def spread(self, view: View, state: Residuals) -> Spread:
+        """How unsure estimates are: by what was seen; a logistic of standard deviation σ has the scale σ √3 / π."""
+        return Spread(state.noise * math.sqrt(3) / math.pi, self.fixed * view.interval_s)
+
+    def decide(self, state: Residuals, view: View, rng: np.random.Generator) -> list[Decide]:
         """The split of each; its devices are found with it, and `place` finds them again."""
-        ids, chosen = view.tasks.id_T, _solved(self, view).split
+        ids, chosen = view.tasks.id_T, _solved(self, view, state).split
         return [Decide(int(ids[row]), chosen[row]) for row in view.tasks.undecided.tolist()]
 
-    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
+    def place(
+        self, state: Residuals, view: View, requests: list[PlacementRequest], rng: np.random.Generator
+    ) -> list[Action]:
         """Whole tasks as they were decided; parts of tasks, where they would be done first."""
-        solved, actions, parts = _solved(self, view), list[Action](), list[PlacementRequest]()
-        asked = {request.task for request in requests}
-        for row, planned in solved.actions.items():
-            if row in asked:
-                actions += planned
+        solved, actions, parts = _solved(self, view, state), list[Action](), list[PlacementRequest]()
+        asked = {request.task: request.fragments for request in requests}
+        for row, planned in solved.actions.items():  # in the order in which they were booked
+            if row in asked:  # of a task's fragments, perhaps only those whose inputs are there
+                actions += [a for a in planned if not isinstance(a, Place) or a.fragment in asked[row]]
         for request in requests:
-            task = int(view.tasks.id_T[request.task])
-            if request.task in solved.actions:
-                continue
             if request.task in solved.waits:
+                task = int(view.tasks.id_T[request.task])
                 actions += [Wait(task, fragment) for fragment in request.fragments]
-            else:
+            elif request.task not in solved.actions:
                 parts.append(request)
-        return actions + _Search(self, view, solved.room.copy(), solved.load).parts(parts)
+        return actions + _Search(self, view, state, solved.room.copy(), solved.load).parts(parts)
 
 
 @dataclass
@@ -84,6 +95,8 @@ class _Solution:
     split: dict[int, int] = field(default_factory=dict)
     actions: dict[int, list[Action]] = field(default_factory=dict)
     waits: set[int] = field(default_factory=set)
+    expected: dict[int, Expected] = field(default_factory=dict)
+    """By task id, of those that are placed."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,8 @@ class _Option:
     """A split on devices."""
 
     value: float
+    took_s: float
+    """As profiles and links have it."""
     shape: Shape
     device: dict[int, int]
     """Of each fragment."""
@@ -98,25 +113,24 @@ class _Option:
     """By device."""
 
 
-_SOLVED: WeakKeyDictionary[View, tuple[Joint, _Solution]] = WeakKeyDictionary()
+_SOLVED: WeakKeyDictionary[View, tuple[Joint, Residuals, _Solution]] = WeakKeyDictionary()
 """Decisions and placements of one plan are asked for apart and found together: a memo, no state."""
 
 
-def _solved(policy: Joint, view: View) -> _Solution:
+def _solved(policy: Joint, view: View, state: Residuals) -> _Solution:
     found = _SOLVED.get(view)
-    if found is None or found[0] != policy:
-        search = _Search(policy, view, Room(view), Load(view, Spread(policy.relative, policy.fixed * view.interval_s)))
-        found = _SOLVED[view] = policy, search.all()
-    return found[1]
+    if found is None or found[0] != policy or found[1] is not state:
+        load = Load(view, policy.spread(view, state))
+        found = _SOLVED[view] = policy, state, _Search(policy, view, state, Room(view), load).all()
+    return found[2]
 
 
 class _Search:
     """One plan under way: what it books in memory and on devices."""
 
-    def __init__(self, policy: Joint, view: View, room: Room, load: Load):
-        self.policy, self.view, self.room, self.load = policy, view, room, load
+    def __init__(self, policy: Joint, view: View, state: Residuals, room: Room, load: Load):
+        self.policy, self.view, self.state, self.room, self.load = policy, view, state, room, load
         self.shapes = shapes(view)
-        self.spread = Spread(policy.relative, policy.fixed * view.interval_s)
         up = view.devices.up_D
         self.candidates_D: Bools = up if up.any() else np.ones(len(up), np.bool_)
         """Where nobody is up, tasks are decided as if all were, and wait."""
@@ -138,6 +152,12 @@ class _Search:
                 continue
             solution.split[row] = best.shape.split
             solution.actions[row] = self._book(row, best)
+            solution.expected[int(view.tasks.id_T[row])] = Expected(
+                best.shape.split,
+                tuple(sorted(set(best.device.values()))),
+                best.took_s,
+                float(view.tasks.age_s_T[row]),
+            )
         return solution
 
     def parts(self, requests: Iterable[PlacementRequest]) -> list[Action]:
@@ -185,11 +205,14 @@ class _Search:
         )
         devices = nearest(self.load, fits_D, down, work_s_D, self.policy.look)
         took_s, lost = self.load.with_newcomer(devices, np.full(len(devices), down), work_s_D[devices])
-        values = self._value(row, shape.split, took_s + view.links.rtt_s_D[devices], lost)
+        took_s = took_s + view.links.rtt_s_D[devices]
+        values = self._value(row, shape.split, took_s * np.exp(self.state.device_D[devices]), lost)
         at = int(np.argmax(values))
         device = int(devices[at])
         job = Job(row, down, float(work_s_D[device]), self._slack_s(row), 1.0)
-        return _Option(float(values[at]), shape, dict.fromkeys(shape.fragments, device), ((device, job),))
+        return _Option(
+            float(values[at]), float(took_s[at]), shape, dict.fromkeys(shape.fragments, device), ((device, job),)
+        )
 
     def _spread(self, row: int, shape: Shape, fragments: tuple[int, ...]) -> _Option | None:
         """Each of these fragments, parents first, where it would be done first."""
@@ -231,10 +254,11 @@ class _Search:
         down_K, work_K = (np.array([part[k] for part in parts.values()]) for k in (0, 1))
         alone_s, lost = self.load.with_newcomer(rows, down_K, work_K)
         took_s = max(*end_s.values(), float(alone_s.max()))
-        value = float(self._value(row, shape.split, np.array([took_s]), np.array([lost.sum()]))[0])
+        seen_s = np.array([took_s * np.exp(self.state.device_D[rows].mean())])
+        value = float(self._value(row, shape.split, seen_s, np.array([lost.sum()]))[0])
         slack_s, share = self._slack_s(row), 1.0 / len(parts)
         jobs = tuple((d, Job(row, part[0], part[1], slack_s, share)) for d, part in parts.items())
-        return _Option(value, shape, {f: device[f] for f in fragments}, jobs)
+        return _Option(value, took_s, shape, {f: device[f] for f in fragments}, jobs)
 
     def _begun(self, row: int, shape: Shape) -> dict[int, int]:
         """The devices of those fragments of a task that have one."""
@@ -248,6 +272,7 @@ class _Search:
     def _value(self, row: int, split: int, took_s: Any, lost: Any) -> Any:
         w, top1 = self.policy.sla_weight, float(self.view.splits.top1_S[split])
         accuracy = 0.0 if np.isnan(top1) else top1
+        took_s = took_s * np.exp(self.state.split_S[split])
         p = self.load.p(self._slack_s(row), took_s)
         return w * p + (1 - w) * accuracy + w * lost - self.policy.eta * took_s / self.view.longest_s
 
