@@ -14,6 +14,7 @@ earliest finish), which is also how one is placed that no device holds whole.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -187,13 +188,25 @@ class _Search:
         return offered
 
     def _best(self, row: int, offered: list[int], fits: Callable[[tuple[int, ...]], Bools]) -> _Option | None:
-        options: list[_Option] = []
-        for split in offered:
+        """The split and devices of most value; none is worked out that could not be better than one that was."""
+        best: _Option | None = None
+        for split in sorted(offered, key=self._most, reverse=True):
             shape = self.shapes[split]
-            gathered = self._gathered(row, shape, self.candidates_D & fits(shape.fragments))
-            apart = self._spread(row, shape, shape.fragments) if len(shape.fragments) > 1 else None
-            options += [option for option in (gathered, apart) if option is not None]
-        return max(options, key=lambda option: option.value, default=None)
+            ways: list[Callable[[], _Option | None]] = [
+                partial(self._gathered, row, shape, self.candidates_D & fits(shape.fragments)),
+                partial(self._spread, row, shape, shape.fragments),
+            ]
+            for way in ways[: len(shape.fragments)]:
+                if best is not None and self._most(split) <= best.value:
+                    break
+                found = way()
+                if found is not None and (best is None or found.value > best.value):
+                    best = found
+        return best
+
+    def _most(self, split: int) -> float:
+        """No more than a split is worth anywhere: in time for certain, at once, and in nobody's way."""
+        return self.policy.sla_weight + (1 - self.policy.sla_weight) * self._accuracy(split)
 
     def _gathered(self, row: int, shape: Shape, fits_D: Bools) -> _Option | None:
         if not fits_D.any():
@@ -270,11 +283,14 @@ class _Search:
         return float(self.view.tasks.deadline_s_T[row] - self.view.tasks.age_s_T[row])
 
     def _value(self, row: int, split: int, took_s: Any, lost: Any) -> Any:
-        w, top1 = self.policy.sla_weight, float(self.view.splits.top1_S[split])
-        accuracy = 0.0 if np.isnan(top1) else top1
+        w, accuracy = self.policy.sla_weight, self._accuracy(split)
         took_s = took_s * np.exp(self.state.split_S[split])
         p = self.load.p(self._slack_s(row), took_s)
         return w * p + (1 - w) * accuracy + w * lost - self.policy.eta * took_s / self.view.longest_s
+
+    def _accuracy(self, split: int) -> float:
+        top1 = float(self.view.splits.top1_S[split])
+        return 0.0 if np.isnan(top1) else top1
 
     def _book(self, row: int, option: _Option) -> list[Action]:
         actions, task = list[Action](), int(self.view.tasks.id_T[row])
