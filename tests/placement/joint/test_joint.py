@@ -99,6 +99,7 @@ def test_a_split_that_takes_longer_than_its_profiles_say_is_left(view, left):
     assert chosen.count(SEMANTIC) >= 15
 
 
+@pytest.mark.sim
 def test_what_was_learned_is_kept(view, tmp_path):
     """A broker saves it and finds it again; it is for these devices, by their place."""
     policy, now = Joint(), view(deadlines_s=(60.0,))
@@ -114,6 +115,7 @@ def test_what_was_learned_is_kept(view, tmp_path):
         policy.unpack(policy.pack(replace(learned, device_D=np.array([0.0, np.nan]))), now)
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("name", ["measured-50", "upstream-10", "tight", "mobile-50", "churn"])
 def test_its_plans_hold(name):
     """Memory that is short, devices that come and go, fragments that are asked for one by one: no plan of it fails."""
