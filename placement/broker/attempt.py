@@ -105,8 +105,8 @@ def logits_of(split: Split, state: TaskState, sinks: Iterable[str]) -> dict[str,
 
 
 def answer_of(split: Split, state: TaskState) -> np.ndarray[Any, np.dtype[Any]]:
-    """The merged answer, (n, n_classes)."""
-    return merge(split, logits_of(split, state, split.sinks))
+    """The merged answer of all branches, (n, n_classes)."""
+    return merge(split, logits_of(split, state, split.branches))
 
 
 def is_answered(split: Split, state: TaskState, total: int, sinks: Iterable[str] | None = None) -> bool:

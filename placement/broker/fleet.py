@@ -214,10 +214,11 @@ class LiveFleet:
         self.engine.launch(self._config(member))
 
     def kill(self, row: int) -> None:
-        """End a device's process, whatever it does."""
+        """End a device's process, whatever it does; until the next is launched, nobody is this device."""
         member = self._rows[row]
         member.connected = False
         self.node.disconnect(member.name)
+        self.node.expect(member.name, draw_incarnation())
         self.engine.stop(member.name, timeout_s=0.0)
 
     def suspect(self, row: int) -> None:

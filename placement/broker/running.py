@@ -84,20 +84,26 @@ def sent(turn: Turn, task: TaskState, dst: str, device: str, micro_batch: int, s
 
 
 def end_if_done(turn: Turn, attempt: Attempt, patient: bool = True) -> bool:
-    """Answer the task once every logit is here; `patient` awaits the report of every run, for a while.
+    """Answer the task once every logit of a whole answer is here, without a spare, which has no part in it.
+
+    Args:
+        turn: Of the event.
+        attempt: The task's.
+        patient: Await the report of every run, for a while; not of a spare's, which may still be at it.
 
     Returns:
         Whether the attempt is over.
     """
     task, entry = turn.state.tasks[attempt.task], turn.setup.entry(attempt.split)
-    if not is_answered(entry.split, task, micro_batches(task.task.n, entry.micro_batch)):
+    split = entry.split
+    if not is_answered(split, task, micro_batches(task.task.n, entry.micro_batch), split.branches):
         return False
-    if patient and any(attempt.left(name) for name in attempt.ran):
+    if patient and any(attempt.left(name) for name in attempt.ran if name != split.merge.spare):
         if not attempt.awaits_reports:
             attempt.awaits_reports = True
             turn.state.alarm(turn.state.now_s + REPORTS_S, "reports", attempt.id)
         return False
-    answer(turn, task, answer_of(entry.split, task), ())
+    answer(turn, task, answer_of(split, task), ())
     return True
 
 

@@ -179,7 +179,7 @@ class FleetState:
         return there and not (self.unreached and device in self.left_out)
 
     @property
-    def left_out(self) -> set[int]:
+    def left_out(self) -> frozenset[int]:
         """The devices without which all that the broker hears of reach each other."""
         silent = {row for row, device in enumerate(self.devices) if device.silent}
         return left_out(pair for pair in self.unreached if silent.isdisjoint(pair))

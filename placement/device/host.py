@@ -117,8 +117,7 @@ class DeviceRuntime:
                 for peer in peers:
                     self._meet(peer)
             case messages.Gone(peer=name):
-                self.node.disconnect(name)
-                self._unreachable -= {name}
+                self.node.disconnect(name)  # `Reachable` follows: that it is not may come late, of whoever it is then
             case messages.Reach(peer=name):
                 self.node.send(name, messages.Nudge())
             case messages.Ping(sequence=sequence):

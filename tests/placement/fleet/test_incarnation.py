@@ -189,6 +189,14 @@ def test_each_launch_is_a_process_of_its_own(fleet):
     assert peers == {"a": other.incarnation, "b": again.incarnation}
 
 
+def test_after_a_kill_nobody_is_the_device(fleet):
+    """A hello that the dead process left in the network must not pass for its successor's: that is launched later."""
+    fleet.launch(0)
+    (config,) = fleet.engine.configs
+    fleet.kill(0)
+    assert fleet.node.expected["a"] != config.incarnation
+
+
 def test_a_device_joins_once(fleet):
     """It cannot move itself elsewhere by saying hello again."""
     say(fleet, hello("tcp://127.0.0.1:2"), hello("tcp://127.0.0.1:3"))

@@ -161,6 +161,19 @@ def test_what_is_no_news_is_no_event(fleet):
     assert not heard(messages.Unreachable, "c")
 
 
+def test_what_is_said_late_of_a_process_that_is_gone_is_taken_back(toy):
+    """Its word may reach the broker when the next process is up, which it then was not about."""
+    ways = defaultdict(deque)
+    one = fake_device("a", ways, toy.chain().split, None)
+    one.node.unreachable = frozenset({"b"})
+    one._tell_whom_it_reaches()
+    one.node.disconnect = lambda name: setattr(one.node, "unreachable", frozenset())
+    one._handle(Received(BROKER, messages.Gone(peer="b"), {}))
+    one._tell_whom_it_reaches()
+    said = [message for message, _ in ways["a", BROKER]]
+    assert said == [messages.Unreachable(peer="b"), messages.Reachable(peer="b")]
+
+
 def test_a_device_that_is_asked_to_reach_another_nudges_it(toy):
     """Who is nudged does nothing: that it arrives is acknowledged below."""
     ways, split = defaultdict(deque), toy.chain().split

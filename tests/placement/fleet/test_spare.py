@@ -22,39 +22,69 @@ def setup(toy):
     return Setup(toy.demand_of(toy.spared()), (toy.make_device("a", 8),), "pipelined", 4, 100.0)
 
 
+class OneTask:
+    """A task that has begun, on one device that is up.
+
+    Args:
+        setup: Of the fleet.
+        degrade: Whether it takes an answer without all classes.
+    """
+
+    def __init__(self, setup, degrade=True):
+        self.rules, self.state, self.told, self.ended = Rules(setup), setup.first(), [], []
+        self.entry = setup.demand.splits[0]
+        self.happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names, inputs="ring"))
+        joined = {"pid": 1, "cpu_share": 1.0, "cpu_share_method": "none", "core_speed": 1.0}
+        self.happen(ev.DeviceJoined(at_s=0.0, device=0, **joined))
+        task = {"task": 0, "inputs": "x", "application": "toy", "n": N, "deadline_s": 1.0, "labels": None}
+        self.happen(ev.TaskAccepted(at_s=0.0, late=False, degrade=degrade, **task))
+        places = tuple(Place(0, row, 0) for row in setup.statics.splits.fragments(0))
+        plan = {"decided": (Decide(0, 0, tag=0),), "placed": places, "moved": (), "evicted": ()}
+        self.happen(ev.PlanMade(at_s=0.0, decision_s=0.0, told=0, **plan))
+        (self.job,) = self.state.jobs
+
+    def happen(self, event):
+        """One event; the device does at once what it is told to get ready."""
+        effects = self.rules.apply(self.state, event)
+        self.ended += [effect for effect in effects if isinstance(effect, EndTask)]
+        messages_now = [effect.message for effect in effects if isinstance(effect, Tell)]
+        self.told += messages_now
+        for message in messages_now:
+            if isinstance(message, messages.Load):
+                self.happen(ev.DeviceLoaded(at_s=0, device=0, digest=message.fragment.digest, start_s=0, end_s=0))
+            if isinstance(message, messages.Assign):
+                self.happen(ev.DeviceAssigned(at_s=0, job=message.job, fragment=message.fragment))
+
+    def rows(self):
+        """The task's micro-batches."""
+        return range(-(-N // self.entry.micro_batch))
+
+    def run(self, *fragments):
+        """These have run everything."""
+        times = dict.fromkeys(("at_s", "sent_s", "ready_s", "start_s", "end_s"), 0.1)
+        for fragment in fragments:
+            for row in self.rows():
+                self.happen(ev.DeviceRan(job=self.job, fragment=fragment, micro_batch=row, **times))
+
+    def answer(self, *sinks):
+        """These have answered everything."""
+        for sink in sinks:
+            for row in self.rows():
+                count = min(self.entry.micro_batch, N - row * self.entry.micro_batch)
+                classes = len(self.entry.split.by_name[sink].classes)
+                logits = np.full((count, classes), VALUE[sink], np.float32).tobytes()
+                known = {"job": self.job, "micro_batch": row, "sink": sink, "logits": logits}
+                self.happen(ev.SinkAnswered(at_s=0.1, sent_s=0.1, **known))
+
+
 def ended(setup, sinks):
     """How a task ends whose deadline passes when only these sinks have answered; and the last message to the device."""
-    rules, state, told = Rules(setup), setup.first(), []
-    split = setup.demand.splits[0].split
-
-    def happen(event):
-        effects = rules.apply(state, event)
-        told.extend(effect.message for effect in effects if isinstance(effect, Tell))
-        for effect in effects:
-            if isinstance(effect, Tell) and isinstance(effect.message, messages.Load):
-                digest = effect.message.fragment.digest
-                happen(ev.DeviceLoaded(at_s=0, device=0, digest=digest, start_s=0, end_s=0))
-            if isinstance(effect, Tell) and isinstance(effect.message, messages.Assign):
-                happen(ev.DeviceAssigned(at_s=0, job=effect.message.job, fragment=effect.message.fragment))
-        return [effect for effect in effects if isinstance(effect, EndTask)]
-
-    happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names, inputs="ring"))
-    joined = {"pid": 1, "cpu_share": 1.0, "cpu_share_method": "none", "core_speed": 1.0}
-    happen(ev.DeviceJoined(at_s=0.0, device=0, **joined))
-    task = {"task": 0, "inputs": "x", "application": "toy", "n": N, "deadline_s": 1.0, "labels": None}
-    happen(ev.TaskAccepted(at_s=0.0, late=False, degrade=True, **task))
-    places = tuple(Place(0, row, 0) for row in setup.statics.splits.fragments(0))
-    plan = {"decided": (Decide(0, 0, tag=0),), "placed": places, "moved": (), "evicted": ()}
-    happen(ev.PlanMade(at_s=0.0, decision_s=0.0, told=0, **plan))
-    (job,) = state.jobs
-    entry = setup.demand.splits[0]
-    for sink in sinks:
-        for row in range(-(-N // entry.micro_batch)):
-            rows = min(entry.micro_batch, N - row * entry.micro_batch)
-            logits = np.full((rows, len(split.by_name[sink].classes)), VALUE[sink], np.float32).tobytes()
-            happen(ev.SinkAnswered(at_s=0.1, job=job, micro_batch=row, sink=sink, logits=logits, sent_s=0.1))
-    (end,) = happen(ev.AlarmRang(at_s=2.0))
-    return end, told[-1]
+    task = OneTask(setup)
+    task.answer(*sinks)
+    assert not task.ended
+    task.happen(ev.AlarmRang(at_s=2.0))
+    (end,) = task.ended
+    return end, task.told[-1]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +103,26 @@ def test_the_spare_stands_in_for_branches_that_did_not_answer(setup, sinks, colu
     np.testing.assert_array_equal(end.logits, np.tile(np.array(columns, np.float32), (N, 1)))
     assert end.outcome.missing_classes == missing and end.outcome.error is None
     assert isinstance(last, messages.Cancel)
+
+
+def test_a_whole_answer_does_not_wait_for_the_spare(setup):
+    """Nor miss its deadline for it; what the device has of it is taken back."""
+    task = OneTask(setup, degrade=False)
+    task.run("trunk", "leaf0", "leaf1")
+    task.answer("leaf0", "leaf1")
+    (end,) = task.ended
+    np.testing.assert_array_equal(end.logits, np.tile(np.array((1, 2, 1, 2), np.float32), (N, 1)))
+    assert end.outcome.error is None and end.outcome.missing_classes == ()
+    assert isinstance(task.told[-1], messages.Cancel)
+
+
+def test_a_spare_that_fails_when_all_branches_have_answered_costs_nothing(setup):
+    """Reports of their runs may still be on their way."""
+    task = OneTask(setup, degrade=False)
+    task.answer("leaf0", "leaf1")
+    assert not task.ended
+    task.happen(ev.FragmentFailed(at_s=0.2, job=task.job, fragment="spare", error="it broke"))
+    assert [end.outcome.error for end in task.ended] == [None]
 
 
 def test_no_history_of_a_split_with_a_spare_breaks_an_invariant(toy):
