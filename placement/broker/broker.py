@@ -126,31 +126,18 @@ class Broker:
                 self._store = Store(self._data, self._setup)
                 inside.callback(self._store.close)
             fleet = LiveFleet(
-                self.devices,
-                self.engine,
-                self.catalog,
-                self._shares,
-                self._method,
-                thread.woken,
+                self.devices, self.engine, self.catalog, self._shares, self._method, thread.woken,
                 self._setup.max_frame_bytes,
-            )
+            )  # fmt: skip
             inside.callback(fleet.close)
             fleet.start(lambda: thread.stopping)
             yield self._open(fleet)
 
     def _open(self, fleet: LiveFleet) -> Loop:
         loop = Loop(
-            fleet,
-            self._setup,
-            self.policy,
-            pace(self._setup, self._interval_s),
-            self._seed,
-            self._history,
-            store=self._store,
-            states=self._states,
-            wake=self._thread.wake,
-            left=self._tasks.left,
-        )
+            fleet, self._setup, self.policy, pace(self._setup, self._interval_s), self._seed, self._history,
+            store=self._store, states=self._states, wake=self._thread.wake, left=self._tasks.left,
+        )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
         self._tasks.next_task = loop.state.next_task
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())

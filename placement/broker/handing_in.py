@@ -96,7 +96,8 @@ class HandingIn:
 
     def has(self, task_id: int) -> bool:
         """Whether a task is here, or on its way."""
-        return task_id in self._loop.state.tasks or task_id in self._sizes
+        state = self._loop.state
+        return task_id in state.tasks or (task_id >= state.next_task and task_id in self._sizes)
 
     def drop(self, task_id: int) -> None:
         """Nobody wants the task any more."""
