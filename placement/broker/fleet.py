@@ -234,10 +234,11 @@ class LiveFleet:
                 log.warning("%s", received.error)
                 continue
             member = self.members[received.peer]
-            member.unanswered = 0
-            if isinstance(received, Malformed):
+            if isinstance(received, Malformed):  # by whichever process: what is no message need not say which
                 log.warning("%s sent no message of ours: %s", member.name, received.error)
-            elif isinstance(received.message, messages.Hello):
+                continue
+            member.unanswered = 0
+            if isinstance(received.message, messages.Hello):
                 self._welcome(member, received.message)
                 self.send(member.name, messages.ProbeOrder(trim=member.trim))
             elif isinstance(received.message, messages.Pong):

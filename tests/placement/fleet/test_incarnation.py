@@ -16,7 +16,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.keys import curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.messages import BROKER
-from splitplace.placement.protocol.stream import Received, StreamNode, UnknownProcess
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
 from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
 
 PATIENCE_S = 60.0
@@ -212,6 +212,15 @@ def test_another_process_is_no_sign_of_life(fleet, caplog):
     with caplog.at_level(logging.WARNING):
         assert list(fleet.hear(0.0)) == []
     assert fleet.members["a"].unanswered == 3 and "speaks in its name" in caplog.text
+
+
+def test_noise_in_a_devices_name_is_no_sign_of_life(fleet):
+    """Who copied its key can make some without its number."""
+    say(fleet, hello())
+    fleet.members["a"].unanswered = 3
+    fleet.node.next = [Malformed("a", "not a message: no envelope before its header")]
+    assert list(fleet.hear(0.0)) == []
+    assert fleet.members["a"].unanswered == 3
 
 
 def test_a_pong_that_nobody_asked_for_is_not_kept(fleet):
