@@ -110,7 +110,14 @@ class Board:
         moment = self._bin(status.uptime_s)
         moment.power_w = sum(device.power_w or 0.0 for device in status.devices)
         moment.estimates = [estimate.value for estimate in status.estimates]
+        self._forget_lost(len(self._open) - status.tasks.waiting - status.tasks.running)
         self.status, self.version = status, self.version + 1
+
+    def _forget_lost(self, most: int) -> None:
+        """The fleet has so many fewer than are open here: the oldest that something was missed of have left unheard."""
+        if most > 0:
+            for task in list(islice((task for task in self._open.values() if not task.whole), most)):
+                self._loads_no_more(self._open.pop(task.id))
 
     def _tell(self, event: Event) -> None:
         match event:

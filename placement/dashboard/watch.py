@@ -67,12 +67,15 @@ class FleetWatch:
             raise OverloadedError(f"{self._most} pages are told of this fleet already: close one of them")
 
     async def messages(self, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Server-sent events, for one watcher: everything, then what changes.
+        """Server-sent events, for one watcher: everything, then what changes; of one too many, none.
+
+        Who has `check_room` asked before may find it taken when he begins: his stream ends, and he asks again.
 
         Args:
             allowed: Whether this one may still watch; asked before each message.
         """
-        self.check_room()
+        if self.watchers >= self._most:
+            return
         self.watchers += 1
         try:
             self._follow()
@@ -140,16 +143,16 @@ class FleetWatch:
                     break
                 after = page.next
             status = self._broker.status()
+            with self._reading:
+                for page in pages:
+                    self._board.take(page)
+                self._board.look(status)
+                self._latest = None
         except SplitPlaceError as error:
             return " ".join(str(error).split())[:300]
         except Exception:
             log.exception("the fleet cannot be followed")
             return "the front door failed: its log has why"
-        with self._reading:
-            for page in pages:
-                self._board.take(page)
-            self._board.look(status)
-            self._latest = None
         return ""
 
     def _message(self, seen: int) -> tuple[int, bytes]:

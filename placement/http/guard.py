@@ -108,14 +108,7 @@ class Guard:
             return Caller()
         if path in (LOGIN, *LOGIN_FILES):  # what asks for a token, and shows nothing
             return Caller()
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and token.strip():
-            digest = digest_of(token.strip())
-        elif _by_cookie(path) and (found := self.sessions.digest(headers.get("cookie", ""))) is not None:
-            digest = found
-        else:
-            raise UnknownCallerError("no token, expected the header Authorization: Bearer TOKEN")
-        entry = self._entry(digest)
+        entry = self._entry(self._digest(headers, path))
         if not path.startswith(f"{PAGE}/"):  # of the page's files there are some, and they cost nothing
             self._count(entry)
         return self._caller(entry)
@@ -130,16 +123,24 @@ class Guard:
         self._count(self._entry(digest_of(token)))
         return self.sessions.begin(digest_of(token))
 
-    def still_knows(self, caller: Caller) -> bool:
-        """Whether who was admitted would be again: his token may have been revoked."""
+    def still_admits(self, headers: Mapping[str, str], path: str) -> bool:
+        """Whether who was admitted would be again: his token may have been revoked, his session have ended."""
         if self.tokens is None:
             return True
         try:
-            self._read(self.tokens)
+            self._entry(self._digest(headers, path))
         except SplitPlaceError:
             return False
-        entries = [entry for entry in self._known.values() if entry.name == caller.name]  # one, or none any more
-        return any(hmac.compare_digest(self._caller(entry).secret, caller.secret) for entry in entries)
+        return True
+
+    def _digest(self, headers: Mapping[str, str], path: str) -> str:
+        """Of the token that is stated, or that a browser's session stands for."""
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and token.strip():
+            return digest_of(token.strip())
+        if _by_cookie(path) and (found := self.sessions.digest(headers.get("cookie", ""))) is not None:
+            return found
+        raise UnknownCallerError("no token, expected the header Authorization: Bearer TOKEN")
 
     def _caller(self, entry: TokenEntry) -> Caller:
         return Caller(entry.name, hmac.new(self._secret.encode(), entry.sha256.encode(), hashlib.sha256).hexdigest())

@@ -13,7 +13,7 @@ from starlette.types import Send
 from splitplace.errors import ContractError, ForbiddenError, NotFoundError, UnknownCallerError
 from splitplace.placement.http import sessions
 from splitplace.placement.http.body import read_body
-from splitplace.placement.http.guard import LOGIN, PAGE
+from splitplace.placement.http.guard import EVENTS, LOGIN, PAGE
 from splitplace.placement.http.service import HttpService
 
 FORM_BYTES = 4_096
@@ -119,8 +119,12 @@ async def log_out(front: HttpService, request: Request) -> Response:
 def _check_own_form(request: Request) -> None:
     """Browsers say whose page a form was on."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise ForbiddenError(f"a form of {origin[:100]!r}, expected one of this front door")
+    try:
+        own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # no URL at all
+        own = False
+    if not own:
+        raise ForbiddenError(f"a form of {str(origin)[:100]!r}, expected one of this front door")
 
 
 class EventStream(StreamingResponse):
@@ -133,13 +137,12 @@ class EventStream(StreamingResponse):
 
 
 async def events(front: HttpService, request: Request) -> Response:
-    """What happens, as server-sent events, until the client hangs up or its token is revoked."""
+    """What happens, as server-sent events, until the client hangs up, or its token or session is no more."""
     front.watch.check_room()
     headers = {"cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff"}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
-    caller = front.caller(request)
-    told = front.watch.messages(lambda: front.guard.still_knows(caller))
+    told = front.watch.messages(lambda: front.guard.still_admits(request.headers, EVENTS))
     return EventStream(told, headers=headers, media_type="text/event-stream")
 
 

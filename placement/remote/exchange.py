@@ -171,16 +171,17 @@ class HttpExchange:
                 headers["authorization"] = f"Bearer {self.token}"
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
                 path = self.address.path + question.path
-                connection.request(question.method, path, iter(question.body), {**headers, **question.headers()})
+                body = iter(question.body) if question.body else None  # of an empty one it would make a chunked body
+                connection.request(question.method, path, body, {**headers, **question.headers()})
             response = connection.getresponse()
             if (response.length or 0) > MOST_BYTES:
                 raise IntegrityError(f"an answer of {response.length} bytes, expected at most {MOST_BYTES}")
-            body = response.read(MOST_BYTES)
+            told = response.read(MOST_BYTES)
             if response.length:
-                raise http.client.IncompleteRead(body, response.length)
+                raise http.client.IncompleteRead(told, response.length)
             if response.will_close or not response.isclosed():
                 connection.close()
-            return RemoteAnswer(response.status, response.headers, body)
+            return RemoteAnswer(response.status, response.headers, told)
         except BaseException:
             connection.close()
             raise

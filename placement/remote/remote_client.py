@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitplace.errors import SplitPlaceError, TooLargeError, UsageError, explained
+from splitplace.errors import NotReadyError, SplitPlaceError, TooLargeError, UsageError, explained
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import ELAPSED
 from splitplace.placement.outcome import TaskFuture
@@ -100,8 +100,12 @@ class RemoteClient:
         for future in futures:
             future.set_exception(closed())
         for ticket in unkept:
-            with suppress(SplitPlaceError):  # its deadline ends it, then
+            try:
                 self._take_back(ticket, NO_WAIT)
+            except NotReadyError:  # nobody answers: their deadlines end them all, then
+                break
+            except SplitPlaceError:
+                continue
         self._exchange.close()
         self._looking.shutdown()
 

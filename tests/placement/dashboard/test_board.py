@@ -153,6 +153,18 @@ def test_what_was_missed_is_said_and_nothing_is_made_of_it(board, told, tick, pa
     assert seen["missed_events"] == 49 and seen["left"][0]["state"] == "answered" and seen["left"][0]["parts"] is None
 
 
+def test_a_task_whose_end_was_missed_is_not_open_for_ever(board, told, tick, page, broker):
+    """As many as are open beyond what the fleet has, of those that something was missed of; no others."""
+    tick(*(told(number).arrive() for number in range(3)))
+    board.take(page([told(3).arrive()], start=50, missed=9))
+    broker.waiting_tasks = 2
+    board.look(broker.status())
+    assert [task["id"] for task in board.since(0)["open"]] == [2, 3]
+    broker.waiting_tasks = 0
+    board.look(broker.status())
+    assert [task["id"] for task in board.since(0)["open"]] == [3]
+
+
 def test_a_task_that_nobody_saw_come_is_shown_when_it_leaves(board, told, tick):
     """Whoever opens the page late sees how it ended, and not where its time went."""
     *_, end = told(5).whole()

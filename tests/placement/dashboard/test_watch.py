@@ -147,7 +147,8 @@ def test_there_is_room_for_so_many(watch):
         for messages in watchers:
             await first(messages)
         with pytest.raises(OverloadedError, match="3 pages are told of this fleet already"):
-            await anext(watch.messages(lambda: True))
+            watch.check_room()
+        assert [message async for message in watch.messages(lambda: True)] == []  # its answer has begun by now
         await watchers[0].aclose()
         async with aclosing(watch.messages(lambda: True)) as messages:
             await first(messages)
@@ -204,6 +205,28 @@ def test_a_failure_of_ours_does_not_leave_watchers_without_a_word(watch, asked, 
 
     run(scenario())
     assert "a mistake" in caplog.text
+
+
+def test_an_event_that_cannot_be_taken_does_not_end_the_following(watch, monkeypatch, caplog):
+    """Watchers are told that something failed, and go on with what comes next."""
+    take, pages = watch._board.take, []
+
+    def fails_once(page):
+        pages.append(page)
+        if len(pages) == 1:
+            raise AssertionError("no such event")
+        take(page)
+
+    monkeypatch.setattr(watch._board, "take", fails_once)
+
+    async def scenario():
+        async with aclosing(watch.messages(lambda: True)) as messages:
+            assert (await first(messages))[0] == "gone"
+            while parsed(await anext(messages))[0] != "state":
+                pass
+
+    run(scenario())
+    assert "no such event" in caplog.text
 
 
 def test_who_may_watch_no_more_is_told_nothing_more(watch):

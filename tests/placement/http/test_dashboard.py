@@ -230,6 +230,8 @@ def test_another_sites_form_is_refused(front, file):
         refused = door.ask("POST", path, f"token={ann}".encode(), Origin="https://evil.example", **FORM, **cookie)
         assert refused.status == 403 and "set-cookie" not in refused.headers
     assert door.ask("GET", "/dashboard", **cookie).status == 200
+    for odd in ("http://[", "null", ""):
+        assert door.ask("POST", "/dashboard/login", f"token={ann}".encode(), Origin=odd, **FORM).status == 403
     own = door.ask("POST", "/dashboard/logout", b"", Origin=door.url, **FORM, **cookie)
     assert own.status == 303 and "Max-Age=0" in own.headers["set-cookie"]
     assert door.ask("GET", "/dashboard/main.js", **cookie).status == 401
@@ -245,6 +247,18 @@ def test_whose_token_is_revoked_is_told_nothing_more(front, file):
         while listener.message() is not None:
             pass
     assert door.ask("GET", EVENTS, **cookie).status == 401
+
+
+def test_who_has_signed_out_is_told_nothing_more(front, file):
+    """The stream that the session had opened ends with it; another one of the same token goes on."""
+    ann, door = add_token(file, "ann"), front(tokens=file)
+    cookie = session(door, ann)
+    with listen(door, **cookie) as listener, listen(door, Authorization=f"Bearer {ann}") as other:
+        assert listener.message() is not None
+        assert door.ask("POST", "/dashboard/logout", b"", Origin=door.url, **FORM, **cookie).status == 303
+        while listener.message() is not None:
+            pass
+        assert other.message() is not None and other.message() is not None
 
 
 def test_sessions_end_with_time_and_are_bounded():

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from splitplace.placement.remote.async_remote_client import AsyncRemoteClient
 from splitplace.placement.remote.remote_client import RemoteClient
 
 PATIENCE_S = 30.0
+send = HTTPConnection.send
 
 
 def test_a_task_goes_in_and_its_answer_comes_out(client, broker, images):
@@ -172,6 +174,21 @@ def test_who_leaves_takes_his_tasks_back(door, broker, images):
     assert broker.cancelled == [taken.task_id]
 
 
+def test_who_leaves_a_server_that_is_away_asks_it_once(client, images, monkeypatch):
+    """Each of his tasks would wait for it as long as the first; what is refused otherwise keeps no other from going."""
+    for _ in range(4):
+        client.submit("pixels", images(1), 20.0)
+    asked = []
+
+    def refuse(ticket, until_s):
+        asked.append(ticket)
+        raise NotFoundError("no such task") if len(asked) == 1 else NotReadyError("it does not answer")
+
+    monkeypatch.setattr(client, "_take_back", refuse)
+    client.close()
+    assert len(asked) == 2
+
+
 def test_interrupted_while_a_task_is_handed_over(door, broker, images, monkeypatch):
     """Whether the fleet has it is not known: it is asked for by its id, and taken back."""
     with RemoteClient(door.url) as client:
@@ -217,6 +234,15 @@ def test_in_an_event_loop(door, broker, images):
 
 
 # Where something goes wrong on the way.
+
+
+def test_a_request_without_a_body_has_none(road, monkeypatch):
+    """Not even an empty one in chunks, which some servers between refuse of a GET or DELETE."""
+    sent = []
+    monkeypatch.setattr(HTTPConnection, "send", lambda self, data: sent.append(bytes(data)) or send(self, data))
+    with RemoteClient(road.url) as client, pytest.raises(NotFoundError):
+        client.cancel(5) or client.answer(5)
+    assert len(sent) == 3 and not any(b"transfer-encoding" in head.lower() for head in sent)
 
 
 @pytest.mark.parametrize("lost", [{1}, {1, 2, 3}])
