@@ -45,10 +45,11 @@ run)
     scratch=${SCRATCH:-/tmp/splitplace} # beside the copy, which the next call lays anew
     export SPLITPLACE_DATA=$scratch/data SPLITPLACE_COMMIT PYTHONPATH=$scratch/site PYTHONSAFEPATH=1
     SPLITPLACE_COMMIT=$(cat "$pack/commit")
-    if [ ! -d "$SPLITPLACE_DATA" ]; then
+    if [ ! -e "$scratch/ready" ]; then
         "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
             --target "$PYTHONPATH" "$pack"/wheels/*.whl
         "$python" -m splitplace.benchmarks.gpu_pack unpack "$pack"
+        touch "$scratch/ready" # not before: what is lacking after a call that was cut short comes from no network
     fi
     mkdir -p "$out"
     cells=$(ls "$SPLITPLACE_DATA" | sort | tr '\n' ' ')

@@ -297,9 +297,9 @@ class DeviceRuntime:
 
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
-        container = self.containers.get(flow.job, flow.src)
-        if container is not None and flow.outlet.device != self.config.name:
-            self.fragments.moved(container.assign.digest, sent=values)
+        found = self.containers.flow(flow.job, flow.src, flow.outlet.dst)
+        if found is not None and flow.outlet.device != self.config.name:
+            self.fragments.moved(found[0].assign.digest, sent=values)
         self._say(flow.outlet.device, header, values)
 
     def _say(self, peer: str, message: messages.Message, values: Values) -> None:

@@ -289,6 +289,26 @@ def test_a_device_has_the_input_once_however_many_of_its_fragments_take_it():
     assert handed_on(tree().split, dict.fromkeys(tree().split.by_name, 0), "ring", "pipelined") == {}
 
 
+def test_what_a_fragment_passes_on_is_among_the_bytes_that_it_sends():
+    """As its results are: what the Resource Monitor says of its network."""
+    ways, split, moved = defaultdict(deque), forest().split, Counter()
+    devices = {f"trunk{row}": row for row in range(3)} | dict.fromkeys(("leaf0", "leaf1", "leaf2", "leaf3"), 0)
+    (entry,) = demand_of(Files(split, {})).splits
+    handed = handed_on(split, devices, "ring", "pipelined")
+    attempt = Attempt(1, 1, 0, devices, (0,), 0.0, set(devices), handed_on=handed)
+    device = fake_device("a", ways, split, Counter())
+    device.fragments.moved = lambda digest, sent=None, received=None: moved.update({digest: len(sent or ())})
+    for row, assign in assignments(attempt, entry, MICRO_BATCH, ("a", "b", "c"), "pipelined", 4):
+        if row == 0:
+            device._handle(Received(BROKER, assign, {}))
+    x = np.zeros((MICRO_BATCH, 16), np.float32)
+    device._handle(Received(BROKER, messages.tensors(1, INPUT, "trunk0", 0, 0.0, {"x": x}), {"x": x}))
+    assert [message.dst for message, _ in ways["a", "b"]] == ["trunk1"]
+    assert moved[split.by_name["trunk0"].digest] == 1
+    os.close(device._woken)
+    os.close(device._wake)
+
+
 def test_a_fragment_that_takes_no_input_passes_none_on(toy):
     """An order of nonsense is refused when it is given."""
     fragment = toy.chain().split.by_name["f1"]
