@@ -32,6 +32,8 @@ OPEN_TASKS = 20_000
 """That are followed: twice what a broker takes on."""
 SHOWN_OPEN = 100
 """Of them, those that came first."""
+OPEN_EVENTS = 60_000
+"""Of tasks under way, over all: beyond, the next of which something is told is not taken apart."""
 KEPT_EVENTS = 20_000
 """Of tasks that have left, for their waterfalls: with more, the oldest go first."""
 BIN_S, BINS = 2.0, 300
@@ -81,6 +83,7 @@ class Board:
         self.status: FleetStatus | None = None
         self._open: OrderedDict[int, FollowedTask] = OrderedDict()
         """By number, as they came."""
+        self._open_events = 0
         self._left: OrderedDict[int, FollowedTask] = OrderedDict()
         """By number, as they left."""
         self._left_events = 0
@@ -100,7 +103,8 @@ class Board:
         if page.missed or again:
             self.missed_events += page.missed if self.run else 0
             for task in self._open.values():
-                task.whole = False
+                task.lose()
+            self._open_events = 0
         self.run, self.next = page.run, page.next
         for event in page.events:
             self._tell(event)
@@ -116,8 +120,8 @@ class Board:
     def _forget_lost(self, most: int) -> None:
         """The fleet has so many fewer than are open here: the oldest that something was missed of have left unheard."""
         if most > 0:
-            for task in list(islice((task for task in self._open.values() if not task.whole), most)):
-                self._loads_no_more(self._open.pop(task.id))
+            for number in [task.id for task in islice((t for t in self._open.values() if not t.whole), most)]:
+                self._close(number)
 
     def _tell(self, event: Event) -> None:
         match event:
@@ -151,20 +155,33 @@ class Board:
     def _of_task(self, number: int, event: Event) -> FollowedTask | None:
         task = self._open.get(number)
         if task is not None:
+            before = len(task.events)
+            if self._open_events >= OPEN_EVENTS:
+                task.lose()
             task.tell(event)
+            self._open_events += len(task.events) - before
         return task
 
     def _come(self, task: FollowedTask) -> None:
+        self._close(task.id)
         self._open[task.id] = task
+        self._open_events += len(task.events)
         while len(self._open) > OPEN_TASKS:
-            self._loads_no_more(self._open.popitem(last=False)[1])
+            self._close(next(iter(self._open)))
+
+    def _close(self, number: int) -> FollowedTask | None:
+        """No more among those under way; one that is not there: nothing."""
+        task = self._open.pop(number, None)
+        if task is not None:
+            self._loads_no_more(task)
+            self._open_events -= len(task.events)
+        return task
 
     def _leave(self, event: Finish) -> None:
-        task = self._open.pop(event.outcome.id, None)
+        task = self._close(event.outcome.id)
         if task is None:
             task = followed(event)
         else:
-            self._loads_no_more(task)
             task.tell(event)
         task.version = self.version + 1
         self._left.pop(task.id, None)

@@ -52,10 +52,10 @@ class FollowedTask:
 
     def tell(self, event: Event) -> None:
         """Something happened to it."""
-        if len(self.events) < TASK_EVENTS:
+        if self.whole and len(self.events) < TASK_EVENTS:
             self.events.append(event)
         else:
-            self.whole = False
+            self.lose()
         match event:
             case Decided():
                 self.split, self.strategy = event.split, event.strategy
@@ -71,6 +71,10 @@ class FollowedTask:
                 self._end(event)
             case _:
                 pass
+
+    def lose(self) -> None:
+        """Something of it is missed, or there is no room for more: it is not taken apart."""
+        self.whole, self.events = False, []
 
     def _end(self, event: Finish) -> None:
         self.outcome, self.ended_s = event.outcome, event.at_s

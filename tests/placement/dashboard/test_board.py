@@ -143,6 +143,20 @@ def test_a_task_of_too_many_events_is_not_taken_apart(board, told, tick, monkeyp
     assert task["state"] == "answered" and task["parts"] is None and board.task(0) is None
 
 
+def test_the_events_of_tasks_under_way_are_bounded(board, told, tick, broker, monkeypatch):
+    """Over all: the task that there is no room for is not taken apart; the others are, and leave room as they leave."""
+    monkeypatch.setattr(board_module, "OPEN_EVENTS", 12)
+    broker.waiting_tasks = 4
+    tick(*(event for number in range(4) for event in told(number).whole()[:-1]))
+    kept = [len(task.events) for task in board._open.values()]
+    assert sum(kept) == board._open_events <= 12 + 4 and 0 in kept and max(kept) == 7  # that they came is kept
+    tick(*(told(number).whole()[-1] for number in range(4)), *told(4).whole())
+    assert board._open_events == 0
+    left = {task["id"]: task for task in board.since(0)["left"]}
+    assert left[0]["parts"] is not None and left[4]["parts"] is not None and left[3]["parts"] is None
+    assert all(task["state"] == "answered" for task in left.values())
+
+
 def test_what_was_missed_is_said_and_nothing_is_made_of_it(board, told, tick, page, broker):
     """Events that were dropped before they were read: how many; the tasks that were open then are not taken apart."""
     arrive, *rest = told(0).whole()
