@@ -39,13 +39,17 @@ def stuck(setup: Setup, state: FleetState, now_s: float, limit_s: float) -> list
 def _has_work(setup: Setup, state: FleetState, attempt: Attempt, name: str) -> bool:
     """Whether a fragment's device could do something for it now.
 
-    Who has the input from another one passed it on before that one ran it.
+    Who has the input from another one had it before that one ran it; of one that may itself wait for this one's output
+    that tells nothing, but of who passed it on to that one, it does.
     """
     if attempt.started_s is None:
         loaded = state.ledger.is_loaded(setup.row(attempt.split, name), attempt.devices[name])
         return name in attempt.unassigned or not loaded
-    parents = setup.entry(attempt.split).split.parents(name)
+    split = setup.entry(attempt.split).split
+    parents, order = split.parents(name), split.topological
     before = attempt.handed_on.get(name)
+    while before is not None and order.index(before) > order.index(name):
+        before = attempt.handed_on.get(before)
     if before is not None and len(attempt.ran[before]) <= len(attempt.ran[name]):
         return False
     if setup.precedence == "strict":

@@ -10,12 +10,14 @@ import signal
 import time
 from collections import Counter, defaultdict, deque
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from splitplace.inference.executor import Executor
 from splitplace.placement import history as book
+from splitplace.placement.broker import stuck
 from splitplace.placement.broker.attempt import assignments
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.history import read_history
@@ -114,6 +116,14 @@ class AtOnce:
         return done
 
 
+class Never:
+    """A worker that hangs in the first thing that it is given."""
+
+    def submit(self, work):
+        """It never comes back."""
+        return Future()
+
+
 class WireEnd:
     """A device's node on the fake network."""
 
@@ -163,7 +173,8 @@ class RingWorld:
         self.entry = entry.model_copy(update={"micro_batch": size})
         self.attempt = Attempt(
             1, 1, 0, devices, tuple(rows), 0.0, set(devices),
-            handed_on=handed_on(self.split, devices, inputs, self.precedence),
+            handed_on=handed_on(self.split, devices, inputs, self.precedence), started_s=0.0,
+            ran={name: set() for name in devices},
         )  # fmt: skip
         self.x, self.ways, self.ran = x, defaultdict(deque), Counter()
         self.answers, self.sent = {}, Counter()
@@ -204,7 +215,9 @@ class RingWorld:
                 assert self.feed.takes(fragment, src)
                 self.feed.grant(fragment, count)
                 self.feed.flush(self.send)
-            case messages.Assigned() | messages.Ran():
+            case messages.Ran(fragment=fragment, micro_batch=row):
+                self.attempt.ran[fragment].add(row)
+            case messages.Assigned():
                 pass
             case _:
                 raise AssertionError(message)
@@ -271,6 +284,24 @@ def test_whatever_comes_next_everything_is_run_once_and_right(first):
         late = [name for name in roots if world.precedence == "strict" and world.split.parents(name)]
         times = len(roots) if inputs == "broadcast" else 1 + len(late)
         assert world.sent == dict.fromkeys(rows, times), f"seed {seed}"
+        world.close()
+
+
+@pytest.mark.parametrize("first", [0, BATCH])
+def test_a_device_whose_worker_hangs_is_the_one_that_has_work(first):
+    """It talks, passes on and runs nothing; when all others are done as far as they can be, it is found out."""
+    for seed in range(first, first + BATCH):
+        world = RingWorld(seed, "ring")
+        row = world.rng.choice(sorted(set(world.attempt.devices.values())))
+        world.devices[world.names[row]]._worker = Never()
+        world.run()
+        setup = SimpleNamespace(entry=lambda split, found=world.entry: found, precedence=world.precedence)
+        waiting = [
+            name
+            for name, of in world.attempt.devices.items()
+            if of == row and stuck._has_work(setup, None, world.attempt, name)
+        ]
+        assert waiting, f"seed {seed}"
         world.close()
 
 
