@@ -206,3 +206,7 @@ def _check_own(headers: Mapping[str, str]) -> None:
             raise ForbiddenError(
                 f"{name.capitalize()} {stated[:100]!r}, expected an address of this machine: use tokens"
             )
+    # What a page only shows, as an image, is asked for without an `Origin`; so asked for, the events go on for ever.
+    shown = "origin" not in headers and headers.get("sec-fetch-dest") != "document"
+    if shown and headers.get("sec-fetch-site") == "cross-site":
+        raise ForbiddenError("a part of another site's page, expected what is asked for on this machine: use tokens")

@@ -151,6 +151,17 @@ def test_a_page_of_another_site_is_kept_out(headers):
         Guard(None).admit(headers, "/v2")
 
 
+def test_a_part_of_another_sites_page_is_kept_out():
+    """An image or a frame, of which a browser states no `Origin`: it would take a watcher's place. A link comes in."""
+    shown = {"host": "127.0.0.1:8000", "sec-fetch-site": "cross-site"}
+    for kind in ("image", "iframe", "empty"):
+        with pytest.raises(ForbiddenError, match="a part of another site's page"):
+            Guard(None).admit(shown | {"sec-fetch-dest": kind}, "/v2/splitplace/events")
+    assert Guard(None).admit(shown | {"sec-fetch-dest": "document"}, "/dashboard").name == ""
+    own = {"host": "127.0.0.1:8000", "sec-fetch-site": "same-origin", "sec-fetch-dest": "empty"}
+    assert Guard(None).admit(own, "/v2/splitplace/events").name == ""
+
+
 def test_programs_of_this_machine_come_in():
     """By any of its names."""
     for headers in (
