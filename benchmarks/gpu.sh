@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # All cells of the demand on a machine with one GPU and no network, within 14 minutes, its start included.
 #
-#   benchmarks/gpu.sh pack [TINY100]  here, with a network: what the machine lacks and the images, into .gpu
+#   benchmarks/gpu.sh pack DATASETS [TINY100]
+#                                     here, with a network: what the machine lacks and the images, into .gpu. Not all
+#                                     images go at once: mnist,tiny100 first, then fashionmnist, with the machine kept
 #                                     (TINY100: folder of that data set's Parquet files)
 #   benchmarks/gpu.sh run             there, in a copy of this folder: trains, exports, evaluates until SECONDS_LEFT
 #                                     (480 by default) are over, and leaves what came of it under $OUT. Run it once more
@@ -37,7 +39,7 @@ pack)
     "$python" -m pip wheel -q --no-deps --no-build-isolation -w "$pack/wheels" "$source"
     rm -rf "$source"
     git rev-parse HEAD >"$pack/commit"
-    "$python" -m splitplace.benchmarks.gpu_pack pack "$pack" ${2:+--tiny100 "$2"}
+    "$python" -m splitplace.benchmarks.gpu_pack pack "$pack" "${2:?name data sets, as mnist,tiny100}" ${3:+"$3"}
     ;;
 run)
     out=${OUT:?name a folder for the results in OUT}
@@ -45,21 +47,23 @@ run)
     scratch=${SCRATCH:-/tmp/splitplace} # beside the copy, which the next call lays anew
     export SPLITPLACE_DATA=$scratch/data SPLITPLACE_COMMIT PYTHONPATH=$scratch/site PYTHONSAFEPATH=1
     SPLITPLACE_COMMIT=$(cat "$pack/commit")
-    if [ ! -e "$scratch/ready" ]; then
-        "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
-            --target "$PYTHONPATH" "$pack"/wheels/*.whl
-        "$python" -m splitplace.benchmarks.gpu_pack unpack "$pack"
-        touch "$scratch/ready" # not before: what is lacking after a call that was cut short comes from no network
-    fi
+    # Each call anew: what one that was cut short left out comes from no network.
+    "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
+        --target "$PYTHONPATH" "$pack"/wheels/*.whl
+    "$python" -m splitplace.benchmarks.gpu_pack unpack "$pack"
     mkdir -p "$out"
-    cells=$(ls "$SPLITPLACE_DATA" | sort | tr '\n' ' ')
-    echo "images: $cells"
+    cells=
+    for model in mobilenetv2 resnet50v2 inceptionv3; do
+        for there in "$SPLITPLACE_DATA"/*/; do cells=$cells,$(basename "$there").$model; done
+    done
+    cells=${CELLS:-${cells#,}}
+    echo "cells: $cells"
     # An interrupt ends it in order; what was made is there, and the results are packed whatever came of it.
     timeout -s INT -k 30 $((ended - $(date +%s))) "$python" -c 'from splitplace.cli import main; main()' \
-        bench demand --device gpu --until evaluate --work "$here/runs/demand" ${CELLS:+--cells "$CELLS"} ||
+        bench demand --device gpu --until evaluate --work "$here/runs/demand" --cells "$cells" ||
         echo "ended with $?: not all is done"
     "$python" -c 'from splitplace.cli import main; main()' bench demand --device gpu --until evaluate \
-        --work "$here/runs/demand" --status --json >"$out/status.json"
+        --work "$here/runs/demand" --cells "$cells" --status --json >"$out/status.json"
     "$python" -m splitplace.benchmarks.gpu_pack results "$here/runs/demand" "$out"
     ;;
 try)

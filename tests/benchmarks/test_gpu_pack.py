@@ -40,7 +40,7 @@ def grey(monkeypatch):
 def test_images_arrive_as_they_left(grey, tmp_path):
     """In the publishers' form, which is read, and held against its digest, as any other."""
     data, asked = grey
-    gpu_pack.pack(tmp_path, None)
+    gpu_pack.pack(tmp_path, ["mnist", "fashionmnist"], None)
     asked.clear()
     gpu_pack.unpack(tmp_path)
     assert [application for application, _ in asked] == ["fashionmnist", "mnist"]
@@ -57,7 +57,7 @@ def test_files_of_a_folder_are_taken_along(grey, tmp_path, monkeypatch):
     there.mkdir()
     for name in gpu_pack.TINY_FILES:
         (there / name).write_bytes(name.encode() * 1000)
-    gpu_pack.pack(tmp_path / "pack", there)
+    gpu_pack.pack(tmp_path / "pack", ["tiny100"], there)
     seen = {}
     monkeypatch.setattr(
         gpu_pack.sp,
@@ -74,7 +74,7 @@ def test_more_than_may_travel_is_refused(grey, tmp_path, monkeypatch):
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "one.whl").write_bytes(bytes(100_000))
     with pytest.raises(SplitPlaceError, match="expected at most 100000: leave a data set out"):
-        gpu_pack.pack(tmp_path, None)
+        gpu_pack.pack(tmp_path, ["mnist"], None)
 
 
 def test_results_come_back_without_models_and_weights_as_far_as_there_is_room(tmp_path, monkeypatch):
@@ -109,7 +109,16 @@ def test_results_come_back_without_models_and_weights_as_far_as_there_is_room(tm
     assert found == {name: files[name] for name in ("runs/a/model.safetensors", "runs/c/model.safetensors")}
 
 
-@pytest.mark.parametrize("words", [[], ["pack"], ["pack", "a", "--other", "b"], ["results", "a"], ["nobody"]])
+@pytest.mark.parametrize("names", [["cifar100"], ["mnist", ""], ["tiny100"]])
+def test_a_data_set_that_cannot_be_packed(tmp_path, names):
+    """Named, before anything is read."""
+    with pytest.raises(UsageError, match=f"data set {names[-1]!r}: expected of mnist, fashionmnist"):
+        gpu_pack.pack(tmp_path, names, None)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["pack"], ["pack", "a"], ["pack", "a", "mnist", "b", "c"], ["results", "a"], ["nobody"]]
+)
 def test_other_words(words):
     """What there is."""
     with pytest.raises(UsageError, match="expected pack FOLDER"):
