@@ -12,6 +12,7 @@ from splitplace.placement.broker.state import KEPT_RESULTS, Attempt, Left, TaskS
 from splitplace.placement.broker.turn import Turn
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.protocol import messages
+from splitplace.records.demand import SplitDemand
 from splitplace.records.task import micro_batches
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,12 +27,8 @@ def expire(turn: Turn, task: TaskState) -> None:
         total = micro_batches(task.task.n, entry.micro_batch)
         there = [sink for sink in entry.split.sinks if is_answered(entry.split, task, total, (sink,))]
         if there:
-            # A spare answers for branches that do not: what is missing are their own answers.
-            missing = sorted(
-                c for sink in entry.split.branches if sink not in there for c in entry.split.by_name[sink].classes
-            )
             logits = merge(entry.split, logits_of(entry.split, task, there))
-            answer(turn, task, logits, tuple(missing))
+            answer(turn, task, logits, tuple(sink for sink in entry.split.sinks if sink not in there))
             return
     age_s, waits_for = turn.state.now_s - task.task.arrival_s, stage(turn, task)
     if age_s >= turn.setup.task_timeout_s:
@@ -59,10 +56,13 @@ def stage(turn: Turn, task: TaskState) -> str:
     return f"still running {', '.join(behind) or 'nothing, but an answer is missing'}"
 
 
-def answer(turn: Turn, task: TaskState, logits: Array, missing: tuple[int, ...]) -> None:
-    """A task is answered, by these logits; `missing` are the classes that they are without."""
+def answer(turn: Turn, task: TaskState, logits: Array, absent: tuple[str, ...]) -> None:
+    """A task is answered, by these logits; `absent` are the sinks that they are without."""
     assert task.decision is not None
     entry = turn.setup.entry(task.decision.split)
+    # A spare answers for branches that do not: what is missing are their own answers.
+    branches = tuple(sink for sink in entry.split.branches if sink in absent)
+    missing = sorted(c for sink in branches for c in entry.split.by_name[sink].classes)
     response_s = turn.state.now_s - task.task.arrival_s
     held_s = task.held_s + (0.0 if task.job is None else turn.state.now_s - turn.state.jobs[task.job].placed_s)
     wait_s = max(response_s - held_s, 0.0)
@@ -73,7 +73,7 @@ def answer(turn: Turn, task: TaskState, logits: Array, missing: tuple[int, ...])
         p = correct / task.task.n
     else:
         assert entry.evaluation is not None, "unlabelled tasks of unevaluated splits are refused"
-        p = entry.evaluation.top1
+        p = entry.evaluation.top1 if not branches else _without(entry, absent)
     outcome = TaskOutcome(
         **known(turn, task),
         wait_s=wait_s,
@@ -83,11 +83,22 @@ def answer(turn: Turn, task: TaskState, logits: Array, missing: tuple[int, ...])
         correct=correct,
         p=p,
         p_source="prior" if correct is None else "labels",
-        missing_classes=missing,
+        missing_classes=tuple(missing),
         devices=where(turn, task),
     )
     turn.state.answered += 1
     leave(turn, task, outcome, logits)
+
+
+def _without(entry: SplitDemand, absent: tuple[str, ...]) -> float:
+    """How often an answer without these sinks is right, as it was evaluated; else as if their classes never were."""
+    split, evaluation = entry.split, entry.evaluation
+    assert evaluation is not None
+    for measured in evaluation.top1_missing:  # a split's spare was there
+        if set(measured.missing) == set(absent):
+            return measured.top1
+    classes = sum(len(split.by_name[sink].classes) for sink in split.branches if sink not in absent)
+    return evaluation.top1 * classes / split.n_classes
 
 
 def where(turn: Turn, task: TaskState) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Decide, Place
+from splitplace.records.evaluation import MissingFragments
 from tests.placement.fleet.test_rules import EVENTS, World
 
 N = 5
@@ -103,6 +104,29 @@ def test_the_spare_stands_in_for_branches_that_did_not_answer(setup, sinks, colu
     np.testing.assert_array_equal(end.logits, np.tile(np.array(columns, np.float32), (N, 1)))
     assert end.outcome.missing_classes == missing and end.outcome.error is None
     assert isinstance(last, messages.Cancel)
+
+
+@pytest.mark.parametrize(
+    ("sinks", "p"),
+    [
+        (("leaf0", "leaf1"), 0.9),
+        (("leaf0", "leaf1", "spare"), 0.9),
+        (("leaf0", "spare"), 0.7),
+        (("leaf1", "spare"), 0.45),
+        (("leaf1",), 0.45),
+        (("spare",), 0.0),
+    ],
+)
+def test_how_often_a_degraded_answer_is_right_is_what_was_evaluated_of_it(setup, sinks, p):
+    """Of what was not, half the classes are right as often as ever, the others never; labels say it better."""
+    (entry,) = setup.demand.splits
+    found = (MissingFragments(missing=("leaf1",), top1=0.7),)
+    evaluation = entry.evaluation.model_copy(update={"top1": 0.9, "top1_missing": found})
+    demand = setup.demand.model_copy(update={"splits": (entry.model_copy(update={"evaluation": evaluation}),)})
+    task = OneTask(Setup(demand, setup.devices, "pipelined", 4, 100.0))
+    task.answer(*sinks)
+    task.happen(ev.AlarmRang(at_s=2.0))
+    assert [(end.outcome.p, end.outcome.p_source) for end in task.ended] == [(pytest.approx(p), "prior")]
 
 
 def test_a_whole_answer_does_not_wait_for_the_spare(setup):
