@@ -73,6 +73,7 @@ class RemoteClient:
         self._locked = threading.Lock()
         self._futures: dict[TaskFuture, float] = {}
         """Whose results are to come, each with its task's deadline on the clock."""
+        self._leaving = False
         self._unkept: set[str] = set()
         """Tasks that nobody else wants."""
         try:
@@ -95,6 +96,7 @@ class RemoteClient:
     def close(self) -> None:
         """Leave; a second time: nothing."""
         with self._locked:
+            self._leaving = True
             futures, self._futures = tuple(self._futures), {}
             unkept, self._unkept = tuple(self._unkept), set()
         for future in futures:
@@ -227,13 +229,16 @@ class RemoteClient:
     def _expect(self, future: TaskFuture, deadline_at_s: float, kept: bool) -> TaskFuture:
         future.set_running_or_notify_cancel()
         with self._locked:
-            if self._exchange.closing.is_set():
-                raise closed()
-            self._futures[future] = deadline_at_s
-            if not kept:
-                self._unkept.add(future.ticket)
-        self._looking.submit(self._look, future)
-        return future
+            if not self._leaving:
+                self._futures[future] = deadline_at_s
+                if not kept:
+                    self._unkept.add(future.ticket)
+                self._looking.submit(self._look, future)
+                return future
+        if not kept:  # `close` did not see it
+            with suppress(SplitPlaceError):
+                self._take_back(future.ticket, NO_WAIT)
+        raise closed()
 
     def _look(self, future: TaskFuture) -> None:
         """In a thread: ask for a task's answer; again later, if it is under way."""

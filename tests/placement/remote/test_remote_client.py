@@ -189,6 +189,23 @@ def test_who_leaves_a_server_that_is_away_asks_it_once(client, images, monkeypat
     assert len(asked) == 2
 
 
+def test_who_leaves_while_a_task_is_handed_over_takes_it_back(client, broker, images, monkeypatch):
+    """Another thread's, which is under way when the client begins to leave."""
+    hand_over = client._hand_over
+
+    def left_meanwhile(*args):
+        ticket = hand_over(*args)
+        client.close()
+        return ticket
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "_hand_over", left_meanwhile)
+        patched.setattr(client._exchange, "close", lambda: None)  # it is still busy with his other tasks
+        with pytest.raises(NotReadyError, match="the client was closed"):
+            client.submit("pixels", images(1), 20.0)
+    assert broker.cancelled == [0]
+
+
 def test_interrupted_while_a_task_is_handed_over(door, broker, images, monkeypatch):
     """Whether the fleet has it is not known: it is asked for by its id, and taken back."""
     with RemoteClient(door.url) as client:
