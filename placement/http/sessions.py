@@ -13,6 +13,8 @@ COOKIE = "splitplace-session"
 LASTS_S = 12 * 3600
 MOST = 1_000
 """Sessions; one more ends the oldest."""
+MOST_OF_ONE = 50
+"""Of one token, so that who has one ends nobody else's."""
 
 
 class Sessions:
@@ -30,6 +32,9 @@ class Sessions:
     def begin(self, digest: str) -> str:
         """A session for whoever has this token: what the cookie is to say."""
         made = secrets.token_urlsafe(32)
+        own = [value for value, (whose, _) in self._open.items() if whose == digest]
+        for oldest in own[: max(len(own) + 1 - MOST_OF_ONE, 0)]:
+            del self._open[oldest]
         self._open[made] = digest, self._clock() + LASTS_S
         while len(self._open) > MOST:
             self._open.popitem(last=False)

@@ -271,8 +271,12 @@ def test_sessions_end_with_time_and_are_bounded():
     now[0] = sessions.LASTS_S
     assert kept.digest(said) is None
     again = kept.begin("b" * 64)
-    for _ in range(sessions.MOST):
-        kept.begin("c" * 64)
+    for _ in range(2 * sessions.MOST):
+        newest = kept.begin("c" * 64)
+    assert kept.digest(f"{sessions.COOKIE}={again}") == "b" * 64  # one token's many end no other's
+    assert kept.digest(f"{sessions.COOKIE}={newest}") == "c" * 64 and len(kept._open) == 2 + sessions.MOST_OF_ONE
+    for number in range(sessions.MOST):
+        kept.begin(f"{number:064x}")
     assert kept.digest(f"{sessions.COOKIE}={again}") is None and len(kept._open) == sessions.MOST
 
 
