@@ -41,6 +41,8 @@ ERRORS: dict[int, type[SplitPlaceError]] = {
 """What a refusal is raised as, by its status."""
 COME_AGAIN = (OverloadedError, NotReadyError)
 """Refusals of this moment: the same request may be taken later."""
+NOBODY_BEHIND = (502, 503, 504)
+"""What a server between says, in words of its own, while the front door is away."""
 TRY_S = 30.0
 """How long a server may be silent before the connection is taken for broken."""
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
@@ -217,6 +219,8 @@ class HttpExchange:
         try:
             said = " ".join(str(answer.json["error"]).split())[:MOST_LETTERS]
         except (SplitPlaceError, KeyError, TypeError):
+            if answer.status in NOBODY_BEHIND:
+                return NotReadyError(f"{self.address.url}: status {answer.status}: is `splitplace serve` up behind it?")
             return IntegrityError(f"{self.address.url}: status {answer.status}, and no word of a front door of ours")
         return ERRORS.get(answer.status, SplitPlaceError)(said)
 

@@ -173,6 +173,7 @@ class Other(http.server.BaseHTTPRequestHandler):
         ((302, b""), IntegrityError),
         ((200, b"{}", 5), NotReadyError),
         ((503, b'{"error": "later"}'), NotReadyError),
+        ((502, b"<html>bad gateway"), NotReadyError),
         ((404, b'{"error": ["odd"]}'), NotFoundError),
     ],
 )
