@@ -16,7 +16,7 @@ from splitplace.errors import OverloadedError, SplitPlaceError, UnknownCallerErr
 from splitplace.placement.http import routes, watching
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import ClientGoneError
-from splitplace.placement.http.guard import PAGE, ROOT
+from splitplace.placement.http.guard import LOGOUT, PAGE, ROOT
 from splitplace.placement.http.refusals import one_line, refusal
 from splitplace.placement.http.service import ONGOING, HttpService, OngoingRequest
 
@@ -78,7 +78,7 @@ class FrontApp:
             ongoing.caller = self.service.guard.admit(Headers(scope=scope), scope["path"])
             await self._router(scope, receive, send)
         except (SplitPlaceError, HTTPException) as error:
-            by_browser = isinstance(error, UnknownCallerError) and scope["path"] in (ROOT, PAGE)
+            by_browser = isinstance(error, UnknownCallerError) and scope["path"] in (ROOT, PAGE, LOGOUT)
             response = watching.to_login() if by_browser else await self._refused(error, ongoing)
             await response(scope, receive, send)
         except ClientGoneError:

@@ -20,7 +20,7 @@ from splitplace.placement.http.tokens import TokenEntry, digest_of, read_tokens
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
 """What anyone may ask: whether there is a server, and whether it takes work."""
-ROOT, PAGE, LOGIN = "/", "/dashboard", "/dashboard/login"
+ROOT, PAGE, LOGIN, LOGOUT = "/", "/dashboard", "/dashboard/login", "/dashboard/logout"
 LOGIN_FILES = ("/dashboard/style.css", "/dashboard/icon.svg")
 """What the form looks like."""
 EVENTS = "/v2/splitplace/events"

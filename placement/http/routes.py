@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.placement.http import asking, codec, models, watching
-from splitplace.placement.http.guard import EVENTS, LOGIN, PAGE, ROOT
+from splitplace.placement.http.guard import EVENTS, LOGIN, LOGOUT, PAGE, ROOT
 from splitplace.placement.http.requests import RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.service import JSON, HttpService
 
@@ -173,7 +173,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", PAGE, watching.page),
     ("GET", LOGIN, watching.login),
     ("POST", LOGIN, watching.hand_in),
-    ("POST", f"{PAGE}/logout", watching.log_out),
+    ("POST", LOGOUT, watching.log_out),
     ("GET", f"{PAGE}/{{file}}", watching.page_file),
     ("GET", EVENTS, watching.events),
     ("GET", f"{EVENTS}/{{task}}", watching.task_story),

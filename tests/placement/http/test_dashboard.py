@@ -234,6 +234,8 @@ def test_another_sites_form_is_refused(front, file):
         assert door.ask("POST", "/dashboard/login", f"token={ann}".encode(), Origin=odd, **FORM).status == 403
     own = door.ask("POST", "/dashboard/logout", b"", Origin=door.url, **FORM, **cookie)
     assert own.status == 303 and "Max-Age=0" in own.headers["set-cookie"]
+    again = door.ask("POST", "/dashboard/logout", b"", Origin=door.url, **FORM, **cookie)  # on a page left open
+    assert again.status == 303 and again.headers["location"] == "/dashboard/login"
     assert door.ask("GET", "/dashboard/main.js", **cookie).status == 401
 
 
