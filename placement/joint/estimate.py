@@ -12,12 +12,15 @@ import numpy as np
 from splitplace.records.view import Bools, Floats, Ints
 
 
-def finish_s(down_bytes_RJ: Floats, work_s_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats, cores_R: Ints) -> Floats:
+def finish_s(
+    down_bytes_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats, cores_R: Ints
+) -> Floats:
     """Seconds from now until each job is done, shape (R, J); 0 where there is none.
 
     Args:
         down_bytes_RJ: What each still has to receive.
-        work_s_RJ: What it has to compute then, in seconds of one core; a job uses one at a time.
+        work_s_RJ: What it has to compute then, in seconds of one core.
+        least_s_RJ: How long that takes with cores enough: as long, of a job that uses one at a time.
         here_RJ: Where there is a job at all.
         bytes_per_s_R: The downlink.
         cores_R: Of the device.
@@ -33,7 +36,7 @@ def finish_s(down_bytes_RJ: Floats, work_s_RJ: Floats, here_RJ: Bools, bytes_per
         np.maximum(work_RJ[:, None, :] - ahead_RJJ, 0.0),
         np.maximum(work_RJ[:, :, None] - ahead_RJJ.swapaxes(1, 2), 0.0),
     )
-    computed_RJ = np.maximum(left_RJJ.sum(axis=2) / cores, work_RJ)
+    computed_RJ = np.maximum(left_RJJ.sum(axis=2) / cores, least_s_RJ)
     result: Floats = np.where(here_RJ, received_RJ + computed_RJ, 0.0)
     return result
 

@@ -19,6 +19,9 @@ class Job:
     """Row of the view's tasks."""
     down_bytes: float
     work_s: float
+    """Of one core."""
+    least_s: float
+    """With cores enough: its longest path."""
     slack_s: float
     """Until the task's deadline."""
     share: float
@@ -53,6 +56,7 @@ class DeviceJobs:
         placed = np.flatnonzero(c.device_C != NONE)
         where = {(int(c.task_C[i]), int(c.fragment_C[i])): int(c.device_C[i]) for i in placed}
         parts: dict[tuple[int, int], list[float]] = {}
+        took_s: dict[tuple[int, int], float] = {}
         for i in placed.tolist():
             task, fragment, device = int(c.task_C[i]), int(c.fragment_C[i]), int(c.device_C[i])
             n, left = int(view.tasks.n_T[task]), float(c.remaining_C[i])
@@ -67,13 +71,16 @@ class DeviceJobs:
             batches = micro_batches(n, int(view.fragments.micro_batch_F[fragment]))
             job = parts.setdefault((task, device), [0.0, 0.0])
             job[0] += down
-            job[1] += left * batches * float(view.fragments.latency_s_FD[fragment, device])
+            job[1] += (service_s := left * batches * float(view.fragments.latency_s_FD[fragment, device]))
+            took_s[task, fragment] = service_s
         jobs_of: dict[int, int] = {}
         for task, _ in parts:
             jobs_of[task] = jobs_of.get(task, 0) + 1
         for (task, device), (down, work) in parts.items():
             slack = float(view.tasks.deadline_s_T[task] - view.tasks.age_s_T[task])
-            self.book(device, Job(task, down, work, slack, 1.0 / jobs_of[task]))
+            mine = {f: s for (t, f), s in took_s.items() if t == task and where[t, f] == device}
+            least = all_shapes[int(view.tasks.split_T[task])].path_s(mine)
+            self.book(device, Job(task, down, work, least, slack, 1.0 / jobs_of[task]))
 
     def copy(self) -> "DeviceJobs":
         """The same jobs, to book more without touching these."""
@@ -90,38 +97,41 @@ class DeviceJobs:
         self.down_bytes_D[device] += job.down_bytes
         self.work_s_D[device] += job.work_s
 
-    def alone_s(self, down_bytes: float, work_s_D: Floats) -> Floats:
+    def alone_s(self, down_bytes: float, work_s_D: Floats, least_s_D: Floats) -> Floats:
         """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less."""
         cores_D = self.view.devices.cores_D
         received_D = (self.down_bytes_D + down_bytes) / self._bytes_per_s_D
-        result: Floats = received_D + np.maximum((self.work_s_D + work_s_D) / cores_D, work_s_D)
+        result: Floats = received_D + np.maximum((self.work_s_D + work_s_D) / cores_D, least_s_D)
         return result
 
-    def with_newcomer(self, devices: Ints, down_bytes_K: Floats, work_s_K: Floats) -> tuple[Floats, Floats]:
+    def with_newcomer(
+        self, devices: Ints, down_bytes_K: Floats, work_s_K: Floats, least_s_K: Floats
+    ) -> tuple[Floats, Floats]:
         """If a job came to each of these devices: seconds until it is done, and what the others there lose by it.
 
         Args:
             devices: Rows, K of them; any may stand there several times.
             down_bytes_K: What the newcomer has to receive there.
-            work_s_K: What it has to compute there.
+            work_s_K: What it has to compute there, in seconds of one core.
+            least_s_K: How long that takes with cores enough.
 
         Returns:
             Seconds, and the change of Σ share P(in time) of those that are there, at most 0; both of shape K.
         """
         jobs = [self.by_device[device] for device in devices.tolist()]
         most = max(map(len, jobs), default=0)
-        down, work = np.zeros((len(jobs), most + 1)), np.zeros((len(jobs), most + 1))
+        down, work, least = (np.zeros((len(jobs), most + 1)) for _ in range(3))
         slack, share = np.zeros((len(jobs), most)), np.zeros((len(jobs), most))
         here = np.zeros((len(jobs), most + 1), np.bool_)
         for row, there in enumerate(jobs):
             for column, job in enumerate(there):
-                down[row, column], work[row, column] = job.down_bytes, job.work_s
+                down[row, column], work[row, column], least[row, column] = job.down_bytes, job.work_s, job.least_s
                 slack[row, column], share[row, column] = job.slack_s, job.share
                 here[row, column] = True
         rate, cores = self._bytes_per_s_D[devices], self.view.devices.cores_D[devices]
-        before = finish_s(down[:, :-1], work[:, :-1], here[:, :-1], rate, cores) if most else np.zeros((len(jobs), 0))
-        down[:, -1], work[:, -1], here[:, -1] = down_bytes_K, work_s_K, True
-        after = finish_s(down, work, here, rate, cores)
+        before = finish_s(down[:, :-1], work[:, :-1], least[:, :-1], here[:, :-1], rate, cores)
+        down[:, -1], work[:, -1], least[:, -1], here[:, -1] = down_bytes_K, work_s_K, least_s_K, True
+        after = finish_s(down, work, least, here, rate, cores)
         lost = share * (self.p(slack, after[:, :-1]) - self.p(slack, before))
         return after[:, -1], np.where(here[:, :-1], lost, 0.0).sum(axis=1)
 
@@ -130,11 +140,13 @@ class DeviceJobs:
         return in_time(slack_s, took_s, self._doubt.of(took_s))
 
 
-def nearest(jobs: DeviceJobs, candidates: Bools, down_bytes: float, work_s_D: Floats, most: int) -> Ints:
+def nearest(
+    jobs: DeviceJobs, candidates: Bools, down_bytes: float, work_s_D: Floats, least_s_D: Floats, most: int
+) -> Ints:
     """The devices worth a closer look for a job: those where it would be done first, by the quick estimate."""
     rows = np.flatnonzero(candidates)
     if len(rows) <= most:
         return rows
-    quick = jobs.alone_s(down_bytes, work_s_D)[rows]
+    quick = jobs.alone_s(down_bytes, work_s_D, least_s_D)[rows]
     result: Ints = rows[np.sort(np.argpartition(quick, most)[:most])]
     return result

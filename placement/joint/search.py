@@ -63,12 +63,13 @@ class PlanSearch:
         """Where nobody is up, tasks are decided as if all were, and wait."""
 
     def all(self) -> JointPlan:
-        """Every task without a device, the most urgent first."""
+        """Every task without a device, the most urgent of those that can be in time first."""
         view, solution = self.view, JointPlan(self.room, self.jobs)
         placed = set(view.containers.task_C[view.containers.device_C != NONE].tolist())
         rows = [row for row in range(len(view.tasks.id_T)) if row not in placed and self._whole(row)]
         slack_T = view.tasks.deadline_s_T - view.tasks.age_s_T
-        for row in sorted(rows, key=lambda row: float(slack_T[row])):
+        # Who is late already has nothing to lose by waiting for the others.
+        for row in sorted(rows, key=lambda row: (slack_T[row] <= 0, float(slack_T[row]))):
             split = int(view.tasks.split_T[row])
             offered = self._offered(row) if split == NONE else [split]
             best = self._best(row, offered, self.room.fits_together)
@@ -139,16 +140,15 @@ class PlanSearch:
             return None
         view, n = self.view, int(self.view.tasks.n_T[row])
         down = shape.input_bytes * n
-        work_s_D = np.maximum(
-            shape.gathered_s(view.fragments, n), shape.total_s(view.fragments, n) / view.devices.cores_D
-        )
-        devices = nearest(self.jobs, fits_D, down, work_s_D, self.worth.look)
-        took_s, lost = self.jobs.with_newcomer(devices, np.full(len(devices), down), work_s_D[devices])
+        work_s_D, least_s_D = shape.total_s(view.fragments, n), shape.gathered_s(view.fragments, n)
+        devices = nearest(self.jobs, fits_D, down, work_s_D, least_s_D, self.worth.look)
+        downs = np.full(len(devices), down)
+        took_s, lost = self.jobs.with_newcomer(devices, downs, work_s_D[devices], least_s_D[devices])
         took_s = took_s + view.links.rtt_s_D[devices]
         values = self._value(row, shape.split, took_s * np.exp(self.state.device_D[devices]), lost)
         at = int(np.argmax(values))
         device = int(devices[at])
-        job = Job(row, down, float(work_s_D[device]), self._slack_s(row), 1.0)
+        job = Job(row, down, float(work_s_D[device]), float(least_s_D[device]), self._slack_s(row), 1.0)
         return Option(
             float(values[at]), float(took_s[at]), shape, dict.fromkeys(shape.fragments, device), ((device, job),)
         )
@@ -157,7 +157,7 @@ class PlanSearch:
         """Each of these fragments, parents first, where it would be done first."""
         view, n, room = self.view, int(self.view.tasks.n_T[row]), self.room.copy()
         links, cores_D = view.links, view.devices.cores_D
-        device, end_s = self._begun(row, shape), dict[int, float]()
+        device, end_s, took_s_F = self._begun(row, shape), dict[int, float](), dict[int, float]()
         parts: dict[int, list[float]] = {}
         for fragment in (f for f in shape.fragments if f in fragments):
             fits_D = self.candidates_D & room.fits(fragment)
@@ -165,7 +165,7 @@ class PlanSearch:
                 return None
             service_s_D = view.fragments.service_s(fragment, n)
             down = shape.inputs.get(fragment, 0.0) * n
-            at = nearest(self.jobs, fits_D, down, service_s_D, self.worth.look)
+            at = nearest(self.jobs, fits_D, down, service_s_D, service_s_D, self.worth.look)
             mine = np.array([parts.get(int(d), (0.0, 0.0)) for d in at])
             bytes_per_s = np.maximum(links.down_bytes_per_s_D[at], 1.0)
             there, work = self.jobs.down_bytes_D[at], self.jobs.work_s_D[at] + mine[:, 1]
@@ -189,14 +189,20 @@ class PlanSearch:
             part = parts.setdefault(chosen, [0.0, 0.0])
             part[0] += float(coming[best])
             part[1] += float(service_s[best])
+            took_s_F[fragment] = float(service_s[best])
         rows = np.array(list(parts), np.int64)
         down_K, work_K = (np.array([part[k] for part in parts.values()]) for k in (0, 1))
-        alone_s, lost = self.jobs.with_newcomer(rows, down_K, work_K)
+        here = {d: {f: s for f, s in took_s_F.items() if device[f] == d} for d in parts}
+        least_K = np.array([shape.path_s(mine) for mine in here.values()])
+        alone_s, lost = self.jobs.with_newcomer(rows, down_K, work_K, least_K)
         took_s = max(*end_s.values(), float(alone_s.max()))
         seen_s = np.array([took_s * np.exp(self.state.device_D[rows].mean())])
         value = float(self._value(row, shape.split, seen_s, np.array([lost.sum()]))[0])
         slack_s, share = self._slack_s(row), 1.0 / len(parts)
-        jobs = tuple((d, Job(row, part[0], part[1], slack_s, share)) for d, part in parts.items())
+        jobs = tuple(
+            (d, Job(row, part[0], part[1], float(least), slack_s, share))
+            for (d, part), least in zip(parts.items(), least_K, strict=True)
+        )
         return Option(value, took_s, shape, {f: device[f] for f in fragments}, jobs)
 
     def _begun(self, row: int, shape: Shape) -> dict[int, int]:

@@ -38,6 +38,14 @@ class Shape:
         result: Floats = np.max(list(ends.values()), axis=0)
         return result
 
+    def path_s(self, service_s: dict[int, float]) -> float:
+        """The longest path through those of its fragments that are given, with the seconds that each takes."""
+        ends: dict[int, float] = {}
+        for row in self.fragments:
+            if row in service_s:
+                ends[row] = service_s[row] + max((ends.get(parent, 0.0) for parent, _ in self.feeds[row]), default=0.0)
+        return max(ends.values(), default=0.0)
+
     def total_s(self, fragments: Fragments, n: int) -> Floats:
         """Core-seconds of all its fragments, shape D."""
         result: Floats = np.sum([fragments.service_s(row, n) for row in self.fragments], axis=0)

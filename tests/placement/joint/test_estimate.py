@@ -28,8 +28,9 @@ def alone(down: list[float], work: list[float], rate: float = 1.0, cores: int = 
     """Of one device with these jobs."""
     shape = (1, len(down))
     found = finish_s(
-        np.reshape(down, shape), np.reshape(work, shape), np.ones(shape, bool), np.array([rate]), np.array([cores])
-    )
+        np.reshape(down, shape), np.reshape(work, shape), np.reshape(work, shape), np.ones(shape, bool),
+        np.array([rate]), np.array([cores]),
+    )  # fmt: skip
     return found[0].tolist()
 
 
@@ -90,6 +91,16 @@ def test_who_receives_long_meets_less_work():
     assert alone([0.0, 10.0], [6.0, 3.0]) == pytest.approx([7.0, 14.0])
 
 
+def test_who_uses_all_cores_is_shared_with_as_work():
+    """Five trees of 4 core-seconds that four cores could each run in 1 s: 5 s in all, not a quarter of that."""
+    down, work, least = np.zeros((1, 5)), np.full((1, 5), 4.0), np.ones((1, 5))
+    found = finish_s(down, work, least, np.ones((1, 5), bool), np.ones(1), np.array([4]))
+    np.testing.assert_allclose(found, 5.0)
+    np.testing.assert_allclose(
+        finish_s(down, work, least, np.eye(1, 5, dtype=bool), np.ones(1), np.array([4])).max(), 1
+    )
+
+
 @given(
     down=st.lists(st.floats(0.0, 20.0), min_size=3, max_size=3),
     work=st.lists(st.floats(0.0, 20.0), min_size=3, max_size=3),
@@ -103,7 +114,8 @@ def test_more_work_makes_nobody_earlier(down, work, more):
 
 def test_where_there_is_no_job_there_is_no_time():
     """Columns that are empty hold nobody up."""
-    found = finish_s(np.full((1, 2), 4.0), np.full((1, 2), 4.0), np.array([[True, False]]), np.ones(1), np.ones(1, int))
+    four, here = np.full((1, 2), 4.0), np.array([[True, False]])
+    found = finish_s(four, four, four, here, np.ones(1), np.ones(1, int))
     assert found.tolist() == [[8.0, 0.0]]
 
 
