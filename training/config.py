@@ -97,7 +97,7 @@ class Config(Record):
     """What a run is, and how to rebuild its network."""
 
     file_format: ClassVar[Format | None] = formats.RUN
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     request: TrainingRequest
     input_spec: TensorSpec
     class_names: tuple[str, ...]

@@ -64,7 +64,7 @@ class Format:
             self.check(document.get(self.key), source)
 
 
-RUN = Format("RUN folder", 3, "train it again, elsewhere or after removing the folder")
+RUN = Format("RUN folder", 4, "train it again, elsewhere or after removing the folder")
 CHECKPOINT = Format("checkpoint", 2, "delete it and train again")
 STAGE = Format("training stage", 2, "delete it and train again", absent=1)
 SPLIT = Format("SPLIT folder", 1, "cut the model again (splitplace split)")

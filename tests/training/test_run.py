@@ -229,10 +229,10 @@ def test_a_run_of_another_version_is_refused(full, tmp_path):
     folder = copied(full, tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 9, "new": 1}))
-    with pytest.raises(SplitPlaceError, match="of format 9, and this splitplace, which is older, reads 3: update"):
+    with pytest.raises(SplitPlaceError, match="of format 9, and this splitplace, which is older, reads 4: update"):
         Run.open(folder)
     (folder / "config.json").write_text(json.dumps(config | {"format": 2}))
-    with pytest.raises(SplitPlaceError, match="of format 2, older than 3, which this splitplace reads: train it again"):
+    with pytest.raises(SplitPlaceError, match="of format 2, older than 4, which this splitplace reads: train it again"):
         Run.open(folder)
 
 

@@ -314,7 +314,7 @@ def test_so_many_may_watch(front):
 
 def test_who_does_not_read_is_shown_out_and_holds_up_nobody(front, broker):
     """His connection ends when he has not taken a piece in time; another is told all along."""
-    door = front(send_s=0.3)
+    door = front(send_s=3.0)
     door.service.watch._tick_s = 0.01
     broker.devices = tuple(
         broker.devices[0].model_copy(update={"name": f"d-{row}", "fragments": ("x" * 100,) * 50}) for row in range(200)
