@@ -31,8 +31,8 @@ from splitplace.records.split import Split
 LOOKING = 64
 """Tasks whose answers are waited for at once, each in a thread that waits for the server."""
 LOOK_S, TURN_S = 4.0, 0.5
-"""How long one question for an answer waits: where each task has its thread, and where they take turns. Shorter ones use
-up the rate of the token that others submit with; a front door that closes waits no longer than the first."""
+"""How long one question for an answer waits: where each task has its thread, and where they take turns. Shorter ones
+use up the rate of the token that others submit with; a front door that closes waits no longer than the first."""
 PATIENCE_S = 30.0
 """How long a server may be away before a task's answer is given up; or until the task's deadline, if that is later."""
 NO_WAIT = float("-inf")
