@@ -229,7 +229,7 @@ def test_trained_side_by_side_is_the_same(tmp_path, noise):
         together, alone = cells(2), cells(1)
     finally:
         torch.set_num_threads(threads)
-    assert len(together) == 5
+    assert len(together) == 6
     assert together == alone
 
 
