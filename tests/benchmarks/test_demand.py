@@ -341,8 +341,9 @@ def test_the_demand_of_a_complete_cell_can_be_simulated(made, tmp_path):
     assert run.metrics.tasks.arrived > 0
 
 
-def test_the_command_says_what_is_missing(tmp_path, capsys):
+def test_the_command_says_what_is_missing(tmp_path, capsys, monkeypatch):
     """As one JSON document, or a table; nothing is made."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # as wide as it needs
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "demand", "--status", "--work", str(tmp_path / "work"), "--device", "cpu", "--json"])
     said = json.loads(capsys.readouterr().out)
