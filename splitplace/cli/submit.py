@@ -35,7 +35,7 @@ def submit(
     ca: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Have a live fleet classify images, and wait for the answer; Ctrl-C takes the task back.
+    """Have a live fleet classify images, and wait for the answer; Ctrl-C takes the task back, unless it has a key.
 
     Args:
         application: One that the fleet serves.
