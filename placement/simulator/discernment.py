@@ -11,6 +11,8 @@ from splitplace.records.split import STRATEGIES
 
 IDLE = 0.2
 """Busier than this must be cores, links or the broker's card."""
+LEAST_INTERVALS = 5
+"""A shorter run is mostly its own beginning."""
 INTERVALS, TASKS, DEVICES = 20, 20_000, 1_000
 """Two more runs are made, of so many intervals at most; of larger ones none."""
 
@@ -30,7 +32,7 @@ def indifference(
     Raises:
         SplitPlaceError: As `simulate`.
     """
-    if not run.metrics.tasks.arrived:
+    if not run.metrics.tasks.arrived or len(run.intervals["interval"]) < LEAST_INTERVALS:
         return None
     busiest = max(share or 0.0 for name, share in run.utilisation.items() if name != "memory")
     if busiest < IDLE:

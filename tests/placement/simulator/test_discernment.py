@@ -10,14 +10,14 @@ from splitplace.placement.simulator.scenario import Workload
 pytestmark = pytest.mark.base
 
 
-def said(world, rate, deadline, policy="layer+random", core_s=(10.0,)):
+def said(world, rate, deadline, policy="layer+random", core_s=(10.0,), intervals=20):
     """Of two devices that get so many tasks of 10 s each in 100 s, a chain or a model of half its work."""
     demand = world.constants(
         {"core_s": core_s}, {"core_s": tuple(s / 2 for s in core_s), "strategy": "compressed"}, micro_batch=10
     )
     workload = Workload(rate=rate, spread=True, batch=(1000, 1000), deadline_relative=deadline)
     scenario, fleet = world.scenario(workload=workload), world.fleet(world.device(count=2))
-    run = simulate(scenario, fleet, demand, parse_policy(policy), 20, 3)
+    run = simulate(scenario, fleet, demand, parse_policy(policy), intervals, 3)
     return indifference(scenario, fleet, demand, run, 3)
 
 
@@ -42,3 +42,9 @@ def test_deadlines_that_a_fixed_rule_misses(world):
 def test_a_run_without_a_task_says_nothing(world):
     """There is nothing to judge."""
     assert said(world, 1e-9, (1.0, 2.0)) is None
+
+
+def test_a_run_that_has_hardly_begun_says_nothing(world):
+    """Four intervals of the fleet that idles."""
+    assert said(world, 1.0, (0.3, 2.0), intervals=4) is None
+    assert said(world, 1.0, (0.3, 2.0), intervals=5) is not None
