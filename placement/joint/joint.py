@@ -24,7 +24,7 @@ from splitplace.placement.joint.residual import Residuals
 from splitplace.placement.joint.search import JointPlan, JointWorth, PlanSearch
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
-from splitplace.placement.states import Packed
+from splitplace.placement.states import LoadedPart, Packed, summary
 from splitplace.records.action import Action, Decide, Place, Wait
 from splitplace.records.view import View
 
@@ -89,6 +89,10 @@ class Joint:
             fresh, split_S=split_S, device_D=device_D, split_times_S=split_times_S, device_times_D=device_times_D,
             squares=squares, times=times,
         )  # fmt: skip
+
+    def describe(self, loaded: LoadedPart) -> list[str]:
+        """How much there is of it."""
+        return summary(loaded)
 
     @property
     def of_one_fleet(self) -> bool:

@@ -113,10 +113,10 @@ def test_a_state_of_a_class_that_is_not_here_says_so(own, tmp_path, monkeypatch)
 
 
 def test_every_learner_of_the_registry_is_one():
-    """Those that have a state to learn have all four methods: `policy train` asks nothing else."""
+    """Those that training teaches have all four methods: `policy train` asks nothing else."""
     learners = {name for name in names() if isinstance(part(name), Learner)}
     assert learners >= {"mab", "daso", "daso-slots", "daso-tasks", "daso-warm", "gobi", "gillis", "compressed"}
-    assert all(hasattr(part(name), "pack") == (name in learners) for name in names())
+    assert all(hasattr(part(name), "train") == (name in learners) for name in names())
 
 
 def test_what_another_learner_needs_is_trained_first_and_once(tmp_path):
