@@ -1,7 +1,6 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
 import copy
-from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
@@ -50,19 +49,19 @@ class Room:
             other._resident_FD, other._idle_FD = self._resident_FD.copy(), self._idle_FD.copy()
         return other
 
-    def left_bytes(self, fragment: int) -> Floats:
-        """What would be left on each device after taking this fragment and evicting all idle ones, shape D.
+    def left_bytes(self, *fragments: int) -> Floats:
+        """What would be left on each device after taking all of these and evicting all other idle ones, shape D.
 
-        Negative where it does not fit; -inf where the device is down.
+        Negative where they do not fit; -inf where the device is down.
         """
-        free_D = self._free_D
-        need_D = self._memory_FD[fragment]
+        rows, free_D = list(fragments), self._free_D
+        need_FD = self._memory_FD[rows]
         if self._shares:
             others_FD = self._idle_FD.copy()
-            others_FD[fragment] = False
+            others_FD[rows] = False
             free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
-            need_D = claimed_bytes(need_D, self._resident_FD[fragment])
-        left_D: Floats = free_D - need_D
+            need_FD = claimed_bytes(need_FD, self._resident_FD[rows])
+        left_D: Floats = free_D - need_FD.sum(axis=0)
         return left_D
 
     def free_bytes(self, device: int) -> float:
@@ -82,21 +81,9 @@ class Room:
         self._free_D[device] += self._memory_FD[fragment, device]
         return True
 
-    def fits(self, fragment: int) -> Bools:
-        """The devices that can take this fragment now, shape D."""
-        result: Bools = self.left_bytes(fragment) >= 0
-        return result
-
-    def fits_together(self, fragments: Sequence[int]) -> Bools:
-        """The devices that can take all of these at once, shape D."""
-        rows = list(fragments)
-        need_FD, free_D = self._memory_FD[rows], self._free_D
-        if self._shares:
-            others_FD = self._idle_FD.copy()
-            others_FD[rows] = False
-            free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
-            need_FD = claimed_bytes(need_FD, self._resident_FD[rows])
-        result: Bools = need_FD.sum(axis=0) <= free_D
+    def fits(self, *fragments: int) -> Bools:
+        """The devices that can take all of these now, shape D."""
+        result: Bools = self.left_bytes(*fragments) >= 0
         return result
 
     def table(self, fragment_C: Ints) -> Bools:

@@ -1,6 +1,7 @@
 """What stands on the devices: the parts of tasks, a job a task and device, and what one more would do to them."""
 
 import copy
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +56,8 @@ class DeviceJobs:
         c, all_shapes = view.containers, shapes(view)
         placed = np.flatnonzero(c.device_C != NONE)
         where = {(int(c.task_C[i]), int(c.fragment_C[i])): int(c.device_C[i]) for i in placed}
-        parts: dict[tuple[int, int], list[float]] = {}
-        took_s: dict[tuple[int, int], float] = {}
+        down_bytes: dict[tuple[int, int], float] = {}
+        service_s: dict[tuple[int, int], dict[int, float]] = {}
         for i in placed.tolist():
             task, fragment, device = int(c.task_C[i]), int(c.fragment_C[i]), int(c.device_C[i])
             n, left = int(view.tasks.n_T[task]), float(c.remaining_C[i])
@@ -69,18 +70,16 @@ class DeviceJobs:
                     if where.get((task, parent), NONE) != device:
                         down += size * n
             batches = micro_batches(n, int(view.fragments.micro_batch_F[fragment]))
-            job = parts.setdefault((task, device), [0.0, 0.0])
-            job[0] += down
-            job[1] += (service_s := left * batches * float(view.fragments.latency_s_FD[fragment, device]))
-            took_s[task, fragment] = service_s
-        jobs_of: dict[int, int] = {}
-        for task, _ in parts:
-            jobs_of[task] = jobs_of.get(task, 0) + 1
-        for (task, device), (down, work) in parts.items():
+            part = task, device
+            down_bytes[part] = down_bytes.get(part, 0.0) + down
+            takes_s = left * batches * float(view.fragments.latency_s_FD[fragment, device])
+            service_s.setdefault(part, {})[fragment] = takes_s
+        jobs_of = Counter(task for task, _ in service_s)
+        for (task, device), mine in service_s.items():
             slack = float(view.tasks.deadline_s_T[task] - view.tasks.age_s_T[task])
-            mine = {f: s for (t, f), s in took_s.items() if t == task and where[t, f] == device}
-            least = all_shapes[int(view.tasks.split_T[task])].path_s(mine)
-            self.book(device, Job(task, down, work, least, slack, 1.0 / jobs_of[task]))
+            least = float(all_shapes[int(view.tasks.split_T[task])].path_s(mine))
+            down = down_bytes[task, device]
+            self.book(device, Job(task, down, sum(mine.values()), least, slack, 1.0 / jobs_of[task]))
 
     def copy(self) -> "DeviceJobs":
         """The same jobs, to book more without touching these."""

@@ -72,9 +72,9 @@ class PlanSearch:
         for row in sorted(rows, key=lambda row: (slack_T[row] <= 0, float(slack_T[row]))):
             split = int(view.tasks.split_T[row])
             offered = self._offered(row) if split == NONE else [split]
-            best = self._best(row, offered, self.room.fits_together)
+            best = self._best(row, offered, self.room.fits)
             if best is None:  # no room anywhere now: which it is to be when there is
-                best = self._best(row, offered, lambda fragments: np.ones(len(self.candidates_D), np.bool_))
+                best = self._best(row, offered, lambda *fragments: np.ones(len(self.candidates_D), np.bool_))
                 solution.waits.add(row)
                 solution.split[row] = best.shape.split if best else offered[0]
                 continue
@@ -114,13 +114,13 @@ class PlanSearch:
         ).tolist()
         return offered
 
-    def _best(self, row: int, offered: list[int], fits: Callable[[tuple[int, ...]], Bools]) -> Option | None:
+    def _best(self, row: int, offered: list[int], fits: Callable[..., Bools]) -> Option | None:
         """The split and devices of most value; none is worked out that could not be better than one that was."""
         best: Option | None = None
         for split in sorted(offered, key=self._most, reverse=True):
             shape = self.shapes[split]
             ways: list[Callable[[], Option | None]] = [
-                partial(self._gathered, row, shape, self.candidates_D & fits(shape.fragments)),
+                partial(self._gathered, row, shape, self.candidates_D & fits(*shape.fragments)),
                 partial(self._spread, row, shape, shape.fragments),
             ]
             for way in ways[: len(shape.fragments)]:

@@ -1,12 +1,13 @@
 """What a split is to whoever decides: its fragments in order, who feeds whom, what it is when gathered on a device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from splitplace.records.dag import topological
+from splitplace.records.dag import Seconds, path_ends, topological
 from splitplace.records.view import NONE, Floats, Fragments, View
 
 
@@ -29,22 +30,17 @@ class Shape:
 
     def gathered_s(self, fragments: Fragments, n: int) -> Floats:
         """Seconds of one core until the whole split has run on one device, shape D, before cores are counted."""
-        ends: dict[int, Floats] = {}
-        for row in self.fragments:
-            start = np.zeros(fragments.latency_s_FD.shape[1])
-            for parent, _ in self.feeds[row]:
-                start = np.maximum(start, ends[parent])
-            ends[row] = start + fragments.service_s(row, n)
-        result: Floats = np.max(list(ends.values()), axis=0)
-        return result
+        return self.path_s({row: fragments.service_s(row, n) for row in self.fragments})
 
-    def path_s(self, service_s: dict[int, float]) -> float:
-        """The longest path through those of its fragments that are given, with the seconds that each takes."""
-        ends: dict[int, float] = {}
-        for row in self.fragments:
-            if row in service_s:
-                ends[row] = service_s[row] + max((ends.get(parent, 0.0) for parent, _ in self.feeds[row]), default=0.0)
-        return max(ends.values(), default=0.0)
+    def path_s(self, service_s: Mapping[int, Seconds]) -> Seconds:
+        """The longest path through those of its fragments that are given, at least one, with what each takes."""
+
+        def starts_s(row: int, ends_s: Mapping[int, Seconds]) -> list[Seconds]:
+            at_once = [service_s[row] * 0.0]
+            return at_once + [ends_s[parent] for parent, _ in self.feeds[row] if parent in ends_s]
+
+        given = [row for row in self.fragments if row in service_s]
+        return reduce(np.maximum, path_ends(given, starts_s, service_s.__getitem__).values())
 
     def total_s(self, fragments: Fragments, n: int) -> Floats:
         """Core-seconds of all its fragments, shape D."""

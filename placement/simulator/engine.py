@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 
+from splitplace.placement.simulator.holding import batch_s
 from splitplace.placement.simulator.links import SharedLinks
 from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
@@ -203,8 +204,7 @@ class SimulationEngine(State):
 
     def batch_s(self, fragment: int, device: int) -> float:
         """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it."""
-        run_s = float(self.world.costs.fragments.latency_s_FD[fragment, device])
-        return run_s + self.world.scenario.handover_s / self.world.devices[device].core_speed
+        return batch_s(self.world.scenario, self.world.devices, self.world.costs, fragment, device)
 
     # ---- computing
 

@@ -13,7 +13,7 @@ from splitplace.records.view import NONE, Floats
 
 
 def batch_s(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, row: int, d: int) -> float:
-    """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it (the engine's)."""
+    """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it."""
     return float(costs.fragments.latency_s_FD[row, d]) + scenario.handover_s / devices[d].core_speed
 
 
