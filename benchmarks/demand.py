@@ -1,278 +1,218 @@
-"""Makes the demand that ships with the simulator: one network on three data sets, split every way, measured here.
+"""Makes the demand that ships with the simulator: each network on each data set, split every way, trained and measured.
 
-Steps: train, export and cut, evaluate, profile, gather. Each leaves alone what an earlier run has made. Only profiles
-depend on how busy the machine is, so they alone can be asked for again.
+What a cell is made of is in demand_cells.py, how a step is made in demand_make.py, what is missing in demand_plan.py,
+and what comes of complete cells in demand_file.py. Trainings and exports may go side by side; profiles are taken when
+nothing else goes on, one after another, since they alone depend on how busy the machine is, and they alone can be asked
+for again.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from splitplace.catalog.demand import demand as gather
-from splitplace.catalog.demand import write_demand
-from splitplace.errors import NotFoundError
-from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.export.convert.onnx_export import to_onnx
-from splitplace.export.measure.encoding import png_input
-from splitplace.export.measure.evaluation import evaluate
-from splitplace.export.measure.profiler import QUICK, Effort, profile_split
+import numpy as np
+import torch
+
+import splitplace as sp
+from splitplace.benchmarks.demand_cells import (
+    CellFolder,
+    CellStep,
+    DemandCell,
+    DemandSettings,
+    steps_of,
+)
+from splitplace.benchmarks.demand_make import CellWork
+from splitplace.benchmarks.demand_plan import CellStatus, plan_lines, status
+from splitplace.benchmarks.processes import run_all
+from splitplace.errors import UsageError
 from splitplace.progress import Progress
-from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
-from splitplace.records.demand import Demand, EncodedInput
-from splitplace.records.split import INPUT
-from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise import costs, cutting
-from splitplace.splitting.layerwise.hosts import Host
-from splitplace.splitting.semantic.branches import replicate_trunk
-from splitplace.training.data.dataset import Dataset
-from splitplace.training.recipes.compressed import pick_compressed
-from splitplace.training.recipes.full import train_full
-from splitplace.training.recipes.semantic import train_semantic
-from splitplace.training.run import Run
+from splitplace.training.data.dataset import Dataset, Labels, Rows
+from splitplace.training.preset import load_preset
 
-MODEL = "mobilenetv2"
-LINK_BYTES_PER_S = 10e6
-"""Layer splits are cut for equal hosts with the paper's network cards (§6.1): balanced work may send too much."""
-CHECKED_IMAGES = 64
-VALIDATION_SHARE = 0.1
-"""Of the training images, kept by the full model to pick the compressed model's ratio by."""
-EFFORT = Effort((1, 8, 32, 64), rounds=10, budget_s=1.0)
+Fetch = Callable[[str], Dataset]
+"""Gives an application's images."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """How long an application is trained, in passes over its images.
+class CellStage:
+    """Steps of a cell that one process does in a row."""
+
+    cell: DemandCell
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.cell} {self.name}"
+
+    def steps(self, settings: DemandSettings) -> tuple[CellStep, ...]:
+        """These, in order."""
+        return tuple(step for step in steps_of(self.cell, settings) if step.stage == self.name)
+
+
+def choose_device(wanted: Literal["cpu", "gpu"] | None) -> Literal["cpu", "gpu"]:
+    """What trains from now on, here and in the processes that are started: a GPU where there is one, unless refused.
+
+    Raises:
+        UsageError: A GPU is asked for, and torch sees none.
+    """
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return "cpu"
+    there = torch.cuda.is_available()
+    if wanted == "gpu" and not there:
+        raise UsageError("--device gpu: torch sees no GPU here: leave it out, or give --device cpu")
+    return "gpu" if there else "cpu"
+
+
+def check_preset(settings: DemandSettings) -> None:
+    """Refuse a preset that is none, before any work.
+
+    Raises:
+        UsageError: An unknown name.
+        SplitPlaceError: A file that is no preset.
+    """
+    load_preset(settings.preset)
+
+
+def default_jobs() -> int:
+    """On a GPU, a process a core but two: a small network's step is the work of one core that gives it to the GPU."""
+    return max(1, (os.cpu_count() or 1) - 2)
+
+
+def images(applications: Iterable[str], tiny100: Path | None, share: float, progress: Progress) -> Fetch:
+    """What gives the images of these applications, in this process and in others: decoded once, now.
 
     Args:
-        full: Of the full model.
-        branches: Of each split made from it, semantic and compressed.
-        samples: Images a pass; all if not stated.
+        applications: By name.
+        tiny100: Where those of tiny100 lie, the first time.
+        share: Of the images of every class, training and held out; below 1 to see the whole way through.
+        progress: Told what is being read.
+
+    Raises:
+        NotFoundError: No way gave them; says what was tried.
     """
-
-    full: int
-    branches: int
-    samples: int | None = None
-
-
-TRAININGS = {
-    "mnist": Training(1, 1, samples=20_000),
-    "fashionmnist": Training(2, 1, samples=20_000),
-    "tiny100": Training(3, 1, samples=20_000),
-}
-"""About 20 minutes on one core in all. More would be more accurate; what matters here is how the splits compare."""
+    for application in sorted(applications):
+        progress(f"reading {application}", 0.0)
+        sp.fetch(application, path=tiny100 if application == "tiny100" else None)
+    return sp.fetch if share == 1 else partial(some_images, share=share)
 
 
-@dataclass(frozen=True)
-class DemandSettings:
-    """What is made.
+def some_images(application: str, share: float) -> Dataset:
+    """The first images of every class, at least one: another data set by its digests, though the name is the same."""
+    whole = sp.fetch(application)
 
-    Args:
-        trainings: By application: these are the applications, in order.
-        layers: Fragments of the layer splits. The first is the one that deciders mean by `layer` and that loads and
-            deadlines are stated by: four, as in the paper's published code.
-        tree: Of the semantic split: four branches, with the trunk in each and, as another split, with one for all.
-        ratios: Of the compressed models: shares of the channels removed. The one that validation picks comes first.
-        micro_batch: Samples a device runs at once.
-        effort: Of the profiles.
-        preset: Of the training.
-        seed: Of everything.
-    """
+    def first(y_N: Labels) -> Rows:
+        rows = (np.flatnonzero(y_N == c) for c in range(whole.n_classes))
+        return np.sort(np.concatenate([mine[: max(1, round(share * len(mine)))] for mine in rows]))
 
-    trainings: Mapping[str, Training] = field(default_factory=lambda: TRAININGS)
-    layers: tuple[int, ...] = (4, 3, 2)
-    tree: tuple[int, ...] = (4,)
-    ratios: tuple[float, ...] = (0.5, 0.75)
-    micro_batch: int = 64
-    effort: Effort = EFFORT
-    preset: str = "quick"
-    seed: int = 0
-
-    def quick(self) -> "DemandSettings":
-        """With profiles in a quarter of the time."""
-        return replace(self, effort=QUICK)
-
-    def only(self, names: tuple[str, ...]) -> "DemandSettings":
-        """With these applications alone.
-
-        Raises:
-            UsageError: One is not among them.
-        """
-        strange = [name for name in names if name not in self.trainings]
-        if strange:
-            raise NotFoundError(f"application {strange[0]!r}: expected {', '.join(self.trainings)}")
-        return replace(self, trainings={name: self.trainings[name] for name in self.trainings if name in names})
+    train, test = first(whole.y_train_N), first(whole.y_test_N)
+    return replace(
+        whole,
+        x_train_NCHW=whole.x_train_NCHW[train],
+        y_train_N=whole.y_train_N[train],
+        x_test_NCHW=whole.x_test_NCHW[test],
+        y_test_N=whole.y_test_N[test],
+        source=f"{whole.source}, {share:g} of it",
+    )
 
 
 def run(
     work: Path,
-    out: Path,
-    fetch: Callable[[str], Dataset],
+    cells: Sequence[DemandCell],
+    fetch: Fetch,
     settings: DemandSettings,
+    say: Callable[[str], None],
     progress: Progress,
-    profile_again: bool = False,
-) -> tuple[Demand, int]:
-    """All steps.
+    jobs: int = 1,
+    again: bool = False,
+) -> tuple[CellStatus, ...]:
+    """Make what is missing of these cells; killed at any moment, the next call goes on.
 
     Args:
-        work: Folder of the RUNs and the catalog; what it holds is used.
-        out: The demand file.
-        fetch: Gives an application's images.
-        settings: What is made.
+        work: Folder of all that is made; what it holds is used.
+        cells: In the order in which they are worth most.
+        fetch: Gives an application's images; picklable, where several processes work.
+        settings: How cells are made.
+        say: Told the plan, and then of each step that is done.
         progress: Told what is being done.
-        profile_again: Measure profiles that are there, too.
+        jobs: How many processes at once, which share the cores. One goes cell by cell; several take the trainings of
+            all cells before what these leave to be exported, so that a GPU is kept busy.
+        again: Measure profiles that are there, too.
 
     Returns:
-        The demand, and the bytes of its file.
+        What there is of each cell now.
+
+    Raises:
+        SplitPlaceError: As the verbs say, or a process died; of several processes, when the others are done.
     """
-    catalog = CatalogWriter(work / "catalog")
-    references: list[str] = []
-    encoded: dict[str, EncodedInput] = {}
-    for application in settings.trainings:
-        progress(f"{application}: training", 0.0)
-        data = fetch(application)
-        full, others = train(work / "runs", data, settings)
-        progress(f"{application}: exporting", 0.0)
-        mine = ship(catalog, data, full, others, settings)
-        for reference in mine:
-            judge(catalog, reference, data, settings.seed, progress)
-        references += mine
-        encoded[application] = png_input(data.x_test_NCHW, data.source)
-    for reference in references:
-        profile_split(catalog, reference, settings.effort, again=profile_again, progress=progress)
-    value = gather(catalog, references, settings.micro_batch).model_copy(update={"encoded": encoded})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return value, write_demand(value, out)
+    for line in plan_lines([status(work, cell, settings) for cell in cells], jobs):
+        say(line)
+    stages = [stage for cell in cells for stage in stages_of(cell, settings) if stage.name != "profile"]
+    if jobs == 1:
+        for stage in stages:
+            do_stage(work, fetch, settings, stage, say, progress)
+    else:
+        lacking = [stage for stage in by_stage(stages) if _missing(work, settings, stage)]
+        needs = {stage: stage_before(stage, settings, lacking) for stage in lacking}
+        run_all(partial(_in_process, work, fetch, settings), needs, jobs, work / "log.txt", say, go_on=True)
+    for cell in cells:
+        do_stage(work, fetch, settings, CellStage(cell, "profile"), say, progress, again)
+    return tuple(status(work, cell, settings) for cell in cells)
 
 
-def train(runs: Path, data: Dataset, settings: DemandSettings) -> tuple[Run, tuple[Run, ...]]:
-    """The full model, and what is trained from it."""
-    base, training = f"{data.application}.{MODEL}", settings.trainings[data.application]
-    full = train_full(
-        data,
-        MODEL,
-        preset=settings.preset,
-        epochs=training.full,
-        samples=training.samples,
-        validation_share=VALIDATION_SHARE,
-        seed=settings.seed,
-        out=runs / f"{base}.full",
-    )
-    shape = "x".join(str(children) for children in settings.tree)
-    semantic = train_semantic(
-        data,
-        full,
-        tree=settings.tree,
-        preset=settings.preset,
-        epochs=training.branches,
-        samples=training.samples,
-        seed=settings.seed,
-        out=runs / f"{base}.semantic-{shape}",
-    )
-    picked = pick_compressed(
-        data,
-        full,
-        ratios=settings.ratios,
-        preset=settings.preset,
-        epochs=training.branches,
-        samples=training.samples,
-        seed=settings.seed,
-        folder=runs,
-    )
-    rest = [other for other in picked.tried if other.path != picked.path]
-    return full, (semantic, picked, *rest)
-
-
-def ship(
-    catalog: CatalogWriter, data: Dataset, full: Run, others: tuple[Run, ...], settings: DemandSettings
-) -> tuple[str, ...]:
-    """Export every RUN and cut the full model by layer; the references, layer splits first, the full model last."""
-    whole = to_onnx(full.load())
-    (model,) = whole.models.values()
-    artifacts = [cut(model, data, fragments, settings.micro_batch) for fragments in settings.layers]
-    trained = [other.load() for other in others]
-    # First what deciders mean by `semantic`: branches that each read the images, as in the paper's published code.
-    trained = [*(replicate_trunk(tree) for tree in trained if tree.strategy == "semantic"), *trained]
-    artifacts += [to_onnx(split) for split in trained]
-    for artifact in (*artifacts, whole):
-        catalog.write(artifact)
-    return tuple(artifact.split.reference for artifact in (*artifacts, whole))
-
-
-def cut(model: bytes, data: Dataset, fragments: int, micro_batch: int) -> SplitArtifact:
-    """A layer split of exactly so many fragments, best for equal hosts on that network, and held to the whole."""
-    network = cutting.analyse(model)
-    hosts = [
-        Host(f"d{i}", up_bytes_per_s=LINK_BYTES_PER_S, down_bytes_per_s=LINK_BYTES_PER_S) for i in range(fragments)
-    ]
-    # Analytic costs are the same everywhere, so the fragments, and with them their digests, are.
-    work = costs.work(network, costs.analytic(network, micro_batch), micro_batch)
-    proposal = cutting.propose(network, work, hosts, fragments, exactly=True, slack=0.0)
-    artifact = cutting.cut(network, proposal.places, proposal.plan.places, data.application, MODEL)
-    cutting.verify(artifact, model, {data.input_spec.name: data.x_test_NCHW[:CHECKED_IMAGES]})
-    return artifact
-
-
-def judge(catalog: CatalogWriter, reference: str, data: Dataset, seed: int, progress: Progress) -> None:
-    """Held-out accuracy through onnxruntime, unless this very split was judged on this very data."""
-    known = catalog.evaluation(reference)
-    if known is not None and known.sha256 == data.sha256:
+def do_stage(
+    work: Path,
+    fetch: Fetch,
+    settings: DemandSettings,
+    stage: CellStage,
+    say: Callable[[str], None],
+    progress: Progress,
+    again: bool = False,
+) -> None:
+    """The steps of a stage that are missing, in order; arguments as `run`'s."""
+    folder = CellFolder(work, stage.cell)
+    missing = [step for step in stage.steps(settings) if again or not folder.done(step)]
+    if not missing:
         return
-    split = catalog.split(reference)
-    evaluation, _ = evaluate(
-        split,
-        lambda fragment: catalog.load(split, fragment),
-        data.x_test_NCHW,
-        data.y_test_N,
-        dataset=data.application,
-        sha256=data.sha256,
-        seed=seed,
-        source=data.source,
-        progress=progress,
-    )
-    catalog.attach(reference, evaluation)
+    doing = CellWork(folder, settings, fetch(stage.cell.application), progress, again)
+    for step in missing:
+        progress(f"{stage.cell}: {step}", 0.0)
+        note = doing.make(step)
+        say(f"{time.strftime('%H:%M:%S')} {stage.cell}: {step}, {note.seconds:.0f} s")
 
 
-class Row(Record):
-    """What a split comes to, all fragments together, on the device it was profiled on."""
+def _in_process(work: Path, fetch: Fetch, settings: DemandSettings, stage: CellStage) -> None:
+    """A stage in a process of its own; what it has to say goes to a file beside the others'."""
+    place = work / "steps.txt"
 
-    reference: str
-    top1: Fraction
-    fragments: PositiveCount
-    weight_bytes: Count
-    seconds_a_sample: Positive
-    memory_bytes: Count
-    bytes_between: Count
-    """Bytes a sample over all edges between fragments."""
+    def say(line: str) -> None:
+        with place.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
-    def cells(self) -> tuple[str, ...]:
-        """For people."""
-        return (
-            self.reference,
-            f"{self.top1:.4f}",
-            str(self.fragments),
-            f"{self.weight_bytes / 1e6:.2f} MB",
-            f"{1e3 * self.seconds_a_sample:.3f}",
-            f"{self.memory_bytes / 1e6:.0f} MB",
-            f"{self.bytes_between / 1e3:.1f} kB",
-        )
+    do_stage(work, fetch, settings, stage, say, lambda what, share: None)
 
 
-def table(value: Demand) -> tuple[Row, ...]:
-    """One row a split."""
-    rows = []
-    for entry in value.splits:
-        split, first = entry.split, {profile.digest: profile for profile in reversed(entry.profiles)}
-        profiles = [first[fragment.digest] for fragment in split.fragments]
-        assert entry.evaluation is not None
-        rows.append(
-            Row(
-                reference=split.reference,
-                top1=entry.evaluation.top1,
-                fragments=len(profiles),
-                weight_bytes=sum(fragment.weight_bytes for fragment in split.fragments),
-                seconds_a_sample=sum(p.latency_s(entry.micro_batch) for p in profiles) / entry.micro_batch,
-                memory_bytes=sum(p.fragment_bytes(entry.micro_batch) for p in profiles),
-                bytes_between=sum(edge.bytes_per_sample for edge in split.edges if edge.src != INPUT),
-            )
-        )
-    return tuple(rows)
+def stages_of(cell: DemandCell, settings: DemandSettings) -> tuple[CellStage, ...]:
+    """Of a cell, in order."""
+    names = dict.fromkeys(step.stage for step in steps_of(cell, settings))
+    return tuple(CellStage(cell, name) for name in names)
+
+
+def by_stage(stages: Iterable[CellStage]) -> list[CellStage]:
+    """Trainings of all cells first, full models before what they teach; then what is shipped."""
+    return sorted(stages, key=lambda stage: stage.name.startswith("ship"))
+
+
+def stage_before(stage: CellStage, settings: DemandSettings, lacking: Sequence[CellStage]) -> CellStage | None:
+    """The stage that has to be done first, if it is not."""
+    after = stage.steps(settings)[0].after
+    before = None if after is None else CellStage(stage.cell, after)
+    return before if before in lacking else None
+
+
+def _missing(work: Path, settings: DemandSettings, stage: CellStage) -> bool:
+    folder = CellFolder(work, stage.cell)
+    return any(not folder.done(step) for step in stage.steps(settings))

@@ -25,6 +25,7 @@ def run_all(
     jobs: int,
     log: Path,
     say: Callable[[str], None],
+    go_on: bool = False,
 ) -> None:
     """Do every task once, in a fresh process each and in the order given; a failure or an interrupt ends the others.
 
@@ -34,6 +35,7 @@ def run_all(
         jobs: How many at once; they share the threads that torch has here.
         log: What the processes write to stderr is appended there: their progress bars would mix.
         say: Told what goes on whenever that changes.
+        go_on: After a failure, do what does not need the task that failed, and raise then.
 
     Raises:
         SplitPlaceError: The first that a task raised, or its process died of something else.
@@ -43,6 +45,7 @@ def run_all(
     log.parent.mkdir(parents=True, exist_ok=True)
     waiting = list(tasks)
     done: set[Task] = set()
+    failed: dict[Task, SplitPlaceError] = {}
     running: dict[Connection, tuple[Task, SpawnProcess]] = {}
     try:
         while waiting or running:
@@ -58,13 +61,26 @@ def run_all(
             say(f"{len(done)} of {len(tasks)} done; now {', '.join(str(task) for task, _ in running.values())}")
             for ended in [answer for answer in wait(list(running)) if isinstance(answer, Connection)]:
                 task, process = running[ended]
-                _raise_what_went_wrong(task, ended, process, log)
+                try:
+                    _raise_what_went_wrong(task, ended, process, log)
+                    done.add(task)
+                except SplitPlaceError as error:
+                    if not go_on:
+                        raise
+                    failed[task] = error
+                    say(f"{task} failed: {error}")
                 del running[ended]
-                done.add(task)
+            for task in list(waiting):  # what it needs stands before it
+                needed = tasks[task]
+                if needed is not None and needed in failed:
+                    waiting.remove(task)
+                    failed[task] = failed[needed]
     finally:
         for _, process in running.values():
             process.kill()
             process.join()
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _raise_what_went_wrong(task: object, answer: Connection, process: SpawnProcess, log: Path) -> None:

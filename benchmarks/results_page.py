@@ -77,6 +77,7 @@ CLAIMS = (
         tables.chaos,
     ),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
+    Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "published_code.json",

@@ -442,6 +442,48 @@ def soak(text: bytes, file: Path) -> FileSection:
     )
 
 
+def serve(text: bytes, file: Path) -> FileSection:
+    """Each way by size, and each number of clients."""
+    from splitplace.benchmarks import serve as bench
+
+    found = bench.ServeResults.parse(text, str(file))
+    ways = [
+        {
+            "body": cell.size,
+            "way": cell.way,
+            "direct, ms": f"{1e3 * cell.direct_s:.3f}",
+            "over it, median, ms": f"{1e3 * cell.median_s:+.3f}",
+            "over it, 99th percentile, ms": f"{1e3 * cell.tail_s:+.3f}",
+            "rounds": str(cell.rounds),
+        }
+        for cell in found.cells
+    ]
+    bounds = {way: bench.explained_s(found.crowds, way) for way in (bench.HTTP, bench.RAY)}
+    crowds = [
+        {
+            "way": cell.way,
+            "clients": str(cell.clients),
+            "median, ms": f"{1e3 * cell.median_s:.1f}",
+            "of it explained by queueing": f"{1e3 * bounds[cell.way][cell.clients]:.1f}",
+            "99th percentile, ms": f"{1e3 * cell.tail_s:.1f}",
+            "answers a second": f"{cell.per_s:.0f}",
+            "lost": str(cell.lost),
+        }
+        for cell in found.crowds
+    ]
+    if not found.ray:
+        ways += [{key: bench.RAY if key == "way" else bench.NOT_RUN for key in ways[0]}]
+    servers = ", ".join(f"{name} {text}" for name, text in found.servers.items())
+    beside = f"; Ray Serve {found.ray['ray']}" if found.ray else ""
+    remarks = [
+        f"{servers}{beside}. Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}. Each "
+        f"number of clients for {found.seconds:g} s."
+    ]
+    return FileSection(
+        found.provenance, [ways, crowds], words(bench.verdict(found)), _seed(found.provenance), remarks=remarks
+    )
+
+
 def testbed(text: bytes, file: Path) -> FileSection:
     """Simulated beside measured, by size of task; the errors of all tasks together."""
     from splitplace.benchmarks import testbed as bench
@@ -457,6 +499,7 @@ def testbed(text: bytes, file: Path) -> FileSection:
             "lowest to highest": f"{1e3 * min(cell.measured_s):.1f} to {1e3 * max(cell.measured_s):.1f}",
             "median error": f"{median(cell.errors):+.1%}",
             "worst": f"{cell.worst:+.1%}",
+            "drift": f"{cell.drift - 1:+.1%}",
         }
         for cell in found.cells
     ]
@@ -464,7 +507,9 @@ def testbed(text: bytes, file: Path) -> FileSection:
     remarks = [
         f"{len(errors)} tasks: error {median(errors):.1%} in the median, {max(errors):.1%} at worst. Devices at "
         f"{', '.join(f'{share:g}' for share in found.shares)} of a core; a hop of 256 KiB takes "
-        f"{1e3 * found.hop_s:.2f} ms; load average before the run {found.load:.1f}."
+        f"{1e3 * found.hop_s:.2f} ms, a hand-over {1e3 * found.handover_s:.2f} ms of a core of speed 1, the "
+        f"broker {1e3 * found.broker_s:.2f} ms a task; "
+        f"load average before the run {found.load:.1f}."
     ]
     words_of = words(bench.verdict(found))
     return FileSection(

@@ -26,6 +26,7 @@ from splitplace.benchmarks.semantic_runs import (
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.report.splits import Bar
+from splitplace.splitting.semantic.branches import SPARE
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.run import Run
 
@@ -49,6 +50,10 @@ CONTROLS = ("consecutive", "random")
 """Trees that differ from `distil` in their groups alone: there it is asked, too, what is left when devices die."""
 ENERGY_GOAL = 0.1
 """Weight energy between groups that SplitNet may leave before slicing; chance is 1 - 1/G."""
+SPARE_LOSSES = {1: 0.03, 2: 0.10}
+"""What a tree with a spare may lose when so many of its branches are lost."""
+SPARE_FLOPS = 1.3
+"""What it may compute, over the tree without."""
 NOT_RUN = "not run"
 
 
@@ -139,7 +144,7 @@ def run(
 
 def _cell(method: Method, done: Run, full: Run, seed: int) -> RecipeCell:
     metrics = done.metrics
-    leaves = [part for part in metrics.fragments if part.classes]
+    leaves = [part for part in metrics.fragments if part.classes and part.name != SPARE]
     return RecipeCell(
         method=method,
         seed=seed,
@@ -196,12 +201,27 @@ def verdict(found: SemanticResults) -> dict[str, bool | str]:
             claims[claim] = _difference(found, "distil", other)
             for absent in range(1, BRANCHES) if other in CONTROLS else ():
                 claims[f"{claim}, {absent} of {BRANCHES} branches absent"] = _difference(found, "distil", other, absent)
+    claims |= _spare_verdict(found)
     for model, goal in PATH_GOALS.items() if (found.application, found.model) == CELLS[0] else ():
         paths = [cell for cell in found.paths if cell.model == model]
         claims[f"{model}: critical path at most {goal:g} of the whole"] = _all([c.path.low <= goal for c in paths])
         claims[f"{model}: parameters at most {PARAMS_GOAL:g} of the whole's, {OVERLAP_GOAL:g} with overlap"] = _all(
             [c.params <= PARAMS_GOAL and c.params_overlap <= OVERLAP_GOAL for c in paths]
         )
+    return claims
+
+
+def _spare_verdict(found: SemanticResults) -> dict[str, bool | str]:
+    """What a spare wins back, and what it costs; means over seeds."""
+    spared = [cell for cell in found.trained if cell.method == "spare"]
+    plain = {cell.seed: cell for cell in found.trained if cell.method == "distil"}
+    claims: dict[str, bool | str] = {}
+    for lost, goal in SPARE_LOSSES.items():
+        losses = [cell.accuracy - cell.accuracy_missing[lost - 1] for cell in spared]
+        claim = f"a spare: at most {100 * goal:g} points down with {lost} of {BRANCHES} branches lost"
+        claims[claim] = float(np.mean(losses)) <= goal if losses else NOT_RUN
+    ratios = [cell.flops_per_sample / plain[cell.seed].flops_per_sample for cell in spared if cell.seed in plain]
+    claims[f"a spare: at most {SPARE_FLOPS:g} of the tree's FLOPs"] = _all([ratio <= SPARE_FLOPS for ratio in ratios])
     return claims
 
 

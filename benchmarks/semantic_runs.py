@@ -19,12 +19,14 @@ from splitplace.training.recipes.grouping import Rule
 from splitplace.training.recipes.semantic import train_semantic
 from splitplace.training.run import CONFIG, Run
 
-Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random"]
+Method = Literal["full", "distil", "splitnet", "scratch", "consecutive", "random", "spare"]
 MODEL, APPLICATION = "mobilenetv2", "fashionmnist"
 METHODS: dict[str, tuple[Method, ...]] = {
-    APPLICATION: ("full", "distil", "splitnet", "scratch", "consecutive"),
-    "tiny100": ("full", "distil", "consecutive", "random"),
+    APPLICATION: ("full", "distil", "splitnet", "scratch", "consecutive", "spare"),
+    "tiny100": ("full", "distil", "consecutive", "random", "spare"),
 }
+SPARE = 0.5
+"""Share of the channels that `spare`, which is `distil` with one, has removed from it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def preset(settings: SemanticSettings) -> Preset:
 def train(runs: Path, data: Dataset, settings: SemanticSettings, seed: int, method: Method) -> Run:
     """The RUN of one recipe; a finished one is reused, and so is the full model that teaches a tree.
 
-    `consecutive` and `random` are `distil` with such groups.
+    `consecutive` and `random` are `distil` with such groups; `spare` is `distil` with a spare, for whose training the
+    passes of the whole tree are made once more.
     """
     recipe, out = preset(settings), _place(runs, seed, method)
     full = train_full(data, settings.model, preset=recipe, seed=seed, out=_place(runs, seed, "full"))
@@ -88,7 +91,10 @@ def train(runs: Path, data: Dataset, settings: SemanticSettings, seed: int, meth
         return full
     groups: Rule = method if method == "consecutive" or method == "random" else "features"
     by: Recipe = method if method == "splitnet" or method == "scratch" else "distil"
-    return train_semantic(data, full, tree=(BRANCHES,), groups=groups, method=by, preset=recipe, seed=seed, out=out)
+    spare = SPARE if method == "spare" else None
+    return train_semantic(
+        data, full, tree=(BRANCHES,), groups=groups, method=by, spare=spare, preset=recipe, seed=seed, out=out
+    )
 
 
 def _place(runs: Path, seed: int, method: Method) -> Path:

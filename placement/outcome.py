@@ -44,7 +44,8 @@ class TaskOutcome(Record):
     """Share of the task's images answered right (p_i, paper §6.4)."""
     p_source: PSource | None = None
     missing_classes: tuple[Count, ...] = ()
-    """Classes that the answer is without: their branches were not had before the deadline of a task that allowed it."""
+    """Classes whose branches were not had before the deadline of a task that allowed it: the answer is without them, or
+    has what the split's spare says of them."""
     devices: tuple[str, ...] = ()
     """Of a live fleet: which had the split's fragments when it was answered, in the order of the split."""
     error: str | None = None
@@ -79,8 +80,14 @@ class TaskFuture(Future[TaskResult]):
     Args:
         task_id: By which the fleet knows the task.
         key: By which its sender does, if it gave it one.
+        ticket: What a front door calls the task; none: the number.
     """
 
-    def __init__(self, task_id: int = -1, key: str | None = None):
+    def __init__(self, task_id: int = -1, key: str | None = None, ticket: str | None = None):
         super().__init__()
-        self.task_id, self.key = task_id, key
+        self.task_id, self.key, self._ticket = task_id, key, ticket
+
+    @property
+    def ticket(self) -> str:
+        """What a front door calls the task: its number, and for a token the proof that the task is its own."""
+        return self._ticket or str(self.task_id)

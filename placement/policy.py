@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from splitplace.records.action import Action, Decide
+from splitplace.records.fleet_status import PolicyEstimate
 from splitplace.records.view import Finished, View
 
 
@@ -160,6 +161,11 @@ class Composed:
         decider = state.decider if isinstance(feedback, Placed) else self.decider.update(state.decider, feedback)
         return States(decider, self.placer.update(state.placer, feedback))
 
+    def estimates(self, state: States, applications: tuple[str, ...]) -> tuple[PolicyEstimate, ...]:
+        """The decider's, then the placer's."""
+        of_decider = estimates(self.decider, state.decider, applications)
+        return of_decider + estimates(self.placer, state.placer, applications)
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -192,6 +198,22 @@ class Frozen:
     def update(self, state: Any, feedback: Feedback) -> Any:
         """Nothing is learned."""
         return state
+
+    def estimates(self, state: Any, applications: tuple[str, ...]) -> tuple[PolicyEstimate, ...]:
+        """The policy's."""
+        return estimates(self.policy, state, applications)
+
+
+def estimates(part: object, state: Any, applications: tuple[str, ...]) -> tuple[PolicyEstimate, ...]:
+    """What a decider, placer or policy has learned, for people to look at; nothing of one without `estimates`.
+
+    Args:
+        part: It; has `estimates(state, applications)`, or has not.
+        state: What it remembers.
+        applications: By their rows.
+    """
+    ask = getattr(part, "estimates", None)
+    return () if ask is None else tuple(ask(state, applications))
 
 
 def clairvoyant(part: object) -> bool:

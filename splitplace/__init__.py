@@ -82,12 +82,14 @@ PUBLIC = {
         "placement.outcome": ["TaskFuture", "TaskOutcome", "TaskResult"],
         "placement.serve.client": ["Client"],
         "placement.serve.async_client": ["AsyncClient"],
+        "placement.remote.remote_client": ["RemoteClient"],
+        "placement.remote.async_remote_client": ["AsyncRemoteClient"],
         # records
         "records.action": ["Action", "Decide", "Place", "Migrate", "Wait", "Evict"],
         "records.demand": ["Demand", "SplitDemand"],
         "records.device": ["Device", "FleetSpec"],
         "records.evaluation": ["Evaluation"],
-        "records.fleet_status": ["FleetStatus"],
+        "records.fleet_status": ["FleetStatus", "PolicyEstimate"],
         "records.fragment": ["Fragment", "TensorSpec"],
         "records.metrics": ["Metrics"],
         "records.preprocessing": ["Preprocessing", "ImageRule"],
@@ -190,6 +192,8 @@ if TYPE_CHECKING:
     from splitplace.placement.policy import States as States
     from splitplace.placement.policy import Taken as Taken
     from splitplace.placement.registry import parse_policy as parse_policy
+    from splitplace.placement.remote.async_remote_client import AsyncRemoteClient as AsyncRemoteClient
+    from splitplace.placement.remote.remote_client import RemoteClient as RemoteClient
     from splitplace.placement.room import Room as Room
     from splitplace.placement.serve.async_client import AsyncClient as AsyncClient
     from splitplace.placement.serve.client import Client as Client
@@ -210,6 +214,7 @@ if TYPE_CHECKING:
     from splitplace.records.device import FleetSpec as FleetSpec
     from splitplace.records.evaluation import Evaluation as Evaluation
     from splitplace.records.fleet_status import FleetStatus as FleetStatus
+    from splitplace.records.fleet_status import PolicyEstimate as PolicyEstimate
     from splitplace.records.fragment import Fragment as Fragment
     from splitplace.records.fragment import TensorSpec as TensorSpec
     from splitplace.records.metrics import Metrics as Metrics

@@ -34,6 +34,8 @@ KEPT_PREFIXES = (
 )  # fmt: skip
 """Everything else stays here: credentials above all, and what makes Python import by name (PYTHONSTARTUP,
 PYTHONBREAKPOINT, PYTHONWARNINGS)."""
+TOKEN_VARIABLE = "SPLITPLACE_TOKEN"  # noqa: S105 - the variable's name
+"""By which a client of the front door is given its token: of ours the one that no process we start may see."""
 
 
 def python_child(module: str, *arguments: str) -> list[str]:
@@ -58,6 +60,7 @@ def child_env(**changes: str) -> dict[str, str]:
     current folder.
     """
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+    kept.pop(TOKEN_VARIABLE, None)
     folders = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(entry).is_absolute()]
     if folders:
         kept["PYTHONPATH"] = os.pathsep.join(folders)

@@ -21,7 +21,7 @@ from splitplace.errors import UsageError
 SCRATCH = ".new-"
 """What the names of unfinished files and folders begin with."""
 
-Content = bytes | str | Callable[[BinaryIO], object]
+Content = bytes | memoryview | str | Callable[[BinaryIO], object]
 """Bytes, text (written as UTF-8), or what writes to an open file."""
 
 

@@ -12,6 +12,8 @@ import psutil
 
 from splitplace.records.provenance import Machine, Provenance
 
+COMMIT_VARIABLE = "SPLITPLACE_COMMIT"
+"""Says the commit of a copy that was taken somewhere without its history."""
 _LIBRARIES = (
     "numpy",
     "onnxruntime",
@@ -76,7 +78,7 @@ def commit() -> str:
     """Of this checkout, as `Provenance.commit` has it."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
-        return "unknown"
+        return os.environ.get(COMMIT_VARIABLE) or "unknown"
     try:
         head = _git(root, "rev-parse", "HEAD")
         return head + ("+dirty" if _git(root, "status", "--porcelain") else "")

@@ -39,6 +39,8 @@ class TrainingRequest(Record):
     method: Method = "distil"
     overlap: Fraction = 0.0
     """Share of the other branches' channels that a branch keeps as well."""
+    spare: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the channels removed from a spare, which knows every class; None for a tree without."""
     trunk: Trunk = "shared"
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the channels removed; only for a compressed model."""
@@ -53,7 +55,7 @@ class TrainingRequest(Record):
         """The last part of the catalog reference: `2x2` for a tree of 2,2; `50` for half of the channels.
 
         `-roots` says that every leaf reads the image. What is not the default follows, so that no split takes the place
-        of its twin: the recipe, how classes are grouped (of listed groups, a digest), the overlap in percent.
+        of its twin: the recipe, how classes are grouped (of listed groups, a digest), overlap and spare in percent.
         """
         if self.ratio is not None:
             return compressed_variant(self.ratio)
@@ -66,6 +68,7 @@ class TrainingRequest(Record):
         elif self.groups not in ("", "features", "learned"):
             parts.append(self.groups)
         parts += [f"overlap{100 * self.overlap:g}".replace(".", "_")] * (self.overlap > 0)
+        parts += [f"spare{compressed_variant(self.spare)}"] if self.spare is not None else []
         return "-".join(parts)
 
     @property

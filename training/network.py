@@ -36,7 +36,20 @@ class SplitNetwork(nn.Module):
 
 
 def as_network(split: ModuleSplit) -> SplitNetwork:
-    """All of a split in one module, in eval mode."""
-    network = SplitNetwork(split.fragments, split.input_spec.name)
+    """All of a split in one module, in eval mode, but for its spare, which has no part in a whole answer."""
+    network = SplitNetwork([one for one in split.fragments if one.name != split.merge.spare], split.input_spec.name)
     network.eval()
     return network
+
+
+def spare_network(split: ModuleSplit) -> SplitNetwork | None:
+    """The spare of a split and what feeds it in one module, in eval mode; None where it has none."""
+    needed: list[ModuleFragment] = []
+    wanted = {split.merge.spare}
+    for fragment in reversed(split.fragments):  # children stand behind their parents
+        if fragment.name in wanted or fragment.output in wanted:
+            needed.insert(0, fragment)
+            wanted |= set(fragment.inputs)
+    network = SplitNetwork(needed, split.input_spec.name)
+    network.eval()
+    return network if needed else None

@@ -91,7 +91,7 @@ def answer(split: ModuleSplit, inputs: Mapping[str, Array]) -> Array:
         for name in _order(split):
             fragment = modules[name]
             known[fragment.output] = fragment.module(*(known[tensor] for tensor in fragment.inputs))
-    sinks = [fragment for fragment in split.fragments if fragment.classes]
+    sinks = [fragment for fragment in split.fragments if fragment.classes and fragment.name != split.merge.spare]
     merged = torch.cat([known[fragment.output] for fragment in sinks], dim=1)
     columns = [c for fragment in sinks for c in fragment.classes]
     result: Array = merged[:, np.argsort(columns)].numpy()

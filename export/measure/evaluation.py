@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.errors import ContractError
-from splitplace.inference.executor import Array, Executor
+from splitplace.inference.executor import Array, Executor, merge
 from splitplace.inference.inputs import named_inputs
 from splitplace.progress import Progress, silent
 from splitplace.records.by_class import by_class
@@ -37,8 +37,9 @@ def evaluate(
 ) -> tuple[Evaluation, Ints]:
     """Accuracy of a split, and its answer for every image.
 
-    A missing fragment leaves the other branches' logits as they are and takes away the classes of the sinks below it
-    (`splitplace.inference.executor.merge` gives them -inf), so one pass over the images answers every such question.
+    A missing fragment leaves the other branches' logits as they are and takes away those of the sinks below it, for
+    which the split's spare stands in if it has one (`splitplace.inference.executor.merge`): so one pass over the images
+    answers every such question.
 
     Args:
         split: The graph.
@@ -71,13 +72,14 @@ def evaluate(
             f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
         )
     labels = labels.astype(np.int64, copy=False)
-    logits = _logits(split, load, inputs, micro_batch, threads, progress)
-    predictions = logits.argmax(axis=1)
+    outputs = Executor(split, load, threads).outputs(
+        inputs, micro_batch, lambda rows: progress(f"evaluate {split.reference}", rows / n)
+    )
+    predictions = merge(split, outputs).argmax(axis=1)
     missing = []
-    for sinks in _absent(split.sinks):
-        without = logits.copy()
-        without[:, [column for sink in sinks for column in split.by_name[sink].classes]] = -np.inf
-        missing.append(MissingFragments(missing=sinks, top1=float(np.mean(without.argmax(axis=1) == labels))))
+    for sinks in _absent(split.branches):
+        there = merge(split, {sink: logits for sink, logits in outputs.items() if sink not in sinks})
+        missing.append(MissingFragments(missing=sinks, top1=float(np.mean(there.argmax(axis=1) == labels))))
     classified = by_class(predictions, labels, split.n_classes)
     evaluation = Evaluation(
         accuracy_by_class=classified.accuracy_by_class,
@@ -133,22 +135,3 @@ def data_sha256(images: Array | Mapping[str, Array], labels: Ints) -> str:
         hashed.update(np.ascontiguousarray(values).data)
     hashed.update(np.ascontiguousarray(labels).data)
     return hashed.hexdigest()
-
-
-def _logits(
-    split: Split,
-    load: Callable[[str], bytes],
-    inputs: Mapping[str, Array],
-    micro_batch: int,
-    threads: int,
-    progress: Progress,
-) -> Array:
-    n = len(next(iter(inputs.values())))
-    executor = Executor(split, load, threads)
-    parts = []
-    for start in range(0, n, micro_batch):
-        progress(f"evaluate {split.reference}", start / n)
-        parts.append(
-            executor.run({name: value[start : start + micro_batch] for name, value in inputs.items()}, micro_batch)
-        )
-    return np.concatenate(parts)

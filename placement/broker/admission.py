@@ -73,3 +73,17 @@ class Admission:
         """One that was taken is answered or has failed."""
         self._tasks -= 1
         self._bytes -= size_bytes
+
+
+def unchanging(images: Array) -> Array:
+    """Images as they stay: a copy, but where they lie in `bytes`, which nobody can change."""
+    base = images.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, bytes) and images.flags.c_contiguous and images.flags.aligned:
+        return images
+    copy = np.array(images, order="C")
+    copy.flags.writeable = False
+    return copy

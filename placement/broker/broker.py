@@ -12,21 +12,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
-from splitplace.placement.broker.admission import Admission
+from splitplace.placement.broker.admission import Admission, unchanging
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.broker.history import History
+from splitplace.placement.broker.history import MOST_EVENTS, History
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import HandedIn, Loop, Post
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.pace import pace
-from splitplace.placement.broker.reports import device_reports, device_statuses, tally
+from splitplace.placement.broker.reports import device_reports, device_statuses, learned, tally
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
@@ -238,23 +236,26 @@ class Broker:
         late: bool = False,
         degrade: bool = False,
         key: str | None = None,
+        volatile: bool = False,
     ) -> BrokerFuture:
         """Ask for the classes of some images; from any thread.
 
         Args:
             application: One that the demand has splits for.
             images: (n, ...), n > 0, by the contract of the application's splits; copied, so the caller may go on to use
-                its buffer.
+                its buffer, but where they lie in `bytes`, which nobody can change.
             deadline_s: From now. A task that has no answer by then fails, and its work leaves the devices.
             labels: True classes, integers (n,); without them p comes from the split's evaluation.
             late: An answer after the deadline is still wanted.
             degrade: At the deadline, the classes that are there are an answer (`outcome.missing_classes`).
             key: The caller's own name for the task, for a broker with a data folder: handed in again under the same
                 key, also to the next broker, it is the same task.
+            volatile: It may end with this process, and its images stay out of the data folder: of a caller that has
+                told nobody that the task is taken. One with a key never is.
 
         Returns:
             A future that always comes to a `TaskResult`, whose outcome may hold an error. With a data folder the task
-            is on disk by now.
+            is on disk by now, if it is not volatile.
 
         Raises:
             UsageError: Unknown application.
@@ -269,7 +270,7 @@ class Broker:
             self._not_stopping()
             self._admission.take(size_bytes)
         try:  # only what was admitted is copied, and not under the lock
-            images = np.array(images, order="C")
+            images = unchanging(images)
             event = ev.TaskAccepted(
                 at_s=now_s,
                 task=0,
@@ -282,7 +283,7 @@ class Broker:
                 degrade=degrade,
                 key=key,
             )
-            answer, written = self._hand_in(event, images, size_bytes)
+            answer, written = self._hand_in(event, images, size_bytes, volatile and key is None)
         except BaseException:
             with self._submitting:
                 self._admission.left(size_bytes)
@@ -292,7 +293,7 @@ class Broker:
         return answer
 
     def _hand_in(
-        self, event: ev.TaskAccepted, images: messages.Array, size_bytes: int
+        self, event: ev.TaskAccepted, images: messages.Array, size_bytes: int, volatile: bool
     ) -> "tuple[BrokerFuture, Future[None]]":
         written: Future[None] = Future()
         with self._submitting:
@@ -302,7 +303,7 @@ class Broker:
             self._sizes[task] = size_bytes
             answer = BrokerFuture(task, self._callbacks, self._drop)
             numbered = event.model_copy(update={"task": task})
-            self._posts.append(HandedIn(numbered, images, answer, lambda error: _settle(written, error)))
+            self._posts.append(HandedIn(numbered, images, answer, lambda error: _settle(written, error), volatile))
             self._notify()
         return answer, written
 
@@ -376,6 +377,7 @@ class Broker:
             accepting=accepting,
             devices=device_statuses(loop),
             tasks=tally(loop.state),
+            estimates=learned(loop),
         )
 
     @property
@@ -386,7 +388,16 @@ class Broker:
     @property
     def events(self) -> tuple[book.Event, ...]:
         """The last of what happened (`history.KEPT_EVENTS`); the `journal` file has all of it."""
-        return tuple(self._history.events)
+        return self._history.events
+
+    def history(self, after: int = 0, most: int = MOST_EVENTS) -> book.HistoryPage:
+        """The same, from an event on, for who watches; from any thread.
+
+        Args:
+            after: The event's number: 0, or what the page before calls `next`.
+            most: How many events the page may have.
+        """
+        return self._history.page(after, most)
 
     @property
     def outcomes(self) -> tuple[TaskOutcome, ...]:

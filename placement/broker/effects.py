@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.placement.broker.history import Event as HistoryEvent
+from splitplace.placement.history import Event as HistoryEvent
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.protocol.messages import Message
 

@@ -38,7 +38,7 @@ class TaskAccepted(_Event):
     n: PositiveCount
     deadline_s: Positive
     inputs: str
-    """Where its images are found."""
+    """Where its images are found; empty where they are nowhere but in the broker's memory."""
     labels: bytes | None = None
     """int64, little endian."""
     late: bool = False

@@ -68,7 +68,7 @@ class Member:
     monitor: Monitor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.monitor = Monitor(self.device.cores, self.cpu_share)
+        self.monitor = Monitor(self.device.cores, self.cpu_share, self.device.power_w)
 
     @property
     def name(self) -> str:

@@ -1,26 +1,25 @@
-"""What happened in a run, event by event: an append-only JSONL file, one typed record a line, parsed strictly again.
+"""What happened in a run: an append-only JSONL file, a typed record a line, parsed strictly again; the last in memory.
 
-Every `*_s` is seconds on the run's clock, which is 0 when all devices are up; `created` in the first line says
-when that was. Lines stand in the order in which the broker learnt of things, so a run ends before it is written.
+`created` in the first line says when the run's clock was 0. Lines stand in the order in which the broker learnt of
+things, so a run ends before it is written.
 """
 
 import json
 import logging
 import os
+import secrets
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from splitplace.errors import IntegrityError, NotFoundError, first_problem
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.history import Event, HistoryPage, Start
 from splitplace.records import formats
-from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
-from splitplace.records.profile import CpuShareMethod
-from splitplace.records.split import Strategy
 
 log = logging.getLogger(__name__)
 
@@ -29,169 +28,8 @@ KEPT_EVENTS = 4096
 """In memory; a file has more."""
 FILE_BYTES = 64 * 2**20
 RETRY_S = 1.0
-
-
-class Start(Record):
-    """First line: which run this is."""
-
-    event: Literal["start"] = "start"
-    version: Literal[1] = 1
-    created: str
-    """UTC, ISO 8601: when the clock was 0."""
-    policy: str
-    engine: str
-    precedence: Literal["strict", "pipelined"]
-    devices: tuple[Name, ...]
-
-
-class DeviceUp(Record):
-    """A device runtime answered."""
-
-    event: Literal["device_up"] = "device_up"
-    at_s: NonNegative
-    device: Name
-    pid: PositiveCount
-    cpu_share: Positive
-    cpu_share_method: CpuShareMethod
-    core_speed: Positive
-    """Measured by the probe."""
-
-
-class DeviceDown(Record):
-    """A device runtime ended or fell silent while it was needed."""
-
-    event: Literal["device_down"] = "device_down"
-    at_s: NonNegative
-    device: Name
-    reason: str
-
-
-class Arrive(Record):
-    """A task came in."""
-
-    event: Literal["arrive"] = "arrive"
-    at_s: NonNegative
-    task: Count
-    application: Name
-    n: PositiveCount
-    deadline_s: Positive
-
-
-class Planned(Record):
-    """One call of `plan` and the wall-clock it took."""
-
-    event: Literal["plan"] = "plan"
-    at_s: NonNegative
-    decision_s: NonNegative
-    actions: Count
-
-
-class PlanFailed(Record):
-    """A plan of which nothing came about: the policy raised, broke a rule or took too long."""
-
-    event: Literal["plan_failed"] = "plan_failed"
-    at_s: NonNegative
-    decision_s: NonNegative
-    policy: str
-    reason: str
-    """On one line."""
-
-
-class Decided(Record):
-    """A task's split was chosen."""
-
-    event: Literal["decide"] = "decide"
-    at_s: NonNegative
-    task: Count
-    split: str
-    strategy: Strategy
-
-
-class FragmentPlaced(Record):
-    """A fragment of a task got a device; `attempt` counts from 0 each time the task is placed anew."""
-
-    event: Literal["place"] = "place"
-    at_s: NonNegative
-    task: Count
-    attempt: Count
-    fragment: Name
-    device: Name
-
-
-class FragmentMigrated(Record):
-    """A fragment of a task that had not started was moved."""
-
-    event: Literal["migrate"] = "migrate"
-    at_s: NonNegative
-    task: Count
-    fragment: Name
-    source: Name
-    device: Name
-
-
-class FragmentLoaded(Record):
-    """A device read, verified and opened a fragment."""
-
-    event: Literal["load"] = "load"
-    device: Name
-    split: str
-    fragment: Name
-    digest: Digest
-    start_s: NonNegative
-    end_s: NonNegative
-
-
-class FragmentEvicted(Record):
-    """A device forgot an idle fragment."""
-
-    event: Literal["evict"] = "evict"
-    at_s: NonNegative
-    device: Name
-    split: str
-    fragment: Name
-
-
-class MicroBatchRun(Record):
-    """A device ran one micro-batch of one fragment of a task."""
-
-    event: Literal["run"] = "run"
-    device: Name
-    task: Count
-    split: str
-    strategy: Strategy
-    fragment: Name
-    micro_batch: Count
-    samples: PositiveCount
-    start_s: NonNegative
-    end_s: NonNegative
-
-
-class Send(Record):
-    """The inputs of a micro-batch (`dst` a fragment), or a sink's logits (`dst` is `@answer`), were on their way."""
-
-    event: Literal["send"] = "send"
-    task: Count
-    dst: str
-    device: str
-    """Who received: a device, or `@broker`."""
-    micro_batch: Count
-    bytes: Count
-    start_s: NonNegative
-    end_s: NonNegative
-
-
-class Finish(Record):
-    """A task left, answered or failed."""
-
-    event: Literal["finish"] = "finish"
-    at_s: NonNegative
-    outcome: TaskOutcome
-
-
-Event = (
-    Start | DeviceUp | DeviceDown | Arrive | Planned | PlanFailed | Decided | FragmentPlaced | FragmentMigrated
-    | FragmentLoaded | FragmentEvicted | MicroBatchRun | Send | Finish
-)  # fmt: skip
+MOST_EVENTS = 1_000
+"""Of a page."""
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
@@ -212,7 +50,11 @@ class History:
         limit_bytes: int = FILE_BYTES,
         retry_s: float = RETRY_S,
     ):
-        self.events: deque[Event] = deque(maxlen=keep)
+        self.run = secrets.token_hex(8)
+        """No other one is called so."""
+        self._kept: deque[tuple[int, Event]] = deque(maxlen=keep)
+        """With their numbers, from 0."""
+        self._appended = 0
         self._path, self._limit_bytes, self._retry_s = path, limit_bytes, retry_s
         self._failed_s: float | None = None
         self._file: IO[str] | None = None
@@ -229,6 +71,26 @@ class History:
         self._file = path.open("a", encoding="utf-8")
         self._size_bytes = self._file.tell()
 
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Those that are kept; from any thread."""
+        return tuple(event for _, event in tuple(self._kept))
+
+    def page(self, after: int, most: int = MOST_EVENTS) -> HistoryPage:
+        """What happened from an event on; from any thread.
+
+        Args:
+            after: Its number; 0 asks for all that is kept.
+            most: How many events the page may have.
+        """
+        kept = tuple(self._kept)  # at one moment: the loop goes on
+        first = kept[0][0] if kept else 0
+        start = max(after, first)
+        events = tuple(event for _, event in islice(kept, start - first, start - first + most))
+        return HistoryPage.model_construct(  # the records are made already: to look at them again is no use
+            run=self.run, events=events, next=start + len(events), missed=start - after
+        )
+
     def append(self, event: Event) -> None:
         """Write one event; it is in the file when this returns, whatever becomes of the process.
 
@@ -236,7 +98,8 @@ class History:
         goes on, with the run's start before what follows. One that is full is put aside as NAME.1, in place of the one
         before it.
         """
-        self.events.append(event)
+        self._kept.append((self._appended, event))
+        self._appended += 1
         if isinstance(event, Start):
             self._start = event
         if self._path is None:

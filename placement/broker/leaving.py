@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from splitplace.inference.executor import merge
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
 from splitplace.placement.broker.attempt import is_answered, length, logits_of
 from splitplace.placement.broker.effects import EndTask, StopFeed, Tell
 from splitplace.placement.broker.state import KEPT_RESULTS, Attempt, Left, TaskState
@@ -26,8 +26,9 @@ def expire(turn: Turn, task: TaskState) -> None:
         total = micro_batches(task.task.n, entry.micro_batch)
         there = [sink for sink in entry.split.sinks if is_answered(entry.split, task, total, (sink,))]
         if there:
+            # A spare answers for branches that do not: what is missing are their own answers.
             missing = sorted(
-                c for sink in entry.split.sinks if sink not in there for c in entry.split.by_name[sink].classes
+                c for sink in entry.split.branches if sink not in there for c in entry.split.by_name[sink].classes
             )
             logits = merge(entry.split, logits_of(entry.split, task, there))
             answer(turn, task, logits, tuple(missing))
@@ -119,7 +120,10 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: Array | Non
     """A task is over: what it held is free, whoever decided is to learn of it."""
     id_ = task.task.id
     if task.job is not None:
-        drop(turn, turn.state.jobs[task.job], cancel=not outcome.finished or bool(outcome.missing_classes))
+        attempt = turn.state.jobs[task.job]
+        entry = turn.setup.entry(attempt.split)
+        whole = is_answered(entry.split, task, micro_batches(task.task.n, entry.micro_batch))
+        drop(turn, attempt, cancel=not outcome.finished or not whole)
     del turn.state.tasks[id_], turn.state.waiting[id_]
     if task.decision is not None:
         # An answer that never comes has missed its deadline, with p = 0.
@@ -143,6 +147,12 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: Array | Non
         del turn.state.keys[next(iter(turn.state.keys))]
     turn.note(book.Finish(at_s=turn.state.now_s, outcome=outcome))
     turn.todo.append(EndTask(id_, task.inputs, outcome, logits))
+
+
+def put_back(turn: Turn, attempt: Attempt) -> None:
+    """End an attempt that came to nothing, or is to go on elsewhere: its task waits for other devices."""
+    drop(turn, attempt)
+    turn.note(book.AttemptEnded(at_s=turn.state.now_s, task=attempt.task))
 
 
 def drop(turn: Turn, attempt: Attempt, cancel: bool = True) -> None:

@@ -62,6 +62,8 @@ class HandedIn:
     answer: BrokerFuture
     durable: Callable[[SplitPlaceError | None], None]
     """Told once the task is on disk, or why it is refused."""
+    volatile: bool = False
+    """Its images stay in memory: the next broker does not have them."""
 
 
 Post = HandedIn | ev.BrokerOpened | ev.TaskCancelled | Callable[["Loop"], None]
@@ -202,7 +204,7 @@ class Loop:
             return False
         if self.store is not None:
             try:
-                event = self.store.take_in(event, post.images)
+                event = self.store.take_in(event, None if post.volatile else post.images)
             except OverloadedError as error:
                 self._left(event.task)
                 post.durable(error)

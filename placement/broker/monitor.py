@@ -12,6 +12,8 @@ from splitplace.records.device import Device
 from splitplace.records.fleet_status import ResourceUse
 from splitplace.records.view import Utilisation
 
+LOADS_11 = np.linspace(0.0, 1.0, 11)
+"""Of the points of a power curve."""
 STALE_S = 2 * LOOK_BACK_S
 """What was heard so long ago says nothing of now."""
 
@@ -33,10 +35,15 @@ class Monitor:
     Args:
         cores: That it has.
         cpu_share: Of each of them that it may use, where its speed is emulated.
+        power_w: What it draws at 0, 10, ... 100 % CPU.
     """
 
     cores: int
     cpu_share: float
+    power_w: tuple[float, ...] = (0.0,) * 11
+    energy_j: float = 0.0
+    """An estimate, nothing measures it: its power curve at the CPU that it used from pong to pong, since the broker
+    began. Of a time when it did not answer there is none."""
     _last: DeviceMeasured | None = None
     _pongs: deque[tuple[float, messages.Pong]] = field(default_factory=deque)
 
@@ -44,6 +51,11 @@ class Monitor:
         """A pong came in; sums are since its process started."""
         if self._pongs and pong.cpu_s < self._pongs[-1][1].cpu_s:
             self._pongs.clear()  # of another process
+        if self._pongs:
+            last_s, last = self._pongs[-1]
+            if at_s > last_s:
+                cpu = (pong.cpu_s - last.cpu_s) / ((at_s - last_s) * self.cores * self.cpu_share)
+                self.energy_j += self.power_at(min(cpu, 1.0)) * (at_s - last_s)
         self._pongs.append((at_s, pong))
         while len(self._pongs) > 2 and self._pongs[1][0] <= at_s - LOOK_BACK_S:
             self._pongs.popleft()
@@ -68,6 +80,10 @@ class Monitor:
         """What it uses now; none if it has not said so lately. From any thread."""
         last = self._last
         return last if last is not None and now_s - last.at_s <= STALE_S else None
+
+    def power_at(self, cpu: float) -> float:
+        """Watts that it draws at a share of its CPU, between the points of its curve."""
+        return float(np.interp(cpu, LOADS_11, self.power_w))
 
     def _use(
         self,

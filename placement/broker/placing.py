@@ -1,10 +1,10 @@
 """What becomes of a plan (Algorithm 1, lines 13 to 18): splits decided, memory reserved, attempts begun and moved."""
 
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
 from splitplace.placement.broker.attempt import assignments, unanswered
 from splitplace.placement.broker.effects import StartFeed, Tell
-from splitplace.placement.broker.leaving import drop
+from splitplace.placement.broker.leaving import put_back
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -113,7 +113,7 @@ def move(turn: Turn, id_: int, rows: dict[int, int]) -> None:
         turn.note(moved)
     if end_if_done(turn, attempt, patient=False):
         return
-    drop(turn, attempt)
+    put_back(turn, attempt)
     start(turn, task, after)
 
 
@@ -165,4 +165,5 @@ def begin(turn: Turn, attempt: Attempt) -> None:
         for name, device in attempt.devices.items()
     ):
         attempt.started_s = attempt.progressed_s = turn.state.now_s
+        turn.note(book.InputsFlow(at_s=turn.state.now_s, task=attempt.task))
         turn.todo.append(StartFeed(attempt.id))

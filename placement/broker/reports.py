@@ -1,12 +1,16 @@
 """What a broker tells of its devices and tasks: at this moment, and of a whole run. From any thread."""
 
+import logging
 from statistics import median
 
 from splitplace.placement.broker.fleet import Member
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.state import DeviceState, FleetState
-from splitplace.records.fleet_status import DeviceStatus, TaskTally
+from splitplace.placement.policy import estimates
+from splitplace.records.fleet_status import DeviceStatus, PolicyEstimate, TaskTally
+
+log = logging.getLogger(__name__)
 
 
 def device_statuses(loop: Loop) -> tuple[DeviceStatus, ...]:
@@ -40,8 +44,19 @@ def _status(loop: Loop, member: Member, device: DeviceState, now_s: float) -> De
         fragments=tuple(named.values()),
         micro_batches_run=member.meter.micro_batches_run,
         measured=None if measured is None else measured.device,
+        power_w=None if measured is None else member.monitor.power_at(measured.device.cpu),
+        energy_j=member.monitor.energy_j,
         measured_fragments={named[rows[key]]: use for key, use in fragments.items() if key in rows},
     )
+
+
+def learned(loop: Loop) -> tuple[PolicyEstimate, ...]:
+    """What the policy has learned, in its own words; nothing of one that tells nothing, or cannot."""
+    try:
+        return estimates(loop.policy, loop.planner.states, loop.setup.statics.applications)
+    except Exception:
+        log.exception("policy %s does not tell what it has learned", loop.policy.name)  # somebody's code
+        return ()
 
 
 def tally(state: FleetState) -> TaskTally:

@@ -9,10 +9,10 @@ after a restart and in a test. A task ends once: answered, or failed with a reas
 
 import heapq
 
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
 from splitplace.placement.broker.effects import Effect, Launch
-from splitplace.placement.broker.leaving import drop, expire, fail
+from splitplace.placement.broker.leaving import expire, fail, put_back
 from splitplace.placement.broker.placing import begin, carry_out, loaded
 from splitplace.placement.broker.running import answered, end_if_done, progress, ran
 from splitplace.placement.broker.setbacks import GIVE_UP_S, cut_off, doubt, failed, load_failed, lose
@@ -96,7 +96,7 @@ def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
         turn.state.ledger.lost(row, turn.state.now_s)
     for attempt in tuple(turn.state.jobs.values()):
         if not end_if_done(turn, attempt, patient=False):
-            drop(turn, attempt)
+            put_back(turn, attempt)
     # All are launched now; who was to be launched again later is not.
     turn.state.alarms = [alarm for alarm in turn.state.alarms if alarm[1] != "launch"]
     heapq.heapify(turn.state.alarms)

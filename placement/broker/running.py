@@ -1,7 +1,7 @@
 """What the devices of an attempt report: micro-batches that ran, and answers."""
 
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
 from splitplace.placement.broker.attempt import answer_of, is_answered, samples
 from splitplace.placement.broker.leaving import answer
 from splitplace.placement.broker.state import Attempt, Span, TaskState
@@ -35,6 +35,7 @@ def ran(turn: Turn, event: ev.DeviceRan) -> None:
         fragment=event.fragment,
         micro_batch=event.micro_batch,
         samples=count,
+        ready_s=event.ready_s,
         start_s=event.start_s,
         end_s=event.end_s,
     )

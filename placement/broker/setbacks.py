@@ -4,10 +4,10 @@ A task with `MAX_SETBACKS` in a row that brought no answer fails. A device on wh
 rests, each time twice as long; a task that fails wherever it is put is its own fault and no device's.
 """
 
+from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker import history as book
 from splitplace.placement.broker.effects import Kill
-from splitplace.placement.broker.leaving import drop, fail
+from splitplace.placement.broker.leaving import fail, put_back
 from splitplace.placement.broker.placing import rows_of
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt
@@ -120,7 +120,7 @@ def set_back(turn: Turn, attempt: Attempt, device: int | None, reason: str) -> N
     if end_if_done(turn, attempt, patient=False):
         return
     task = turn.state.tasks[attempt.task]
-    drop(turn, attempt)
+    put_back(turn, attempt)
     if device is None:
         return
     task.setbacks += 1

@@ -51,7 +51,7 @@ class Spool:
         self._journal, self._small_bytes = journal, small_bytes
         self._sizes: dict[Digest, int] = {}
         self._uses: Counter[Digest] = Counter()
-        self._fresh: dict[Digest, bytes] = {}
+        self._fresh: dict[Digest, bytes | memoryview] = {}
         self._files: set[Digest] = set()
         self._rows: dict[Digest, int] = {}
         self._unused: dict[Digest, None] = {}
@@ -75,12 +75,14 @@ class Spool:
         """Of payloads in use; until `keep` was called, of all that are there."""
 
     def put(self, data: bytes | bytearray | memoryview | NDArray[Any]) -> Digest:
-        """Take a copy of these bytes; it is on disk when the next `flush` (or the journal's `commit`) returns.
+        """Take these bytes, of an array that may be written to a copy; they are on disk when the next `flush` returns.
+
+        That is the journal's `commit` as well.
 
         Raises:
             OverloadedError: It would be more than the quota; nothing is taken.
         """
-        body = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
+        body = _as_bytes(data)
         key = digest(body)
         if key not in self._sizes:
             if self.size_bytes + len(body) > self.quota_bytes:
@@ -111,7 +113,7 @@ class Spool:
             IntegrityError: It is damaged or missing.
         """
         if key in self._fresh:
-            return self._fresh[key]
+            return bytes(self._fresh[key])
         data = self._read(key)
         if data is None:
             raise IntegrityError(f"{self.folder}: payload {key} is missing: submit its task again")
@@ -185,3 +187,9 @@ class Spool:
 
     def _path(self, key: Digest) -> Path:
         return self.folder / key.removeprefix("sha256:")
+
+
+def _as_bytes(data: bytes | bytearray | memoryview | NDArray[Any]) -> bytes | memoryview:
+    if isinstance(data, np.ndarray):
+        return data.tobytes() if data.flags.writeable or not data.size else np.ascontiguousarray(data).data.cast("B")
+    return bytes(data)

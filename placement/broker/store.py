@@ -23,6 +23,7 @@ from splitplace.errors import (
     IntegrityError,
     MissingExtraError,
     NotFoundError,
+    NotReadyError,
     OverloadedError,
     SplitPlaceError,
     first_problem,
@@ -116,7 +117,7 @@ class Store:
             for effect in rules.apply(state, event):
                 if isinstance(effect, EndTask):
                     self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)))
-        inputs = [task.inputs for task in state.tasks.values()]
+        inputs = [task.inputs for task in state.tasks.values() if task.inputs]
         self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
         return state
 
@@ -185,22 +186,25 @@ class Store:
 
     # Inputs and results.
 
-    def take_in(self, event: TaskAccepted, images: Array) -> TaskAccepted:
-        """Put a task's images into the spool; the event, with where they are.
+    def take_in(self, event: TaskAccepted, images: Array | None) -> TaskAccepted:
+        """Put a task's images into the spool, if it is not volatile; the event, with where they are.
 
         Raises:
             OverloadedError: No room for them.
         """
         if not self.accepting:
             raise OverloadedError(f"{self.folder}: the disk is full, no new tasks are taken: make room there")
-        return event.model_copy(update={"inputs": self.spool.put(images)})
+        return event if images is None else event.model_copy(update={"inputs": self.spool.put(images)})
 
     def images(self, key: str, application: str) -> Array:
         """A task's images.
 
         Raises:
+            NotReadyError: They were the former broker's alone.
             IntegrityError: They are damaged or missing.
         """
+        if not key:
+            raise NotReadyError("it was volatile, and ended with the fleet's former process: submit it again")
         spec = next(
             entry.split.inputs[0] for entry in self.setup.demand.splits if entry.split.application == application
         )
@@ -209,7 +213,8 @@ class Store:
 
     def drop(self, inputs: str) -> None:
         """A task's images are not needed any more."""
-        self.spool.drop(inputs)
+        if inputs:
+            self.spool.drop(inputs)
 
     def keep(self, finish: EndTask) -> None:
         """A task ended: keep its result, for a while."""

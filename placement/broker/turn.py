@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from splitplace.placement.broker.effects import Effect, Note, Tell
-from splitplace.placement.broker.history import Event
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState
+from splitplace.placement.history import Event
 from splitplace.placement.protocol.messages import Message
 
 

@@ -19,6 +19,7 @@ from splitplace.placement.deciders.mab import BanditState, Mab, context_of
 from splitplace.placement.objective import ARMS, CONTEXTS, cell_means, cell_sums, mean_reward
 from splitplace.placement.policy import Feedback, Leaving
 from splitplace.records.action import Decide
+from splitplace.records.fleet_status import PolicyEstimate
 from splitplace.records.view import Floats, View
 
 
@@ -66,6 +67,10 @@ class EpsilonGreedy:
                 arm = int(np.argmax(np.nan_to_num(state.bandit.reward_cd[context], nan=1.0)))
             decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], context=context))
         return decisions
+
+    def estimates(self, state: TrainingState, applications: tuple[str, ...]) -> list[PolicyEstimate]:
+        """The bandit's."""
+        return self.mab.estimates(state.bandit, applications)
 
     def update(self, state: TrainingState, feedback: Feedback) -> TrainingState:
         """R, Q and N as `Mab` does; eq. 7 and 8 at the first plan after each interval's end."""

@@ -22,10 +22,13 @@ from splitplace.placement.objective import ARMS, cell_means, cell_sums
 from splitplace.placement.policy import Feedback, Leaving, Taken
 from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
+from splitplace.records.fleet_status import PolicyEstimate
 from splitplace.records.view import Floats, Ints, View
 
 HIGH, LOW = 0, 1
 """Contexts: the deadline is at least R_a, or below it."""
+SETTINGS = ("deadline >= R", "deadline < R")
+"""Their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +129,25 @@ class Mab:
             f"{name} {value:.1f} s" for name, value in zip(loaded.saved.trained_for.applications, r, strict=True)
         )
         lines = [f"R (layer response): {', '.join(responses)}"]
-        for c, context in enumerate(("deadline >= R", "deadline < R")):
+        for c, context in enumerate(SETTINGS):
             lines += [f"{context}, {arm}: Q {q[c, d]:.3f}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]
         return lines
+
+    def estimates(self, state: BanditState, applications: tuple[str, ...]) -> list[PolicyEstimate]:
+        """Q and N by context and arm, then R by application."""
+        found = [
+            PolicyEstimate(
+                name=f"{arm}, {context}",
+                unit="reward",
+                value=_known(state.reward_cd[c, d]),
+                count=int(state.count_cd[c, d]),
+            )
+            for c, context in enumerate(SETTINGS)
+            for d, arm in enumerate(ARMS)
+        ]
+        for name, response_s in zip(applications, state.layer_response_s_A, strict=True):
+            found.append(PolicyEstimate(name=f"R, {name}", unit="s", value=_known(response_s)))
+        return found
 
     def pack(self, state: BanditState) -> Packed:
         """R, Q and N."""
@@ -162,6 +181,10 @@ class Mab:
         first_cd = np.isnan(before_cd)
         moved_cd = np.where(first_cd, observed_cd, before_cd + self.gamma * (observed_cd - before_cd))
         return replace(state, reward_cd=np.where(np.isnan(observed_cd), before_cd, moved_cd))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def context_of(state: BanditState, application: int, deadline_s: float) -> int:

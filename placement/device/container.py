@@ -49,6 +49,8 @@ class Container:
         self._received = dict.fromkeys(self._inlets, 0)
         self._seen: set[tuple[str, int]] = set()
         self._held = dict.fromkeys(self._inlets, 0)
+        self._owed = dict.fromkeys(self._inlets, 0)
+        """Credits that are still to be given back."""
         self.held_bytes = 0
         """Of inputs that wait to be run."""
         self.done = 0
@@ -124,6 +126,7 @@ class Container:
         gathered = self._gathered.pop(micro_batch)
         for src in self._held:
             self._held[src] -= 1
+            self._owed[src] += 1
         self.held_bytes -= gathered.size_bytes
         return gathered.values, gathered.sent_s, ready_s
 
@@ -135,9 +138,17 @@ class Container:
         self.outflows.clear()
         self.held_bytes = 0
 
-    def returns_credits(self, src: str) -> bool:
-        """Whether a sender could run out of credits at all."""
-        return self._windows[src] < self.total
+    def credits(self, src: str) -> int:
+        """How many to give back to a source now, after a micro-batch was taken.
+
+        Each time wakes both ends, so they are gathered, up to half a window, while the next micro-batch is here anyway;
+        and a source that has sent everything, or has credits for it, needs none.
+        """
+        owed, window = self._owed[src], self._windows[src]
+        if self._received[src] == self.total or window >= self.total or (self._complete and owed < window // 2):
+            return 0
+        self._owed[src] = 0
+        return owed
 
     def put(self, micro_batch: int, outputs: Values) -> None:
         """Queue the results of a micro-batch for everyone who wants them."""

@@ -283,9 +283,9 @@ class DeviceRuntime:
     def _return_credits(self, container: Container) -> None:
         assign = container.assign
         for src, device in assign.senders.items():
-            if not container.returns_credits(src):
+            if not (count := container.credits(src)):
                 continue
-            credit = messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=1)
+            credit = messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=count)
             if device == self.config.name:
                 self._credit(device, credit)
             else:

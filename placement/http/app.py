@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from splitplace.errors import OverloadedError, SplitPlaceError
-from splitplace.placement.http import routes
+from splitplace.errors import OverloadedError, SplitPlaceError, UnknownCallerError
+from splitplace.placement.http import routes, watching
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import ClientGoneError
-from splitplace.placement.http.guard import Guard
+from splitplace.placement.http.guard import PAGE, ROOT
 from splitplace.placement.http.refusals import one_line, refusal
 from splitplace.placement.http.service import ONGOING, HttpService, OngoingRequest
 
@@ -34,13 +34,16 @@ class FrontApp:
 
     Args:
         service: What the routes use.
-        guard: Who may come in.
     """
 
-    def __init__(self, service: HttpService, guard: Guard):
-        self.service, self.guard, self.limits = service, guard, service.limits
+    def __init__(self, service: HttpService):
+        self.service, self.limits = service, service.limits
         self._under_way = 0
         self._router = Router(routes.build(self._bind), redirect_slashes=False, default=self._nothing)
+
+    def leave(self) -> None:
+        """End what would go on for as long as its client listens; from any thread."""
+        self.service.watch.close()
 
     def close(self) -> None:
         """Ask the fleet no more."""
@@ -72,10 +75,11 @@ class FrontApp:
         try:
             if self._under_way > self.limits.requests:
                 raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
-            ongoing.caller = self.guard.admit(Headers(scope=scope), scope["path"])
+            ongoing.caller = self.service.guard.admit(Headers(scope=scope), scope["path"])
             await self._router(scope, receive, send)
         except (SplitPlaceError, HTTPException) as error:
-            response = await self._refused(error, ongoing)
+            by_browser = isinstance(error, UnknownCallerError) and scope["path"] in (ROOT, PAGE)
+            response = watching.to_login() if by_browser else await self._refused(error, ongoing)
             await response(scope, receive, send)
         except ClientGoneError:
             raise

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from splitplace.errors import ContractError
 from splitplace.placement.http import codec, models, uploads
-from splitplace.placement.http.desk import TaskOrder, fresh_key
+from splitplace.placement.http.desk import TaskOrder, fresh_key, unless_gone
 from splitplace.placement.http.guard import Caller
-from splitplace.placement.http.requests import Wish
+from splitplace.placement.http.requests import ELAPSED, LONGEST_S, Wish
 from splitplace.placement.http.service import HttpService
 from splitplace.placement.http.tensors import Array
 from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
@@ -75,12 +75,14 @@ async def task(front: HttpService, request: Request) -> Response:
     """A task by what the answer to its request called it."""
     ticket, query = request.path_params["task"], request.query_params
     number = front.caller(request).task(ticket)
-    wait_s = _seconds(query.get("wait_s", "0"), front.limits.wait_s)
+    wait_s = _seconds("wait_s", query.get("wait_s", "0"), front.limits.wait_s)
     wanted = codec.WantedOutput(query.get("binary", "false") == "true")
-    result = await front.desk.look(number, max(wait_s, 0.05))
+    look = front.desk.look(number, max(wait_s, 0.05))
+    result = await unless_gone(look, front.ongoing(request).gone())
     head: Head = {"task": ticket, "state": "under way"}
     if result is None:
         return await front.told(request, codec.document(head), None)
+    head["outcome"] = result.outcome.model_dump(mode="json", exclude_none=True)
     if result.logits is None:
         return await front.told(
             request, codec.document(head | {"state": "failed", "error": result.outcome.error}), None
@@ -90,13 +92,13 @@ async def task(front: HttpService, request: Request) -> Response:
     return await _told(front, request, head, result, (wanted,), split)
 
 
-def _seconds(stated: str, most: float) -> float:
+def _seconds(what: str, stated: str, most: float) -> float:
     try:
         found = float(stated)
     except ValueError:
         found = -1.0
     if not 0 <= found <= most:
-        raise ContractError(f"wait_s {stated[:40]!r}, expected seconds, 0 to {most:g}")
+        raise ContractError(f"{what} {stated[:40]!r}, expected seconds, 0 to {most:g}")
     return found
 
 
@@ -105,9 +107,9 @@ async def _submit(
 ) -> TaskFuture:
     if wish.detach and key is None:
         key = fresh_key()  # so that it goes on whoever leaves
-    order = TaskOrder(
-        split.application, images, labels, wish, front.left_s(front.ongoing(request), wish.deadline_s), key
-    )
+    left_s = front.left_s(front.ongoing(request), wish.deadline_s)
+    left_s -= _seconds(ELAPSED, request.headers.get(ELAPSED, "0"), LONGEST_S)
+    order = TaskOrder(split.application, images, labels, wish, left_s, key)
     future = await front.hand_over(front.ongoing(request), order)
     future.key = key
     return future

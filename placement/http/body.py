@@ -1,6 +1,7 @@
 """A request's body, read in bounds: bytes, time in all, time between two pieces, and bytes over all requests."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +83,8 @@ def announced(stated: str | None, most: int) -> None:
         raise TooLargeError(f"a body of {stated[:40]} bytes, expected at most {most}")
 
 
-async def read_body(receive: Receive, length: str | None, limits: Limits, hold: Hold) -> bytearray:
-    """All of a body.
+async def read_body(receive: Receive, length: str | None, limits: Limits, hold: Hold) -> bytes:
+    """All of a body; in bytes, which nobody can change, so that whoever takes tensors of it need not copy them.
 
     Raises:
         TooLargeError: It is more than may be.
@@ -92,7 +93,7 @@ async def read_body(receive: Receive, length: str | None, limits: Limits, hold: 
         ClientGoneError: The client hung up.
     """
     announced(length, limits.body_bytes)
-    body = bytearray()
+    body, size = io.BytesIO(), 0
     try:
         async with asyncio.timeout(limits.body_s):
             while True:
@@ -101,14 +102,15 @@ async def read_body(receive: Receive, length: str | None, limits: Limits, hold: 
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
                 piece: bytes = message.get("body", b"")
-                if len(body) + len(piece) > limits.body_bytes:
+                size += len(piece)
+                if size > limits.body_bytes:
                     raise TooLargeError(
                         f"a body of more than {limits.body_bytes} bytes, expected at most so many: send it as several "
                         "requests"
                     )
                 hold.add(len(piece))
-                body += piece
+                body.write(piece)
                 if not message.get("more_body", False):
-                    return body
+                    return body.getvalue()
     except TimeoutError:
-        raise TooSlowError(f"{len(body)} bytes of the body came in, and no more in time: send it faster") from None
+        raise TooSlowError(f"{size} bytes of the body came in, and no more in time: send it faster") from None

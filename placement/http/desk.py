@@ -141,6 +141,7 @@ class TaskDesk:
             key=order.key,
             late=order.wish.late,
             degrade=order.wish.degrade,
+            volatile=order.key is None,  # its client hears nothing before the answer, and goes with it
         )
         submitting = asyncio.ensure_future(self.working(hand_over))
         try:
@@ -169,20 +170,12 @@ class TaskDesk:
             UnansweredError: There is no answer, and why.
             SplitPlaceError: The fleet has ended.
         """
-        waiting, leaving = asyncio.ensure_future(ended(future)), asyncio.ensure_future(gone)
         try:
-            await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise ClientGoneError
-            result = waiting.result()
+            return answered(await unless_gone(ended(future), gone))
         except BaseException:
             if not keep and not future.done():  # nobody wants it any more: it hung up, or the front door closes
                 self._asking.submit(self.broker.cancel, future.task_id)
             raise
-        finally:
-            waiting.cancel()
-            leaving.cancel()
-        return answered(result)
 
     # Tasks that were left behind.
 
@@ -222,6 +215,23 @@ class TaskDesk:
         """When to come again, by the fleet's queue."""
         tally = (await self.asking(self.broker.status)).tasks
         return self.departures.retry_after_s(tally.waiting + tally.running)
+
+
+async def unless_gone(work: Awaitable[T], gone: Awaitable[None]) -> T:
+    """What comes of some work, which ends when the client has hung up.
+
+    Raises:
+        ClientGoneError: It has.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone)
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 def answered(result: TaskResult) -> TaskResult:

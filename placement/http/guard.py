@@ -1,4 +1,8 @@
-"""Who may come in: a bearer token of the file, at its rate; or, without a file, programs of this machine alone."""
+"""Who may come in: a bearer token of the file, at its rate; or, without a file, programs of this machine alone.
+
+A browser cannot state a token with each request. It hands it in once and has a cookie for it, which opens the dashboard
+and no more.
+"""
 
 import hashlib
 import hmac
@@ -10,11 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from splitplace.errors import ForbiddenError, NotFoundError, OverloadedError, UnknownCallerError
+from splitplace.errors import ForbiddenError, NotFoundError, OverloadedError, SplitPlaceError, UnknownCallerError
+from splitplace.placement.http.sessions import Sessions
 from splitplace.placement.http.tokens import TokenEntry, digest_of, read_tokens
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
 """What anyone may ask: whether there is a server, and whether it takes work."""
+ROOT, PAGE, LOGIN = "/", "/dashboard", "/dashboard/login"
+LOGIN_FILES = ("/dashboard/style.css", "/dashboard/icon.svg")
+"""What the form looks like."""
+EVENTS = "/v2/splitplace/events"
+"""What the page is told."""
 
 
 class RateError(OverloadedError):
@@ -27,7 +37,7 @@ class RateError(OverloadedError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the name of his token, empty without; and what his tasks' tickets are made with."""
+    """Who asks: the name of his token, empty without; and what his tasks' tickets are made with, unknown to him."""
 
     name: str = ""
     secret: str = ""
@@ -73,9 +83,15 @@ class Guard:
 
     tokens: Path | None
     clock: Callable[[], float] = time.monotonic
+    sessions: Sessions = field(init=False)
+    """Of browsers that have handed in a token."""
     _known: dict[str, TokenEntry] = field(default_factory=dict)
+    _secret: str = ""
     _version: tuple[int, ...] = ()
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.clock)
 
     def admit(self, headers: Mapping[str, str], path: str) -> Caller:
         """Who asks, from the headers by their names in small letters.
@@ -90,16 +106,52 @@ class Guard:
         if self.tokens is None:
             _check_own(headers)
             return Caller()
+        if path in (LOGIN, *LOGIN_FILES):  # what asks for a token, and shows nothing
+            return Caller()
         kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not token.strip():
+        if kind.lower() == "bearer" and token.strip():
+            digest = digest_of(token.strip())
+        elif _by_cookie(path) and (found := self.sessions.digest(headers.get("cookie", ""))) is not None:
+            digest = found
+        else:
             raise UnknownCallerError("no token, expected the header Authorization: Bearer TOKEN")
+        entry = self._entry(digest)
+        if not path.startswith(f"{PAGE}/"):  # of the page's files there are some, and they cost nothing
+            self._count(entry)
+        return self._caller(entry)
+
+    def begin_session(self, token: str) -> str:
+        """What the cookie of a browser that hands in a token is to say.
+
+        Raises:
+            UnknownCallerError: The token is not known.
+            RateError: It asks too often.
+        """
+        self._count(self._entry(digest_of(token)))
+        return self.sessions.begin(digest_of(token))
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Whether who was admitted would be again: his token may have been revoked."""
+        if self.tokens is None:
+            return True
+        try:
+            self._read(self.tokens)
+        except SplitPlaceError:
+            return False
+        entries = [entry for entry in self._known.values() if entry.name == caller.name]  # one, or none any more
+        return any(hmac.compare_digest(self._caller(entry).secret, caller.secret) for entry in entries)
+
+    def _caller(self, entry: TokenEntry) -> Caller:
+        return Caller(entry.name, hmac.new(self._secret.encode(), entry.sha256.encode(), hashlib.sha256).hexdigest())
+
+    def _entry(self, digest: str) -> TokenEntry:
+        """A token of the file."""
+        assert self.tokens is not None
         self._read(self.tokens)
-        digest = digest_of(token.strip())
         entry = self._known.get(digest)
         if entry is None:
             raise UnknownCallerError("a token that is not known, or was revoked: ask for another one")
-        self._count(entry)
-        return Caller(entry.name, digest)
+        return entry
 
     def _read(self, path: Path) -> None:
         try:
@@ -109,7 +161,8 @@ class Guard:
         version = (about.st_mtime_ns, about.st_size, about.st_ino)
         if version != self._version:
             self._known = {}  # whatever is wrong with the file, who was revoked does not come in
-            self._known = {entry.sha256: entry for entry in read_tokens(path).tokens}
+            found = read_tokens(path)
+            self._known, self._secret = {entry.sha256: entry for entry in found.tokens}, found.secret
             self._version = version
 
     def _count(self, entry: TokenEntry) -> None:
@@ -123,6 +176,11 @@ class Guard:
                 math.ceil((1.0 - bucket.left) / entry.rate_per_s),
             )
         bucket.left -= 1.0
+
+
+def _by_cookie(path: str) -> bool:
+    """Whether a browser's session is enough: to look, and for nothing that does something."""
+    return path == ROOT or any(path == place or path.startswith(f"{place}/") for place in (PAGE, EVENTS))
 
 
 def is_loopback(host: str) -> bool:

@@ -38,5 +38,7 @@ class Limits:
     """Of a request that states none."""
     wait_s: float = 60.0
     """That a client may ask to wait for a task."""
+    watchers: int = 16
+    """Pages that are told of the fleet at once."""
     ids: int = 10_000
     """Requests by `id` that are remembered with what they said, the newest."""

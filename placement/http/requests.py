@@ -9,6 +9,11 @@ from splitplace.records.base import Record
 Parameter = bool | int | float | str
 Parameters = dict[Annotated[str, Field(max_length=256)], Parameter]
 Size = Annotated[int, Field(ge=0, lt=2**63)]
+LONGEST_S = 10**7
+"""Of a deadline."""
+ELAPSED = "splitplace-elapsed-s"
+"""A header of ours: so many seconds of the request's deadline had passed when it was sent. It is no part of the body: a
+request that is sent again says the same under its id."""
 TensorName = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -65,7 +70,7 @@ class Wish(Record):
 
     noun = "request's parameters"
 
-    deadline_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_S)] | None = None
     """From the receipt of the request."""
     late: bool = False
     """Whether an answer after the deadline is wanted."""

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
-from splitplace.placement.http import asking, codec, models
+from splitplace.placement.http import asking, codec, models, watching
+from splitplace.placement.http.guard import EVENTS, LOGIN, PAGE, ROOT
 from splitplace.placement.http.requests import RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.service import JSON, HttpService
 
@@ -100,6 +101,12 @@ async def classify(front: HttpService, request: Request) -> Response:
     return await asking.classify(front, request, await front.model(request))
 
 
+async def apps(front: HttpService, request: Request) -> Response:
+    """One split of each application: how it reads images, and what its classes are called."""
+    splits = await front.splits()
+    return answer({"apps": [splits[name].model_dump(mode="json") for name in sorted(splits)]})
+
+
 async def task(front: HttpService, request: Request) -> Response:
     """What became of a task."""
     return await asking.task(front, request)
@@ -157,10 +164,19 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v2/repository/index", repository_index),
     ("POST", "/v2/repository/models/{model}/load", load),
     ("POST", "/v2/repository/models/{model}/unload", unload),
+    ("GET", "/v2/splitplace/apps", apps),
     ("POST", "/v2/splitplace/apps/{model}/classify", classify),
     ("GET", "/v2/splitplace/tasks/{task}", task),
     ("DELETE", "/v2/splitplace/tasks/{task}", cancel),
     ("GET", "/metrics", metrics),
+    ("GET", ROOT, watching.root),
+    ("GET", PAGE, watching.page),
+    ("GET", LOGIN, watching.login),
+    ("POST", LOGIN, watching.hand_in),
+    ("POST", f"{PAGE}/logout", watching.log_out),
+    ("GET", f"{PAGE}/{{file}}", watching.page_file),
+    ("GET", EVENTS, watching.events),
+    ("GET", f"{EVENTS}/{{task}}", watching.task_story),
     *(
         (method, path, no_settings)
         for method in ("GET", "POST")

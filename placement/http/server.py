@@ -93,6 +93,7 @@ class HttpServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._app.leave()
         self._server.should_exit = True
         self._thread.join()
         self._app.close()

@@ -12,11 +12,12 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
+from splitplace.placement.dashboard.watch import FleetWatch
 from splitplace.placement.http import compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
 from splitplace.placement.http.desk import KnownIds, TaskDesk, TaskOrder
-from splitplace.placement.http.guard import Caller
+from splitplace.placement.http.guard import Caller, Guard
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.metrics import HttpMetrics
 from splitplace.placement.http.statistics import ModelStatistics
@@ -75,6 +76,7 @@ class HttpService:
         broker: The fleet.
         applications: What it serves, by name; may block.
         limits: In force.
+        guard: Who may come in.
         version: Of this program, which the server's metadata state.
         clock: Seconds.
     """
@@ -84,11 +86,13 @@ class HttpService:
         broker: ServedBroker,
         applications: Callable[[], Mapping[str, Split]],
         limits: Limits,
+        guard: Guard,
         version: str,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.limits, self.version, self.clock = limits, version, clock
+        self.limits, self.guard, self.version, self.clock = limits, guard, version, clock
         self.desk, self.metrics = TaskDesk(broker, limits, clock), HttpMetrics()
+        self.watch = FleetWatch(broker, self.desk.asking, limits.watchers)
         self.coming = Coming(limits.coming_bytes)
         self.unloaded: set[str] = set()
         """Models that somebody has taken out of service at this front door."""
@@ -204,7 +208,7 @@ class HttpService:
         ongoing = self.ongoing(request)
         length, coding = request.headers.get("content-length"), request.headers.get("content-encoding", "")
         coding = compression.coding_of(coding)
-        found: bytes | bytearray = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
+        found = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
         ongoing.body_read, ongoing.visited.bytes_in = True, len(found)
         if not coding:
             return found

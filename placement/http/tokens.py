@@ -37,6 +37,8 @@ class TokenFile(Record):
     noun = "token file"
 
     tokens: Annotated[tuple[TokenEntry, ...], Field(max_length=10_000)] = ()
+    secret: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """What the front door signs the names of tasks with: whoever has a token knows its digest, and not this."""
 
 
 def digest_of(token: str) -> str:
@@ -52,7 +54,7 @@ def read_tokens(path: str | Path) -> TokenFile:
         path: The token file.
 
     Returns:
-        Names, digests and rates (requests a second).
+        Names, digests and rates (requests a second), and the front door's own secret.
 
     Raises:
         NotFoundError: There is none.
@@ -90,15 +92,15 @@ def add_token(path: str | Path, name: str, rate_per_s: float = RATE_PER_S) -> st
         UsageError: No such name or rate can be.
     """
     path = Path(path)
-    tokens = read_tokens(path).tokens if path.exists() else ()
-    if any(entry.name == name for entry in tokens):
+    before = read_tokens(path) if path.exists() else TokenFile(secret=secrets.token_hex(32))
+    if any(entry.name == name for entry in before.tokens):
         raise ConflictError(f"{path} has a token {name!r}: revoke it first, or take another name")
     if not 0 < rate_per_s < float("inf"):
         raise UsageError(f"--rate {rate_per_s}: expected requests a second, above 0")
     token = PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     entry = TokenEntry(name=name, sha256=digest_of(token), created=created, rate_per_s=float(rate_per_s))
-    _write(path, TokenFile(tokens=(*tokens, entry)))
+    _write(path, before.model_copy(update={"tokens": (*before.tokens, entry)}))
     return token
 
 
@@ -113,11 +115,11 @@ def revoke_token(path: str | Path, name: str) -> None:
     Raises:
         NotFoundError: No token of this name.
     """
-    tokens = read_tokens(path).tokens
-    left = tuple(entry for entry in tokens if entry.name != name)
-    if len(left) == len(tokens):
-        raise unknown("token", name, (entry.name for entry in tokens))
-    _write(Path(path), TokenFile(tokens=left))
+    before = read_tokens(path)
+    left = tuple(entry for entry in before.tokens if entry.name != name)
+    if len(left) == len(before.tokens):
+        raise unknown("token", name, (entry.name for entry in before.tokens))
+    _write(Path(path), before.model_copy(update={"tokens": left}))
 
 
 def _write(path: Path, tokens: TokenFile) -> None:

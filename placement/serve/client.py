@@ -1,20 +1,26 @@
 """A program's end of the door: submit tasks to a fleet that runs in another process, and ask what becomes of them."""
 
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from splitplace.errors import ContractError, NotFoundError, OverloadedError, UsageError, explained, unknown
+from splitplace.errors import OverloadedError, UsageError, explained
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve import requests
 from splitplace.placement.serve.connection import Connection
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.frames import MAX_TENSOR_BYTES, Array, TensorHeader, tensor
+from splitplace.placement.serve.task_inputs import (
+    Images,
+    Labels,
+    check_number,
+    check_wish,
+    images_of,
+    labels_of,
+    pick_split,
+)
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
@@ -66,14 +72,15 @@ class Client:
     def submit(
         self,
         application: str,
-        images: str | Path | Sequence[str | Path] | Array,
+        images: Images,
         deadline_s: float,
-        labels: str | Path | Array | None = None,
+        labels: Labels | None = None,
         *,
         key: str | None = None,
         keep: bool = False,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
         """Ask for the classes of some images.
 
@@ -87,10 +94,12 @@ class Client:
             keep: Whether the task goes on when this client leaves; `answer` gets its result then.
             late: Whether an answer after the deadline is wanted.
             degrade: Whether an answer of the branches that can be had in time will do.
+            volatile: Whether it may end with the fleet's process: its images are not written to the disk, which large
+                ones take long for. One with a key never is.
 
         Returns:
             A future that comes to a `TaskResult`, whose outcome may hold an error; `task_id` is the task's number. The
-            task is taken for good when this returns.
+            task is taken for good when this returns, if it is not volatile.
 
         Raises:
             UsageError: Unknown application, no such file.
@@ -98,13 +107,10 @@ class Client:
             ContractError: Images or labels that are not by contract, NaN or infinite ones among them.
             NotReadyError: The fleet is draining, or has ended.
         """
-        if not 0 < deadline_s < float("inf"):
-            raise UsageError(f"--deadline {deadline_s}: expected seconds above 0")
-        if key is not None and not 0 < len(key) <= 200:
-            raise UsageError(f"--key of {len(key)} letters: expected 1 to 200")
-        given = [("images", self._images(application, images))]
+        check_wish(deadline_s, key)
+        given = [("images", images_of(images, lambda: pick_split(self.applications(), application)))]
         if labels is not None:
-            given.append(("labels", labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))))
+            given.append(("labels", labels_of(labels)))
         lines: tuple[TensorHeader, ...]
         values: tuple[Array, ...]
         lines, values = zip(*(tensor(what, value) for what, value in given), strict=True)
@@ -121,6 +127,7 @@ class Client:
             keep=keep,
             late=late,
             degrade=degrade,
+            volatile=volatile,
         )
         return self._connection.task(message, key, values)
 
@@ -135,7 +142,7 @@ class Client:
             NotFoundError: No such task, or its result is not kept any more.
             NotReadyError: The fleet has ended.
         """
-        return self._connection.task(requests.AnswerWanted(task=_task_number(task_id)))
+        return self._connection.task(requests.AnswerWanted(task=check_number(task_id)))
 
     @explained()
     def cancel(self, task_id: int) -> bool:
@@ -147,7 +154,7 @@ class Client:
         Returns:
             Whether it was still under way.
         """
-        reply = self._connection.ask(requests.Withdrawal(task=_task_number(task_id)))
+        reply = self._connection.ask(requests.Withdrawal(task=check_number(task_id)))
         assert isinstance(reply, requests.Withdrawn)
         return reply.was_under_way
 
@@ -156,6 +163,21 @@ class Client:
         reply = self._connection.ask(requests.StatusWanted())
         assert isinstance(reply, requests.StatusReply)
         return reply.status
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """What happened lately, some thousand events.
+
+        Args:
+            after: The number of the event to begin with: 0, or what the page before calls `next`.
+
+        Returns:
+            A page of them, in the order in which the broker learnt of things; `missed` were forgotten before.
+        """
+        if not 0 <= after < 2**63:
+            raise UsageError(f"event {after}: expected a number from 0")
+        reply = self._connection.ask(requests.HistoryWanted(after=after))
+        assert isinstance(reply, requests.HistoryReply)
+        return reply.page
 
     def applications(self) -> dict[str, Split]:
         """What may be submitted: by application, one of its splits, which says what it takes and answers."""
@@ -175,53 +197,3 @@ class Client:
         self._connection.wait()
         while self.folder.running() == self.pid:
             time.sleep(0.05)
-
-    def _images(self, application: str, images: str | Path | Sequence[str | Path] | Array) -> Array:
-        """Images as they are sent, whatever they come as; held against what can be said before the fleet sees them."""
-        if isinstance(images, np.ndarray):
-            found = images
-        else:
-            paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
-            found = self._read(application, _images_in(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths)
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise ContractError("images: some values are NaN or infinite, expected numbers")
-        return found
-
-    def _read(self, application: str, paths: list[Path]) -> Array:
-        # Here, because only who reads files needs what reads them: onnxruntime comes with it.
-        from splitplace.inference.inputs import ARRAY_SUFFIXES, read_inputs
-
-        if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
-            return _read_array(paths[0])
-        (found,) = read_inputs(paths, self._split(application)).values()
-        return found
-
-    def _split(self, application: str) -> Split:
-        offers = self.applications()
-        if application not in offers:
-            raise unknown("application", application, offers)
-        return offers[application]
-
-
-def _task_number(task_id: int) -> int:
-    if not 0 <= task_id < 2**63:
-        raise UsageError(f"task {task_id}: expected a number from 0")
-    return task_id
-
-
-def _read_array(path: Path) -> Array:
-    from splitplace.inference.inputs import read_array
-
-    return read_array(path)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """The image files of a folder by their names; hidden ones are not taken."""
-    from splitplace.inference.images import image_suffixes
-
-    known = image_suffixes()
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    found = [folder / name for name in names if Path(name).suffix.lower() in known]
-    if not found:
-        raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
-    return found

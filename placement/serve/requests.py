@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from splitplace.errors import Cause
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.serve.frames import Message
 from splitplace.records.base import Count, Name, Positive, PositiveCount
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
-VERSION = 1
+VERSION = 3
 """Raised with every change of what is said here."""
 
 TaskKey = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -38,6 +39,8 @@ class Submission(Message):
     """Whether an answer after the deadline is wanted."""
     degrade: bool = False
     """Whether an answer of the branches that there are will do."""
+    volatile: bool = False
+    """Whether it may end with the fleet's process."""
 
 
 class AnswerWanted(Message):
@@ -60,6 +63,13 @@ class StatusWanted(Message):
     type: Literal["status"] = "status"
 
 
+class HistoryWanted(Message):
+    """What happened, from an event on?"""
+
+    type: Literal["history"] = "history"
+    after: Count
+
+
 class OffersWanted(Message):
     """What may be submitted?"""
 
@@ -79,7 +89,8 @@ class StopWanted(Message):
 
 
 Request = (
-    Knock | Submission | AnswerWanted | Withdrawal | StatusWanted | OffersWanted | DrainWanted | StopWanted
+    Knock | Submission | AnswerWanted | Withdrawal | StatusWanted | HistoryWanted | OffersWanted | DrainWanted
+    | StopWanted
 )  # fmt: skip
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 
@@ -128,6 +139,13 @@ class StatusReply(Message):
     status: FleetStatus
 
 
+class HistoryReply(Message):
+    """What happened."""
+
+    type: Literal["history"] = "history"
+    page: HistoryPage
+
+
 class Offers(Message):
     """One split of each application, with its images' rule and its classes' names."""
 
@@ -141,5 +159,5 @@ class Done(Message):
     type: Literal["done"] = "done"
 
 
-Reply = Welcome | Refusal | Acknowledged | AnswerReply | Withdrawn | StatusReply | Offers | Done
+Reply = Welcome | Refusal | Acknowledged | AnswerReply | Withdrawn | StatusReply | HistoryReply | Offers | Done
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve.frames import Array
 from splitplace.records.fleet_status import FleetStatus
@@ -20,8 +21,9 @@ class ServedBroker(Protocol):
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
-        """Take a task on: it is acknowledged when this returns."""
+        """Take a task on: it is acknowledged when this returns; a volatile one is not, and may end with the broker."""
         ...
 
     def answer(self, task_id: int) -> TaskFuture:
@@ -34,6 +36,10 @@ class ServedBroker(Protocol):
 
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment."""
+        ...
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """What happened lately, from an event on: a page of it."""
         ...
 
     def drain(self) -> None:

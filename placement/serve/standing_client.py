@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.frames import Array
@@ -57,11 +58,11 @@ class StandingClient:
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
         """As `Client.submit`."""
-        return self._ask(
-            lambda client: client.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
-        )
+        wish = {"late": late, "degrade": degrade, "volatile": volatile}
+        return self._ask(lambda client: client.submit(application, images, deadline_s, labels, key=key, **wish))
 
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""
@@ -74,6 +75,10 @@ class StandingClient:
     def status(self) -> FleetStatus:
         """As `Client.status`."""
         return self._ask(lambda client: client.status())
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """As `Client.history`."""
+        return self._ask(lambda client: client.history(after))
 
     def applications(self) -> dict[str, Split]:
         """As `Client.applications`."""

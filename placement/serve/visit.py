@@ -221,6 +221,9 @@ class Visit:
                 await self._say(requests.Withdrawn(request=number, was_under_way=was))
             case requests.StatusWanted():
                 await self._say(requests.StatusReply(request=number, status=await self._door.asking(broker.status)))
+            case requests.HistoryWanted(after=after):
+                page = await self._door.asking(lambda: broker.history(after))
+                await self._say(requests.HistoryReply(request=number, page=page))
             case requests.OffersWanted():
                 await self._say(requests.Offers(request=number, splits=self._door.splits))
             case requests.DrainWanted():
@@ -253,6 +256,7 @@ class Visit:
             key=message.key,
             late=message.late,
             degrade=message.degrade,
+            volatile=message.volatile,
         )
         if message.keep or message.key is not None:
             return future

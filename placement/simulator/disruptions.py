@@ -21,8 +21,7 @@ def migrate(engine: SimulationEngine, c: int, device: int) -> None:
     full_s = engine.service_s(c, source)
     left_s = engine.stop(c)
     if left_s is not None and left_s < full_s:
-        latency_s = float(engine.world.costs.fragments.latency_s_FD[fragment, source])
-        containers.carry[c] = max(math.ceil(left_s / latency_s - 1e-9), 1)
+        containers.carry[c] = max(math.ceil(left_s / engine.batch_s(fragment, source) - 1e-9), 1)
     size = 0.0
     if containers.loaded[c]:
         size += float(engine.world.costs.fragments.memory_bytes_FD[fragment, source])

@@ -199,7 +199,12 @@ class SimulationEngine(State):
         if batches == NONE:
             images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
             batches = micro_batches(images, self._micro[self.containers.fragment[c]])
-        return batches * float(self.world.costs.fragments.latency_s_FD[self.containers.fragment[c], device])
+        return batches * self.batch_s(self.containers.fragment[c], device)
+
+    def batch_s(self, fragment: int, device: int) -> float:
+        """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it."""
+        run_s = float(self.world.costs.fragments.latency_s_FD[fragment, device])
+        return run_s + self.world.scenario.handover_s / self.world.devices[device].core_speed
 
     # ---- computing
 

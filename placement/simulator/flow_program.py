@@ -10,7 +10,7 @@ import numpy as np
 
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.simulator.costs import Costs
-from splitplace.placement.simulator.holding import held_s_FG
+from splitplace.placement.simulator.holding import batch_s, held_s_FG
 from splitplace.placement.simulator.mix import MeanTask, drawn, recorded
 from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.scenario import Scenario
@@ -49,7 +49,7 @@ class FlowProgram:
         known: dict[tuple[Any, ...], int] = {}
         group = []
         for d, device in enumerate(self.devices):
-            key = (device.cores, device.up_bytes_per_s, device.down_bytes_per_s, self._room(d))
+            key = (device.cores, device.core_speed, device.up_bytes_per_s, device.down_bytes_per_s, self._room(d))
             tables = (f.latency_s_FD[:, d], f.memory_bytes_FD[:, d], self.costs.load_s_FD[:, d])
             group.append(known.setdefault((*key, *(table.tobytes() for table in tables)), len(known)))
         return np.array(group, np.int64)
@@ -144,7 +144,7 @@ class FlowProgram:
             for g, d in enumerate(first_G):
                 if f.memory_bytes_FD[row, d] <= self._room(d):
                     y = self._column("y", row, g)
-                    take("cores", g, y, batches * float(f.latency_s_FD[row, d]))
+                    take("cores", g, y, batches * batch_s(self.scenario, self.devices, costs, row, d))
                     take("memory", g, y, float(f.memory_bytes_FD[row, d]) * float(held_FG[local, g]))
         for src, dst, size in self._edges(split):
             sent = n * size

@@ -12,6 +12,11 @@ from splitplace.records.device import Device
 from splitplace.records.view import NONE, Floats
 
 
+def batch_s(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, row: int, d: int) -> float:
+    """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it (the engine's)."""
+    return float(costs.fragments.latency_s_FD[row, d]) + scenario.handover_s / devices[d].core_speed
+
+
 def held_s_FG(  # noqa: N802 - shape suffix
     scenario: Scenario,
     devices: tuple[Device, ...],
@@ -34,7 +39,10 @@ def held_s_FG(  # noqa: N802 - shape suffix
     application = int(costs.splits.application_S[split])
     service_FG = np.array(
         [
-            [mean.batches(application, int(f.micro_batch_F[row])) * float(f.latency_s_FD[row, d]) for d in first_G]
+            [
+                mean.batches(application, int(f.micro_batch_F[row])) * batch_s(scenario, devices, costs, row, d)
+                for d in first_G
+            ]
             for row in rows
         ]
     )

@@ -148,6 +148,9 @@ class Scenario(Record):
     startup_s: NonNegative = 0.0
     """Image distribution before the first placement (the paper: 30 s). A device that fails or leaves meanwhile is not
     there when it ends, unless it joins."""
+    handover_s: NonNegative = 0.0
+    """Core-seconds, on a core of speed 1, that a device takes to receive a micro-batch, account for it and send it on,
+    beside running it: profiles have the run alone."""
     scheduling_delay_s: NonNegative = 0.0
     """Between a plan and its effect. Measured decision time is a timing, and never enters simulated time."""
     memory_claim_bytes: PositiveCount | None = None

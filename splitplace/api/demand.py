@@ -34,7 +34,7 @@ def demand(
 
     Raises:
         UsageError: No such catalog or split.
-        SplitPlaceError: An empty catalog, a fragment without a profile, or a demand of more than 200 kB.
+        SplitPlaceError: An empty catalog, a fragment without a profile, or a demand of more than 600 kB.
     """
     if out is not None:
         check_file(Path(out), "--out")

@@ -21,6 +21,7 @@ from splitplace.placement.broker.journal import events
 from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.engines.emulated import emulated
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.plan import first_state
 from splitplace.placement.policy import Policy
@@ -164,9 +165,12 @@ class Fleet:
         key: str | None = None,
         late: bool = False,
         degrade: bool = False,
+        volatile: bool = False,
     ) -> TaskFuture:
         """As `Client.submit`, of arrays, without a socket between."""
-        return self.broker.submit(application, images, deadline_s, labels, key=key, late=late, degrade=degrade)
+        return self.broker.submit(
+            application, images, deadline_s, labels, key=key, late=late, degrade=degrade, volatile=volatile
+        )
 
     def applications(self) -> dict[str, Split]:
         """As `Client.applications`."""
@@ -183,6 +187,10 @@ class Fleet:
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment."""
         return self.broker.status()
+
+    def history(self, after: int = 0) -> HistoryPage:
+        """As `Client.history`."""
+        return self.broker.history(after)
 
     def drain(self) -> None:
         """Take no more tasks; returns when all have ended."""

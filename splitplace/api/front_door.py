@@ -80,13 +80,13 @@ class FrontDoor:
         behind = self._own or fleet
         assert not isinstance(behind, str | Path)
         self._applications = behind.applications
-        service = HttpService(behind, behind.applications, limits, version("splitplace"))
+        service = HttpService(behind, behind.applications, limits, guard, version("splitplace"))
         self._grpc: GrpcServer | None = None
         if grpc_port is not None:
             from splitplace.placement.grpc import server
 
             self._grpc = server.GrpcServer(service, guard, host, grpc_port, certificate)
-        self._server: HttpServer = HttpServer(FrontApp(service, guard), host, port, certificate, self._grpc)
+        self._server: HttpServer = HttpServer(FrontApp(service), host, port, certificate, self._grpc)
 
     @explained()
     def __enter__(self) -> Self:

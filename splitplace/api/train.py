@@ -38,6 +38,7 @@ def train(
     recipe: Literal["distil", "splitnet", "scratch"] | None = None,
     overlap: float | None = None,
     trunk: Literal["shared", "replicated"] | None = None,
+    spare: float | None = None,
     budget: float | None = None,
     ratio: float | None = None,
     weights: str | Path | None = None,
@@ -77,6 +78,8 @@ def train(
             classes and channels learned with the weights; scratch: as distil from fresh weights, a control.
         overlap: Of semantic: share of the other branches' channels that each branch keeps as well, 0 to 1.
         trunk: Of semantic: shared (the default), or replicated: a copy in every branch, which then reads the image.
+        spare: Of semantic: add a fragment that knows every class, without this share of the channels (0.01 to 0.99), to
+            stand in for branches that give no answer. It is trained after the tree, for as many passes.
         budget: With cuts="auto": largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
@@ -114,7 +117,15 @@ def train(
         check_picture(Path(plot))
     options.check_strategy(strategy)
     options.check_values(epochs=epochs, samples=samples, seed=seed, validation=validation, cuts=cuts, budget=budget)
-    of_trees = {"tree": tree, "cuts": cuts, "groups": groups, "recipe": recipe, "overlap": overlap, "trunk": trunk}
+    of_trees = {
+        "tree": tree,
+        "cuts": cuts,
+        "groups": groups,
+        "recipe": recipe,
+        "overlap": overlap,
+        "trunk": trunk,
+        "spare": spare,
+    }
     options.check_belong(strategy, ("semantic",), **of_trees, budget=budget)
     options.check_belong(strategy, ("compressed",), ratio=ratio)
     options.check_belong(strategy, ("full",), weights=weights)
@@ -135,7 +146,7 @@ def train(
     if strategy == "full":
         run = work.full(weights)
     elif strategy == "semantic":
-        run = work.semantic(asked, grouping, recipe or "distil", overlap or 0.0, trunk or "shared")
+        run = work.semantic(asked, grouping, recipe or "distil", overlap or 0.0, trunk or "shared", spare)
     else:
         run = work.compressed(ratio)
     if plot is not None:
@@ -181,15 +192,24 @@ class _Training:
         )
 
     def semantic(
-        self, asked: "TreeAsked", groups: "Grouping", method: "Method", overlap: float, trunk: "Trunk"
+        self,
+        asked: "TreeAsked",
+        groups: "Grouping",
+        method: "Method",
+        overlap: float,
+        trunk: "Trunk",
+        spare: float | None,
     ) -> "Run":
         """A tree; all that can be wrong with it is told before its full model is trained, which may take hours."""
         from splitplace.training import options
-        from splitplace.training.recipes.semantic import plan_tree, train_semantic, tree_recipe
+        from splitplace.training.recipes.semantic import train_semantic, tree_recipe
+        from splitplace.training.recipes.spare import check_spare
+        from splitplace.training.recipes.tree_plan import plan_tree
 
         start, data = self.start, self.data
         if start.full is not None:
             options.check_images(start.full, data)
+        check_spare(spare, method)
         tree_recipe(start.numbers, method).beside(start.kept)
         strides = start.full.config.request.strides if start.full else start.numbers.strides
         wanted = asked.budget or (start.numbers.cuts if asked.cuts is None else tuple(asked.cuts))
@@ -206,6 +226,7 @@ class _Training:
             method=method,
             overlap=overlap,
             trunk=trunk,
+            spare=spare,
             out=self.out,
             **self.common,
         )

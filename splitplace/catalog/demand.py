@@ -14,7 +14,7 @@ _NOT_FOR_SCHEDULERS = {"class_names": (), "preprocessing": None}
 """What a demand leaves out of a split: who reads images or answers names has the catalog."""
 _BY_CLASS = {"accuracy_by_class": (), "confusion": ()}
 """And out of an evaluation: a scheduler reads the accuracy over all classes."""
-MAX_BYTES = 200_000
+MAX_BYTES = 600_000
 """A demand travels in packages and reports; what is larger holds more than the simulator reads."""
 
 

@@ -56,7 +56,7 @@ def check_record_type(artifact_type: str, source: str) -> None:
             format.check(int(found[1]), source)
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | memoryview) -> str:
     """The OCI digest of these bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 

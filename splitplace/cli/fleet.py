@@ -235,18 +235,3 @@ def history(*, data: Path = DATA, json: bool = False) -> None:
         )
         table.add_row(f"{event['at_s']:.3f}", event["kind"], told)
     emit({"events": events}, table, json)
-
-
-def cancel(task: int, /, *, data: Path = DATA, json: bool = False) -> None:
-    """Take a task back: it fails, and its devices are told.
-
-    Args:
-        task: Its number, as `submit --detach` prints it.
-        data: Folder of the fleet.
-        json: Print one JSON document.
-    """
-    import splitplace as sp
-
-    with sp.Client(data) as client:
-        was = client.cancel(task)
-    emit({"task": task, "was_under_way": was}, f"task {task} {'is cancelled' if was else 'was not under way'}", json)

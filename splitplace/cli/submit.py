@@ -1,4 +1,4 @@
-"""`splitplace submit` and `fleet answer`: images to a live fleet, and what it answers."""
+"""`splitplace submit`, `fleet answer` and `fleet cancel`: images to a live fleet, and what it answers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,11 @@ from rich.table import Table
 
 from splitplace.cli.fleet import DATA
 from splitplace.cli.output import emit
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.files import check_file, replace_file
 
 if TYPE_CHECKING:
-    from splitplace import Client, TaskFuture
+    from splitplace import Client, RemoteClient, TaskFuture
 
 SHOWN = 20
 """Rows of the table; --json has all."""
@@ -30,6 +30,9 @@ def submit(
     degrade: bool = False,
     detach: bool = False,
     data: Path = DATA,
+    url: str | None = None,
+    token_file: Path | None = None,
+    ca: Path | None = None,
     json: bool = False,
 ) -> None:
     """Have a live fleet classify images, and wait for the answer; Ctrl-C takes the task back.
@@ -45,13 +48,14 @@ def submit(
         degrade: Take an answer of the branches that can be had in time.
         detach: Print the task's number and leave; `splitplace fleet answer` gets the answer.
         data: Folder of the fleet.
+        url: Of a front door (`splitplace serve`), in place of the folder: http://HOST:PORT, or https.
+        token_file: File with the token that the front door asks for, if any; without, the variable SPLITPLACE_TOKEN.
+        ca: PEM file of who vouches for the front door's certificate; without, whom this system trusts.
         json: Print one JSON document.
     """
-    import splitplace as sp
-
     if out is not None:
         check_file(out, "--out")
-    with sp.Client(data) as client:
+    with _client(data, url, token_file, ca) as client:
         task = client.submit(
             application,
             input[0] if len(input) == 1 else input,
@@ -63,29 +67,99 @@ def submit(
             degrade=degrade,
         )
         if detach:
-            emit({"task": task.task_id}, f"task {task.task_id}", json)
+            emit({"task": _told(task.ticket)}, f"task {task.ticket}", json)
             return
         _answered(client, task, out, json)
 
 
-def answer(task: int, /, *, out: Path | None = None, data: Path = DATA, json: bool = False) -> None:
+def answer(
+    task: str,
+    /,
+    *,
+    out: Path | None = None,
+    data: Path = DATA,
+    url: str | None = None,
+    token_file: Path | None = None,
+    ca: Path | None = None,
+    json: bool = False,
+) -> None:
     """Wait for a task's answer, or get one that is kept.
 
     Args:
-        task: Its number, as `submit --detach` prints it.
+        task: Its number, or what a front door with tokens calls it, as `submit --detach` prints it.
         out: Write the logits to this file (.npy).
         data: Folder of the fleet.
+        url: Of a front door, in place of the folder, as in `submit`.
+        token_file: As in `submit`.
+        ca: As in `submit`.
         json: Print one JSON document.
     """
     import splitplace as sp
 
     if out is not None:
         check_file(out, "--out")
-    with sp.Client(data) as client:
-        _answered(client, client.answer(task), out, json)
+    with _client(data, url, token_file, ca) as client:
+        future = client.answer(task) if isinstance(client, sp.RemoteClient) else client.answer(_number(task))
+        _answered(client, future, out, json)
 
 
-def _answered(client: "Client", task: "TaskFuture", out: Path | None, json: bool) -> None:
+def cancel(
+    task: str,
+    /,
+    *,
+    data: Path = DATA,
+    url: str | None = None,
+    token_file: Path | None = None,
+    ca: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Take a task back: it fails, and its devices are told.
+
+    Args:
+        task: As `submit --detach` prints it.
+        data: Folder of the fleet.
+        url: Of a front door, in place of the folder, as in `submit`.
+        token_file: As in `submit`.
+        ca: As in `submit`.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with _client(data, url, token_file, ca) as client:
+        was = client.cancel(task) if isinstance(client, sp.RemoteClient) else client.cancel(_number(task))
+    emit(
+        {"task": _told(task), "was_under_way": was},
+        f"task {task} {'is cancelled' if was else 'was not under way'}",
+        json,
+    )
+
+
+def _client(data: Path, url: str | None, token_file: Path | None, ca: Path | None) -> "Client | RemoteClient":
+    """Of the fleet in a folder, or behind a front door."""
+    import splitplace as sp
+
+    if url is not None:
+        if data != DATA:
+            raise UsageError("--data and --url: expected one of them")
+        return sp.RemoteClient(url, token_file=token_file, ca=ca)
+    if token_file is not None or ca is not None:
+        raise UsageError("--token-file and --ca go with --url")
+    return sp.Client(data)
+
+
+def _number(task: str) -> int:
+    """Of a task of a fleet on this machine."""
+    if not (task.isascii() and task.isdigit()) or len(task) > 18:
+        raise UsageError(f"task {task[:60]!r}: expected its number")
+    return int(task)
+
+
+def _told(ticket: str) -> int | str:
+    """A number where that is all there is."""
+    return int(ticket) if ticket.isdigit() else ticket
+
+
+def _answered(client: "Client | RemoteClient", task: "TaskFuture", out: Path | None, json: bool) -> None:
     import numpy as np
 
     result = task.result()

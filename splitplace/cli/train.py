@@ -22,6 +22,7 @@ def train(
     recipe: Literal["distil", "splitnet", "scratch"] | None = None,
     overlap: float | None = None,
     trunk: Literal["shared", "replicated"] | None = None,
+    spare: float | None = None,
     budget: float | None = None,
     ratio: float | None = None,
     weights: str | None = None,
@@ -59,6 +60,8 @@ def train(
             default.
         trunk: Of semantic: shared (the default): one for all branches; replicated: a copy in every branch, which then
             reads the image itself.
+        spare: Of semantic: add a fragment that knows every class, without this share of the channels, to stand in for
+            branches that give no answer; 0.01 to 0.99.
         budget: With --cuts auto: largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
@@ -92,6 +95,7 @@ def train(
         recipe=recipe,
         overlap=overlap,
         trunk=trunk,
+        spare=spare,
         budget=budget,
         ratio=ratio,
         weights=weights,

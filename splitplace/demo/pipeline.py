@@ -15,10 +15,10 @@ from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.evaluation import evaluate
 from splitplace.placement import tables
-from splitplace.placement.broker.history import Event
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.mab import BanditState, Mab
+from splitplace.placement.history import Event
 from splitplace.placement.metrics import Usage, of_tasks, summarise
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.placers.earliest_finish import EarliestFinish

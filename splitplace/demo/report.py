@@ -10,7 +10,7 @@ from splitplace import provenance
 from splitplace.catalog import Catalog
 from splitplace.demo.pipeline import Played, Shipped
 from splitplace.demo.requests import LOOSE, TIGHT
-from splitplace.placement.broker.history import MicroBatchRun
+from splitplace.placement.history import MicroBatchRun
 from splitplace.placement.metrics import of_tasks, outcome
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.records.evaluation import Evaluation

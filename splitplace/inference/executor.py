@@ -49,7 +49,8 @@ def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
 
     Args:
         split: Whose merge to apply.
-        outputs: Logits by sink, each (batch, classes of that sink). A sink may be absent: its classes get -inf.
+        outputs: Logits by sink, each (batch, classes of that sink). A sink may be absent: its classes get the logits
+            of the split's spare, or -inf where it has none, or that is absent too.
 
     Returns:
         Logits (batch, n_classes), column c for class c; of a split without classes, what its one sink answers.
@@ -60,7 +61,10 @@ def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
     if not split.n_classes:  # no scores over classes (a map, a box): the one sink's answer as it is
         return present[0]
     merged = np.full((present[0].shape[0], split.n_classes), -np.inf, present[0].dtype)
-    for sink in split.sinks:
+    spare = split.merge.spare
+    if spare is not None and spare in outputs:
+        merged[:] = outputs[spare]
+    for sink in split.branches:
         if sink in outputs:
             merged[:, list(split.by_name[sink].classes)] = outputs[sink]
     return merged
@@ -134,7 +138,24 @@ class Executor:
         }
 
     def run(self, inputs: Mapping[str, Array], micro_batch: int = 64) -> Array:
-        """Logits (n, n_classes) for inputs by tensor name, each (n, ...), in micro-batches.
+        """Logits (n, n_classes) for inputs by tensor name, each (n, ...), in micro-batches; errors as `outputs`."""
+        found = self.outputs(inputs, micro_batch)
+        if not len(next(iter(inputs.values()))):
+            return np.zeros((0, self.split.n_classes), np.float32)
+        return merge(self.split, found)
+
+    def outputs(
+        self,
+        inputs: Mapping[str, Array],
+        micro_batch: int = 64,
+        after: Callable[[int], None] = lambda rows: None,
+    ) -> dict[str, Array]:
+        """What each sink answers, before the merge: logits (n, classes of the sink); nothing of no inputs.
+
+        Args:
+            inputs: By tensor name, each (n, ...).
+            micro_batch: Rows at once.
+            after: Told how many rows are done after each.
 
         Raises:
             SplitPlaceError: An input is missing or has another dtype or shape than the split's contract.
@@ -144,15 +165,14 @@ class Executor:
                 raise ContractError(f"{self.split.reference}: input {spec.name!r} missing, got {sorted(inputs)}")
             check_tensor(spec, inputs[spec.name], self.split.reference)
         n = len(next(iter(inputs.values())))
-        parts = [
-            self._run_batch({name: value[start : start + micro_batch] for name, value in inputs.items()})
-            for start in range(0, n, micro_batch)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.split.n_classes), np.float32)
-
-    def _run_batch(self, inputs: Mapping[str, Array]) -> Array:
-        made = self.split.walk(inputs, lambda name, feed: self.sessions[name].run(feed), self.sessions)
-        return merge(self.split, {sink: made[place] for sink, place in self._sinks.items()})
+        parts: dict[str, list[Array]] = {sink: [] for sink in self._sinks}
+        for start in range(0, n, micro_batch):
+            batch = {name: value[start : start + micro_batch] for name, value in inputs.items()}
+            made = self.split.walk(batch, lambda name, feed: self.sessions[name].run(feed), self.sessions)
+            for sink, place in self._sinks.items():
+                parts[sink].append(made[place])
+            after(min(start + micro_batch, n))
+        return {sink: np.concatenate(found) for sink, found in parts.items() if found}
 
 
 def batches(inputs: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:

@@ -43,8 +43,25 @@ class DeviceStatus(Record):
     micro_batches_run: Count
     measured: ResourceUse | None = None
     """None until it has answered, and when it has not lately."""
+    power_w: NonNegative | None = None
+    """An estimate: its power curve at the CPU that was measured; none without a measurement."""
+    energy_j: NonNegative = 0.0
+    """The same, summed since the broker began."""
     measured_fragments: Annotated[dict[str, ResourceUse], Field(default_factory=dict)]
     """By the names in `fragments`; of several that are one file, under the first."""
+
+
+class PolicyEstimate(Record):
+    """A number that the fleet's policy has learned."""
+
+    name: str
+    """Of what, in the policy's words; the same from moment to moment."""
+    unit: str
+    """As `reward` or `s`; what is of one unit may be drawn in one picture."""
+    value: float | None
+    """None while nothing was seen of it."""
+    count: Count | None = None
+    """Of how many decisions, where the policy counts them."""
 
 
 class TaskTally(Record):
@@ -70,3 +87,5 @@ class FleetStatus(Record):
     """Whether new tasks are taken."""
     devices: tuple[DeviceStatus, ...]
     tasks: TaskTally
+    estimates: tuple[PolicyEstimate, ...] = ()
+    """What the policy has learned, if it tells: the bandit its rewards and the response of layer splits."""

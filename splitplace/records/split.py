@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from graphlib import CycleError
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
 from splitplace.errors import NotFoundError, UsageError
 from splitplace.records.base import Count, Name, Record
@@ -43,6 +43,15 @@ class Merge(Record):
 
     kind: Literal["identity", "concat"]
     class_order: tuple[Count, ...]
+    spare: Name | None = None
+    """The sink that predicts every class, class c in its column c: where other sinks give no answer, its logits stand
+    in for theirs. It has no part in the answer where all others give one, and none in `class_order`."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A split without a spare is written, and so digested, as if there were none."""
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name != "spare" or value is not None}
 
 
 class Split(Record):
@@ -85,8 +94,13 @@ class Split(Record):
 
     @cached_property
     def sinks(self) -> tuple[str, ...]:
-        """The fragments whose outputs are merged into the answer, in fragment order."""
+        """The fragments whose outputs are merged into the answer, in fragment order; a spare among them."""
         return tuple(fragment.name for fragment in self.fragments if not self.children(fragment.name))
+
+    @cached_property
+    def branches(self) -> tuple[str, ...]:
+        """The sinks without the spare: what a whole answer is made of."""
+        return tuple(sink for sink in self.sinks if sink != self.merge.spare)
 
     @cached_property
     def topological(self) -> tuple[str, ...]:
@@ -181,11 +195,16 @@ class Split(Record):
         order = self.merge.class_order
         if sorted(order) != list(range(len(order))):
             raise ValueError(f"class_order must hold every class 0..{len(order) - 1} exactly once, got {order}")
+        spare = self.merge.spare
+        if spare is not None and (spare not in self.sinks or self.by_name[spare].classes != tuple(range(len(order)))):
+            raise ValueError(
+                f"the spare {spare!r} must be a sink that predicts the classes 0..{len(order) - 1} in order"
+            )
         if self.merge.kind == "identity" and len(self.sinks) != 1:
             raise ValueError(f"merge identity needs one sink, got {self.sinks}")
         if any(len(self.by_name[sink].outputs) != 1 for sink in self.sinks):
             raise ValueError("every sink must have exactly one output, its logits")
-        predicted = tuple(c for sink in self.sinks for c in self.by_name[sink].classes)
+        predicted = tuple(c for sink in self.branches for c in self.by_name[sink].classes)
         if predicted != order:
             raise ValueError(f"the sinks predict the classes {predicted}, the merge orders {order}")
 

@@ -14,10 +14,11 @@ from splitplace.errors import InfeasibleError, NotFoundError, UsageError
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
+from splitplace.splitting.semantic.pruning import compressed_variant, prune_body
 from splitplace.splitting.semantic.surgery import channel_importance, channel_sets, dense_layers, slice_channels
 from splitplace.splitting.semantic.tree import ClassTree, divide_channels
 
-TRUNK = "trunk"
+TRUNK, SPARE = "trunk", "spare"
 
 Owners = Mapping[str, npt.NDArray[np.int64]]
 """The leaf that owns each channel, by channel set; of a set above the leaves, any leaf of the branch that owns it."""
@@ -145,12 +146,38 @@ def grow_fragments(
 def assemble(
     application: str, model: str, variant: str, input_spec: TensorSpec, fragments: Sequence[ModuleFragment]
 ) -> ModuleSplit:
-    """A semantic split of these fragments; leaves' logits are concatenated in fragment order."""
-    order = tuple(c for fragment in fragments for c in fragment.classes)
+    """A semantic split of these fragments; leaves' logits are concatenated in fragment order, a spare's left aside."""
+    order = tuple(c for fragment in fragments if fragment.name != SPARE for c in fragment.classes)
     for fragment in fragments:
         fragment.module.eval()
-    merge = Merge(kind="concat", class_order=order)
+    spare = SPARE if any(fragment.name == SPARE for fragment in fragments) else None
+    merge = Merge(kind="concat", class_order=order, spare=spare)
     return ModuleSplit(application, model, "semantic", variant, input_spec, tuple(fragments), merge)
+
+
+def grow_spare(
+    network: nn.Sequential, cut: str, ratio: float, image_BCHW: Tensor, trunk: ModuleFragment, n_classes: int
+) -> ModuleFragment:
+    """What stands behind the cut, all classes, without a share of its channels: it answers where a branch does not.
+
+    Args:
+        network: The full model, a chain of named stages in eval mode; left as it is.
+        cut: The stage before which the tree branches first.
+        ratio: Share of the channels to remove, as of a compressed model: those of the smallest norm.
+        image_BCHW: Raw images it takes, at least two.
+        trunk: What feeds it.
+        n_classes: How many logits it has.
+
+    Raises:
+        UsageError: A ratio that is no share.
+        SplitPlaceError: Layers that cannot be sliced.
+    """
+    compressed_variant(ratio)
+    place = _position(network, cut)
+    with torch.no_grad():
+        x_B = network[:place](image_BCHW)
+    module = prune_body(network[place:], x_B, ratio)
+    return ModuleFragment(SPARE, module, (trunk.output,), f"{SPARE}_logits", tuple(range(n_classes)))
 
 
 def replicate_trunk(split: ModuleSplit) -> ModuleSplit:

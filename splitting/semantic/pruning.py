@@ -37,7 +37,7 @@ def compress(network: nn.Sequential, image_BCHW: Tensor, ratio: float, norm: int
     front, body = network[:1], network[1:]
     with torch.no_grad():
         x_B = front(image_BCHW)
-    smaller = _pruned(body, x_B, ratio, norm)
+    smaller = prune_body(body, x_B, ratio, norm)
     stages = [*front.named_children(), *smaller.named_children()]
     return nn.Sequential(OrderedDict(stages)).train(network.training)
 
@@ -56,7 +56,7 @@ def check_slices(network: nn.Sequential, image_BCHW: Tensor, cut: str) -> None:
     first = [name for name, _ in network.named_children()].index(cut)
     with torch.no_grad():
         x_B = network[:first](image_BCHW)
-    _pruned(network[first:], x_B, ratio=0.5, norm=2)
+    prune_body(network[first:], x_B, ratio=0.5, norm=2)
 
 
 def compressed_split(
@@ -87,8 +87,8 @@ def compressed_variant(ratio: float) -> str:
     return str(percent)
 
 
-def _pruned(body: nn.Sequential, x_B: Tensor, ratio: float, norm: int) -> nn.Sequential:
-    """A copy of `body` without `ratio` of the channels of every set, but for its inputs and logits."""
+def prune_body(body: nn.Sequential, x_B: Tensor, ratio: float, norm: int = 2) -> nn.Sequential:
+    """A copy of `body` without `ratio` of the channels of every set, but for its inputs and logits; as `compress`."""
     _check_layers(body)
     try:
         norms = channel_norms(body, x_B, norm)

@@ -55,6 +55,13 @@ def wait_for_another(folder: Path, task: str) -> None:
     raise RuntimeError("a mistake of ours")
 
 
+def fail_or_write(folder: Path, task: str) -> None:
+    """Fail if that is the task, else leave a file."""
+    if task == "usage":
+        raise UsageError("expected a tree")
+    (folder / task).write_text("done")
+
+
 def test_each_begins_after_what_it_needs_and_two_at_once(tmp_path):
     """Four tasks, two of which need the first: all done, never more than two, with half of the threads each."""
     said = []
@@ -113,3 +120,14 @@ run_all(partial(wait_for_another, folder), {"endless": None}, 2, folder / "log.t
     while alive(child) and time.monotonic() < end:
         time.sleep(0.05)
     assert not alive(child)
+
+
+def test_others_go_on_where_that_is_asked_for(tmp_path):
+    """What does not need the one that failed is done, what needs it is not begun; then the failure is raised."""
+    said = []
+    tasks = {"usage": None, "below": "usage", "deeper": "below", "alone": None}
+    with pytest.raises(UsageError, match=r"^expected a tree$"):
+        run_all(partial(fail_or_write, tmp_path), tasks, 1, tmp_path / "log.txt", said.append, go_on=True)
+    assert (tmp_path / "alone").exists()
+    assert not (tmp_path / "below").exists() and not (tmp_path / "deeper").exists()
+    assert "usage failed: expected a tree" in said

@@ -7,6 +7,9 @@ import pytest
 from splitplace.benchmarks.results_page import CLAIMS, FOLDER, PAGE, page
 from splitplace.cli import build
 
+NOT_RUN_YET = ["serve.json"]
+"""To be measured on a machine that does nothing else; the page says "Not run"."""
+
 
 def test_the_page_is_what_the_script_writes():
     """Whoever measures again runs `make results` as well."""
@@ -15,7 +18,8 @@ def test_the_page_is_what_the_script_writes():
 
 def test_every_results_file_is_on_the_page():
     """A figure that nobody sees is no result."""
-    assert sorted(file.name for file in FOLDER.glob("*.json")) == sorted(claim.file for claim in CLAIMS)
+    files = [file.name for file in FOLDER.glob("*.json")]
+    assert sorted([*files, *NOT_RUN_YET]) == sorted(claim.file for claim in CLAIMS)
 
 
 def test_every_picture_is_shown():

@@ -21,7 +21,7 @@ from splitplace.training.families.build import build
 from splitplace.training.preset import load_preset
 
 
-def trained(method, seed, accuracy, energy=None, missing=()):
+def trained(method, seed, accuracy, energy=None, missing=(), flops=10):
     """One recipe's cell."""
     return semantic.RecipeCell(
         method=method,
@@ -29,7 +29,7 @@ def trained(method, seed, accuracy, energy=None, missing=()):
         accuracy=accuracy,
         accuracy_missing=missing,
         params=10,
-        flops_per_sample=10,
+        flops_per_sample=flops,
         branch_params=1,
         branch_flops_per_sample=1,
         groups=((0,), (1,)),
@@ -93,6 +93,16 @@ def test_groupings_are_compared_with_branches_absent_too():
     }
 
 
+def test_a_spare_is_held_to_what_it_wins_back_and_costs():
+    """Means over seeds; FLOPs against the same seed's tree without."""
+    plain = [trained("distil", seed, 0.9, missing=(0.7, 0.5, 0.2)) for seed in (0, 1)]
+    spared = [trained("spare", 0, 0.9, missing=(0.885, 0.79, 0.5), flops=12)]
+    spared.append(trained("spare", 1, 0.9, missing=(0.865, 0.8, 0.5), flops=14))
+    said = {claim: word for claim, word in semantic.verdict(results([*plain, *spared])).items() if "spare" in claim}
+    assert list(said.values()) == [True, False, False]
+    assert list(semantic.verdict(results([*plain, spared[0]])).values()).count(True) == 2
+
+
 def test_a_path_holds_by_the_lower_end_of_its_interval():
     """And parameters by what they are."""
     cell = PathCell(
@@ -152,7 +162,7 @@ def test_a_hundred_classes_are_asked_whether_meaning_helps(capsys, tmp_path, mon
     with pytest.raises(SystemExit, match="0"):
         main(["bench", "semantic", "tiny100", "--samples", "30000", "--jobs", "3", "--json"])
     verdict = json.loads(capsys.readouterr().out)["verdict"]
-    assert {claim: said for claim, said in verdict.items() if "absent" not in claim} == {
+    assert {claim: said for claim, said in verdict.items() if "absent" not in claim and "spare" not in claim} == {
         "distil at most 2 points under full": True,
         "grouping by meaning against consecutive classes": "+1.50 points [+1.50, +1.50] over 3 seeds: better",
         "grouping by meaning against random groups": "-1.50 points [-1.50, -1.50] over 3 seeds: worse",
@@ -184,12 +194,15 @@ def test_counts_below_one_are_refused(option, capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
-    """On noise, a few steps: five recipes, one path; a second run trains nothing and finds the same."""
+    """On noise, a few steps: every recipe, one path; a second run trains nothing and finds the same."""
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
     settings = SemanticSettings(seeds=1, samples=64, passes=3, pairs=1)
     found = semantic.run(tmp_path / "results.json", tmp_path / "runs", noise, settings, lambda _: None)
     assert tuple(cell.method for cell in found.trained) == methods("noise")
-    assert all(cell.passes == 3 for cell in found.trained)
+    assert all(cell.passes == 3 + 2 * (cell.method == "spare") for cell in found.trained)
+    plain, spared = found.trained[1], found.trained[-1]
+    assert (spared.accuracy, spared.groups) == (plain.accuracy, plain.groups)
+    assert spared.flops_per_sample > plain.flops_per_sample
     assert sorted(c for group in found.trained[1].groups for c in group) == [0, 1, 2, 3]
     stamp = tmp_path / "runs" / "seed0" / "full" / "provenance.json"
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"commit": "an older one"}))

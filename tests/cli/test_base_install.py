@@ -87,6 +87,7 @@ NEEDS = {
     "bench pipeline": ([], "train,export"),
     "bench chaos": ([], "export"),
     "bench soak": ([], "export,sim"),
+    "bench serve": ([], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
     "bench training": ([], "train"),
@@ -225,6 +226,13 @@ def test_nothing_was_begun(room, answers):
         *("SPLIT", "STATES", "CATALOG", "FLEET", "fleet.toml", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
         "tokens.json",
     }
+
+
+def test_a_front_door_is_asked_with_nothing_but_the_base(room):
+    """A device that only asks needs no extra: the command comes as far as to a server, which is not there."""
+    call = ["submit", "pixels", "--input", "x.npy", "--deadline", "1", "--url", "http://127.0.0.1:9"]
+    ((code, _, err),) = without(room, COMMAND, [call])
+    assert code == 1 and "http://127.0.0.1:9 does not answer" in err
 
 
 def test_functions_say_it_too(room, answers):

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from splitplace.catalog import Catalog
-from splitplace.placement.broker.history import MicroBatchRun, read_history
+from splitplace.placement.broker.history import read_history
+from splitplace.placement.history import MicroBatchRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 MAIN = "from splitplace.cli import main; main()"

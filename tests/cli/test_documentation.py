@@ -15,12 +15,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
 TRAINS_STATES = "twelve runs of 200 intervals; tests/cli/test_policy.py trains, shows and simulates with a small one"
+MAKES_A_CELL = "hours; tests/benchmarks/test_demand.py makes one of a tiny network, and simulates with it"
 NOT_RUN = {
     "make demo": "minutes; tests/cli/test_demo.py runs it cold and warm",
     "make test": "this suite",
     "splitplace policy train --scenario measured-50 --out states": TRAINS_STATES,
     "splitplace policy show states": TRAINS_STATES,
     "splitplace simulate --policy mab+daso --scenario measured-50 --state states": TRAINS_STATES,
+    "splitplace bench demand --cells fashionmnist.mobilenetv2 --work runs/demand": MAKES_A_CELL,
+    "splitplace simulate --policy mab+least-loaded --demand runs/demand/demand.json": MAKES_A_CELL,
 }
 """Lines that are not run here, and why; whatever else stands in an sh block is."""
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import psutil
@@ -160,6 +161,83 @@ def test_a_device_and_the_broker_die_under_many_clients(called):
     ]
     assert len(finished) == len(set(finished)) == 6 * asked
     assert called.end(front) == 0
+
+
+def command(folder, *tokens):
+    """One that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *tokens], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+
+def test_submit_by_url_is_submit(called):
+    """The same document as by the folder, but for numbers and times; labels, detach, answer and cancel likewise."""
+    called.fleet()
+    told, _ = called.popen("serve", "--fleet", "splitplace-fleet", "--port", "0")
+    x = np.random.default_rng(0).integers(0, 256, (40, 1, 2, 2), np.uint8)
+    np.save(called.folder / "x.npy", x)
+    np.save(called.folder / "y.npy", x.reshape(40, 4).argmax(axis=1))
+    asked = ("submit", "pixels", "--input", "x.npy", "--labels", "y.npy", "--deadline", "60", "--json")
+    documents = []
+    for where in (("--data", "splitplace-fleet"), ("--url", told["url"])):
+        done = command(called.folder, *asked, *where, "--out", "logits.npy")
+        assert done.returncode == 0, done.stderr
+        documents.append(json.loads(done.stdout))
+        np.testing.assert_array_equal(np.load(called.folder / "logits.npy"), x.reshape(40, 4).astype(np.float32))
+    by_folder, by_url = (document.pop("outcome") for document in documents)
+    assert documents[0] == documents[1]
+    its_own = {"id", "arrival_s", "deadline_s", "wait_s", "execute_s", "transfer_s", "response_s", "devices"}
+    assert {k: v for k, v in by_folder.items() if k not in its_own} == {
+        k: v for k, v in by_url.items() if k not in its_own
+    }
+    assert by_url["correct"] == 40 and by_url["p_source"] == "labels" and 59 < by_url["deadline_s"] <= 60
+    left = json.loads(command(called.folder, *asked, "--url", told["url"], "--detach").stdout)["task"]
+    found = command(called.folder, "fleet", "answer", str(left), "--url", told["url"], "--json")
+    assert json.loads(found.stdout)["outcome"]["id"] == left
+    found = command(called.folder, "fleet", "cancel", str(left), "--url", told["url"], "--json")
+    assert json.loads(found.stdout) == {"task": left, "was_under_way": False}
+
+
+def test_ctrl_c_takes_back_what_was_submitted_by_url(called):
+    """The devices are stopped, so that the task is under way; it is cancelled, and the command says so: exit 130."""
+    called.fleet()
+    told, _ = called.popen("serve", "--fleet", "splitplace-fleet", "--port", "0")
+    np.save(called.folder / "x.npy", np.zeros((4, 1, 2, 2), np.uint8))
+    with sp.Client(called.folder / "splitplace-fleet") as client:
+        devices = [psutil.Process(device.pid) for device in client.status().devices]
+        for device in devices:
+            device.suspend()
+        task = ("submit", "pixels", "--input", "x.npy", "--deadline", "100")
+        asking = subprocess.Popen(
+            [sys.executable, "-c", MAIN, *task, "--url", told["url"]],
+            cwd=called.folder, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not (client.status().tasks.waiting + client.status().tasks.running):
+            time.sleep(0.05)
+        asking.send_signal(signal.SIGINT)
+        _, err = asking.communicate(timeout=PATIENCE_S)
+        assert asking.returncode == 130 and err.count("\n") == 1
+        assert client.status().tasks.cancelled == 1
+        for device in devices:
+            if device.is_running():
+                device.resume()
+
+
+def test_mistakes_with_a_url_are_one_line(called):
+    """No URL, nobody there, both ways at once, what goes with --url alone."""
+    np.save(called.folder / "x.npy", np.zeros((4, 1, 2, 2), np.uint8))
+    for tokens, code, said in (
+        (("--url", "localhost:8000"), 2, "expected http://HOST:PORT"),
+        (("--url", "http://127.0.0.1:9"), 1, "does not answer"),
+        (("--url", "http://127.0.0.1:9", "--data", "x"), 2, "--data and --url: expected one of them"),
+        (("--token-file", "x"), 2, "--token-file and --ca go with --url"),
+        (("--url", "http://127.0.0.1:9", "--token-file", "missing"), 2, "no such file"),
+        (("--url", "https://127.0.0.1:9", "--ca", "missing"), 2, "no such file"),
+    ):
+        done = command(called.folder, "submit", "pixels", "--input", "x.npy", "--deadline", "1", *tokens)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1) and said in done.stderr, (
+            done.stderr
+        )
 
 
 def test_a_user_s_mistakes_are_one_line(called):

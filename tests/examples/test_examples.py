@@ -27,7 +27,7 @@ SLOW = {
     "first": r"(?s)layer-3: 0\.\d+.*reward 0\.\d+, deadlines missed",
 }
 """What trains, measures or opens a network takes most of a minute."""
-MODULES = {"my_net", "serve_grpc", "serve_triton"}
+MODULES = {"my_net", "remote", "serve_grpc", "serve_triton"}
 """Not run, but imported by those that are, or run on their page (docs/howto/serve.md)."""
 
 

@@ -1,5 +1,7 @@
 """Small random torch splits, one of every shape the graph may take."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -47,6 +49,17 @@ def tree() -> ModuleSplit:
     return ModuleSplit(
         "fashionmnist", "tiny", "semantic", "2x2", IMAGE, _eval(fragments), Merge(kind="concat", class_order=order)
     )
+
+
+@pytest.fixture(scope="session")
+def spared(tree) -> ModuleSplit:
+    """The tree with a spare on its trunk, which knows all 8 classes."""
+    torch.manual_seed(3)
+    spare = ModuleFragment(
+        "spare", nn.Sequential(convolution(6, 4), head(4, 8)), ("trunk_out",), "spare_logits", tuple(range(8))
+    )
+    merge = Merge(kind="concat", class_order=tree.merge.class_order, spare="spare")
+    return replace(tree, variant="2x2-spare50", fragments=(*tree.fragments, *_eval([spare])), merge=merge)
 
 
 @pytest.fixture(scope="session")

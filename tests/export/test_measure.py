@@ -13,6 +13,7 @@ from splitplace.catalog.demand import demand, write_demand
 from splitplace.catalog.oci import MAX_JSON_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.export.measure.evaluation import _absent, evaluate
 from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
 from splitplace.inference.executor import Executor
@@ -197,3 +198,32 @@ def test_a_device_of_no_cores_is_refused():
     for bad in ({"threads": 0}, {"cpu_share": 0.0}, {"cpu_share": 1.5}):
         with pytest.raises(UsageError, match="expected at least 1"):
             fingerprint(**bad)
+
+
+@pytest.mark.slow
+def test_a_spare_answers_for_what_is_missing_and_for_nothing_else(spared, tree_artifact, tmp_path):
+    """The whole answers as the tree without; with leaves missing, their columns are the spare's, by hand."""
+    catalog = CatalogWriter(tmp_path / "catalog")
+    catalog.write(to_onnx(spared))
+    reference, (images, labels) = f"{REFERENCE}-spare50", held_out()
+    split = catalog.split(reference)
+
+    def answer(missing):
+        return Executor(split, lambda name: catalog.load(split, name), missing=frozenset(missing)).run(
+            {"image": images}
+        )
+
+    whole = Executor(tree_artifact.split, tree_artifact.models.__getitem__).run({"image": images})
+    np.testing.assert_array_equal(answer({"spare"}), whole)
+    np.testing.assert_array_equal(answer(()), whole)
+    alone = answer(split.branches)
+    facts = {"dataset": "fashionmnist", "sha256": "0" * 64, "seed": 0, "source": "random numbers"}
+    evaluation, _ = evaluate(split, lambda name: catalog.load(split, name), images, labels, **facts)
+    assert evaluation.top1 == np.mean(whole.argmax(1) == labels)
+    assert len(evaluation.top1_missing) == 14
+    for row in evaluation.top1_missing:
+        columns = [c for name in row.missing for c in split.by_name[name].classes]
+        expected = whole.copy()
+        expected[:, columns] = alone[:, columns]
+        np.testing.assert_array_equal(answer(row.missing), expected)
+        assert row.top1 == np.mean(expected.argmax(1) == labels)

@@ -94,7 +94,15 @@ def test_what_a_child_needs_to_run_as_we_do(monkeypatch, name, value):
 
 @pytest.mark.parametrize(
     "name",
-    ["AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONBREAKPOINT", "SSH_AUTH_SOCK"],
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "HF_TOKEN",
+        "SPLITPLACE_TOKEN",
+        "PYTHONSTARTUP",
+        "PYTHONWARNINGS",
+        "PYTHONBREAKPOINT",
+        "SSH_AUTH_SOCK",
+    ],
 )
 def test_what_is_no_business_of_a_child(monkeypatch, name):
     """Credentials, and what makes an interpreter import by name."""

@@ -10,7 +10,8 @@ from splitplace.catalog import Catalog, oci
 from splitplace.catalog.oci import SplitAnnotation
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
-from splitplace.placement.broker.history import Start, read_history
+from splitplace.placement.broker.history import read_history
+from splitplace.placement.history import Start
 from splitplace.placement.states import Saved
 from splitplace.records.base import Record
 from splitplace.records.demand import Demand
@@ -115,9 +116,10 @@ def test_an_evaluation_of_another_version_is_refused_by_name_until_gc_removes_it
 
 def test_a_newer_journal_is_refused_by_its_first_line(tmp_path):
     """Whatever its other lines are."""
-    start = {"event": "start", "version": 2, "clock": "new"}
+    start = {"event": "start", "version": JOURNAL.version + 1, "clock": "new"}
     (tmp_path / "run.jsonl").write_text(json.dumps(start) + '\n{"event":"unheard of"}\n')
-    with pytest.raises(ContractError, match="a journal of format 2, and this splitplace, which is older, reads 1"):
+    said = f"a journal of format {JOURNAL.version + 1}, and this splitplace, which is older, reads {JOURNAL.version}"
+    with pytest.raises(ContractError, match=said):
         read_history(tmp_path / "run.jsonl")
 
 

@@ -23,6 +23,7 @@ def _loaded(statement: str) -> set[str]:
     [
         "splitplace.placement.device.__main__",
         "splitplace.placement.plan",
+        "splitplace.placement.remote.remote_client",
         "splitplace.inference.executor",
         "splitplace.catalog",
         "splitplace.cli",

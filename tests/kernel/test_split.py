@@ -78,6 +78,44 @@ def test_json_there_and_back_is_the_same_split():
     assert Split.parse(split.model_dump_json(), "test") == split
 
 
+def with_spare(document: dict) -> dict:
+    """The tree with a fragment that knows every class, on its trunk."""
+    document["fragments"].append(fragment("spare", ("t", 4), ("spare.logits", 8), tuple(range(8))))
+    document["edges"].append({"src": "trunk", "dst": "spare", "tensor": "t", "bytes_per_sample": 16})
+    document["merge"]["spare"] = "spare"
+    return document
+
+
+def test_a_spare_is_a_sink_and_no_branch():
+    """It answers beside the branches, and the classes' order is theirs."""
+    split = parse(with_spare(tree()))
+    assert split.sinks == (*split.branches, "spare")
+    assert split.branches == parse(tree()).sinks
+    assert Split.parse(split.model_dump_json(), "test") == split
+
+
+def test_a_split_without_a_spare_is_written_as_before_there_were_any():
+    """So its digest is what it was."""
+    assert json.loads(parse(tree()).model_dump_json())["merge"] == tree()["merge"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["merge"].update(spare="nobody"),
+        lambda d: d["merge"].update(spare="trunk"),
+        lambda d: d["fragments"][-1]["classes"].pop(),
+        lambda d: d["fragments"][-1]["classes"].reverse(),
+    ],
+)
+def test_a_spare_knows_every_class_in_order(change):
+    """And is a sink."""
+    document = with_spare(tree())
+    change(document)
+    with pytest.raises(SplitPlaceError, match=r"the spare '\w+' must be a sink that predicts the classes 0\.\.7"):
+        parse(document)
+
+
 def broken(change) -> dict:
     """The tree with one thing changed."""
     document = copy.deepcopy(tree())

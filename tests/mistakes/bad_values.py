@@ -54,7 +54,20 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "presets": (("preset",), "^preset-"),
     "states": (("state", "path", "weights"), "^states-"),
     "texts": (
-        ("class_names", "results", "preset", "scenario", "fleet", "devices", "demand", "weights", "tokens", "tls_cert"),
+        (
+            "class_names",
+            "results",
+            "preset",
+            "scenario",
+            "fleet",
+            "devices",
+            "demand",
+            "weights",
+            "tokens",
+            "tls_cert",
+            "token_file",
+            "ca",
+        ),
         "^text-",
     ),
 }

@@ -55,9 +55,13 @@ BESIDE: dict[str, list[str]] = {
 }
 """What goes with an option where that is other than the good call."""
 TREE = ["--application=own", "--path=images", "--strategy=semantic", "--full=run"]
-BESIDE |= {f"train --{name}": TREE for name in ("tree", "cuts", "groups", "recipe", "overlap", "trunk")}
+BESIDE |= {f"train --{name}": TREE for name in ("tree", "cuts", "groups", "recipe", "overlap", "trunk", "spare")}
 BESIDE["train --budget"] = [*TREE, "--cuts=auto"]
 BESIDE["train --full"] = ["--application=own", "--path=images", "--strategy=compressed", "--ratio=0.5"]
+REMOTE = {"submit": GOOD["submit"][:-1], "fleet answer": ["0"], "fleet cancel": ["0"]}
+BESIDE |= {f"{name} --url": call for name, call in REMOTE.items()}
+BESIDE |= {f"{name} --{option}": [*call, "--url=https://localhost"] for name, call in REMOTE.items()
+           for option in ("token-file", "ca")}  # fmt: skip
 BESIDE["train --ratio"] = ["--application=own", "--path=images", "--strategy=compressed", "--full=run"]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from splitplace.catalog.oci import digest
 from splitplace.errors import NotFoundError, NotReadyError, UsageError
+from splitplace.placement.broker.history import History
 from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
@@ -312,6 +313,16 @@ class FakeBroker:
         self.changed = threading.Condition()
         self.keys: dict[str, int] = {}
         self._numbers = itertools.count()
+        self.book = History()
+        """What it tells of what happened."""
+        self.devices = (
+            DeviceStatus(
+                name="d", up=True, suspected=False, cpu_share=1.0, busy_share=0.5, memory_bytes=9, memory_used_bytes=3,
+                fragments=("pixels.m.full/full",), micro_batches_run=2,
+            ),
+        )  # fmt: skip
+        self.estimates = ()
+        self.policy, self.now_s = "p", 1.0
 
     def submit(self, application, images, deadline_s, labels=None, **options):
         """Waits until it may."""
@@ -356,13 +367,16 @@ class FakeBroker:
         return under_way
 
     def status(self):
-        """One device."""
-        device = DeviceStatus(
-            name="d", up=True, suspected=False, cpu_share=1.0, busy_share=0.5, memory_bytes=9, memory_used_bytes=3,
-            fragments=("pixels.m.full/full",), micro_batches_run=2,
-        )  # fmt: skip
+        """One device, if the test says nothing else."""
         tally = TaskTally(waiting=self.waiting_tasks, running=len(self.tasks), answered=0, failed=0, cancelled=0)
-        return FleetStatus(policy="p", uptime_s=1.0, accepting=not self.draining, devices=(device,), tasks=tally)
+        return FleetStatus(
+            policy=self.policy, uptime_s=self.now_s, accepting=not self.draining, devices=self.devices, tasks=tally,
+            estimates=self.estimates,
+        )  # fmt: skip
+
+    def history(self, after=0, most=1_000):
+        """What the test says."""
+        return self.book.page(after, most)
 
     def drain(self):
         """Until the test says so."""

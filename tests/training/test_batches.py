@@ -72,3 +72,24 @@ def test_fewer_images_than_a_batch_still_make_one():
     """A small data set is one batch, not none."""
     batches = Batches(*images(), batch_size=64, seed=0)
     assert [x.shape for x, _ in batches] == [torch.Size([10, 1, 6, 6])]
+
+
+def test_images_that_lie_elsewhere_are_drawn_and_augmented_there():
+    """Nothing comes back to the CPU on the way: torch's `meta` device has shapes alone, and mixes with no other."""
+    batches = Batches(
+        *images(), batch_size=5, seed=1, augment=augment("RandomCrop(padding=2)", "RandomHorizontalFlip()")
+    )
+    batches.to(torch.device("meta"))
+    assert batches.size_bytes == 10 * 36 + 10 * 8
+    for x_BCHW, y_B in batches:
+        assert (x_BCHW.device.type, y_B.device.type) == ("meta", "meta")
+        assert x_BCHW.shape == (5, 1, 6, 6) and x_BCHW.dtype == torch.uint8
+
+
+def test_where_images_lie_changes_nothing():
+    """Moved to the device they are on, they are served as before."""
+    shift = ("RandomCrop(padding=2)", "RandomRotation(degrees=20)")
+    here, moved = (Batches(*images(), batch_size=5, seed=1, augment=augment(*shift)) for _ in range(2))
+    moved.to(torch.device("cpu"))
+    for (x_BCHW, y_B), (other_BCHW, other_B) in zip(here, moved, strict=True):
+        assert torch.equal(x_BCHW, other_BCHW) and torch.equal(y_B, other_B)

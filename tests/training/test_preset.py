@@ -25,7 +25,7 @@ def quick_with(tmp_path):
     return load
 
 
-@pytest.mark.parametrize("name", ["quick", "standard"])
+@pytest.mark.parametrize("name", ["quick", "standard", "demand", "demand-gpu"])
 def test_shipped_presets_are_valid(name):
     """They bear their name, and fit and cut every model we know."""
     preset = load_preset(name)
@@ -78,7 +78,9 @@ def test_what_does_not_fit_is_refused_when_the_file_is_read(quick_with, lines, m
 
 def test_an_unknown_preset_lists_the_known_ones():
     """A usage error."""
-    with pytest.raises(UsageError, match=r"unknown preset 'fast': expected one of a \.toml file, quick, standard"):
+    with pytest.raises(
+        UsageError, match=r"unknown preset 'fast': expected one of a \.toml file, demand, demand-gpu, quick, standard"
+    ):
         load_preset("fast")
 
 

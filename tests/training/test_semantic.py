@@ -14,7 +14,8 @@ from splitplace.training.preset import load_preset
 from splitplace.training.recipes import cached
 from splitplace.training.recipes import semantic as room
 from splitplace.training.recipes.full import train_full
-from splitplace.training.recipes.semantic import plan_tree, train_semantic
+from splitplace.training.recipes.semantic import train_semantic
+from splitplace.training.recipes.tree_plan import plan_tree
 from splitplace.training.run import Run
 
 TINY = {"epochs": 1, "samples": 32}

@@ -69,9 +69,9 @@ class _Crop:
     def apply(self, x_BCHW: Tensor, drawn_B: Tensor) -> Tensor:
         batch, _, height, width = x_BCHW.shape
         padded: Tensor = v2.functional.pad(x_BCHW, [self.padding], padding_mode=self.padding_mode)
-        y_BH = drawn_B[:, :1] + torch.arange(height)
-        x_BW = drawn_B[:, 1:] + torch.arange(width)
-        image_B = torch.arange(batch)[:, None, None]
+        y_BH = drawn_B[:, :1] + torch.arange(height, device=x_BCHW.device)
+        x_BW = drawn_B[:, 1:] + torch.arange(width, device=x_BCHW.device)
+        image_B = torch.arange(batch, device=x_BCHW.device)[:, None, None]
         # Indexing the first, third and fourth dimension puts the channels last: move them back.
         return padded[image_B, :, y_BH[:, :, None], x_BW[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
@@ -101,10 +101,10 @@ class _ImageByImage:
     def apply(self, x_BCHW: Tensor, drawn_B: Tensor) -> Tensor:
         images = []
         with torch.random.fork_rng(devices=[]):
-            for image_CHW, seed in zip(x_BCHW, drawn_B.tolist(), strict=True):
+            for image_CHW, seed in zip(x_BCHW.cpu(), drawn_B.tolist(), strict=True):
                 torch.default_generator.manual_seed(seed)
                 images.append(self.transform(image_CHW))
-        return torch.stack(images)
+        return torch.stack(images).to(x_BCHW.device)
 
 
 class Augment:
@@ -139,9 +139,12 @@ class Augment:
             self._transforms.append(transform)
 
     def __call__(self, x_BCHW: Tensor, n: int, mine: slice, rng: torch.Generator) -> Tensor:
-        """The images `mine` of a batch of n, augmented as they are where all n are given."""
+        """The images `mine` of a batch of n, augmented as they are where all n are given.
+
+        What is random is drawn on the CPU, so that it is the same wherever the images are; they stay where they are.
+        """
         for transform in self._transforms:
-            x_BCHW = transform.apply(x_BCHW, transform.draw(n, rng)[mine])
+            x_BCHW = transform.apply(x_BCHW, transform.draw(n, rng)[mine].to(x_BCHW.device))
         return x_BCHW
 
 

@@ -1,4 +1,7 @@
-"""Images in memory, served in batches: no decoding, no worker processes, augmentation a batch at a time."""
+"""Images in memory, served in batches: no decoding, no worker processes, augmentation a batch at a time.
+
+On a GPU the images lie on it, and are drawn and augmented there: a step copies row numbers and draws, no pixels.
+"""
 
 from collections.abc import Iterator
 
@@ -43,12 +46,21 @@ class Batches:
         self.epoch = 0
         self.served = 0
 
+    def to(self, device: torch.device) -> None:
+        """Serve batches on this device from now on; they hold what they held."""
+        self.x_NCHW, self.y_N = self.x_NCHW.to(device), self.y_N.to(device)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all that is served."""
+        return self.x_NCHW.nbytes + self.y_N.nbytes
+
     def __len__(self) -> int:
         return self.n // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order_rng = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        order = torch.randperm(len(self.y_N), generator=order_rng)
+        order = torch.randperm(len(self.y_N), generator=order_rng).to(self.y_N.device)
         start, self.served = self.served, 0
         # Several devices share every batch, so that what is trained does not hang on how many there are.
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

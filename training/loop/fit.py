@@ -38,6 +38,8 @@ LOGS = "logs"
 _MOMENTUM = 0.9
 _LOG_EVERY = 10
 """Steps: logging one costs as much as all else that the loop adds to it."""
+_SHARE_FOR_IMAGES = 0.25
+"""Of a GPU's free memory: the rest is for what is trained, here and in other processes."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,27 @@ class Classifier(pytorch_lightning.LightningModule):
         self.loss = loss
         self.recipe = recipe
         self.steps = steps
-        self.last_loss = float("nan")
+        self.last = torch.tensor(float("nan"))
+
+    @property
+    def last_loss(self) -> float:
+        """Of the last step; NaN before the first."""
+        return float(self.last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch; stops at the first that is not finite."""
+        """The loss of one batch; stops at the first that is not finite, on a GPU at the next one that is looked at."""
         image_BCHW, y_B = batch
         loss = self.loss(image_BCHW, self.network(image_BCHW), y_B)
-        self.last_loss = float(loss.detach())
-        if not torch.isfinite(loss):
+        self.last = loss.detach()
+        step = self.global_step + 1
+        # Who looks at a value waits for the GPU, which then waits for the next step to be given to it.
+        looked_at = loss.device.type == "cpu" or step % _LOG_EVERY == 0 or step == self.steps
+        if looked_at and not torch.isfinite(self.last):
             raise SplitPlaceError(
                 f"the loss is {self.last_loss} at step {self.global_step} of {self.steps}: "
                 f"lower learning_rate ({self.recipe.learning_rate:g}) or use precision 32-true"
             )
-        if (self.global_step + 1) % _LOG_EVERY == 0:  # when Lightning hands on what was logged
+        if step % _LOG_EVERY == 0:  # when Lightning hands on what was logged
             self.log("train_loss", loss.detach(), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
@@ -125,11 +135,29 @@ class _Clock(Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         self.ended_s = time.perf_counter()
 
+    def on_train_end(self, trainer: pytorch_lightning.Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
+        if pl_module.device.type == "cuda":  # the last steps have only been given to it
+            torch.cuda.synchronize()
+            self.ended_s = time.perf_counter()
+
     def state_dict(self) -> dict[str, Any]:
         return {"train_s": self.train_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.before_s = state_dict["train_s"]
+
+
+class _OnDevice(Callback):
+    """Puts what is served onto the GPU that trains, where it has the room; what a CPU trains on is there."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def on_train_start(self, trainer: pytorch_lightning.Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
+        if pl_module.device.type == "cuda":
+            free_bytes, _ = torch.cuda.mem_get_info()
+            if self.batches.size_bytes <= _SHARE_FOR_IMAGES * free_bytes:
+                self.batches.to(pl_module.device)
 
 
 def fit(
@@ -218,7 +246,14 @@ def fit_batches(
             devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
             plugins=[SafetensorsIO(request)],
             logger=TensorBoardLogger(folder / LOGS, name="", version=""),
-            callbacks=[clock, Checkpoints(checkpoint), *callbacks, *([stop] if stop else []), *bars],
+            callbacks=[
+                clock,
+                _OnDevice(batches),
+                Checkpoints(checkpoint),
+                *callbacks,
+                *([stop] if stop else []),
+                *bars,
+            ],
             enable_progress_bar=shown,
             enable_model_summary=False,
             enable_checkpointing=False,

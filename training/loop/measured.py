@@ -14,11 +14,12 @@ from splitplace.splitting.modules import ModuleSplit
 from splitplace.training import run as runs
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
+from splitplace.training.loop.calibration import calibration, outbid
 from splitplace.training.loop.evaluate import accuracy, accuracy_missing, logits, share_right
 from splitplace.training.loop.fit import Fitted, log_held_out
 from splitplace.training.loop.ranks import written_once
 from splitplace.training.metrics import FragmentMetrics, RunMetrics
-from splitplace.training.network import as_network
+from splitplace.training.network import as_network, spare_network
 from splitplace.training.preset import FullRecipe
 from splitplace.training.run import Run
 
@@ -31,8 +32,16 @@ def measured(
     sizes = fragment_sizes(split, torch.from_numpy(data.x_test_NCHW[:1]))
     logits_NK, y_N = logits(network, data.x_test_NCHW), torch.from_numpy(data.y_test_N)
     classified = by_class(logits_NK.argmax(1).numpy(), data.y_test_N, data.n_classes)
-    leaves = [fragment.classes for fragment in split.fragments if fragment.classes]
+    branches = [fragment for fragment in split.fragments if fragment.name != split.merge.spare]
+    leaves = [fragment.classes for fragment in branches if fragment.classes]
+    spare = spare_network(split)
+    spare_NK = None if spare is None else logits(spare, data.x_test_NCHW)
     _, validation = data.training_rows(recipe.validation_share)
+    compared = None
+    if len(leaves) > 1 and len(validation):
+        x_NCHW, seen_N = data.x_train_NCHW[validation], torch.from_numpy(data.y_train_N[validation])
+        scale_K, shift_K = calibration(logits(network, x_NCHW), seen_N, leaves)
+        compared = share_right(logits_NK * scale_K + shift_K, y_N)
     return RunMetrics(
         accuracy=share_right(logits_NK, y_N),
         n=len(data.y_test_N),
@@ -47,7 +56,9 @@ def measured(
         fragments=sizes,
         accuracy_by_class=classified.accuracy_by_class,
         confusion=classified.confusion,
-        accuracy_missing=accuracy_missing(logits_NK, y_N, leaves),
+        accuracy_missing=accuracy_missing(logits_NK, y_N, leaves, spare_NK),
+        outbid=outbid(logits_NK, y_N, leaves) if len(leaves) > 1 else None,
+        calibrated_accuracy=compared,
         teacher_accuracy=None if teacher is None else teacher.metrics.accuracy,
         validation_accuracy=(
             accuracy(network, data.x_train_NCHW[validation], data.y_train_N[validation]) if len(validation) else None

@@ -17,7 +17,7 @@ from splitplace.seeds import derive, generator
 from splitplace.splitting.modules import ModuleFragment
 from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.evaluate import accuracy
+from splitplace.training.loop.evaluate import accuracy, on_fastest
 from splitplace.training.loop.fit import Fitted, class_weights, fit_batches, log_held_out
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import SemanticRecipe
@@ -89,8 +89,8 @@ def _computed(module: nn.Module, data: Dataset, rows: npt.NDArray[np.int64], wha
     """What a module makes of these training images."""
     parts = []
     module.eval()
-    with torch.inference_mode():
+    with on_fastest(module) as device, torch.inference_mode():
         for start in track(range(0, len(rows), _BATCH), what, console=Console(stderr=True), transient=True):
-            x_BCHW = torch.from_numpy(data.x_train_NCHW[rows[start : start + _BATCH]])
-            parts.append(module(x_BCHW).numpy())
+            x_BCHW = torch.from_numpy(data.x_train_NCHW[rows[start : start + _BATCH]]).to(device)
+            parts.append(module(x_BCHW).cpu().numpy())
     return np.concatenate(parts)

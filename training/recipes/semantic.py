@@ -3,36 +3,23 @@
 `distil` cuts the branches out of a full model, channels by class-wise importance, and trains them under cross-entropy
 on their concatenated logits + distillation, so that their logits compare: first alone on the frozen trunk, then all
 together. `splitnet` learns the groups together with the weights (recipes/splitnet.py). `scratch`, the control, trains
-the tree of `distil` from fresh weights, without the full model's answers.
+the tree of `distil` from fresh weights, without the full model's answers. A spare, for when branches give no answer, is
+trained on the finished tree of `distil` (recipes/spare.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import nn
 
-from splitplace.errors import UsageError, unknown
 from splitplace.seeds import derive, generator
 from splitplace.splitting.modules import ModuleFragment
-from splitplace.splitting.networks import ALIASES
-from splitplace.splitting.semantic.branches import (
-    Batch,
-    assemble,
-    check_channels,
-    check_cuts,
-    check_links,
-    grow_fragments,
-    replicate_trunk,
-)
-from splitplace.splitting.semantic.critical_path import choose_cuts
-from splitplace.splitting.semantic.pruning import check_slices
-from splitplace.splitting.semantic.tree import check_tree, given_tree
+from splitplace.splitting.semantic.branches import Batch, assemble, grow_fragments, grow_spare, replicate_trunk
 from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.families.build import build, stage_names
+from splitplace.training.families.build import build
 from splitplace.training.loop.evaluate import accuracy
 from splitplace.training.loop.fit import Fitted, Loss, class_weights, cross_entropy, fit, log_held_out
 from splitplace.training.network import SplitNetwork
@@ -41,11 +28,11 @@ from splitplace.training.recipes.cached import fit_branches
 from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
 from splitplace.training.recipes.grouping import Grouping, class_tree
+from splitplace.training.recipes.spare import check_spare, fit_spare
 from splitplace.training.recipes.splitnet import GroupLearning, SplitNet
 from splitplace.training.recipes.stages import stage, together
+from splitplace.training.recipes.tree_plan import plan_tree
 from splitplace.training.run import Run
-
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def train_semantic(
@@ -58,6 +45,7 @@ def train_semantic(
     method: Method = "distil",
     overlap: float = 0.0,
     trunk: Trunk = "shared",
+    spare: float | None = None,
     preset: str | Preset = "quick",
     epochs: int | None = None,
     samples: int | None = None,
@@ -76,6 +64,8 @@ def train_semantic(
         method: `distil`, `splitnet` or `scratch`, as above.
         overlap: Share of the other branches' channels that a branch keeps as well.
         trunk: One for all, or a copy in every leaf, which then reads the image itself; both answer the same.
+        spare: Add a fragment that knows every class, with this share of the channels behind the first cut removed: it
+            stands in for branches that give no answer. Of `distil`.
         preset: The recipe, by name or as it is.
         epochs: Instead of the recipe's.
         samples: Training images a pass, instead of the recipe's.
@@ -92,6 +82,7 @@ def train_semantic(
     check_teacher(full, data)
     wanted = tuple(cuts if cuts is not None else settings.cuts)
     shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups, method, overlap)
+    check_spare(spare, method)
     recipe = tree_recipe(settings, method).beside(validation_share, epochs, samples)
     request = student_request(
         full,
@@ -106,6 +97,7 @@ def train_semantic(
         method=method,
         overlap=overlap,
         trunk=trunk,
+        spare=spare,
     )
 
     def make(folder: Path) -> Made:
@@ -120,7 +112,7 @@ def train_semantic(
             origin = teacher if method == "distil" else _fresh(data, request)
             fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
             if isinstance(recipe, SemanticRecipe):
-                trained = _Trained(fragments, _distil(work, fragments, teacher, recipe))
+                trained = _with_spare(work, fragments, teacher, recipe, chosen[0], spare)
             else:
                 loss = cross_entropy(recipe, class_weights(data, recipe))
                 trained = _Trained(fragments, work.fit(fragments, loss, recipe))
@@ -140,65 +132,6 @@ def tree_recipe(settings: Settings, method: Method) -> FullRecipe:
         "scratch": settings.full,
     }
     return recipes[method]
-
-
-def plan_tree(
-    data: Dataset,
-    model: str,
-    strides: Sequence[int],
-    tree: Sequence[int],
-    cuts: Sequence[str] | float,
-    groups: Grouping,
-    method: Method = "distil",
-    overlap: float = 0.0,
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The shape and the cuts of a tree; all that can be wrong with it is told here, before anything is trained.
-
-    Args:
-        data: Whose classes are divided.
-        model: The network, by name.
-        strides: As `build` takes them.
-        tree: Children of every node, level by level; lists of classes make a level of their own number.
-        cuts: The stages to cut before, at least one a level; or a budget, which chooses them (`choose_cuts`).
-        groups: How classes are grouped.
-        method: As `train_semantic` takes it.
-        overlap: As `train_semantic` takes it.
-
-    Raises:
-        UsageError: More groups than classes or than a layer has channels, more levels than cuts, no cuts, a cut that
-            does not exist, lists that do not divide the classes, an overlap that is no share, groups for a method that
-            learns them.
-        SplitPlaceError: The network has layers that cannot be sliced.
-        InfeasibleError: No cuts keep within the budget.
-    """
-    if method not in METHODS:
-        raise unknown("recipe", method, METHODS)
-    if not 0 <= overlap <= 1:
-        raise UsageError(f"overlap {overlap:g}: expected a share of the other branches' channels, 0 to 1")
-    if method == "splitnet" and (groups != "features" or overlap):
-        raise UsageError("recipe splitnet learns its groups, disjoint ones: leave out --groups and --overlap")
-    shape = tuple(tree) if isinstance(groups, str) else (len(groups),)
-    network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides).eval()
-    stages, image_BCHW = stage_names(network), torch.from_numpy(data.x_train_NCHW[:2])
-    if not stages:
-        raise UsageError(f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}")
-    if not cuts:
-        raise UsageError(
-            f"no cuts: the preset names none for {model}: give --cuts, for each level one of {', '.join(stages)}"
-        )
-    check_tree(shape, data.n_classes, len(stages) if isinstance(cuts, float) else len(cuts))
-    if not isinstance(groups, str):
-        given_tree(groups, data.n_classes)
-    if isinstance(cuts, float):
-        chosen = choose_cuts(network, image_BCHW, shape, cuts)
-    else:
-        check_cuts(network, cuts)
-        chosen = tuple(cuts[: len(shape)])
-        check_channels(network, image_BCHW, chosen, shape, overlap)
-    check_slices(network, image_BCHW, chosen[0])
-    if method == "splitnet":
-        check_links(network, image_BCHW, chosen[0])
-    return shape, chosen
 
 
 @dataclass(frozen=True)
@@ -230,6 +163,29 @@ class _Trained:
 def _fresh(data: Dataset, request: TrainingRequest) -> nn.Sequential:
     """The network before any training, as the full model of this seed started."""
     return build(request.model, data.n_classes, data.shape_CHW, data.mean_std_C, request.strides).eval()
+
+
+def _with_spare(
+    work: _Work,
+    fragments: tuple[ModuleFragment, ...],
+    teacher: nn.Sequential,
+    recipe: SemanticRecipe,
+    cut: str,
+    spare: float | None,
+) -> _Trained:
+    """The tree, then its spare, if it is to have one."""
+    if spare is None:
+        return _Trained(fragments, _distil(work, fragments, teacher, recipe))
+    image_BCHW = torch.from_numpy(work.data.x_train_NCHW[:2])
+    head = grow_spare(teacher, cut, spare, image_BCHW, fragments[0], work.data.n_classes)
+    tree = nn.ModuleList(fragment.module for fragment in fragments)
+
+    def train(place: Path) -> Fitted:
+        return _distil(replace(work, folder=place), fragments, teacher, recipe)
+
+    first = stage(work.folder, "tree", work.request, tree, train)
+    then = fit_spare(fragments, head, teacher, work.data, recipe, work.seed, work.folder, work.request)
+    return _Trained((*fragments, head), together(first, then))
 
 
 def _distil(

@@ -60,6 +60,17 @@ def test_what_was_flushed_is_there_after_a_restart(place, data):
     assert spool.size_bytes == len(data)
 
 
+def test_an_array_that_cannot_be_written_to_is_taken_as_it_is(place):
+    """Its elements in order, as a row and as a file, before the flush as after it."""
+    for size in (6, 10**5):
+        images = np.arange(size, dtype=np.float32).reshape(2, -1)
+        images.flags.writeable = False
+        key = place.spool.put(images)
+        assert place.spool.get(key) == images.tobytes()
+        place.spool.flush()
+        assert place.spool.get(key) == images.tobytes()
+
+
 def test_an_array_is_copied_as_its_elements_lie_in_order(place):
     """Strided or not; what becomes of it afterwards changes nothing."""
     images = np.arange(24, dtype=np.float32).reshape(4, 6)

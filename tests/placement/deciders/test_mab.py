@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError
+from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.mab import HIGH, LOW, Mab
-from splitplace.placement.policy import Leaving, Taken
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.placement.policy import Composed, Frozen, Leaving, States, Taken, estimates
 from splitplace.records.action import Decide
 
 pytestmark = pytest.mark.base
@@ -143,3 +145,28 @@ def test_an_application_without_a_semantic_split_is_refused(view):
     lonely = replace(now, splits=replace(now.splits, strategies=("layer", "full")))
     with pytest.raises(SplitPlaceError, match="mnist has no semantic split"):
         Mab().init(lonely)
+
+
+def test_it_tells_what_it_has_learned(view):
+    """Q and N by arm and context, R by application; of what was not seen no value. Through a composed policy, too."""
+    empty = view()
+    fresh = Mab().init(empty)
+    assert {estimate.value for estimate in Mab().estimates(fresh, empty.applications)} == {None}
+    state = replace(
+        fresh,
+        layer_response_s_A=np.array([7.0]),
+        reward_cd=np.array([[0.5, 0.25], [0.75, np.nan]]),
+        count_cd=np.array([[3, 1], [2, 0]]),
+    )
+    composed = Composed(Mab(), BestFit())
+    told = estimates(composed, States(state, composed.placer.init(empty)), empty.applications)
+    assert [(one.name, one.unit, one.value, one.count) for one in told] == [
+        ("layer, deadline >= R", "reward", 0.5, 3),
+        ("semantic, deadline >= R", "reward", 0.25, 1),
+        ("layer, deadline < R", "reward", 0.75, 2),
+        ("semantic, deadline < R", "reward", None, 0),
+        (f"R, {empty.applications[0]}", "s", 7.0, None),
+    ]
+    assert estimates(Frozen(composed), States(state, None), empty.applications) == told
+    assert EpsilonGreedy().estimates(EpsilonGreedy().init(empty), empty.applications)[0].value is None
+    assert estimates(BestFit(), None, ()) == ()

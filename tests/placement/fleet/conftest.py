@@ -70,6 +70,7 @@ def make_graph(
     seed: int = 0,
     width: int = WIDTH,
     layers: int = 1,
+    spare: str | None = None,
 ) -> SplitFiles:
     """A split from rows of (fragment, the fragment it reads, or `input`; its outputs; the classes it predicts)."""
     rng = np.random.default_rng(seed)
@@ -91,7 +92,7 @@ def make_graph(
             )
         )
         edges.append(Edge(src=src, dst=name, tensor=tensor[src], bytes_per_sample=4 * sizes[src]))
-    order = tuple(c for *_, classes in pieces for c in classes)
+    order = tuple(c for name, *_, classes in pieces if name != spare for c in classes)
     sinks = [name for name, *_ in pieces if name not in {src for _, src, *_ in pieces}]
     split = Split(
         application=application,
@@ -100,7 +101,7 @@ def make_graph(
         variant=variant,
         fragments=tuple(fragments),
         edges=tuple(edges),
-        merge=Merge(kind="identity" if len(sinks) == 1 else "concat", class_order=order),
+        merge=Merge(kind="identity" if len(sinks) == 1 else "concat", class_order=order, spare=spare),
     )
     return SplitFiles(split, models)
 
@@ -123,6 +124,17 @@ def tree(application: str = "toy") -> SplitFiles:
         ("leaf3", "inner1", 1, (1,)),
     ]
     return make_graph(application, "semantic", "2x2", pieces, seed=2)
+
+
+def spared(application: str = "toy") -> SplitFiles:
+    """A trunk, two branches, and a spare that knows all four classes."""
+    pieces = [
+        ("trunk", INPUT, WIDTH, ()),
+        ("leaf0", "trunk", 2, (2, 0)),
+        ("leaf1", "trunk", 2, (3, 1)),
+        ("spare", "trunk", 4, (0, 1, 2, 3)),
+    ]
+    return make_graph(application, "semantic", "2-spare50", pieces, seed=4, spare="spare")
 
 
 def demand_of(*graphs: SplitFiles, latency_s: float = 0.001, evaluated: bool = True) -> Demand:
@@ -244,8 +256,8 @@ def toy():
     """The builders above, for tests that need another graph, demand or device."""
 
     class Builders:
-        chain, tree, make_graph, demand_of, make_device, policy, dense = map(
-            staticmethod, (chain, tree, make_graph, demand_of, make_device, policy, dense)
+        chain, tree, spared, make_graph, demand_of, make_device, policy, dense = map(
+            staticmethod, (chain, tree, spared, make_graph, demand_of, make_device, policy, dense)
         )
         fragment_bytes, base_bytes, micro_batch, width = FRAGMENT_BYTES, BASE_BYTES, MICRO_BATCH, WIDTH
 

@@ -5,7 +5,7 @@ How long a task takes beside its simulated time judges the machine: `splitplace 
 
 import pytest
 
-from splitplace.benchmarks.testbed import measured, simulated
+from splitplace.benchmarks.live_and_simulated import measured, simulated
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.policy import Composed
 from splitplace.placement.registry import parse_policy

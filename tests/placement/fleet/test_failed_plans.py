@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
 from splitplace.placement.broker import pace, planning
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine

@@ -11,7 +11,8 @@ import pytest
 from splitplace.children import python_code
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.inference.executor import Executor
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
+from splitplace.placement.broker.history import read_history
 from splitplace.placement.engines import local
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
@@ -105,7 +106,7 @@ def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, prec
         np.testing.assert_allclose(result.logits, reference(graph, x, toy.micro_batch), rtol=1e-5, atol=1e-6)
     assert sum(report.fragments_run for report in reports) == 2 * (3 + 7)
     assert all(report.fragments_run > 0 for report in reports)
-    events = book.read_history(journal)
+    events = read_history(journal)
     assert events == broker.events
     runs = [event for event in events if isinstance(event, book.MicroBatchRun)]
     assert len(runs) == 2 * (3 + 7) * 7  # tasks, fragments, micro-batches

@@ -1,12 +1,14 @@
 """The journal: what was written is read, and nothing else."""
 
 import resource
+import threading
 from pathlib import Path
 
 import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.placement.broker.history import Arrive, History, Start, read_history
+from splitplace.placement.broker.history import History, read_history
+from splitplace.placement.history import Arrive, Start
 
 START = Start(created="2026-01-01T00:00:00+00:00", policy="a+b", engine="local", precedence="strict", devices=("a",))
 ARRIVE = Arrive(at_s=0.5, task=1, application="toy", n=3, deadline_s=1.0)
@@ -103,3 +105,54 @@ def test_where_there_is_room_again_the_file_goes_on(tmp_path):
     history.close()
     assert read_history(path) == (START, START, ARRIVE)
     assert tuple(history.events) == (START, ARRIVE, ARRIVE)
+
+
+def events(count):
+    """So many, told apart by their tasks."""
+    return [ARRIVE.model_copy(update={"task": task}) for task in range(count)]
+
+
+def test_pages_are_all_of_it_in_order():
+    """Whatever their size: each begins where the one before ended; at the end they are empty."""
+    history = History()
+    for event in events(10):
+        history.append(event)
+    for most in (1, 3, 10, 100):
+        found, after = [], 0
+        while (page := history.page(after, most)).events:
+            assert len(page.events) <= most and page.run == history.run and page.missed == 0
+            found += page.events
+            after = page.next
+        assert found == events(10) and after == 10 == page.next
+    assert history.page(99).events == () and history.page(99).next == 99
+
+
+def test_a_page_says_how_many_events_are_gone():
+    """Those that were forgotten before they were asked for."""
+    history = History(keep=4)
+    for event in events(10):
+        history.append(event)
+    page = history.page(2)
+    assert (page.missed, page.next) == (4, 10) and list(page.events) == events(10)[6:]
+    assert history.page(8).missed == 0
+
+
+def test_pages_are_read_while_the_loop_goes_on():
+    """From another thread: no event twice, none out of order, and what is missing is counted."""
+    history, count = History(keep=64), 20_000
+    writer = threading.Thread(target=lambda: [history.append(event) for event in made])
+    made = events(count)
+    writer.start()
+    after, seen, missed = 0, [], 0
+    while after < count:
+        page = history.page(after, 16)
+        assert page.next == after + page.missed + len(page.events)
+        seen += [event.task for event in page.events]
+        after, missed = page.next, missed + page.missed
+    writer.join()
+    assert seen == sorted(set(seen)) and len(seen) + missed == count
+
+
+def test_no_two_runs_are_called_the_same():
+    """By which who reads on notices that the numbers began anew."""
+    assert History().run != History().run

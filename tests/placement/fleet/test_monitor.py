@@ -107,6 +107,26 @@ def test_a_policy_is_shown_shares_of_what_devices_have():
     ]
 
 
+def test_energy_is_the_curves_power_at_the_cpu_of_each_span():
+    """1 s at half load of 10 to 20 W: 15 J; 2 s idle: 20 J; the process is another one: nothing is known of the gap."""
+    monitor = Monitor(2, 1.0, tuple(10.0 + row for row in range(11)))
+    for at_s, cpu_s in [(0.0, 5.0), (1.0, 6.0), (3.0, 6.0)]:
+        monitor.heard(at_s, pong(cpu_s))
+    assert monitor.energy_j == pytest.approx(35.0)
+    monitor.forget()
+    for at_s, cpu_s in [(10.0, 0.0), (11.0, 2.0)]:
+        monitor.heard(at_s, pong(cpu_s))
+    assert monitor.energy_j == pytest.approx(55.0) and monitor.power_at(0.25) == pytest.approx(12.5)
+
+
+def test_an_emulated_devices_energy_is_that_of_what_it_stands_for():
+    """All of its share of a core is full load; more than all is no more than that."""
+    monitor = Monitor(1, 0.25, (0.0,) * 10 + (8.0,))
+    for at_s, cpu_s in [(0.0, 0.0), (1.0, 0.25), (2.0, 9.0)]:
+        monitor.heard(at_s, pong(cpu_s))
+    assert monitor.energy_j == pytest.approx(16.0)
+
+
 @pytest.mark.slow
 def test_a_fragment_that_computes_is_seen_to(toy, start):
     """On real devices: CPU and memory of the device and the fragment, and the bytes that went in and out."""

@@ -13,7 +13,7 @@ import pytest
 
 from splitplace.errors import ContractError, NotFoundError, NotReadyError
 from splitplace.inference.executor import Executor
-from splitplace.placement.broker import history as book
+from splitplace.placement import history as book
 
 pytestmark = pytest.mark.slow
 WAIT_S = 240
@@ -92,6 +92,38 @@ def test_a_broker_that_is_stopped_leaves_its_tasks_to_the_next(toy, start, image
         np.testing.assert_array_equal(kept.logits, done.logits)
         with pytest.raises(NotFoundError, match="no task 99"):
             broker.answer(99).result(WAIT_S)
+
+
+def test_a_volatile_task_ends_with_its_broker(toy, start, images, tmp_path):
+    """It is answered like any other; where it was not, the next broker fails it with the reason, and goes on."""
+    data, graph = tmp_path / "data", toy.chain()
+    with start(graph, devices=[toy.make_device("a")], data=data) as broker:
+        lasting, volatile = (broker.submit("toy", images(9), 100.0, volatile=how) for how in (False, True))
+        np.testing.assert_array_equal(lasting.result(WAIT_S).logits, volatile.result(WAIT_S).logits)
+        assert broker.answer(volatile.task_id).result(WAIT_S).outcome == volatile.result(0).outcome
+        os.kill(broker.engine.pid("a"), signal.SIGSTOP)
+        kept, lost = (broker.submit("toy", images(n), 100.0, volatile=n == 7) for n in (5, 7))
+        by_key = broker.submit("toy", images(6), 100.0, key="k", volatile=True)
+    for open_ in (kept, lost, by_key):
+        assert open_.result(0).outcome.error == "the broker was stopped; the next one goes on"
+    with start(graph, devices=[toy.make_device("a")], data=data) as broker:
+        broker.drain()
+        assert broker.answer(kept.task_id).result(0).outcome.error is None
+        assert broker.answer(by_key.task_id).result(0).outcome.error is None
+        said = broker.answer(lost.task_id).result(0).outcome.error
+        assert said == "it was volatile, and ended with the fleet's former process: submit it again"
+
+
+def test_large_images_of_a_volatile_task_are_never_written(toy, start, images, tmp_path):
+    """Those of another are a file of the spool while it is under way."""
+    data, graph = tmp_path / "data", toy.chain()
+    x = np.zeros((5000, toy.width), np.float32)
+    with start(graph, devices=[toy.make_device("a")], data=data) as broker:
+        os.kill(broker.engine.pid("a"), signal.SIGSTOP)
+        broker.submit("toy", x, 100.0, volatile=True)
+        assert list((data / "spool").iterdir()) == []
+        broker.submit("toy", x, 100.0)
+        assert len(list((data / "spool").iterdir())) == 1
 
 
 def test_two_brokers_do_not_share_a_folder(toy, start, tmp_path):

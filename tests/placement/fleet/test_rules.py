@@ -14,11 +14,11 @@ from pydantic import TypeAdapter
 
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.effects import EndTask, Kill, Launch, Note, StartFeed, StopFeed, Tell
-from splitplace.placement.broker.history import Finish as Finished
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setbacks import MAX_SETBACKS
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState
+from splitplace.placement.history import Finish as Finished
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Decide, Evict, Migrate, Place
 

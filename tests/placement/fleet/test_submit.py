@@ -45,6 +45,22 @@ def test_a_buffer_may_be_used_again_at_once(start, toy, images):
         assert result.outcome.p == 1.0
 
 
+def test_images_are_copied_unless_nobody_can_change_them():
+    """What lies in bytes stays as it is; buffers, and what is not aligned for its numbers, are copied, and closed."""
+    data = bytes(range(120))
+    inside = np.frombuffer(memoryview(data)[20:], np.uint8).reshape(4, 25)
+    assert admission.unchanging(inside) is inside
+    for other in (
+        np.frombuffer(bytearray(data), np.uint8),
+        np.frombuffer(memoryview(data)[1:41], np.float32),
+        inside[:, ::2],
+        np.zeros(3),
+    ):
+        found = admission.unchanging(other)
+        np.testing.assert_array_equal(found, other)
+        assert not np.shares_memory(found, other) and found.flags.c_contiguous and not found.flags.writeable
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_no_number_is_no_answer(start, toy, images, value):
     """Images that make a logit NaN or infinite: an error with its reason, not the first class; the fleet goes on."""

@@ -34,10 +34,10 @@ def front(broker: Any, pixels: Split) -> Iterator[Callable[..., GrpcOpened]]:
     with ExitStack() as closing:
 
         def make(tokens: Path | None = None, **limits: Any) -> GrpcOpened:
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), "0.0")
             guard = Guard(tokens)
+            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), guard, "0.0")
             beside = GrpcServer(service, guard, "127.0.0.1", 0)
-            server = closing.enter_context(HttpServer(FrontApp(service, guard), "127.0.0.1", 0, None, beside))
+            server = closing.enter_context(HttpServer(FrontApp(service), "127.0.0.1", 0, None, beside))
             return GrpcOpened(service, beside.address, server.url)
 
         yield make

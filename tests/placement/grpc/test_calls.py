@@ -342,4 +342,4 @@ def test_a_port_that_somebody_has_is_refused(front, broker):
     port = int(taken.address.rpartition(":")[2])
     beside = GrpcServer(taken.service, Guard(None), "127.0.0.1", port)
     with pytest.raises(UsageError, match=f"--grpc-port {port}"):
-        HttpServer(FrontApp(taken.service, Guard(None)), "127.0.0.1", 0, None, beside).__enter__()
+        HttpServer(FrontApp(taken.service), "127.0.0.1", 0, None, beside).__enter__()

@@ -94,8 +94,8 @@ def front(broker: Any, pixels: Split) -> Iterator[Callable[..., Opened]]:
         def make(
             tokens: Path | None = None, certificate: Certificate | None = None, host: str = "127.0.0.1", **limits: Any
         ) -> Opened:
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), "0.0")
-            server = HttpServer(FrontApp(service, Guard(tokens)), host, 0, certificate)
+            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
+            server = HttpServer(FrontApp(service), host, 0, certificate)
             return Opened(closing.enter_context(server), service)
 
         yield make

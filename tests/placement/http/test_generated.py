@@ -12,8 +12,10 @@ import socket
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from schemathesis import GenerationMode, openapi
 
 from splitplace.placement.http.routes import TABLE
+from tests.placement.http.openapi import document
 
 EXAMPLES = int(os.environ.get("EXAMPLES", 300))
 PATIENCE_S = 60.0
@@ -126,6 +128,10 @@ def test_requests_by_any_route(quiet, pixels):
     def ask(method, path, body, stated):
         connection.request(method, path, body, stated)
         answer = connection.getresponse()
+        if method == "GET" and answer.getheader("content-type", "").startswith("text/event-stream"):
+            assert answer.readline()
+            connection.close()  # it would go on for ever
+            return
         said = answer.read()
         assert answer.status < 500 or answer.status == 503
         if answer.status >= 400 and method != "HEAD":
@@ -134,6 +140,33 @@ def test_requests_by_any_route(quiet, pixels):
 
     ask()
     connection.close()
+
+
+OPERATIONS = [found.ok() for found in openapi.from_dict(document()).get_all_operations()]
+
+
+def test_every_route_is_described():
+    """So that the tool below makes requests of all of them."""
+    assert {(operation.method.upper(), operation.path) for operation in OPERATIONS} == {
+        (method, path) for method, path, _ in TABLE
+    }
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+def test_requests_by_our_description(quiet, mode):
+    """Schemathesis makes them: by the description, and against it where it asks for anything."""
+    asking = [each for each in OPERATIONS if mode is GenerationMode.POSITIVE or each.body or each.query]
+
+    @settings(short, max_examples=EXAMPLES // 2)
+    @given(st.one_of([operation.as_strategy(generation_mode=mode) for operation in asking]))
+    def ask(case):
+        answer = case.call(base_url=quiet.url, timeout=PATIENCE_S)
+        assert answer.status_code < 500 or answer.status_code == 503
+        if answer.status_code >= 400:
+            assert set(answer.json()) == {"error"} and answer.json()["error"]
+        quiet.service.unloaded.clear()
+
+    ask()
 
 
 def test_infer_requests(quiet, broker):

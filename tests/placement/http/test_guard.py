@@ -10,9 +10,9 @@ import tritonclient.http as triton
 
 import splitplace as sp
 from splitplace.errors import ConflictError, ForbiddenError, NotFoundError, UsageError
-from splitplace.placement.http.guard import Guard, RateError, is_loopback
+from splitplace.placement.http.guard import Caller, Guard, RateError, is_loopback
 from splitplace.placement.http.server import Certificate, listening
-from splitplace.placement.http.tokens import add_token, read_tokens, revoke_token
+from splitplace.placement.http.tokens import add_token, digest_of, read_tokens, revoke_token
 
 
 @pytest.fixture
@@ -35,6 +35,17 @@ def test_a_token_is_kept_as_a_digest_for_its_user_alone(file):
     assert first != second and first.encode() not in file.read_bytes() and len(first) > 40
     assert file.stat().st_mode & 0o777 == 0o600
     assert [(entry.name, entry.rate_per_s) for entry in read_tokens(file).tokens] == [("ann", 100.0), ("bob", 5.0)]
+
+
+def test_the_secret_of_a_file_is_its_own_and_stays(file, tmp_path):
+    """Else every ticket were another after a token was added or taken away, or the same at two front doors."""
+    add_token(file, "ann")
+    secret = read_tokens(file).secret
+    add_token(file, "bob")
+    revoke_token(file, "ann")
+    assert read_tokens(file).secret == secret and len(secret) == 64
+    add_token(tmp_path / "other.json", "ann")
+    assert read_tokens(tmp_path / "other.json").secret != secret
 
 
 def test_mistakes_with_tokens(file):
@@ -93,6 +104,9 @@ def test_a_task_is_its_tokens_own(front, file, broker, image):
     for method in ("GET", "DELETE"):
         for wrong in (path, "/v2/splitplace/tasks/0", "/v2/splitplace/tasks/0-"):
             assert door.ask(method, wrong, **bearer(bob)).status == 403
+        for secret in (digest_of(bob), "bob", ""):  # what bob could know
+            forged = Caller("bob", secret).ticket(0)
+            assert door.ask(method, f"/v2/splitplace/tasks/{forged}", **bearer(bob)).status == 403
     assert broker.cancelled == []
     assert door.infer(request | {"parameters": {"detach": True, "late": True}}, **bearer(bob)).status == 200
     assert len(broker.tasks) == 2

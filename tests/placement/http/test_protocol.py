@@ -7,6 +7,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from splitplace.records.split import Split
+
 
 @pytest.fixture
 def tensor():
@@ -121,6 +123,12 @@ def test_no_outputs_named_is_json_unless_asked(door, image):
 def test_nested_data(door, image):
     """Triton takes tensors as nested lists, too."""
     assert door.infer({"inputs": [image | {"data": [[[[0, 1], [2, 200]]]]}]}).status == 200
+
+
+def test_applications_as_the_fleet_has_them(door, pixels):
+    """Splits by their records: what a client needs to read images and to name classes."""
+    (told,) = door.ask("GET", "/v2/splitplace/apps").json["apps"]
+    assert Split.model_validate_json(json.dumps(told)) == pixels
 
 
 def test_repository(client, door, image):

@@ -25,6 +25,14 @@ def test_what_is_wished_reaches_the_fleet(door, image, broker):
     assert 7.0 < told["deadline_s"] <= 7.5 and told["late"] is True and told["degrade"] is True and told["key"] is None
 
 
+def test_what_nobody_can_ask_for_again_need_not_outlive_the_fleet(front, image, broker):
+    """Of a plain request nothing is told before its answer: it is volatile; with an id, or left behind, it is not."""
+    door, broker.at_once = front(), True
+    for request in ({"inputs": [image]}, {"inputs": [image], "id": "a"}, wishing(image, detach=True)):
+        assert door.infer(request).status == 200
+    assert [broker.options[task]["volatile"] for task in range(3)] == [True, False, False]
+
+
 @pytest.mark.parametrize(("deadline", "left"), [(8, 3.0), (4.0, None)])
 def test_a_deadline_counts_from_receipt(front, image, broker, monkeypatch, deadline, left):
     """By the clock here reading the body took 5 s: 3 of 8 are left, and of 4 none, so that nobody is asked."""
@@ -163,7 +171,7 @@ def test_a_task_left_behind_is_found_again(front, image, broker):
     for _ in range(2):
         found = door.ask("GET", f"{path}?wait_s=20").json
         assert found["state"] == "answered" and found["outputs"][0]["data"] == [0.0, 1.0, 2.0, 200.0]
-        assert found["parameters"]["split"] == "pixels.m.full"
+        assert found["parameters"]["split"] == "pixels.m.full" == found["outcome"]["split"]
     assert door.ask("GET", f"{path}?binary=true").headers["inference-header-content-length"]
 
 
@@ -184,10 +192,23 @@ def test_a_task_left_behind_may_fail_or_be_cancelled(front, image, broker):
         door.infer(wishing(image, detach=True))
     broker.finish(0, "its deadline has passed")
     failed = door.ask("GET", "/v2/splitplace/tasks/0?wait_s=20").json
+    outcome = failed.pop("outcome")
     assert failed == {"task": "0", "state": "failed", "error": "its deadline has passed"}
+    assert outcome["id"] == 0 and outcome["error"] == "its deadline has passed"
     assert door.ask("DELETE", "/v2/splitplace/tasks/1").json == {"task": "1", "was_under_way": True}
     assert door.ask("DELETE", "/v2/splitplace/tasks/1").json == {"task": "1", "was_under_way": False}
     assert door.ask("GET", "/v2/splitplace/tasks/1?wait_s=20").json["error"] == "it was cancelled"
+
+
+def test_who_waits_for_a_task_and_hangs_up_is_waited_for_no_more(front, image, broker):
+    """The task goes on; the request is over at once, however long it was to wait."""
+    door = front()
+    door.infer(wishing(image, detach=True))
+    guest = door.raw(b"GET /v2/splitplace/tasks/0?wait_s=60 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    guest.close()
+    while "splitplace_http_hang_ups_total 1.0" not in door.ask("GET", "/metrics").body.decode():
+        time.sleep(0.01)
+    assert not broker.cancelled
 
 
 @pytest.mark.parametrize(

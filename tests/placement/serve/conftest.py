@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from splitplace.placement.serve import requests
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DataFolder
 from splitplace.placement.serve.door import Door
@@ -60,7 +61,7 @@ class Stranger:
         text = message if isinstance(message, bytes) else json.dumps(message).encode()
         self.socket.sendall(struct.pack(">I", len(text)) + text + data)
 
-    def knock(self, version: int = 1) -> dict[str, Any]:
+    def knock(self, version: int = requests.VERSION) -> dict[str, Any]:
         """As a client begins."""
         self.say({"type": "knock", "request": 1, "version": version})
         return self.hear()

@@ -11,6 +11,7 @@ from splitplace.errors import ContractError, NotFoundError, NotReadyError, Overl
 from splitplace.placement.serve import client as client_module
 from splitplace.placement.serve.async_client import AsyncClient
 from splitplace.placement.serve.client import Client
+from tests.placement.dashboard.conftest import Told
 
 PATIENCE_S = 30.0
 
@@ -18,10 +19,11 @@ PATIENCE_S = 30.0
 def test_a_task_goes_in_and_its_answer_comes_out(client, broker, images):
     """Images, labels, deadline and options as they were given; logits, bit by bit, and the outcome back."""
     x, y = images(5), np.arange(5)
-    task = client.submit("pixels", x, 2.5, y, key="mine", late=True, degrade=True)
+    task = client.submit("pixels", x, 2.5, y, key="mine", late=True, degrade=True, volatile=True)
     np.testing.assert_array_equal(broker.images[task.task_id], x)
     np.testing.assert_array_equal(broker.labels[task.task_id], y)
-    assert broker.options[task.task_id] == {"deadline_s": 2.5, "key": "mine", "late": True, "degrade": True}
+    wished = {"late": True, "degrade": True, "volatile": True}
+    assert broker.options[task.task_id] == {"deadline_s": 2.5, "key": "mine"} | wished
     assert not task.done()
     broker.finish(task.task_id)
     result = task.result(PATIENCE_S)
@@ -36,6 +38,18 @@ def test_a_failed_task_says_why(client, broker, images):
     broker.finish(task.task_id, "device d is lost")
     result = task.result(PATIENCE_S)
     assert result.outcome.error == "device d is lost" and result.logits is None
+
+
+def test_what_happened_is_read_page_by_page(client, broker):
+    """As the broker has it, events of every kind; a number that is none is a mistake of the caller's."""
+    task = Told(3)
+    for event in [*task.whole(), task.put_back(1.0), task.load(0.0, 1.0, "a", "d-0")]:
+        broker.book.append(event)
+    page = client.history()
+    assert page == broker.book.page(0) and len(page.events) == page.next == 10
+    assert client.history(page.next).events == () and client.history(4).events == page.events[4:]
+    with pytest.raises(UsageError, match="expected a number from 0"):
+        client.history(-1)
 
 
 def test_answers_come_in_any_order(client, broker, images):

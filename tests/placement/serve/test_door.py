@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from splitplace.placement.serve import door as door_module
+from splitplace.placement.serve import requests
 from splitplace.placement.serve import visit as visit_module
 from splitplace.placement.serve.client import Client
 
@@ -34,7 +35,10 @@ def test_who_does_not_knock_is_shown_out(stranger, said, reason):
     assert guest.shown_out()
 
 
-@pytest.mark.parametrize(("version", "older"), [(0, "the client, which is older"), (2, "the fleet, which is older")])
+@pytest.mark.parametrize(
+    ("version", "older"),
+    [(requests.VERSION - 1, "the client, which is older"), (requests.VERSION + 1, "the fleet, which is older")],
+)
 def test_another_version_is_refused_by_name(stranger, version, older):
     """And which side to update."""
     guest = stranger()

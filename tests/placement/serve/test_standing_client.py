@@ -15,6 +15,7 @@ def test_it_dials_again(broker, folder, pixels, images):
         with Door(broker, [pixels], folder, lambda: None):
             client = StandingClient(folder.path)
             assert list(client.applications()) == ["pixels"] and client.status().policy == "p"
+            assert client.history().events == ()
             task = client.submit("pixels", images(2), 5.0, key="a", late=True)
         with pytest.raises(NotReadyError, match="has ended"):
             task.result(PATIENCE_S)

@@ -49,12 +49,12 @@ class Told:
         return actions
 
 
-def shapes(wire):
+def shapes(wire, handover_s):
     """A chain and two branches that each read the input, as the reference has them."""
     size, decode = (ENCODED, DECODE_S * MICRO_BATCH) if wire == "encoded" else (INPUT, 0.0)
 
     def piece(core_s, reads):
-        return Piece(core_s * MICRO_BATCH / IMAGES + (decode if reads else 0.0), MICRO_BATCH)
+        return Piece(core_s * MICRO_BATCH / IMAGES + handover_s + (decode if reads else 0.0), MICRO_BATCH)
 
     chain = Shape(
         [piece(core_s, p == 0) for p, core_s in enumerate(CHAIN_S)],
@@ -81,9 +81,16 @@ def tasks_drawn(draw):
 
 @pytest.mark.parametrize("wire", ["raw", "encoded"])
 @pytest.mark.parametrize("inputs", ["broadcast", "ring"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tasks=tasks_drawn(), card=st.sampled_from([None, 300.0, 5000.0]), grain=st.sampled_from([None, 1, 3]))
-def test_every_task_is_answered_when_the_reference_answers_it(world, by_hand, inputs, wire, tasks, card, grain):
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tasks=tasks_drawn(),
+    card=st.sampled_from([None, 300.0, 5000.0]),
+    grain=st.sampled_from([None, 1, 3]),
+    handover_s=st.sampled_from([0.0, 0.03]),
+)
+def test_every_task_is_answered_when_the_reference_answers_it(
+    world, by_hand, inputs, wire, tasks, card, grain, handover_s
+):
     """To a millionth; tasks overlap, share cores and links, and hand on whole or by micro-batch."""
     demand = world.constants(
         {"core_s": CHAIN_S, "output_bytes": tuple(b * IMAGES for b in (FIRST, SECOND, ANSWER))},
@@ -108,10 +115,11 @@ def test_every_task_is_answered_when_the_reference_answers_it(world, by_hand, in
         broker_bytes_per_s=card,
         inputs=inputs,
         wire=wire,
+        handover_s=handover_s,
         encoded={"a": EncodedInput(codec="png", bytes_per_sample=ENCODED, decode_s=DECODE_S)},
         **pace,
     )
-    forms = shapes(wire)
+    forms = shapes(wire, handover_s)
     fleet = FluidFleet(list(HOSTS), card or float("inf"), inputs == "ring", grain)
     expected = fleet.answers([(at_s, forms[split], n, where) for at_s, split, n, where in tasks], END_S)
     assert [answered is not None for answered in expected] == run.tasks["finished"].tolist()

@@ -82,6 +82,12 @@ def test_encoded_inputs_relieve_the_card_and_load_the_cores(world, solved):
     assert (raw.bottleneck, small.bottleneck) == ("the broker's card, sending inputs", "cores")
 
 
+def test_what_goes_with_a_run_is_work_too(world, solved):
+    """Ten micro-batches of 1 s, and half a second of speed 1 for each: 15 s, of a core of speed 2."""
+    found = solved(world.constants({"core_s": (10.0,)}, micro_batch=100), world.device(core_speed=2.0), handover_s=0.5)
+    assert found.tasks_per_interval == pytest.approx(100 * 2 / 15)
+
+
 def test_memory_is_held_for_as_long_as_a_container_is_there(world, solved):
     """600 bytes for 5 s to load, then 10 s, of 1200 bytes: 2 at a time, .133 a second, though eight cores do .8."""
     demand = world.constants({"core_s": (10.0,), "weight_bytes": 500}, memory_bytes=600)
@@ -139,7 +145,7 @@ def best_by_brute_force(use_RP):
     return best
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     core_s=st.tuples(*[st.sampled_from([1.0, 3.0, 8.0])] * 3),
     between=st.sampled_from([1.0, 20.0]),
@@ -237,7 +243,7 @@ class StaticMix:
         return actions
 
 
-def offered(world, by_hand, solved, policy, load, intervals=10):
+def offered(world, by_hand, solved, policy, load, intervals=4):
     """Tasks of 1000 images, one after another at equal distances; the run, and what is possible in its time."""
     flow = solved(mixed_demand(world), *mixed_fleet(world), broker_bytes_per_s=2500.0, flow=True)
     most = flow.capacity.tasks_per_interval * intervals
@@ -249,11 +255,11 @@ def offered(world, by_hand, solved, policy, load, intervals=10):
 
 
 def test_near_the_capacity_the_best_static_mix_keeps_up(world, by_hand, solved):
-    """At .95 of it, of 1,781 tasks at most 40 (20 s of them) are under way at the end; one split alone falls behind."""
+    """At .95 of it, of 712 tasks at most 25 (14 s of them) are under way at the end; one split alone falls behind."""
     found, _ = offered(world, by_hand, solved, "static-mix", 0.95)
-    assert found.unfinished <= 40
+    assert found.unfinished <= 25
     for alone in ("full+least-loaded", "semantic+least-loaded"):
-        assert offered(world, by_hand, solved, alone, 0.95)[0].unfinished > 80
+        assert offered(world, by_hand, solved, alone, 0.95)[0].unfinished > 40
 
 
 @pytest.mark.parametrize("policy", ["static-mix", "full+least-loaded", "semantic+least-loaded", "random+random"])
@@ -264,7 +270,7 @@ def test_beyond_the_capacity_nobody_keeps_up(world, by_hand, solved, policy):
     assert found.unfinished >= 0.09 * found.arrived
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rules=st.sampled_from(
         [

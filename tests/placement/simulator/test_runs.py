@@ -152,6 +152,7 @@ def scenarios(draw):
         "discipline": draw(st.sampled_from(["sharing", "fifo"])),
         "weights": draw(st.sampled_from(["container", "shared", "warm"])),
         "startup_s": draw(st.sampled_from([0.0, 7.0])),
+        "handover_s": draw(st.sampled_from([0.0, 0.2])),
         "scheduling_delay_s": draw(st.sampled_from([0.0, 0.5])),
         "broker_bytes_per_s": draw(st.sampled_from([None, 2000.0])),
         "failures": draw(st.sampled_from([None, {"mtbf_s": 60.0, "mttr_s": 20.0}])),
@@ -193,16 +194,16 @@ def test_nothing_is_lost_and_no_limit_is_broken(world, scenario, seed, placer):
     on_small = run.fragments["fragment"][(device >= 0) & (device < 3)]
     assert (on_small < 4).all()  # its disk holds four of the five images
     if scenario.failures is None:
-        _work_is_conserved(run, demand, tasks)
+        _work_is_conserved(run, demand, tasks, scenario.handover_s)
 
 
-def _work_is_conserved(run, demand, tasks):
+def _work_is_conserved(run, demand, tasks, handover_s):
     """Core-seconds done = those of all fragments that ended, plus at most those of the fragments under way."""
     parts = run.fragments
     per_image = np.concatenate([np.array(split.core_s) / 1000 for split in demand.splits])
     speed = np.array([2.0 if name.startswith("large") else 1.0 for name in run.devices])
-    batches = np.ceil(tasks["images"][parts["task"]] / 32) * 32
-    work = batches * per_image[parts["fragment"]] / speed[parts["device"]]
+    batches = np.ceil(tasks["images"][parts["task"]] / 32)
+    work = batches * (32 * per_image[parts["fragment"]] + handover_s) / speed[parts["device"]]
     ended = ~np.isnan(parts["end_s"])
     total = run.intervals["busy_core_s"].sum()
     assert work[ended].sum() - 1e-6 <= total <= work.sum() + 1e-6

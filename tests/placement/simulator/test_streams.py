@@ -37,6 +37,19 @@ def test_a_chain_strict_and_pipelined(world, by_hand, precedence, grain, expecte
     assert responses(run) == pytest.approx([expected])
 
 
+@pytest.mark.parametrize(
+    ("precedence", "expected"),
+    [("strict", 10 * (sum(STAGES_S) + 3 * 0.25)), ("pipelined", sum(STAGES_S) + 9 * max(STAGES_S) + 12 * 0.25)],
+)
+def test_handing_over_a_micro_batch_takes_a_device(world, by_hand, precedence, expected):
+    """Half a second on a core of speed 1, a quarter on these, beside each of the runs above."""
+    demand = world.constants({"core_s": tuple(20 * s for s in STAGES_S)}, micro_batch=100)
+    fleet = world.fleet(world.device(count=3, core_speed=2.0))
+    rows = [(0, "a", 1000, 9)]
+    run = by_hand(rows, fleet, demand, world.spread(), precedence=precedence, handover_s=0.5)
+    assert responses(run) == pytest.approx([expected])
+
+
 def test_parallel_fragments_join_at_the_slowest(world, by_hand):
     """Three branches of 1, 5 and 2 s on three devices answer after 5 s."""
     demand = world.constants({"core_s": (1.0, 5.0, 2.0), "shape": "parallel"}, micro_batch=1000)

@@ -1,0 +1,1 @@
+"""A client of the front door: a fleet asked over HTTP, by its URL; see README.md."""

@@ -1,0 +1,108 @@
+"""What a client is given for a task, before it is sent: images as arrays or files, labels, a deadline, a key."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splitplace.errors import ContractError, NotFoundError, UsageError, unknown
+from splitplace.placement.serve.frames import Array
+from splitplace.records.split import Split
+
+Images = str | Path | Sequence[str | Path] | Array
+"""(n, ...), n > 0; an .npy file of them; image files, or a folder of image files."""
+Labels = str | Path | Array
+"""Integers (n,), or an .npy file of them."""
+
+
+def check_wish(deadline_s: float, key: str | None) -> None:
+    """Refuse what no task can be asked with.
+
+    Raises:
+        UsageError: No seconds above 0, or a key of no or too many letters.
+    """
+    if not 0 < deadline_s < float("inf"):
+        raise UsageError(f"--deadline {deadline_s}: expected seconds above 0")
+    if key is not None and not 0 < len(key) <= 200:
+        raise UsageError(f"--key of {len(key)} letters: expected 1 to 200")
+
+
+def check_number(task_id: int) -> int:
+    """A task's number.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not 0 <= task_id < 2**63:
+        raise UsageError(f"task {task_id}: expected a number from 0")
+    return task_id
+
+
+def images_of(images: Images, split: Callable[[], Split]) -> Array:
+    """Images as they are sent, whatever they come as.
+
+    Args:
+        images: As a client is given them.
+        split: Asked how image files are read, if there are any.
+
+    Raises:
+        NotFoundError: No such file, or no image in the folder.
+        ContractError: NaN or infinite values.
+    """
+    if isinstance(images, np.ndarray):
+        found = images
+    else:
+        paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+        found = _read(_images_in(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths, split)
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ContractError("images: some values are NaN or infinite, expected numbers")
+    return found
+
+
+def labels_of(labels: Labels) -> Array:
+    """Labels as they are sent.
+
+    Raises:
+        NotFoundError: No such file.
+    """
+    return labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))
+
+
+def pick_split(offers: dict[str, Split], application: str) -> Split:
+    """One split of an application, which says what it takes and answers.
+
+    Raises:
+        NotFoundError: The fleet does not serve it.
+    """
+    if application not in offers:
+        raise unknown("application", application, offers)
+    return offers[application]
+
+
+def _read(paths: list[Path], split: Callable[[], Split]) -> Array:
+    # Here, because only who reads files needs what reads them: onnxruntime comes with it.
+    from splitplace.inference.inputs import ARRAY_SUFFIXES, read_inputs
+
+    if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
+        return _read_array(paths[0])
+    (found,) = read_inputs(paths, split()).values()
+    return found
+
+
+def _read_array(path: Path) -> Array:
+    from splitplace.inference.inputs import read_array
+
+    return read_array(path)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The image files of a folder by their names; hidden ones are not taken."""
+    from splitplace.inference.images import image_suffixes
+
+    known = image_suffixes()
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    found = [folder / name for name in names if Path(name).suffix.lower() in known]
+    if not found:
+        raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
+    return found
