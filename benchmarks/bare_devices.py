@@ -16,7 +16,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.keys import Accesses
-from splitplace.placement.protocol.stream import Received, StreamNode
+from splitplace.placement.protocol.stream import Received, StreamNode, draw_incarnation
 from splitplace.records.split import INPUT, Split
 
 PATIENCE_S = 300.0
@@ -163,23 +163,27 @@ def bare_devices(catalog: Path, shares: Mapping[str, float]) -> Iterator[BareDev
         stack.callback(accesses.close)
         node = stack.enter_context(StreamNode(accesses.by_name[messages.BROKER]))
         devices = BareDevices(node, tuple(shares))
+        launched = {name: draw_incarnation() for name in shares}
         for name, share in shares.items():
             stack.callback(engine.stop, name)
             engine.launch(
                 DeviceConfig(
                     name=name, catalog=str(catalog.resolve()), threads=1, cpu_share=share,
-                    access=accesses.by_name[name], broker_endpoint=node.endpoint,
+                    access=accesses.by_name[name], incarnation=launched[name],
+                    broker_endpoint=node.endpoint, broker_incarnation=node.incarnation,
                 )
             )  # fmt: skip
-        peers = tuple(_greeted(devices) for _ in shares)
+        peers = tuple(_greeted(devices, launched) for _ in shares)
         for peer in peers:
             node.connect(peer.name, peer.endpoint)
             node.send(peer.name, messages.Peers(peers=tuple(other for other in peers if other != peer)))
         yield devices
 
 
-def _greeted(devices: BareDevices) -> messages.Peer:
+def _greeted(devices: BareDevices, launched: Mapping[str, int]) -> messages.Peer:
     while True:
         received = devices._next()
         if isinstance(received.message, messages.Hello):
-            return messages.Peer(name=received.peer, endpoint=received.message.endpoint)
+            return messages.Peer(
+                name=received.peer, endpoint=received.message.endpoint, incarnation=launched[received.peer]
+            )

@@ -20,6 +20,7 @@ from splitplace.benchmarks.chaos_clients import StreamClient
 from splitplace.benchmarks.chaos_links import SocketLinks, network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
+from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.serve.client import Client
 from splitplace.records.base import Count, NonNegative, Record
 from splitplace.records.provenance import Provenance
@@ -53,6 +54,7 @@ class Spread(Record):
 class ChaosResults(Record):
     """Everything counted."""
 
+    inputs: Inputs = "broadcast"
     load: NonNegative
     """The machine's load average before the run."""
     load_after: NonNegative
@@ -87,7 +89,9 @@ class ChaosResults(Record):
     provenance: Provenance
 
 
-def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], None]) -> ChaosResults:
+def run(
+    path: Path, work: Path, faults: int, seed: int, say: Callable[[str], None], inputs: Inputs = "broadcast"
+) -> ChaosResults:
     """Bring the faults about, check, and write the results file.
 
     Args:
@@ -96,6 +100,7 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
         faults: How many.
         seed: Of the faults, the tasks and the weights.
         say: Told what is being done.
+        inputs: How a task's input comes to the devices; `ring` serves a split for which that is something.
 
     Raises:
         UsageError: The work folder holds something else.
@@ -108,11 +113,11 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
         shutil.rmtree(folder)
     (folder / "clients").mkdir(parents=True)
     (folder / "faults.jsonl").touch()
-    chaos_splits.write(folder / "catalog", folder / "wholes", seed)
+    chaos_splits.write(folder / "catalog", folder / "wholes", seed, chaos_splits.SERVED[inputs])
     begun_s = time.monotonic()
     with chaos_faults.small_disk(folder / "disk", DISK_BYTES + faults * DISK_BYTES_A_FAULT) as disk:
         with network() as links:
-            _stream(folder, links, disk, faults, seed, say)
+            _stream(folder, links, disk, faults, seed, inputs, say)
         (folder / "data").mkdir()
         for history in (folder / "disk" / "data").glob("history.jsonl*"):
             shutil.copy(history, folder / "data")
@@ -122,6 +127,7 @@ def run(path: Path, work: Path, faults: int, seed: int, say: Callable[[str], Non
     loaded = [recovery for recovery in found.recoveries if recovery.loaded]
     not_run = {} if disk else {"disk_full": chaos_faults.NO_DISK}
     results = ChaosResults(
+        inputs=inputs,
         load=load,
         load_after=load_after,
         wall_s=wall_s,
@@ -166,7 +172,9 @@ def verdict(results: ChaosResults) -> dict[str, bool]:
     return kept
 
 
-def _stream(folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int, say: Callable[[str], None]) -> None:
+def _stream(
+    folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int, inputs: Inputs, say: Callable[[str], None]
+) -> None:
     """Tasks and faults, until all has ended; the fleet is stopped in the end."""
     data = folder / "disk" / "data"
 
@@ -179,6 +187,7 @@ def _stream(folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int
                     policy=POLICY,
                     data=data,
                     seed=seed,
+                    inputs=inputs,
                     micro_batch=chaos_splits.MICRO_BATCH,
                 )
             except SplitPlaceError as error:  # of a full disk, say: its users try again, too
@@ -191,7 +200,8 @@ def _stream(folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int
     say("starting the fleet")
     client = start()
     kinds = [kind for kind in chaos_faults.KINDS if disk or kind != "disk_full"]
-    clients = [StreamClient(number, seed, data, folder / "clients") for number in range(CLIENTS)]
+    served = chaos_splits.SERVED[inputs]
+    clients = [StreamClient(number, seed, served, data, folder / "clients") for number in range(CLIENTS)]
     for one in clients:
         one.start()
     injector = chaos_faults.Injector(folder / "disk", links, folder / "faults.jsonl", client, start)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as NotYetError
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.benchmarks.chaos_splits import CLASSES, SPLITS, images, task_size
+from splitplace.benchmarks.chaos_splits import CLASSES, images, task_size
 from splitplace.errors import IntegrityError, NotFoundError, NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement.outcome import TaskFuture, TaskResult
 from splitplace.placement.serve.client import Client
@@ -42,13 +42,15 @@ class StreamClient(threading.Thread):
     Args:
         number: Its own.
         seed: Of its tasks.
+        applications: That it asks for.
         data: The fleet's data folder.
         folder: For its history and the outputs.
     """
 
-    def __init__(self, number: int, seed: int, data: Path, folder: Path):
+    def __init__(self, number: int, seed: int, applications: Sequence[str], data: Path, folder: Path):
         super().__init__(name=f"client {number}", daemon=True)
         self.number, self.seed, self.data, self.folder = number, seed, data, folder
+        self.applications = applications
         self.enough = threading.Event()
         """Set when it should hand in no more."""
         self.until_s = float("inf")
@@ -92,7 +94,7 @@ class StreamClient(threading.Thread):
 
     def _task(self, key: str, row: int) -> None:
         n = task_size(self._rng, MOST_IMAGES)
-        application = str(self._rng.choice(list(SPLITS)))
+        application = str(self._rng.choice(self.applications))
         short = self._rng.random() < SHORT_PART
         deadline_s = float(self._rng.uniform(*SHORT_S)) if short else PATIENT_S
         seed = [self.seed, self.number, row]

@@ -1,4 +1,4 @@
-"""What the chaos bench serves: a chain and a tree of random weights, each with the whole model that it is a split of.
+"""What the chaos bench serves: a chain and trees of random weights, each with the whole model that it is a split of.
 
 Real ONNX files, small enough that hundreds of tasks run within minutes on two cores. Their costs are stated, not
 measured: no time is judged by them.
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from splitplace import provenance
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.placement.broker.ring import Inputs
 from splitplace.records.device import Device, FleetSpec
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
@@ -39,11 +40,23 @@ TREE: tuple[Piece, ...] = (
     ("leaf2", "inner1", 1, (3,)),
     ("leaf3", "inner1", 1, (1,)),
 )
+FOREST: tuple[Piece, ...] = (
+    ("trunk0", INPUT, WIDTH // 2, ()),
+    ("trunk1", INPUT, WIDTH // 2, ()),
+    ("trunk2", INPUT, WIDTH // 2, ()),
+    ("leaf0", "trunk0", 1, (2,)),
+    ("leaf1", "trunk0", 1, (0,)),
+    ("leaf2", "trunk1", 1, (3,)),
+    ("leaf3", "trunk2", 1, (1,)),
+)
 SPLITS: dict[str, tuple[Strategy, str, tuple[Piece, ...]]] = {
     "chain": ("layer", "3", CHAIN),
     "tree": ("semantic", "2x2", TREE),
+    "forest": ("semantic", "1x3", FOREST),
 }
 """By application: each is offered in one way, so that a client knows which whole its answer is held against."""
+SERVED: dict[Inputs, tuple[str, ...]] = {"broadcast": ("chain", "tree"), "ring": ("chain", "tree", "forest")}
+"""Applications: a ring is one where several fragments take the input, as where the trunk is replicated."""
 MICRO_BATCH, LATENCY_S = 64, 5e-3
 BASE_BYTES, FRAGMENT_BYTES, DEVICE_BYTES = 100_000_000, 20_000_000, 500_000_000
 
@@ -58,12 +71,12 @@ def task_size(rng: np.random.Generator, most: int) -> int:
     return int(np.exp(rng.uniform(0, np.log(most + 1))))
 
 
-def write(catalog: Path, wholes: Path, seed: int) -> None:
-    """A catalog with both splits and their stated costs; beside it, `wholes` with APPLICATION.onnx of each."""
+def write(catalog: Path, wholes: Path, seed: int, applications: Sequence[str] = ("chain", "tree")) -> None:
+    """A catalog with these splits and their stated costs; beside it, `wholes` with APPLICATION.onnx of each."""
     writer, stamp = CatalogWriter(catalog), provenance.collect(seed)
     wholes.mkdir(parents=True, exist_ok=True)
     kind = DeviceFingerprint(kind="stated", cpu="any", architecture="any", cores=1, onnxruntime="any", threads=1)
-    for application in SPLITS:
+    for application in applications:
         artifact, whole = build(application, seed)
         (wholes / f"{application}.onnx").write_bytes(whole)
         writer.write(artifact)

@@ -392,6 +392,7 @@ def chaos(text: bytes, file: Path) -> FileSection:
         f"{found.images} images answered in {found.wall_s:.0f} s; {found.compared} outputs compared with the whole "
         f"model's, at most {found.largest_error:.1g} apart; refused and tried again: {found.refused} times. "
         f"Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}."
+        + ("" if found.inputs == "broadcast" else f" Inputs by {found.inputs}.")
     ]
     return FileSection(
         found.provenance,

@@ -187,7 +187,7 @@ class _Tasks:
     def hand_in(self) -> int:
         """One task of a random size; answers its images."""
         n = chaos_splits.task_size(self._rng, MOST_IMAGES)
-        application = str(self._rng.choice(list(chaos_splits.SPLITS)))
+        application = str(self._rng.choice(chaos_splits.SERVED["broadcast"]))
         self.sent += 1
         self.images += n
         try:

@@ -17,12 +17,13 @@ class Start(Record):
     """First line: which run this is."""
 
     event: Literal["start"] = "start"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     created: str
     """UTC, ISO 8601: when the clock was 0."""
     policy: str
     engine: str
     precedence: Literal["strict", "pipelined"]
+    inputs: Literal["broadcast", "ring"]
     devices: tuple[Name, ...]
 
 

@@ -98,7 +98,12 @@ PLACERS = Registry(
         "random": "splitplace.placement.placers.random:RandomPlacer",
     },
 )
-POLICIES = Registry("policy", "splitplace.policies", ("init", "decide", "place", "update"), {})
+POLICIES = Registry(
+    "policy",
+    "splitplace.policies",
+    ("init", "decide", "place", "update"),
+    {"joint": "splitplace.placement.joint.joint:Joint"},
+)
 """Whole policies, which decide and place together; those of a decider and a placer need no name of their own."""
 
 

@@ -1,6 +1,7 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
 import copy
+from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
@@ -84,6 +85,18 @@ class Room:
     def fits(self, fragment: int) -> Bools:
         """The devices that can take this fragment now, shape D."""
         result: Bools = self.left_bytes(fragment) >= 0
+        return result
+
+    def fits_together(self, fragments: Sequence[int]) -> Bools:
+        """The devices that can take all of these at once, shape D."""
+        rows = list(fragments)
+        need_FD, free_D = self._memory_FD[rows], self._free_D
+        if self._shares:
+            others_FD = self._idle_FD.copy()
+            others_FD[rows] = False
+            free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
+            need_FD = claimed_bytes(need_FD, self._resident_FD[rows])
+        result: Bools = need_FD.sum(axis=0) <= free_D
         return result
 
     def table(self, fragment_C: Ints) -> Bools:

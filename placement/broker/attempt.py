@@ -59,6 +59,16 @@ def assignments(
     """
     split = entry.split
     given = {src: route(split, src) for src in (INPUT, *attempt.devices)}
+    next_of = {before: name for name, before in attempt.handed_on.items()}
+
+    def sender(src: str, dst: str) -> str:
+        device = attempt.sender(src, dst)
+        return messages.BROKER if device is None else names[device]
+
+    def outlet(dst: str, tensors: tuple[str, ...]) -> messages.Outlet:
+        device = messages.BROKER if dst == messages.ANSWER else names[attempt.devices[dst]]
+        return messages.Outlet(dst=dst, device=device, tensors=tensors)
+
     whole = attempt.total == micro_batches(n, entry.micro_batch)
     spans = None if whole else spans_of(attempt.micro_batches)
     for name, device in attempt.devices.items():
@@ -74,16 +84,10 @@ def assignments(
                 precedence=precedence,
                 window=window,
                 inlets=tuple(messages.Inlet(src=src, tensors=tensors) for src, tensors in inlets.items()),
-                senders={src: messages.BROKER if src == INPUT else names[attempt.devices[src]] for src in inlets},
-                outlets=tuple(
-                    messages.Outlet(
-                        dst=dst,
-                        device=messages.BROKER if dst == messages.ANSWER else names[attempt.devices[dst]],
-                        tensors=tensors,
-                    )
-                    for dst, tensors in given[name].items()
-                ),
+                senders={src: sender(src, name) for src in inlets},
+                outlets=tuple(outlet(dst, tensors) for dst, tensors in given[name].items()),
                 micro_batches=spans,
+                onward=outlet(next_of[name], given[INPUT][next_of[name]]) if name in next_of else None,
             ),
         )
 

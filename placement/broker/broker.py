@@ -1,37 +1,32 @@
 """The broker: devices up, tasks in, answers out. What a program embeds to run splits on a live fleet."""
 
-import os
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import NotReadyError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.admission import Admission, unchanging
-from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.fleet import LiveFleet
+from splitplace.placement.broker.handing_in import HandingIn
 from splitplace.placement.broker.history import MOST_EVENTS, History
-from splitplace.placement.broker.leaving import CANCELLED
-from splitplace.placement.broker.loop import HandedIn, Loop, Post
+from splitplace.placement.broker.loop import Loop
+from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.pace import pace
 from splitplace.placement.broker.reports import device_reports, device_statuses, learned, tally
+from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.stream import drain
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import FleetStatus
@@ -54,6 +49,8 @@ class Broker:
         cpu_shares: Emulated share of this machine's cores by device name; 1.0 where not given.
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        inputs: A task's input goes from the broker to each fragment that takes it (`broadcast`), or to the first, which
+            passes it on (`ring`).
         window: Micro-batches a sender may have under way on one stream.
         journal: File for the history of the run, besides the last of it in `events`.
         data: Folder for what is to outlive this process; none, and its tasks end with it.
@@ -75,6 +72,7 @@ class Broker:
         cpu_shares: Mapping[str, float] | None = None,
         cpu_share_method: ShareMethod = "auto",
         precedence: messages.Precedence = "pipelined",
+        inputs: Inputs = "broadcast",
         window: int = 4,
         journal: Path | None = None,
         data: Path | None = None,
@@ -86,28 +84,14 @@ class Broker:
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
-        self._states, self._data, self._interval_s = states, data, interval_s
+        self._states, self._data, self._interval_s, self._inputs = states, data, interval_s, inputs
         self._setup = Setup(
             demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated)
         )
         self._history = History(journal)
-        self._posts: deque[Post] = deque()
-        self._submitting = threading.Lock()
-        """Over what `submit` adds to, and over the end of the pipe it wakes the loop with."""
-        self._emptied = threading.Condition(self._submitting)
-        self._next_task = 0
-        self._sizes: dict[int, int] = {}
-        """Bytes of images and labels of each task that has not left."""
-        self._admission = Admission(demand)
-        self._callbacks = Callbacks()
+        self._thread = LoopThread(self._opened)
+        self._tasks = HandingIn(self._thread, demand)
         self._store: Store | None = None
-        self._loop: Loop | None = None
-        self._stopping = self._draining = False
-        self._failure: BaseException | None = None
-        self._end_reason = "the broker was stopped"
-        self._up: Future[None] = Future()
-        self._over: Future[None] = Future()
-        self._woken, self._wake = -1, -1
 
     # Lifecycle.
 
@@ -118,70 +102,41 @@ class Broker:
             SplitPlaceError: No device came up, some fragment fits none, the data folder cannot be used, or this broker
                 has run before.
         """
-        if self._woken != -1:
+        if self._thread.begun:
             raise NotReadyError("a broker runs once: make another one for another run")
         self.demand.check_fits(self.devices)
-        self._woken, self._wake = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._wake, False)
-        threading.Thread(target=self._run, name="broker", daemon=True).start()
         try:
-            self._up.result()
+            self._thread.start()
         except BaseException:
-            self._end()
+            self._history.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
-        if error is None:
-            self._over.result()
-
-    def _end(self) -> None:
-        self._stopping = True
-        self._notify()
-        # The loop ends within a tick and ends its devices in bounded time.
-        self._over.exception()
-        with self._submitting:  # whoever is inside `submit` has still found the broker up, and wakes it
-            os.close(self._woken)
-            os.close(self._wake)
+        self._thread.end()
         self._history.close()
+        if error is None:
+            self._thread.check()
 
-    def _notify(self) -> None:
-        with suppress(BlockingIOError):  # a full pipe wakes as well
-            os.write(self._wake, b"!")
-
-    def _run(self) -> None:
-        """The broker's thread: nothing escapes it, what goes wrong is found in `_up` and `_over`."""
-        try:
+    @contextmanager
+    def _opened(self, thread: LoopThread) -> Iterator[Loop]:
+        """The data folder, the devices and the loop; in the loop's thread."""
+        with ExitStack() as inside:
             if self._data is not None:
                 self._store = Store(self._data, self._setup)
+                inside.callback(self._store.close)
             fleet = LiveFleet(
                 self.devices,
                 self.engine,
                 self.catalog,
                 self._shares,
                 self._method,
-                self._woken,
+                thread.woken,
                 self._setup.max_frame_bytes,
             )
-            try:
-                fleet.start(lambda: self._stopping)
-                self._loop = self._open(fleet)
-                self._up.set_result(None)
-                while not self._stopping:
-                    self._loop.step(self._taken())
-            finally:
-                self._abandon(sys.exception())
-                fleet.close()
-                if self._store is not None:
-                    self._store.close()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that enters or leaves the broker
-            if not self._up.done():
-                self._up.set_exception(error)
-            self._over.set_exception(error)
-        else:
-            self._over.set_result(None)
+            inside.callback(fleet.close)
+            fleet.start(lambda: thread.stopping)
+            yield self._open(fleet)
 
     def _open(self, fleet: LiveFleet) -> Loop:
         loop = Loop(
@@ -193,11 +148,11 @@ class Broker:
             self._history,
             store=self._store,
             states=self._states,
-            wake=self._wake_up,
-            left=self._left,
+            wake=self._thread.wake,
+            left=self._tasks.left,
         )
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
-        self._next_task = loop.state.next_task
+        self._tasks.next_task = loop.state.next_task
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,
@@ -205,24 +160,10 @@ class Broker:
             policy=self.policy.name,
             engine=self.engine.name,
             devices=self._setup.names,
+            inputs=self._inputs,
         )
         loop.step([opened])
         return loop
-
-    def _taken(self) -> Iterator[Post]:
-        drain(self._woken)  # before looking, or a wake-up for a task that came in between would be lost
-        while self._posts:
-            yield self._posts.popleft()
-
-    def _abandon(self, error: BaseException | None) -> None:
-        """Let no task wait for a broker that is gone."""
-        with self._emptied:
-            self._stopping, self._failure = True, error
-            self._emptied.notify_all()
-            if error is not None:
-                self._end_reason = messages.text(f"the broker failed: {error!r}")
-        if self._loop is not None:
-            self._loop.close(self._end_reason, self._taken())
 
     # Tasks.
 
@@ -262,50 +203,13 @@ class Broker:
             OverloadedError: Too many tasks wait, too many bytes of images, or no room on the disk.
             SplitPlaceError: Images or labels that are not by contract, or the broker is down.
         """
-        loop = self._running()
-        now_s = loop.fleet.now_s()
-        self._admission.check(application, images, labels, deadline_s)
-        size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
-        with self._submitting:
-            self._not_stopping()
-            self._admission.take(size_bytes)
-        try:  # only what was admitted is copied, and not under the lock
-            images = unchanging(images)
-            event = ev.TaskAccepted(
-                at_s=now_s,
-                task=0,
-                application=application,
-                n=len(images),
-                deadline_s=float(deadline_s),
-                inputs="",
-                labels=None if labels is None else labels.astype("<i8").tobytes(),
-                late=late,
-                degrade=degrade,
-                key=key,
-            )
-            answer, written = self._hand_in(event, images, size_bytes, volatile and key is None)
-        except BaseException:
-            with self._submitting:
-                self._admission.left(size_bytes)
-            raise
+        self._running()
+        answer, written = self._tasks.submit(
+            application, images, deadline_s, labels, late, degrade, key, volatile and key is None
+        )
         if self._store is not None:
             written.result()
         return answer
-
-    def _hand_in(
-        self, event: ev.TaskAccepted, images: messages.Array, size_bytes: int, volatile: bool
-    ) -> "tuple[BrokerFuture, Future[None]]":
-        written: Future[None] = Future()
-        with self._submitting:
-            self._not_stopping()
-            task = self._next_task
-            self._next_task += 1
-            self._sizes[task] = size_bytes
-            answer = BrokerFuture(task, self._callbacks, self._drop)
-            numbered = event.model_copy(update={"task": task})
-            self._posts.append(HandedIn(numbered, images, answer, lambda error: _settle(written, error), volatile))
-            self._notify()
-        return answer, written
 
     def answer(self, task_id: int) -> BrokerFuture:
         """The future of a task that was handed in before, also to an earlier broker with this data folder.
@@ -315,66 +219,32 @@ class Broker:
             IntegrityError: Its result is damaged.
         """
         self._running()
-        answer, found = BrokerFuture(task_id, self._callbacks, self._drop), Future[None]()
-        if not self._post(lambda loop: _settle(found, loop.await_answer(answer))):
-            raise NotReadyError(self._end_reason)
-        found.result()
-        return answer
+        return self._tasks.answer(task_id)
 
     def cancel(self, task_id: int) -> bool:
         """Drop a task; answers whether it had not left yet. Its future says that it was cancelled."""
-        there = task_id in self._running().state.tasks or task_id in self._sizes
-        if there:
-            self._drop(task_id)
+        self._running()
+        if there := self._tasks.has(task_id):
+            self._tasks.drop(task_id)
         return there
-
-    def _drop(self, task_id: int) -> None:
-        now_s = self._running().fleet.now_s()
-        self._post(ev.TaskCancelled(at_s=now_s, task=task_id, reason=CANCELLED))
-
-    def _post(self, post: Post) -> bool:
-        """Hand something to the loop; answers whether it still takes any."""
-        with self._submitting:
-            if self._stopping:
-                return False
-            self._posts.append(post)
-            self._notify()
-        return True
 
     def drain(self) -> None:
         """Take no more tasks, and return when all have ended, or the broker has."""
-        tasks = self._running().state.tasks  # those of an earlier broker, too
-        with self._emptied:
-            self._draining = True
-            self._emptied.wait_for(lambda: self._stopping or not (self._sizes or tasks))
-
-    def _not_stopping(self) -> None:
-        if self._stopping:
-            raise NotReadyError(self._end_reason) from self._failure
-        if self._draining:
-            raise NotReadyError("the fleet is draining: it takes no more tasks")
-
-    def _left(self, task: int) -> None:
-        with self._emptied:
-            self._admission.left(self._sizes.pop(task, 0))
-            self._emptied.notify_all()
-
-    def _wake_up(self) -> None:
-        with self._submitting:
-            if not self._stopping:
-                self._notify()
+        self._running()
+        self._tasks.drain()
 
     # What it knows.
 
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment; from any thread."""
         loop = self._running()
-        accepting = not (self._stopping or self._draining) and (self._store is None or self._store.accepting)
+        takes = not (self._thread.stopping or self._tasks.draining)
         return FleetStatus(
             policy=self.policy.name,
             interval_s=self._interval_s,
+            inputs=self._inputs,
             uptime_s=loop.fleet.now_s(),
-            accepting=accepting,
+            accepting=takes and (self._store is None or self._store.accepting),
             devices=device_statuses(loop),
             tasks=tally(loop.state),
             estimates=learned(loop),
@@ -383,7 +253,7 @@ class Broker:
     @property
     def ended(self) -> bool:
         """Whether it runs no more: it was ended, or has failed."""
-        return self._over.done()
+        return self._thread.ended
 
     @property
     def events(self) -> tuple[book.Event, ...]:
@@ -435,13 +305,6 @@ class Broker:
         return device_reports(self._running())
 
     def _running(self) -> Loop:
-        if self._loop is None:
+        if self._thread.loop is None:
             raise NotReadyError("the broker was not started: use it in a with statement")
-        return self._loop
-
-
-def _settle(written: "Future[None]", error: SplitPlaceError | None) -> None:
-    if error is None:
-        written.set_result(None)
-    else:
-        written.set_exception(error)
+        return self._thread.loop

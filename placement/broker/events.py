@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from splitplace.placement.broker.ring import Inputs
 from splitplace.records.action import Decide, Evict, Migrate, Place
 from splitplace.records.base import Count, Digest, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.profile import CpuShareMethod
@@ -27,6 +28,7 @@ class BrokerOpened(_Event):
     policy: str
     engine: str
     devices: tuple[Name, ...]
+    inputs: Inputs
 
 
 class TaskAccepted(_Event):

@@ -1,15 +1,11 @@
 """The input streams of the attempts that run: which images go to which device next, as its credits allow."""
 
-from collections.abc import Callable
-
 from splitplace.placement.broker.attempt import route
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.outflow import Outflow, Values, window_of
+from splitplace.placement.protocol.outflow import Outflow, Send, window_of
 from splitplace.records.demand import SplitDemand
 from splitplace.records.split import INPUT
-
-Send = Callable[[Outflow, int, Values], None]
 
 
 class Feed:
@@ -40,6 +36,7 @@ class Feed:
                 attempt.id, INPUT, messages.Outlet(dst=dst, device=names[attempt.devices[dst]], tensors=given), credits
             )
             for dst, given in route(entry.split, INPUT).items()
+            if dst not in attempt.handed_on
         }
         self._sent = dict.fromkeys(self._flows, 0)
 
@@ -58,5 +55,5 @@ class Feed:
             flow.flush(send)
 
     def takes(self, dst: str, device: str) -> bool:
-        """Whether this is the device of one of its input fragments."""
+        """Whether this is the device of one of the fragments that have the input from here."""
         return dst in self._flows and self._flows[dst].outlet.device == device

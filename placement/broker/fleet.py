@@ -3,21 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Literal
 
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
-from splitplace.placement.broker.meter import Meter
-from splitplace.placement.broker.monitor import Monitor
+from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.keys import Accesses
-from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, draw_incarnation
 from splitplace.records.device import Device
 
 log = logging.getLogger(__name__)
@@ -39,64 +35,6 @@ JOIN_S = 10.0
 """How long the fleet waits at its start for the rest, once one device is up; they join later."""
 STOP_S = 5.0
 """How long the devices may take to end of themselves."""
-
-
-@dataclass(eq=False)
-class Member:
-    """One device of the fleet, as the broker knows it."""
-
-    device: Device
-    row: int
-    cpu_share: float
-    hello: messages.Hello | None = None
-    core_speeds: list[float] = field(default_factory=list)
-    """Measured by the probe, one a round."""
-    trim: float = 1.0
-    """What the emulated share is multiplied with, so that the measured speed is the stated one."""
-    unanswered: int = 0
-    """Pings since its last word."""
-    doubted: bool = False
-    stuck: bool = False
-    """It was doubted because it did nothing: its next run is a word for it, or the probe, once between two runs."""
-    cleared_at: int = -1
-    """Its runs when the probe last spoke for it."""
-    runs: int = 0
-    """Micro-batches that its process has run, by its last pong."""
-    connected: bool = False
-    """Whether a process of it said hello and is not known to have ended."""
-    meter: Meter = field(default_factory=Meter)
-    monitor: Monitor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.monitor = Monitor(self.device.cores, self.cpu_share, self.device.power_w)
-
-    @property
-    def name(self) -> str:
-        """The device's name."""
-        return self.device.name
-
-    @property
-    def core_speed(self) -> float:
-        """The median over the rounds; as stated, if it has not answered the probe yet."""
-        return median(self.core_speeds) if self.core_speeds else self.device.core_speed
-
-    def ratios(self, first: "Member") -> list[float]:
-        """Its speed over another device's, one a round."""
-        rounds = zip(self.core_speeds, first.core_speeds, strict=False)  # a device that joined later has had fewer
-        return [mine / its for mine, its in rounds] or [self.core_speed / first.core_speed]
-
-    def off(self, first: "Member") -> float:
-        """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""
-        return median(self.ratios(first)) / (self.cpu_share / first.cpu_share) if self.cpu_share < 1 else 1.0
-
-
-@dataclass(frozen=True)
-class Change:
-    """What became of a device: it is up, or not, or may not be."""
-
-    member: Member
-    kind: Literal["joined", "gone", "doubted", "trusted"]
-    reason: str = ""
 
 
 class LiveFleet:
@@ -157,8 +95,8 @@ class LiveFleet:
         Raises:
             SplitPlaceError: No device came up; says why, of each.
         """
-        for member in self.members.values():
-            self.engine.launch(self._config(member))
+        for row in range(len(self._rows)):
+            self.launch(row)
         ended: dict[str, str] = {}
         start_s = time.monotonic()
         while len(ended) + len(self._connected()) < len(self.members):
@@ -182,10 +120,12 @@ class LiveFleet:
     def _connected(self) -> list[Member]:
         return [member for member in self.members.values() if member.connected]
 
-    def _greet(self, received: Received | Malformed, ended: dict[str, str]) -> None:
+    def _greet(self, received: Received | Malformed | UnknownProcess, ended: dict[str, str]) -> None:
         """Take in what is said before the run begins."""
         member = self.members[received.peer]
-        if isinstance(received, Malformed):
+        if isinstance(received, UnknownProcess):
+            log.warning("%s", received.error)
+        elif isinstance(received, Malformed):
             ended[member.name] = received.error
         elif isinstance(received.message, messages.Hello):
             self._welcome(member, received.message)
@@ -193,7 +133,10 @@ class LiveFleet:
             member.core_speeds.append(received.message.core_speed)
 
     def _welcome(self, member: Member, hello: messages.Hello) -> None:
-        """A process of this device is up: connect to it, and tell everybody where everybody is."""
+        """The process of this device is up: connect to it, and tell everybody where everybody is."""
+        if member.connected:
+            log.warning("%s says hello once more: it is passed over", member.name)
+            return
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
         member.stuck, member.runs, member.cleared_at = False, 0, -1
         member.monitor.forget()
@@ -201,12 +144,11 @@ class LiveFleet:
         self.node.disconnect(member.name)
         self.node.connect(member.name, hello.endpoint)
         others = [other for other in self._connected() if other is not member and other.hello]
-        peers = tuple(messages.Peer(name=o.name, endpoint=o.hello.endpoint) for o in others if o.hello)
+        peers = tuple(other.peer(other.hello) for other in others if other.hello)
         if peers:
             self.send(member.name, messages.Peers(peers=peers))
-        me = messages.Peers(peers=(messages.Peer(name=member.name, endpoint=hello.endpoint),))
         for other in others:
-            self.send(other.name, me)
+            self.send(other.name, messages.Peers(peers=(member.peer(hello),)))
         self.changes.append(Change(member, "joined"))
 
     def _measure(self, stopping: Callable[[], bool]) -> None:
@@ -250,7 +192,9 @@ class LiveFleet:
             cpu_share=member.cpu_share,
             cpu_share_method=self.method,
             access=self._accesses.by_name[member.name],
+            incarnation=member.incarnation,
             broker_endpoint=self.node.endpoint,
+            broker_incarnation=self.node.incarnation,
             max_frame_bytes=self._max_frame_bytes,
         )
 
@@ -259,9 +203,14 @@ class LiveFleet:
         self.node.send(name, message, values)
 
     def launch(self, row: int) -> None:
-        """Start a device again; that it is up is its own hello."""
+        """Start a device, again or for the first time; that it is up is its own hello.
+
+        Whatever process was this device before is so no more, and should it live, behind a dead link say.
+        """
         member = self._rows[row]
         member.unanswered, member.doubted = 0, False
+        member.incarnation = draw_incarnation()
+        self.node.expect(member.name, member.incarnation)
         self.engine.launch(self._config(member))
 
     def kill(self, row: int) -> None:
@@ -280,6 +229,9 @@ class LiveFleet:
     def hear(self, timeout_s: float) -> Iterable[tuple[Member, Received]]:
         """What the devices said; what is only about their health is taken in here."""
         for received in self.node.receive(timeout_s):
+            if isinstance(received, UnknownProcess):
+                log.warning("%s", received.error)
+                continue
             member = self.members[received.peer]
             member.unanswered = 0
             if isinstance(received, Malformed):
@@ -288,6 +240,9 @@ class LiveFleet:
                 self._welcome(member, received.message)
                 self.send(member.name, messages.ProbeOrder(trim=member.trim))
             elif isinstance(received.message, messages.Pong):
+                if not member.answered < received.message.sequence <= self._sequence:
+                    continue  # nobody asked: what a device says of itself is kept for seconds, and it may say much
+                member.answered = received.message.sequence
                 member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
                 member.monitor.heard(self.now_s(), received.message)
                 runs = sum(fragment.micro_batches for fragment in received.message.fragments)

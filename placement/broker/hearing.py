@@ -10,7 +10,8 @@ from splitplace.inference.executor import check_tensor
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.attempt import samples
 from splitplace.placement.broker.feed import Feed
-from splitplace.placement.broker.fleet import Change, LiveFleet, Member
+from splitplace.placement.broker.fleet import LiveFleet
+from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState
 from splitplace.placement.protocol import messages
@@ -58,8 +59,11 @@ class Hearing:
             case messages.LoadFailed(digest=digest, error=error):
                 return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error)
             case messages.Unreachable(peer=peer) | messages.Reachable(peer=peer) if peer in self.fleet.members:
-                kind = ev.DeviceCutOff if isinstance(received.message, messages.Unreachable) else ev.DeviceReached
-                return kind(at_s=now_s, device=self.fleet.members[peer].row, by=row)
+                to, cut_off = self.fleet.members[peer].row, isinstance(received.message, messages.Unreachable)
+                if to == row or not self.state.devices[to].up or cut_off == ((row, to) in self.state.unreached):
+                    return None  # no news
+                kind = ev.DeviceCutOff if cut_off else ev.DeviceReached
+                return kind(at_s=now_s, device=to, by=row)
             case messages.Refused(peer=peer, error=error):
                 log.warning("%s refused a message of %s: %s", member.name, peer, error)
                 return None
@@ -131,11 +135,10 @@ class Hearing:
         entry = self.setup.entry(attempt.split)
         count = samples(self.state.tasks[attempt.task].task.n, entry.micro_batch, row)
         for edge in entry.split.edges:
-            if edge.dst == fragment and edge.src in attempt.devices:
-                source = attempt.devices[edge.src]
-                if source != attempt.devices[fragment]:
-                    name = self.setup.names[source]
-                    self.fleet.members[name].meter.sent(at_s, edge.bytes_per_sample * count)
+            source = attempt.sender(edge.src, edge.dst) if edge.dst == fragment else None
+            if source is not None and source != attempt.devices[fragment]:
+                name = self.setup.names[source]
+                self.fleet.members[name].meter.sent(at_s, edge.bytes_per_sample * count)
 
     def _answered(self, member: Member, attempt: Attempt, message: messages.Tensors, values: Values) -> ev.Event:
         now_s = self.fleet.now_s()

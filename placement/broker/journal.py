@@ -7,18 +7,17 @@ journal are noticed. What an event means is not known here.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from splitplace.errors import IntegrityError, NotFoundError, OverloadedError
+from splitplace.errors import IntegrityError, OverloadedError
 from splitplace.files import make_folder
 from splitplace.placement.broker import database as table
 from splitplace.placement.broker.database import REMEDY, checksum, told
+from splitplace.placement.broker.journal_reader import events, verified
 from splitplace.placement.broker.safeguards import Ballast, HighWaterMark, WriterLock
 
-_BATCH = 256
-"""Rows that a reader takes at a time: between batches it holds nothing that would keep the log from being reset."""
 _ROW_BYTES = 40
 """What an event costs besides its body."""
 
@@ -151,11 +150,11 @@ class Journal:
         if row is None:
             if self._kept[0]:
                 raise IntegrityError(f"{self.path}: the snapshot is missing{REMEDY}")
-            return None, _verified(self._database, self.path, self._kept, self._head)
+            return None, verified(self._database, self.path, self._kept, self._head)
         sequence, chain, seal, body = row
         if seal != checksum("snapshot", sequence, chain, body):
             raise IntegrityError(f"{self.path}: the snapshot after event {sequence} is damaged{REMEDY}")
-        return body, _verified(self._database, self.path, (sequence, chain), self._head)
+        return body, verified(self._database, self.path, (sequence, chain), self._head)
 
     def history(self, since: int = 0) -> Iterator[tuple[int, bytes]]:
         """As `events`, of this journal."""
@@ -287,51 +286,3 @@ class Journal:
         """Bring the log to its place, as far as no reader needs it, so that it begins anew."""
         with suppress(sqlite3.Error):
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def events(path: Path, since: int = 0) -> Iterator[tuple[int, bytes]]:
-    """All events still held after `since`, oldest first, verified; whoever else reads or writes meanwhile.
-
-    Raises:
-        NotFoundError: No journal there.
-        ContractError: Another version wrote it.
-        IntegrityError: One is damaged or missing.
-    """
-    if not path.exists():
-        raise NotFoundError(f"no journal {path}: expected one that a broker wrote")
-    with told(path), closing(table.connect(path, "ro")) as database:
-        database.execute("PRAGMA busy_timeout = 5000")
-        database.execute("BEGIN")  # what follows is of one moment
-        table.check_format(database, path)
-        after = table.header(database, path, "kept")
-        head = database.execute("SELECT max(sequence) FROM event").fetchone()[0] or after[0]
-        if since > after[0]:
-            row = database.execute("SELECT sequence, chain FROM event WHERE sequence = ?", (since,)).fetchone()
-            after = row or (head, b"")
-        database.execute("COMMIT")
-        yield from _verified(database, path, after, head)
-
-
-def _verified(
-    database: sqlite3.Connection, path: Path, after: tuple[int, bytes], head: int
-) -> Iterator[tuple[int, bytes]]:
-    """The events behind `after` up to `head`, each held against its checksum and with it against the one before."""
-    query = "SELECT sequence, chain, body FROM event WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
-    sequence, chain = after
-    while sequence < head:
-        with told(path):
-            rows = database.execute(query, (sequence + 1, head, _BATCH)).fetchall()
-            if not rows or rows[0][0] != sequence + 1:
-                kept = table.header(database, path, "kept")
-                if kept[0] > sequence:  # a snapshot has dropped them meanwhile
-                    sequence, chain = kept
-                    continue
-        for found, seal, body in rows or [(None, b"", b"")]:
-            sequence += 1
-            if found != sequence:
-                raise IntegrityError(f"{path}: event {sequence} is missing{REMEDY}")
-            chain = checksum("event", chain, sequence, body)
-            if seal != chain:
-                raise IntegrityError(f"{path}: event {sequence} is damaged{REMEDY}")
-            if body is not None:
-                yield sequence, body

@@ -8,10 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from splitplace import seeds
 from splitplace.errors import OverloadedError, SplitPlaceError
@@ -19,25 +16,22 @@ from splitplace.inference import memory
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.answers import BrokerFuture, Kept
+from splitplace.placement.broker.awaited import AwaitedTasks, HandedIn
+from splitplace.placement.broker.deciding import event_of, live_view
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.history import History
-from splitplace.placement.broker.monitor import utilisation
 from splitplace.placement.broker.pace import Pace
 from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.broker.state import Attempt, FleetState, TaskState
+from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.broker.stuck import stuck
-from splitplace.placement.broker.view import MeasuredUse, build_view
-from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
-from splitplace.records.action import Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import View
 
 log = logging.getLogger(__name__)
@@ -51,19 +45,6 @@ STALL_S = 1.0
 TRIM_S = 60.0
 """How often memory that is free is given back to the system: images of tasks come in all sizes and leave holes."""
 KEPT_TIMES = 10_000
-
-
-@dataclass(frozen=True, eq=False)
-class HandedIn:
-    """A client's task, from another thread."""
-
-    event: ev.TaskAccepted
-    images: messages.Array
-    answer: BrokerFuture
-    durable: Callable[[SplitPlaceError | None], None]
-    """Told once the task is on disk, or why it is refused."""
-    volatile: bool = False
-    """Its images stay in memory: the next broker does not have them."""
 
 
 Post = HandedIn | ev.BrokerOpened | ev.TaskCancelled | Callable[["Loop"], None]
@@ -107,10 +88,7 @@ class Loop:
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
-        self.answers: dict[int, list[BrokerFuture]] = {}
-        self._left = left
-        self._kept = Kept()
-        self._images: dict[int, messages.Array] = {}
+        self.awaited = AwaitedTasks(self.state, store, left)
         self._feeds: dict[int, Feed] = {}
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
@@ -118,7 +96,7 @@ class Loop:
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
-            states = store.restore(policy, states, rng)
+            states = store.policy.restore(policy, states, rng)
         if states is None:
             states = planner.first_state(policy, self._view([]))
         self.planner = Planner(policy, states, rng, wake)
@@ -155,8 +133,8 @@ class Loop:
         self._plan()
         if self.store is not None:
             self.store.compact(self.state)
-            if self.store.save_is_due and not self.planner.busy:
-                self.store.save(self.policy, self.planner.states, self.planner.rng)
+            if self.store.policy.save_is_due and not self.planner.busy:
+                self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
@@ -165,18 +143,13 @@ class Loop:
             self._apply(ev.BrokerClosed(at_s=self.fleet.now_s(), reason=reason))
         self._write_down(handed_in)
         self._do()
-        for task, answers in tuple(self.answers.items()):
-            outcome = TaskOutcome(**self.state.tasks[task].task.model_dump(), error=f"{reason}; the next one goes on")
-            for answer in answers:
-                answer.settle(TaskResult(outcome))
-            self._left(task)
-        self.answers.clear()
+        self.awaited.close(f"{reason}; the next one goes on")
         self.planner.close()
         if self.store is not None:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)
             if not self.planner.busy:
-                self.store.save(self.policy, self.planner.states, self.planner.rng)
+                self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
 
     # In.
 
@@ -185,44 +158,14 @@ class Loop:
         taken = []
         for post in posts:
             if isinstance(post, HandedIn):
-                if self._hand_in(post):
+                if event := self.awaited.take_in(post):
+                    self._apply(event)
                     taken.append(post)
             elif isinstance(post, ev.BrokerOpened | ev.TaskCancelled):
                 self._apply(post)
             else:
                 post(self)
         return taken
-
-    def _hand_in(self, post: HandedIn) -> bool:
-        """Take a task in, unless it is known by its key, or there is no room for it."""
-        event = post.event
-        known = self.state.keys.get(event.key) if event.key is not None else None
-        if known is not None:
-            self._left(event.task)
-            post.answer.task_id = known
-            post.durable(self.await_answer(post.answer))
-            return False
-        if self.store is not None:
-            try:
-                event = self.store.take_in(event, None if post.volatile else post.images)
-            except OverloadedError as error:
-                self._left(event.task)
-                post.durable(error)
-                return False
-        self.answers[event.task], self._images[event.task] = [post.answer], post.images
-        self._apply(event)
-        return True
-
-    def await_answer(self, answer: BrokerFuture) -> SplitPlaceError | None:
-        """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
-        if answer.task_id in self.state.tasks:
-            self.answers.setdefault(answer.task_id, []).append(answer)
-            return None
-        try:
-            answer.settle((self.store or self._kept).result(answer.task_id))
-        except SplitPlaceError as error:
-            return error
-        return None
 
     def _apply(self, event: ev.Event) -> None:
         if self.store is not None:
@@ -267,69 +210,30 @@ class Loop:
                 case do.Launch(device=device):
                     self.fleet.launch(device)
                 case do.EndTask():
-                    self._finish(effect)
+                    self.awaited.finish(effect)
 
     def _feed(self, job: int) -> None:
         attempt = self.state.jobs.get(job)
         if attempt is None:
             return  # it was over before it could begin
-        images = self._images.get(attempt.task)
-        if images is None:
-            images = self._restored(attempt)
-            if images is None:
-                return
+        try:
+            images = self.awaited.images(attempt.task)
+        except SplitPlaceError as error:  # damaged
+            self._apply(ev.TaskCancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
+            return
         entry = self.setup.entry(attempt.split)
         feed = Feed(attempt, entry, images, self.setup.names, self.setup.precedence, self.setup.window)
         self._feeds[job] = feed
         feed.flush(self._send)
 
-    def _restored(self, attempt: Attempt) -> messages.Array | None:
-        """The images of a task that an earlier broker took in; none if they are damaged, which fails it."""
-        assert self.store is not None
-        task = self.state.tasks[attempt.task]
-        try:
-            images = self.store.images(task.inputs, task.task.application)
-        except SplitPlaceError as error:
-            self._apply(ev.TaskCancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
-            return None
-        self._images[attempt.task] = images
-        return images
-
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         self.fleet.send(flow.outlet.device, header, list(values.values()))
 
-    def _finish(self, effect: do.EndTask) -> None:
-        self._images.pop(effect.task, None)
-        result = TaskResult(effect.outcome, effect.logits)
-        if self.store is None:
-            self._kept.put(effect.task, result)
-        for answer in self.answers.pop(effect.task, ()):
-            answer.settle(result)
-        self._left(effect.task)
-
     # The policy.
 
     def _view(self, tasks: list[TaskState]) -> View:
-        now_s = self.fleet.now_s()
-        found = [member.monitor.measured(now_s) for member in self.members]
-        held = [tuple(of_device) for of_device in self.state.ledger.held]
-        measured = MeasuredUse(
-            cpu_D=np.array([member.meter.busy(now_s) for member in self.members]),
-            net_D=np.array([member.meter.link(now_s, member.device.up_bytes_per_s) for member in self.members]),
-            busy_s_D=np.array([member.meter.busy_s for member in self.members]),
-            measure=lambda: utilisation(self.setup.devices, found, [self.setup.held(rows) for rows in held]),
-        )
-        return build_view(
-            self.setup.statics,
-            self.setup.devices,
-            self.state,
-            tasks,
-            measured,
-            now_s,
-            self.pace.interval_s,
-            self.setup.task_timeout_s,  # no task is waited for longer
-        )
+        return live_view(self.setup, self.state, self.members, tasks, self.fleet.now_s(), self.pace.interval_s)
 
     def _plan(self) -> None:
         """Ask for a plan, if it is time for one."""
@@ -352,25 +256,6 @@ class Loop:
             log.warning("%s", answer.failure)
             self.failed_plans += 1
             self.pace.failed(now_s)
-            failed = ev.PlanRefused(
-                at_s=now_s,
-                decision_s=answer.decision_s,
-                policy=answer.failure.policy,
-                reason=answer.failure.reason,
-                told=answer.told,
-            )
-            self._apply(failed)
+        elif not answer.acts and not answer.told and not self.state.plan_failure:
             return
-        acts = [action for action in answer.actions if not isinstance(action, Wait)]
-        if not acts and not answer.told and not self.state.plan_failure:
-            return
-        planned = ev.PlanMade(
-            at_s=now_s,
-            decision_s=answer.decision_s,
-            decided=tuple(action for action in acts if isinstance(action, Decide)),
-            evicted=tuple(action for action in acts if isinstance(action, Evict)),
-            placed=tuple(action for action in acts if isinstance(action, Place)),
-            moved=tuple(action for action in acts if isinstance(action, Migrate)),
-            told=answer.told,
-        )
-        self._apply(planned)
+        self._apply(event_of(answer, now_s))

@@ -8,7 +8,7 @@ during one is decided and placed together at its end (N_t), containers migrate t
 of the tasks that left meanwhile (E_t). Who finds no place waits for the next, as does what was lost with a device.
 """
 
-from itertools import islice
+from bisect import bisect_right
 from typing import Protocol
 
 from splitplace.placement.broker.dispatch import Dispatch
@@ -22,8 +22,8 @@ RETRY_S = 1.0
 OBJECTIVE_S = 10.0
 """At once, what a policy averages its objectives over."""
 TOGETHER = 512
-"""Tasks that a plan of an interval is shown at most: what is on devices, then first come, first served. Some policies
-look at all pairs of them, and a plan has its limit (`planning.PLAN_LIMIT_S`)."""
+"""Tasks that a plan of an interval is shown at most: what is on devices, then those that wait. Some policies look at
+all pairs of them, and a plan has its limit (`planning.PLAN_LIMIT_S`)."""
 
 
 class Pace(Protocol):
@@ -100,6 +100,8 @@ class Intervals:
     def __init__(self, interval_s: float):
         self.interval_s = interval_s
         self._interval: int | None = None
+        self._seen = -1
+        """The last task that had its turn."""
 
     def wait_s(self, now_s: float) -> float:
         """No longer than this interval."""
@@ -114,11 +116,19 @@ class Intervals:
         """All wait for the next interval."""
 
     def shown(self, state: FleetState, now_s: float) -> list[TaskState]:
-        """All of them, up to `TOGETHER`."""
+        """All of them, up to `TOGETHER`: those that come first, and in turn some of the others.
+
+        Who finds no place, for want of memory say, hides nobody for ever.
+        """
         tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
-        waiting = (state.tasks[id_] for id_ in state.waiting)
-        ready = (task for task in waiting if task.not_before_s <= now_s)
-        return [*tasks, *islice(ready, max(TOGETHER - len(tasks), 0))]
+        ready = [id_ for id_ in state.waiting if state.tasks[id_].not_before_s <= now_s]
+        room = max(TOGETHER - len(tasks), 0)
+        if len(ready) > room:
+            first, others = ready[: room - room // 2], sorted(ready[room - room // 2 :])
+            at = bisect_right(others, self._seen)
+            ready = [*first, *[*others[at:], *others[:at]][: room // 2]]
+            self._seen = ready[-1] if room > 1 else self._seen
+        return [*tasks, *(state.tasks[id_] for id_ in ready)]
 
 
 def pace(setup: Setup, interval_s: float | None) -> Pace:

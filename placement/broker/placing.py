@@ -5,6 +5,7 @@ from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.attempt import assignments, unanswered
 from splitplace.placement.broker.effects import StartFeed, Tell
 from splitplace.placement.broker.leaving import put_back
+from splitplace.placement.broker.ring import handed_on
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -66,6 +67,7 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
         micro_batches=unanswered(split, task.answers, total),
         placed_s=turn.state.now_s,
         unassigned=set(names),
+        handed_on=handed_on(split, names, turn.state.inputs, turn.setup.precedence),
         ran={name: set() for name in names},
         progressed_s=turn.state.now_s,
     )

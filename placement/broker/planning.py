@@ -12,7 +12,7 @@ import numpy as np
 from splitplace.errors import PolicyError, SplitPlaceError
 from splitplace.placement import plan as planner
 from splitplace.placement.policy import Policy
-from splitplace.records.action import Action
+from splitplace.records.action import Action, Wait
 from splitplace.records.view import View
 
 PLAN_LIMIT_S = 10.0
@@ -28,6 +28,11 @@ class PlanAnswer:
     decision_s: float
     actions: tuple[Action, ...] = ()
     failure: PolicyError | None = None
+
+    @property
+    def acts(self) -> list[Action]:
+        """All that is more than to wait."""
+        return [action for action in self.actions if not isinstance(action, Wait)]
 
 
 class Planner:

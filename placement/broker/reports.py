@@ -3,8 +3,8 @@
 import logging
 from statistics import median
 
-from splitplace.placement.broker.fleet import Member
 from splitplace.placement.broker.loop import Loop
+from splitplace.placement.broker.member import Member
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.state import DeviceState, FleetState
 from splitplace.placement.policy import estimates

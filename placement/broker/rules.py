@@ -15,7 +15,7 @@ from splitplace.placement.broker.effects import Effect, Launch
 from splitplace.placement.broker.leaving import expire, fail, put_back
 from splitplace.placement.broker.placing import begin, carry_out, loaded
 from splitplace.placement.broker.running import answered, end_if_done, progress, ran
-from splitplace.placement.broker.setbacks import GIVE_UP_S, cut_off, doubt, failed, load_failed, lose
+from splitplace.placement.broker.setbacks import GIVE_UP_S, cut_off, doubt, failed, load_failed, lose, reached
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -70,7 +70,7 @@ class Rules:
             case ev.DeviceCutOff(device=device, by=by):
                 cut_off(turn, device, by)
             case ev.DeviceReached(device=device, by=by):
-                state.devices[device].cut_off_from.discard(by)
+                reached(turn, device, by)
             case ev.TaskCancelled(task=task, reason=reason):
                 if task in state.tasks:
                     fail(turn, state.tasks[task], reason)
@@ -88,12 +88,13 @@ class Rules:
 
 def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
     """A broker begins with this state: no device is up, every task that had some waits for others."""
+    turn.state.inputs = event.inputs
     for row, device in enumerate(turn.state.devices):
         device.up = device.silent = False
         device.failing.clear()
-        device.cut_off_from.clear()
         device.rested_until_s, device.rests, device.losses = 0.0, 0, 0
         turn.state.ledger.lost(row, turn.state.now_s)
+    turn.state.unreached.clear()
     for attempt in tuple(turn.state.jobs.values()):
         if not end_if_done(turn, attempt, patient=False):
             put_back(turn, attempt)
@@ -105,6 +106,7 @@ def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
         policy=event.policy,
         engine=event.engine,
         precedence=turn.setup.precedence,
+        inputs=event.inputs,
         devices=event.devices,
     )
     turn.note(note)

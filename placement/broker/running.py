@@ -43,7 +43,7 @@ def ran(turn: Turn, event: ev.DeviceRan) -> None:
     size_bytes = sum(
         edge.bytes_per_sample * count
         for edge in entry.split.edges
-        if edge.dst == event.fragment and attempt.devices.get(edge.src) != row
+        if edge.dst == event.fragment and attempt.sender(edge.src, edge.dst) != row
     )
     if size_bytes:
         span = event.sent_s, event.ready_s

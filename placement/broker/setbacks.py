@@ -9,6 +9,7 @@ from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.effects import Kill
 from splitplace.placement.broker.leaving import fail, put_back
 from splitplace.placement.broker.placing import rows_of
+from splitplace.placement.broker.reach import TRIED
 from splitplace.placement.broker.running import end_if_done
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.broker.turn import Turn
@@ -65,21 +66,29 @@ def doubt(turn: Turn, row: int, reason: str) -> None:
 
 
 def cut_off(turn: Turn, row: int, by: int) -> None:
-    """Tensors from one device to another do not arrive: the attempts that need them to are over.
+    """What one device says to another does not arrive: the attempts that need the two together are over.
 
-    Which of the two is at fault cannot be told. Nothing more is placed on the one that is not reached; where the other
-    is not reached either, it was heard of first, and one of them goes on.
+    Which of them is at fault, others show: some are asked to reach the one, and the other is asked to reach some.
     """
     state, names = turn.state, turn.setup.names
-    if not (state.devices[row].up and state.devices[by].up):
+    if row == by or (by, row) in state.unreached or not (state.devices[row].up and state.devices[by].up):
         return
-    if not state.devices[by].cut_off_from:
-        state.devices[row].cut_off_from.add(by)
+    state.unreached.append((by, row))
+    in_turn = [other % len(names) for other in range(row + 1, row + len(names))]
+    for other in [other for other in in_turn if other != by and state.devices[other].up][:TRIED]:
+        turn.tell(other, messages.Reach(peer=names[row]))
+        turn.tell(by, messages.Reach(peer=names[other]))
     for job in sorted(state.devices[row].jobs & state.devices[by].jobs):
         attempt = state.jobs[job]
-        edges = turn.setup.entry(attempt.split).split.edges
-        if any((attempt.devices.get(edge.src), attempt.devices[edge.dst]) == (by, row) for edge in edges):
+        edges = turn.setup.entry(attempt.split).split.edges  # tensors go one way, credits the other
+        if any({attempt.sender(edge.src, edge.dst), attempt.devices[edge.dst]} == {by, row} for edge in edges):
             set_back(turn, attempt, None, f"what device {names[by]} sends to {names[row]} does not arrive")
+
+
+def reached(turn: Turn, row: int, by: int) -> None:
+    """It arrives again."""
+    if (by, row) in turn.state.unreached:
+        turn.state.unreached.remove((by, row))
 
 
 def lose(turn: Turn, row: int, reason: str) -> None:
@@ -92,9 +101,7 @@ def lose(turn: Turn, row: int, reason: str) -> None:
         device.up_s += turn.state.now_s - device.since_s
         turn.note(book.DeviceDown(at_s=turn.state.now_s, device=turn.setup.names[row], reason=reason))
     device.up = device.silent = False
-    device.cut_off_from.clear()
-    for other in turn.state.devices:
-        other.cut_off_from.discard(row)
+    turn.state.unreached = [pair for pair in turn.state.unreached if row not in pair]
     device.reason = reason
     running = [
         job

@@ -12,7 +12,10 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from splitplace.placement.broker.ledger import Ledger
+from splitplace.placement.broker.reach import left_out
+from splitplace.placement.broker.ring import Inputs
 from splitplace.records.action import Decide
+from splitplace.records.split import INPUT
 from splitplace.records.task import Task
 
 Span = tuple[float, float]
@@ -68,6 +71,8 @@ class Attempt:
     placed_s: float
     unassigned: set[str]
     """Fragments whose devices have not said that they are ready."""
+    handed_on: dict[str, str] = field(default_factory=dict)
+    """From which fragment before it each one has the task's input, in a ring; the others have it from the broker."""
     started_s: float | None = None
     """When its inputs began to flow; none while fragments load."""
     ran: dict[str, set[int]] = field(default_factory=dict)
@@ -81,6 +86,11 @@ class Attempt:
     def total(self) -> int:
         """How many micro-batches each fragment has to run."""
         return len(self.micro_batches)
+
+    def sender(self, src: str, dst: str) -> int | None:
+        """The device from which a fragment has what `src` gives it; none for the broker."""
+        before = self.handed_on.get(dst) if src == INPUT else src
+        return None if before is None else self.devices[before]
 
     def runs(self, micro_batch: int) -> bool:
         """Whether it is one of them."""
@@ -109,8 +119,6 @@ class DeviceState:
     """In a row; each is twice as long as the one before."""
     losses: int = 0
     """Ends in a row without a success between; each is waited longer after."""
-    cut_off_from: set[int] = field(default_factory=set)
-    """Devices that do not reach it, though the broker does: nothing is placed there until they do."""
     jobs: set[int] = field(default_factory=set)
     progressed_s: float = 0.0
     """When it last did something."""
@@ -141,6 +149,8 @@ class FleetState:
 
     ledger: Ledger
     devices: list[DeviceState]
+    inputs: Inputs = "broadcast"
+    """How a task's input comes to those who take it, in attempts that begin now."""
     now_s: float = 0.0
     next_task: int = 0
     next_job: int = 0
@@ -148,6 +158,8 @@ class FleetState:
     waiting: dict[int, None] = field(default_factory=dict)
     """Tasks without an attempt, first come first."""
     jobs: dict[int, Attempt] = field(default_factory=dict)
+    unreached: list[tuple[int, int]] = field(default_factory=list)
+    """Devices and whom each does not reach, by its own word; first heard first."""
     left: list[Left] = field(default_factory=list)
     """What the policy has not been told of."""
     alarms: list[tuple[float, str, int]] = field(default_factory=list)
@@ -163,7 +175,14 @@ class FleetState:
     def placeable(self, device: int, now_s: float) -> bool:
         """Whether something new may be placed on a device."""
         found = self.devices[device]
-        return found.up and not found.silent and not found.cut_off_from and found.rested_until_s <= now_s
+        there = found.up and not found.silent and found.rested_until_s <= now_s
+        return there and not (self.unreached and device in self.left_out)
+
+    @property
+    def left_out(self) -> set[int]:
+        """The devices without which all that the broker hears of reach each other."""
+        silent = {row for row, device in enumerate(self.devices) if device.silent}
+        return left_out(pair for pair in self.unreached if silent.isdisjoint(pair))
 
     def alarm(self, at_s: float, kind: str, of: int) -> None:
         """Ring at a time."""

@@ -3,16 +3,13 @@
     journal.sqlite      events and snapshots of the state (`journal.py`)
     spool/              inputs and results of tasks that are too large for the journal (`spool.py`)
     policy/             what the policy remembers, and its generator, as of some seconds ago; what it had learned of
-                        other devices, under another name
+                        other devices, under another name (`policy_folder.py`)
 
 A restart replays the snapshot and the events after it through the same rules.
 """
 
-import json
 import logging
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -21,24 +18,22 @@ from splitplace.catalog.oci import digest
 from splitplace.errors import (
     ContractError,
     IntegrityError,
-    MissingExtraError,
     NotFoundError,
     NotReadyError,
     OverloadedError,
     SplitPlaceError,
     first_problem,
 )
-from splitplace.files import make_folder, replace_file
-from splitplace.placement import states as saved
+from splitplace.files import make_folder
 from splitplace.placement.broker.effects import EndTask
 from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, TaskAccepted
 from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Spool
 from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.base import Digest, Record
 
@@ -49,9 +44,6 @@ QUOTA_BYTES = 4 * 2**30
 KEPT_RESULTS_BYTES = 2**28
 """Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
-POLICY_EVERY_S = 5.0
-ASIDE = ".before"
-"""Ends the name of a part's state that was for other devices or splits, until the next such takes its place."""
 
 
 class _ResultHeader(Record):
@@ -93,8 +85,8 @@ class Store:
         except BaseException:
             self.journal.close()
             raise
+        self.policy = PolicyFolder(folder / "policy", setup)
         self._since_snapshot = 0
-        self._policy_s = time.monotonic()
 
     def state(self, rules: Rules) -> FleetState:
         """The state as the last broker left it.
@@ -247,66 +239,9 @@ class Store:
             raise NotFoundError(f"no task {task}: it never was, or its result is not kept any more")
         return _decode(self.spool.get(self._results[task][0]))
 
-    # The policy.
-
-    def restore(self, policy: Policy, given: Any | None, rng: np.random.Generator) -> Any | None:
-        """What the policy remembered when it was last saved, its generator set to go on from there.
-
-        Args:
-            policy: The fleet's.
-            given: What it starts from where nothing was saved of it.
-            rng: Its generator.
-
-        Returns:
-            The state, or `given` if nothing was saved; what was saved for other splits or another fleet is put aside.
-
-        Raises:
-            IntegrityError: What was saved is damaged.
-        """
-        folder = self.folder / "policy"
-        try:
-            state, found = saved.from_folder(policy, folder, self.setup.trained_for, given, _put_aside)
-        except NotFoundError:
-            state = given
-        else:
-            if given is not None:
-                log.warning("%s goes on with what it had learned when %s was left", " and ".join(found), folder)
-        path = folder / "generator.json"
-        if path.is_file():
-            try:
-                rng.bit_generator.state = json.loads(path.read_text(encoding="utf-8"))
-            except (ValueError, KeyError, TypeError) as error:
-                raise IntegrityError(f"{path}: not a generator's state: {error}") from error
-        return state
-
-    @property
-    def save_is_due(self) -> bool:
-        """Whether what the policy remembers was last saved long enough ago."""
-        return time.monotonic() - self._policy_s >= POLICY_EVERY_S
-
-    def save(self, policy: Policy, states: Any, rng: np.random.Generator) -> None:
-        """Keep what the policy remembers, as far as its parts can be saved."""
-        self._policy_s = time.monotonic()
-        folder = self.folder / "policy"
-        try:
-            make_folder(folder)
-            for part, state in zip(saved.parts(policy), saved.of_parts(policy, states), strict=True):
-                if isinstance(part, saved.Storable):
-                    saved.save(folder, part, state, self.setup.trained_for, {"by": "a broker"})
-            replace_file(folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
-        except (OSError, OverloadedError, MissingExtraError) as error:
-            log.warning("what the policy remembers could not be saved: %s", error)
-
     def close(self) -> None:
         """Let another broker in."""
         self.journal.close()
-
-
-def _put_aside(path: Path, error: ContractError) -> None:
-    """Whoever starts other devices in this folder is not to be asked what became of the former ones."""
-    aside = path.with_name(path.name + ASIDE)
-    log.warning("%s; what was learned before is in %s now, and nothing of it is used", error, aside)
-    path.replace(aside)
 
 
 _STATE = TypeAdapter(FleetState)

@@ -37,11 +37,17 @@ def stuck(setup: Setup, state: FleetState, now_s: float, limit_s: float) -> list
 
 
 def _has_work(setup: Setup, state: FleetState, attempt: Attempt, name: str) -> bool:
-    """Whether a fragment's device could do something for it now."""
+    """Whether a fragment's device could do something for it now.
+
+    Who has the input from another one passed it on before that one ran it.
+    """
     if attempt.started_s is None:
         loaded = state.ledger.is_loaded(setup.row(attempt.split, name), attempt.devices[name])
         return name in attempt.unassigned or not loaded
     parents = setup.entry(attempt.split).split.parents(name)
+    before = attempt.handed_on.get(name)
+    if before is not None and len(attempt.ran[before]) <= len(attempt.ran[name]):
+        return False
     if setup.precedence == "strict":
         return bool(attempt.left(name)) and not any(attempt.left(parent) for parent in parents)
     return bool(attempt.left(name)) and all(len(attempt.ran[parent]) > len(attempt.ran[name]) for parent in parents)

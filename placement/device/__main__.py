@@ -42,7 +42,8 @@ def main() -> NoReturn:
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:
-        node = StreamNode(config.access, max_frame_bytes=config.max_frame_bytes)
+        node = StreamNode(config.access, config.max_frame_bytes, config.incarnation)
+        node.expect(messages.BROKER, config.broker_incarnation)
         node.connect(messages.BROKER, config.broker_endpoint)
         device = DeviceRuntime(config, node, share)
         signal.signal(signal.SIGTERM, lambda *_: device.stop())

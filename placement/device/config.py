@@ -6,7 +6,7 @@ from pydantic import Field
 
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.protocol.keys import Access
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint
+from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Incarnation
 from splitplace.records.base import Name, PositiveCount, Record
 
 
@@ -21,7 +21,10 @@ class DeviceConfig(Record):
     cpu_share_method: ShareMethod = "auto"
     access: Access
     """How it proves itself to the broker and to every other device of the fleet, and they to it."""
+    incarnation: Incarnation
+    """Drawn for this launch: what another process says in its name, the fleet does not take."""
     broker_endpoint: Endpoint
+    broker_incarnation: Incarnation
     max_frame_bytes: PositiveCount = MAX_FRAME_BYTES
     max_held_bytes: PositiveCount = 2**31
     """Of input tensors that wait to be run; what goes beyond fails its job, by name."""

@@ -1,6 +1,7 @@
 """One fragment of one job on a device: gathers its inputs, says when a micro-batch can run, and sends results on.
 
-A container with a result that found no credit (`protocol/outflow.py`) does not run.
+A container with a result that found no credit (`protocol/outflow.py`) does not run. One that passes the task's input on
+(`Assign.onward`) does so as it comes in, and gives the credit for it back once it has both run it and passed it on.
 """
 
 import heapq
@@ -23,7 +24,6 @@ class _Gathered:
     values: dict[str, messages.Array] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     sent_s: float = float("inf")
-    size_bytes: int = 0
 
 
 class Container:
@@ -43,16 +43,25 @@ class Container:
         if wanted != sorted(self._specs) or any(inlet.src not in assign.senders for inlet in assign.inlets):
             raise ContractError(f"{fragment.name}: inlets bring {wanted}, its contract takes {sorted(self._specs)}")
         self._inlets = {inlet.src: frozenset(inlet.tensors) for inlet in assign.inlets}
+        if assign.onward is not None and self._inlets.get(INPUT) != frozenset(assign.onward.tensors):
+            raise ContractError(
+                f"{fragment.name}: is to pass {sorted(assign.onward.tensors)} on, of the input it takes "
+                f"{sorted(self._inlets.get(INPUT, ()))}"
+            )
         self._gathered: dict[int, _Gathered] = {}
         self._complete: list[tuple[float, int]] = []
         """A heap of the micro-batches whose inputs are all here: since when, and which."""
         self._received = dict.fromkeys(self._inlets, 0)
         self._seen: set[tuple[str, int]] = set()
-        self._held = dict.fromkeys(self._inlets, 0)
-        self._owed = dict.fromkeys(self._inlets, 0)
-        """Credits that are still to be given back."""
+        self._taken = 0
+        self._credited = dict.fromkeys(self._inlets, 0)
+        """Micro-batches of each source for which the credit was given back."""
+        self._sizes: dict[int, int] = {}
+        """Bytes of each micro-batch that is held."""
+        self._unpassed: set[int] = set()
+        """Those whose input is still to be passed on."""
         self.held_bytes = 0
-        """Of inputs that wait to be run."""
+        """Of inputs that wait to be run, or to be passed on."""
         self.done = 0
         self.listed = self.dropped = False
         self.served_s = 0.0
@@ -64,6 +73,10 @@ class Container:
             outlet.dst: Outflow(assign.job, assign.fragment, outlet, window_of(assign.fragment, *how))
             for outlet in assign.outlets
         }
+        self.onward: Outflow | None = None
+        """To the fragment that has the task's input from here, if one has."""
+        if assign.onward is not None:
+            self.onward = Outflow(assign.job, INPUT, assign.onward, window_of(INPUT, *how))
 
     def samples(self, micro_batch: int) -> int:
         """How many samples this micro-batch has; the last may have fewer."""
@@ -91,9 +104,8 @@ class Container:
             check_tensor(self._specs[name], value, where)
             if len(value) != self.samples(message.micro_batch):
                 raise ContractError(f"{where}: {len(value)} samples, expected {self.samples(message.micro_batch)}")
-        if self._held[message.src] >= self._windows[message.src]:
+        if self._received[message.src] - self._through(message.src) >= self._windows[message.src]:
             raise ContractError(f"{where}: more than the {self._windows[message.src]} micro-batches it had credits for")
-        self._held[message.src] += 1
         self._received[message.src] += 1
         self._seen.add((message.src, message.micro_batch))
         gathered = self._gathered.setdefault(message.micro_batch, _Gathered())
@@ -101,8 +113,11 @@ class Container:
         gathered.sources.add(message.src)
         gathered.sent_s = min(gathered.sent_s, message.sent_s)
         size_bytes = sum(value.nbytes for value in values.values())
-        gathered.size_bytes += size_bytes
+        self._sizes[message.micro_batch] = self._sizes.get(message.micro_batch, 0) + size_bytes
         self.held_bytes += size_bytes
+        if self.onward is not None and message.src == INPUT:
+            self._unpassed.add(message.micro_batch)
+            self.onward.put(message.micro_batch, values)
         if len(gathered.sources) == len(self._inlets):
             heapq.heappush(self._complete, (now_s, message.micro_batch))
 
@@ -124,11 +139,25 @@ class Container:
         ready_s, first = heapq.heappop(self._complete)
         assert first == micro_batch, f"micro-batch {micro_batch} taken, {first} was ready"
         gathered = self._gathered.pop(micro_batch)
-        for src in self._held:
-            self._held[src] -= 1
-            self._owed[src] += 1
-        self.held_bytes -= gathered.size_bytes
+        self._taken += 1
+        self._let_go(micro_batch)
         return gathered.values, gathered.sent_s, ready_s
+
+    def passed_on(self, micro_batch: int) -> None:
+        """This micro-batch of the task's input goes to who has it from here."""
+        self._unpassed.discard(micro_batch)
+        self._let_go(micro_batch)
+
+    def _let_go(self, micro_batch: int) -> None:
+        """Count its inputs no more, unless they are still to be run or passed on."""
+        if micro_batch not in self._gathered and micro_batch not in self._unpassed:
+            self.held_bytes -= self._sizes.pop(micro_batch)
+
+    def _through(self, src: str) -> int:
+        """How many micro-batches of a source are run, or about to be, and passed on if they are to be."""
+        if src == INPUT and self.onward is not None:
+            return min(self._taken, self._received[src] - self.onward.queued)
+        return self._taken
 
     def drop(self) -> None:
         """Let go of every tensor: nobody waits for the results any more."""
@@ -136,18 +165,19 @@ class Container:
         self._gathered.clear()
         self._complete.clear()
         self.outflows.clear()
+        self.onward = None
         self.held_bytes = 0
 
     def credits(self, src: str) -> int:
-        """How many to give back to a source now, after a micro-batch was taken.
+        """How many to give back to a source now, after a micro-batch was taken or passed on.
 
         Each time wakes both ends, so they are gathered, up to half a window, while the next micro-batch is here anyway;
         and a source that has sent everything, or has credits for it, needs none.
         """
-        owed, window = self._owed[src], self._windows[src]
+        owed, window = self._through(src) - self._credited[src], self._windows[src]
         if self._received[src] == self.total or window >= self.total or (self._complete and owed < window // 2):
             return 0
-        self._owed[src] = 0
+        self._credited[src] += owed
         return owed
 
     def put(self, micro_batch: int, outputs: Values) -> None:
@@ -158,8 +188,12 @@ class Container:
 
     @property
     def finished(self) -> bool:
-        """Whether everything was run and sent."""
-        return self.done == self.total and not any(outflow.queued for outflow in self.outflows.values())
+        """Whether everything was run, sent and passed on."""
+        return (
+            self.done == self.total
+            and not any(outflow.queued for outflow in self.outflows.values())
+            and (self.onward is None or not self.onward.queued)
+        )
 
 
 def _spans(assign: messages.Assign) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,8 @@ from itertools import count
 from splitplace.errors import OverloadedError
 from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.outflow import Values
+from splitplace.placement.protocol.outflow import Outflow, Send, Values
+from splitplace.records.split import INPUT
 
 MAX_CONTAINERS = 65_536
 """A container without tensors takes a few kilobytes."""
@@ -82,6 +83,29 @@ class ContainerQueue:
         container.accept(peer, message, values, now_s)
         self.held_bytes += size_bytes
         self.look(container)
+
+    def flow(self, job: int, src: str, dst: str) -> tuple[Container, Outflow] | None:
+        """The stream from a fragment that is here, or of the task's input if that is passed on; and its container.
+
+        None where there is no such stream, or it is over.
+        """
+        if src == INPUT:
+            passing = ((one, one.onward) for one in self._by_job.get(job, {}).values() if one.onward is not None)
+            return next((found for found in passing if found[1].outlet.dst == dst), None)
+        container = self.get(job, src)
+        return None if container is None or dst not in container.outflows else (container, container.outflows[dst])
+
+    def pass_on(self, container: Container, send: Send) -> None:
+        """Send on what a container has of the task's input, as far as credits allow."""
+
+        def note(flow: Outflow, micro_batch: int, values: Values) -> None:
+            before = container.held_bytes
+            container.passed_on(micro_batch)
+            self.held_bytes += container.held_bytes - before
+            send(flow, micro_batch, values)
+
+        if container.onward is not None:
+            container.onward.flush(note)
 
     def look(self, container: Container) -> None:
         """List a container if it can run; after whatever may have made it so."""

@@ -26,7 +26,7 @@ from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values
-from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, drain
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
 from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ class DeviceRuntime:
         self.fragments = LoadedFragments(BlobStore(Path(config.catalog)), config.threads, share)
         self.containers = ContainerQueue(config.max_held_bytes)
         self._orders: deque[tuple[Work, Then]] = deque()
+        self._own: deque[Received] = deque()
+        """What it has said to itself: taken in by and by, as what others say, and not in the middle of something."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
@@ -77,13 +79,19 @@ class DeviceRuntime:
                 self._handle(received)
             self._tell_whom_it_reaches()
             drain(self._woken)
-            self._collect()
-            self._work()
+            self._advance()
+
+    def _advance(self) -> None:
+        """Take in what the worker has done, and give it something to do."""
+        self._collect()
+        self._hear_itself()
+        self._work()
+        self._hear_itself()
 
     # What comes in.
 
-    def _handle(self, received: Received | Malformed) -> None:
-        if isinstance(received, Malformed):
+    def _handle(self, received: Received | Malformed | UnknownProcess) -> None:
+        if not isinstance(received, Received):
             self._refuse(received.peer, received.error)
             return
         peer, message = received.peer, received.message
@@ -92,10 +100,16 @@ class DeviceRuntime:
                 self._accept(peer, message, received.values)
             case messages.Credit():
                 self._credit(peer, message)
+            case messages.Nudge():
+                pass  # that it is acknowledged is the answer
             case _ if peer == messages.BROKER:
                 self._order(message)
             case _:
                 self._refuse(peer, f"only the broker may send {message.type}")
+
+    def _hear_itself(self) -> None:
+        while self._own:
+            self._handle(self._own.popleft())
 
     def _order(self, message: messages.Message) -> None:
         match message:
@@ -105,6 +119,8 @@ class DeviceRuntime:
             case messages.Gone(peer=name):
                 self.node.disconnect(name)
                 self._unreachable -= {name}
+            case messages.Reach(peer=name):
+                self.node.send(name, messages.Nudge())
             case messages.Ping(sequence=sequence):
                 self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers))
             case messages.ProbeOrder(trim=trim):
@@ -126,6 +142,7 @@ class DeviceRuntime:
     def _meet(self, peer: messages.Peer) -> None:
         try:
             self.node.connect(peer.name, peer.endpoint)
+            self.node.expect(peer.name, peer.incarnation)
         except ContractError as error:
             self._refuse(messages.BROKER, str(error))
 
@@ -165,12 +182,14 @@ class DeviceRuntime:
         except SplitPlaceError as error:
             self._refuse(peer, str(error))
             self._fail(message.job, message.dst, error)
+            return
+        self._pass_on(container)
 
     def _credit(self, peer: str, message: messages.Credit) -> None:
-        container = self.containers.get(message.job, message.src)
-        flow = container.outflows.get(message.dst) if container else None
-        if container is None or flow is None or flow.outlet.device != peer:
+        found = self.containers.flow(message.job, message.src, message.dst)
+        if found is None or found[1].outlet.device != peer:
             return
+        container, flow = found
         try:
             flow.grant(message.count)
         except ContractError as error:
@@ -265,31 +284,37 @@ class DeviceRuntime:
     def _flush(self, container: Container) -> None:
         for flow in container.outflows.values():
             flow.flush(self._send)
+        self._pass_on(container)
         if container.finished:
             self.containers.drop(container)
         else:
             self.containers.look(container)
 
+    def _pass_on(self, container: Container) -> None:
+        """Send the task's input on, if it is to be; that may be worth credits to whoever it came from."""
+        if container.onward is not None:
+            self.containers.pass_on(container, self._send)
+            self._return_credits(container)
+
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
         header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
-        if flow.outlet.device == self.config.name:
-            self._accept(self.config.name, header, values)
-            return
         container = self.containers.get(flow.job, flow.src)
-        if container is not None:
+        if container is not None and flow.outlet.device != self.config.name:
             self.fragments.moved(container.assign.digest, sent=values)
-        self.node.send(flow.outlet.device, header, list(values.values()))
+        self._say(flow.outlet.device, header, values)
+
+    def _say(self, peer: str, message: messages.Message, values: Values) -> None:
+        if peer == self.config.name:
+            self._own.append(Received(peer, message, values))
+        else:
+            self.node.send(peer, message, list(values.values()))
 
     def _return_credits(self, container: Container) -> None:
         assign = container.assign
         for src, device in assign.senders.items():
             if not (count := container.credits(src)):
                 continue
-            credit = messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=count)
-            if device == self.config.name:
-                self._credit(device, credit)
-            else:
-                self.node.send(device, credit)
+            self._say(device, messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=count), {})
 
     def _tell_whom_it_reaches(self) -> None:
         unreachable = self.node.unreachable

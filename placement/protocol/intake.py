@@ -5,6 +5,8 @@ in on a connection is what the system counts (`tcp_info`, Linux); what was hande
 between the two than any honest peer has under way, the connection is cut, and ZeroMQ forgets what came of the message.
 A peer that did no wrong says it again over the next one.
 
+ZeroMQ's own heartbeats come in as well, and are handed over to nobody: as many as there may have been are taken off.
+
 Socket files are not looked at: who may connect to one may do all to this process that its user may.
 """
 
@@ -35,19 +37,26 @@ def wire_bytes(frame_bytes: int) -> int:
     return body + (2 if body <= 255 else 9)
 
 
+HEARTBEAT_BYTES = wire_bytes(7)
+"""A PING of ZMTP 3.1: its name and how long the sender waits for an answer."""
+
+
 class Intake:
     """Watches the connections of an inbox.
 
     Args:
         inbox: Bound after this was made.
         most_bytes: That may have come in on a connection without having been handed over.
+        heartbeat_s: How often a peer's ZeroMQ asks whether somebody is there. Twice as much is taken off as that takes,
+            which is all that one who sends no message can get past the bound: 84 bytes each time.
     """
 
-    def __init__(self, inbox: "zmq.Socket[bytes]", most_bytes: int):
+    def __init__(self, inbox: "zmq.Socket[bytes]", most_bytes: int, heartbeat_s: float):
         self.most_bytes = most_bytes
-        self._taken: dict[int, int] = {}
-        """Bytes that were handed over, by the descriptor of their connection."""
-        self._looked_s = 0.0
+        self._off_bytes_per_s = 2 * HEARTBEAT_BYTES / heartbeat_s
+        self._taken: dict[int, float] = {}
+        """Bytes that were handed over or taken off, by the descriptor of their connection."""
+        self._looked_s = time.monotonic()
         self.events = inbox.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         """Readable when a connection came or went: then `hear` is to be called, before messages are taken."""
 
@@ -71,14 +80,20 @@ class Intake:
 
     def look(self, port: int) -> None:
         """Cut the connections to this port that hold too much, if it is time to look."""
-        if time.monotonic() - self._looked_s < LOOK_S:
+        passed_s = time.monotonic() - self._looked_s
+        if passed_s < LOOK_S:
             return
         for connection, held_bytes in self.held(port):
+            self._taken[connection.fileno()] += self.taken_off(held_bytes, passed_s)
             if held_bytes > self.most_bytes:
                 log.warning("a connection is cut: %d bytes came in that are no message yet", held_bytes)
                 with suppress(OSError):  # it ended at this moment
                     connection.shutdown(socket.SHUT_RDWR)
         self._looked_s = time.monotonic()
+
+    def taken_off(self, held_bytes: int, passed_s: float) -> float:
+        """What heartbeats may have brought meanwhile, of the bytes that are held; below nothing, it is made up for."""
+        return min(self._off_bytes_per_s * passed_s, held_bytes)
 
     def held(self, port: int) -> Iterator[tuple[socket.socket, int]]:
         """The connections to this port, and how many bytes came in on each that were not handed over."""
@@ -90,7 +105,7 @@ class Intake:
             try:
                 if connection.getsockname()[1] == port:  # else another file has its number by now
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
-                    yield connection, _RECEIVED.unpack(info)[0] - taken
+                    yield connection, round(_RECEIVED.unpack(info)[0] - taken)
             except OSError:  # it ended at this moment
                 continue
             finally:

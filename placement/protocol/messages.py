@@ -36,11 +36,13 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 4
+PROTOCOL = 5
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 assert sys.byteorder == "little", "frames are little endian"
 
+Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
+"""Of a process: a number that was drawn for it, and goes before all that it says (`envelope.py`)."""
 Precedence = Literal["strict", "pipelined"]
 Whole = Annotated[int, Field(ge=0, lt=2**53)]
 """A count that a peer states: what arithmetic on it gives fits every number type of ours."""
@@ -61,10 +63,11 @@ TensorNames = Annotated[tuple[TensorName, ...], Field(min_length=1, max_length=M
 
 
 class Peer(Record):
-    """Where a device listens."""
+    """Where a device listens, and which process it is now."""
 
     name: Name
     endpoint: Endpoint
+    incarnation: Incarnation
 
 
 class Frame(Record):
@@ -120,6 +123,19 @@ class Gone(Record):
 
     type: Literal["gone"] = "gone"
     peer: Name
+
+
+class Reach(Record):
+    """Broker to device: say something to this peer. If it does not arrive, `Unreachable` is the answer."""
+
+    type: Literal["reach"] = "reach"
+    peer: Name
+
+
+class Nudge(Record):
+    """Device to device: nothing, but that it arrives."""
+
+    type: Literal["nudge"] = "nudge"
 
 
 class Ping(Record):
@@ -244,6 +260,8 @@ class Assign(Record):
     micro_batches: Spans | None = None
     """Those of the task's micro-batches to run, in order; all where none is given. Indices, samples and credits stay
     those of the whole task: what was answered before is left out, nothing is numbered anew."""
+    onward: Outlet | None = None
+    """Who has the task's input from this fragment's device, as it comes in (paper §3.1: in a ring)."""
 
 
 class Assigned(Record):
@@ -331,8 +349,8 @@ class Refused(Record):
 
 
 Message = (
-    Hello | ProbeOrder | Probed | Peers | Gone | Ping | Pong | Stop | Load | Loaded | LoadFailed | Unload
-    | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Refused
+    Hello | ProbeOrder | Probed | Peers | Gone | Reach | Nudge | Ping | Pong | Stop | Load | Loaded | LoadFailed
+    | Unload | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Refused
 )  # fmt: skip
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 

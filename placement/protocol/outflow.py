@@ -62,8 +62,12 @@ class Outflow:
             raise ContractError(f"{count} credits for {self.src} to {self.outlet.dst}, expected at most {under_way}")
         self._credits += count
 
-    def flush(self, send: Callable[["Outflow", int, Values], None]) -> None:
+    def flush(self, send: "Send") -> None:
         """Send as much as the credits allow, in order."""
         while self._credits and self._queue:
             self._credits -= 1
             send(self, *self._queue.popleft())
+
+
+Send = Callable[[Outflow, int, Values], None]
+"""Sends a micro-batch's tensors on a stream."""

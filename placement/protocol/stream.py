@@ -42,6 +42,14 @@ PAUSE_S = 0.25
 """What a node may take between two calls of `receive` and have it count as listening."""
 
 
+_PASSED_OVER = 16
+
+
+def draw_incarnation() -> int:
+    """A number for a process, that no other process has and nobody can guess."""
+    return secrets.randbits(64) or 1
+
+
 class ListeningClock:
     """Seconds that a node has listened to its peers: what it did not ask for, nobody was late with.
 
@@ -76,15 +84,24 @@ class Malformed:
     error: str
 
 
+@dataclass(frozen=True)
+class UnknownProcess:
+    """A process that proves a peer's name speaks, and is not the one that is that peer: what it says is dropped."""
+
+    peer: str
+    error: str
+
+
 class StreamNode:
     """Sends to and receives from the peers it has access to; to be used by one thread.
 
     Args:
         access: How it proves itself, and whose messages are accepted.
         max_frame_bytes: A larger frame costs its sender the connection, before it is read.
+        incarnation: Which process this is; drawn here if it was not before.
     """
 
-    def __init__(self, access: Access, max_frame_bytes: int = messages.MAX_FRAME_BYTES):
+    def __init__(self, access: Access, max_frame_bytes: int = messages.MAX_FRAME_BYTES, incarnation: int | None = None):
         self.access = access
         self._names = access.names()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -97,12 +114,17 @@ class StreamNode:
         self._inbox.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         # What an honest peer has under way, and what it says again while this node is busy.
         most_bytes = 2 * WINDOW_BYTES + messages.MAX_TENSORS * max_frame_bytes
-        self._intake = intake.Intake(self._inbox, most_bytes) if intake.counts_bytes(access.address) else None
+        counts = intake.counts_bytes(access.address)
+        self._intake = intake.Intake(self._inbox, most_bytes, HEARTBEAT_S) if counts else None
         self._inbox.bind(access.address)
         self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._endpoints: dict[str, str] = {}
-        self._incarnation = secrets.randbits(64) or 1
+        self.incarnation = incarnation or draw_incarnation()
+        self._expected: dict[str, int] = {}
+        """Which process each peer is, where that is known."""
+        self._passed_over: dict[str, dict[int, None]] = {}
+        """Other processes that proved a peer's name: those that it was before, and those that were told of."""
         self._piped: dict[str, int] = {}
         """The incarnation at the end of each pipe: the first that was heard after it was opened, or before."""
         self._links: dict[str, Link] = {}
@@ -171,6 +193,16 @@ class StreamNode:
         self._outgoing[name], self._endpoints[name] = socket, endpoint
         self._piped[name] = self._wake(name).peer
 
+    def expect(self, name: str, incarnation: int) -> None:
+        """From now on a peer is this process, and nothing that another one says in its name is taken.
+
+        What the one before it said and is still under way is dropped in silence, any other is told of once.
+        """
+        former = self._expected.get(name, incarnation)
+        if former != incarnation:
+            self._pass_over(name, former)
+        self._expected[name] = incarnation
+
     def disconnect(self, name: str) -> None:
         """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
         socket = self._outgoing.pop(name, None)
@@ -195,7 +227,7 @@ class StreamNode:
         else:
             link.put(frames, sum(map(len, frames)), self._clock.now_s)
 
-    def receive(self, timeout_s: float) -> Iterator[Received | Malformed]:
+    def receive(self, timeout_s: float) -> Iterator[Received | Malformed | UnknownProcess]:
         """What has come in; waits up to `timeout_s` for the first, and yields no more than a bounded number.
 
         Returns earlier, and with nothing, where something is due: an acknowledgement, or a message once more.
@@ -231,7 +263,17 @@ class StreamNode:
             if link.idle:
                 self._busy.pop(name, None)
 
-    def _taken(self, peer: str, frames: Sequence[memoryview]) -> Received | None:
+    def _pass_over(self, peer: str, incarnation: int) -> bool:
+        """Note that a process is not the peer whose name it proves; answers whether that is news."""
+        known = self._passed_over.setdefault(peer, {})
+        if incarnation in known:
+            return False
+        known[incarnation] = None
+        while len(known) > _PASSED_OVER:
+            del known[next(iter(known))]
+        return True
+
+    def _taken(self, peer: str, frames: Sequence[memoryview]) -> Received | UnknownProcess | None:
         size_bytes = sum(map(len, frames))
         self.received_bytes += size_bytes
         header = frames[0]
@@ -239,6 +281,10 @@ class StreamNode:
             messages.decode(frames)
             raise ContractError("not a message: no envelope before its header")
         sealed = envelope.decode(header)
+        if self._expected.get(peer, sealed.sender) != sealed.sender:
+            news = self._pass_over(peer, sealed.sender)
+            said = f"a process that is not {peer} speaks in its name: its key was copied, or it was given up before"
+            return UnknownProcess(peer, said) if news else None
         link = self._wake(peer)
         deliver = link.take(sealed, size_bytes, self._clock.now_s)
         if self._piped.get(peer) == 0:
@@ -251,7 +297,7 @@ class StreamNode:
         """The link to a peer, which from now on is looked after."""
         link = self._links.get(name)
         if link is None:
-            link = self._links[name] = Link(self._incarnation, partial(self._hand_over, name))
+            link = self._links[name] = Link(self.incarnation, partial(self._hand_over, name))
         self._busy[name] = link
         return link
 

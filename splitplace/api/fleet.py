@@ -17,7 +17,8 @@ from splitplace.errors import IntegrityError, NotReadyError, UsageError, explain
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.events import EVENTS, Event
-from splitplace.placement.broker.journal import events
+from splitplace.placement.broker.journal_reader import events
+from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.engines.emulated import emulated
 from splitplace.placement.engines.local import LocalEngine
@@ -62,6 +63,8 @@ class Fleet:
             together, as the paper does; at once, as it comes in, if not stated.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        inputs: `broadcast`, a task's input goes from the broker to each fragment that takes it; or `ring`, to the
+            first, whose device passes it on to the next.
         micro_batch: Samples a device runs at once.
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         task_timeout_s: A task without an answer for so long fails.
@@ -85,6 +88,7 @@ class Fleet:
         interval_s: float | None = None,
         seed: int = 0,
         precedence: Precedence = "pipelined",
+        inputs: Inputs = "broadcast",
         micro_batch: int = 64,
         cpu_share_method: ShareMethod = "auto",
         task_timeout_s: float = 300.0,
@@ -98,7 +102,7 @@ class Fleet:
         self.catalog = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)
-        self._seed, self._precedence, self._method = seed, precedence, cpu_share_method
+        self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method
         self._task_timeout_s, self._interval_s = task_timeout_s, interval_s
         self._untrained: str | None = None
         self._states = None if state is None else self._trained(Path(state))
@@ -130,6 +134,7 @@ class Fleet:
                 cpu_shares=shares,
                 cpu_share_method=self._method,
                 precedence=self._precedence,
+                inputs=self._inputs,
                 journal=self.folder.history,
                 data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,

@@ -11,6 +11,7 @@ from pathlib import Path
 from splitplace.api.fleet import POLICY, Fleet, check_interval, load_spec
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
+from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
@@ -39,6 +40,7 @@ class FleetRequest(Record):
     interval_s: float | None
     seed: Count
     precedence: Precedence
+    inputs: Inputs
     micro_batch: PositiveCount
 
     def fleet(self) -> Fleet:
@@ -53,6 +55,7 @@ class FleetRequest(Record):
             interval_s=self.interval_s,
             seed=self.seed,
             precedence=self.precedence,
+            inputs=self.inputs,
             micro_batch=self.micro_batch,
         )
 
@@ -69,6 +72,7 @@ def start_fleet(
     interval_s: float | None = None,
     seed: int = 0,
     precedence: Precedence = "pipelined",
+    inputs: Inputs = "broadcast",
     micro_batch: int = 64,
 ) -> Client:
     """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
@@ -83,6 +87,7 @@ def start_fleet(
         interval_s: As of `Fleet`.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
+        inputs: As of `Fleet`.
         micro_batch: Samples a device runs at once.
 
     Returns:
@@ -103,6 +108,7 @@ def start_fleet(
         interval_s=interval_s,
         seed=seed,
         precedence=precedence,
+        inputs=inputs,
         micro_batch=micro_batch,
     )
     fleet = request.fleet()  # what is wrong with the request is told before there is a process

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from splitplace.cli.bench import at_least_one, measuring, numbers, show
 from splitplace.errors import UsageError
@@ -63,6 +64,7 @@ def chaos(
     *,
     faults: int = 1000,
     seed: int = 1,
+    inputs: Literal["broadcast", "ring"] = "broadcast",
     results: Path = RESULTS / "chaos.json",
     work: Path = Path("runs/bench-chaos"),
     json: bool = False,
@@ -72,6 +74,7 @@ def chaos(
     Args:
         faults: How many; each takes some seconds.
         seed: Of faults, tasks and weights.
+        inputs: As of `fleet start`; with ring a split of which three fragments take the images is served as well.
         results: The results file.
         work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
         json: Print one JSON document.
@@ -83,7 +86,7 @@ def chaos(
         from splitplace.benchmarks import chaos as bench
         from splitplace.benchmarks import results_tables
 
-        found = bench.run(results, work, faults, seed, say)
+        found = bench.run(results, work, faults, seed, say, inputs)
     show(results_tables.chaos, results, found, json, verdict=bench.verdict(found))
 
 

@@ -33,6 +33,7 @@ def start(
     data: Path = DATA,
     seed: int = 0,
     precedence: Literal["pipelined", "strict"] = "pipelined",
+    inputs: Literal["broadcast", "ring"] = "broadcast",
     micro_batch: int = 64,
     detach: bool = False,
     json: bool = False,
@@ -49,6 +50,7 @@ def start(
         interval: Seconds: decide and place once in so many, as the paper does; by default at once.
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
+        inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
         micro_batch: Samples a device runs at once.
         detach: Serve in a process of its own, with a log in the data folder; return when it is up.
         data: Folder for the socket, the log and the history; yours alone.
@@ -68,6 +70,7 @@ def start(
             data=data,
             seed=seed,
             precedence=precedence,
+            inputs=inputs,
             micro_batch=micro_batch,
         ) as client:
             _started(client.status(), data, client.pid, json)
@@ -84,6 +87,7 @@ def start(
         data=data,
         seed=seed,
         precedence=precedence,
+        inputs=inputs,
         micro_batch=micro_batch,
     )
     step("starting the devices", 0.0)
@@ -147,6 +151,7 @@ def _print(thing: RenderableType) -> None:
 
 def _shown(status: "FleetStatus") -> RenderableType:
     mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
+    mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
     mode += "" if status.accepting else ", draining"
     table = Table(
         "device", "pid", "state", "share", "busy", "memory", "cpu", "resident", "network", "disk", "fragments", "runs"

@@ -1,6 +1,6 @@
 """What a live fleet is doing at one moment: what the broker says of itself, and `fleet status` prints."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class DeviceStatus(Record):
     name: Name
     up: bool
     suspected: bool
-    """It has been silent, or has failed, so often that nothing new is given to it."""
+    """Nothing new is given to it: it is silent, has failed too often, or does not get through to others."""
     pid: PositiveCount | None = None
     """Of its process, while it is up and on this machine."""
     cpu_share: Positive
@@ -82,6 +82,8 @@ class FleetStatus(Record):
     policy: str
     interval_s: Positive | None = None
     """It is asked once an interval of so many seconds; at once if none is stated."""
+    inputs: Literal["broadcast", "ring"] = "broadcast"
+    """A task's input goes from the broker to each fragment that takes it, or to the first, which passes it on."""
     uptime_s: NonNegative
     accepting: bool
     """Whether new tasks are taken."""

@@ -73,8 +73,8 @@ PROFILE = Format("stored profile", 1, "remove it (splitplace catalog gc) and mea
 EVALUATION = Format("stored evaluation", 2, "remove it (splitplace catalog gc) and measure again", key="mediaType")
 DEMAND = Format("demand", 1, "take it out of the catalog again (splitplace catalog demand)", absent=1)
 DATASET = Format("decoded data set", 1, "delete it and fetch it again", absent=1)
-JOURNAL = Format("journal", 2, "record the run again", key="version")
-BROKER_JOURNAL = Format("broker's journal", 1, "end its tasks with that version, or start with another folder")
+JOURNAL = Format("journal", 3, "record the run again", key="version")
+BROKER_JOURNAL = Format("broker's journal", 2, "end its tasks with that version, or start with another folder")
 STATE = Format("policy state", 3, "train it again (splitplace policy train)", key="version")
 
 FORMATS = (RUN, CHECKPOINT, STAGE, SPLIT, CATALOG, PROFILE, EVALUATION, DEMAND, DATASET, JOURNAL, BROKER_JOURNAL, STATE)

@@ -200,8 +200,11 @@ def test_every_kind_of_fault_is_on_the_schedule():
 
 @pytest.mark.slow
 def test_forty_faults_lose_no_task(tmp_path):
-    """Of every kind that can be brought about here: nothing lost, ended twice, wrong or hanging; no time is judged."""
-    found = chaos.run(tmp_path / "chaos.json", tmp_path / "work", 40, 7, lambda _: None)
+    """Of every kind that can be brought about here: nothing lost, ended twice, wrong or hanging; no time is judged.
+
+    Inputs go in a ring; those of the chain and the tree, which one fragment takes, as by broadcast.
+    """
+    found = chaos.run(tmp_path / "chaos.json", tmp_path / "work", 40, 7, lambda _: None, "ring")
     assert sum(found.faults.values()) == 40
     assert set(found.faults) | set(found.not_run) >= set(chaos_faults.KINDS)
     assert found.answered > 0 and found.compared >= found.answered

@@ -31,7 +31,7 @@ def test_the_part_of_a_page_runs(page, command, tmp_path, monkeypatch):
     assert run.metrics.tasks.finished > 0
 
 
-@pytest.mark.parametrize("page", ["deciders", "placers", "surrogates", "learning"])
+@pytest.mark.parametrize("page", ["deciders", "placers", "joint", "surrogates", "learning"])
 def test_a_page_names_every_file_of_its_room(page):
     """And no other."""
     text = (ROOM / page / "README.md").read_text(encoding="utf-8")

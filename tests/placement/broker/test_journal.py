@@ -10,10 +10,13 @@ import pytest
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError
 from splitplace.placement.broker import database
-from splitplace.placement.broker.journal import Journal, events
-from splitplace.records.formats import Format
+from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.journal_reader import events
+from splitplace.records.formats import BROKER_JOURNAL, Format
 
 pytestmark = pytest.mark.base
+
+NEWER = BROKER_JOURNAL.version + 1
 
 
 @pytest.fixture
@@ -209,10 +212,12 @@ def test_history_of_a_closed_journal(path):
 def test_another_version_is_refused(path, monkeypatch):
     """Before anything else is looked at."""
     with monkeypatch.context() as other:
-        other.setattr(database, "BROKER_JOURNAL", Format("broker's journal", 2, "x"))
+        other.setattr(database, "BROKER_JOURNAL", Format("broker's journal", NEWER, "x"))
         write(path, b"of the future")
     for use in (lambda: Journal(path), lambda: next(events(path))):
-        with pytest.raises(ContractError, match="a broker's journal of format 2, and this splitplace, which is older"):
+        with pytest.raises(
+            ContractError, match=f"a broker's journal of format {NEWER}, and this splitplace, which is older"
+        ):
             use()
 
 

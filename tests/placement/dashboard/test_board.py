@@ -164,7 +164,9 @@ def test_another_run_goes_on_with_the_tasks_and_takes_none_of_them_apart(told, t
     """The broker was started anew: what happened in between is not known."""
     arrive, decide, place, *rest = told(0).whole()
     tick(arrive, decide, place)
-    start = book.Start(created="2026-01-01", policy="p", engine="local", precedence="strict", devices=("d-0",))
+    start = book.Start(
+        created="2026-01-01", policy="p", engine="local", precedence="strict", inputs="ring", devices=("d-0",)
+    )
     board.take(page([told(0).put_back(0.2), start, *told(1).whole(), *rest], run="another"))
     board.look(broker.status())
     left = {task["id"]: task for task in board.since(0)["left"]}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from splitplace.errors import IntegrityError, SplitPlaceError
-from splitplace.placement.broker.journal import Journal, events
+from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.journal_reader import events
 from splitplace.placement.broker.spool import Spool
 
 OPTIONS = {"keep_events": 20, "ballast_bytes": 0}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from splitplace.errors import OverloadedError
-from splitplace.placement.broker.journal import Journal, events
+from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.journal_reader import events
 from splitplace.placement.broker.spool import Spool
 
 BALLAST, DISK = 8 * 2**20, 20 * 2**20

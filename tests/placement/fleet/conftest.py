@@ -137,6 +137,20 @@ def spared(application: str = "toy") -> SplitFiles:
     return make_graph(application, "semantic", "2-spare50", pieces, seed=4, spare="spare")
 
 
+def forest(application: str = "toy", *, width: int = WIDTH, layers: int = 1) -> SplitFiles:
+    """A tree whose trunk is replicated: three fragments take the task's input, four predict a class each."""
+    pieces = [
+        ("trunk0", INPUT, width, ()),
+        ("trunk1", INPUT, width, ()),
+        ("trunk2", INPUT, width, ()),
+        ("leaf0", "trunk0", 1, (2,)),
+        ("leaf1", "trunk0", 1, (0,)),
+        ("leaf2", "trunk1", 1, (3,)),
+        ("leaf3", "trunk2", 1, (1,)),
+    ]
+    return make_graph(application, "semantic", "1x3", pieces, seed=3, width=width, layers=layers)
+
+
 def demand_of(*graphs: SplitFiles, latency_s: float = 0.001, evaluated: bool = True) -> Demand:
     """Costs written by hand: every fragment takes the same time and memory on every device."""
     stamp = provenance.collect()
@@ -256,8 +270,8 @@ def toy():
     """The builders above, for tests that need another graph, demand or device."""
 
     class Builders:
-        chain, tree, spared, make_graph, demand_of, make_device, policy, dense = map(
-            staticmethod, (chain, tree, spared, make_graph, demand_of, make_device, policy, dense)
+        chain, tree, forest, spared, make_graph, demand_of, make_device, policy, dense = map(
+            staticmethod, (chain, tree, forest, spared, make_graph, demand_of, make_device, policy, dense)
         )
         fragment_bytes, base_bytes, micro_batch, width = FRAGMENT_BYTES, BASE_BYTES, MICRO_BATCH, WIDTH
 

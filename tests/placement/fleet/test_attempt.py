@@ -74,7 +74,7 @@ def test_a_strict_task_floods_no_device_with_its_input(toy):
     assert len(sent) == STRICT_INPUT
     orders = {assign.fragment: assign for _, assign in assignments(job, entry, 4000, ("a",), "strict", 3)}
     first, second = (Container(orders[name], entry.split.by_name[name]) for name in ("f0", "f1"))
-    assert first.returns_credits("input") and not second.returns_credits("f0")
+    assert first._windows["input"] == STRICT_INPUT and second._windows["f0"] == second.total
 
 
 def test_a_second_attempt_streams_what_was_not_answered(toy):

@@ -38,6 +38,10 @@ class Bench:
                     return received
         raise AssertionError(f"no {kind.__name__} within {seconds} s")
 
+    def peers(self, endpoint):
+        """Where the peer is met."""
+        return messages.Peers(peers=(messages.Peer(name="peer", endpoint=endpoint, incarnation=self.peer.incarnation),))
+
     def prepare(self, graph, n=400, window=4, micro_batches=None):
         """Load fragment f0 and have it read the task's input from us and send to the peer."""
         fragment = graph.split.by_name["f0"]
@@ -81,7 +85,9 @@ def bench(catalog, toy):
                     catalog=str(catalog(*graphs)),
                     threads=1,
                     access=accesses["dut"],
+                    incarnation=1,
                     broker_endpoint=broker.endpoint,
+                    broker_incarnation=broker.incarnation,
                     **config,
                 )
             )
@@ -90,8 +96,7 @@ def bench(catalog, toy):
                 hello = it.hear(messages.Hello)
                 for node in (broker, peer):
                     node.connect("dut", hello.message.endpoint)
-                known = messages.Peer(name="peer", endpoint=peer.endpoint)
-                broker.send("dut", messages.Peers(peers=(known,)))
+                broker.send("dut", it.peers(peer.endpoint))
                 yield it
             finally:
                 engine.stop("dut")
@@ -174,7 +179,7 @@ def test_a_device_tells_whom_it_does_not_reach(bench, toy):
     """Its results stay unacknowledged behind a road that is stalled: the broker hears of it, and when it is over."""
     with bench(toy.chain()) as it:
         road = Proxy(it.peer.endpoint)
-        it.broker.send("dut", messages.Peers(peers=(messages.Peer(name="peer", endpoint=road.endpoint),)))
+        it.broker.send("dut", it.peers(road.endpoint))
         it.prepare(toy.chain())
         it.give(0)
         it.hear(messages.Tensors, it.peer)
@@ -192,7 +197,7 @@ def test_what_waits_for_a_lost_peer_is_dropped(bench, toy):
     """The broker says that it is gone: it is not tried any more; named again, it hears what is new."""
     with bench(toy.chain()) as it:
         road = Proxy(it.peer.endpoint)
-        behind = messages.Peers(peers=(messages.Peer(name="peer", endpoint=road.endpoint),))
+        behind = it.peers(road.endpoint)
         it.broker.send("dut", behind)
         it.prepare(toy.chain())
         it.give(0)

@@ -10,7 +10,14 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.broker.history import History, read_history
 from splitplace.placement.history import Arrive, Start
 
-START = Start(created="2026-01-01T00:00:00+00:00", policy="a+b", engine="local", precedence="strict", devices=("a",))
+START = Start(
+    created="2026-01-01T00:00:00+00:00",
+    policy="a+b",
+    engine="local",
+    precedence="strict",
+    inputs="ring",
+    devices=("a",),
+)
 ARRIVE = Arrive(at_s=0.5, task=1, application="toy", n=3, deadline_s=1.0)
 
 

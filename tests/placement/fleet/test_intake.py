@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,3 +85,66 @@ def test_an_honest_connection_never_comes_near_the_bound(accesses):
         hear(node, 64)
         assert held_bytes(node) == [greeting]
     assert 0 < greeting < 1000
+
+
+class Counted:
+    """A connection of which a test says what comes in on it, at an intake whose clock it moves."""
+
+    def __init__(self, monkeypatch, most_bytes=10_000, heartbeat_s=2.0):
+        self.now_s, self.received, self.cut = 100.0, 0.0, False
+        monkeypatch.setattr(intake.time, "monotonic", lambda: self.now_s)
+        self.intake = intake.Intake(SimpleNamespace(get_monitor_socket=lambda _: None), most_bytes, heartbeat_s)
+        self.intake._taken[self.fileno()] = 0
+        self.intake.held = lambda port: [(self, round(self.received - self.intake._taken[self.fileno()]))]
+
+    def fileno(self):
+        """Its descriptor."""
+        return 7
+
+    def shutdown(self, how):
+        """It is cut."""
+        self.cut = True
+
+    def comes(self, size_bytes, within_s):
+        """So much comes in until then, and it is looked at it; answers what is held."""
+        self.received += size_bytes
+        self.now_s += within_s
+        self.intake.look(1)
+        return self.intake.held(1)[0][1]
+
+
+def test_heartbeats_cut_no_connection_however_long_it_lives(monkeypatch):
+    """A hundred days of them, many times what may be held: they are taken off as they come."""
+    idle = Counted(monkeypatch)
+    assert max(idle.comes(intake.HEARTBEAT_BYTES, 2.0) for _ in range(100_000)) <= intake.HEARTBEAT_BYTES
+    assert idle.received > 100 * idle.intake.most_bytes and not idle.cut
+
+
+def test_a_message_without_end_that_comes_slowly_is_cut_off_all_the_same(monkeypatch):
+    """A second's silence is worth nothing later, and only as much is taken off as heartbeats may have brought."""
+    slow = Counted(monkeypatch)
+    for _ in range(1000):
+        slow.comes(0, 1000.0)
+    while not slow.cut:
+        slow.comes(500, 1.0)
+    assert slow.received <= slow.intake.most_bytes * 500 / (500 - intake.HEARTBEAT_BYTES) + 1000
+
+
+def test_what_is_taken_off_is_what_zeromq_sends(accesses, monkeypatch):
+    """Over a real connection that nobody says anything on: by the byte, and more of them than stay counted."""
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(intake, "LOOK_S", 0.0)
+    with StreamNode(accesses["a"]) as node, StreamNode(accesses["b"]) as peer:
+        peer.connect("a", node.endpoint)
+        peer.send("a", messages.Ping(sequence=0))
+        hear(node, 1)
+        monkeypatch.setattr(node._intake, "taken_off", lambda held_bytes, passed_s: 0.0)
+        (before,), end_s = held_bytes(node), time.monotonic() + PATIENCE_S
+        while (came := held_bytes(node)[0] - before) < 30 * intake.HEARTBEAT_BYTES:
+            assert time.monotonic() < end_s, f"{came} bytes came"
+            list(node.receive(0.01))
+        assert came % intake.HEARTBEAT_BYTES == 0
+        monkeypatch.undo()
+        while held_bytes(node)[0] > 2 * intake.HEARTBEAT_BYTES:
+            assert time.monotonic() < end_s, f"{held_bytes(node)} bytes stay counted"
+            list(node.receive(0.01))

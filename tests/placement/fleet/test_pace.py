@@ -8,9 +8,10 @@ import pytest
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import loop, pace
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
-from splitplace.placement.broker.fleet import Change, Member
+from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.history import History
-from splitplace.placement.broker.loop import HandedIn, Loop
+from splitplace.placement.broker.loop import Loop
+from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.pace import Immediate, Intervals
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.policy import Leaving
@@ -269,6 +270,26 @@ def test_a_plan_of_an_interval_has_its_limit(world, monkeypatch):
         one.submit(at_s)
     one.until(20.0)
     assert one.decided == [(10.0, [0, 1, 2]), (20.0, [3])]
+
+
+def test_who_finds_no_place_hides_nobody_for_ever(world, monkeypatch):
+    """Of a hundred that wait and find none each is shown within as many intervals as turns take, the oldest always."""
+    monkeypatch.setattr(pace, "TOGETHER", 10)
+    one = world(INTERVAL_S)
+    one.policy.place = lambda state, view, requests, rng: []
+    for task in range(100):
+        one.submit(1.0 + task / 100)
+    seen, first, decide = set(), [], one.policy.decide
+
+    def noting(state, view, rng):
+        seen.update(view.tasks.id_T.tolist())
+        first.append(view.tasks.id_T.tolist()[:5])
+        return decide(state, view, rng)
+
+    one.policy.decide = noting
+    one.until(INTERVAL_S * (2 + 95 / 5))
+    assert seen == set(range(100))
+    assert first == [[0, 1, 2, 3, 4]] * len(first)
 
 
 @pytest.mark.parametrize("interval_s", [0.3, 1.0, 10.0])

@@ -41,7 +41,7 @@ class World:
         """What devices are about to say."""
         self.fed: set[int] = set()
         self.up: set[int] = set()
-        self.happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names))
+        self.happen(self.opened(0.0))
 
     def happen(self, event):
         """One event, and the world's answers to what it brings about."""
@@ -74,6 +74,11 @@ class World:
     def later(self, *events):
         """Something that will be heard, or not."""
         self.pending += events
+
+    def opened(self, at_s):
+        """A broker begins; inputs go either way."""
+        inputs = self.random.choice(["broadcast", "ring"])
+        return ev.BrokerOpened(at_s=at_s, created="", policy="p", engine="e", devices=self.setup.names, inputs=inputs)
 
     def at(self):
         """A moment not before the last."""
@@ -150,7 +155,7 @@ class World:
         elif draw < 0.972:
             self.up.clear()
             self.pending = [self.joined(device) for device in range(len(self.setup.devices))]
-            self.happen(ev.BrokerOpened(at_s=self.at(), created="", policy="p", engine="e", devices=self.setup.names))
+            self.happen(self.opened(self.at()))
         else:
             self.now_s += self.random.choice([0.1, 0.5, 2.0])
             self.ring()
@@ -211,15 +216,15 @@ class World:
             assert device.jobs == {id_ for id_, attempt in state.jobs.items() if row in attempt.devices.values()}
             users = set().union(*(resident.jobs for resident in state.ledger.held[row].values()))
             assert users == device.jobs
-            assert not device.cut_off_from or device.up
-        cut_off = [device for device in state.devices if device.up and device.cut_off_from]
-        assert len(cut_off) < len(state.devices)
+        assert all(state.devices[row].up for pair in state.unreached for row in pair)
+        assert not state.unreached or set(itertools.chain(*state.unreached)) - state.left_out
+        assert len(state.left_out) < len(state.devices)
 
 
 @pytest.fixture(scope="module")
 def setup(toy):
-    """A chain and a tree on three devices that cannot hold all of both."""
-    demand = toy.demand_of(toy.chain(), toy.tree())
+    """A chain, a tree and one of several trunks on three devices that cannot hold all of them."""
+    demand = toy.demand_of(toy.chain(), toy.tree(), toy.forest())
     return Setup(demand, tuple(toy.make_device(name, 8) for name in "abc"), "pipelined", 4, 100.0)
 
 

@@ -38,7 +38,7 @@ def ended(setup, sinks):
                 happen(ev.DeviceAssigned(at_s=0, job=effect.message.job, fragment=effect.message.fragment))
         return [effect for effect in effects if isinstance(effect, EndTask)]
 
-    happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names))
+    happen(ev.BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names, inputs="ring"))
     joined = {"pid": 1, "cpu_share": 1.0, "cpu_share_method": "none", "core_speed": 1.0}
     happen(ev.DeviceJoined(at_s=0.0, device=0, **joined))
     task = {"task": 0, "inputs": "x", "application": "toy", "n": N, "deadline_s": 1.0, "labels": None}

@@ -1,5 +1,6 @@
 """What a caller may do to the broker from threads of its own: hand tasks in, ask, and end it, all at once."""
 
+import os
 import threading
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 
 from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.broker import admission
-from splitplace.placement.broker import broker as broker_module
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Wait
 
@@ -105,7 +105,7 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
     """
     broker = start(toy.chain(), devices=[toy.make_device("a")])
     writing, go, raised = threading.Event(), threading.Event(), []
-    real = broker_module.os.write
+    real = os.write
 
     def write(descriptor, data):
         if threading.current_thread() is submitter:
@@ -124,7 +124,7 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
         threading.Thread(target=submit),
         threading.Thread(target=lambda: broker.__exit__(None, None, None)),
     )
-    monkeypatch.setattr(broker_module.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     submitter.start()
     assert writing.wait(PATIENCE_S)
     ender.start()

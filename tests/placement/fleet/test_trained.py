@@ -8,8 +8,8 @@ import pytest
 
 from splitplace.errors import ContractError, IntegrityError
 from splitplace.placement import states
+from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.setup import Setup, view_at_rest
-from splitplace.placement.broker.store import Store
 from splitplace.placement.policy import States
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
@@ -30,19 +30,14 @@ def trained(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Opens the data folder for devices that stand for those of the fleet, so many times as fast here."""
-    stores = []
+def folder(tmp_path):
+    """What the policy remembers, for devices that stand for those of the fleet, so many times as fast here."""
 
     def open_(faster=1.0, stated=DEVICES):
-        for before in stores[-1:]:
-            before.close()
         here = tuple(device.model_copy(update={"core_speed": device.core_speed * faster}) for device in DEVICES)
-        stores.append(Store(tmp_path / "data", Setup(DEMAND, here, "pipelined", 4, 300.0, stated)))
-        return stores[-1]
+        return PolicyFolder(tmp_path / "data" / "policy", Setup(DEMAND, here, "pipelined", 4, 300.0, stated))
 
-    yield open_
-    stores[-1].close()
+    return open_
 
 
 def given():
@@ -74,48 +69,48 @@ def test_a_state_that_was_changed_is_refused(trained):
         states.from_folder(POLICY, trained, view_at_rest(DEMAND, DEVICES, 300.0))
 
 
-def test_a_new_data_folder_starts_from_what_is_given(store):
+def test_a_new_data_folder_starts_from_what_is_given(folder):
     """All of it."""
-    assert store().restore(POLICY, given(), RNG).placer.eta == 7.0
+    assert folder().restore(POLICY, given(), RNG).placer.eta == 7.0
 
 
-def test_a_data_folder_goes_on_with_what_was_learned_there(store, caplog):
+def test_a_data_folder_goes_on_with_what_was_learned_there(folder, caplog):
     """The part that was saved there comes from there, the other from what is given; it says so."""
     learned = given().decider.layer_response_s_A + 1.0
     saved = States(replace(given().decider, layer_response_s_A=learned), None)
-    store().save(parse_policy("mab+random"), saved, RNG)
-    found = store().restore(POLICY, given(), RNG)
+    folder().save(parse_policy("mab+random"), saved, RNG)
+    found = folder().restore(POLICY, given(), RNG)
     np.testing.assert_array_equal(found.decider.layer_response_s_A, learned)
     assert found.placer.eta == 7.0
     assert "mab goes on with what it had learned" in caplog.text
 
 
-def test_an_emulated_fleet_is_the_same_at_every_start(store):
+def test_an_emulated_fleet_is_the_same_at_every_start(folder):
     """The probe finds this machine 3 % faster: what DASO learned there is still for this fleet."""
-    store(1.0).save(POLICY, given(), RNG)
-    assert store(1.03).restore(POLICY, None, RNG).placer.eta == 7.0
+    folder(1.0).save(POLICY, given(), RNG)
+    assert folder(1.03).restore(POLICY, None, RNG).placer.eta == 7.0
 
 
-def test_other_devices_in_the_folder_start_anew(store, caplog):
+def test_other_devices_in_the_folder_start_anew(folder, caplog):
     """DASO's is for the former ones: put aside, and said; the bandit's, which is for any with such links, goes on."""
     learned = given().decider.layer_response_s_A + 1.0
-    store().save(POLICY, replace(given(), decider=replace(given().decider, layer_response_s_A=learned)), RNG)
-    opened = store(1.03, stated=None)
+    folder().save(POLICY, replace(given(), decider=replace(given().decider, layer_response_s_A=learned)), RNG)
+    opened = folder(1.03, stated=None)
     found = opened.restore(POLICY, given(), RNG)
     np.testing.assert_array_equal(found.decider.layer_response_s_A, learned)
     assert found.placer.eta == 7.0
     assert "trained for another fleet" in caplog.text
     assert "daso.safetensors.before now" in caplog.text
-    assert sorted(path.name for path in (opened.folder / "policy").iterdir()) == [
+    assert sorted(path.name for path in opened.folder.iterdir()) == [
         "daso.safetensors.before", "generator.json", "mab.safetensors",
     ]  # fmt: skip
 
 
-def test_a_damaged_state_in_the_folder_is_refused(store):
+def test_a_damaged_state_in_the_folder_is_refused(folder):
     """It is not taken for another fleet's, and nothing is put aside."""
-    store().save(POLICY, given(), RNG)
-    path = store().folder / "policy/daso.safetensors"
+    folder().save(POLICY, given(), RNG)
+    path = folder().folder / "daso.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(IntegrityError):
-        store().restore(POLICY, None, RNG)
+        folder().restore(POLICY, None, RNG)
     assert path.exists()

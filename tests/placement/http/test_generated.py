@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, openapi
 
+from splitplace.placement.http.guard import EVENTS
 from splitplace.placement.http.routes import TABLE
 from tests.placement.http.openapi import document
 
@@ -146,10 +147,9 @@ OPERATIONS = [found.ok() for found in openapi.from_dict(document()).get_all_oper
 
 
 def test_every_route_is_described():
-    """So that the tool below makes requests of all of them."""
-    assert {(operation.method.upper(), operation.path) for operation in OPERATIONS} == {
-        (method, path) for method, path, _ in TABLE
-    }
+    """So that the tool below makes requests of all of them, but of the one whose answer never ends."""
+    described = {(operation.method.upper(), operation.path) for operation in OPERATIONS}
+    assert described == {(method, path) for method, path, _ in TABLE if path != EVENTS}
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)

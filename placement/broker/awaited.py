@@ -1,0 +1,103 @@
+"""The tasks that are here, for those who handed them in: their images, and the futures of their results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from splitplace.errors import OverloadedError, SplitPlaceError
+from splitplace.placement.broker import effects as do
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker.answers import BrokerFuture, Kept
+from splitplace.placement.broker.state import FleetState
+from splitplace.placement.broker.store import Store
+from splitplace.placement.outcome import TaskOutcome, TaskResult
+from splitplace.placement.protocol.messages import Array
+
+
+@dataclass(frozen=True, eq=False)
+class HandedIn:
+    """A client's task, from another thread."""
+
+    event: ev.TaskAccepted
+    images: Array
+    answer: BrokerFuture
+    durable: Callable[[SplitPlaceError | None], None]
+    """Told once the task is on disk, or why it is refused."""
+    volatile: bool = False
+    """Its images stay in memory: the next broker does not have them."""
+
+
+class AwaitedTasks:
+    """For the loop's thread.
+
+    Args:
+        state: Which tasks there are; it is only read.
+        store: Where images and results are kept, if they are to outlive this process.
+        left: Told of each task that has left.
+    """
+
+    def __init__(self, state: FleetState, store: Store | None, left: Callable[[int], None]):
+        self._state, self._store, self._left = state, store, left
+        self._answers: dict[int, list[BrokerFuture]] = {}
+        self._images: dict[int, Array] = {}
+        self._kept = Kept()
+
+    def take_in(self, post: HandedIn) -> ev.TaskAccepted | None:
+        """Take a task in, unless it is known by its key, or there is no room for it; answers what has happened then."""
+        event = post.event
+        known = self._state.keys.get(event.key) if event.key is not None else None
+        if known is not None:
+            self._left(event.task)
+            post.answer.task_id = known
+            post.durable(self.await_answer(post.answer))
+            return None
+        if self._store is not None:
+            try:
+                event = self._store.take_in(event, None if post.volatile else post.images)
+            except OverloadedError as error:
+                self._left(event.task)
+                post.durable(error)
+                return None
+        self._answers[event.task], self._images[event.task] = [post.answer], post.images
+        return event
+
+    def await_answer(self, answer: BrokerFuture) -> SplitPlaceError | None:
+        """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
+        if answer.task_id in self._state.tasks:
+            self._answers.setdefault(answer.task_id, []).append(answer)
+            return None
+        try:
+            answer.settle((self._store or self._kept).result(answer.task_id))
+        except SplitPlaceError as error:
+            return error
+        return None
+
+    def images(self, task: int) -> Array:
+        """Of a task that is here, those that an earlier broker took in as well.
+
+        Raises:
+            SplitPlaceError: They are damaged, or were the former broker's alone.
+        """
+        if task not in self._images:
+            assert self._store is not None
+            found = self._state.tasks[task]
+            self._images[task] = self._store.images(found.inputs, found.task.application)
+        return self._images[task]
+
+    def finish(self, effect: do.EndTask) -> None:
+        """A task has left: tell whoever waits for it."""
+        self._images.pop(effect.task, None)
+        result = TaskResult(effect.outcome, effect.logits)
+        if self._store is None:
+            self._kept.put(effect.task, result)
+        for answer in self._answers.pop(effect.task, ()):
+            answer.settle(result)
+        self._left(effect.task)
+
+    def close(self, reason: str) -> None:
+        """The broker ends: who still waits for a task is told why that is in vain."""
+        for task, answers in tuple(self._answers.items()):
+            outcome = TaskOutcome(**self._state.tasks[task].task.model_dump(), error=reason)
+            for answer in answers:
+                answer.settle(TaskResult(outcome))
+            self._left(task)
+        self._answers.clear()

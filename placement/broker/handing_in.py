@@ -1,0 +1,134 @@
+"""Tasks on their way to the loop: held against what is taken on, copied, numbered, and counted until they have left."""
+
+from concurrent.futures import Future
+
+from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker.admission import Admission, unchanging
+from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.awaited import HandedIn
+from splitplace.placement.broker.leaving import CANCELLED
+from splitplace.placement.broker.loop import Loop
+from splitplace.placement.broker.loop_thread import LoopThread
+from splitplace.placement.protocol.messages import Array
+from splitplace.records.demand import Demand
+
+
+class HandingIn:
+    """For any thread, while the loop runs.
+
+    Args:
+        thread: The loop's.
+        demand: What is on offer.
+    """
+
+    def __init__(self, thread: LoopThread, demand: Demand):
+        self._thread, self._changed = thread, thread.changed
+        self.next_task = 0
+        self.draining = False
+        self._admission, self._callbacks = Admission(demand), Callbacks()
+        self._sizes: dict[int, int] = {}
+        """Bytes of images and labels of each task that has not left."""
+
+    def submit(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None,
+        late: bool,
+        degrade: bool,
+        key: str | None,
+        volatile: bool,
+    ) -> "tuple[BrokerFuture, Future[None]]":
+        """As `Broker.submit`.
+
+        Returns:
+            The future of the task's result, and one that is done when the task is taken on.
+        """
+        now_s = self._loop.fleet.now_s()
+        self._admission.check(application, images, labels, deadline_s)
+        size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
+        with self._changed:
+            self._not_stopping()
+            self._admission.take(size_bytes)
+        try:  # only what was admitted is copied, and not under the lock
+            images = unchanging(images)
+            event = ev.TaskAccepted(
+                at_s=now_s,
+                task=0,
+                application=application,
+                n=len(images),
+                deadline_s=float(deadline_s),
+                inputs="",
+                labels=None if labels is None else labels.astype("<i8").tobytes(),
+                late=late,
+                degrade=degrade,
+                key=key,
+            )
+            return self._hand_in(event, images, size_bytes, volatile)
+        except BaseException:
+            with self._changed:
+                self._admission.left(size_bytes)
+            raise
+
+    def _hand_in(
+        self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool
+    ) -> "tuple[BrokerFuture, Future[None]]":
+        written: Future[None] = Future()
+        with self._changed:
+            self._not_stopping()
+            task = self.next_task
+            self.next_task += 1
+            self._sizes[task] = size_bytes
+            answer = BrokerFuture(task, self._callbacks, self.drop)
+            numbered = event.model_copy(update={"task": task})
+            self._thread.put(HandedIn(numbered, images, answer, lambda error: _settle(written, error), volatile))
+        return answer, written
+
+    def answer(self, task_id: int) -> BrokerFuture:
+        """As `Broker.answer`."""
+        answer, found = BrokerFuture(task_id, self._callbacks, self.drop), Future[None]()
+        if not self._thread.post(lambda loop: _settle(found, loop.awaited.await_answer(answer))):
+            raise NotReadyError(self._thread.end_reason)
+        found.result()
+        return answer
+
+    def has(self, task_id: int) -> bool:
+        """Whether a task is here, or on its way."""
+        return task_id in self._loop.state.tasks or task_id in self._sizes
+
+    def drop(self, task_id: int) -> None:
+        """Nobody wants the task any more."""
+        now_s = self._loop.fleet.now_s()
+        self._thread.post(ev.TaskCancelled(at_s=now_s, task=task_id, reason=CANCELLED))
+
+    def left(self, task: int) -> None:
+        """It has ended; for the loop's thread."""
+        with self._changed:
+            self._admission.left(self._sizes.pop(task, 0))
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Take no more tasks, and return when all have ended, or the loop has."""
+        tasks = self._loop.state.tasks  # those of an earlier broker, too
+        with self._changed:
+            self.draining = True
+            self._changed.wait_for(lambda: self._thread.stopping or not (self._sizes or tasks))
+
+    @property
+    def _loop(self) -> Loop:
+        assert self._thread.loop is not None
+        return self._thread.loop
+
+    def _not_stopping(self) -> None:
+        self._thread.not_stopping()
+        if self.draining:
+            raise NotReadyError("the fleet is draining: it takes no more tasks")
+
+
+def _settle(written: "Future[None]", error: SplitPlaceError | None) -> None:
+    if error is None:
+        written.set_result(None)
+    else:
+        written.set_exception(error)

@@ -1,0 +1,76 @@
+"""One device of a live fleet as the broker's side of it knows it, and what may become of it."""
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+from splitplace.placement.broker.meter import Meter
+from splitplace.placement.broker.monitor import Monitor
+from splitplace.placement.protocol import messages
+from splitplace.records.device import Device
+
+
+@dataclass(eq=False)
+class Member:
+    """One device of the fleet, as the broker knows it."""
+
+    device: Device
+    row: int
+    cpu_share: float
+    hello: messages.Hello | None = None
+    incarnation: int = 0
+    """Of the process that was launched last: it alone is this device."""
+    core_speeds: list[float] = field(default_factory=list)
+    """Measured by the probe, one a round."""
+    trim: float = 1.0
+    """What the emulated share is multiplied with, so that the measured speed is the stated one."""
+    unanswered: int = 0
+    """Pings since its last word."""
+    answered: int = 0
+    """The last ping that it answered."""
+    doubted: bool = False
+    stuck: bool = False
+    """It was doubted because it did nothing: its next run is a word for it, or the probe, once between two runs."""
+    cleared_at: int = -1
+    """Its runs when the probe last spoke for it."""
+    runs: int = 0
+    """Micro-batches that its process has run, by its last pong."""
+    connected: bool = False
+    """Whether a process of it said hello and is not known to have ended."""
+    meter: Meter = field(default_factory=Meter)
+    monitor: Monitor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.monitor = Monitor(self.device.cores, self.cpu_share, self.device.power_w)
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self.device.name
+
+    @property
+    def core_speed(self) -> float:
+        """The median over the rounds; as stated, if it has not answered the probe yet."""
+        return median(self.core_speeds) if self.core_speeds else self.device.core_speed
+
+    def ratios(self, first: "Member") -> list[float]:
+        """Its speed over another device's, one a round."""
+        rounds = zip(self.core_speeds, first.core_speeds, strict=False)  # a device that joined later has had fewer
+        return [mine / its for mine, its in rounds] or [self.core_speed / first.core_speed]
+
+    def peer(self, hello: messages.Hello) -> messages.Peer:
+        """Who it is to the other devices, by what its process said of itself."""
+        return messages.Peer(name=self.name, endpoint=hello.endpoint, incarnation=self.incarnation)
+
+    def off(self, first: "Member") -> float:
+        """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""
+        return median(self.ratios(first)) / (self.cpu_share / first.cpu_share) if self.cpu_share < 1 else 1.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a device: it is up, or not, or may not be."""
+
+    member: Member
+    kind: Literal["joined", "gone", "doubted", "trusted"]
+    reason: str = ""

@@ -1,0 +1,1 @@
+"""The split and the devices of a task, decided together."""

@@ -1,0 +1,356 @@
+"""A task's input that goes from device to device: on a fake network, and in a fleet whose broker's bytes are counted.
+
+On the fake network whatever is under way may come next, and any device may work next; what one says to another stays in
+order. Splits are random graphs, in which some of those that take the input wait for others as well.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter, defaultdict, deque
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from splitplace.inference.executor import Executor
+from splitplace.placement import history as book
+from splitplace.placement.broker.attempt import assignments
+from splitplace.placement.broker.feed import Feed
+from splitplace.placement.broker.history import read_history
+from splitplace.placement.broker.ring import handed_on
+from splitplace.placement.broker.state import Attempt
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.device.container import Container
+from splitplace.placement.device.fragments import TimedWork
+from splitplace.placement.device.host import DeviceRuntime
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.keys import curve_accesses
+from splitplace.placement.protocol.messages import ANSWER, BROKER
+from splitplace.placement.protocol.stream import Received
+from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split import INPUT, Edge, Merge, Split
+from tests.placement.fleet.conftest import MICRO_BATCH, demand_of, forest, tree
+from tests.placement.fleet.conftest import SplitFiles as Files
+from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
+
+FAST, ALL, BATCH = 300, 3000, 100
+"""Histories in every run of the fast tests, in all, and in one test."""
+IN, BETWEEN = 3, 2
+"""Values of an input sample, and of what fragments give each other."""
+
+
+def random_split(rng, most=7):
+    """A graph of so many fragments, in any order: each takes the input, what others give, or both."""
+    count = rng.randint(2, most)
+    names = [f"f{i}" for i in range(count)]
+    sources = {names[0]: [INPUT]}
+    for i, name in enumerate(names[1:], 1):
+        parents = rng.sample(names[:i], rng.randint(0, min(i, 2)))
+        sources[name] = parents + ([INPUT] if not parents or rng.random() < 0.3 else [])
+    sinks = [name for name in names if not any(name in of for of in sources.values())]
+    width = {INPUT: IN} | {name: 1 if name in sinks else BETWEEN for name in names}
+    spec = {src: TensorSpec(name=f"{src}.out", dtype="float32", shape=("batch", size)) for src, size in width.items()}
+    rng.shuffle(names)
+    classes = {name: (c,) for c, name in enumerate(name for name in names if name in sinks)}
+    fragments = tuple(
+        Fragment(
+            name=name, inputs=tuple(spec[src] for src in sources[name]), outputs=(spec[name],),
+            classes=classes.get(name, ()), params=1, flops_per_sample=1, weight_bytes=1,
+            digest=f"sha256:{int(name[1:]):064d}",
+        )
+        for name in names
+    )  # fmt: skip
+    edges = tuple(
+        Edge(src=src, dst=name, tensor=f"{src}.out", bytes_per_sample=4 * width[src])
+        for name in names
+        for src in sources[name]
+    )
+    merge = Merge(kind="concat" if len(sinks) > 1 else "identity", class_order=tuple(range(len(sinks))))
+    return Split(
+        application="toy", model="any", strategy="semantic", variant="x", fragments=fragments, edges=edges, merge=merge
+    )
+
+
+def computed(fragment, values):
+    """What a fragment makes of its inputs: whole numbers, so that no order of sums matters."""
+    (spec,) = fragment.outputs
+    total = sum((row + 1) * values[one.name].sum(axis=1) for row, one in enumerate(fragment.inputs))
+    column = (total % 1009 + int(fragment.name[1:])).astype(np.float32)
+    return {spec.name: np.repeat(column[:, None], spec.shape[1], axis=1)}
+
+
+class FakeFragments:
+    """All of a split's, loaded; they take no time."""
+
+    def __init__(self, split, ran):
+        self.by_digest, self.ran_there = {fragment.digest: fragment for fragment in split.fragments}, ran
+
+    def contract(self, digest):
+        """Of one of them."""
+        return self.by_digest[digest]
+
+    def work(self, digest, values):
+        """What runs it."""
+        fragment = self.by_digest[digest]
+        self.ran_there[fragment.name] += 1
+        return lambda: TimedWork(computed(fragment, values), 0.0, 0.0, 0.0)
+
+    def ran(self, digest, took):
+        """Nothing is counted."""
+
+    def moved(self, digest, **values):
+        """Nor here."""
+
+
+class AtOnce:
+    """A worker that is done when it begins."""
+
+    def submit(self, work):
+        """Do it now."""
+        done = Future()
+        done.set_result(work())
+        return done
+
+
+class WireEnd:
+    """A device's node on the fake network."""
+
+    unreachable = frozenset()
+
+    def __init__(self, name, ways):
+        self.name, self.ways = name, ways
+
+    def watch(self, descriptor):
+        """Nothing is waited for."""
+
+    def send(self, name, message, values=()):
+        """Behind what it said to this one before."""
+        frames = message.frames if isinstance(message, messages.Tensors) else ()
+        named = {frame.name: value for frame, value in zip(frames, values, strict=True)}
+        self.ways[self.name, name].append((message, named))
+
+
+ACCESS = curve_accesses(("a", BROKER))["a"]
+
+
+def fake_device(name, ways, split, ran):
+    """A real one, but for its network, its files and its threads."""
+    config = DeviceConfig(
+        name=name, catalog="/nowhere", threads=1, access=ACCESS, incarnation=1,
+        broker_endpoint="tcp://127.0.0.1:1", broker_incarnation=2,
+    )  # fmt: skip
+    device = DeviceRuntime(config, WireEnd(name, ways), None)
+    device.fragments, device._worker, device.wake = FakeFragments(split, ran), AtOnce(), lambda: None
+    return device
+
+
+class RingWorld:
+    """One attempt on devices of a fake network, from its assignment to its answer."""
+
+    def __init__(self, seed, inputs):
+        rng = self.rng = random.Random(seed)
+        self.split = random_split(rng)
+        self.names = tuple("abcd"[: rng.randint(1, 4)])
+        self.precedence, self.window = rng.choice(["pipelined", "strict"]), rng.choice([1, 2, 4])
+        devices = {fragment.name: rng.randrange(len(self.names)) for fragment in self.split.fragments}
+        size, n = rng.randint(1, 3), rng.choice([1, 7, 40, 300])
+        total = -(-n // size)
+        rows = sorted(rng.sample(range(total), rng.randint(1, total)))
+        x = np.array([[rng.randrange(100) for _ in range(IN)] for _ in range(n)], np.float32)
+        (entry,) = demand_of(Files(self.split, {})).splits
+        self.entry = entry.model_copy(update={"micro_batch": size})
+        self.attempt = Attempt(
+            1, 1, 0, devices, tuple(rows), 0.0, set(devices),
+            handed_on=handed_on(self.split, devices, inputs, self.precedence),
+        )  # fmt: skip
+        self.x, self.ways, self.ran = x, defaultdict(deque), Counter()
+        self.answers, self.sent = {}, Counter()
+        self.devices = {name: fake_device(name, self.ways, self.split, self.ran) for name in self.names}
+        how = self.names, self.precedence, self.window
+        for row, assign in assignments(self.attempt, self.entry, n, *how):
+            self.ways[BROKER, self.names[row]].append((assign, {}))
+        while any(self.ways.values()):
+            self.deliver()
+        self.feed = Feed(self.attempt, self.entry, x, *how)
+        self.feed.flush(self.send)
+
+    def close(self):
+        """Give the pipes back."""
+        for device in self.devices.values():
+            os.close(device._woken)
+            os.close(device._wake)
+
+    def send(self, flow, micro_batch, values):
+        """The broker sends a micro-batch of the input."""
+        self.sent[micro_batch] += 1
+        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, 0.0, values)
+        self.ways[BROKER, flow.outlet.device].append((header, values))
+
+    def deliver(self):
+        """One message of all that are under way."""
+        src, dst = self.rng.choice([way for way, waiting in self.ways.items() if waiting])
+        message, values = self.ways[src, dst].popleft()
+        if dst != BROKER:
+            self.devices[dst]._handle(Received(src, message, values))
+            return
+        match message:
+            case messages.Tensors(src=sink, dst=messages.ANSWER, micro_batch=row):
+                assert (sink, row) not in self.answers
+                (self.answers[sink, row],) = values.values()
+                self.ways[BROKER, src].append((messages.Credit(job=1, src=sink, dst=ANSWER, count=1), {}))
+            case messages.Credit(dst=fragment, count=count):
+                assert self.feed.takes(fragment, src)
+                self.feed.grant(fragment, count)
+                self.feed.flush(self.send)
+            case messages.Assigned() | messages.Ran():
+                pass
+            case _:
+                raise AssertionError(message)
+
+    def work(self):
+        """A device looks whether it can do something."""
+        self.devices[self.rng.choice(self.names)]._advance()
+
+    def check(self):
+        """What is true at every moment."""
+        for device in self.devices.values():
+            held = list(device.containers)
+            assert device.containers.held_bytes == sum(container.held_bytes for container in held)
+            for container in held:
+                waiting = set(container._gathered) | container._unpassed
+                assert container._sizes.keys() == waiting and (container.held_bytes > 0) == bool(waiting)
+                for src, window in container._windows.items():
+                    assert container._credited[src] <= container._through(src)
+                    assert container._received[src] - container._credited[src] <= window
+
+    def run(self):
+        """Until nothing is left to do."""
+        idle = 0
+        while idle < 20 * len(self.names):
+            before = sum(self.ran.values())
+            busy = any(self.ways.values())
+            if busy and self.rng.random() < 0.6:
+                self.deliver()
+            else:
+                self.work()
+            self.check()
+            busy |= any(device._own for device in self.devices.values())
+            idle = 0 if busy or sum(self.ran.values()) > before else idle + 1
+
+    def expected(self):
+        """What each sink makes of each micro-batch."""
+        by_name = self.split.by_name
+        made = self.split.walk({f"{INPUT}.out": self.x}, lambda name, values: computed(by_name[name], values))
+        size = self.entry.micro_batch
+        return {
+            (sink, row): made[sink, f"{sink}.out"][row * size : (row + 1) * size]
+            for sink in self.split.sinks
+            for row in self.attempt.micro_batches
+        }
+
+
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(n, marks=[] if n < FAST else [pytest.mark.slow]) for n in range(0, ALL, BATCH)],
+)
+def test_whatever_comes_next_everything_is_run_once_and_right(first):
+    """Nobody waits for ever, nothing is held beyond the windows; in a ring the broker sends each micro-batch once."""
+    for seed in range(first, first + BATCH):
+        inputs = "broadcast" if seed % 4 == 0 else "ring"
+        world = RingWorld(seed, inputs)
+        world.run()
+        expected, rows = world.expected(), world.attempt.micro_batches
+        assert world.answers.keys() == expected.keys(), f"seed {seed}: it hangs"
+        for place, logits in expected.items():
+            np.testing.assert_array_equal(world.answers[place], logits, f"seed {seed}")
+        assert world.ran == dict.fromkeys(world.split.by_name, len(rows)), f"seed {seed}"
+        assert not any(len(device.containers) for device in world.devices.values()), f"seed {seed}"
+        roots = world.split.roots
+        late = [name for name in roots if world.precedence == "strict" and world.split.parents(name)]
+        times = len(roots) if inputs == "broadcast" else 1 + len(late)
+        assert world.sent == dict.fromkeys(rows, times), f"seed {seed}"
+        world.close()
+
+
+def test_a_device_has_the_input_once_however_many_of_its_fragments_take_it():
+    """In fragment order, but what is on one device one after another."""
+    split = forest().split
+    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "ring", "pipelined") == {
+        "trunk1": "trunk0",
+        "trunk2": "trunk1",
+    }
+    assert handed_on(split, {"trunk0": 5, "trunk1": 1, "trunk2": 5}, "ring", "strict") == {
+        "trunk2": "trunk0",
+        "trunk1": "trunk2",
+    }
+    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "broadcast", "pipelined") == {}
+    assert handed_on(tree().split, dict.fromkeys(tree().split.by_name, 0), "ring", "pipelined") == {}
+
+
+def test_a_fragment_that_takes_no_input_passes_none_on(toy):
+    """An order of nonsense is refused when it is given."""
+    fragment = toy.chain().split.by_name["f1"]
+    order = messages.Assign(
+        job=1, fragment="f1", digest=fragment.digest, n=4, micro_batch=4, precedence="pipelined", window=2,
+        inlets=(messages.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "a"},
+        outlets=(messages.Outlet(dst="f2", device="c", tensors=("f1.out",)),),
+        onward=messages.Outlet(dst="f9", device="c", tensors=("x",)),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="is to pass"):
+        Container(order, fragment)
+
+
+def broker_bytes(broker):
+    """Counts the bytes of tensors that the broker sends from now on, by device."""
+    counted, send = Counter(), broker._running().fleet.send
+
+    def counting(name, message, values=()):
+        counted[name] += sum(value.nbytes for value in values)
+        send(name, message, values)
+
+    broker._running().fleet.send = counting
+    return counted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precedence", ["pipelined", "strict"])
+@pytest.mark.parametrize("inputs", ["ring", "broadcast"])
+def test_a_brokers_bytes_are_the_inputs_once(start, toy, images, inputs, precedence):
+    """A tree of three trunks on three devices: by broadcast it sends them three times; the answers are the same."""
+    graph, x = forest(), images(200)
+    devices = [toy.make_device(name, 10) for name in "abc"]
+    with start(graph, devices=devices, placer=SpreadPlacer(), inputs=inputs, precedence=precedence) as broker:
+        assert broker.status().inputs == inputs
+        counted = broker_bytes(broker)
+        result = broker.submit("toy", x, 100.0).result(WAIT_S)
+        placed = {event.fragment: event.device for event in of_kind(broker, book.FragmentPlaced)}
+    assert len({placed[root] for root in graph.split.roots}) == 3
+    assert +counted == ({placed["trunk0"]: x.nbytes} if inputs == "ring" else dict.fromkeys("abc", x.nbytes))
+    expected = Executor(graph.split, graph.models.__getitem__).run({"x": x}, MICRO_BATCH)
+    np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", range(3))
+def test_a_device_of_the_ring_that_is_killed_costs_no_task(start, toy, tmp_path, victim):
+    """The first, the middle or the last: the input comes from the broker again, what was answered stays."""
+    graph, journal = forest(width=1024, layers=8), tmp_path / "journal.jsonl"
+    x = np.random.default_rng(1).standard_normal((800, 1024)).astype(np.float32)
+    devices = [toy.make_device(name, 10) for name in "abc"]
+    with start(graph, devices=devices, placer=SpreadPlacer(), inputs="ring", journal=journal) as broker:
+        running = broker.submit("toy", x, 200.0)
+        end_s = time.monotonic() + WAIT_S
+        while not any(event.dst == ANSWER for event in of_kind(broker, book.Send)) and time.monotonic() < end_s:
+            time.sleep(0.01)
+        os.kill(broker.engine.pid("abc"[victim]), signal.SIGKILL)
+        result = running.result(WAIT_S)
+    assert result.outcome.error is None
+    expected = Executor(graph.split, graph.models.__getitem__).run({"x": x}, MICRO_BATCH)
+    np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)
+    events = read_history(journal)
+    assert [event.device for event in events if isinstance(event, book.DeviceDown)] == ["abc"[victim]]
+    assert {event.attempt for event in events if isinstance(event, book.FragmentPlaced)} == {0, 1}
+    answered = Counter(event.micro_batch for event in events if isinstance(event, book.Send) and event.dst == ANSWER)
+    assert answered == dict.fromkeys(range(200), len(graph.split.sinks))
