@@ -265,7 +265,7 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
 
 def trainable(policy: Policy) -> list[str]:
     """Parts of a policy that `policy train` would teach something."""
-    return [part.name for part in parts(policy) if isinstance(part, Storable)]
+    return [part.name for part in parts(policy) if isinstance(part, Storable) and hasattr(part, "train")]
 
 
 def parts(policy: Policy) -> tuple[Policy | Decider | Placer, ...]:

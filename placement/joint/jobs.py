@@ -1,5 +1,6 @@
 """What stands on the devices: the parts of tasks, a job a task and device, and what one more would do to them."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Doubt:
     """How unsure an estimate is: `relative` of it, and `fixed_s` besides."""
 
     relative: float
@@ -36,11 +37,11 @@ class Spread:
         return self.relative * np.maximum(took_s, 0.0) + self.fixed_s
 
 
-class Load:
+class DeviceJobs:
     """The jobs of every device; a plan books its own as it goes."""
 
-    def __init__(self, view: View, spread: Spread):
-        self.view, self._spread = view, spread
+    def __init__(self, view: View, doubt: Doubt):
+        self.view, self._doubt = view, doubt
         self.by_device: list[list[Job]] = [[] for _ in view.devices.names]
         self.down_bytes_D, self.work_s_D = np.zeros(len(self.by_device)), np.zeros(len(self.by_device))
         self.count_D = np.zeros(len(self.by_device), np.int64)
@@ -73,6 +74,14 @@ class Load:
         for (task, device), (down, work) in parts.items():
             slack = float(view.tasks.deadline_s_T[task] - view.tasks.age_s_T[task])
             self.book(device, Job(task, down, work, slack, 1.0 / jobs_of[task]))
+
+    def copy(self) -> "DeviceJobs":
+        """The same jobs, to book more without touching these."""
+        other = copy.copy(self)
+        other.by_device = [list(jobs) for jobs in self.by_device]
+        other.down_bytes_D, other.work_s_D = self.down_bytes_D.copy(), self.work_s_D.copy()
+        other.count_D = self.count_D.copy()
+        return other
 
     def book(self, device: int, job: Job) -> None:
         """One more."""
@@ -118,14 +127,14 @@ class Load:
 
     def p(self, slack_s: Floats | float, took_s: Floats) -> Floats:
         """P(in time) of what is expected to take so long."""
-        return in_time(slack_s, took_s, self._spread.of(took_s))
+        return in_time(slack_s, took_s, self._doubt.of(took_s))
 
 
-def nearest(load: Load, candidates: Bools, down_bytes: float, work_s_D: Floats, most: int) -> Ints:
+def nearest(jobs: DeviceJobs, candidates: Bools, down_bytes: float, work_s_D: Floats, most: int) -> Ints:
     """The devices worth a closer look for a job: those where it would be done first, by the quick estimate."""
     rows = np.flatnonzero(candidates)
     if len(rows) <= most:
         return rows
-    quick = load.alone_s(down_bytes, work_s_D)[rows]
+    quick = jobs.alone_s(down_bytes, work_s_D)[rows]
     result: Ints = rows[np.sort(np.argpartition(quick, most)[:most])]
     return result

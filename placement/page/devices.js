@@ -72,7 +72,9 @@ function update(element, device, loads) {
   show(cpu, device.cpu === null ? "–" : percent(device.cpu), device.cpu);
   const resident = device.resident_bytes;
   const booked = device.booked_bytes / device.memory_bytes;
-  show(memory, `${bytes(device.booked_bytes)} of ${bytes(device.memory_bytes)}`, booked);
+  const mark = resident === null ? null : resident / device.memory_bytes;
+  show(memory, `${bytes(device.booked_bytes)} of ${bytes(device.memory_bytes)}`, booked, mark);
+  memory.title = "The bar: booked for fragments. The mark: resident, as the device measures it, its runtime included.";
   const moved = (device.sent_bytes_per_s ?? 0) + (device.received_bytes_per_s ?? 0);
   const share = device.cpu_share < 1 ? `${percent(device.cpu_share)} of a core · ` : "";
   const measured = resident === null ? "" : `${bytes(resident)} resident · `;

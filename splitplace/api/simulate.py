@@ -231,8 +231,6 @@ def simulate(
         count = run.metrics.failed_plans
         _log.warning("policy %s failed %d plans, the first %s", asked.name, count, run.first_failure)
     indifferent = indifference(chosen, devices, costs, run, seed) if run.first_failure is None else None
-    if indifferent is not None:
-        _log.warning("scenario %s cannot tell policies apart: %s; raise the load", chosen.name, indifferent)
     done = Simulation(chosen, devices, asked, number, seed, run, tuple(trained), costs, indifferent)
     if trace_dir is not None:
         done.write_trace(trace_dir)

@@ -66,11 +66,16 @@ def step(what: str, share: float) -> None:
         err.print(what)
 
 
+def remark(what: str) -> None:
+    """What there is to say besides the answer, on stderr, whoever watches."""
+    err.print(what, soft_wrap=True, markup=False)
+
+
 class _Remarks(logging.Handler):
     """What the library has to say besides its values, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        err.print(record.getMessage(), soft_wrap=True, markup=False)
+        remark(record.getMessage())
 
 
 def listen() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from splitplace.cli.output import bar, emit
+from splitplace.cli.output import bar, emit, remark
 
 if TYPE_CHECKING:
     from splitplace import Simulation
@@ -74,6 +74,8 @@ def simulate(
             progress=progress,
         )
     run = done.run
+    if done.indifference is not None:
+        remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}; raise the load")
     document: dict[str, Any] = {
         "scenario": done.scenario.name,
         "fleet": fleet or done.scenario.fleet,

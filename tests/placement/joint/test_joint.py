@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from splitplace.errors import ContractError
+from splitplace.placement import states
 from splitplace.placement.joint.joint import Joint
 from splitplace.placement.plan import plan
 from splitplace.placement.registry import parse_policy
@@ -95,6 +97,21 @@ def test_a_split_that_takes_longer_than_its_profiles_say_is_left(view, left):
         assert not state.under_way
     assert chosen[0] == LAYER
     assert chosen.count(SEMANTIC) >= 15
+
+
+def test_what_was_learned_is_kept(view, tmp_path):
+    """A broker saves it and finds it again; it is for these devices, by their place."""
+    policy, now = Joint(), view(deadlines_s=(60.0,))
+    learned = replace(policy.init(now), split_S=np.array([1.0, 0.5]), device_D=np.array([0.0, 2.0]), squares=3.0)
+    states.save(tmp_path, policy, learned, now, {"by": "a test"})
+    found, names = states.from_folder(policy, tmp_path, now)
+    assert names == ["joint"]
+    np.testing.assert_array_equal([found.split_S, found.device_D], [learned.split_S, learned.device_D])
+    assert (found.squares, found.noise) == (3.0, learned.noise)
+    with pytest.raises(ContractError, match="another fleet"):
+        states.from_folder(policy, tmp_path, view(memory_bytes=(100.0,) * 3))
+    with pytest.raises(ContractError, match="has not the residuals"):
+        policy.unpack(policy.pack(replace(learned, device_D=np.array([0.0, np.nan]))), now)
 
 
 @pytest.mark.parametrize("name", ["measured-50", "upstream-10", "tight", "mobile-50", "churn"])

@@ -254,6 +254,7 @@ def offered(world, by_hand, solved, policy, load, intervals=4):
     return run.metrics.tasks, most
 
 
+@pytest.mark.slow
 def test_near_the_capacity_the_best_static_mix_keeps_up(world, by_hand, solved):
     """At .95 of it, of 712 tasks at most 25 (14 s of them) are under way at the end; one split alone falls behind."""
     found, _ = offered(world, by_hand, solved, "static-mix", 0.95)
@@ -262,6 +263,7 @@ def test_near_the_capacity_the_best_static_mix_keeps_up(world, by_hand, solved):
         assert offered(world, by_hand, solved, alone, 0.95)[0].unfinished > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["static-mix", "full+least-loaded", "semantic+least-loaded", "random+random"])
 def test_beyond_the_capacity_nobody_keeps_up(world, by_hand, solved, policy):
     """At 1.1 of it no policy finishes more than the capacity in the run's time."""
@@ -270,6 +272,7 @@ def test_beyond_the_capacity_nobody_keeps_up(world, by_hand, solved, policy):
     assert found.unfinished >= 0.09 * found.arrived
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rules=st.sampled_from(
