@@ -76,6 +76,8 @@ class AdaptationCell(Measured):
     seed: Count
     reward: tuple[float, ...]
     """Of the tasks that arrived in the bin."""
+    scored: tuple[float, ...] = ()
+    """Share of them that it is of: those due within the run; none in a file from before there was a cohort."""
     objective: tuple[float, ...]
     """O^P (eq. 10) of its intervals."""
     error: tuple[float, ...]
@@ -142,7 +144,7 @@ def measure(
     def first(view: View) -> Any:
         return store.from_folder(Composed(decider, inner), folder, view)[0]
 
-    score = Score()
+    score = Score(from_s=scenario.startup_s, to_s=intervals * scenario.interval_s)
     run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, score, strict=True)
     return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row.label, seed))
 
@@ -162,12 +164,14 @@ def _cell(
     realised = np.array(score.intervals)
     error = np.abs(realised - np.array([notes[at_s] for at_s in score.from_s]))
     shift, placer, row, seed = key
+    got = [outcome(outcomes.where(bin_N == b)) for b in bins]
     return AdaptationCell(
         shift=shift,
         placer=placer,
         row=row,
         seed=seed,
-        reward=tuple(round(outcome(outcomes.where(bin_N == b)).reward or 0.0, 4) for b in bins),
+        reward=tuple(round(each.reward or 0.0, 4) for each in got),
+        scored=tuple(round(each.scored or 0.0, 4) for each in got),
         objective=tuple(_mean(realised[bin_I == b]) for b in bins),
         error=tuple(_mean(error[bin_I == b]) for b in bins),
         commit=provenance.commit(),

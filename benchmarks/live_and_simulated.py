@@ -92,6 +92,7 @@ def simulated(
             interval_s=APART_S / 2,
             precedence=precedence,
             weights="warm",  # as a fleet keeps them
+            broker_bytes_per_s=None,  # a process of the same machine
             handover_s=more.handover_s if more else 0.0,
             scheduling_delay_s=more.broker_s if more else 0.0,
             workload=Workload(trace=str(path)),

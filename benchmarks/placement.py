@@ -28,7 +28,7 @@ from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.records.action import Action, Place
-from splitplace.records.base import Count, NonNegative, PositiveCount, Record
+from splitplace.records.base import Count, Fraction, NonNegative, PositiveCount, Record
 from splitplace.records.device import FleetSpec
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
@@ -82,6 +82,8 @@ class PlacerCell(Measured):
     realised: float
     predicted: float
     reward: float
+    scored: Fraction | None = None
+    """Share of the seed's tasks that the means are of; none in a file from before there was a cohort."""
     response_s: NonNegative
     energy_kwh: NonNegative
     decision_p50_s: NonNegative
@@ -146,8 +148,8 @@ class Setting:
 class _Watch:
     """Scores a run, and asks the judge (a trained DASO that takes no part) what it expects of each placement."""
 
-    def __init__(self, judge: Daso, state: DasoState):
-        self.score, self.judge, self.state = Score(), judge, state
+    def __init__(self, score: Score, judge: Daso, state: DasoState):
+        self.score, self.judge, self.state = score, judge, state
         self.predicted: list[float] = []
 
     def __call__(self, view: View, actions: Sequence[Action]) -> None:
@@ -178,7 +180,8 @@ def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
 
     def first(view: View) -> States:
         judged = _states(setting, Composed(decider, judge), view)
-        watch.append(_Watch(judge, judged.placer))
+        score = Score(from_s=setting.scenario.startup_s, to_s=setting.intervals * setting.scenario.interval_s)
+        watch.append(_Watch(score, judge, judged.placer))
         state = _states(setting, Composed(decider, placer), view).placer if row.trained else placer.init(view)
         return States(judged.decider, replace(state, **row.state) if row.state else state)
 
@@ -191,8 +194,8 @@ def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
     m = run.metrics
     if not watch[0].score.intervals or not watch[0].predicted:
         raise SplitPlaceError(
-            f"seed {seed}, {row.label}: in {setting.intervals} intervals no task left or was overdue, so there is no "
-            "O^P to compare; give more --intervals, or a larger load"
+            f"seed {seed}, {row.label}: in {setting.intervals} intervals no task left or was overdue long enough "
+            "before the end, so there is no O^P to compare; give more --intervals, or a larger load"
         )
     return PlacerCell(
         row=row.label,
@@ -200,6 +203,7 @@ def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
         realised=watch[0].score.mean,
         predicted=float(np.mean(watch[0].predicted)),
         reward=m.reward or 0.0,
+        scored=m.scored,
         response_s=m.response_s.mean or 0.0,
         energy_kwh=m.energy_kwh or 0.0,
         decision_p50_s=m.timings.decision_s.p50 or 0.0,

@@ -73,6 +73,8 @@ class StrategyCell(Record):
     wait: NonNegative
     transfer: NonNegative
     sla_violation: Fraction
+    scored: Fraction | None = None
+    """Share of the tasks that it is of; none in a file from before there was a cohort."""
     published: Positive
     """What that code gave."""
 
@@ -105,9 +107,9 @@ def measure(seeds: int) -> PublishedCodeResults:
                 run = simulate(chosen, hosts, demand, policy, seed=seed, strict=True)
                 found = run.metrics
                 times = (_since_start_s(run), found.wait_s.mean or 0.0, found.transfer_s.mean or 0.0)
-                rows.append((*(time / scenario.interval_s for time in times), found.sla_violation))
+                rows.append((*(time / scenario.interval_s for time in times), found.sla_violation, found.scored))
             table = np.array(rows, np.float64)
-            response, wait, transfer, violation = table.mean(axis=0).tolist()
+            response, wait, transfer, violation, scored = table.mean(axis=0).tolist()
             cells.append(
                 StrategyCell(
                     decider=name,
@@ -118,6 +120,7 @@ def measure(seeds: int) -> PublishedCodeResults:
                     wait=wait,
                     transfer=transfer,
                     sla_violation=violation,
+                    scored=scored,
                     published=GIVEN[name],
                 )
             )
@@ -127,7 +130,7 @@ def measure(seeds: int) -> PublishedCodeResults:
 
 
 def _since_start_s(run: SimulationRun) -> float:
-    """Mean seconds from a task's first fragment's start to its result, over the finished tasks."""
+    """Mean seconds from a task's first fragment's start to its result, over the finished tasks, scored or not."""
     start_s = np.full(len(run.tasks["task"]), np.inf)
     np.minimum.at(start_s, run.fragments["task"].astype(np.int64), run.fragments["start_s"].astype(np.float64))
     end_s = run.tasks["arrival_s"].astype(np.float64) + run.tasks["response_s"].astype(np.float64)

@@ -251,6 +251,7 @@ def published_code(text: bytes, file: Path) -> FileSection:
             "wait": f"{cell.wait:.2f}",
             "deadline missed": f"{cell.sla_violation:.3f}",
         }
+        | ({} if cell.scored is None else {"scored": f"{cell.scored:.3f}"})
         for cell in found.cells
     ]
     seeds = list(range(found.seeds))
@@ -275,6 +276,7 @@ def placement(text: bytes, file: Path) -> FileSection:
             "response s": f"{column(row, 'response_s').mean:.1f}",
             "kWh": f"{column(row, 'energy_kwh').mean:.3f}",
         }
+        | ({"scored": f"{column(row, 'scored').mean:.3f}"} if found.cells[0].scored is not None else {})
         for row in sorted({cell.row for cell in found.cells}, key=bench.LABELS.index)
     ]
     said = [line for row in ("daso", "daso-tasks") for line in bench.verdict(found, row).values()]
@@ -300,6 +302,8 @@ def adaptation(text: bytes, file: Path) -> FileSection:
         for field, name in {"reward": "reward", "error": "error of its surrogate"}.items():
             for span, when in ((bench.BEFORE, "before"), (bench.AFTER, "after")):
                 row[f"{name} {when}"] = mean(interval(bench.window(found, key, field, span)))
+        if found.cells[0].scored:
+            row["scored after"] = f"{interval(bench.window(found, key, 'scored', bench.AFTER)).mean:.3f}"
         rows.append(row)
     seeds = sorted({cell.seed for cell in found.cells})
     return FileSection(found.provenance, [rows], bench.verdict(found), seeds, _commits(found.cells))

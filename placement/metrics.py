@@ -1,7 +1,8 @@
 """What a run was worth: every formula of paper §6.4, once, for simulator and fleet alike.
 
-A task is scored if it finished, or if it is unfinished and past its deadline (a violation with p = 0). An unfinished
-task that still has time is counted, and excluded from every mean: nobody knows yet what it will be worth.
+Every mean is over a cohort, the scored tasks: those that arrived after start-up and whose deadline lies within the run,
+all of them. Which they are no policy can change, so none gains by what it leaves undone: a scored task that is
+unfinished, and so past its deadline, is a violation with p = 0. The others are counted, and no more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ class Outcomes:
     """Index into the names that `summarise` is given."""
     strategy_N: Ints
     """Index into `STRATEGIES`; -1 while undecided."""
+    scored_N: Bools
+    """Whether it is one of the cohort (`cohort`)."""
     finished_N: Bools
     deadline_s_N: Floats
     response_s_N: Floats
@@ -44,6 +47,19 @@ class Outcomes:
         return Outcomes(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
+def cohort(arrival_s_N: Floats, deadline_s_N: Floats, from_s: float, to_s: float) -> Bools:
+    """The scored among tasks of a run, shape N: those that arrive once it is under way and are due before its end.
+
+    Args:
+        arrival_s_N: Of each.
+        deadline_s_N: From arrival.
+        from_s: End of the start-up.
+        to_s: End of the run.
+    """
+    scored_N: Bools = (arrival_s_N >= from_s) & (arrival_s_N + deadline_s_N <= to_s)
+    return scored_N
+
+
 def outcomes_of(columns: Mapping[str, npt.NDArray[np.generic]]) -> Outcomes:
     """The outcomes among the columns of a simulated run's tasks (`SimulationRun.tasks`)."""
     fields: dict[str, Any] = {name: columns[name.removesuffix("_N")] for name in Outcomes.__dataclass_fields__}
@@ -51,7 +67,7 @@ def outcomes_of(columns: Mapping[str, npt.NDArray[np.generic]]) -> Outcomes:
 
 
 def of_tasks(tasks: Sequence[TaskOutcome], applications: tuple[str, ...]) -> Outcomes:
-    """The live fleet's outcomes as arrays; a task that failed is unfinished, and counts as past its deadline."""
+    """The live fleet's outcomes as arrays, all of them scored; one that failed is unfinished and past its deadline."""
 
     def column(name: str, otherwise: float) -> Floats:
         return np.array([getattr(task, name) if task.finished else otherwise for task in tasks], np.float64)
@@ -59,6 +75,7 @@ def of_tasks(tasks: Sequence[TaskOutcome], applications: tuple[str, ...]) -> Out
     return Outcomes(
         application_N=np.array([applications.index(task.application) for task in tasks], np.int64),
         strategy_N=np.array([STRATEGIES.index(task.strategy) if task.strategy else NONE for task in tasks], np.int64),
+        scored_N=np.ones(len(tasks), np.bool_),
         finished_N=np.array([task.finished for task in tasks], np.bool_),
         deadline_s_N=np.array([task.deadline_s for task in tasks], np.float64),
         response_s_N=column("response_s", np.inf),
@@ -100,7 +117,7 @@ def summarise(outcomes: Outcomes, applications: tuple[str, ...], usage: Usage | 
     usage = usage or Usage()
     counts = np.bincount(outcomes.strategy_N[outcomes.strategy_N != NONE], minlength=len(STRATEGIES))
     work = usage.work_per_capacity_D
-    done = outcomes.where(outcomes.finished_N)
+    done = outcomes.where(outcomes.scored_N & outcomes.finished_N)
     cost_each = usage.cost_usd / usage.fragments if usage.cost_usd is not None and usage.fragments else None
     return Metrics(
         **dict(outcome(outcomes)),
@@ -125,9 +142,8 @@ def summarise(outcomes: Outcomes, applications: tuple[str, ...], usage: Usage | 
 
 def outcome(outcomes: Outcomes) -> GroupMetrics:
     """What these tasks got (eq. 13-15, a violation read as response > deadline)."""
-    done = outcomes.where(outcomes.finished_N)
-    late = ~outcomes.finished_N & (outcomes.response_s_N > outcomes.deadline_s_N)
-    scored = outcomes.where(outcomes.finished_N | late)
+    scored = outcomes.where(outcomes.scored_N)
+    done = scored.where(scored.finished_N)
     met = scored.finished_N & (scored.response_s_N <= scored.deadline_s_N)
     met_exec = scored.finished_N & (scored.response_s_N - scored.wait_s_N <= scored.deadline_s_N)
     p = np.where(scored.finished_N, scored.p_N, 0.0)
@@ -137,13 +153,14 @@ def outcome(outcomes: Outcomes) -> GroupMetrics:
             finished=int(outcomes.finished_N.sum()),
             unfinished=int((~outcomes.finished_N).sum()),
         ),
+        scored=_mean(outcomes.scored_N),
         response_s=distribution(done.response_s_N),
         wait_s=distribution(done.wait_s_N),
         execute_s=distribution(done.execute_s_N),
         transfer_s=distribution(done.transfer_s_N),
         migrate_s=distribution(done.migrate_s_N),
         sla_violation=_mean(~met),
-        accuracy=_mean(done.p_N),
+        accuracy=_mean(p),
         reward=_mean((met + p) / 2),
         reward_exec_only=_mean((met_exec + p) / 2),
     )

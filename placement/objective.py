@@ -76,30 +76,24 @@ def placement_objective(o_mab: float, aec: float, art: float, alpha: float, beta
     return o_mab - alpha * aec - beta * art
 
 
-def overdue(view: View) -> Finished:
-    """The tasks that are still there past their deadline, as if they left now with nothing right.
+def overdue_s(view: View) -> Floats:
+    """Ages of the tasks that are still there past their deadline, decided or not: as if they left now, nothing right.
 
     Eq. 10 as printed sees leaving tasks only: a placement that piles everything on one device, so that nothing but a
-    few quick tasks ever leaves, would be the best of all. The view keeps no context of a running task: the first.
+    few quick tasks ever leaves, would be the best of all, and one that starts nothing would cost nothing.
     """
-    tasks = view.tasks
-    rows = np.flatnonzero((tasks.age_s_T > tasks.deadline_s_T) & (tasks.split_T >= 0))
-    return Finished(
-        id_E=tasks.id_T[rows],
-        application_E=tasks.application_T[rows],
-        split_E=tasks.split_T[rows],
-        deadline_s_E=tasks.deadline_s_T[rows],
-        response_s_E=tasks.age_s_T[rows],
-        accuracy_E=np.zeros(len(rows)),
-        tag_E=np.zeros(len(rows), np.int64),
-        context_E=np.zeros(len(rows), np.int64),
-    )
+    ages_s: Floats = view.tasks.age_s_T[view.tasks.age_s_T > view.tasks.deadline_s_T]
+    return ages_s
 
 
 def observed_objective(
     view: View, left: Sequence[Finished], energy_j: float, seconds: float, alpha: float = 0.5, beta: float = 0.5
 ) -> float | None:
-    """O^P of a span of time, over the tasks that left in it and those `overdue` at its end.
+    """O^P of a span of time, over the tasks that left in it and those overdue at its end.
+
+    Its O^MAB is the mean reward of these tasks, one formula whoever decides. The paper's, a mean over cells of context
+    and arm (`mean_reward`), has no cell for a model that is compressed or whole, and counts a rare cell as much as a
+    full one, so that two deciders would be scored by two measures.
 
     Args:
         view: At its end.
@@ -112,18 +106,11 @@ def observed_objective(
     Returns:
         None where there is no such task: such a span has neither O^MAB nor ART.
     """
-    everyone = [*left, overdue(view)]
-    count = sum(len(finished) for finished in everyone)
-    if count == 0:
+    late_s = overdue_s(view)
+    reward = np.concatenate([*(rewards(view, finished) for finished in left), np.zeros(len(late_s))])
+    if len(reward) == 0:
         return None
-    total_cd, count_cd, reward_sum = np.zeros((2, 2)), np.zeros((2, 2)), 0.0
-    for finished in everyone:
-        total, counts = cell_sums(view, finished)
-        total_cd, count_cd = total_cd + total, count_cd + counts
-        reward_sum += float(rewards(view, finished).sum())
-    o_mab = mean_reward(cell_means(total_cd, count_cd))
-    if np.isnan(o_mab):  # neither layer nor semantic (MC, unsplit): the mean over all tasks stands for the cells'
-        o_mab = reward_sum / count
-    response_s = np.concatenate([finished.response_s_E for finished in everyone])
+    response_s = np.concatenate([*(finished.response_s_E for finished in left), late_s])
     aec = normalised_power(energy_j, seconds, view.devices.power_w_D11)
-    return placement_objective(o_mab, aec, normalised_response(response_s, view.longest_s), alpha, beta)
+    art = normalised_response(response_s, view.longest_s)
+    return placement_objective(float(reward.mean()), aec, art, alpha, beta)

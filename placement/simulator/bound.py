@@ -3,11 +3,10 @@
 Per task and split, a time that its response cannot undercut: each fragment takes at least its service time on the
 device that is fastest for it (one core a fragment, whatever the discipline); its input comes at least at the largest
 downlink, its result leaves at the largest uplink, half a round trip each; tensors between fragments may take no time
-(on one device they take none); nothing starts before the fleet is up. No queue, no memory limit, no loading, and links
+(on one device they take none). No queue, no memory limit, no loading, and links
 and devices are the best of any moment of the run.
 A split whose bound is over the deadline is worth p / 2, any other (1 + p) / 2, with the p drawn for this task. The
-task's bound is the best of its application's splits. Tasks whose deadline lies beyond the run's end may stay unfinished
-and count for nothing: of them, those are left out that would lower the mean.
+task's bound is the best of its application's splits; the run's is their mean over the cohort that is scored.
 
 It is a relaxation: that no policy exceeds it is certain, that some policy reaches it is not.
 """
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from splitplace.placement.metrics import cohort
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.scenario import Scenario
@@ -33,7 +33,7 @@ ROUNDING = 1e-9
 def reward_bound(
     scenario: Scenario, fleet: FleetSpec, demand: DemandLike, intervals: int | None = None, seed: int = 0
 ) -> float:
-    """The bound for the run that `simulate` makes of the same arguments; NaN if no task arrives.
+    """The bound for the run that `simulate` makes of the same arguments; NaN if no task is scored.
 
     Raises:
         SplitPlaceError: As `simulate`, for a scenario that cannot be run.
@@ -41,26 +41,16 @@ def reward_bound(
     intervals = intervals or scenario.intervals
     devices, costs = prepare(scenario, fleet, demand)
     tasks = draw(scenario, devices, costs, intervals, seed)
-    late_s_N = np.maximum(scenario.startup_s - tasks.arrival_s_N, 0.0) + scenario.scheduling_delay_s
     best_N = np.zeros(len(tasks.n_N))
     for split, application in enumerate(costs.splits.application_S):
         mine = tasks.application_N == application
-        least_s = late_s_N[mine] + least_response_s(scenario, devices, costs, split, tasks.n_N[mine])
+        least_s = scenario.scheduling_delay_s + least_response_s(scenario, devices, costs, split, tasks.n_N[mine])
         met = least_s * (1 - ROUNDING) <= tasks.deadline_s_N[mine]
         p = np.nan_to_num(tasks.p_NS[mine, split], nan=1.0)  # no evaluation: anything is possible
         best_N[mine] = np.maximum(best_N[mine], (met + p) / 2)
-    certain = tasks.arrival_s_N + tasks.deadline_s_N < intervals * scenario.interval_s
-    return largest_mean(best_N[certain], best_N[~certain])
-
-
-def largest_mean(certain: Floats, optional: Floats) -> float:
-    """The largest mean of all of the first and any of the second; NaN of nothing."""
-    total, count = float(certain.sum()), len(certain)
-    for value in np.sort(optional)[::-1].tolist():
-        if count and value <= total / count:
-            break
-        total, count = total + value, count + 1
-    return total / count if count else float("nan")
+    end_s = intervals * scenario.interval_s
+    scored_N = cohort(tasks.arrival_s_N, tasks.deadline_s_N, scenario.startup_s, end_s)
+    return float(best_N[scored_N].mean()) if scored_N.any() else float("nan")
 
 
 def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, split: int, n_N: Ints) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.placement.metrics import Outcomes, Usage, summarise
+from splitplace.placement.metrics import Outcomes, Usage, cohort, summarise
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.state import EXECUTE, MIGRATE, TRANSFER, WAIT
 from splitplace.placement.simulator.workload import Arrivals
@@ -121,12 +121,14 @@ def _outcomes(engine: SimulationEngine, arrivals: Arrivals, arrived: int) -> Out
     strategy_S = np.array([STRATEGIES.index(name) for name in splits.strategies], np.int64)
     finish_N = np.array(tasks.finish_s)
     finished_N = finish_N >= 0
+    arrival_s_N, deadline_s_N = arrivals.arrival_s_N[:arrived], arrivals.deadline_s_N[:arrived]
     return Outcomes(
         application_N=arrivals.application_N[:arrived],
         strategy_N=np.where(split_N == NONE, NONE, strategy_S[split_N]),
+        scored_N=cohort(arrival_s_N, deadline_s_N, engine.world.scenario.startup_s, engine.now),
         finished_N=finished_N,
-        deadline_s_N=arrivals.deadline_s_N[:arrived],
-        response_s_N=np.where(finished_N, finish_N, engine.now) - arrivals.arrival_s_N[:arrived],
+        deadline_s_N=deadline_s_N,
+        response_s_N=np.where(finished_N, finish_N, engine.now) - arrival_s_N,
         wait_s_N=np.array(tasks.spent_s[WAIT]),
         execute_s_N=np.array(tasks.spent_s[EXECUTE]),
         transfer_s_N=np.array(tasks.spent_s[TRANSFER]),

@@ -158,8 +158,8 @@ class Scenario(Record):
     swap: Swap | None = None
     reference_mips: Positive | None = None
     """Recomputes the core_speed of devices labelled with `mips`."""
-    broker_bytes_per_s: Positive | None = None
-    """The broker's card: inputs leave over it, results come in over it; unlimited if not stated."""
+    broker_bytes_per_s: Positive | None = 125e6
+    """The broker's card, 1 Gb/s: inputs leave over it, results come in over it. None (of no TOML file): unlimited."""
     constrain: Constrain = Constrain()
     workload: Workload
     events: tuple[DeviceEvent, ...] = ()

@@ -141,6 +141,7 @@ def _table(document: dict[str, Any], done: "Simulation") -> Any:
         table.add_column(name, justify="right")
     rows: dict[str, Callable[[GroupMetrics], str]] = {
         "tasks arrived / finished": lambda o: f"{o.tasks.arrived} / {o.tasks.finished}",
+        "scored, share": lambda o: _number(o.scored, 3),
         "response, mean s": lambda o: _number(o.response_s.mean),
         "response, p95 s": lambda o: _number(o.response_s.p95),
         "wait, mean s": lambda o: _number(o.wait_s.mean),

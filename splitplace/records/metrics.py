@@ -25,15 +25,19 @@ class GroupMetrics(Record):
     """What a set of tasks got (paper §6.4). Null where no task was scored, never a made-up zero."""
 
     tasks: TaskCounts
+    """All that arrived."""
+    scored: Fraction | None = None
+    """Share of them that everything below is of: those that arrived after start-up and were due within the run."""
     response_s: Distribution = Distribution()
+    """This and its parts: of the scored tasks that finished."""
     wait_s: Distribution = Distribution()
     execute_s: Distribution = Distribution()
     transfer_s: Distribution = Distribution()
     migrate_s: Distribution = Distribution()
     sla_violation: Fraction | None = None
-    """Share of scored tasks with response > deadline; an unfinished task past its deadline is one."""
+    """Share of scored tasks with response > deadline; an unfinished one is past it."""
     accuracy: Fraction | None = None
-    """Mean p over finished tasks."""
+    """Mean p over scored tasks; 0 of an unfinished one."""
     reward: Fraction | None = None
     """Mean of (1(response <= deadline) + p) / 2 over scored tasks (eq. 15, violation read as response > deadline)."""
     reward_exec_only: Fraction | None = None
@@ -60,7 +64,7 @@ class Metrics(GroupMetrics):
     jain_devices: Fraction | None = None
     """Jain's index of work done per unit of capacity, over devices."""
     jain_tasks: Fraction | None = None
-    """Jain's index of response over deadline, over finished tasks."""
+    """Jain's index of response over deadline, over scored tasks that finished."""
     ram_utilisation: Fraction | None = None
     failed_plans: Count = 0
     """Of which nothing came about, because the policy raised, broke a rule or took too long; their tasks waited."""

@@ -12,9 +12,9 @@ from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 
 
 def setting(fleet="azure50", only=()):
-    """Four intervals with the states that ship."""
+    """Twenty-four intervals with the states that ship: the last 18, the largest deadline, have no O^P."""
     return bench.Setting(
-        load_scenario("measured-50"), load_fleet(fleet), load_demand("measured"), "measured", None, 4, only=only
+        load_scenario("measured-50"), load_fleet(fleet), load_demand("measured"), "measured", None, 24, only=only
     )
 
 

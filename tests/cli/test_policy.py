@@ -99,7 +99,7 @@ def test_bench_placement_compares_and_goes_on_where_it_stopped(trained: Path, tm
     """Every row on ten devices, the exact placer among them; a second call measures nothing again."""
     results = tmp_path / "placement.json"
     call = (
-        "bench", "placement", *SMALL, "--state", str(trained), "--seeds", "2", "--intervals", "12", "--results",
+        "bench", "placement", *SMALL, "--state", str(trained), "--seeds", "2", "--intervals", "30", "--results",
         str(results), "--json",
     )  # fmt: skip
     first = run(*call)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splitplace.placement.metrics import Outcomes, Usage, jain, summarise
+from splitplace.placement.metrics import Outcomes, Usage, cohort, jain, summarise
 
 pytestmark = pytest.mark.base
 
@@ -11,10 +11,11 @@ APPLICATIONS = ("mnist", "cifar100")
 
 
 def outcomes(**changes: list[float]) -> Outcomes:
-    """Four tasks: met, late, unfinished past its deadline, unfinished in time."""
+    """Four tasks: met, late, unfinished past its deadline; and one that is due after the run's end."""
     columns: dict[str, list[float]] = {
         "application_N": [0, 0, 1, 1],
         "strategy_N": [0, 1, 1, -1],
+        "scored_N": [1, 1, 1, 0],
         "finished_N": [1, 1, 0, 0],
         "deadline_s_N": [10, 10, 10, 100],
         "response_s_N": [8, 12, 20, 20],
@@ -24,18 +25,34 @@ def outcomes(**changes: list[float]) -> Outcomes:
         "migrate_s_N": [0, 1, 0, 0],
         "p_N": [0.9, 0.5, np.nan, np.nan],
     } | changes
-    ints, bools = {"application_N", "strategy_N"}, {"finished_N"}
+    ints, bools = {"application_N", "strategy_N"}, {"finished_N", "scored_N"}
     kinds = {name: np.int64 if name in ints else np.bool_ if name in bools else np.float64 for name in columns}
     return Outcomes(**{name: np.array(values, kinds[name]) for name, values in columns.items()})
 
 
 def test_an_unfinished_task_past_its_deadline_is_a_violation_worth_nothing() -> None:
-    """Scored are three: one met, one late, one never finished; the fourth still has time and is left out."""
+    """Scored are three: one met, one late, one never finished, with p = 0; the fourth is counted and no more."""
     metrics = summarise(outcomes(), APPLICATIONS)
     assert metrics.tasks.model_dump() == {"arrived": 4, "finished": 2, "unfinished": 2}
+    assert (metrics.scored, metrics.applications["cifar100"].scored) == (0.75, 0.5)
     assert metrics.sla_violation == pytest.approx(2 / 3)
     assert metrics.reward == pytest.approx(((1 + 0.9) + (0 + 0.5) + 0) / 2 / 3)
-    assert metrics.accuracy == pytest.approx(0.7)
+    assert metrics.accuracy == pytest.approx((0.9 + 0.5) / 3)
+
+
+def test_a_task_outside_the_cohort_counts_for_nothing_even_if_it_finished() -> None:
+    """The late one arrived during start-up: what is left is one met and one that was never answered."""
+    metrics = summarise(outcomes(scored_N=[1, 0, 1, 0]), APPLICATIONS)
+    assert (metrics.scored, metrics.sla_violation) == (0.5, 0.5)
+    assert metrics.reward == pytest.approx((1 + 0.9) / 2 / 2)
+    assert metrics.response_s.mean == 8.0
+    assert metrics.jain_tasks == 1.0
+
+
+def test_the_cohort_arrives_after_start_up_and_is_due_within_the_run() -> None:
+    """Start-up ends at 30, the run at 100: both ends belong to it."""
+    arrival_s, deadline_s = np.array([29.9, 30.0, 50.0, 50.0]), np.array([10.0, 10.0, 50.0, 50.1])
+    assert cohort(arrival_s, deadline_s, 30.0, 100.0).tolist() == [False, True, True, False]
 
 
 def test_reward_exec_only_leaves_the_wait_out() -> None:
@@ -44,15 +61,15 @@ def test_reward_exec_only_leaves_the_wait_out() -> None:
     assert metrics.reward_exec_only == pytest.approx(((1 + 0.9) + (1 + 0.5) + 0) / 2 / 3)
 
 
-def test_distributions_are_over_finished_tasks() -> None:
+def test_distributions_are_over_scored_tasks_that_finished() -> None:
     """Mean and percentiles of 8 and 12."""
     response = summarise(outcomes(), APPLICATIONS).response_s
     assert (response.mean, response.p50, response.p95) == pytest.approx((10, 10, 11.8))
 
 
 def test_no_scored_task_gives_nulls_not_zeros() -> None:
-    """An application whose tasks all still have time has no accuracy, no violation and no reward."""
-    metrics = summarise(outcomes(deadline_s_N=[10, 10, 100, 100]), APPLICATIONS)
+    """An application whose tasks are all due later has no accuracy, no violation and no reward."""
+    metrics = summarise(outcomes(scored_N=[1, 1, 0, 0]), APPLICATIONS)
     cifar = metrics.applications["cifar100"]
     assert cifar.tasks.arrived == 2
     assert cifar.sla_violation is cifar.reward is cifar.accuracy is cifar.response_s.mean is None

@@ -55,6 +55,22 @@ def test_a_task_that_never_leaves_counts_once_it_is_overdue(view):
     assert objective.observed_objective(now, [], energy_j=0.0, seconds=300.0) == pytest.approx(-0.25)
 
 
+def test_a_task_that_is_never_started_counts_once_it_is_overdue(view):
+    """As one that was decided: whoever starts nothing gains nothing."""
+    now = view(deadlines_s=(5.0,))
+    now = replace(now, tasks=replace(now.tasks, age_s_T=np.array([50.0])))
+    assert objective.observed_objective(now, [], energy_j=0.0, seconds=300.0) == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize("split", [LAYER, SEMANTIC])
+@pytest.mark.parametrize("context", [HIGH, LOW])
+def test_o_p_is_one_formula_whoever_decides(view, left, split, context):
+    """Three tasks' mean reward, whatever arm and context they stand in: (.9 + .4 + .95) / 3, no energy, no time."""
+    finished = left((LAYER, 10, 0.0, 0.8, HIGH), (split, 10, 11.0, 0.8, context), (split, 10, 0.0, 0.9, context))
+    value = objective.observed_objective(view(), [finished], energy_j=0.0, seconds=1.0, beta=0.0)
+    assert value == pytest.approx((0.9 + 0.4 + 0.95) / 3)
+
+
 def test_a_split_without_evaluation_cannot_be_learned_from(view, left):
     """Its p is NaN, which would make Q NaN for good."""
     with pytest.raises(SplitPlaceError, match="layer-2 has no evaluation"):

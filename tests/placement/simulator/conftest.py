@@ -56,8 +56,8 @@ def constants(*splits: dict[str, Any], micro_batch: int = 1, memory_bytes: int =
 
 
 def scenario(**changes: Any) -> Scenario:
-    """Intervals of 100 s, nothing else out of the ordinary; the load is to be stated."""
-    return Scenario(**({"name": "test", "interval_s": 100.0} | changes))
+    """Intervals of 100 s, a broker that is in nobody's way; the load is to be stated."""
+    return Scenario(**({"name": "test", "interval_s": 100.0, "broker_bytes_per_s": None} | changes))
 
 
 def poisson(rate: float, n: int) -> Workload:

@@ -9,7 +9,7 @@ from splitplace.placement.deciders.oracle import Oracle
 from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
 from splitplace.placement.registry import DECIDERS, parse_policy
-from splitplace.placement.simulator.bound import largest_mean, reward_bound
+from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import NetworkShift, Workload, load_fleet, load_scenario, scale
@@ -36,8 +36,8 @@ def one_task(world, tmp_path, deadline_s, **changes):
     [
         (21.9, {}, 0.5),  # branches: 1 + 20 + 1
         (22.1, {}, 1.0),
-        (24.9, {"startup_s": 3.0}, 0.5),
-        (25.1, {"startup_s": 3.0}, 1.0),
+        (24.9, {"scheduling_delay_s": 3.0}, 0.5),
+        (25.1, {"scheduling_delay_s": 3.0}, 1.0),
         (19.9, {"network": (NetworkShift(time_s=50.0, bandwidth_factor=9.0, rtt_factor=0.5),)}, 1.0),  # chain
         (10.9, {"precedence": "pipelined"}, 0.5),
         (11.1, {"precedence": "pipelined"}, 1.0),
@@ -48,10 +48,14 @@ def test_the_bound_of_one_task(world, tmp_path, deadline_s, changes, bound):
     assert reward_bound(*one_task(world, tmp_path, deadline_s, **changes), intervals=2) == pytest.approx(bound)
 
 
-def test_a_task_that_need_not_end_is_left_out_where_it_would_lower_the_mean():
-    """Of .9 and .2 beside a certain .5: the first only; of nothing there is no mean."""
-    assert largest_mean(np.array([0.5]), np.array([0.2, 0.9])) == pytest.approx(0.7)
-    assert np.isnan(largest_mean(np.array([]), np.array([])))
+def test_the_bound_is_of_the_scored_tasks_alone(world, tmp_path):
+    """Two of a chain of 15 s each: one is due after the end, so only the one that cannot be met is left."""
+    scenario, fleet, demand = one_task(world, tmp_path, 20.0)
+    path = tmp_path / "trace.csv"
+    path.write_text(path.read_text() + "0,a,1000,999\n")
+    scenario = scenario.model_copy(update={"workload": Workload(trace=str(path))})
+    assert reward_bound(scenario, fleet, demand, intervals=2) == pytest.approx(0.5)
+    assert np.isnan(reward_bound(scenario.model_copy(update={"startup_s": 1.0}), fleet, demand, intervals=2))
 
 
 @pytest.mark.slow
