@@ -11,7 +11,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import history as book
-from splitplace.placement.broker import pace, planning
+from splitplace.placement.broker import pace, planning, setbacks
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.records.action import Migrate
@@ -37,6 +37,8 @@ def fleet(toy, rogue, tmp_path_factory):
     devices = [toy.make_device("ok", 12), toy.make_device("tiny", 0), toy.make_device("dead", 12)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pace, "RETRY_S", 0.0)
+        patch.setattr(setbacks, "MAX_RELAUNCH_S", 1e9)
+        patch.setattr(setbacks, "RELAUNCH_S", 1e9)  # it stays gone, however slow the machine
         with Broker(devices, toy.demand_of(*graphs), folder, rogue(), LocalEngine()) as broker:
             os.kill(broker.engine.pid("dead"), signal.SIGKILL)
             end = time.monotonic() + PATIENCE_S
