@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -34,11 +35,15 @@ class FleetWatch:
         broker: The fleet.
         asking: Awaits work in a thread.
         watchers: How many may watch at once.
+        of_one: And of one token.
         tick_s: How often the fleet is asked.
     """
 
-    def __init__(self, broker: ServedBroker, asking: Asking, watchers: int, tick_s: float = TICK_S):
-        self._broker, self._asking, self._most, self._tick_s = broker, asking, watchers, tick_s
+    def __init__(self, broker: ServedBroker, asking: Asking, watchers: int, of_one: int, tick_s: float = TICK_S):
+        self._broker, self._asking, self._tick_s = broker, asking, tick_s
+        self._most, self._most_of_one = watchers, of_one
+        self._watching: Counter[str] = Counter()
+        """By the name of their token; that of those who need none is empty."""
         self._board, self._reading = Board(), threading.Lock()
         self._ticks = 0
         self._gone = ""
@@ -48,8 +53,12 @@ class FleetWatch:
         self._news = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.watchers = 0
         self.closed = False
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return self._watching.total()
 
     def close(self) -> None:
         """Tell nobody any more; from any thread."""
@@ -57,26 +66,35 @@ class FleetWatch:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._news.set)
 
-    def check_room(self) -> None:
+    def check_room(self, whose: str) -> None:
         """Refuse one more watcher where there is no room.
 
+        Args:
+            whose: The name of his token; empty where none is asked for, and all watchers are of this machine.
+
         Raises:
-            OverloadedError: As many as may watch do.
+            OverloadedError: As many as may watch do, or as many of his token's.
         """
+        if whose and self._watching[whose] >= self._most_of_one:
+            own = f"{self._most_of_one} pages of the token {whose} are told of this fleet already"
+            raise OverloadedError(f"{own}: close one of them")
         if self.watchers >= self._most:
             raise OverloadedError(f"{self._most} pages are told of this fleet already: close one of them")
 
-    async def messages(self, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def messages(self, allowed: Callable[[], bool], whose: str) -> AsyncIterator[bytes]:
         """Server-sent events, for one watcher: everything, then what changes; of one too many, none.
 
         Who has `check_room` asked before may find it taken when he begins: his stream ends, and he asks again.
 
         Args:
             allowed: Whether this one may still watch; asked before each message.
+            whose: As there.
         """
-        if self.watchers >= self._most:
+        try:
+            self.check_room(whose)
+        except OverloadedError:
             return
-        self.watchers += 1
+        self._watching[whose] += 1
         try:
             self._follow()
             tick = seen = 0
@@ -92,7 +110,8 @@ class FleetWatch:
                 seen, message = await self._asking(partial(self._message, seen))
                 yield message
         finally:
-            self.watchers -= 1
+            self._watching[whose] -= 1
+            self._watching += Counter()  # without those who have left
 
     async def task(self, number: int) -> bytes:
         """A task's waterfall, as JSON.

@@ -40,5 +40,7 @@ class Limits:
     """That a client may ask to wait for a task."""
     watchers: int = 16
     """Pages that are told of the fleet at once."""
+    watchers_of_one: int = 4
+    """Of one token."""
     ids: int = 10_000
     """Requests by `id` that are remembered with what they said, the newest."""

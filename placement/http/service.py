@@ -92,7 +92,7 @@ class HttpService:
     ):
         self.limits, self.guard, self.version, self.clock = limits, guard, version, clock
         self.desk, self.metrics = TaskDesk(broker, limits, clock), HttpMetrics()
-        self.watch = FleetWatch(broker, self.desk.asking, limits.watchers)
+        self.watch = FleetWatch(broker, self.desk.asking, limits.watchers, limits.watchers_of_one)
         self.coming = Coming(limits.coming_bytes)
         self.unloaded: set[str] = set()
         """Models that somebody has taken out of service at this front door."""

@@ -138,11 +138,12 @@ class EventStream(StreamingResponse):
 
 async def events(front: HttpService, request: Request) -> Response:
     """What happens, as server-sent events, until the client hangs up, or its token or session is no more."""
-    front.watch.check_room()
+    whose = front.caller(request).name
+    front.watch.check_room(whose)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff"}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
-    told = front.watch.messages(lambda: front.guard.still_admits(request.headers, EVENTS))
+    told = front.watch.messages(lambda: front.guard.still_admits(request.headers, EVENTS), whose)
     return EventStream(told, headers=headers, media_type="text/event-stream")
 
 

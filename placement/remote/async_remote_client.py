@@ -1,6 +1,5 @@
 """The client of a front door, for event loops."""
 
-import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -31,8 +30,8 @@ class AsyncRemoteClient(AwaitedClient[RemoteClient]):
 
     async def answer(self, task_id: int | str) -> TaskFuture:
         """As `RemoteClient.answer`."""
-        return await asyncio.to_thread(self.client.answer, task_id)
+        return await self._in_thread(self.client.answer, task_id)
 
     async def cancel(self, task_id: int | str) -> bool:
         """As `RemoteClient.cancel`."""
-        return await asyncio.to_thread(self.client.cancel, task_id)
+        return await self._in_thread(self.client.cancel, task_id)

@@ -8,11 +8,12 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
-from socket import SHUT_RDWR
+from functools import partial
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 from splitplace.errors import (
@@ -30,6 +31,7 @@ from splitplace.errors import (
     UnknownCallerError,
 )
 from splitplace.placement.remote.address import FrontDoorAddress
+from splitplace.placement.remote.time_left import TimedResponse, TimeLeft
 
 ERRORS: dict[int, type[SplitPlaceError]] = {
     CAUSES[error.cause].http_status: error
@@ -45,12 +47,18 @@ NOBODY_BEHIND = (502, 503, 504)
 """What a server between says, in words of its own, while the front door is away."""
 TRY_S = 30.0
 """How long a server may be silent before the connection is taken for broken."""
+GRACE_S = 1.0
+"""How long after its deadline a request may still be under way: what is said at the deadline has a way to go."""
+SLOWEST_BYTES_PER_S = 2**16
+"""At which an answer whose size is stated may come in: it has that time, too."""
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Before a request is sent again over another connection; twice as long each time."""
 MOST_BYTES = 2**30 + 2**26
 """Of an answer."""
 MOST_LETTERS = 2_000
 """Of a refusal, as it is told."""
+NO_WAIT = float("-inf")
+"""Until when nothing is asked again."""
 KEPT = 64
 """Connections that nobody uses."""
 
@@ -112,15 +120,17 @@ class HttpExchange:
 
         Args:
             question: It.
-            until_s: On the clock; what cannot be tried again before is raised.
+            until_s: On the clock; what cannot be tried again before is raised, and what is under way then is given up
+                `GRACE_S` later. `NO_WAIT`: it is asked once, and given up as a silent server is.
 
         Raises:
             SplitPlaceError: It was refused, or nobody answers.
         """
         pause_s = PAUSE_S
+        end_s = self.clock() + question.wait_s + TRY_S if until_s == NO_WAIT else until_s + GRACE_S
         while True:
             try:
-                answer = self._once(question)
+                answer = self._once(question, end_s)
                 if answer.status == 200:
                     return answer
                 error = self._refusal(answer)
@@ -150,34 +160,38 @@ class HttpExchange:
             with suppress(OSError, AttributeError):  # it has no socket yet, or none any more
                 connection.sock.shutdown(SHUT_RDWR)
 
-    def _once(self, question: RemoteQuestion) -> RemoteAnswer:
+    def _once(self, question: RemoteQuestion, end_s: float) -> RemoteAnswer:
         while True:
-            connection, kept = self._take(question.wait_s + TRY_S)
+            connection, kept = self._take()
             try:
-                return self._over(connection, question)
+                return self._over(connection, question, TimeLeft(self.clock, end_s, question.wait_s + TRY_S))
             except (ConnectionError, http.client.BadStatusLine):
                 if not kept:
                     raise  # of a kept connection it means that the server ended it while nobody used it
             finally:
                 self._put_back(connection)
 
-    def _over(self, connection: http.client.HTTPConnection, question: RemoteQuestion) -> RemoteAnswer:
+    def _over(self, connection: http.client.HTTPConnection, question: RemoteQuestion, left: TimeLeft) -> RemoteAnswer:
         try:
             if connection.sock is None:
+                connection.timeout = left.seconds()
                 connection.connect()
                 if self.closing.is_set():  # else `close` saw the socket
                     raise closed()
+            connection.sock.settimeout(left.seconds())
+            connection.response_class = partial(TimedResponse, left)  # type: ignore[assignment]
             size = sum(len(part) for part in question.body)
             headers = {"content-length": str(size)} if question.method == "POST" else {}
             if self.token is not None:
                 headers["authorization"] = f"Bearer {self.token}"
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
                 path = self.address.path + question.path
-                body = iter(question.body) if question.body else None  # of an empty one it would make a chunked body
+                body = _timed(question.body, connection.sock, left) if question.body else None  # of () it made chunks
                 connection.request(question.method, path, body, {**headers, **question.headers()})
             response = connection.getresponse()
             if (response.length or 0) > MOST_BYTES:
                 raise IntegrityError(f"an answer of {response.length} bytes, expected at most {MOST_BYTES}")
+            left.end_s += (response.length or 0) / SLOWEST_BYTES_PER_S
             told = response.read(MOST_BYTES)
             if response.length:
                 raise http.client.IncompleteRead(told, response.length)
@@ -188,7 +202,7 @@ class HttpExchange:
             connection.close()
             raise
 
-    def _take(self, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before."""
         with self._locked:
             if self.closing.is_set():
@@ -196,9 +210,6 @@ class HttpExchange:
             kept = bool(self._idle)
             connection = self._idle.pop() if kept else self._new()
             self._busy.add(connection)
-        connection.timeout = timeout_s
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
         return connection, kept
 
     def _new(self) -> http.client.HTTPConnection:
@@ -229,11 +240,19 @@ class HttpExchange:
         return NotReadyError(f"{self.address.url} does not answer: {said}: is `splitplace serve` up there?")
 
 
+def _timed(body: Sequence[bytes | memoryview], sock: socket, left: TimeLeft) -> Iterator[bytes | memoryview]:
+    """Its pieces, each of which is sent within the time left."""
+    for piece in body:
+        sock.settimeout(left.seconds())
+        yield piece
+
+
 def closed() -> NotReadyError:
     """Of a client that has left."""
     return NotReadyError("the client was closed")
 
 
 def _retry_after_s(answer: RemoteAnswer, otherwise: float) -> float:
+    """When to come again; 0 states nothing, or a server that says so would be asked without a pause."""
     stated = answer.headers.get("retry-after", "")
-    return float(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else otherwise
+    return float(stated if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0) or otherwise

@@ -16,7 +16,7 @@ from splitplace.placement.http.requests import ELAPSED
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.remote import wire
 from splitplace.placement.remote.address import read_address, read_token
-from splitplace.placement.remote.exchange import HttpExchange, RemoteQuestion, closed
+from splitplace.placement.remote.exchange import NO_WAIT, HttpExchange, RemoteQuestion, closed
 from splitplace.placement.serve.task_inputs import (
     Images,
     Labels,
@@ -35,8 +35,6 @@ LOOK_S, TURN_S = 4.0, 0.5
 use up the rate of the token that others submit with; a front door that closes waits no longer than the first."""
 PATIENCE_S = 30.0
 """How long a server may be away before a task's answer is given up; or until the task's deadline, if that is later."""
-NO_WAIT = float("-inf")
-"""Until when nothing is asked again."""
 
 
 class RemoteClient:

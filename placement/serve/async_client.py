@@ -1,6 +1,5 @@
 """The client of a fleet on this machine, for event loops."""
 
-import asyncio
 from pathlib import Path
 
 from splitplace.placement.history import HistoryPage
@@ -22,16 +21,16 @@ class AsyncClient(AwaitedClient[Client]):
 
     async def history(self, after: int = 0) -> HistoryPage:
         """As `Client.history`."""
-        return await asyncio.to_thread(self.client.history, after)
+        return await self._in_thread(self.client.history, after)
 
     async def status(self) -> FleetStatus:
         """As `Client.status`."""
-        return await asyncio.to_thread(self.client.status)
+        return await self._in_thread(self.client.status)
 
     async def drain(self) -> None:
         """As `Client.drain`."""
-        await asyncio.to_thread(self.client.drain)
+        await self._in_thread(self.client.drain)
 
     async def stop(self) -> None:
         """As `Client.stop`."""
-        await asyncio.to_thread(self.client.stop)
+        await self._in_thread(self.client.stop)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from splitplace.placement.outcome import TaskFuture, TaskResult
 from splitplace.placement.serve.task_inputs import Images, Labels
@@ -46,10 +48,16 @@ class BlockingClient(Protocol):
 
 
 C = TypeVar("C", bound=BlockingClient)
+T = TypeVar("T")
+
+AT_ONCE = 32
+"""Requests of one client that are under way; the next one waits for a thread."""
 
 
 class AwaitedClient(Generic[C]):
     """An asynchronous context manager around a client; nothing of it blocks the event loop.
+
+    Its requests have threads of their own: the loop's are the program's, which a fleet that is away must not fill.
 
     Args:
         connect: Makes the client.
@@ -58,16 +66,25 @@ class AwaitedClient(Generic[C]):
     def __init__(self, connect: Callable[[], C]):
         self._connect = connect
         self._client: C | None = None
+        self._threads = ThreadPoolExecutor(AT_ONCE, "awaited-client")
 
     async def __aenter__(self) -> Self:
         """Connect; errors as the client's."""
-        self._client = await asyncio.to_thread(self._connect)
+        self._client = await self._in_thread(self._connect)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.client.close)
+        leaving = ThreadPoolExecutor(1, "awaited-client")  # the others may all wait for what this ends
+        try:
+            await asyncio.get_running_loop().run_in_executor(leaving, self.client.close)
+        finally:
+            leaving.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
+
+    async def _in_thread(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **options))
 
     @property
     def client(self) -> C:
@@ -88,7 +105,7 @@ class AwaitedClient(Generic[C]):
         degrade: bool = False,
     ) -> TaskFuture:
         """As the client's; the task is taken for good when this returns, and `result` waits for its answer."""
-        return await asyncio.to_thread(
+        return await self._in_thread(
             self.client.submit,
             application,
             images,
@@ -102,7 +119,7 @@ class AwaitedClient(Generic[C]):
 
     async def answer(self, task_id: int) -> TaskFuture:
         """As the client's."""
-        return await asyncio.to_thread(self.client.answer, task_id)
+        return await self._in_thread(self.client.answer, task_id)
 
     async def result(self, task: TaskFuture) -> TaskResult:
         """What became of a task; who stops waiting does not cancel it."""
@@ -110,8 +127,8 @@ class AwaitedClient(Generic[C]):
 
     async def cancel(self, task_id: int) -> bool:
         """As the client's."""
-        return await asyncio.to_thread(self.client.cancel, task_id)
+        return await self._in_thread(self.client.cancel, task_id)
 
     async def applications(self) -> dict[str, Split]:
         """As the client's."""
-        return await asyncio.to_thread(self.client.applications)
+        return await self._in_thread(self.client.applications)

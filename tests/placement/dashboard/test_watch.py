@@ -46,7 +46,7 @@ def asked(broker):
 @pytest.fixture
 def watch(asked):
     """Of that fleet; a tick is a moment."""
-    return FleetWatch(asked, asked, watchers=3, tick_s=0.001)
+    return FleetWatch(asked, asked, watchers=3, of_one=2, tick_s=0.001)
 
 
 def parsed(message):
@@ -72,7 +72,7 @@ def test_who_watches_is_told_all_and_then_what_changes(watch, broker, told):
     async def scenario():
         for event in told(0).whole():
             broker.book.append(event)
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             kind, everything = await first(messages)
             assert kind == "state" and [task["id"] for task in everything["left"]] == [0]
             for event in told(1).whole():
@@ -92,7 +92,7 @@ def test_a_slow_watcher_is_told_at_once_what_he_missed(watch, asked, broker, tol
     """Meanwhile others are told as ever; nothing is kept for him but where he is."""
 
     async def scenario():
-        slow, fast = watch.messages(lambda: True), watch.messages(lambda: True)
+        slow, fast = watch.messages(lambda: True, ""), watch.messages(lambda: True, "")
         async with aclosing(slow), aclosing(fast):
             _, before = await first(slow)
             await first(fast)
@@ -116,7 +116,7 @@ def test_the_fleet_is_asked_once_a_tick_however_many_watch(watch, asked):
     """One asks for all."""
 
     async def scenario():
-        watchers = [watch.messages(lambda: True) for _ in range(3)]
+        watchers = [watch.messages(lambda: True, "") for _ in range(3)]
         for messages in watchers:
             await first(messages)
         for _ in range(20):
@@ -143,17 +143,39 @@ def test_there_is_room_for_so_many(watch):
     """One more is told to come again, and who leaves makes room."""
 
     async def scenario():
-        watchers = [watch.messages(lambda: True) for _ in range(3)]
+        watchers = [watch.messages(lambda: True, "") for _ in range(3)]
         for messages in watchers:
             await first(messages)
         with pytest.raises(OverloadedError, match="3 pages are told of this fleet already"):
-            watch.check_room()
-        assert [message async for message in watch.messages(lambda: True)] == []  # its answer has begun by now
+            watch.check_room("")
+        assert [message async for message in watch.messages(lambda: True, "")] == []  # its answer has begun by now
         await watchers[0].aclose()
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             await first(messages)
         for messages in watchers[1:]:
             await messages.aclose()
+
+    run(scenario())
+
+
+def test_one_token_takes_not_all_the_room(watch):
+    """Its pages are told up to a number of its own; of the room that is left, another token has its share."""
+
+    async def scenario():
+        anns = [watch.messages(lambda: True, "ann") for _ in range(2)]
+        for messages in anns:
+            await first(messages)
+        with pytest.raises(OverloadedError, match="2 pages of the token ann are told of this fleet already: close one"):
+            watch.check_room("ann")
+        assert [message async for message in watch.messages(lambda: True, "ann")] == []
+        async with aclosing(watch.messages(lambda: True, "bob")) as messages:
+            await first(messages)
+            with pytest.raises(OverloadedError, match="3 pages are told"):
+                watch.check_room("bob")
+        await anns[0].aclose()
+        watch.check_room("ann")
+        await anns[1].aclose()
+        assert watch.watchers == 0 and not watch._watching  # nothing is kept of who has left
 
     run(scenario())
 
@@ -164,13 +186,13 @@ def test_a_fleet_that_nobody_watches_is_not_asked(watch, asked, monkeypatch):
 
     async def scenario():
         assert asked.count == 0
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             await first(messages)
         await watch._following
         before = asked.count
         await asyncio.sleep(0.02)
         assert asked.count == before
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             kind, _ = await first(messages)
             assert kind == "state" and asked.count > before
 
@@ -181,7 +203,7 @@ def test_a_fleet_that_ends_is_said_and_found_again(watch, asked):
     """With the reason, on one line; watchers stay."""
 
     async def scenario():
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             _, before = await first(messages)
             asked.failure = NotReadyError("no fleet\nruns there")
             while (found := parsed(await anext(messages)))[0] != "gone":
@@ -200,7 +222,7 @@ def test_a_failure_of_ours_does_not_leave_watchers_without_a_word(watch, asked, 
 
     async def scenario():
         asked.failure = RuntimeError("a mistake")
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             assert await first(messages) == ("gone", {"reason": "the front door failed: its log has why"})
 
     run(scenario())
@@ -220,7 +242,7 @@ def test_an_event_that_cannot_be_taken_does_not_end_the_following(watch, monkeyp
     monkeypatch.setattr(watch._board, "take", fails_once)
 
     async def scenario():
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             assert (await first(messages))[0] == "gone"
             while parsed(await anext(messages))[0] != "state":
                 pass
@@ -234,7 +256,7 @@ def test_who_may_watch_no_more_is_told_nothing_more(watch):
 
     async def scenario():
         may = [True]
-        async with aclosing(watch.messages(lambda: may[0])) as messages:
+        async with aclosing(watch.messages(lambda: may[0], "")) as messages:
             await first(messages)
             may[0] = False
             with pytest.raises(StopAsyncIteration):
@@ -247,7 +269,7 @@ def test_closing_ends_every_watch(watch):
     """Also of one who waits for news."""
 
     async def scenario():
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             await first(messages)
             watch._tick_s = 1_000.0
             with pytest.raises(StopAsyncIteration):
@@ -267,7 +289,7 @@ def test_a_task_that_is_not_known(watch, broker, told):
     """Is said so; one that is known is told."""
 
     async def scenario():
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             for event in told(3).whole():
                 broker.book.append(event)
             await first(messages)
@@ -286,7 +308,7 @@ def test_a_long_history_is_read_page_by_page_and_another_run_from_its_beginning(
         for number in range(300):
             for event in told(number).whole():
                 broker.book.append(event)
-        async with aclosing(watch.messages(lambda: True)) as messages:
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
             _, everything = await first(messages)
             assert len(everything["left"]) == 200 and everything["missed_events"] == 0
             broker.book = History()

@@ -312,9 +312,20 @@ def test_so_many_may_watch(front):
         assert again.message()
 
 
-def test_who_does_not_read_is_shown_out_and_holds_up_nobody(front, broker):
-    """His connection ends when he has not taken a piece in time; another is told all along."""
-    door = front(send_s=3.0)
+def test_one_token_may_not_watch_for_all(front, file):
+    """Its pages beyond its own number are told to come again, by its name; another token's is told all along."""
+    ann, bob, door = add_token(file, "ann"), add_token(file, "bob"), front(tokens=file, watchers_of_one=1)
+    with listen(door, **session(door, ann)) as one, listen(door, Authorization=f"Bearer {bob}") as other:
+        assert one.message() and other.message()
+        refused = door.ask("GET", EVENTS, Authorization=f"Bearer {ann}")
+        assert (
+            refused.status == 429 and "retry-after" in refused.headers and "1 pages of the token ann" in refused.error
+        )
+
+
+def test_who_does_not_read_is_shown_out_and_holds_up_nobody(front, broker, monkeypatch):
+    """His connection ends when he has not taken a piece in time, which the test lets pass; another is told on."""
+    door = front(send_s=(never_s := 1e6))
     door.service.watch._tick_s = 0.01
     broker.devices = tuple(
         broker.devices[0].model_copy(update={"name": f"d-{row}", "fragments": ("x" * 100,) * 50}) for row in range(200)
@@ -322,13 +333,24 @@ def test_who_does_not_read_is_shown_out_and_holds_up_nobody(front, broker):
     deaf = socket.create_connection(("127.0.0.1", door.port), PATIENCE_S)
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with closing(deaf), listen(door) as listener:
+        assert listener.message() is not None
+        loop, timers = door.service.watch._loop, []
+        call_later = loop.call_later
+
+        def noted(delay_s, callback, *args):
+            if delay_s == never_s and callback.__self__.get_extra_info("peername") == deaf.getsockname():
+                timers.append(callback)
+            return call_later(delay_s, callback, *args)
+
+        monkeypatch.setattr(loop, "call_later", noted)
         deaf.sendall(f"GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        assert watching(door, 2)
         for _ in range(3_000):
             assert listener.message() is not None
-            if door.service.watch.watchers == 1:
+            if timers:
                 break
-        assert door.service.watch.watchers == 1
+        assert len(timers) == 1 and watching(door, 2)  # he does not read, and has his time
+        loop.call_soon_threadsafe(timers[0])
+        assert watching(door, 1)
         assert listener.message() is not None
 
 
