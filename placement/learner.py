@@ -225,8 +225,8 @@ class Traces(Protocol):
         """Write a trace set beside the states (Parquet)."""
         ...
 
-    def curves(self, points: Iterable[tuple[float, Mapping[str, float]]]) -> None:
-        """Write curves beside the states (TensorBoard): at each moment, in seconds, values by name."""
+    def curves(self, name: str, points: Iterable[tuple[float, Mapping[str, float]]]) -> None:
+        """Write a learner's curves beside the states (TensorBoard): at each moment, in seconds, values by name."""
         ...
 
 

@@ -35,13 +35,17 @@ def cell_sums(view: View, left: Finished, sla_weight: float = 0.5) -> tuple[Floa
 
     A task decided as neither layer nor semantic is in no cell.
     """
-    reward_E = rewards(view, left, sla_weight)
+    return by_cell(view, left, rewards(view, left, sla_weight))
+
+
+def by_cell(view: View, left: Finished, values_E: Floats) -> tuple[Floats, Floats]:
+    """The same sums of any values of the tasks that left, and the counts."""
     total_cd, count_cd = np.zeros((len(CONTEXTS), len(ARMS))), np.zeros((len(CONTEXTS), len(ARMS)))
     arm_S = np.array([ARMS.index(name) if name in ARMS else -1 for name in view.splits.strategies], np.int64)
     arm_E = arm_S[left.split_E]
     played = arm_E >= 0
     cell = left.context_E[played], arm_E[played]
-    np.add.at(total_cd, cell, reward_E[played])
+    np.add.at(total_cd, cell, values_E[played])
     np.add.at(count_cd, cell, 1.0)
     return total_cd, count_cd
 

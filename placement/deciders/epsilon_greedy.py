@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitplace.placement.deciders.mab import BanditState, Mab, context_of
+from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.objective import ARMS, CONTEXTS, cell_means, cell_sums, mean_reward
 from splitplace.placement.policy import Feedback, Leaving
 from splitplace.records.action import Decide
@@ -59,13 +59,12 @@ class EpsilonGreedy:
         """Eq. 6 for each undecided task."""
         decisions = []
         for row in view.tasks.undecided:
-            application = int(view.tasks.application_T[row])
-            context = context_of(state.bandit, application, float(view.tasks.deadline_s_T[row]))
+            context = self.mab.context(state.bandit, view, row)
             if rng.random() < state.epsilon:
                 arm = int(rng.integers(len(ARMS)))
             else:
                 arm = int(np.argmax(np.nan_to_num(state.bandit.reward_cd[context], nan=1.0)))
-            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], context=context))
+            decisions.append(self.mab.played(view, row, arm, context))
         return decisions
 
     def estimates(self, state: TrainingState, applications: tuple[str, ...]) -> list[PolicyEstimate]:

@@ -23,7 +23,7 @@ from splitplace.placement.policy import Feedback, Leaving, Taken
 from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.fleet_status import PolicyEstimate
-from splitplace.records.view import Floats, Ints, View
+from splitplace.records.view import Finished, Floats, Ints, View
 
 HIGH, LOW = 0, 1
 """Contexts: the deadline is at least R_a, or below it."""
@@ -62,6 +62,7 @@ class Mab:
     sla_weight: float = 0.5
 
     name: ClassVar[str] = "mab"
+    r_unit: ClassVar[str] = "s"
 
     def init(self, view: View) -> BanditState:
         """Nothing known.
@@ -73,7 +74,8 @@ class Mab:
             missing = [arm for arm in ARMS if (index, arm) not in view.offers]
             if missing:
                 raise SplitPlaceError(
-                    f"mab chooses between layer and semantic, but {application} has no {' and no '.join(missing)} split"
+                    f"{self.name} chooses between layer and semantic, but {application} has no "
+                    f"{' and no '.join(missing)} split"
                 )
         return BanditState(
             layer_response_s_A=np.full(len(view.applications), np.nan),
@@ -87,12 +89,25 @@ class Mab:
         count_cd = state.count_cd.copy()
         decisions = []
         for row in view.tasks.undecided:
-            application = int(view.tasks.application_T[row])
-            context = context_of(state, application, float(view.tasks.deadline_s_T[row]))
+            context = self.context(state, view, row)
             arm = int(np.argmax(self.upper_bounds(state, context, count_cd[context])))
             count_cd[context, arm] += 1
-            decisions.append(Decide(int(view.tasks.id_T[row]), view.offers[application, ARMS[arm]], context=context))
+            decisions.append(self.played(view, row, arm, context))
         return decisions
+
+    def context(self, state: BanditState, view: View, row: int) -> int:
+        """HIGH if the deadline of the view's task is at least R_a, else LOW (§4.1.2); LOW also while R_a is unknown."""
+        r_s = state.layer_response_s_A[view.tasks.application_T[row]] * self.per(view.tasks.n_T[row])
+        return HIGH if view.tasks.deadline_s_T[row] >= r_s else LOW
+
+    def played(self, view: View, row: int, arm: int, context: int) -> Decide:
+        """The decision that an arm is for the view's task."""
+        split = view.offers[int(view.tasks.application_T[row]), ARMS[arm]]
+        return Decide(int(view.tasks.id_T[row]), split, context=context)
+
+    def per(self, n: int) -> int:
+        """What R_a is a response of: a task, however many images it has."""
+        return 1
 
     def upper_bounds(self, state: BanditState, context: int, count_d: Ints) -> Floats:
         """Q + c sqrt(log t / N) of both arms (eq. 9), shape (2,); infinite for an arm never played."""
@@ -105,7 +120,7 @@ class Mab:
         """Algorithm 1: eq. 2-5 when tasks leave (lines 3-5), N when decisions are taken (line 6)."""
         if isinstance(feedback, Leaving):
             learned = self._learn_rewards(self._learn_responses(state, feedback), feedback)
-            return replace(_with_priors(learned, feedback.view), t=state.t + 1)
+            return replace(self._with_priors(learned, feedback.view), t=state.t + 1)
         if isinstance(feedback, Taken):
             count_cd = state.count_cd.copy()
             for decision in feedback.decisions:
@@ -119,15 +134,14 @@ class Mab:
 
         witness = Witness(EpsilonGreedy(mab=self))
         trained = traces.replay(0, decider=witness).states.decider
-        traces.curves(witness.curves(traces.view.applications))
+        traces.curves(self.name, witness.curves(traces.view.applications))
         return Taught(replace(trained.bandit, t=0), {"epsilon": trained.epsilon, "rho": trained.rho})
 
     def describe(self, loaded: LoadedPart) -> list[str]:
         """R by application, Q and N by context and arm."""
         r, q, n = (loaded.arrays[name] for name in ("r", "q", "n"))
-        responses = (
-            f"{name} {value:.1f} s" for name, value in zip(loaded.saved.trained_for.applications, r, strict=True)
-        )
+        names = loaded.saved.trained_for.applications
+        responses = (f"{name} {value:.4g} {self.r_unit}" for name, value in zip(names, r, strict=True))
         lines = [f"R (layer response): {', '.join(responses)}"]
         for c, context in enumerate(SETTINGS):
             lines += [f"{context}, {arm}: Q {q[c, d]:.3f}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]
@@ -146,7 +160,7 @@ class Mab:
             for d, arm in enumerate(ARMS)
         ]
         for name, response_s in zip(applications, state.layer_response_s_A, strict=True):
-            found.append(PolicyEstimate(name=f"R, {name}", unit="s", value=_known(response_s)))
+            found.append(PolicyEstimate(name=f"R, {name}", unit=self.r_unit, value=_known(response_s)))
         return found
 
     def pack(self, state: BanditState) -> Packed:
@@ -159,14 +173,15 @@ class Mab:
         fresh = self.init(view)
         r, q, n = (packed.arrays[name] for name in ("r", "q", "n"))
         if r.shape != fresh.layer_response_s_A.shape or q.shape != (2, 2) or n.shape != (2, 2) or (n < 0).any():
-            raise ContractError("the state of mab has not the R, Q and N of these applications")
+            raise ContractError(f"the state of {self.name} has not the R, Q and N of these applications")
         return BanditState(r.astype(np.float64), q.astype(np.float64), n.astype(np.int64), t=0)
 
     def _learn_responses(self, state: BanditState, leaving: Leaving) -> BanditState:
         """Eq. 2, task by task in the order they left."""
         response_s_A = state.layer_response_s_A.copy()
         left = leaving.finished
-        for application, split, response_s in zip(left.application_E, left.split_E, left.response_s_E, strict=True):
+        response_s_E = self.measured(left)
+        for application, split, response_s in zip(left.application_E, left.split_E, response_s_E, strict=True):
             if leaving.view.splits.strategies[split] == "layer":
                 before = response_s_A[application]
                 response_s_A[application] = (
@@ -182,25 +197,23 @@ class Mab:
         moved_cd = np.where(first_cd, observed_cd, before_cd + self.gamma * (observed_cd - before_cd))
         return replace(state, reward_cd=np.where(np.isnan(observed_cd), before_cd, moved_cd))
 
+    def measured(self, left: Finished) -> Floats:
+        """The responses that eq. 2 averages, shape E."""
+        return left.response_s_E
+
+    def _with_priors(self, state: BanditState, view: View) -> BanditState:
+        """R_a of applications not met before, from profiles; not known while most devices' links carry nothing."""
+        response_s_A = state.layer_response_s_A.copy()
+        for row in view.tasks.undecided:
+            application = int(view.tasks.application_T[row])
+            if math.isnan(response_s_A[application]):
+                split = view.offers[application, "layer"]
+                n = int(view.tasks.n_T[row])
+                alone_s = unloaded_response_s(view.splits, view.fragments, view.links, split, n)
+                if math.isfinite(alone_s):  # else no mean would ever get it out of R_a again: links may come back
+                    response_s_A[application] = alone_s / self.per(n)
+        return replace(state, layer_response_s_A=response_s_A)
+
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def context_of(state: BanditState, application: int, deadline_s: float) -> int:
-    """HIGH if the deadline is at least R_a, else LOW (§4.1.2); LOW also while R_a is unknown."""
-    return HIGH if deadline_s >= state.layer_response_s_A[application] else LOW
-
-
-def _with_priors(state: BanditState, view: View) -> BanditState:
-    """R_a of applications not met before, from profiles; not known while the links of most devices carry nothing."""
-    response_s_A = state.layer_response_s_A.copy()
-    for row in view.tasks.undecided:
-        application = int(view.tasks.application_T[row])
-        if math.isnan(response_s_A[application]):
-            split = view.offers[application, "layer"]
-            n = int(view.tasks.n_T[row])
-            alone_s = unloaded_response_s(view.splits, view.fragments, view.links, split, n)
-            if math.isfinite(alone_s):  # else no mean would ever get it out of R_a again: links may come back
-                response_s_A[application] = alone_s
-    return replace(state, layer_response_s_A=response_s_A)

@@ -178,6 +178,6 @@ class SimulatedTraces:
         """As `Traces.keep`: the file traces.NAME.parquet."""
         write_parquet(self.out / f"traces.{name}.parquet", dict(columns), f'{{"part": "{name}"}}')
 
-    def curves(self, points: Iterable[tuple[float, Mapping[str, float]]]) -> None:
-        """As `Traces.curves`."""
-        curves.write(self.out / "curves", points)
+    def curves(self, name: str, points: Iterable[tuple[float, Mapping[str, float]]]) -> None:
+        """As `Traces.curves`: a folder of its own, which TensorBoard shows as a run."""
+        curves.write(self.out / "curves" / name, points)

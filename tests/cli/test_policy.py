@@ -44,7 +44,7 @@ def test_training_leaves_states_traces_and_curves(trained: Path) -> None:
     table = parquet.read_table(trained / "traces.daso.parquet")
     assert set(table.column_names) == {"run", "objective", "x"}
     assert len(table.column("x")[0]) == 10 * 12
-    curves = EventAccumulator(str(trained / "curves"))
+    curves = EventAccumulator(str(trained / "curves" / "mab"))
     curves.Reload()
     tags = set(curves.Tags()["scalars"])
     assert {"epsilon", "rho", "N/high-layer", "Q/low-semantic", "R_seconds/mnist"} <= tags

@@ -77,7 +77,10 @@ def test_an_installed_package_brings_parts_by_name(installed):
     assert parse_policy("mine+random").name == "mine+random"
     assert parse_policy("both").name == "both"
     assert ENGINES.make("elsewhere").name == "elsewhere"
-    with pytest.raises(NotFoundError, match=r"unknown decider 'nobody': expected one of .*layer, mab, mine"):
+    with pytest.raises(
+        NotFoundError,
+        match=r"unknown decider 'nobody': expected one of .*, mab-v, mine, oracle",
+    ):
         parse_policy("nobody+random")
     with pytest.raises(NotFoundError, match=r"placer of .*packed, or one of joint, both, or module:Class"):
         parse_policy("nobody")
