@@ -67,7 +67,7 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
         micro_batches=unanswered(split, task.answers, total),
         placed_s=turn.state.now_s,
         unassigned=set(names),
-        handed_on=handed_on(split, names, turn.state.inputs, turn.setup.precedence),
+        handed_on=handed_on(split, names, turn.state.inputs, turn.setup.precedence, task.degrade),
         ran={name: set() for name in names},
         progressed_s=turn.state.now_s,
     )

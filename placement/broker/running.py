@@ -61,7 +61,8 @@ def answered(turn: Turn, event: ev.SinkAnswered) -> None:
     if event.micro_batch in answers:
         return
     answers[event.micro_batch] = event.logits
-    task.setbacks, attempt.progressed_s = 0, turn.state.now_s
+    task.setbacks = task.cut_offs = 0
+    attempt.progressed_s = turn.state.now_s
     task.failed_on.clear()
     span = event.sent_s, turn.state.now_s
     task.transfers.append(span)

@@ -1,7 +1,8 @@
 """When an attempt comes to nothing: its task is put back, or fails; a device rests, or is started again.
 
-A task with `MAX_SETBACKS` in a row that brought no answer fails. A device on which `REST_AFTER` tasks in a row failed
-rests, each time twice as long; a task that fails wherever it is put is its own fault and no device's.
+A task with `MAX_SETBACKS` in a row that brought no answer fails, and so does one that links cut off `MAX_CUT_OFFS`
+times. A device on which `REST_AFTER` tasks in a row failed rests, each time twice as long; a task that fails wherever
+it is put is its own fault and no device's.
 """
 
 from splitplace.placement import history as book
@@ -16,6 +17,9 @@ from splitplace.placement.broker.turn import Turn
 from splitplace.placement.protocol import messages
 
 MAX_SETBACKS = 3
+MAX_CUT_OFFS = 8
+"""Likewise, where what one device says does not arrive at another: the fault of neither the task nor, for sure, of one
+of the two, so that it is tried more often; a link that comes and goes would have it tried without end."""
 BACK_OFF_S = 0.1
 """Before a task is placed again after its first setback; doubled with each."""
 GIVE_UP_S = 8.0
@@ -82,7 +86,13 @@ def cut_off(turn: Turn, row: int, by: int) -> None:
         attempt = state.jobs[job]
         edges = turn.setup.entry(attempt.split).split.edges  # tensors go one way, credits the other
         if any({attempt.sender(edge.src, edge.dst), attempt.devices[edge.dst]} == {by, row} for edge in edges):
-            set_back(turn, attempt, None, f"what device {names[by]} sends to {names[row]} does not arrive")
+            reason = f"what device {names[by]} sends to {names[row]} does not arrive"
+            set_back(turn, attempt, None, reason)
+            if (task := state.tasks.get(attempt.task)) is None:
+                continue  # it was answered all the same
+            task.cut_offs += 1
+            if task.cut_offs >= MAX_CUT_OFFS:
+                fail(turn, task, f"{reason}: cut off {MAX_CUT_OFFS} times without an answer between")
 
 
 def reached(turn: Turn, row: int, by: int) -> None:

@@ -43,6 +43,8 @@ class TaskState:
     attempts: int = 0
     setbacks: int = 0
     """Attempts in a row that came to nothing, without one more answer."""
+    cut_offs: int = 0
+    """Those of the row, and others, that a link between two of its devices ended."""
     failed_on: set[int] = field(default_factory=set)
     """Devices on which it failed in that row."""
     not_before_s: float = 0.0

@@ -64,7 +64,7 @@ class Fleet:
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: `broadcast`, a task's input goes from the broker to each fragment that takes it; or `ring`, to the
-            first, whose device passes it on to the next.
+            first, whose device passes it on to the next, unless the task takes an answer of some branches.
         micro_batch: Samples a device runs at once.
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         task_timeout_s: A task without an answer for so long fails.

@@ -1,8 +1,10 @@
 """`splitplace submit`, `fleet answer` and `fleet cancel`: images to a live fleet, and what it answers."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclopts import Parameter
 from rich.console import Group
 from rich.table import Table
 
@@ -18,6 +20,39 @@ SHOWN = 20
 """Rows of the table; --json has all."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class AskedFleet:
+    """Which fleet is asked, by options that stand in each command's own.
+
+    Args:
+        data: Folder of the fleet.
+        url: Of a front door (`splitplace serve`), in place of the folder: http://HOST:PORT, or https.
+        token_file: File with the token that the front door asks for, if any; without, the variable SPLITPLACE_TOKEN.
+        ca: PEM file of who vouches for the front door's certificate; without, whom this system trusts.
+    """
+
+    data: Path = DATA
+    url: str | None = None
+    token_file: Path | None = None
+    ca: Path | None = None
+
+    def client(self) -> "Client | RemoteClient":
+        """Of the fleet in a folder, or behind a front door."""
+        import splitplace as sp
+
+        if self.url is not None:
+            if self.data != DATA:
+                raise UsageError("--data and --url: expected one of them")
+            return sp.RemoteClient(self.url, token_file=self.token_file, ca=self.ca)
+        if self.token_file is not None or self.ca is not None:
+            raise UsageError("--token-file and --ca go with --url")
+        return sp.Client(self.data)
+
+
+HERE = AskedFleet()
+
+
 def submit(
     application: str,
     *,
@@ -29,10 +64,7 @@ def submit(
     late: bool = False,
     degrade: bool = False,
     detach: bool = False,
-    data: Path = DATA,
-    url: str | None = None,
-    token_file: Path | None = None,
-    ca: Path | None = None,
+    fleet: AskedFleet = HERE,
     json: bool = False,
 ) -> None:
     """Have a live fleet classify images, and wait for the answer; Ctrl-C takes the task back, unless it has a key.
@@ -47,15 +79,12 @@ def submit(
         late: Take an answer after the deadline, too.
         degrade: Take an answer of the branches that can be had in time.
         detach: Print the task's number and leave; `splitplace fleet answer` gets the answer.
-        data: Folder of the fleet.
-        url: Of a front door (`splitplace serve`), in place of the folder: http://HOST:PORT, or https.
-        token_file: File with the token that the front door asks for, if any; without, the variable SPLITPLACE_TOKEN.
-        ca: PEM file of who vouches for the front door's certificate; without, whom this system trusts.
+        fleet: Which one.
         json: Print one JSON document.
     """
     if out is not None:
         check_file(out, "--out")
-    with _client(data, url, token_file, ca) as client:
+    with fleet.client() as client:
         task = client.submit(
             application,
             input[0] if len(input) == 1 else input,
@@ -77,10 +106,7 @@ def answer(
     /,
     *,
     out: Path | None = None,
-    data: Path = DATA,
-    url: str | None = None,
-    token_file: Path | None = None,
-    ca: Path | None = None,
+    fleet: AskedFleet = HERE,
     json: bool = False,
 ) -> None:
     """Wait for a task's answer, or get one that is kept.
@@ -88,17 +114,14 @@ def answer(
     Args:
         task: Its number, or what a front door with tokens calls it, as `submit --detach` prints it.
         out: Write the logits to this file (.npy).
-        data: Folder of the fleet.
-        url: Of a front door, in place of the folder, as in `submit`.
-        token_file: As in `submit`.
-        ca: As in `submit`.
+        fleet: Which one.
         json: Print one JSON document.
     """
     import splitplace as sp
 
     if out is not None:
         check_file(out, "--out")
-    with _client(data, url, token_file, ca) as client:
+    with fleet.client() as client:
         future = client.answer(task) if isinstance(client, sp.RemoteClient) else client.answer(_number(task))
         _answered(client, future, out, json)
 
@@ -107,44 +130,25 @@ def cancel(
     task: str,
     /,
     *,
-    data: Path = DATA,
-    url: str | None = None,
-    token_file: Path | None = None,
-    ca: Path | None = None,
+    fleet: AskedFleet = HERE,
     json: bool = False,
 ) -> None:
     """Take a task back: it fails, and its devices are told.
 
     Args:
         task: As `submit --detach` prints it.
-        data: Folder of the fleet.
-        url: Of a front door, in place of the folder, as in `submit`.
-        token_file: As in `submit`.
-        ca: As in `submit`.
+        fleet: Which one.
         json: Print one JSON document.
     """
     import splitplace as sp
 
-    with _client(data, url, token_file, ca) as client:
+    with fleet.client() as client:
         was = client.cancel(task) if isinstance(client, sp.RemoteClient) else client.cancel(_number(task))
     emit(
         {"task": _told(task), "was_under_way": was},
         f"task {task} {'is cancelled' if was else 'was not under way'}",
         json,
     )
-
-
-def _client(data: Path, url: str | None, token_file: Path | None, ca: Path | None) -> "Client | RemoteClient":
-    """Of the fleet in a folder, or behind a front door."""
-    import splitplace as sp
-
-    if url is not None:
-        if data != DATA:
-            raise UsageError("--data and --url: expected one of them")
-        return sp.RemoteClient(url, token_file=token_file, ca=ca)
-    if token_file is not None or ca is not None:
-        raise UsageError("--token-file and --ca go with --url")
-    return sp.Client(data)
 
 
 def _number(task: str) -> int:

@@ -2,15 +2,17 @@
 
 from collections import defaultdict, deque
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.effects import Tell
+from splitplace.placement.broker.effects import EndTask, Tell
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.reach import TRIED, left_out
 from splitplace.placement.broker.rules import Rules
+from splitplace.placement.broker.setbacks import MAX_CUT_OFFS
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.messages import BROKER
@@ -57,6 +59,7 @@ class Fleet4:
         demand = toy.demand_of(toy.chain())
         self.setup = Setup(demand, tuple(toy.make_device(name) for name in "abcd"), "pipelined", 4, 100.0)
         self.rules, self.state, self.told = Rules(self.setup), self.setup.first(), []
+        self.left = {}
         self.happen(ev.BrokerOpened, created="", policy="p", engine="e", devices=self.setup.names, inputs="ring")
         for device in (A, B, C, D):
             self.join(device)
@@ -70,14 +73,19 @@ class Fleet4:
         """One event, a second later than the last."""
         todo = self.rules.apply(self.state, kind(at_s=self.state.now_s + 1, **fields))
         self.told += [(effect.device, effect.message) for effect in todo if isinstance(effect, Tell)]
+        self.left |= {effect.outcome.id: effect.outcome for effect in todo if isinstance(effect, EndTask)}
 
     def task(self, *placed):
         """One with a chain on these devices; its number."""
         task = self.state.next_task
         self.happen(ev.TaskAccepted, task=task, application="toy", n=5, deadline_s=90.0, inputs="x")
-        places = tuple(Place(task, row, device) for row, device in enumerate(placed))
-        self.happen(ev.PlanMade, decision_s=0.0, decided=(Decide(task, 0),), placed=places)
+        self.place(task, *placed, decided=(Decide(task, 0),))
         return task
+
+    def place(self, task, *placed, decided=()):
+        """Its chain on these devices."""
+        places = tuple(Place(task, row, device) for row, device in enumerate(placed))
+        self.happen(ev.PlanMade, decision_s=0.0, decided=decided, placed=places)
 
     def out(self):
         """Where nothing is placed."""
@@ -141,6 +149,40 @@ def test_only_what_needs_the_two_together_is_run_anew(fleet):
     fleet.happen(ev.DeviceCutOff, device=A, by=B)
     assert fleet.state.tasks[needs].job is None
     assert None not in (fleet.state.tasks[other].job, fleet.state.tasks[alone].job)
+
+
+def flap(fleet, task):
+    """The link between a and b breaks under a task, comes back, and the task is placed there again."""
+    fleet.happen(ev.DeviceCutOff, device=B, by=A)
+    fleet.happen(ev.DeviceReached, device=B, by=A)
+    if task in fleet.state.tasks:
+        fleet.place(task, A, B, C)
+
+
+def test_a_link_that_comes_and_goes_is_not_tried_without_end(fleet):
+    """The task fails after a stated number of attempts that it ended, and says of which link."""
+    task = fleet.task(A, B, C)
+    for _ in range(MAX_CUT_OFFS - 1):
+        flap(fleet, task)
+        assert fleet.state.tasks[task].job is not None
+    flap(fleet, task)
+    assert task not in fleet.state.tasks and fleet.state.failed == 1
+    assert fleet.left[task].error == (
+        f"what device a sends to b does not arrive: cut off {MAX_CUT_OFFS} times without an answer between"
+    )
+
+
+def test_an_answer_between_begins_the_count_anew(fleet):
+    """A task that gets on, if slowly, goes on."""
+    task = fleet.task(A, B, C)
+    for row in range(2):
+        for _ in range(MAX_CUT_OFFS - 1):
+            flap(fleet, task)
+        logits = np.zeros((4 if row == 0 else 1, 4), np.float32).tobytes()
+        answer = {"job": fleet.state.tasks[task].job, "sink": "f2", "micro_batch": row, "sent_s": fleet.state.now_s}
+        fleet.happen(ev.SinkAnswered, **answer, logits=logits)
+    fleet.happen(ev.DeviceCutOff, device=B, by=A)
+    assert fleet.left[task].error is None and fleet.state.answered == 1
 
 
 def test_what_is_no_news_is_no_event(fleet):

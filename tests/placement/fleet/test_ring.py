@@ -159,7 +159,7 @@ def fake_device(name, ways, split, ran):
 class RingWorld:
     """One attempt on devices of a fake network, from its assignment to its answer."""
 
-    def __init__(self, seed, inputs):
+    def __init__(self, seed, inputs, degrade=False):
         rng = self.rng = random.Random(seed)
         self.split = random_split(rng)
         self.names = tuple("abcd"[: rng.randint(1, 4)])
@@ -173,7 +173,7 @@ class RingWorld:
         self.entry = entry.model_copy(update={"micro_batch": size})
         self.attempt = Attempt(
             1, 1, 0, devices, tuple(rows), 0.0, set(devices),
-            handed_on=handed_on(self.split, devices, inputs, self.precedence), started_s=0.0,
+            handed_on=handed_on(self.split, devices, inputs, self.precedence, degrade), started_s=0.0,
             ran={name: set() for name in devices},
         )  # fmt: skip
         self.x, self.ways, self.ran = x, defaultdict(deque), Counter()
@@ -305,19 +305,54 @@ def test_a_device_whose_worker_hangs_is_the_one_that_has_work(first):
         world.close()
 
 
+def beside(world, hanging):
+    """Fragments that neither wait for one of a device nor are waited for by one, nor by who does."""
+    held = {name for name, device in world.attempt.devices.items() if world.names[device] == hanging}
+    while (
+        more := {
+            name
+            for edge in world.split.edges
+            if edge.src != INPUT and held & {edge.src, edge.dst}
+            for name in (edge.src, edge.dst)
+        }
+        - held
+    ):
+        held |= more
+    return world.attempt.devices.keys() - held
+
+
+def test_a_slow_branch_holds_up_no_other_where_a_degraded_answer_will_do():
+    """One that hangs, to be sure: whatever is not bound to it by tensors is done, in a ring for all others not."""
+    held_up = done = 0
+    for seed in range(BATCH):
+        for degrade in (False, True):
+            world = RingWorld(seed, "ring", degrade)
+            hanging = world.names[world.attempt.devices[world.split.roots[0]]]
+            world.devices[hanging]._worker = Never()
+            world.run()
+            free, rows = beside(world, hanging), len(world.attempt.micro_batches)
+            if degrade:
+                assert all(world.ran[name] == rows for name in free), f"seed {seed}"
+                done += bool(free)
+            else:
+                held_up += any(world.ran[name] < rows for name in free)
+            world.close()
+    assert done >= held_up > 0
+
+
 def test_a_device_has_the_input_once_however_many_of_its_fragments_take_it():
     """In fragment order, but what is on one device one after another."""
     split = forest().split
-    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "ring", "pipelined") == {
+    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "ring", "pipelined", False) == {
         "trunk1": "trunk0",
         "trunk2": "trunk1",
     }
-    assert handed_on(split, {"trunk0": 5, "trunk1": 1, "trunk2": 5}, "ring", "strict") == {
+    assert handed_on(split, {"trunk0": 5, "trunk1": 1, "trunk2": 5}, "ring", "strict", False) == {
         "trunk2": "trunk0",
         "trunk1": "trunk2",
     }
-    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "broadcast", "pipelined") == {}
-    assert handed_on(tree().split, dict.fromkeys(tree().split.by_name, 0), "ring", "pipelined") == {}
+    assert handed_on(split, {"trunk0": 0, "trunk1": 1, "trunk2": 2}, "broadcast", "pipelined", False) == {}
+    assert handed_on(tree().split, dict.fromkeys(tree().split.by_name, 0), "ring", "pipelined", False) == {}
 
 
 def test_what_a_fragment_passes_on_is_among_the_bytes_that_it_sends():
@@ -325,7 +360,7 @@ def test_what_a_fragment_passes_on_is_among_the_bytes_that_it_sends():
     ways, split, moved = defaultdict(deque), forest().split, Counter()
     devices = {f"trunk{row}": row for row in range(3)} | dict.fromkeys(("leaf0", "leaf1", "leaf2", "leaf3"), 0)
     (entry,) = demand_of(Files(split, {})).splits
-    handed = handed_on(split, devices, "ring", "pipelined")
+    handed = handed_on(split, devices, "ring", "pipelined", False)
     attempt = Attempt(1, 1, 0, devices, (0,), 0.0, set(devices), handed_on=handed)
     device = fake_device("a", ways, split, Counter())
     device.fragments.moved = lambda digest, sent=None, received=None: moved.update({digest: len(sent or ())})

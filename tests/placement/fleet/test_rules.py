@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.effects import EndTask, Kill, Launch, Note, StartFeed, StopFeed, Tell
 from splitplace.placement.broker.rules import Rules
-from splitplace.placement.broker.setbacks import MAX_SETBACKS
+from splitplace.placement.broker.setbacks import MAX_CUT_OFFS, MAX_SETBACKS
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.history import Finish as Finished
@@ -209,6 +209,7 @@ class World:
         assert placed == set(state.jobs)
         assert set(state.waiting) == {id_ for id_, task in state.tasks.items() if task.job is None}
         assert all(task.setbacks < MAX_SETBACKS for task in state.tasks.values())
+        assert all(task.cut_offs < MAX_CUT_OFFS for task in state.tasks.values())
         assert self.fed <= set(state.jobs)
         for row, device in enumerate(state.devices):
             assert state.ledger.used_bytes(row) <= state.ledger.capacity_bytes[row]
