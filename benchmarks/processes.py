@@ -1,10 +1,8 @@
 """Runs tasks in processes of a few threads each, so many at once: small networks gain little from more threads."""
 
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Hashable, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -13,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from splitplace.children import safe_spawn
+from splitplace.children import end_with_parent, safe_spawn
 from splitplace.errors import SplitPlaceError, UsageError
 
 Task = TypeVar("Task", bound=Hashable)
@@ -100,7 +98,7 @@ def _raise_what_went_wrong(task: object, answer: Connection, process: SpawnProce
 def _do(work: Callable[[Task], object], task: Task, threads: int, log: Path, answer: Connection) -> None:
     """In the process: the task, and then its error if it is one that a user can act on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the parent as well, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(threads)
     sys.stderr = log.open("a", buffering=1, encoding="utf-8")
     try:
@@ -110,10 +108,3 @@ def _do(work: Callable[[Task], object], task: Task, threads: int, log: Path, ans
         answer.send(kind(str(error)))
     else:
         answer.send(None)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -97,6 +97,7 @@ PLACERS = Registry(
         "daso-warm": "splitplace.placement.placers.daso_warm:DasoWarm",
         "earliest-finish": "splitplace.placement.placers.earliest_finish:EarliestFinish",
         "exact": "splitplace.placement.placers.exact:Exact",
+        "gathered": "splitplace.placement.placers.least_loaded:Gathered",
         "gobi": "splitplace.placement.placers.gobi:Gobi",
         "least-loaded": "splitplace.placement.placers.least_loaded:LeastLoaded",
         "random": "splitplace.placement.placers.random:RandomPlacer",

@@ -32,13 +32,23 @@ class LeastLoaded:
         return least_loaded(view, requests)
 
 
+class Gathered(LeastLoaded):
+    """The same for whole tasks: each on one device, while one holds it."""
+
+    name: ClassVar[str] = "gathered"
+
+    def place(self, state: Any, view: View, requests: list[PlacementRequest], rng: np.random.Generator) -> list[Action]:
+        """As `LeastLoaded.place`; neighbours on one device send each other nothing."""
+        return gathered_least_loaded(view, requests)
+
+
 def least_loaded(view: View, requests: list[PlacementRequest]) -> list[Action]:
     """The rule: what `LeastLoaded` answers."""
     return _place_all(view, requests, _apart)
 
 
 def gathered_least_loaded(view: View, requests: list[PlacementRequest]) -> list[Action]:
-    """The rule for whole tasks: all fragments on the least loaded device that holds them; where none does, apart.
+    """What `Gathered` answers: all fragments on the least loaded device that holds them; where none does, apart.
 
     Neighbours of a chain on one device send each other nothing.
     """

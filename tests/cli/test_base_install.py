@@ -96,6 +96,7 @@ NEEDS = {
     "bench demand": ([], "train,export"),
     "bench published-code": ([], "sim"),
     "bench adaptation": ([], "train,sim"),
+    "bench policies": ([], "sim"),
     "bench placement": ([], "sim"),
     "bench layer-split": ([], "train,export"),
     "bench foreign": ([], "train,export"),

@@ -41,6 +41,7 @@ WORK = {
     "splitplace.benchmarks.hops": ("hops_s",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
+    "splitplace.benchmarks.policies": ("measure",),
     "splitplace.benchmarks.published_code": ("measure",),
     "splitplace.benchmarks.semantic": ("train_side_by_side", "train"),
     "splitplace.benchmarks.serve_models": ("write",),

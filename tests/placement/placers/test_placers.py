@@ -13,6 +13,7 @@ from splitplace.placement.placers.earliest_finish import EarliestFinish
 from splitplace.placement.placers.least_loaded import gathered_least_loaded, least_loaded
 from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, PlacementRequest
+from splitplace.placement.registry import PLACERS
 from splitplace.placement.room import Room
 from splitplace.records.action import Evict, Place, Wait
 
@@ -87,6 +88,8 @@ def test_a_whole_task_goes_to_the_least_loaded_device_that_holds_it(view):
     assert gathered_least_loaded(now, [CHAIN]) == [Place(100, 0, 1), Place(100, 1, 1)]
     small = replace(now, devices=replace(now.devices, memory_bytes_D=np.array([80.0, 80.0])))
     assert gathered_least_loaded(small, [CHAIN]) == [Place(100, 0, 0), Place(100, 1, 1)]
+    placer = PLACERS.make("gathered")
+    assert placer.place(placer.init(now), now, [CHAIN], RNG) == gathered_least_loaded(now, [CHAIN])
 
 
 def test_gathered_tasks_take_turns_on_the_devices(view):

@@ -1,0 +1,209 @@
+"""An experiment: policies x scenarios x loads x seeds, as one TOML file in `experiments/`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, unknown
+from splitplace.placement import states as store
+from splitplace.placement.policy import Composed, Policy, States
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.simulator.demands import DemandLike, load_demand
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.records.base import Count, Name, Positive, PositiveCount, Record
+from splitplace.records.device import FleetSpec
+from splitplace.records.split import Strategy
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+
+Fields = dict[str, dict[str, bool | int | float | str]]
+"""Of a policy's parts, by their names: fields that are not their own."""
+
+
+class GridRow(Record):
+    """What takes part, and what the tables call it; it is what its fields say, whatever its name."""
+
+    name: Name
+    policies: Annotated[tuple[str, ...], Field(min_length=1)]
+    """As `simulate --policy` takes them; of several, the one that gets most on the tuning seeds takes part."""
+    strategies: tuple[Strategy, ...] = ()
+    """That it needs: it takes part where every application has such a split."""
+    options: Fields = Field(default={})
+    state: Fields = Field(default={})
+    """As `options`, of the state that a part starts from."""
+
+    def policy(self, text: str) -> Policy:
+        """One of its policies, with its options."""
+        return _changed(parse_policy(text), self.options)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for text in self.policies:
+            policy = parse_policy(text)
+            parts = {part.name: part for part in store.parts(policy)}
+            for name, options in self.options.items():
+                part: Any = parts.get(name)
+                there = {field.name for field in fields(part)} if is_dataclass(part) else set[str]()
+                if part is not None and (other := set(options) - there):
+                    raise ValueError(f"row {self.name}: {name} has no option {', '.join(sorted(other))}")
+        known = {part.name for text in self.policies for part in store.parts(parse_policy(text))}
+        if other := {*self.options, *self.state} - known:
+            raise ValueError(f"row {self.name}: {', '.join(sorted(other))} is in none of its policies")
+        return self
+
+
+def _changed(policy: Policy, options: Fields) -> Policy:
+    """The policy with these fields of its parts."""
+    if isinstance(policy, Composed):
+        decider, placer = (_with(part, options.get(part.name, {})) for part in (policy.decider, policy.placer))
+        return Composed(decider, placer)
+    changed: Policy = _with(policy, options.get(policy.name, {}))
+    return changed
+
+
+def state_of(policy: Policy, state: Any, changes: Fields) -> Any:
+    """A policy's state with these fields of its parts' states."""
+    found = [
+        _with(each, changes.get(part.name, {}))
+        for part, each in zip(store.parts(policy), store.of_parts(policy, state), strict=True)
+    ]
+    return States(*found) if isinstance(policy, Composed) else found[0]
+
+
+def _with(thing: Any, values: dict[str, bool | int | float | str]) -> Any:
+    if not values:
+        return thing
+    try:
+        return replace(thing, **values)
+    except TypeError as error:
+        raise UsageError(f"{type(thing).__name__} has no fields {', '.join(values)}: {error}") from error
+
+
+class GridScenario(Record):
+    """Where they take part."""
+
+    name: Name
+    """As the tables call it."""
+    scenario: str | None = None
+    """A shipped one or a file; that of the name if not stated."""
+    fleet: str | None = None
+    """The scenario's own if not stated."""
+    demand: str = "measured"
+    intervals: PositiveCount | None = None
+    """The experiment's if not stated."""
+
+    def load(self) -> tuple[Scenario, FleetSpec, DemandLike]:
+        """What is run."""
+        scenario = load_scenario(self.scenario or self.name)
+        return scenario, load_fleet(self.fleet or scenario.fleet), _demand(self.demand)
+
+
+@cache
+def _demand(name: str) -> DemandLike:
+    """Read once a process: many cells have the same."""
+    return load_demand(name)
+
+
+class Quick(Record):
+    """What of an experiment is done where minutes must do."""
+
+    scenarios: tuple[Name, ...]
+    loads: tuple[Positive, ...]
+    seeds: tuple[Count, ...]
+    tuning_seeds: tuple[Count, ...] = ()
+    intervals: PositiveCount
+
+
+class Experiment(Record):
+    """Every row in every scenario at every load, on every seed."""
+
+    name: Name
+    about: str
+    rows: Annotated[tuple[GridRow, ...], Field(min_length=1)]
+    scenarios: Annotated[tuple[GridScenario, ...], Field(min_length=1)]
+    loads: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Shares of capacity."""
+    seeds: Annotated[tuple[Count, ...], Field(min_length=2)]
+    """On which rows are judged: all meet the same tasks."""
+    tuning_seeds: tuple[Count, ...] = ()
+    """On which a row's policy is chosen; none of those it is judged on."""
+    intervals: PositiveCount
+    states: str | None = None
+    """Scenario whose shipped states serve a policy where its own scenario has none and they fit."""
+    quick: Quick | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for kind, names in {
+            "row": [row.name for row in self.rows],
+            "scenario": [scenario.name for scenario in self.scenarios],
+            "load": self.loads,
+            "seed": [*self.seeds, *self.tuning_seeds],
+        }.items():
+            if twice := _twice(names):
+                raise ValueError(f"{kind} {twice} stands twice: a name or number stands once, a seed judges or tunes")
+        choices = [row.name for row in self.rows if len(row.policies) > 1]
+        if choices and not self.tuning_seeds:
+            raise ValueError(f"rows {', '.join(choices)} have several policies: give tuning_seeds to choose on")
+        return self
+
+    def only(self, rows: Sequence[str] = (), scenarios: Sequence[str] = ()) -> "Experiment":
+        """Some of the rows and scenarios; all where none is named.
+
+        Raises:
+            UsageError: An unknown name.
+        """
+        chosen = {}
+        for field, names in {"rows": rows, "scenarios": scenarios}.items():
+            there = {each.name: each for each in getattr(self, field)}
+            for name in names:
+                if name not in there:
+                    raise unknown(field.removesuffix("s"), name, there)
+            chosen[field] = tuple(each for name, each in there.items() if name in names or not names)
+        return self.model_copy(update=chosen)
+
+    def quickly(self) -> "Experiment":
+        """As much of it as is done in minutes.
+
+        Raises:
+            UsageError: It does not say what.
+        """
+        if self.quick is None:
+            raise UsageError(f"experiment {self.name} says not what is quick: give it a table [quick], or run it whole")
+        short = self.only(scenarios=self.quick.scenarios)
+        brief = [scenario.model_copy(update={"intervals": self.quick.intervals}) for scenario in short.scenarios]
+        numbers = {name: getattr(self.quick, name) for name in ("loads", "seeds", "tuning_seeds", "intervals")}
+        return short.model_copy(update=numbers | {"scenarios": tuple(brief)})
+
+
+def _twice(values: Iterable[object]) -> object | None:
+    seen = set[object]()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
+def load_experiment(name: str) -> Experiment:
+    """One that ships with the benches by name, or a TOML file.
+
+    Raises:
+        UsageError: No such name or file.
+        SplitPlaceError: Not an experiment, or one that names what there is not.
+    """
+    shipped = sorted(path.stem for path in EXPERIMENTS.glob("*.toml"))
+    path = EXPERIMENTS / f"{name}.toml" if name in shipped else Path(name)
+    if not path.is_file():
+        raise NotFoundError(f"no experiment {name!r}: expected one of {', '.join(shipped)}, or a TOML file")
+    found = Experiment.from_toml(path)
+    for scenario in found.scenarios:
+        try:
+            scenario.load()
+        except SplitPlaceError as error:
+            raise type(error)(f"{path}: scenario {scenario.name}: {error}") from error
+    return found

@@ -1,0 +1,234 @@
+"""What `joint` is worth beside every other policy, each with the placer that suits it best, at loads of capacity.
+
+First each rival's policy is chosen, for every scenario and load, by its mean reward on the tuning seeds; then all rows
+meet the same tasks on the judged seeds, and beside them stands the reward that no policy can exceed on these tasks.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from splitplace.benchmarks.experiment import Experiment, GridRow, GridScenario
+from splitplace.benchmarks.grid import (
+    Case,
+    GridBound,
+    GridCell,
+    GridCells,
+    GridTask,
+    RowDifference,
+    measure,
+    measure_bound,
+    measure_cell,
+)
+from splitplace.benchmarks.paired import Interval, interval
+from splitplace.benchmarks.policies_file import PoliciesFile, PoliciesResults, TuningCell
+from splitplace.placement.simulator.setting import prepare
+from splitplace.records.split import STRATEGIES
+
+ALIKE = 1e-4
+"""Mean rewards that differ by less are the same."""
+ROOM = 0.005
+"""Between the bound and the best other policy: where there is so much, it can be told who is better."""
+BEHIND = 0.001
+"""Of the best other, at most."""
+MARGINS = {0.5: 0.002, 0.75: 0.010, 1.0: 0.025}
+"""Up to each load, how far below the bound, which knows no queues, we claim to be at most."""
+
+
+def margin(load: float) -> float:
+    """That of this load."""
+    return next((value for most, value in MARGINS.items() if load <= most), MARGINS[1.0])
+
+
+def taking_part(rows: Iterable[GridRow], scenario: GridScenario) -> tuple[GridRow, ...]:
+    """The rows whose strategies every application has a split of, on this fleet."""
+    _, costs = prepare(*scenario.load())
+    splits = zip(costs.splits.application_S.tolist(), costs.splits.strategies, strict=True)
+    there = {(application, strategy) for application, strategy in splits}
+    offered = {s for s in STRATEGIES if all((a, s) in there for a in range(len(costs.applications)))}
+    return tuple(row for row in rows if set(row.strategies) <= offered)
+
+
+def run(
+    path: Path,
+    experiment: Experiment,
+    say: Callable[[str], None],
+    part: Experiment | None = None,
+    jobs: int = 1,
+    fresh: bool = False,
+) -> PoliciesResults:
+    """Measure what the results file lacks, and write it after every cell.
+
+    Args:
+        path: The results file.
+        experiment: All of it.
+        say: Told how far it is.
+        part: Some of its rows and scenarios, to be measured now; all if not stated.
+        jobs: Processes.
+        fresh: Measure these again.
+
+    Raises:
+        SplitPlaceError: As `measure` and `PoliciesFile`.
+    """
+    part, file = part or experiment, PoliciesFile(path, experiment)
+    if fresh:
+        file.forget(part)
+    rows = {scenario.name: taking_part(part.rows, scenario) for scenario in part.scenarios}
+    cases = [(scenario, load) for scenario in part.scenarios for load in part.loads]
+
+    def task(scenario: GridScenario, load: float, seed: int, row: GridRow | None = None, policy: str = "") -> GridTask:
+        intervals = scenario.intervals or experiment.intervals
+        return GridTask(scenario, load, seed, intervals, row, policy, experiment.states)
+
+    def keep(cell: TuningCell | GridCell | GridBound) -> None:
+        file.put(cell)
+        file.save()
+
+    # Seed by seed: what is interrupted has whole seeds, and the time that is left is told better.
+    tuning = [
+        task(scenario, load, seed, row, policy)
+        for seed in part.tuning_seeds
+        for scenario, load in cases
+        for row in rows[scenario.name]
+        for policy in row.policies[: None if len(row.policies) > 1 else 0]
+        if (row.name, policy, scenario.name, load, seed) not in file.tuning
+    ]
+    measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
+    bounds = [
+        task(scenario, load, seed)
+        for seed in part.seeds
+        for scenario, load in cases
+        if (scenario.name, load, seed) not in file.bounds
+    ]
+    measure(measure_bound, bounds, jobs, keep, say, "bounds")
+    judged = []
+    for seed in part.seeds:
+        for scenario, load in cases:
+            for row in rows[scenario.name]:
+                policy = file.chosen(row, (scenario.name, load))
+                there = file.cells.get((row.name, scenario.name, load, seed))
+                if there is None or there.policy != policy:
+                    judged.append(task(scenario, load, seed, row, policy))
+    measure(measure_cell, judged, jobs, keep, say, "judging")
+    return file.save()
+
+
+def _tried(cell: GridCell) -> TuningCell:
+    """What is kept of a cell that is only there to choose."""
+    return TuningCell.model_validate({name: getattr(cell, name) for name in TuningCell.model_fields})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Ours in one scenario at one load."""
+
+    case: Case
+    bound: float
+    """Mean over the seeds."""
+    means: Mapping[str, float]
+    """Mean reward, by row."""
+    best: str
+    """The best other row."""
+    others: Mapping[str, RowDifference]
+    """Ours less each other."""
+    short: Interval
+    """Ours less the bound."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether nobody's reward differs."""
+        return max(self.means.values()) - min(self.means.values()) < ALIKE
+
+    @property
+    def room(self) -> bool:
+        """Whether the bound leaves enough over the best other to tell who is better."""
+        return self.bound - self.means[self.best] >= ROOM
+
+    @property
+    def word(self) -> str:
+        """Ours against all others; a tie is called one."""
+        if self.alike:
+            return "all alike"
+        found = {word: [row for row, other in self.others.items() if other.word == word] for word in ("below", "level")}
+        for word, rows in found.items():
+            if rows:
+                return f"{'below' if word == 'below' else 'a tie with'} {', '.join(rows)}"
+        return "above all"
+
+
+def judge(results: PoliciesResults) -> list[Judged]:
+    """Every case in which ours and another row were measured, in the experiment's order."""
+    experiment, table = results.experiment, GridCells(results.cells)
+    ours, found = experiment.rows[0].name, []
+    bounds = {(bound.scenario, bound.load, bound.seed): bound.reward for bound in results.bounds}
+    for scenario in experiment.scenarios:
+        for load in experiment.loads:
+            case = scenario.name, load
+            others = [row for row in table.rows(case) if row != ours]
+            mine = table.cells(case, ours)
+            if not mine or not others:
+                continue
+            limits = [bounds[*case, cell.seed] for cell in mine]
+            found.append(
+                Judged(
+                    case=case,
+                    bound=interval(limits).mean,
+                    means={row: interval(table.column(case, row)).mean for row in (ours, *others)},
+                    best=table.best(case, others),
+                    others=table.compare(case, ours),
+                    short=interval([cell.reward - limit for cell, limit in zip(mine, limits, strict=True)]),
+                )
+            )
+    return found
+
+
+def verdict(results: PoliciesResults) -> dict[str, str]:
+    """What is claimed, and in how many cases it holds, does not, or cannot be told."""
+    cases, ours = judge(results), results.experiment.rows[0].name
+    claims = dict[str, list[tuple[Case, str]]]()
+    for judged in cases:
+        _, load = judged.case
+        most = margin(load)
+        said = claims.setdefault(f"{ours} at least the bound less {most:.3f} at a load of {load:g}", [])
+        said.append((judged.case, _at_least(judged.short, -most)))
+    claims[f"{ours} above every other where the bound leaves {ROOM}"] = [
+        (judged.case, "holds" if judged.word == "above all" else "does not hold") for judged in cases if judged.room
+    ]
+    claims[f"{ours} never below the best other by more than {BEHIND}"] = [
+        (judged.case, _at_least(judged.others[judged.best].difference, -BEHIND)) for judged in cases
+    ]
+    return {claim: _summary(said) for claim, said in claims.items()}
+
+
+def _at_least(found: Interval, least: float) -> str:
+    return "holds" if found.low >= least else "does not hold" if found.high < least else "cannot be told"
+
+
+def _summary(said: Sequence[tuple[Case, str]]) -> str:
+    """In how many of the cases, and which not."""
+    if not said:
+        return "not run"
+    parts = []
+    for word in ("does not hold", "cannot be told"):
+        where = [f"{scenario} at {load:g}" for (scenario, load), found in said if found == word]
+        if where:
+            parts.append(f"{word} in {', '.join(where)}")
+    holds = sum(found == "holds" for _, found in said)
+    return "; ".join([f"holds in {holds} of {len(said)}", *parts]) if parts else "holds"
+
+
+def draw(path: Path, results: PoliciesResults) -> Path | None:
+    """How far each row is below the bound, beside the results file; the picture's absolute path, None of no case."""
+    from splitplace.report.gaps import draw_gaps
+
+    cases = judge(results)
+    if not cases:
+        return None
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    for judged in cases:
+        scenario, load = judged.case
+        gaps = {row: judged.bound - mean for row, mean in judged.means.items()}
+        panels.setdefault(f"load {load:g}", {})[scenario] = gaps
+    picture = path.with_suffix(".svg").absolute()
+    draw_gaps(picture, panels, ours=results.experiment.rows[0].name)
+    return picture

@@ -1,0 +1,74 @@
+"""What RESULTS.md and the command say of `bench policies`: ours against the best other, and every row's reward."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from splitplace.benchmarks import policies as bench
+from splitplace.benchmarks.grid import GridCells
+from splitplace.benchmarks.paired import interval
+from splitplace.benchmarks.policies import Judged
+from splitplace.benchmarks.policies_file import PoliciesResults
+from splitplace.benchmarks.results_tables import FileSection, Row
+
+
+def section(text: bytes, file: Path) -> FileSection:
+    """Of a results file."""
+    found = PoliciesResults.parse(text, str(file))
+    cases, table = bench.judge(found), GridCells(found.cells)
+    verdict = bench.verdict(found) if cases else {}
+    tables = [_against(found, cases), _rewards(found, cases, table)]
+    return FileSection(
+        found.provenance,
+        [rows for rows in tables if rows],
+        verdict,
+        sorted({cell.seed for cell in found.cells}),
+        [cell.commit for cell in (*found.tuning, *found.cells) if cell.commit],
+        _remarks(found, cases),
+    )
+
+
+def _against(found: PoliciesResults, cases: Sequence[Judged]) -> list[Row]:
+    ours = found.experiment.rows[0].name
+    return [
+        {
+            "scenario": judged.case[0],
+            "load": f"{judged.case[1]:g}",
+            "bound": f"{judged.bound:.4f}",
+            ours: f"{judged.means[ours]:.4f}",
+            "less the bound": str(judged.short),
+            "best other": f"{judged.best} {judged.means[judged.best]:.4f}",
+            f"{ours} less the best other": str(judged.others[judged.best].difference),
+            f"{ours} is": judged.word,
+        }
+        for judged in cases
+    ]
+
+
+def _rewards(found: PoliciesResults, cases: Sequence[Judged], table: GridCells) -> list[Row]:
+    """Mean reward with half its interval; beside it, the placer that was chosen."""
+    rows = []
+    for judged in cases:
+        row = {"reward in": judged.case[0], "load": f"{judged.case[1]:g}"}
+        for name in (each.name for each in found.experiment.rows):
+            row[name] = "not run"
+            if cells := table.cells(judged.case, name):
+                got = interval([cell.reward for cell in cells])
+                row[name] = f"{got.mean:.4f}" + (f" ± {got.high - got.mean:.4f}" if len(cells) > 1 else "")
+                placer = cells[0].policy.partition("+")[2]
+                row[name] += f" ({placer})" if placer else ""
+        rows.append(row)
+    return rows
+
+
+def _remarks(found: PoliciesResults, cases: Sequence[Judged]) -> list[str]:
+    experiment = found.experiment
+    said = [
+        f"{experiment.about.strip()} A difference counts where Holm's p over all others is below .05. In brackets, the "
+        f"placer that got most on the seeds {', '.join(map(str, experiment.tuning_seeds))}."
+    ]
+    if alike := [f"{judged.case[0]} at {judged.case[1]:g}" for judged in cases if judged.alike]:
+        said.append(f"Nobody's reward differs in {', '.join(alike)}: these tell nothing of policies.")
+    scored = {(cell.scenario, cell.load): cell.scored for cell in found.cells}
+    if few := sorted({scenario for (scenario, _), share in scored.items() if share < 0.5}):
+        said.append(f"Of {', '.join(few)}, less than half of the tasks are due within the run, and scored.")
+    return said
