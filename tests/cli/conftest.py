@@ -4,19 +4,33 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from splitplace.catalog.oci import digest
+from splitplace.cli import main
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
 
 DEMO_LIMIT_S = 2700
 """So that one that hangs ends; how long one takes is for `bench timings` to say."""
 MAIN = "from splitplace.cli import main; main()"
+
+
+def called(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a command says and how it ends, called in this process: another one takes longer to begin than most do."""
+    out, err, code = StringIO(), StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from PIL import Image
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.split_folder import SplitDocument
+from tests.cli.conftest import called
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,8 @@ def catalog(source, tmp_path):
 
 
 def run(*arguments):
-    """The command in a process of its own."""
-    code = "from splitplace.cli import main; main()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    """The command, of whatever is written as a path."""
+    return called(*map(str, arguments))
 
 
 def document(*arguments):

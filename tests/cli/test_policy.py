@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import called
+
 SMALL = ("--scenario", "upstream-10", "--demand", "upstream")
 
 
@@ -82,7 +84,7 @@ def test_a_trained_policy_runs_twice_the_same(trained: Path) -> None:
 @pytest.mark.slow
 def test_policy_show_prints_r_q_and_n(trained: Path) -> None:
     """For people, and as JSON."""
-    shown = run("policy", "show", str(trained)).stdout
+    shown = called("policy", "show", str(trained)).stdout
     for words in (
         "mab: state of mab, for 10 devices",
         "R (layer response): mnist",
@@ -90,7 +92,7 @@ def test_policy_show_prints_r_q_and_n(trained: Path) -> None:
         "daso:",
     ):
         assert words in shown
-    document = json.loads(run("policy", "show", str(trained / "mab.safetensors"), "--json").stdout)
+    document = json.loads(called("policy", "show", str(trained / "mab.safetensors"), "--json").stdout)
     assert set(document["mab"]["values"]) == {"r", "q", "n"}
 
 
@@ -124,7 +126,7 @@ def test_bench_placement_compares_and_goes_on_where_it_stopped(trained: Path, tm
 
 def test_an_untrained_policy_says_so() -> None:
     """On stderr, and in the document; it runs all the same."""
-    done = run("simulate", "--policy", "mab+daso", *SMALL, "--intervals", "2", "--untrained", "--json")
+    done = called("simulate", "--policy", "mab+daso", *SMALL, "--intervals", "2", "--untrained", "--json")
     assert "mab and daso started untrained" in done.stderr
     assert json.loads(done.stdout)["trained"] == []
 
@@ -146,7 +148,7 @@ def test_an_untrained_policy_says_so() -> None:
 )
 def test_one_clear_line(arguments: list[str], code: int, said: str) -> None:
     """Exit 2 for wrong usage, 1 for work that cannot be done; never a traceback."""
-    done = run(*arguments)
+    done = called(*arguments)
     assert done.returncode == code
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

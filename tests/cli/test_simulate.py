@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.cli.conftest import called
+
 pytestmark = pytest.mark.base
 
 CALL = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--demand", "upstream", "--seed", "0")
@@ -20,7 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_twice_the_same_but_for_the_timings():
     """One JSON document on stdout, on stderr that the paper's load says little; with the demand that ships."""
     asked = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--intervals", "100", "--seed", "0")
-    runs = [run(*asked, "--json") for _ in range(2)]
+    runs = [how(*asked, "--json") for how in (run, called)]
     documents = [json.loads(done.stdout) for done in runs]
     timings = [document["metrics"].pop("timings") for document in documents]
     assert documents[0] == documents[1]
@@ -33,7 +35,7 @@ def test_twice_the_same_but_for_the_timings():
 @pytest.mark.sim
 def test_trace_and_picture(tmp_path):
     """Parquet files and an SVG where they were asked for, their absolute paths in the document."""
-    done = run(*CALL, "--intervals", "3", "--trace-dir", str(tmp_path), "--plot", str(tmp_path / "a.svg"), "--json")
+    done = called(*CALL, "--intervals", "3", "--trace-dir", str(tmp_path), "--plot", str(tmp_path / "a.svg"), "--json")
     document = json.loads(done.stdout)
     assert document["trace"] == [str(tmp_path / f"{name}.parquet") for name in ("tasks", "fragments", "intervals")]
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
@@ -43,14 +45,14 @@ def test_trace_and_picture(tmp_path):
 def test_a_load_is_a_share_of_what_the_fleet_could_sustain():
     """The document says what that is and what limits it, what was offered, and how busy everything was."""
     asked = ("--policy", "compressed+least-loaded", "--scenario", "measured-50", "--intervals", "10")
-    document = json.loads(run("simulate", *asked, "--load", "0.75", "--json").stdout)
+    document = json.loads(called("simulate", *asked, "--load", "0.75", "--json").stdout)
     capacity = document["capacity"]
     assert document["load"] == pytest.approx(0.75)
     assert document["rate"] == pytest.approx(0.75 * capacity["tasks_per_interval"])
     assert sum(capacity["limits"].values()) == pytest.approx(1.0)
     assert capacity["bottleneck"]
     assert set(document["utilisation"]) == {"cores", "uplinks", "downlinks", "broker_out", "broker_in", "memory"}
-    table = run("simulate", *asked, "--load", "0.75").stdout
+    table = called("simulate", *asked, "--load", "0.75").stdout
     assert "load: 0.75 of what the best policy could sustain" in table
 
 
@@ -66,7 +68,7 @@ def test_a_load_is_a_share_of_what_the_fleet_could_sustain():
 )
 def test_one_clear_line(arguments, code, said):
     """On stderr, and nothing on stdout."""
-    done = run("simulate", *arguments)
+    done = called("simulate", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert said in done.stderr
 

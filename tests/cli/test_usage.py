@@ -1,19 +1,11 @@
 """The command line in the hands of somebody who mistypes: one clear line on stderr, exit 2, no traceback."""
 
-import subprocess
-import sys
-
 import pytest
 from rich.console import Group
 from rich.table import Table
 
 from splitplace.cli.output import emit
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The installed command, in a process of its own."""
-    code = "from splitplace.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+from tests.cli.conftest import called
 
 
 @pytest.mark.parametrize(
@@ -27,7 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 )
 def test_a_mistyped_name_is_answered_with_what_is_valid(arguments, said):
     """Exit 2, one line, nothing on stdout."""
-    done = run(*arguments)
+    done = called(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

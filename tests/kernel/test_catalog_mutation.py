@@ -50,7 +50,7 @@ def outcome(path):
         return None
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_byte_is_never_accepted(original, tmp_path_factory, data):
     """Flip, cut, insert or blank bytes of any file: what is read is the original, or an error."""
@@ -83,7 +83,7 @@ def places(value, here=()):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_value_with_right_digests_never_breaks_the_reader(original, tmp_path_factory, data):
     """Any value of any document becomes junk, digests re-made: an error, or a split that still fits its models."""
@@ -126,7 +126,7 @@ def test_a_changed_value_with_right_digests_never_breaks_the_reader(original, tm
     shutil.rmtree(path)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_mutated_model_never_breaks_the_check(artifact, data):
     """Bytes of an ONNX file changed at will: taken or refused, nothing else."""

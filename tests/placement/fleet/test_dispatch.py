@@ -72,7 +72,7 @@ class Queue:
                 self.leave(id_, False)
 
 
-def share_in_time(queue, load, deadline_s=4.0, steps=8_000, step_s=0.01):
+def share_in_time(queue, load, deadline_s=4.0, steps=4_000, step_s=0.01):
     """Of tasks that come at `load` times what the device can do."""
     rng = random.Random(0)
     each_s = len(queue.names) * LATENCY_S * queue.slower

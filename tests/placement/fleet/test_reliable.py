@@ -15,6 +15,11 @@ from splitplace.placement.protocol.reliable import Link
 STEP_S = 0.01
 
 
+def blocks(count, fast=2):
+    """Of 200 random histories each; the first ones are tried in the fast tests, too."""
+    return [pytest.param(block, marks=[] if block < fast else [pytest.mark.slow]) for block in range(count)]
+
+
 class Network:
     """Nodes by name, each with a link to each other, and what is under way between them.
 
@@ -115,7 +120,7 @@ def test_acknowledgements_ride_on_what_is_said_anyway():
     assert network.handed_over["a", "b", False] + network.handed_over["b", "a", False] <= 2
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", blocks(10))
 def test_whatever_the_network_does_each_message_is_delivered_once_and_in_order(block):
     """200 random histories: drops, repetitions, reordering, resets, cuts one way and both; then it heals."""
     for seed in range(200 * block, 200 * block + 200):
@@ -141,7 +146,7 @@ def test_whatever_the_network_does_each_message_is_delivered_once_and_in_order(b
         assert all(link.idle and not link.unreachable(network.now_s) for link in network.links.values())
 
 
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", blocks(5))
 def test_a_node_that_starts_again_hears_nothing_twice_nor_out_of_order(block):
     """200 histories with restarts of either side: what is said once both know each other again arrives, too."""
     for seed in range(200 * block, 200 * block + 200):

@@ -23,7 +23,7 @@ from splitplace.placement.protocol import messages
 from splitplace.records.action import Decide, Evict, Migrate, Place
 
 EVENTS = 120
-FAST, ALL, BATCH = 300, 4000, 100
+FAST, ALL, BATCH = 100, 4000, 100
 """Histories in every run of the fast tests, in all, and in one test."""
 STATE = TypeAdapter(FleetState)
 
@@ -245,7 +245,7 @@ def test_no_history_breaks_an_invariant(setup, first):
         assert not world.state.tasks and set(world.ended) == world.accepted
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_replay_is_the_same_state(setup, seed):
     """Of the events alone, through JSON; and of a snapshot from any moment with those after it."""
     world = World(setup, seed)
@@ -263,10 +263,17 @@ def test_a_replay_is_the_same_state(setup, seed):
     assert again == world.state
 
 
+ENDS = {"answered", "degraded", "broke", "unwanted", "deadline"}
+KINDS = {
+    "BrokerOpened", "DeviceGone", "DeviceDoubted", "DeviceLoadFailed", "FragmentFailed", "AlarmRang", "moved",
+}  # fmt: skip
+
+
 def test_many_histories_have_seen_everything(setup):
-    """The world above does what it says: tasks that end in every way, moves and restarts."""
-    ends, kinds = set(), set()
-    for seed in range(200):
+    """The world above does what it says: tasks that end in every way, moves and restarts; all is seen before long."""
+    ends, kinds, seed = set(), set(), 0
+    while not (ends >= ENDS and kinds >= KINDS):
+        assert seed < 200, f"not seen: {ENDS - ends | KINDS - kinds}"
         world = World(setup, seed)
         world.later(*(world.joined(device) for device in range(3)))
         for _ in range(EVENTS * 2):
@@ -275,11 +282,7 @@ def test_many_histories_have_seen_everything(setup):
         world.ring()
         for outcome in world.ended.values():
             words = "degraded" if outcome.missing_classes else (outcome.error or "answered")
-            ends |= {
-                end for end in ("answered", "degraded", "broke", "unwanted", "deadline", "lost", "load") if end in words
-            }
+            ends |= {end for end in ENDS if end in words}
         kinds |= {type(event).__name__ for event in world.events}
         kinds |= {"moved" for event in world.events if isinstance(event, ev.PlanMade) and event.moved}
-    assert ends >= {"answered", "degraded", "broke", "unwanted", "deadline"}
-    assert kinds >= {"BrokerOpened", "DeviceGone", "DeviceDoubted", "DeviceLoadFailed", "FragmentFailed", "AlarmRang"}
-    assert "moved" in kinds
+        seed += 1

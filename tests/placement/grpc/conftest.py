@@ -29,18 +29,19 @@ class GrpcOpened:
 
 
 @pytest.fixture
-def front(broker: Any, pixels: Split) -> Iterator[Callable[..., GrpcOpened]]:
-    """Opens front doors with limits of a test's own; they close with the test."""
-    with ExitStack() as closing:
+def front(broker: Any, pixels: Split, let_go: Callable[[ExitStack], None]) -> Iterator[Callable[..., GrpcOpened]]:
+    """Opens front doors with limits of a test's own; they close after the test."""
+    closing = ExitStack()
 
-        def make(tokens: Path | None = None, **limits: Any) -> GrpcOpened:
-            guard = Guard(tokens)
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), guard, "0.0")
-            beside = GrpcServer(service, guard, "127.0.0.1", 0)
-            server = closing.enter_context(HttpServer(FrontApp(service), "127.0.0.1", 0, None, beside))
-            return GrpcOpened(service, beside.address, server.url)
+    def make(tokens: Path | None = None, **limits: Any) -> GrpcOpened:
+        guard = Guard(tokens)
+        service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), guard, "0.0")
+        beside = GrpcServer(service, guard, "127.0.0.1", 0)
+        server = closing.enter_context(HttpServer(FrontApp(service), "127.0.0.1", 0, None, beside))
+        return GrpcOpened(service, beside.address, server.url)
 
-        yield make
+    yield make
+    let_go(closing)
 
 
 @pytest.fixture

@@ -87,18 +87,19 @@ def heard(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def front(broker: Any, pixels: Split) -> Iterator[Callable[..., Opened]]:
-    """Opens front doors with limits of a test's own; they close with the test."""
-    with ExitStack() as closing:
+def front(broker: Any, pixels: Split, let_go: Callable[[ExitStack], None]) -> Iterator[Callable[..., Opened]]:
+    """Opens front doors with limits of a test's own; they close after the test."""
+    closing = ExitStack()
 
-        def make(
-            tokens: Path | None = None, certificate: Certificate | None = None, host: str = "127.0.0.1", **limits: Any
-        ) -> Opened:
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
-            server = HttpServer(FrontApp(service), host, 0, certificate)
-            return Opened(closing.enter_context(server), service)
+    def make(
+        tokens: Path | None = None, certificate: Certificate | None = None, host: str = "127.0.0.1", **limits: Any
+    ) -> Opened:
+        service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
+        server = HttpServer(FrontApp(service), host, 0, certificate)
+        return Opened(closing.enter_context(server), service)
 
-        yield make
+    yield make
+    let_go(closing)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from splitplace.placement.http.guard import EVENTS
 from splitplace.placement.http.routes import TABLE
 from tests.placement.http.openapi import document
 
-EXAMPLES = int(os.environ.get("EXAMPLES", 300))
+FEW, EXAMPLES = 100, int(os.environ.get("EXAMPLES", 300))
+"""Requests of a test in the fast tests, and in all."""
 PATIENCE_S = 60.0
 VALID = {
     "id": "",
@@ -31,10 +32,15 @@ ODD = (
     {}, [[]], [None], {"a": {}},
     "UINT8", "FP32", "BYTES", "image", "logits", [1, 1, 2, 2], [2**62, 2**62], [-1], [0], 0.5,
 )  # fmt: skip
-short = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+often = pytest.mark.parametrize("examples", [FEW, pytest.param(EXAMPLES, marks=pytest.mark.slow)])
+
+
+def tried(examples):
+    """The settings of so many, the same in every run."""
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
 
 
 def places(value, here=()):
@@ -118,11 +124,12 @@ def quiet(door, caplog):
     assert door.service.coming._held == 0
 
 
-def test_requests_by_any_route(quiet, pixels):
+@often
+def test_requests_by_any_route(quiet, pixels, examples):
     """Each is answered: with what was asked for, or why not."""
     connection = http.client.HTTPConnection("127.0.0.1", quiet.port, timeout=PATIENCE_S)
 
-    @short
+    @tried(examples)
     @given(
         st.sampled_from(["GET", "POST", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]), paths(), bodies, headers
     )
@@ -152,12 +159,13 @@ def test_every_route_is_described():
     assert described == {(method, path) for method, path, _ in TABLE if path != EVENTS}
 
 
+@often
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
-def test_requests_by_our_description(quiet, mode):
+def test_requests_by_our_description(quiet, mode, examples):
     """Schemathesis makes them: by the description, and against it where it asks for anything."""
     asking = [each for each in OPERATIONS if mode is GenerationMode.POSITIVE or each.body or each.query]
 
-    @settings(short, max_examples=EXAMPLES // 2)
+    @tried(examples // 2)
     @given(st.one_of([operation.as_strategy(generation_mode=mode) for operation in asking]))
     def ask(case):
         answer = case.call(base_url=quiet.url, timeout=PATIENCE_S)
@@ -169,11 +177,12 @@ def test_requests_by_our_description(quiet, mode):
     ask()
 
 
-def test_infer_requests(quiet, broker):
+@often
+def test_infer_requests(quiet, broker, examples):
     """Of the one route that computes: answered by the protocol, or refused before anybody is asked."""
     connection = http.client.HTTPConnection("127.0.0.1", quiet.port, timeout=PATIENCE_S)
 
-    @short
+    @tried(examples)
     @given(bodies, headers.map(lambda found: {name: value for name, value in found.items() if name != "origin"}))
     def ask(body, stated):
         before = len(broker.tasks)
@@ -187,7 +196,8 @@ def test_infer_requests(quiet, broker):
     connection.close()
 
 
-def test_bytes_that_are_hardly_http(quiet):
+@often
+def test_bytes_that_are_hardly_http(quiet, examples):
     """A valid request with bytes cut, put in and replaced; the connection is answered or ended."""
     text = json.dumps(VALID).encode()
     head = (
@@ -195,7 +205,7 @@ def test_bytes_that_are_hardly_http(quiet):
     )
     whole = head % len(text) + text
 
-    @short
+    @tried(examples)
     @given(st.integers(0, len(whole) - 1), st.integers(0, 20), st.binary(max_size=20))
     def ask(at, cut, other):
         with socket.create_connection(("127.0.0.1", quiet.port), PATIENCE_S) as guest:

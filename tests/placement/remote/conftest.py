@@ -28,16 +28,17 @@ class DoorAhead:
 
 
 @pytest.fixture
-def front(broker: Any, pixels: Split) -> Iterator[Callable[..., DoorAhead]]:
-    """Opens front doors with limits of a test's own; they close with the test."""
-    with ExitStack() as closing:
+def front(broker: Any, pixels: Split, let_go: Callable[[ExitStack], None]) -> Iterator[Callable[..., DoorAhead]]:
+    """Opens front doors with limits of a test's own; they close after the test."""
+    closing = ExitStack()
 
-        def make(tokens: Path | None = None, certificate: Certificate | None = None, **limits: Any) -> DoorAhead:
-            service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
-            server = HttpServer(FrontApp(service), "127.0.0.1", 0, certificate)
-            return DoorAhead(service, closing.enter_context(server).url)
+    def make(tokens: Path | None = None, certificate: Certificate | None = None, **limits: Any) -> DoorAhead:
+        service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), Guard(tokens), "0.0")
+        server = HttpServer(FrontApp(service), "127.0.0.1", 0, certificate)
+        return DoorAhead(service, closing.enter_context(server).url)
 
-        yield make
+    yield make
+    let_go(closing)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ send = HTTPConnection.send
 def test_more_tasks_than_threads_that_wait(door, broker, images, monkeypatch):
     """They take turns; whichever ends first, each gets its own answer."""
     monkeypatch.setattr(remote_client, "LOOKING", 2)
+    for name in ("LOOK_S", "TURN_S"):
+        monkeypatch.setattr(remote_client, name, 0.02)
     with RemoteClient(door.url) as client:
         tasks = [client.submit("pixels", images(n), 20.0) for n in range(1, 8)]
         for task in reversed(tasks):

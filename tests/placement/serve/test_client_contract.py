@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,15 +38,19 @@ class Reached:
 
 
 @pytest.fixture(params=["socket", "http"])
-def reached(request: pytest.FixtureRequest, broker: Any, pixels: Split, folder: DataFolder) -> Iterator[Reached]:
+def reached(
+    request: pytest.FixtureRequest, broker: Any, pixels: Split, folder: DataFolder, let_go: Callable[[ExitStack], None]
+) -> Iterator[Reached]:
     """By either."""
     if request.param == "socket":
         with folder.claimed(), Door(broker, [pixels], folder, lambda: None):
             yield Reached(partial(Client, folder.path), partial(AsyncClient, folder.path))
     else:
         service = HttpService(broker, lambda: {"pixels": pixels}, Limits(), Guard(None), "0.0")
-        with HttpServer(FrontApp(service), "127.0.0.1", 0) as server:
-            yield Reached(partial(RemoteClient, server.url), partial(AsyncRemoteClient, server.url))
+        closing = ExitStack()
+        server = closing.enter_context(HttpServer(FrontApp(service), "127.0.0.1", 0))
+        yield Reached(partial(RemoteClient, server.url), partial(AsyncRemoteClient, server.url))
+        let_go(closing)
 
 
 @pytest.fixture
