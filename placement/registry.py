@@ -80,6 +80,7 @@ DECIDERS = Registry(
         "mab-n": "splitplace.placement.deciders.mab_n:MabN",
         "mab-tuned": "splitplace.placement.deciders.mab_tuned:MabTuned",
         "mab-v": "splitplace.placement.deciders.mab_v:MabV",
+        "mulinucb": "splitplace.placement.deciders.mulinucb:MuLinUcb",
         "oracle": "splitplace.placement.deciders.oracle:Oracle",
         "random": "splitplace.placement.deciders.random:RandomDecider",
         "semantic": "splitplace.placement.deciders.fixed:Semantic",

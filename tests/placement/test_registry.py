@@ -79,7 +79,7 @@ def test_an_installed_package_brings_parts_by_name(installed):
     assert ENGINES.make("elsewhere").name == "elsewhere"
     with pytest.raises(
         NotFoundError,
-        match=r"unknown decider 'nobody': expected one of .*, mab-v, mine, oracle",
+        match=r"unknown decider 'nobody': expected one of .*, mab-v, mine, mulinucb",
     ):
         parse_policy("nobody+random")
     with pytest.raises(NotFoundError, match=r"placer of .*packed, or one of joint, both, or module:Class"):
