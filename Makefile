@@ -64,8 +64,7 @@ build/venv-sim/.installed: pyproject.toml constraints.txt
 # The trained states that ship; again whenever the measured demand, the fleet or the features change.
 states: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/splitplace policy train --scenario measured-50 --demand measured --out build/states
-	for part in mab daso daso-slots daso-tasks gobi gillis compressed; do \
-	  cp build/states/$$part.safetensors placement/data/state.measured-50.$$part.safetensors; done
+	for state in build/states/*.safetensors; do cp $$state placement/data/state.measured-50.$$(basename $$state); done
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
