@@ -40,6 +40,8 @@ PUBLIC = {
         "api.evaluate": ["evaluate"],
         "api.infer": ["infer", "Inference"],
         "api.demand": ["demand", "load_demand"],
+        "api.push": ["push"],
+        "api.pull": ["pull"],
         "api.simulate": ["simulate", "Simulation", "mobility_trace"],
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
@@ -50,6 +52,9 @@ PUBLIC = {
         # what they take and give
         "catalog": ["Catalog"],
         "export.catalog_writer": ["CatalogWriter"],
+        "distribution.push": ["PushedSplit"],
+        "distribution.pull": ["PulledSplit"],
+        "distribution.reference": ["RemoteReference"],
         "training.data.dataset": ["Dataset"],
         "training.preset": ["Preset", "load_preset"],
         "training.run": ["Run"],
@@ -136,6 +141,8 @@ if TYPE_CHECKING:
     from splitplace.api.infer import infer as infer
     from splitplace.api.policy import train_policy as train_policy
     from splitplace.api.profile import profile as profile
+    from splitplace.api.pull import pull as pull
+    from splitplace.api.push import push as push
     from splitplace.api.simulate import Simulation as Simulation
     from splitplace.api.simulate import mobility_trace as mobility_trace
     from splitplace.api.simulate import simulate as simulate
@@ -143,6 +150,9 @@ if TYPE_CHECKING:
     from splitplace.api.start_fleet import start_fleet as start_fleet
     from splitplace.api.train import train as train
     from splitplace.catalog import Catalog as Catalog
+    from splitplace.distribution.pull import PulledSplit as PulledSplit
+    from splitplace.distribution.push import PushedSplit as PushedSplit
+    from splitplace.distribution.reference import RemoteReference as RemoteReference
     from splitplace.errors import ConflictError as ConflictError
     from splitplace.errors import ContractError as ContractError
     from splitplace.errors import ForbiddenError as ForbiddenError

@@ -78,7 +78,8 @@ def export(
         SplitPlaceError: A fragment that does not equal its source, or a disk that is full.
         IntegrityError: A file that is not what its digest says.
     """
-    from splitplace.export.catalog_writer import CatalogWriter, check_catalog
+    from splitplace.catalog.layout_writer import check_catalog
+    from splitplace.export.catalog_writer import CatalogWriter
 
     if precision != "float32":
         needs(f"precision {precision}", "export", packages=("onnx", "onnx-ir", "onnxscript"))

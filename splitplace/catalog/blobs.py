@@ -1,6 +1,7 @@
 """Blobs by digest: bounded, verified before anyone uses them, and never read through a link."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -80,6 +81,18 @@ class BlobStore:
         if actual != digest_:
             raise IntegrityError(f"blob {digest_} is damaged: its {len(data)} bytes have the digest {actual}")
         return data
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Whether the blob lies there and is right, however large it is: looked at, not trusted."""
+        try:
+            handle = os.open(self.path(descriptor.digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return False
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != descriptor.size:
+                return False
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == descriptor.digest
 
     def digests(self) -> Iterator[str]:
         """Every blob that lies there."""

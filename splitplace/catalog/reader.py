@@ -124,6 +124,13 @@ class Catalog:
         """The evaluation attached last, if there is one."""
         return next(iter(self.evaluations(reference)), None)
 
+    def measurements(self, reference: str) -> tuple[Descriptor, ...]:
+        """The manifests of all that was measured of a split and its fragments, in the order it was attached."""
+        split = self.split_descriptor(reference)
+        subjects = {split.digest, *(item.descriptor.digest for item in self.fragments(reference))}
+        entries = (entry for entry in self._layout_index().manifests if entry.mediaType == oci.MANIFEST_TYPE)
+        return tuple(entry for entry in entries if self._record(entry)[0] in subjects)
+
     def verify(self) -> Verification:
         """Read everything the catalog leads to; collects what is wrong instead of stopping at the first."""
         problems: list[str] = []
@@ -210,20 +217,9 @@ class Catalog:
     def _fragment(self, descriptor: Descriptor) -> StoredFragment:
         source = f"blob {descriptor.digest}"
         manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), source)
-        if manifest.artifactType != oci.MODEL_ARTIFACT_TYPE or manifest.config.mediaType != oci.MODEL_CONFIG_TYPE:
-            raise IntegrityError(f"{source}: got an artifact {manifest.artifactType!r}, expected a fragment's manifest")
-        files = {}
-        for layer in manifest.layers:
-            names = {layer.annotations.get(key) for key in (oci.FILEPATH, oci.TITLE)}
-            expected = {oci.WEIGHT_TYPE: oci.MODEL_FILE, oci.CONTRACT_TYPE: oci.CONTRACT_FILE}.get(layer.mediaType)
-            if names != {expected}:
-                raise IntegrityError(f"{source}: a layer {layer.mediaType} named {names}, expected {expected}")
-            files[expected] = layer
-        if len(manifest.layers) != 2 or len(files) != 2:
-            raise IntegrityError(f"{source}: expected exactly the layers {oci.MODEL_FILE} and {oci.CONTRACT_FILE}")
-        contract = self.blobs.read(files[oci.CONTRACT_FILE], oci.CONTRACT_TYPE)
-        fragment = _parse(Fragment, contract, f"blob {files[oci.CONTRACT_FILE].digest}")
-        model = files[oci.MODEL_FILE]
+        model, stated = fragment_files(manifest, source)
+        contract = self.blobs.read(stated, oci.CONTRACT_TYPE)
+        fragment = _parse(Fragment, contract, f"blob {stated.digest}")
         if model.digest != fragment.digest:
             raise IntegrityError(f"{source}: holds the model {model.digest}, its contract is for {fragment.digest}")
         self._check_size(model)
@@ -261,6 +257,26 @@ class Catalog:
         layer = manifest.layers[0]
         record = _parse(kinds[manifest.artifactType], self.blobs.read(layer, manifest.artifactType), layer.digest)
         return manifest.subject.digest, record, manifest.artifactType
+
+
+def fragment_files(manifest: Manifest, source: str) -> tuple[Descriptor, Descriptor]:
+    """What a fragment's manifest leads to: its model, and its contract.
+
+    Raises:
+        IntegrityError: It is no fragment's manifest, or has layers besides, or by other names.
+    """
+    if manifest.artifactType != oci.MODEL_ARTIFACT_TYPE or manifest.config.mediaType != oci.MODEL_CONFIG_TYPE:
+        raise IntegrityError(f"{source}: got an artifact {manifest.artifactType!r}, expected a fragment's manifest")
+    files = {}
+    for layer in manifest.layers:
+        names = {layer.annotations.get(key) for key in (oci.FILEPATH, oci.TITLE)}
+        expected = {oci.WEIGHT_TYPE: oci.MODEL_FILE, oci.CONTRACT_TYPE: oci.CONTRACT_FILE}.get(layer.mediaType)
+        if names != {expected}:
+            raise IntegrityError(f"{source}: a layer {layer.mediaType} named {names}, expected {expected}")
+        files[expected] = layer
+    if len(manifest.layers) != 2 or len(files) != 2:
+        raise IntegrityError(f"{source}: expected exactly the layers {oci.MODEL_FILE} and {oci.CONTRACT_FILE}")
+    return files[oci.MODEL_FILE], files[oci.CONTRACT_FILE]
 
 
 def _parse(kind: type[R], data: bytes, source: str) -> R:

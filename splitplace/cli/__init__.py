@@ -21,6 +21,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("catalog show", "splitplace.cli.catalog:show", "Show a split's graph and measurements."),
     ("catalog verify", "splitplace.cli.catalog:verify", "Hold everything in a catalog against its digests."),
     ("catalog gc", "splitplace.cli.catalog:gc", "Remove what nothing leads to."),
+    ("catalog push", "splitplace.cli.registry:push", "Bring splits into a registry, with their measurements."),
+    ("catalog pull", "splitplace.cli.registry:pull", "Bring splits out of a registry, and hold them to their digests."),
     ("catalog demand", "splitplace.cli.catalog:demand", "Write costs and accuracies for the simulator."),
     ("profile", "splitplace.cli.profile:profile", "Measure what each fragment costs on this device."),
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),

@@ -19,6 +19,8 @@ VERBS = {
     "evaluate": "evaluate",
     "infer": "infer",
     "catalog demand": "demand",
+    "catalog push": "push",
+    "catalog pull": "pull",
     "simulate": "simulate",
     "policy train": "train_policy",
     "fleet start": "start_fleet",

@@ -17,6 +17,7 @@ from splitplace.extras import EXTRAS
 from splitplace.splitting import split_folder
 from splitplace.splitting.artifact import SplitArtifact
 from tests.cli.brightest import MODEL
+from tests.distribution.small_registry import SmallRegistry
 
 pytestmark = pytest.mark.base
 
@@ -104,12 +105,16 @@ NEEDS = {
 """A call of each command that needs more than the base, and the extras that it should ask for."""
 
 FLEET = ["--data", "FLEET"]
+REGISTRY: list[str] = []
+"""HOST:PORT, once it is up."""
 WORKS = {
     "export": ["SPLIT", "--catalog", "CATALOG"],
     "catalog ls": ["CATALOG"],
     "catalog show": ["CATALOG"],
     "catalog verify": ["CATALOG"],
     "catalog gc": ["CATALOG"],
+    "catalog push": ["CATALOG", "oci://REGISTRY/team/nets"],
+    "catalog pull": ["oci://REGISTRY/team/nets", "--catalog", "PULLED"],
     "profile": ["CATALOG", "--quick", "--kind", "base"],
     "evaluate": ["CATALOG", "--images", "x.npy", "--labels", "y.npy"],
     "infer": ["CATALOG", "--input", "x.npy"],
@@ -164,8 +169,10 @@ FUNCTIONS = {
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory, brightest):
-    """A folder with a split, a catalog of it, and inputs."""
+    """A folder with a split, a catalog of it, and inputs; a registry beside it."""
     folder = tmp_path_factory.mktemp("base")
+    registry = SmallRegistry()
+    REGISTRY.append(registry.host)
     split_folder.write(SplitArtifact(brightest(MODEL), {"full": MODEL}), folder / "SPLIT")
     (folder / "model.onnx").write_bytes(MODEL)
     (folder / "a.png").write_bytes(b"")
@@ -175,13 +182,15 @@ def room(tmp_path_factory, brightest):
     states = Path(__file__).resolve().parents[2] / "placement" / "data"
     (folder / "STATES").mkdir()
     (folder / "STATES" / "mab.safetensors").write_bytes((states / "state.measured-50.mab.safetensors").read_bytes())
-    return folder
+    yield folder
+    registry.close()
 
 
 def without(room, body, calls):
     """Exit code, stdout and stderr of each call where no extra is installed."""
     refused = sorted({module for packages in EXTRAS.values() for module in packages.values()})
-    command = [sys.executable, "-c", WITHOUT.replace("CALL", body), json.dumps([refused, calls])]
+    told = json.dumps([refused, calls]).replace("REGISTRY", REGISTRY[-1])
+    command = [sys.executable, "-c", WITHOUT.replace("CALL", body), told]
     done = subprocess.run(command, cwd=room, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -224,7 +233,19 @@ def test_what_is_missing_is_said_in_one_line(answers, arguments, extras):
 def test_nothing_was_begun(room, answers):
     """Before it works: no folder, no file but those of the commands that worked."""
     assert {path.name for path in room.iterdir()} == {
-        *("SPLIT", "STATES", "CATALOG", "FLEET", "fleet.toml", "model.onnx", "a.png", "x.npy", "y.npy", "demand.json"),
+        *(
+            "SPLIT",
+            "STATES",
+            "CATALOG",
+            "PULLED",
+            "FLEET",
+            "fleet.toml",
+            "model.onnx",
+            "a.png",
+            "x.npy",
+            "y.npy",
+            "demand.json",
+        ),
         "tokens.json",
     }
 

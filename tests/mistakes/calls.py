@@ -20,6 +20,8 @@ GOOD: dict[str, list[str]] = {
     "catalog show": [f"--location={REF}"],
     "catalog verify": ["--catalog=catalog"],
     "catalog gc": ["--catalog=catalog"],
+    "catalog push": [f"--location={REF}", "--remote=oci://127.0.0.1:9/team/nets"],
+    "catalog pull": ["--remote=oci://127.0.0.1:9/team/nets", "--catalog=another"],
     "catalog demand": ["--catalog=catalog", f"--references={WHOLE}", "--out=d.json"],
     "profile": [f"--location={REF}"],
     "evaluate": [f"--location={REF}", "--images=x.npy", "--labels=y.npy"],

@@ -50,6 +50,8 @@ WORK = {
     "splitplace.benchmarks.timings": ("_cpu_s",),
     "splitplace.benchmarks.training": ("speed",),
     "splitplace.demo.pipeline": ("images",),
+    "splitplace.api.push": ("push_split",),
+    "splitplace.api.pull": ("names",),
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
     "splitplace.placement.serve.connection": ("connect",),

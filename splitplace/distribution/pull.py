@@ -1,0 +1,174 @@
+"""A split out of a registry into a catalog: index, manifests, what was measured, blobs, and only then its name.
+
+Everything is held against its digest, and against the form that a catalog has, before a name leads to it. What came in
+before a pull broke off stays where no reader looks, and is gone on with by the next one.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from splitplace.catalog import oci
+from splitplace.catalog.layout_writer import LayoutWriter
+from splitplace.catalog.oci import Descriptor, Index, Manifest
+from splitplace.catalog.onnxfile import check_model
+from splitplace.catalog.reader import fragment_files
+from splitplace.distribution.downloads import download
+from splitplace.distribution.mirrors import Places
+from splitplace.distribution.reference import RemoteReference
+from splitplace.distribution.referrers import Referrers, is_bookkeeping
+from splitplace.distribution.repository import RemoteManifest, Repository, Sent
+from splitplace.errors import ContractError, IntegrityError, NotFoundError
+from splitplace.progress import Progress, silent
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PulledSplit:
+    """What came of pulling one split.
+
+    Args:
+        reference: In the catalog.
+        remote: Where it came from, with its digest.
+        records: Profiles and evaluations that came with it.
+        came_bytes: Of blobs, over the network.
+    """
+
+    reference: str
+    remote: RemoteReference
+    records: int
+    came_bytes: int
+
+
+@dataclass(frozen=True)
+class RemoteSplit:
+    """A split as a registry tells of it: every document read and checked, no model yet."""
+
+    remote: RemoteReference
+    reference: str
+    index: RemoteManifest
+    manifests: tuple[RemoteManifest, ...]
+    models: tuple[Descriptor, ...]
+    parts: tuple[Descriptor, ...]
+    """All that is not a model: contracts, configs, records."""
+    records: tuple[RemoteManifest, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the blobs."""
+        return sum(part.size for part in {part.digest: part for part in (*self.models, *self.parts)}.values())
+
+
+def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
+    """Read what a tag or digest stands for, and what was measured of it.
+
+    Raises:
+        IntegrityError: It is not what its digest says, or no split.
+        ContractError: The tag stands for another digest than the one that is asked for.
+        SplitPlaceError: The registry refuses it or cannot be reached.
+    """
+    digest = asked.digest or places.named(lambda place: place.manifest(asked.tag)).digest
+    if asked.tag and asked.digest:
+        now = places.named(lambda place: place.digest_of(asked.tag))
+        if now != asked.digest:
+            raise ContractError(
+                f"{asked.at(tag=asked.tag)} has moved: it is {now or 'gone'} now, expected {asked.digest}: leave out "
+                "the tag to have the pinned split, or the digest to have the new one"
+            )
+    index = places.fixed(lambda place: place.manifest(digest))
+    source = str(asked.at(digest=digest))
+    if index.media_type != oci.INDEX_TYPE:
+        raise IntegrityError(f"{source}: a manifest {index.media_type}: expected the image index of a split")
+    document = Index.parse(index.data, source)
+    if oci.SPLIT not in document.annotations or oci.TITLE not in document.annotations:
+        raise IntegrityError(f"{source}: an image index without the annotation {oci.SPLIT}: no split")
+    manifests, models, parts = [], [], []
+    for child in document.manifests:
+        found = _document(places, child, f"{source}: fragment {child.digest}")
+        manifest = Manifest.parse(found.data, f"{source}: {child.digest}")
+        model, contract = fragment_files(manifest, f"{source}: {child.digest}")
+        manifests.append(found)
+        models.append(model)
+        parts += [contract, manifest.config]
+    records = []
+    for subject in (digest, *(child.digest for child in document.manifests)):
+        for record in places.named(lambda place, subject=subject: Referrers(place).find(subject)):  # type: ignore[misc]  # mypy takes the default for a second argument
+            found = _document(places, record, f"{source}: referrer {record.digest}")
+            manifest = Manifest.parse(found.data, f"{source}: {record.digest}")
+            if _is_ours(manifest, f"{source}: {record.digest}"):
+                records.append(found)
+                parts += [manifest.config, *manifest.layers]
+    large = [part for part in parts if part.size > oci.MAX_JSON_BYTES]
+    if large:
+        raise IntegrityError(
+            f"{source}: {large[0].digest} has {large[0].size} bytes, expected at most {oci.MAX_JSON_BYTES}"
+        )
+    remote = asked.at(tag=asked.tag, digest=digest)
+    reference = document.annotations[oci.TITLE]
+    return RemoteSplit(remote, reference, index, tuple(manifests), tuple(models), tuple(parts), tuple(records))
+
+
+def _document(places: Places, descriptor: Descriptor, source: str) -> RemoteManifest:
+    if descriptor.size > oci.MAX_JSON_BYTES or descriptor.mediaType != oci.MANIFEST_TYPE:
+        raise IntegrityError(
+            f"{source}: {descriptor.size} bytes of {descriptor.mediaType}, expected at most {oci.MAX_JSON_BYTES} of "
+            f"{oci.MANIFEST_TYPE}"
+        )
+    found = places.fixed(lambda place: place.manifest(descriptor.digest))
+    if len(found.data) != descriptor.size:
+        raise IntegrityError(f"{source}: got {len(found.data)} bytes, {descriptor.size} were stated")
+    return found
+
+
+def _is_ours(manifest: Manifest, source: str) -> bool:
+    """Whether this is a measurement that we read; signatures and the like are others' affair."""
+    try:
+        oci.check_record_type(manifest.artifactType, source)
+    except ContractError as error:
+        _log.warning("left out: %s", error)
+        return False
+    return manifest.artifactType in (oci.PROFILE_TYPE, oci.EVALUATION_TYPE) and len(manifest.layers) == 1
+
+
+def pull_split(places: Places, split: RemoteSplit, layout: LayoutWriter, progress: Progress = silent) -> PulledSplit:
+    """Bring a split that was looked up into a catalog, in place of an earlier one of the same reference.
+
+    Raises:
+        IntegrityError: Bytes that are not what they should be; the catalog holds what it held.
+        SplitPlaceError: The registry refuses it or cannot be reached; the same pull goes on where this one stood.
+    """
+    came = 0
+
+    def told(size: int) -> None:
+        nonlocal came
+        came += size
+        progress(f"pulling {split.reference}", min(came / max(split.size_bytes, 1), 1.0))
+
+    with layout.filling():
+        for part in (*split.parts, *split.models):
+            places.fixed(_downloading(layout, part, told))
+        for model in split.models:
+            check_model(layout.blobs.read_digest(model.digest, oci.MAX_MODEL_BYTES), f"{split.remote}: {model.digest}")
+        documents = [found.data for found in split.manifests]
+        reference = layout.adopt(split.index.data, documents, [found.data for found in split.records])
+    return PulledSplit(reference, split.remote, len(split.records), came)
+
+
+def _downloading(layout: LayoutWriter, part: Descriptor, told: Sent) -> Callable[[Repository], None]:
+    return lambda place: download(place, layout, part, told)
+
+
+def names(places: Places, asked: RemoteReference) -> tuple[RemoteReference, ...]:
+    """What is asked for: the one by its tag or digest, or every tag of the repository that may be a split.
+
+    Raises:
+        NotFoundError: The repository has none.
+    """
+    if asked.tag or asked.digest:
+        return (asked,)
+    tags = places.named(lambda place: place.tags())
+    found = tuple(asked.at(tag=tag) for tag in sorted(tags) if not is_bookkeeping(tag))
+    if not found:
+        raise NotFoundError(f"{asked}: the repository has no tags: push a split first")
+    return found
