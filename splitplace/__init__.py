@@ -41,7 +41,7 @@ PUBLIC = {
         "api.infer": ["infer", "Inference"],
         "api.demand": ["demand", "load_demand"],
         "api.push": ["push"],
-        "api.pull": ["pull"],
+        "api.pull": ["pull", "Pulled"],
         "api.simulate": ["simulate", "Simulation", "mobility_trace"],
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
@@ -52,6 +52,7 @@ PUBLIC = {
         # what they take and give
         "catalog": ["Catalog"],
         "export.catalog_writer": ["CatalogWriter"],
+        "catalog.variants": ["Variant"],
         "distribution.push": ["PushedSplit"],
         "distribution.pull": ["PulledSplit"],
         "distribution.reference": ["RemoteReference"],
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
     from splitplace.api.infer import infer as infer
     from splitplace.api.policy import train_policy as train_policy
     from splitplace.api.profile import profile as profile
+    from splitplace.api.pull import Pulled as Pulled
     from splitplace.api.pull import pull as pull
     from splitplace.api.push import push as push
     from splitplace.api.simulate import Simulation as Simulation
@@ -150,6 +152,7 @@ if TYPE_CHECKING:
     from splitplace.api.start_fleet import start_fleet as start_fleet
     from splitplace.api.train import train as train
     from splitplace.catalog import Catalog as Catalog
+    from splitplace.catalog.variants import Variant as Variant
     from splitplace.distribution.pull import PulledSplit as PulledSplit
     from splitplace.distribution.push import PushedSplit as PushedSplit
     from splitplace.distribution.reference import RemoteReference as RemoteReference

@@ -1,14 +1,33 @@
 """`pull`: splits out of a registry into a catalog, with what was measured of them."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitplace.catalog.layout_writer import LayoutWriter, check_catalog
+from splitplace.catalog.variants import Variant, chosen_from, variant
 from splitplace.distribution.mirrors import open_places
-from splitplace.distribution.pull import PulledSplit, look_up, names, pull_split
+from splitplace.distribution.pull import PulledSplit, look_up, names, pull_split, read_split
 from splitplace.distribution.reference import parse_remote
 from splitplace.distribution.transport import Transport
-from splitplace.errors import explained
+from splitplace.errors import UsageError, explained
 from splitplace.progress import Progress, silent
+from splitplace.records.device import Device
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What came of a pull.
+
+    Args:
+        catalog: Absolute path of the catalog.
+        splits: What was pulled.
+        variants: What it was chosen from, for a device.
+    """
+
+    catalog: Path
+    splits: tuple[PulledSplit, ...]
+    variants: tuple[Variant, ...] = ()
 
 
 @explained()
@@ -16,35 +35,57 @@ def pull(
     remote: str,
     catalog: str | Path,
     *,
+    device: str | Path | Device | None = None,
+    deadline_s: float | None = None,
+    micro_batch: int = 1,
     ca: str | Path | None = None,
     plain_http: bool = False,
     progress: Progress = silent,
-) -> tuple[PulledSplit, ...]:
+) -> Pulled:
     """Pull splits out of a registry, with their profiles and evaluations; every digest is held against the bytes.
 
     Args:
         remote: oci://HOST[:PORT]/REPOSITORY, all of whose splits come; or one, by :TAG or @DIGEST.
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
+        device: Of each application, pull the split that suits this device (or its DEVICE.toml) alone: the most accurate
+            that it holds whole and that runs in time, by what was measured.
+        deadline_s: Seconds that a micro-batch may take on `device`; as long as it likes if not stated.
+        micro_batch: Samples that `device` runs at once.
         ca: PEM file of who vouches for the registry's certificate; else those that the system trusts.
         plain_http: Without TLS; from a registry on this machine that is so anyway, unless `ca` is given.
         progress: Told what is being done.
 
     Returns:
-        What was pulled, each with the digest that pins it.
+        What was pulled, each with the digest that pins it; with `device`, all that it was chosen from.
 
     Raises:
         UsageError: No such place, or the folder holds something else.
         UnknownCallerError: The registry wants somebody who is logged in (`docker login`, `podman login`).
+        InfeasibleError: No split of an application suits the device; nothing is pulled.
+        NotReadyError: None of them was profiled.
         IntegrityError: What the registry has is not what its digests say, or no split; the catalog holds what it held.
         SplitPlaceError: The registry refuses, or cannot be reached; the same call goes on where this one stood.
     """
     asked, folder = parse_remote(remote), Path(catalog)
     check_catalog(folder)
+    if device is None and (deadline_s is not None or micro_batch != 1):
+        raise UsageError("--deadline and --micro-batch are about a device: give one by --for DEVICE.toml")
+    if micro_batch < 1:
+        raise UsageError(f"--micro-batch {micro_batch}: expected at least 1")
+    if deadline_s is not None and not 0 < deadline_s < math.inf:
+        raise UsageError(f"--deadline {deadline_s}: expected seconds, more than 0")
+    unit = device if device is None or isinstance(device, Device) else Device.from_toml(Path(device))
     trusted = None if ca is None else Path(ca)
     places = open_places(asked, lambda host, plain: Transport(host, plain_http=plain_http or plain or None, ca=trusted))
     try:
         progress(f"looking into {asked}", 0.0)
         found = [look_up(places, name) for name in names(places, asked)]
-        return tuple(pull_split(places, split, LayoutWriter(folder), progress) for split in found)
+        variants: tuple[Variant, ...] = ()
+        if unit is not None:
+            read = [variant(*read_split(places, split), unit, micro_batch) for split in found]
+            variants = chosen_from(read, unit, deadline_s)
+            found = [split for split, one in zip(found, variants, strict=True) if one.chosen]
+        pulled = tuple(pull_split(places, split, LayoutWriter(folder), progress) for split in found)
+        return Pulled(folder.absolute(), pulled, variants)
     finally:
         places.close()

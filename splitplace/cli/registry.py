@@ -1,10 +1,16 @@
 """`splitplace catalog push` and `pull`: a catalog's splits into a registry, and out of it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+from rich.console import Group
 from rich.table import Table
 
 from splitplace.cli.output import bar, emit
+
+if TYPE_CHECKING:
+    from splitplace.catalog.variants import Variant
 
 
 def push(
@@ -56,6 +62,9 @@ def pull(
     remote: str,
     *,
     catalog: Path,
+    for_: Annotated[Path | None, Parameter(name="--for")] = None,
+    deadline: float | None = None,
+    micro_batch: int = 1,
     ca: Path | None = None,
     plain_http: bool = False,
     json: bool = False,
@@ -68,6 +77,10 @@ def pull(
     Args:
         remote: oci://HOST[:PORT]/REPOSITORY (all its splits), with :TAG or @DIGEST one of them.
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
+        for_: DEVICE.toml: of each application, only the split that suits the device by what was measured; all that it
+            was chosen from is printed.
+        deadline: Seconds that a micro-batch may take on that device.
+        micro_batch: Samples that it runs at once.
         ca: PEM file of who vouches for the registry's certificate.
         plain_http: Without TLS; from this machine that is so anyway.
         json: Print one JSON document.
@@ -75,9 +88,18 @@ def pull(
     import splitplace as sp
 
     with bar() as progress:
-        pulled = sp.pull(remote, catalog, ca=ca, plain_http=plain_http, progress=progress)
+        pulled = sp.pull(
+            remote,
+            catalog,
+            device=for_,
+            deadline_s=deadline,
+            micro_batch=micro_batch,
+            ca=ca,
+            plain_http=plain_http,
+            progress=progress,
+        )
     table = Table("split", "pulled from", "measurements", "came")
-    for split in pulled:
+    for split in pulled.splits:
         table.add_row(split.reference, str(split.remote), str(split.records), _size(split.came_bytes))
     rows = [
         {
@@ -87,9 +109,42 @@ def pull(
             "records": split.records,
             "came_bytes": split.came_bytes,
         }
-        for split in pulled
+        for split in pulled.splits
     ]
-    emit({"catalog": str(catalog.absolute()), "pulled": rows}, table, json)
+    variants = [_variant(found) for found in pulled.variants]
+    document = {"catalog": str(pulled.catalog), "pulled": rows, "variants": variants}
+    emit(document, Group(_choice(pulled.variants), table) if variants else table, json)
+
+
+def _variant(found: "Variant") -> dict[str, Any]:
+    return {
+        "reference": found.split.reference,
+        "fragments": len(found.split.fragments),
+        "fits": found.fits,
+        "seconds": found.seconds,
+        "memory_bytes": found.memory_bytes,
+        "largest_fragment_bytes": found.largest_bytes,
+        "weight_bytes": found.weight_bytes,
+        "top1": found.top1,
+        "chosen": found.chosen,
+    }
+
+
+def _choice(variants: "tuple[Variant, ...]") -> Table:
+    table = Table("", "split", "fragments", "fits", "time", "memory", "largest fragment", "weights", "top-1")
+    for found in variants:
+        table.add_row(
+            "→" if found.chosen else "",
+            found.split.reference,
+            str(len(found.split.fragments)),
+            found.fits,
+            "not run" if found.seconds is None else f"{1e3 * found.seconds:.2f} ms",
+            "not run" if found.memory_bytes is None else _size(found.memory_bytes),
+            "not run" if found.largest_bytes is None else _size(found.largest_bytes),
+            _size(found.weight_bytes),
+            "not run" if found.top1 is None else f"{found.top1:.4f}",
+        )
+    return table
 
 
 def _size(size_bytes: int) -> str:

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from splitplace.catalog import oci
 from splitplace.catalog.layout_writer import LayoutWriter
-from splitplace.catalog.oci import Descriptor, Index, Manifest
+from splitplace.catalog.oci import Descriptor, Index, Manifest, SplitAnnotation
 from splitplace.catalog.onnxfile import check_model
 from splitplace.catalog.reader import fragment_files
 from splitplace.distribution.downloads import download
@@ -18,8 +20,12 @@ from splitplace.distribution.mirrors import Places
 from splitplace.distribution.reference import RemoteReference
 from splitplace.distribution.referrers import Referrers, is_bookkeeping
 from splitplace.distribution.repository import RemoteManifest, Repository, Sent
-from splitplace.errors import ContractError, IntegrityError, NotFoundError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, first_problem
 from splitplace.progress import Progress, silent
+from splitplace.records.evaluation import Evaluation
+from splitplace.records.fragment import Fragment
+from splitplace.records.profile import Profile
+from splitplace.records.split import Split
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +125,36 @@ def _document(places: Places, descriptor: Descriptor, source: str) -> RemoteMani
     if len(found.data) != descriptor.size:
         raise IntegrityError(f"{source}: got {len(found.data)} bytes, {descriptor.size} were stated")
     return found
+
+
+def read_split(places: Places, split: RemoteSplit) -> tuple[Split, tuple[Profile, ...], Evaluation | None]:
+    """The graph, profiles and evaluation of a split that was looked up, without its models.
+
+    Raises:
+        IntegrityError: They are not what they should be.
+    """
+
+    def read(part: Descriptor) -> bytes:
+        return places.fixed(lambda place: place.read_blob(part))
+
+    source = str(split.remote)
+    index = Index.parse(split.index.data, source)
+    contracts = [fragment_files(Manifest.parse(found.data, source), source)[1] for found in split.manifests]
+    fragments = tuple(Fragment.parse(read(part), f"{source}: {part.digest}") for part in contracts)
+    try:
+        graph = SplitAnnotation.parse(index.annotations[oci.SPLIT], source).split(fragments)
+    except ValidationError as error:
+        raise IntegrityError(f"{source}: not a split: {first_problem(error)}") from error
+    profiles, evaluations = [], []
+    for found in split.records:
+        manifest = Manifest.parse(found.data, source)
+        data, name = read(manifest.layers[0]), f"{source}: {manifest.layers[0].digest}"
+        if manifest.artifactType == oci.PROFILE_TYPE:
+            profiles.append(Profile.parse(data, name))
+        else:
+            evaluations.append(Evaluation.parse(data, name))
+    profiles.sort(key=lambda profile: profile.provenance.created, reverse=True)
+    return graph, tuple(profiles), evaluations[-1] if evaluations else None
 
 
 def _is_ours(manifest: Manifest, source: str) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from splitplace.catalog import oci
-from splitplace.catalog.oci import Document
+from splitplace.catalog.oci import Descriptor, Document
 from splitplace.distribution.reference import RemoteReference
 from splitplace.distribution.transport import Transport
 from splitplace.errors import ContractError, IntegrityError
@@ -141,6 +141,20 @@ class Repository:
     def has_blob(self, digest: str) -> bool:
         """Whether a blob is there."""
         return self.transport.call("HEAD", f"{self.base}/blobs/{digest}", {200, 404}).status == 200
+
+    def read_blob(self, descriptor: Descriptor) -> bytes:
+        """A small blob, held against what its descriptor states.
+
+        Raises:
+            IntegrityError: It is another one.
+        """
+        data = self.transport.call("GET", self.blob(descriptor.digest), {200}).data
+        if (digest := oci.digest(data)) != descriptor.digest or len(data) != descriptor.size:
+            raise IntegrityError(
+                f"{self}: got {len(data)} bytes with the digest {digest}, expected {descriptor.size} with "
+                f"{descriptor.digest}: ask who runs the registry"
+            )
+        return data
 
     def blob(self, digest: str) -> str:
         """The URL of a blob."""

@@ -26,7 +26,14 @@ VERBS = {
     "fleet start": "start_fleet",
     "fleet history": "fleet_history",
 }
-RENAMED = {"location": "catalog", "applications": "application", "input": "inputs", "interval": "interval_s"}
+RENAMED = {
+    "location": "catalog",
+    "applications": "application",
+    "input": "inputs",
+    "interval": "interval_s",
+    "for_": "device",
+    "deadline": "deadline_s",
+}
 """What a command calls by another name: CATALOG:REF, several at once, --input; units are in names, not in options."""
 PRINTED = {"json", "explain", "logits", "detach"}
 """How a command shows what it got."""

@@ -126,9 +126,10 @@ def test_every_command_runs(page, request, tmp_path):
                 text=True,
                 timeout=600,
             )
-            if done.returncode != 0 and any("fleet start" in line for line in COMMANDS[page]):
+            if done.returncode != 0 and any("fleet start" in line or ".pid" in line for line in COMMANDS[page]):
+                ended = "splitplace fleet stop; for file in *.pid; do kill $(cat $file); done"
                 subprocess.run(
-                    [bash, "-c", "splitplace fleet stop; test ! -f serve.pid || kill $(cat serve.pid)"],
+                    [bash, "-c", ended],
                     cwd=folder,
                     env=os.environ | {"PATH": path},
                     timeout=60,

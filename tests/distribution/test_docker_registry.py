@@ -39,7 +39,7 @@ def test_what_was_pushed_comes_back_with_the_same_digests(registry, catalog, tmp
     assert pushed.remote == sp.RemoteReference(registry, "team/nets", REFERENCE, digest)
     assert (pushed.records, pushed.kept_bytes) == (3, 0)
     shutil.rmtree(catalog.path)
-    (pulled,) = sp.pull(f"oci://{registry}/team/nets", tmp_path / "again")
+    (pulled,) = sp.pull(f"oci://{registry}/team/nets", tmp_path / "again").splits
     assert (pulled.reference, pulled.remote.digest, pulled.records) == (REFERENCE, digest, 3)
     again = Catalog(tmp_path / "again")
     assert everything(again.path) == before
@@ -148,7 +148,7 @@ def test_skopeo_copies_to_it_and_back(registry, catalog, tmp_path):
         subprocess.run([skopeo, "copy", "--all", *told, source, target], check=True, timeout=60, capture_output=True)
 
     copy(f"oci:{catalog.path}:{REFERENCE}", f"docker://{registry}/by-skopeo:{REFERENCE}")
-    (pulled,) = sp.pull(f"oci://{registry}/by-skopeo:{REFERENCE}", tmp_path / "ours")
+    (pulled,) = sp.pull(f"oci://{registry}/by-skopeo:{REFERENCE}", tmp_path / "ours").splits
     assert pulled.remote.digest == digest
     assert Catalog(tmp_path / "ours").verify().problems == ()
     sp.push(catalog.path, f"oci://{registry}/ours")

@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "runs": (("source", "full", "runs"), "^run-"),
     "splits": (("source",), "^split-"),
     "pictures": (("path", "tiny100", "input"), r"^pictures-|\.(png|jpg|gif|tiff|webp|parquet)$"),
-    "fleets": (("fleet", "devices"), "^fleet-"),
+    "fleets": (("fleet", "devices", "for_"), "^fleet-"),
     "scenarios": (("scenario",), "^scenario-"),
     "demands": (("demand",), "^demand-"),
     "presets": (("preset",), "^preset-"),
