@@ -1,5 +1,6 @@
 """An experiment: policies x scenarios x loads x seeds, as one TOML file in `experiments/`."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -95,11 +96,27 @@ class GridScenario(Record):
     demand: str = "measured"
     intervals: PositiveCount | None = None
     """The experiment's if not stated."""
+    changes: dict[str, Any] = Field(default={})
+    """Fields of the scenario that are not its own; of tables, those that are named."""
+    from_interval: Count = 0
+    """Cells are of the tasks that arrive from then on."""
+    right: Name | None = None
+    """Of the scenario that is the same but for what policies know: what is lost is lost against that."""
 
     def load(self) -> tuple[Scenario, FleetSpec, DemandLike]:
         """What is run."""
         scenario = load_scenario(self.scenario or self.name)
+        if self.changes:
+            document = _merged(scenario.model_dump(mode="json"), self.changes)
+            scenario = Scenario.parse(json.dumps(document), f"the changes of scenario {self.name}")
         return scenario, load_fleet(self.fleet or scenario.fleet), _demand(self.demand)
+
+
+def _merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A table with what is changed in it, and in its tables."""
+    old = {name: value for name, value in document.items() if isinstance(value, dict)}
+    deep = {name: _merged(old.get(name, {}), new) for name, new in changes.items() if isinstance(new, dict)}
+    return document | changes | deep
 
 
 @cache
@@ -134,6 +151,8 @@ class Experiment(Record):
     intervals: PositiveCount
     states: str | None = None
     """Scenario whose shipped states serve a policy where its own scenario has none and they fit."""
+    bounds: bool = True
+    """Whether to compute, beside the cells, what no policy can exceed."""
     quick: Quick | None = None
 
     @model_validator(mode="after")
@@ -146,6 +165,9 @@ class Experiment(Record):
         }.items():
             if twice := _twice(names):
                 raise ValueError(f"{kind} {twice} stands twice: a name or number stands once, a seed judges or tunes")
+        there = [scenario.name for scenario in self.scenarios]
+        if lost := [each.name for each in self.scenarios if each.right not in (*there, None)]:
+            raise ValueError(f"scenarios {', '.join(lost)}: right must name one of {', '.join(sorted(there))}")
         choices = [row.name for row in self.rows if len(row.policies) > 1]
         if choices and not self.tuning_seeds:
             raise ValueError(f"rows {', '.join(choices)} have several policies: give tuning_seeds to choose on")

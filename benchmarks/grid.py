@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+import numpy as np
+
 from splitplace import provenance
 from splitplace.benchmarks.experiment import GridRow, GridScenario, state_of
 from splitplace.benchmarks.paired import Interval, holm, interval, p_value
@@ -23,12 +25,13 @@ from splitplace.benchmarks.results_file import Measured
 from splitplace.children import end_with_parent, safe_spawn
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import states as store
+from splitplace.placement.metrics import outcome, outcomes_of
 from splitplace.placement.policy import Policy
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.records.base import Count, Fraction, NonNegative, Positive, Record
-from splitplace.records.metrics import Metrics
+from splitplace.records.metrics import GroupMetrics, Metrics
 from splitplace.records.view import View
 
 Task = TypeVar("Task")
@@ -65,6 +68,7 @@ class GridCell(Measured):
     """Mean, of those that finished."""
     response_p95_s: NonNegative
     energy_kwh: NonNegative
+    """Of the whole run."""
     trained: tuple[str, ...] = ()
     """Parts of the policy that started from a trained state."""
     timings: CellTimings
@@ -121,9 +125,13 @@ def measure_cell(task: GridTask) -> GridCell:
         )
     except SplitPlaceError as error:
         raise SplitPlaceError(f"{where}: {error}") from error
-    if run.metrics.reward is None:
+    from_s, got = task.scenario.from_interval * scenario.interval_s, run.metrics
+    counted: GroupMetrics = got
+    if from_s:
+        counted = outcome(outcomes_of(run.tasks).where(run.tasks["arrival_s"].astype(np.float64) >= from_s))
+    if counted.reward is None:
         raise SplitPlaceError(f"{where}: in {task.intervals} intervals no task is scored: give more intervals")
-    return _cell(task, row.name, run.metrics, tuple(trained))
+    return _cell(task, row.name, counted, got, tuple(trained))
 
 
 def _first_state(policy: Policy, scenarios: Iterable[str | None], view: View, trained: list[str]) -> Any:
@@ -137,8 +145,8 @@ def _first_state(policy: Policy, scenarios: Iterable[str | None], view: View, tr
     return policy.init(view)
 
 
-def _cell(task: GridTask, row: str, got: Metrics, trained: tuple[str, ...]) -> GridCell:
-    took = got.timings.decision_s
+def _cell(task: GridTask, row: str, got: GroupMetrics, whole: Metrics, trained: tuple[str, ...]) -> GridCell:
+    took = whole.timings.decision_s
 
     def figure(value: float | None) -> float:
         return round(value or 0.0, DIGITS)
@@ -155,7 +163,7 @@ def _cell(task: GridTask, row: str, got: Metrics, trained: tuple[str, ...]) -> G
         accuracy=figure(got.accuracy),
         response_s=figure(got.response_s.mean),
         response_p95_s=figure(got.response_s.p95),
-        energy_kwh=figure(got.energy_kwh),
+        energy_kwh=figure(whole.energy_kwh),
         trained=trained,
         timings=CellTimings(decision_p50_s=figure(took.p50), decision_p95_s=figure(took.p95)),
         commit=provenance.commit(),

@@ -4,26 +4,13 @@ First each rival's policy is chosen, for every scenario and load, by its mean re
 meet the same tasks on the judged seeds, and beside them stands the reward that no policy can exceed on these tasks.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.benchmarks.experiment import Experiment, GridRow, GridScenario
-from splitplace.benchmarks.grid import (
-    Case,
-    GridBound,
-    GridCell,
-    GridCells,
-    GridTask,
-    RowDifference,
-    measure,
-    measure_bound,
-    measure_cell,
-)
+from splitplace.benchmarks.experiment_file import ExperimentResults
+from splitplace.benchmarks.grid import Case, GridCells, RowDifference
 from splitplace.benchmarks.paired import Interval, interval
-from splitplace.benchmarks.policies_file import PoliciesFile, PoliciesResults, TuningCell
-from splitplace.placement.simulator.setting import prepare
-from splitplace.records.split import STRATEGIES
 
 ALIKE = 1e-4
 """Mean rewards that differ by less are the same."""
@@ -38,84 +25,6 @@ MARGINS = {0.5: 0.002, 0.75: 0.010, 1.0: 0.025}
 def margin(load: float) -> float:
     """That of this load."""
     return next((value for most, value in MARGINS.items() if load <= most), MARGINS[1.0])
-
-
-def taking_part(rows: Iterable[GridRow], scenario: GridScenario) -> tuple[GridRow, ...]:
-    """The rows whose strategies every application has a split of, on this fleet."""
-    _, costs = prepare(*scenario.load())
-    splits = zip(costs.splits.application_S.tolist(), costs.splits.strategies, strict=True)
-    there = {(application, strategy) for application, strategy in splits}
-    offered = {s for s in STRATEGIES if all((a, s) in there for a in range(len(costs.applications)))}
-    return tuple(row for row in rows if set(row.strategies) <= offered)
-
-
-def run(
-    path: Path,
-    experiment: Experiment,
-    say: Callable[[str], None],
-    part: Experiment | None = None,
-    jobs: int = 1,
-    fresh: bool = False,
-) -> PoliciesResults:
-    """Measure what the results file lacks, and write it after every cell.
-
-    Args:
-        path: The results file.
-        experiment: All of it.
-        say: Told how far it is.
-        part: Some of its rows and scenarios, to be measured now; all if not stated.
-        jobs: Processes.
-        fresh: Measure these again.
-
-    Raises:
-        SplitPlaceError: As `measure` and `PoliciesFile`.
-    """
-    part, file = part or experiment, PoliciesFile(path, experiment)
-    if fresh:
-        file.forget(part)
-    rows = {scenario.name: taking_part(part.rows, scenario) for scenario in part.scenarios}
-    cases = [(scenario, load) for scenario in part.scenarios for load in part.loads]
-
-    def task(scenario: GridScenario, load: float, seed: int, row: GridRow | None = None, policy: str = "") -> GridTask:
-        intervals = scenario.intervals or experiment.intervals
-        return GridTask(scenario, load, seed, intervals, row, policy, experiment.states)
-
-    def keep(cell: TuningCell | GridCell | GridBound) -> None:
-        file.put(cell)
-        file.save()
-
-    # Seed by seed: what is interrupted has whole seeds, and the time that is left is told better.
-    tuning = [
-        task(scenario, load, seed, row, policy)
-        for seed in part.tuning_seeds
-        for scenario, load in cases
-        for row in rows[scenario.name]
-        for policy in row.policies[: None if len(row.policies) > 1 else 0]
-        if (row.name, policy, scenario.name, load, seed) not in file.tuning
-    ]
-    measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
-    bounds = [
-        task(scenario, load, seed)
-        for seed in part.seeds
-        for scenario, load in cases
-        if (scenario.name, load, seed) not in file.bounds
-    ]
-    measure(measure_bound, bounds, jobs, keep, say, "bounds")
-    judged = []
-    for seed in part.seeds:
-        for scenario, load in cases:
-            for row in rows[scenario.name]:
-                policy = file.chosen(row, (scenario.name, load))
-                there = file.cells.get((row.name, scenario.name, load, seed))
-                if there is None or there.policy != policy:
-                    judged.append(task(scenario, load, seed, row, policy))
-    measure(measure_cell, judged, jobs, keep, say, "judging")
-    return file.save()
-
-
-def _tried(cell: GridCell) -> TuningCell:
-    """What is kept of a cell that is only there to choose."""
-    return TuningCell.model_validate({name: getattr(cell, name) for name in TuningCell.model_fields})
 
 
 @dataclass(frozen=True)
@@ -156,7 +65,7 @@ class Judged:
         return "above all"
 
 
-def judge(results: PoliciesResults) -> list[Judged]:
+def judge(results: ExperimentResults) -> list[Judged]:
     """Every case in which ours and another row were measured, in the experiment's order."""
     experiment, table = results.experiment, GridCells(results.cells)
     ours, found = experiment.rows[0].name, []
@@ -182,7 +91,7 @@ def judge(results: PoliciesResults) -> list[Judged]:
     return found
 
 
-def verdict(results: PoliciesResults) -> dict[str, str]:
+def verdict(results: ExperimentResults) -> dict[str, str]:
     """What is claimed, and in how many cases it holds, does not, or cannot be told."""
     cases, ours = judge(results), results.experiment.rows[0].name
     claims = dict[str, list[tuple[Case, str]]]()
@@ -217,7 +126,7 @@ def _summary(said: Sequence[tuple[Case, str]]) -> str:
     return "; ".join([f"holds in {holds} of {len(said)}", *parts]) if parts else "holds"
 
 
-def draw(path: Path, results: PoliciesResults) -> Path | None:
+def draw(path: Path, results: ExperimentResults) -> Path | None:
     """How far each row is below the bound, beside the results file; the picture's absolute path, None of no case."""
     from splitplace.report.gaps import draw_gaps
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from splitplace.benchmarks import policies as bench
+from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid import GridCells
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.policies import Judged
-from splitplace.benchmarks.policies_file import PoliciesResults
 from splitplace.benchmarks.results_tables import FileSection, Row
 
 
 def section(text: bytes, file: Path) -> FileSection:
     """Of a results file."""
-    found = PoliciesResults.parse(text, str(file))
+    found = ExperimentResults.parse(text, str(file))
     cases, table = bench.judge(found), GridCells(found.cells)
     verdict = bench.verdict(found) if cases else {}
     tables = [_against(found, cases), _rewards(found, cases, table)]
@@ -27,7 +27,7 @@ def section(text: bytes, file: Path) -> FileSection:
     )
 
 
-def _against(found: PoliciesResults, cases: Sequence[Judged]) -> list[Row]:
+def _against(found: ExperimentResults, cases: Sequence[Judged]) -> list[Row]:
     ours = found.experiment.rows[0].name
     return [
         {
@@ -44,7 +44,7 @@ def _against(found: PoliciesResults, cases: Sequence[Judged]) -> list[Row]:
     ]
 
 
-def _rewards(found: PoliciesResults, cases: Sequence[Judged], table: GridCells) -> list[Row]:
+def _rewards(found: ExperimentResults, cases: Sequence[Judged], table: GridCells) -> list[Row]:
     """Mean reward with half its interval; beside it, the placer that was chosen."""
     rows = []
     for judged in cases:
@@ -60,7 +60,7 @@ def _rewards(found: PoliciesResults, cases: Sequence[Judged], table: GridCells) 
     return rows
 
 
-def _remarks(found: PoliciesResults, cases: Sequence[Judged]) -> list[str]:
+def _remarks(found: ExperimentResults, cases: Sequence[Judged]) -> list[str]:
     experiment = found.experiment
     said = [
         f"{experiment.about.strip()} A difference counts where Holm's p over all others is below .05. In brackets, the "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.benchmarks import policies_table
+from splitplace.benchmarks import policies_table, robustness
 from splitplace.benchmarks import results_tables as tables
 from splitplace.benchmarks.results_tables import FileSection
 from splitplace.files import replace_file
@@ -87,6 +87,7 @@ CLAIMS = (
         tables.published_code,
     ),
     Claim("policies.json", "Policies, each with its best placer", "splitplace bench policies", policies_table.section),
+    Claim("robustness.json", "Policies that are told wrong", "splitplace bench robustness", robustness.section),
     Claim("placement.json", "Placers under the bandit", "splitplace bench placement", tables.placement),
     Claim(
         "placement-20-seeds.json",

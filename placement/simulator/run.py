@@ -11,6 +11,7 @@ from splitplace.placement.simulator import disruptions
 from splitplace.placement.simulator.carry_out import carry_out
 from splitplace.placement.simulator.demands import DemandLike, references
 from splitplace.placement.simulator.engine import SimulationEngine
+from splitplace.placement.simulator.hearsay import hearsay
 from splitplace.placement.simulator.mobility import Mobility, load_mobility
 from splitplace.placement.simulator.results import IntervalMeter, PlanLog, SimulationRun, collect
 from splitplace.placement.simulator.scenario import Scenario
@@ -90,7 +91,7 @@ class _Simulation:
         self.arrivals: Arrivals = draw(scenario, devices, costs, intervals, seed)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = SimulationEngine(self.world)
-        self.viewer = Viewer(self.engine, self.arrivals, clairvoyant(policy))
+        self.viewer = Viewer(self.engine, self.arrivals, hearsay(costs, scenario.mistakes, seed), clairvoyant(policy))
         self.policy, self.scenario = policy, scenario
         self.intervals, self.end_s = intervals, intervals * scenario.interval_s
         self.rng = generator(seed, "policy")

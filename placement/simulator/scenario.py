@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
-from splitplace.records.base import Count, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.demand import EncodedInput
 from splitplace.records.device import Device, FleetSpec
 
@@ -114,6 +114,17 @@ class Constrain(Record):
     memory: Positive = 1.0
 
 
+class Mistakes(Record):
+    """What policies are told that is not so (`hearsay.py`); links, memory and the fleet they are told as they are."""
+
+    profiles: Annotated[float, Field(ge=1)] = 1.0
+    """So many times too long or too short are all service times on some devices, each by the toss of a coin."""
+    devices: Fraction = 1.0
+    """Share of the devices of which that is so, drawn."""
+    evaluations: Fraction = 0.0
+    """So much too good or too bad is each split's accuracy, by the toss of a coin; between 0 and 1 it stays."""
+
+
 class Scenario(Record):
     """See the fields; a file states what differs from these defaults."""
 
@@ -166,6 +177,7 @@ class Scenario(Record):
     failures: Failures | None = None
     mobility: str | None = None
     """A trace of rtt and bandwidth per device and second: a shipped name or a Parquet file."""
+    mistakes: Mistakes = Mistakes()
     network: tuple[NetworkShift, ...] = ()
     """Changes of all links at once; each counts from the fleet's own links, not from the one before."""
 

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from splitplace.errors import NotReadyError
+from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.monitor import ResourceMonitor
 from splitplace.placement.simulator.workload import Arrivals
@@ -35,11 +36,19 @@ class Mark:
 
 
 class Viewer:
-    """Builds views; what never changes is built once."""
+    """Builds views; what never changes is built once.
 
-    def __init__(self, engine: SimulationEngine, arrivals: Arrivals, clairvoyant: bool = False):
+    Args:
+        engine: Whose.
+        arrivals: All tasks of the run.
+        told: What the policy is told of the costs: those of the engine, unless the scenario has mistakes.
+        clairvoyant: Whether it is told each task's luck, too.
+    """
+
+    def __init__(self, engine: SimulationEngine, arrivals: Arrivals, told: Costs, clairvoyant: bool = False):
         self._clairvoyant = clairvoyant
         self.engine = engine
+        self._told = told
         self.arrivals = arrivals
         self._monitor = ResourceMonitor(engine)
         self._looks = 0
@@ -71,8 +80,8 @@ class Viewer:
             applications=costs.applications,
             devices=self._devices(backlog_s_D),
             links=self._links(),
-            splits=costs.splits,
-            fragments=costs.fragments,
+            splits=self._told.splits,
+            fragments=self._told.fragments,
             tasks=tasks,
             containers=containers,
             finished=self._finished(np.array(left, np.int64)),
@@ -159,7 +168,7 @@ class Viewer:
             remaining_C=remaining_C,
             ready_C=np.array([engine.ready(c) for c in rows], np.bool_),
         )
-        fragments = engine.world.costs.fragments
+        fragments = self._told.fragments
         placed = device_C != NONE
         batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C[placed]])
         work_C = remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C[placed], device_C[placed]]

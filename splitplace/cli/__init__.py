@@ -56,6 +56,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench published-code", "splitplace.cli.bench_fleets:published_code", "The simulator against the paper's code."),
     ("bench adaptation", "splitplace.cli.bench_fleets:adaptation", "What learning is worth when something shifts."),
     ("bench policies", "splitplace.cli.bench_policies:policies", "What joint is worth, beside all others and a bound."),
+    ("bench robustness", "splitplace.cli.bench_policies:robustness", "What not knowing costs a policy."),
     ("bench placement", "splitplace.cli.bench_fleets:placement", "What DASO is worth, beside controls and bounds."),
     ("bench foreign", "splitplace.cli.bench_models:foreign", "Models that others wrote: cut, or truly refused."),
     ("bench layer-split", "splitplace.cli.bench_models:layer_split", "How good cuts by layer are, and what they cost."),

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from splitplace.benchmarks import experiment_run
 from splitplace.benchmarks import policies as bench
 from splitplace.benchmarks.experiment import Experiment
+from splitplace.benchmarks.experiment_file import ExperimentFile, ExperimentResults, TuningCell
+from splitplace.benchmarks.experiment_run import run
 from splitplace.benchmarks.grid import GridBound
-from splitplace.benchmarks.policies_file import PoliciesFile, PoliciesResults, TuningCell
 from splitplace.benchmarks.policies_table import section
 from splitplace.cli import main
 from splitplace.errors import UsageError
@@ -61,7 +63,7 @@ def made_up(rewards, bound=0.9, load=0.5, scenario="upstream-10"):
     cells = [cell(row, seed, r, scenario, load) for row, of in rewards.items() for seed, r in enumerate(of, start=1)]
     bounds = [GridBound(scenario=scenario, load=load, seed=s, reward=bound) for s in range(1, 11)]
     experiment = EXPERIMENT.model_copy(update={"loads": (load,)})
-    return PoliciesResults(
+    return ExperimentResults(
         experiment=experiment, tuning=(), cells=tuple(cells), bounds=tuple(bounds), provenance=collect()
     )
 
@@ -70,13 +72,13 @@ def made_up(rewards, bound=0.9, load=0.5, scenario="upstream-10"):
 def whole(tmp_path_factory):
     """Everything, without an interruption; the file it is in."""
     path = tmp_path_factory.mktemp("whole") / "policies.json"
-    bench.run(path, EXPERIMENT, **QUIET)
+    run(path, EXPERIMENT, **QUIET)
     return path
 
 
 def read(path):
     """What a file holds."""
-    return PoliciesResults.parse(path.read_bytes(), str(path))
+    return ExperimentResults.parse(path.read_bytes(), str(path))
 
 
 def test_rows_take_part_where_their_strategies_are(whole):
@@ -96,7 +98,7 @@ def test_a_row_of_several_policies_is_judged_with_the_best_of_the_tuning_seeds(w
 
 def test_of_equals_the_first_is_chosen(tmp_path):
     """By the mean over the tuning seeds, and nothing else."""
-    file = PoliciesFile(tmp_path / "p.json", EXPERIMENT)
+    file = ExperimentFile(tmp_path / "p.json", EXPERIMENT)
     for policy in EXPERIMENT.rows[1].policies:
         tried = TuningCell(row="layer", policy=policy, scenario="upstream-10", load=0.5, seed=100, reward=0.5)
         file.put(tried)
@@ -116,7 +118,7 @@ def test_nobody_exceeds_the_bound(whole):
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(whole, tmp_path, monkeypatch, stop):
     """Whether it stopped while choosing, at a bound or while judging; what was measured is not measured again."""
     path, saved = tmp_path / "policies.json", []
-    save = PoliciesFile.save
+    save = ExperimentFile.save
 
     def interrupted(self):
         saved.append(save(self))
@@ -124,12 +126,12 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(whole, tmp_path, mo
             raise KeyboardInterrupt
         return saved[-1]
 
-    monkeypatch.setattr(PoliciesFile, "save", interrupted)
+    monkeypatch.setattr(ExperimentFile, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        bench.run(path, EXPERIMENT, **QUIET)
+        run(path, EXPERIMENT, **QUIET)
     found = read(path)
     assert len(found.tuning) + len(found.bounds) + len(found.cells) == stop
-    bench.run(path, EXPERIMENT, **QUIET)
+    run(path, EXPERIMENT, **QUIET)
     assert plain(read(path)) == plain(read(whole))
     assert len(saved) == 2 + 2 + 4 + 1  # every cell once, and the end
 
@@ -138,7 +140,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(whole, tmp_path, mo
 def test_by_several_processes_as_by_one(whole, tmp_path):
     """The order in which cells end is nobody's business."""
     path = tmp_path / "policies.json"
-    bench.run(path, EXPERIMENT, jobs=2, **QUIET)
+    run(path, EXPERIMENT, jobs=2, **QUIET)
     assert plain(read(path)) == plain(read(whole))
 
 
@@ -147,7 +149,7 @@ def test_a_row_that_is_added_is_measured_and_no_other(whole, tmp_path):
     path = tmp_path / "policies.json"
     path.write_bytes(whole.read_bytes())
     more = TOML.replace("[[scenarios]]", '[[rows]]\nname = "full"\npolicies = ["full+random"]\n\n[[scenarios]]')
-    bench.run(path, Experiment.parse_toml(more, "more.toml"), **QUIET)
+    run(path, Experiment.parse_toml(more, "more.toml"), **QUIET)
     before, after = read(whole), read(path)
     assert {each.row for each in after.cells} == {"joint", "layer", "full"}
     assert [each for each in after.cells if each.row != "full"] == list(before.cells)
@@ -156,9 +158,9 @@ def test_a_row_that_is_added_is_measured_and_no_other(whole, tmp_path):
 def test_a_placer_that_is_added_and_wins_is_judged(whole, tmp_path):
     """Its row's cells were of another policy."""
     path = tmp_path / "policies.json"
-    bench.run(path, Experiment.parse_toml(TOML.replace(', "layer+gathered"', ""), "few.toml"), **QUIET)
+    run(path, Experiment.parse_toml(TOML.replace(', "layer+gathered"', ""), "few.toml"), **QUIET)
     assert {each.policy for each in read(path).cells} == {"joint", "layer+random"}
-    bench.run(path, EXPERIMENT, **QUIET)
+    run(path, EXPERIMENT, **QUIET)
     assert plain(read(path)) == plain(read(whole))
 
 
@@ -166,9 +168,9 @@ def test_some_rows_again_leave_the_others(whole, tmp_path, monkeypatch):
     """`--only joint --fresh` measures joint's cells and no other."""
     path, asked = tmp_path / "policies.json", []
     path.write_bytes(whole.read_bytes())
-    work = bench.measure_cell
-    monkeypatch.setattr(bench, "measure_cell", lambda task: asked.append(task.row.name) or work(task))
-    bench.run(path, EXPERIMENT, part=EXPERIMENT.only(["joint"]), fresh=True, **QUIET)
+    work = experiment_run.measure_cell
+    monkeypatch.setattr(experiment_run, "measure_cell", lambda task: asked.append(task.row.name) or work(task))
+    run(path, EXPERIMENT, part=EXPERIMENT.only(["joint"]), fresh=True, **QUIET)
     assert asked == ["joint", "joint"]
     assert plain(read(path)) == plain(read(whole))
 
@@ -186,7 +188,7 @@ def test_a_file_of_another_setting_is_refused(whole, old, new, said):
     """Cells of two settings cannot be paired."""
     other = Experiment.parse_toml(TOML.replace(old, new, 1), "other.toml")
     with pytest.raises(UsageError, match=f"another {said}: give another --results, or --fresh"):
-        bench.run(whole, other, **QUIET)
+        run(whole, other, **QUIET)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ def test_the_command_measures_shows_and_draws(tmp_path, capsys, monkeypatch):
     call = ["bench", "policies", "--experiment", str(tmp_path / "tiny.toml"), "--results", str(results), "--jobs", "1"]
     succeed([*call, "--only", "joint", "layer"])
     assert "above every other" in capsys.readouterr().out
-    monkeypatch.setattr(bench, "measure_cell", lambda task: pytest.fail("measured again"))
+    monkeypatch.setattr(experiment_run, "measure_cell", lambda task: pytest.fail("measured again"))
     succeed([*call, "--json"])
     document = json.loads(capsys.readouterr().out)
     assert (document["results"], document["picture"]) == (str(results), str(results.with_suffix(".svg")))

@@ -98,6 +98,7 @@ NEEDS = {
     "bench published-code": ([], "sim"),
     "bench adaptation": ([], "train,sim"),
     "bench policies": ([], "sim"),
+    "bench robustness": ([], "sim"),
     "bench placement": ([], "sim"),
     "bench layer-split": ([], "train,export"),
     "bench foreign": ([], "train,export"),

@@ -1,4 +1,4 @@
-"""The results file of `bench policies`: what policies were chosen on, what rows got, and what nobody can exceed."""
+"""An experiment's results file: what policies were chosen on, what rows got, and what nobody can exceed."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class TuningCell(Measured):
     reward: Fraction
 
 
-class PoliciesResults(Record):
+class ExperimentResults(Record):
     """Every cell, and where it comes from."""
 
     experiment: Experiment
@@ -34,7 +34,7 @@ class PoliciesResults(Record):
     provenance: Provenance
 
 
-class PoliciesFile:
+class ExperimentFile:
     """What was measured of an experiment, in memory and on disk.
 
     Args:
@@ -51,9 +51,9 @@ class PoliciesFile:
         self.cells = dict[tuple[str, str, float, int], GridCell]()
         self.bounds = dict[tuple[str, float, int], GridBound]()
         if path.is_file():
-            self._read(PoliciesResults.parse(path.read_bytes(), str(path)))
+            self._read(ExperimentResults.parse(path.read_bytes(), str(path)))
 
-    def _read(self, old: PoliciesResults) -> None:
+    def _read(self, old: ExperimentResults) -> None:
         before, now = _settings(old.experiment), _settings(self.experiment)
         if changed := [name for name in before.keys() & now.keys() if before[name] != now[name]]:
             raise UsageError(
@@ -98,9 +98,9 @@ class PoliciesFile:
 
         return row.policies[0] if len(row.policies) == 1 else max(row.policies, key=mean)
 
-    def save(self) -> PoliciesResults:
+    def save(self) -> ExperimentResults:
         """Write the file."""
-        found = PoliciesResults(
+        found = ExperimentResults(
             experiment=self.experiment,
             tuning=tuple(self.tuning.values()),
             cells=tuple(self.cells.values()),
