@@ -171,11 +171,11 @@ class Container:
     def credits(self, src: str) -> int:
         """How many to give back to a source now, after a micro-batch was taken or passed on.
 
-        Each time wakes both ends, so they are gathered, up to half a window, while the next micro-batch is here anyway;
-        and a source that has sent everything, or has credits for it, needs none.
+        Each time wakes both ends, so they are gathered, up to half a window: meanwhile the source has the other half,
+        or what it sent is here and will be taken. One that has sent everything, or has credits for it, needs none.
         """
         owed, window = self._through(src) - self._credited[src], self._windows[src]
-        if self._received[src] == self.total or window >= self.total or (self._complete and owed < window // 2):
+        if self._received[src] == self.total or window >= self.total or owed < window // 2:
             return 0
         self._credited[src] += owed
         return owed

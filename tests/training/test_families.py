@@ -72,15 +72,13 @@ def test_a_stem_that_is_not_fitted_is_refused():
     "name",
     [
         "densenet121",
-        "densenet264d",
         "mobilenetv2_035",
         "efficientnet_lite0",
-        "inception_v3",
         "mobilenetv3_small_050",
         "test_resnet",
         "resnet26d",
         "resnetv2_18",
-        "vgg11_bn",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet264d", "inception_v3", "vgg11_bn")),
     ],
 )
 def test_the_stages_of_a_family_answer_as_its_network(name):
@@ -171,7 +169,9 @@ def test_what_is_tried_for_stages_changes_nothing():
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "strides"), [("inceptionv3", (2,)), ("vgg11", ())])
+@pytest.mark.parametrize(
+    ("name", "strides"), [("inceptionv3", (2,)), pytest.param("vgg11", (), marks=pytest.mark.slow)]
+)
 def test_images_too_small_for_a_fitted_network_become_as_small_as_it_was_fitted_to(name, strides):
     """And no larger: at the size that it was designed for, it would take the machine's memory."""
     network = build(name, 3, (3, 16, 16), COLOUR, strides).eval()

@@ -331,6 +331,7 @@ def test_early_stopping_goes_back_to_the_best_epoch(data, patient, tmp_path, scr
     assert all(torch.equal(value, kept[1][name]) for name, value in trained.state_dict().items())
 
 
+@pytest.mark.slow
 def test_measuring_an_epoch_leaves_the_training_as_it_is(data, patient, tmp_path, scripted):
     """Statistics that were taken anew for it are put back: the last of three epochs is that of a training without."""
     scripted(0.5, 0.6, 0.7)
@@ -342,6 +343,7 @@ def test_measuring_an_epoch_leaves_the_training_as_it_is(data, patient, tmp_path
     assert all(torch.equal(value, expected[name]) for name, value in measured.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_knows_how_many_steps_the_best_epoch_had(data, patient, tmp_path, scripted):
     """It was stopped by an error in the third epoch, the second was best."""
     kept = scripted(0.5, 0.8, 0.7, 0.7)

@@ -199,6 +199,7 @@ def test_a_timm_name_with_a_tag_can_be_exported(data, preset, tmp_path):
     assert to_onnx(run.load()).split.reference == run.config.request.reference == "squares.test_resnet-r160_in1k.full"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_can_be_run_again(data, preset, tmp_path, monkeypatch):
     """Stopped between training and the end, nothing that looks finished stands there, and the next try finishes."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -308,7 +309,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(data, preset, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [1, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (2, 4))])
 def test_few_steps_train_too(data, preset, tmp_path, steps):
     """Down to one, and where the warm-up is a single step."""
     done = train_full(data, preset=preset, epochs=1, samples=16 * steps, out=tmp_path / "run")

@@ -53,6 +53,32 @@ def test_strict_precedence_waits_for_the_whole_task(fragment):
     assert container.ready() is not None
 
 
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("window", [1, 2, 4, 8])
+def test_credits_go_back_by_half_a_window(fragment, window, ahead):
+    """Counted: each message of them wakes both ends. A source that is so far ahead at most never waits for one.
+
+    With a window of 8, a fourth of the messages: whether the next micro-batch is here yet or not.
+    """
+    total, container = 40, Container(assign(n=160, window=window), fragment)
+    (flow,) = container.outflows.values()
+    given = taken = granted = messages_back = 0
+    while taken < total:
+        while given < min(total, taken + ahead, granted + window):
+            feed(container, given)
+            given += 1
+        assert container.ready() is not None, f"micro-batch {taken}: the source waits for credits, and gets none"
+        container.take(taken)
+        taken += 1
+        back = container.credits("f0")
+        granted, messages_back = granted + back, messages_back + bool(back)
+        container.put(taken - 1, {"f1.out": np.zeros((4, 16), np.float32)})
+        flow.flush(lambda flow, micro_batch, values: None)
+        flow.grant(1)
+    assert messages_back <= total / max(window // 2, 1)
+    assert granted + window >= total
+
+
 def test_a_slow_consumer_stops_the_sender(fragment):
     """Without credits results queue up to one, and then nothing runs: the queue is bounded by the window."""
     container, sent = Container(assign(window=2), fragment), []

@@ -24,7 +24,9 @@ def params(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("model", ["mobilenetv2", "resnet34v2", pytest.param("inceptionv3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model", ["mobilenetv2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet34v2", "inceptionv3"))]
+)
 def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     """Physically: a dense network with the same logits, exported as one fragment of that size."""
     network = random_network(model)

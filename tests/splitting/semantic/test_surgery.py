@@ -22,7 +22,7 @@ CASES = [  # family, cut, groups
     ("mobilenetv2", "blocks2", 3),
     ("mobilenetv2", "blocks5", 2),
     pytest.param("resnet50v2", "stage1", 3, marks=pytest.mark.slow),
-    ("resnet50v2", "stage2", 2),
+    pytest.param("resnet50v2", "stage2", 2, marks=pytest.mark.slow),
     pytest.param("resnet34v2", "stage3", 2, marks=pytest.mark.slow),
     pytest.param(
         "inceptionv3", "mixed_6a", 2, marks=pytest.mark.slow
