@@ -53,7 +53,7 @@ def test_hundreds_of_unlike_hosts_are_counted_without_being_listed() -> None:
     assert [host.name for host in useful(hosts, 3)] == ["d197", "d198", "d199"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     fleets(),
     st.lists(NUMBERS, min_size=2, max_size=5),
@@ -88,7 +88,7 @@ def test_hosts_that_are_left_out_change_no_optimum(
     assert found == expected or found == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     fleets(),
     st.lists(NUMBERS, min_size=2, max_size=5),
