@@ -14,7 +14,7 @@ from splitplace.errors import NotReadyError
 from splitplace.inference.executor import Array
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Received, StreamNode, draw_incarnation
 from splitplace.records.split import INPUT, Split
@@ -79,7 +79,7 @@ class BareDevices:
         sent, credits = 0, WINDOW
         while len(answers) < len(inputs):
             while credits and sent < len(inputs):
-                header = messages.tensors(self._jobs, INPUT, first, sent, 0.0, {spec.name: inputs[sent]})
+                header = codec.tensors(self._jobs, INPUT, first, sent, 0.0, {spec.name: inputs[sent]})
                 self.node.send(placed[first], header, [inputs[sent]])
                 sent, credits = sent + 1, credits - 1
             message = self._next()

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError
 from splitplace.inference.executor import Array
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Received, StreamNode
 
@@ -64,7 +64,7 @@ def echo(encrypted: bool) -> Iterator[Callable[[Array], Array]]:
         node.connect("echo", hello.peers[0].endpoint)
 
         def there_and_back(x: Array) -> Array:
-            node.send("echo", messages.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
+            node.send("echo", codec.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
             return answer().values["x"]
 
         yield there_and_back

@@ -30,7 +30,7 @@ from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.broker.stuck import stuck
 from splitplace.placement.policy import Policy
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.records.view import View
 
@@ -227,7 +227,7 @@ class Loop:
         feed.flush(self._send)
 
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
-        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
+        header = codec.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         self.fleet.send(flow.outlet.device, header, list(values.values()))
 
     # The policy.

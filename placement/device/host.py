@@ -24,7 +24,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
 from splitplace.records.fragment import Fragment
@@ -296,7 +296,7 @@ class DeviceRuntime:
             self._return_credits(container)
 
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
-        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
+        header = codec.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         found = self.containers.flow(flow.job, flow.src, flow.outlet.dst)
         if found is not None and flow.outlet.device != self.config.name:
             self.fragments.moved(found[0].assign.digest, sent=values)

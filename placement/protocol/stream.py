@@ -22,7 +22,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.placement.protocol import envelope, intake, messages
+from splitplace.placement.protocol import codec, envelope, intake, messages
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.reliable import WINDOW_BYTES, Frames, Link
@@ -221,7 +221,7 @@ class StreamNode:
         if name not in self._outgoing:
             log.debug("no pipe to %s: %s dropped", name, message.type)
             return
-        frames, link = messages.encode(message, values), self._wake(name)
+        frames, link = codec.encode(message, values), self._wake(name)
         if isinstance(message, messages.Ping | messages.Pong):
             link.say(frames)
         else:
@@ -278,7 +278,7 @@ class StreamNode:
         self.received_bytes += size_bytes
         header = frames[0]
         if bytes(header[:1]) == b"{":  # from before envelopes: a hello, which says so
-            messages.decode(frames)
+            codec.decode(frames)
             raise ContractError("not a message: no envelope before its header")
         sealed = envelope.decode(header)
         if self._expected.get(peer, sealed.sender) != sealed.sender:
@@ -291,7 +291,7 @@ class StreamNode:
             self._piped[peer] = link.peer
         if not deliver or len(header) == envelope.SIZE_BYTES:
             return None
-        return Received(peer, *messages.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))
+        return Received(peer, *codec.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))
 
     def _wake(self, name: str) -> Link:
         """The link to a peer, which from now on is looked after."""

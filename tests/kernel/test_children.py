@@ -123,5 +123,6 @@ def test_the_current_folder_is_no_entry_of_the_module_path(monkeypatch):
 
 def test_nobody_starts_an_interpreter_by_hand():
     """`sys.executable` stands in one module of the rooms."""
-    users = {file for file, node in _nodes("executable") if isinstance(node, ast.Attribute) and node.attr == "executable"}
+    attributes = ((file, node) for file, node in _nodes("executable") if isinstance(node, ast.Attribute))
+    users = {file for file, node in attributes if node.attr == "executable"}
     assert users == {"splitplace/children.py"}

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from splitplace.placement.protocol import messages, stream
+from splitplace.placement.protocol import codec, messages, stream
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.stream import ListeningClock, StreamNode
 from tests.placement.fleet.proxy import Proxy
@@ -43,7 +43,7 @@ def test_connections_that_are_reset_lose_and_repeat_nothing(pair):
     heard = []
     for number in range(240):
         x = np.full((1, 2**16), number, np.float32)
-        a.send("b", messages.tensors(number, "f0", "f1", 0, 0.0, {"x": x}), [x])
+        a.send("b", codec.tensors(number, "f0", "f1", 0, 0.0, {"x": x}), [x])
         b.send("a", messages.Credit(job=number, src="f0", dst="f1", count=1))
         if number % 20 == 10:
             for road in roads:

@@ -5,7 +5,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.device.container import Container
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 
 
 def assign(name="f1", src="f0", *, n=40, window=2, precedence="pipelined", digest="sha256:" + "0" * 64):
@@ -33,7 +33,7 @@ def fragment(toy):
 def feed(container, micro_batch, now_s=0.0, peer="a", samples=4, dtype=np.float32, src="f0"):
     """Give it a micro-batch of its input."""
     values = {"f0.out": np.zeros((samples, 16), dtype)}
-    container.accept(peer, messages.tensors(1, src, "f1", micro_batch, 0.0, values), values, now_s)
+    container.accept(peer, codec.tensors(1, src, "f1", micro_batch, 0.0, values), values, now_s)
 
 
 def test_micro_batches_run_in_the_order_they_became_complete(fragment):

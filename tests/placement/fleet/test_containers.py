@@ -8,7 +8,7 @@ import pytest
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 
 BYTES = 4 * 16 * 4
 """Of one input micro-batch below."""
@@ -40,7 +40,7 @@ def fragment(toy):
 def feed(containers, container, micro_batch=0, now_s=0.0):
     """Give a container a micro-batch of its input."""
     values = {"f0.out": np.zeros((max(container.samples(micro_batch), 1), 16), np.float32)}
-    header = messages.tensors(container.assign.job, "f0", "f1", micro_batch, 0.0, values)
+    header = codec.tensors(container.assign.job, "f0", "f1", micro_batch, 0.0, values)
     containers.accept(container, "a", header, values, now_s)
 
 

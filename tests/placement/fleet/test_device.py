@@ -13,7 +13,7 @@ import pytest
 
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import Proxy
@@ -67,7 +67,7 @@ class Bench:
     def give(self, micro_batch, value=None, sender=None):
         """One micro-batch of input."""
         x = np.ones((4, 16), np.float32) if value is None else value
-        (sender or self.broker).send("dut", messages.tensors(1, "input", "f0", micro_batch, 0.0, {"x": x}), [x])
+        (sender or self.broker).send("dut", codec.tensors(1, "input", "f0", micro_batch, 0.0, {"x": x}), [x])
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_an_oversized_tensor_does_not_stop_a_device(bench, toy):
     with bench(toy.chain(), max_frame_bytes=2**16) as it:
         it.prepare(toy.chain())
         big = np.zeros((4, 2**16), np.float32)
-        it.peer.send("dut", messages.tensors(1, "input", "f0", 0, 0.0, {"x": big}), [big])
+        it.peer.send("dut", codec.tensors(1, "input", "f0", 0, 0.0, {"x": big}), [big])
         it.give(0)
         assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
 

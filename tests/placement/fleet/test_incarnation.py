@@ -13,7 +13,7 @@ from splitplace.inference.executor import Executor
 from splitplace.placement import history as book
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
@@ -262,7 +262,7 @@ def test_a_fleet_goes_on_beside_somebody_with_a_copied_key(start, toy, images, c
                     os.kill(engine.pid("b"), signal.SIGKILL)
                 copied.send(BROKER, messages.Failed(job=job, fragment="f1", error="not so"))
                 copied.send(BROKER, messages.Unreachable(peer="a"))
-                copied.send("a", messages.tensors(job, "f1", "f2", 0, 0.0, {"f1.out": x[:4]}), [x[:4]])
+                copied.send("a", codec.tensors(job, "f1", "f2", 0, 0.0, {"f1.out": x[:4]}), [x[:4]])
                 list(copied.receive(0.0))
                 result = broker.submit("toy", x, 100.0).result(WAIT_S)
                 assert result.outcome.error is None

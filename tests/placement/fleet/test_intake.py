@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
-from splitplace.placement.protocol import intake, messages, stream
+from splitplace.placement.protocol import codec, intake, messages, stream
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import CHUNK, Proxy
@@ -80,7 +80,7 @@ def test_an_honest_connection_never_comes_near_the_bound(accesses):
         for size in (*range(200, 260), 0, 1, 2**16, 2**20):
             x = np.zeros((1, size), np.uint8)
             peer.send("a", messages.Failed(job=1, fragment="f0", error="x" * size)) if size < 300 else peer.send(
-                "a", messages.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x]
+                "a", codec.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x]
             )
         hear(node, 64)
         assert held_bytes(node) == [greeting]

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 
 
 def message(**values):
     """A tensor message with these tensors, as frames."""
     arrays = {name: np.asarray(value) for name, value in values.items()}
-    return messages.encode(messages.tensors(3, "f0", "f1", 2, 0.5, arrays), list(arrays.values()))
+    return codec.encode(codec.tensors(3, "f0", "f1", 2, 0.5, arrays), list(arrays.values()))
 
 
 @given(
@@ -24,7 +24,7 @@ def message(**values):
 def test_tensors_arrive_as_they_left(shape, dtype):
     """Any shape and dtype of a contract, bit for bit, also from a view that is not contiguous."""
     value = np.arange(np.prod(shape)).reshape(shape).astype(dtype).T
-    header, values = messages.decode(message(x=value))
+    header, values = codec.decode(message(x=value))
     assert header.job == 3 and header.dst == "f1"
     assert values["x"].dtype == value.dtype
     np.testing.assert_array_equal(values["x"], value)
@@ -34,7 +34,7 @@ def test_a_frame_at_an_odd_address_becomes_an_aligned_array():
     """Sessions read floats: a frame may start at any byte of a received buffer."""
     header, data = message(x=np.ones((2, 3), np.float32))
     shifted = memoryview(b"!" + bytes(data))[1:]
-    assert messages.decode([header, shifted])[1]["x"].flags.aligned
+    assert codec.decode([header, shifted])[1]["x"].flags.aligned
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ def test_what_is_no_message_is_refused(change, complaint):
     """Wrong type, field, dtype, size, number of frames; a pickle; a huge header."""
     header, *frames = message(x=np.ones((2, 3), np.float32))
     with pytest.raises(SplitPlaceError, match=complaint):
-        messages.decode(change(bytes(header), frames))
+        codec.decode(change(bytes(header), frames))
 
 
 @given(st.lists(st.binary(max_size=60), max_size=3))
 def test_noise_is_refused(frames):
     """Random bytes raise our error and nothing else."""
     with pytest.raises(SplitPlaceError):
-        messages.decode(frames)
+        codec.decode(frames)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_foreign_json_is_refused(document):
     """So does JSON that is no header of ours."""
     with pytest.raises(SplitPlaceError):
-        messages.decode([json.dumps(document).encode()])
+        codec.decode([json.dumps(document).encode()])
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_foreign_json_is_refused(document):
 def test_a_number_that_a_peer_states_is_bounded(field, value):
     """Too large for arithmetic, or no time at all: no message."""
     header = json.loads(
-        messages.encode(
+        codec.encode(
             messages.Ran(
                 job=1, fragment="f0", micro_batch=0, samples=1, sent_s=0.0, ready_s=0.0, start_s=0.0, end_s=0.0
             )
         )[0]
     )
     with pytest.raises(SplitPlaceError, match=f"not a message: .*{field}"):
-        messages.decode([json.dumps(header | {field: value}).encode()])
+        codec.decode([json.dumps(header | {field: value}).encode()])
 
 
 def test_a_large_task_with_gaps_is_a_small_order():
@@ -115,6 +115,6 @@ def test_a_large_task_with_gaps_is_a_small_order():
         outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
         micro_batches=spans,
     )
-    (header,) = messages.encode(order)
-    assert messages.decode([header]) == (order, {})
+    (header,) = codec.encode(order)
+    assert codec.decode([header]) == (order, {})
     assert len(header) < 1200

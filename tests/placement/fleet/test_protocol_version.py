@@ -7,7 +7,7 @@ import zmq
 
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker.broker import Broker
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 
 HELLO = messages.Hello(
     protocol=messages.PROTOCOL,
@@ -21,7 +21,7 @@ HELLO = messages.Hello(
 
 def hello(**changes):
     """The header of a hello with other fields; one that is None is left out."""
-    document = json.loads(messages.encode(HELLO)[0]) | changes
+    document = json.loads(codec.encode(HELLO)[0]) | changes
     return json.dumps({name: value for name, value in document.items() if value is not None}).encode()
 
 
@@ -37,21 +37,21 @@ OTHERS = [
 
 def test_our_own_version_is_heard():
     """As encoded by this very version."""
-    assert messages.decode(messages.encode(HELLO)) == (HELLO, {})
+    assert codec.decode(codec.encode(HELLO)) == (HELLO, {})
 
 
 @pytest.mark.parametrize(("changes", "said"), OTHERS)
 def test_another_version_says_which_side_is_older(changes, said):
     """Whatever else such a hello holds or lacks; none at all is the oldest."""
     with pytest.raises(ContractError, match=f"^the device speaks .*{said}, it is older$"):
-        messages.decode([hello(**changes)])
+        codec.decode([hello(**changes)])
 
 
 @pytest.mark.parametrize("changes", [{"protocol": "1"}, {"protocol": -1}, {"protocol": True}, {"pid": 0}, {"more": 1}])
 def test_a_broken_hello_is_not_called_old(changes):
     """A version that is no whole number, or a field of this version that is wrong: no message of ours."""
     with pytest.raises(SplitPlaceError, match="not a message"):
-        messages.decode([hello(**changes)])
+        codec.decode([hello(**changes)])
 
 
 class Impostor:

@@ -27,7 +27,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.fragments import TimedWork
 from splitplace.placement.device.host import DeviceRuntime
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.messages import ANSWER, BROKER
 from splitplace.placement.protocol.stream import Received
@@ -196,7 +196,7 @@ class RingWorld:
     def send(self, flow, micro_batch, values):
         """The broker sends a micro-batch of the input."""
         self.sent[micro_batch] += 1
-        header = messages.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, 0.0, values)
+        header = codec.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, 0.0, values)
         self.ways[BROKER, flow.outlet.device].append((header, values))
 
     def deliver(self):
@@ -368,7 +368,7 @@ def test_what_a_fragment_passes_on_is_among_the_bytes_that_it_sends():
         if row == 0:
             device._handle(Received(BROKER, assign, {}))
     x = np.zeros((MICRO_BATCH, 16), np.float32)
-    device._handle(Received(BROKER, messages.tensors(1, INPUT, "trunk0", 0, 0.0, {"x": x}), {"x": x}))
+    device._handle(Received(BROKER, codec.tensors(1, INPUT, "trunk0", 0, 0.0, {"x": x}), {"x": x}))
     assert [message.dst for message, _ in ways["a", "b"]] == ["trunk1"]
     assert moved[split.by_name["trunk0"].digest] == 1
     os.close(device._woken)

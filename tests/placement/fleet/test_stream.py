@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol import messages, stream
+from splitplace.placement.protocol import codec, messages, stream
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
@@ -145,7 +145,7 @@ def test_a_message_in_the_clear_is_refused(pair):
     context = zmq.Context()
     socket = context.socket(zmq.PUSH)
     socket.connect(node.endpoint)
-    socket.send_multipart(messages.encode(PING))
+    socket.send_multipart(codec.encode(PING))
     assert hear(node, seconds=0.7) == []
     context.destroy(linger=0)
 
@@ -175,7 +175,7 @@ def test_an_oversized_frame_is_never_read(pair):
     """It costs the sender its connection; it may connect again."""
     node, access = pair
     big = np.zeros((1, 2**20 + 1), np.uint8)
-    with speak(access, node, messages.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
+    with speak(access, node, codec.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
         assert hear(node, seconds=0.7) == []
     with speak(access, node, PING):
         assert len(hear(node)) == 1

@@ -1,0 +1,96 @@
+"""Messages as bytes, and back: whoever receives one bounds it before anything else looks at it.
+
+A message is a ZeroMQ multipart: frame 0 the header, frames 1.. the tensors that the header lists, C order, little
+endian. The header is parsed into one of the records of `messages.py`, and every frame held against the size that its
+dtype and shape say.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from splitplace.errors import ContractError, first_problem
+from splitplace.placement.protocol.messages import MAX_HEADER_BYTES, PROTOCOL, Array, Frame, Message, Tensors
+from splitplace.records.base import Count
+
+assert sys.byteorder == "little", "frames are little endian"
+
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+class _AnyHello(BaseModel):
+    """What a hello of any version has in common."""
+
+    type: Literal["hello"]
+    protocol: Count = 0
+
+
+@cache
+def _dtype_name(dtype: np.dtype[Any]) -> Any:
+    """Numpy puts a name together anew each time it is asked for."""
+    return dtype.name
+
+
+def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Array]) -> Tensors:
+    """The header for these values."""
+    frames = tuple(
+        Frame(name=name, dtype=_dtype_name(value.dtype), shape=value.shape) for name, value in values.items()
+    )
+    return Tensors(job=job, src=src, dst=dst, micro_batch=micro_batch, sent_s=sent_s, frames=frames)
+
+
+def encode(message: Message, values: Sequence[Array] = ()) -> list[bytes | memoryview]:
+    """The frames of a message; `values` are the tensors its header lists."""
+    header = message.model_dump_json().encode()
+    assert len(header) <= MAX_HEADER_BYTES, f"a header of {len(header)} bytes"
+    # Through uint8, because a buffer of a zero-dimensional or oddly typed array is not what sockets take.
+    return [header, *(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data for value in values)]
+
+
+def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Array]]:
+    """The message and its tensors by name, as read-only arrays over the frames themselves.
+
+    Raises:
+        ContractError: A hello of another version of the protocol; says which side is older.
+        SplitPlaceError: Not a message of ours, too large, or frames that are not what the header says.
+    """
+    if not frames or len(frames[0]) > MAX_HEADER_BYTES:
+        size = len(frames[0]) if frames else 0
+        raise ContractError(f"message header of {size} bytes, expected 1 to {MAX_HEADER_BYTES}")
+    try:
+        message = _MESSAGES.validate_json(bytes(frames[0]))
+    except ValidationError as error:
+        _check_protocol(bytes(frames[0]))
+        raise ContractError(f"not a message: {first_problem(error, 'header')}") from error
+    listed = message.frames if isinstance(message, Tensors) else ()
+    if len(listed) != len(frames) - 1:
+        raise ContractError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")
+    values: dict[str, Array] = {}
+    for frame, data in zip(listed, frames[1:], strict=True):
+        if len(data) != frame.size_bytes:
+            raise ContractError(
+                f"tensor {frame.name!r}: {len(data)} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
+            )
+        array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
+        values[frame.name] = array if array.flags.aligned else array.copy()  # a frame may start at any byte
+    if len(values) != len(listed):
+        raise ContractError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
+    return message, values
+
+
+def _check_protocol(header: bytes) -> None:
+    """Of what is no message of ours: say so if it is a hello of another version, whatever else it holds."""
+    try:
+        theirs = _AnyHello.model_validate_json(header, strict=True).protocol
+    except ValidationError:
+        return
+    if theirs != PROTOCOL:
+        said = f"protocol {theirs}" if theirs else "a protocol from before versions"
+        older = "device" if theirs < PROTOCOL else "broker"
+        raise ContractError(
+            f"the device speaks {said}, the broker protocol {PROTOCOL}: update the {older}, it is older"
+        )
