@@ -43,6 +43,7 @@ PUBLIC = {
         "api.push": ["push"],
         "api.pull": ["pull", "Pulled"],
         "api.simulate": ["simulate", "Simulation", "mobility_trace"],
+        "api.advise": ["advise"],
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
         "api.fleet": ["Fleet", "fleet_history"],
@@ -82,6 +83,10 @@ PUBLIC = {
         "placement.states": ["Packed"],
         "placement.plan": ["plan", "check_actions"],
         "placement.room": ["Room"],
+        "placement.advice.advice": ["Advice", "Prospect"],
+        "placement.advice.trial": ["Estimate"],
+        "placement.advice.breaking": ["Break"],
+        "placement.advice.memory_limits": ["MemoryLimit", "SplitMemory"],
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
@@ -129,6 +134,7 @@ PUBLIC = {
 """Public name -> the module that holds it; tests/api/test_public.py holds the imports below against it."""
 
 if TYPE_CHECKING:
+    from splitplace.api.advise import advise as advise
     from splitplace.api.demand import demand as demand
     from splitplace.api.demand import load_demand as load_demand
     from splitplace.api.evaluate import evaluate as evaluate
@@ -174,6 +180,12 @@ if TYPE_CHECKING:
     from splitplace.errors import UsageError as UsageError
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
     from splitplace.export.measure.fit import held_out as held_out
+    from splitplace.placement.advice.advice import Advice as Advice
+    from splitplace.placement.advice.advice import Prospect as Prospect
+    from splitplace.placement.advice.breaking import Break as Break
+    from splitplace.placement.advice.memory_limits import MemoryLimit as MemoryLimit
+    from splitplace.placement.advice.memory_limits import SplitMemory as SplitMemory
+    from splitplace.placement.advice.trial import Estimate as Estimate
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
     from splitplace.placement.http.tokens import TokenEntry as TokenEntry

@@ -32,6 +32,21 @@ class Memory:
         self.resident_FD = np.zeros(memory_FD.shape, np.bool_)
         self.idle_FD = np.zeros(memory_FD.shape, np.bool_)
 
+    def fill(self) -> None:
+        """Load, before anything runs, as many fragments as each device has room for: a fleet that has long been asked.
+
+        Where not all fit, each device begins with another one, so that together they hold as many as they can.
+        """
+        assert self._warm and not self._users, "what is loaded stays loaded, and nothing is"
+        fragments = len(self._need_FD)
+        for device, room in enumerate(self.physical):
+            for fragment in ((row + device) % fragments for row in range(fragments)):
+                if self.used[device] + self._need_FD[fragment, device] <= room:
+                    self._add(device, float(self._need_FD[fragment, device]), 0.0)
+                    self._users[fragment, device] = 0
+                    self.loaded_s[fragment, device] = 0.0
+                    self.resident_FD[fragment, device] = self.idle_FD[fragment, device] = True
+
     def need(self, fragment: int, device: int) -> float:
         """What a container of this fragment would claim here."""
         shared_here = self._shared and (fragment, device) in self._users

@@ -44,6 +44,7 @@ def simulate(
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
     strict: bool = False,
+    loaded: bool = False,
 ) -> SimulationRun:
     """Run a policy through a scenario; the same arguments give the same result, `metrics.timings` apart.
 
@@ -61,6 +62,7 @@ def simulate(
         watch: Called with each view and the plan made of it.
         progress: Called with the number of each interval that starts.
         strict: The first plan that fails ends the run: for whoever measures or learns from it.
+        loaded: Begin with as many fragments loaded as each device has room for; where weights stay loaded ("warm").
 
     Raises:
         SplitPlaceError: The scenario cannot be run (no room, no such application, ...), or the policy failed at once,
@@ -69,6 +71,8 @@ def simulate(
     started = time.perf_counter()
     run = _Simulation(scenario, fleet, demand, policy, intervals or scenario.intervals, seed, states)
     run.watch, run.progress, run.strict = watch, progress, strict
+    if loaded:
+        run.engine.memory.fill()
     run.play()
     wall_s = time.perf_counter() - started
     return collect(run.engine, run.arrivals, run.arrived, run.meter, run.plans, wall_s, run.dropped, run.states)

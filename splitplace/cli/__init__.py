@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("evaluate", "splitplace.cli.evaluate:evaluate", "Measure a split's accuracy through onnxruntime."),
     ("infer", "splitplace.cli.infer:infer", "Run a split on this device from the catalog."),
     ("simulate", "splitplace.cli.simulate:app", "Run a policy on a simulated fleet."),
+    ("advise", "splitplace.cli.advise:advise", "Say what to ship to a fleet, and whether to split at all."),
     ("fleet start", "splitplace.cli.fleet:start", "Start a live fleet on this machine, and serve."),
     ("fleet status", "splitplace.cli.fleet:status", "Show a fleet's devices and tasks."),
     ("fleet drain", "splitplace.cli.fleet:drain", "Take no more tasks, and wait until all have ended."),

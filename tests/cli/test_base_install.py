@@ -81,6 +81,7 @@ NEEDS = {
     "profile": (["CATALOG", "--plot", "plots"], "export"),
     "evaluate": (["CATALOG"], "train"),
     "simulate": (["--policy", "random+random", "--plot", "run.svg"], "sim"),
+    "advise": (["CATALOG", "--fleet", "azure50:3", "--rate", "1", "--deadline", "1"], "sim"),
     "policy train": ([], "train"),
     "policy show": (["STATES"], "sim"),
     "serve": (["CATALOG"], "serve"),
@@ -162,6 +163,7 @@ FUNCTIONS = {
     "sp.simulate('random+random', trace_dir='traces')": "sim",
     "sp.simulate('random+random', load=0.5)": "sim",
     "sp.mobility_trace('m.parquet')": "sim",
+    "sp.advise('CATALOG', fleet='azure50:3', rate=1.0, deadline=1.0)": "sim",
     "sp.train_policy()": "train",
     "sp.FrontDoor('FLEET')": "serve",
 }

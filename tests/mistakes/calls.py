@@ -28,6 +28,7 @@ GOOD: dict[str, list[str]] = {
     "infer": [f"--location={REF}", "--input=x.npy"],
     "simulate": ["--policy=full+random", "--scenario=scenario.toml", "--demand=demand.json", "--intervals=1"],
     "simulate trace": ["--out=trace.parquet", "--vehicles=1", "--seconds=2"],
+    "advise": ["--catalog=demand.json", "--fleet=fleet.toml", "--rate=1", "--deadline=1"],
     "policy train": ["--scenario=scenario.toml", "--demand=demand.json", "--out=new", "--runs=2", "--intervals=2"],
     "policy show": ["states"],
     "fleet start": ["--devices=fleet.toml", "--catalog=catalog", f"--splits={WHOLE}", "--policy=full+random"],

@@ -54,6 +54,7 @@ WORK = {
     "splitplace.api.pull": ("names",),
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
+    "splitplace.placement.advice.trial": ("simulate",),
     "splitplace.placement.serve.connection": ("connect",),
     "splitplace.placement.learning.traces": ("simulate",),
 }
