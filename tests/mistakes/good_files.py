@@ -84,7 +84,7 @@ def make(here: Path) -> None:
     (here / "names.txt").write_text("a\nb\nc\nd\n")
     (here / "states").mkdir()
     for entry in states.SHIPPED.iterdir():
-        if entry.name.startswith("state.measured-50.mab"):
+        if entry.name == "state.measured-50.mab.safetensors":
             (here / "states" / entry.name.removeprefix("state.measured-50.")).write_bytes(entry.read_bytes())
     sp.add_token(here / "tokens.json", "ann")
     (here / "fleet").mkdir(mode=0o700)
