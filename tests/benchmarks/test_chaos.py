@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,6 +17,14 @@ from splitplace.inference.executor import Executor
 
 KEYS = ("0-0", "0-1", "1-0")
 CREATED, ORIGIN_S = "1970-01-01T00:16:40.000+00:00", 1000.0
+
+
+@cache
+def as_it_should_be(application, number):
+    """A whole model, and what the split of it answers to a task."""
+    artifact, whole = chaos_splits.build(application, seed=3)
+    x = chaos_splits.images([3, number], 70)
+    return whole, Executor(artifact.split, artifact.models.__getitem__).run({"x": x}, 64)
 
 
 class Run:
@@ -30,7 +39,7 @@ class Run:
         self.faults = []
         self.history = [{"event": "start", "created": CREATED}]
         for number, (key, application) in enumerate(zip(KEYS, ("chain", "tree", "tree"), strict=True)):
-            artifact, whole = chaos_splits.build(application, seed=3)
+            whole, logits = as_it_should_be(application, number)
             (folder / "wholes" / f"{application}.onnx").write_bytes(whole)
             sent = {
                 "what": "sent",
@@ -41,8 +50,6 @@ class Run:
                 "short": False,
             }
             self.clients[key] += [sent, {"what": "acknowledged", "key": key, "task": number}]
-            x = chaos_splits.images(sent["seed"], 70)
-            logits = Executor(artifact.split, artifact.models.__getitem__).run({"x": x}, 64)
             self.end(key, number, logits)
             self.history.append({"event": "finish", "at_s": 5.0 + number, "outcome": {"id": number}})
 
