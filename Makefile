@@ -29,10 +29,11 @@ lint: .venv/.installed
 	@for room in splitting training export placement benchmarks; do ln -s ../../$$room .typing/splitplace/$$room; done
 
 types: .venv/.installed .typing
-	cd .typing && ../$(BIN)/mypy --config-file ../pyproject.toml
+	cd .typing && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../build/cache/mypy
 
 imports: .venv/.installed .typing
-	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo
+	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo \
+	  --cache-dir ../build/cache/imports
 
 fast: .venv/.installed
 	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile
