@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from splitplace.api.demand import demand as gather
+from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
 from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
 from splitplace.inference.cpu_share import ShareMethod
@@ -53,7 +54,7 @@ class Fleet:
     Args:
         devices: A FLEET.toml, a shipped fleet's name, a `FleetSpec`, or devices. Each is a process of this machine, as
             slow as its `core_speed` states; or its share of the cores is what its label `cpu_share` says.
-        catalog: The catalog, or its folder, that holds the splits.
+        catalog: The catalog, its folder, or oci://HOST/REPOSITORY[:TAG][@DIGEST], that holds the splits.
         splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, "module:Class", or a policy.
         data: Folder for the socket, the log and the history; this user's alone.
@@ -99,7 +100,7 @@ class Fleet:
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy
-        self.catalog = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
+        self.catalog = open_catalog(catalog)
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method

@@ -1,14 +1,16 @@
 """`pull`: splits out of a registry into a catalog, with what was measured of them."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from splitplace.catalog.layout_writer import LayoutWriter, check_catalog
 from splitplace.catalog.variants import Variant, chosen_from, variant
-from splitplace.distribution.mirrors import open_places
+from splitplace.distribution.mirrors import Places, open_places
 from splitplace.distribution.pull import PulledSplit, look_up, names, pull_split, read_split
-from splitplace.distribution.reference import parse_remote
+from splitplace.distribution.reference import RemoteReference, parse_remote
 from splitplace.distribution.transport import Transport
 from splitplace.errors import UsageError, explained
 from splitplace.progress import Progress, silent
@@ -75,9 +77,7 @@ def pull(
     if deadline_s is not None and not 0 < deadline_s < math.inf:
         raise UsageError(f"--deadline {deadline_s}: expected seconds, more than 0")
     unit = device if device is None or isinstance(device, Device) else Device.from_toml(Path(device))
-    trusted = None if ca is None else Path(ca)
-    places = open_places(asked, lambda host, plain: Transport(host, plain_http=plain_http or plain or None, ca=trusted))
-    try:
+    with connected(asked, ca, plain_http) as places:
         progress(f"looking into {asked}", 0.0)
         found = [look_up(places, name) for name in names(places, asked)]
         variants: tuple[Variant, ...] = ()
@@ -87,5 +87,18 @@ def pull(
             found = [split for split, one in zip(found, variants, strict=True) if one.chosen]
         pulled = tuple(pull_split(places, split, LayoutWriter(folder), progress) for split in found)
         return Pulled(folder.absolute(), pulled, variants)
+
+
+@contextmanager
+def connected(asked: RemoteReference, ca: str | Path | None = None, plain_http: bool = False) -> Iterator[Places]:
+    """A repository and its mirrors, until the block ends.
+
+    Raises:
+        UsageError: `ca` is no PEM file of certificates.
+    """
+    trusted = None if ca is None else Path(ca)
+    places = open_places(asked, lambda host, plain: Transport(host, plain_http=plain_http or plain or None, ca=trusted))
+    try:
+        yield places
     finally:
         places.close()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from splitplace.api.fleet import POLICY, Fleet, check_interval, load_spec
+from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
 from splitplace.placement.broker.ring import Inputs
@@ -79,7 +80,7 @@ def start_fleet(
 
     Args:
         devices: A FLEET.toml, a shipped fleet's name, or a `FleetSpec`.
-        catalog: Folder of the catalog that holds the splits.
+        catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST].
         splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, or "module:Class".
         data: Folder for the socket, the log and the history; this user's alone.
@@ -100,7 +101,7 @@ def start_fleet(
     check_interval(interval_s)
     request = FleetRequest(
         devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
-        catalog=str(Path(catalog).absolute()),
+        catalog=str(open_catalog(catalog).path.absolute()),
         data=str(Path(data).absolute()),
         splits=tuple(splits),
         policy=policy,

@@ -25,7 +25,7 @@ WATCH_EVERY_S = 1.0
 def start(
     *,
     devices: str,
-    catalog: Path,
+    catalog: str,
     splits: tuple[str, ...] = (),
     policy: str = "mab+least-loaded",
     state: Path | None = None,
@@ -42,7 +42,7 @@ def start(
 
     Args:
         devices: A TOML file, or a shipped fleet. Each device is a process, as slow as its core_speed says.
-        catalog: Folder of the catalog that holds the splits.
+        catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
         splits: References of those that may be chosen; by default all that were profiled.
         policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    catalog: Path | None = None,
+    catalog: str | None = None,
     /,
     *,
     devices: str = "azure10:3",
@@ -34,7 +34,8 @@ def serve(
     """Serve a catalog's applications over HTTP (and gRPC) by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
 
     Args:
-        catalog: Folder of the catalog: a fleet with all of its profiled splits is started on this machine.
+        catalog: Folder of the catalog, or oci://HOST/REPOSITORY[:TAG][@DIGEST]: a fleet with all of its profiled splits
+            is started on this machine.
         devices: A TOML file, or a shipped fleet.
         fleet: Data folder of a fleet that runs already: serve that one.
         host: Address to listen on; beyond this machine it takes tokens and a certificate.

@@ -5,6 +5,7 @@ nothing to refuse, and the same tests hold.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,14 +116,23 @@ WORKS = {
     "catalog show": ["CATALOG"],
     "catalog verify": ["CATALOG"],
     "catalog gc": ["CATALOG"],
-    "catalog push": ["CATALOG", "oci://REGISTRY/team/nets"],
-    "catalog pull": ["oci://REGISTRY/team/nets", "--catalog", "PULLED"],
     "profile": ["CATALOG", "--quick", "--kind", "base"],
     "evaluate": ["CATALOG", "--images", "x.npy", "--labels", "y.npy"],
     "infer": ["CATALOG", "--input", "x.npy"],
+    "catalog push": ["CATALOG", "oci://REGISTRY/team/nets"],
+    "catalog pull": ["oci://REGISTRY/team/nets", "--catalog", "PULLED"],
     "catalog demand": ["CATALOG", "--out", "demand.json"],
     "simulate": ["--policy", "random+random", "--intervals", "2", "--seed", "1"],
-    "fleet start": ["--devices", "fleet.toml", "--catalog", "CATALOG", "--policy", "full+random", "--detach", *FLEET],
+    "fleet start": [
+        "--devices",
+        "fleet.toml",
+        "--catalog",
+        "oci://REGISTRY/team/nets",
+        "--policy",
+        "full+random",
+        "--detach",
+        *FLEET,
+    ],
     "fleet status": FLEET,
     "submit": ["pixels", "--input", "x.npy", "--deadline", "60", "--detach", *FLEET],
     "fleet answer": ["0", *FLEET],
@@ -194,7 +204,8 @@ def without(room, body, calls):
     refused = sorted({module for packages in EXTRAS.values() for module in packages.values()})
     told = json.dumps([refused, calls]).replace("REGISTRY", REGISTRY[-1])
     command = [sys.executable, "-c", WITHOUT.replace("CALL", body), told]
-    done = subprocess.run(command, cwd=room, capture_output=True, text=True, timeout=300)
+    env = os.environ | {"SPLITPLACE_CATALOGS": str(room / "PULLED" / "cache")}
+    done = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,0 +1,58 @@
+"""A fleet's catalog may be `oci://`: pulled by digest into a cache, and what was pinned stays what it was."""
+
+import pytest
+
+import splitplace as sp
+from splitplace.api.open_catalog import open_catalog
+from splitplace.catalog import Catalog
+from splitplace.errors import NotReadyError
+from splitplace.export.catalog_writer import CatalogWriter
+from tests.distribution.conftest import REFERENCE, push_to
+from tests.kernel.conftest import branches
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Its folder."""
+    monkeypatch.setenv("SPLITPLACE_CATALOGS", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_fleet_has_what_the_registry_has(small_registry, catalog, cache):
+    """The same costs and accuracies as of the catalog that was pushed, from a folder in the cache."""
+    registry = small_registry()
+    push_to(registry.host, catalog)
+    fleet = sp.Fleet("azure10:2", f"oci://{registry.host}/team/nets:{REFERENCE}", policy="semantic+random")
+    own = sp.Fleet("azure10:2", catalog.path, policy="semantic+random")
+    assert fleet.demand.splits == own.demand.splits
+    assert cache in fleet.catalog.path.parents
+    assert fleet.catalog.verify().problems == ()
+
+
+def test_a_tag_that_moves_changes_nothing_that_runs(small_registry, catalog, cache, tmp_path):
+    """What was opened keeps its folder; who opens the tag anew gets the new split, in another one."""
+    registry = small_registry()
+    push_to(registry.host, catalog)
+    remote = f"oci://{registry.host}/team/nets:{REFERENCE}"
+    first = open_catalog(remote)
+    pinned = first.split_descriptor(REFERENCE).digest
+    other = CatalogWriter(tmp_path / "other")
+    other.write(branches(seed=5))
+    push_to(registry.host, other)
+    second = open_catalog(remote)
+    assert second.split_descriptor(REFERENCE).digest == other.split_descriptor(REFERENCE).digest
+    assert Catalog(first.path).split_descriptor(REFERENCE).digest == pinned
+    assert open_catalog(f"oci://{registry.host}/team/nets@{pinned}").path == first.path
+
+
+def test_a_pinned_split_needs_no_registry_twice(small_registry, catalog, cache):
+    """By digest it comes from the cache; by tag the registry has to say what that is."""
+    registry = small_registry()
+    push_to(registry.host, catalog)
+    remote = f"oci://{registry.host}/team/nets"
+    pinned = f"{remote}@{catalog.split_descriptor(REFERENCE).digest}"
+    first = open_catalog(pinned)
+    registry.close()
+    assert open_catalog(pinned).path == first.path
+    with pytest.raises(NotReadyError, match="cannot be reached"):
+        open_catalog(f"{remote}:{REFERENCE}")
