@@ -19,8 +19,6 @@ from splitplace.placement.remote.exchange import (
     RemoteQuestion,
 )
 
-pytestmark = pytest.mark.base
-
 DEADLINE_S = 5.0
 NEVER = float("inf")
 HEAD = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n%s\r\n"
