@@ -36,6 +36,8 @@ class Statics:
     """The row in `demand.splits` and the fragment's name."""
     parents_F: tuple[tuple[str, ...], ...]
     """The fragments whose tensors it takes."""
+    inbound_F: tuple[tuple[tuple[str, int], ...], ...]
+    """Of each edge that ends there, the fragment or `input` that it comes from and its bytes a sample."""
 
     @staticmethod
     def of(demand: Demand, devices: tuple[Device, ...]) -> "Statics":
@@ -47,6 +49,11 @@ class Statics:
             tables.links_table(devices),
             tuple((row, f.name) for row, entry in enumerate(demand.splits) for f in entry.split.fragments),
             tuple(entry.split.parents(f.name) for entry in demand.splits for f in entry.split.fragments),
+            tuple(
+                tuple((edge.src, edge.bytes_per_sample) for edge in entry.split.edges if edge.dst == f.name)
+                for entry in demand.splits
+                for f in entry.split.fragments
+            ),
         )
 
 
@@ -118,24 +125,27 @@ def _energy_j(device: Device, busy_s: float, now_s: float) -> float:
 
 
 def _containers(statics: Statics, state: FleetState, tasks: Sequence[TaskState]) -> Containers:
-    rows: list[tuple[int, int, int, float, bool]] = []
+    rows: list[tuple[int, int, int, float, float, bool]] = []
     for row, task in enumerate(tasks):
         if task.decision is None:
             continue
         for fragment in statics.splits.fragments(task.decision.split):
             parents = statics.parents_F[fragment]
             if task.job is None:
-                rows.append((row, fragment, NONE, 1.0, not parents))
+                rows.append((row, fragment, NONE, 1.0, 0.0, not parents))
             else:
                 attempt, name = state.jobs[task.job], statics.names_F[fragment][1]
                 ready = not any(attempt.left(parent) for parent in parents)
-                rows.append((row, fragment, attempt.devices[name], attempt.left(name) / attempt.total, ready))
-    task_C, fragment_C, device_C, remaining_C, ready_C = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+                device, left = attempt.devices[name], attempt.left(name) / attempt.total
+                size = sum(each for src, each in statics.inbound_F[fragment] if attempt.devices.get(src) != device)
+                rows.append((row, fragment, device, left, left * task.task.n * size, ready))
+    task_C, fragment_C, device_C, remaining_C, coming_C, ready_C = zip(*rows, strict=True) if rows else ((),) * 6
     return Containers(
         task_C=np.array(task_C, np.int64),
         fragment_C=np.array(fragment_C, np.int64),
         device_C=np.array(device_C, np.int64),
         remaining_C=np.array(remaining_C, np.float64),
+        coming_bytes_C=np.array(coming_C, np.float64),
         ready_C=np.array(ready_C, bool),
     )
 

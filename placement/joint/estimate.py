@@ -9,35 +9,42 @@ Rows R are devices, or devices as they would be if something came; columns J are
 
 import numpy as np
 
-from splitplace.records.view import Bools, Floats, Ints
+from splitplace.records.view import Bools, Floats
 
 
-def finish_s(
-    down_bytes_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats, cores_R: Ints
-) -> Floats:
-    """Seconds from now until each job is done, shape (R, J); 0 where there is none.
+def received_s(down_bytes_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats) -> Floats:
+    """Seconds from now until each job has received all, shape (R, J); 0 where there is none.
 
     Args:
         down_bytes_RJ: What each still has to receive.
+        here_RJ: Where there is a job at all.
+        bytes_per_s_R: The downlink.
+    """
+    down_RJ = np.where(here_RJ, down_bytes_RJ, 0.0)
+    result: Floats = np.minimum(down_RJ[:, :, None], down_RJ[:, None, :]).sum(axis=2) / bytes_per_s_R[:, None]
+    return result
+
+
+def computed_s(received_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_RJ: Bools, cores_R: Floats) -> Floats:
+    """Seconds from when each job has received all until it is done, shape (R, J); 0 where there is none.
+
+    Args:
+        received_RJ: When that is.
         work_s_RJ: What it has to compute then, in seconds of one core.
         least_s_RJ: How long that takes with cores enough: as long, of a job that uses one at a time.
         here_RJ: Where there is a job at all.
-        bytes_per_s_R: The downlink.
         cores_R: Of the device.
     """
-    down_RJ, work_RJ = np.where(here_RJ, down_bytes_RJ, 0.0), np.where(here_RJ, work_s_RJ, 0.0)
-    received_RJ = np.minimum(down_RJ[:, :, None], down_RJ[:, None, :]).sum(axis=2) / bytes_per_s_R[:, None]
-    cores = cores_R[:, None].astype(np.float64)
+    work_RJ, cores_R1 = np.where(here_RJ, work_s_RJ, 0.0), cores_R[:, None]
     # Before that, as much as if all were there already: an estimate that does not hope.
-    rate_R11 = np.minimum(cores / np.maximum(here_RJ.sum(axis=1, keepdims=True), 1), 1.0)[:, :, None]
+    rate_R11 = np.minimum(cores_R1 / np.maximum(here_RJ.sum(axis=1, keepdims=True), 1), 1.0)[:, :, None]
     # What i (the last axis) has done when j begins, if it begins sooner; and the other way.
-    ahead_RJJ = np.maximum(received_RJ[:, :, None] - received_RJ[:, None, :], 0.0) * rate_R11
+    apart_RJJ = (received_RJ[:, :, None] - received_RJ[:, None, :]) * rate_R11
     left_RJJ = np.minimum(
-        np.maximum(work_RJ[:, None, :] - ahead_RJJ, 0.0),
-        np.maximum(work_RJ[:, :, None] - ahead_RJJ.swapaxes(1, 2), 0.0),
+        np.maximum(work_RJ[:, None, :] - np.maximum(apart_RJJ, 0.0), 0.0),
+        np.maximum(work_RJ[:, :, None] + np.minimum(apart_RJJ, 0.0), 0.0),
     )
-    computed_RJ = np.maximum(left_RJJ.sum(axis=2) / cores, least_s_RJ)
-    result: Floats = np.where(here_RJ, received_RJ + computed_RJ, 0.0)
+    result: Floats = np.where(here_RJ, np.maximum(left_RJJ.sum(axis=2) / cores_R1, least_s_RJ), 0.0)
     return result
 
 

@@ -1,32 +1,43 @@
 """`joint`: for each task all splits on offer and the devices worth a look, together; what is known is not learned.
 
-Maximises, task after task, the one with least time left first,
+Maximises, task after task,
 
-    w P(in time) + (1 - w) accuracy + w Σ over the tasks already there of the change of their P(in time) - η T / longest
+    w P(in time) + (1 - w) accuracy + w (Σ over the tasks already there of the change of their P(in time) - N u / D)
+    - η T / longest
 
 (the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards; and
-ART's part, so that of two that will do the quicker is taken). T comes from profiles and links (`estimate.py`), times
-what tasks were seen to take longer (`residual.py`); accuracy from the splits' evaluations. A split is gathered on one
-device, or spread: fragment after fragment to where it would be done first (Topcuoglu et al., "HEFT", TPDS 2002, by
-earliest finish), which is also how one is placed that no device holds whole.
+ART's part, so that of two that will do the quicker is taken). N tasks are behind, and each is held up by u, the seconds
+that the split takes of what is scarcest, the fleet's cores, its downlinks or the broker's card; the mean deadline is D.
+T comes from profiles and links (`estimate.py`, `card.py`), times what tasks were seen to take longer (`residual.py`);
+accuracy from the splits' evaluations and what was seen of it since.
+
+A split is gathered on one device, or spread: fragment after fragment to where it would be done first (Topcuoglu et al.,
+"HEFT", TPDS 2002, by earliest finish), which is also how one is placed that no device holds whole. Or it waits for the
+next plan, if that is worth more and nobody stands idle meanwhile: transfers and fragments that are under way together
+share what they run on, so that of many at once none is in time (`agenda.py` has who comes first).
 """
 
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from splitplace.errors import ContractError
 from splitplace.placement.joint.jobs import DeviceJobs, Doubt
-from splitplace.placement.joint.residual import Residuals
-from splitplace.placement.joint.search import JointPlan, JointWorth, PlanSearch
+from splitplace.placement.joint.residual import LEARNED, Residuals
+from splitplace.placement.joint.search import JointPlan, PlanSearch
+from splitplace.placement.joint.worth import JointWorth
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.placement.states import LoadedPart, Packed, summary
 from splitplace.records.action import Action, Decide, Place, Wait
 from splitplace.records.view import View
+
+FACTS = ("squares", "times", "gap_s", "gap_off_s")
+"""Numbers of a state that a file keeps beside its arrays."""
+SIGNED = {"split_S", "device_D"}
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,13 @@ class Joint:
 
     def init(self, view: View) -> Residuals:
         """Nothing was seen."""
-        return Residuals.none(len(view.splits.references), len(view.devices.names))
+        return Residuals.none(len(view.splits.references), len(view.devices.names), view.interval_s)
 
     def update(self, state: Residuals, feedback: Feedback) -> Residuals:
         """How long tasks took, against what was expected when they were placed."""
         match feedback:
             case Leaving(view=view, finished=finished):
-                return state.seen(finished, set(view.tasks.id_T.tolist()))
+                return state.planning(view.now_s).seen(finished, set(view.tasks.id_T.tolist()), view.interval_s)
             case Placed(view=view):
                 return state.expecting(_solved(self, view, state).expected)
         return state
@@ -67,9 +78,8 @@ class Joint:
 
     def pack(self, state: Residuals) -> Packed:
         """What was learned; what is expected of tasks under way is not kept."""
-        arrays = {"split": state.split_S, "device": state.device_D}
-        times = {"split_times": state.split_times_S, "device_times": state.device_times_D}
-        return Packed(arrays | times, {"squares": state.squares, "times": state.times})
+        arrays = {name: getattr(state, name) for name in LEARNED}
+        return Packed(arrays, {name: getattr(state, name) for name in FACTS})
 
     def unpack(self, packed: Packed, view: View) -> Residuals:
         """The same.
@@ -77,18 +87,15 @@ class Joint:
         Raises:
             SplitPlaceError: Not of these splits and devices, or numbers that are none.
         """
-        fresh, names = self.init(view), ("split", "device", "split_times", "device_times")
-        split_S, device_D, split_times_S, device_times_D = (packed.arrays[n].astype(np.float64) for n in names)
-        squares, times = float(packed.facts["squares"]), float(packed.facts["times"])
-        known = (split_S, device_D, split_times_S, device_times_D)
-        wanted = (fresh.split_S, fresh.device_D, fresh.split_times_S, fresh.device_times_D)
-        shapes_fit = all(one.shape == other.shape for one, other in zip(known, wanted, strict=True))
-        if not (shapes_fit and all(np.isfinite(one).all() for one in known) and squares >= 0 and 0 < times < math.inf):
+        fresh = self.init(view)
+        known: dict[str, Any] = {name: packed.arrays[name].astype(np.float64) for name in LEARNED}
+        known |= {name: float(packed.facts[name]) for name in FACTS}
+        fit = all(known[name].shape == getattr(fresh, name).shape for name in LEARNED)
+        numbers = all(np.isfinite(each).all() for each in known.values())
+        positive = all(np.all(known[name] >= 0) for name in known.keys() - SIGNED) and known["times"] > 0
+        if not (fit and numbers and positive):
             raise ContractError(f"the state of {self.name} has not the residuals of these splits and devices")
-        return replace(
-            fresh, split_S=split_S, device_D=device_D, split_times_S=split_times_S, device_times_D=device_times_D,
-            squares=squares, times=times,
-        )  # fmt: skip
+        return replace(fresh, **known)
 
     def describe(self, loaded: LoadedPart) -> list[str]:
         """How much there is of it."""
@@ -101,7 +108,8 @@ class Joint:
 
     def doubt(self, view: View, state: Residuals) -> Doubt:
         """How unsure estimates are: by what was seen; a logistic of standard deviation σ has the scale σ √3 / π."""
-        return Doubt(state.noise * math.sqrt(3) / math.pi, self.fixed * view.interval_s)
+        scale = math.sqrt(3) / math.pi
+        return Doubt(state.noise * scale, state.noise_D * scale, self.fixed * view.interval_s)
 
     def decide(self, state: Residuals, view: View, rng: np.random.Generator) -> list[Decide]:
         """The split of each; its devices are found with it, and `place` finds them again."""

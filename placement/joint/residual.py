@@ -7,6 +7,7 @@ averaged. What was not seen for long is forgotten slowly, towards no difference:
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,17 @@ from splitplace.records.view import Finished, Floats
 
 LEAST_STEP, PRIOR = 0.05, 4.0
 """The step is 1 / (PRIOR + times seen), and at least so much."""
+GAP_STEP = 0.1
+EVALUATED, KEEP = 50.0, 0.99
+"""How many tasks an evaluation counts as; what is kept of accuracies seen, a task."""
+KEEP_NOISE = 0.9
+"""Of a device's noise, a task of it."""
 FORGET = 0.998
 """Of what is known of those that a task was not of, kept a task."""
 MOST = 8.0
 """Of a logarithm: whatever came in between, more is told of no split."""
+CERTAIN = 5
+"""Tasks that ended at the start of an interval, one after another, until it is taken for the rule."""
 NOISE = 0.15
 """Standard deviation of the logarithm before anything was seen, which counts as much as `PRIOR` tasks."""
 
@@ -31,6 +39,8 @@ class Expected:
     took_s: float
     placed_s: float
     """Age of the task when that was said."""
+    now_s: float
+    """The view's time then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,52 +48,126 @@ class Residuals:
     """What was learned, and what is expected of those under way."""
 
     split_S: Floats
+    """Of the logarithm of seen over expected."""
     device_D: Floats
     split_times_S: Floats
     device_times_D: Floats
+    squares_D: Floats
+    """Σ of squared noise by device, and how many tasks it is of."""
+    squares_times_D: Floats
+    right_S: Floats
+    """Σ of accuracies, and how many tasks it is of."""
+    right_times_S: Floats
     squares: float = NOISE**2 * PRIOR
     """Σ of squared noise, and how many tasks it is of."""
     times: float = PRIOR
+    gap_s: float = 0.0
+    """Between two plans, a running mean; as long as nothing is known, the scheduling interval."""
+    gap_off_s: float = 0.0
+    """By how much a gap was off that mean, a running mean."""
+    planned_s: float = 0.0
+    """When the last plan was."""
+    at_starts: int = 0
+    """Tasks in a row that ended at the start of an interval: some fleets are looked at only then."""
     under_way: dict[int, Expected] = field(default_factory=dict)
     """By task id."""
 
     @staticmethod
-    def none(splits: int, devices: int) -> "Residuals":
+    def none(splits: int, devices: int, interval_s: float) -> "Residuals":
         """Nothing was seen."""
-        return Residuals(np.zeros(splits), np.zeros(devices), np.zeros(splits), np.zeros(devices))
+        of_splits, of_devices = np.zeros(splits), np.zeros(devices)
+        return Residuals(
+            split_S=of_splits, device_D=of_devices, split_times_S=of_splits, device_times_D=of_devices,
+            squares_D=of_devices, squares_times_D=of_devices, right_S=of_splits, right_times_S=of_splits,
+            gap_s=interval_s,
+        )  # fmt: skip
+
+    @property
+    def by_interval(self) -> bool:
+        """Whether tasks are seen to end at the starts of intervals only."""
+        return self.at_starts >= CERTAIN
 
     @property
     def noise(self) -> float:
         """Standard deviation of log(seen / expected) with both corrections."""
         return float(np.sqrt(self.squares / self.times))
 
+    @property
+    def noise_D(self) -> Floats:  # noqa: N802 - shape suffix
+        """Likewise of each device, of which little may be known."""
+        of_all = self.squares / self.times
+        result: Floats = np.sqrt((PRIOR * of_all + self.squares_D) / (PRIOR + self.squares_times_D))
+        return result
+
+    def accuracy_S(self, top1_S: Floats) -> Floats:  # noqa: N802 - shape suffix
+        """Of each split: its evaluation, which counts as `EVALUATED` tasks, and what was seen; 0 of neither."""
+        evaluated = np.isfinite(top1_S)
+        counts = np.where(evaluated, EVALUATED, 0.0) + self.right_times_S
+        total = np.where(evaluated, EVALUATED * np.nan_to_num(top1_S), 0.0) + self.right_S
+        result: Floats = np.divide(total, counts, out=np.zeros(len(top1_S)), where=counts > 0)
+        return result
+
+    @property
+    def next_plan_s(self) -> float:
+        """Until there is another plan, most likely."""
+        return self.gap_s + 2 * self.gap_off_s
+
+    def planning(self, now_s: float) -> "Residuals":
+        """Another plan is made."""
+        if not self.planned_s:
+            return replace(self, planned_s=now_s)
+        off_s = now_s - self.planned_s - self.gap_s
+        gap_s, gap_off_s = self.gap_s + GAP_STEP * off_s, self.gap_off_s + GAP_STEP * (abs(off_s) - self.gap_off_s)
+        return replace(self, gap_s=gap_s, gap_off_s=gap_off_s, planned_s=now_s)
+
     def expecting(self, expected: dict[int, Expected]) -> "Residuals":
         """These were placed just now."""
         return replace(self, under_way=self.under_way | expected) if expected else self
 
-    def seen(self, left: Finished, here: set[int]) -> "Residuals":
+    def seen(self, left: Finished, here: set[int], interval_s: float) -> "Residuals":
         """These left; of others that are not here any more nothing is expected either."""
         if not len(left) and self.under_way.keys() <= here:
             return self
-        split_S, device_D = self.split_S.copy(), self.device_D.copy()
-        split_times_S, device_times_D = self.split_times_S.copy(), self.device_times_D.copy()
-        squares, times = self.squares, self.times
-        for task, response_s in zip(left.id_E.tolist(), left.response_s_E.tolist(), strict=True):
+        copies: dict[str, Any] = {name: getattr(self, name).copy() for name in LEARNED}
+        under_way = {task: expected for task, expected in self.under_way.items() if task in here}
+        now = replace(self, under_way=under_way, **copies)
+        ended = zip(left.id_E.tolist(), left.response_s_E.tolist(), left.accuracy_E.tolist(), strict=True)
+        for task, response_s, accuracy in ended:
             expected = self.under_way.get(task)
             if expected is None:
                 continue
-            took_s, devices = max(response_s - expected.placed_s, 1e-9), list(expected.devices)
-            known = split_S[expected.split] + device_D[devices].mean()
-            error = float(np.clip(np.log(took_s / max(expected.took_s, 1e-9)), -MOST, MOST)) - known
-            squares, times = 0.98 * squares + error**2, 0.98 * times + 1.0
-            for values, counts, rows in (
-                (split_S, split_times_S, [expected.split]),
-                (device_D, device_times_D, devices),
-            ):
-                kept = values[rows] + np.maximum(1.0 / (PRIOR + counts[rows]), LEAST_STEP) * error
-                values *= FORGET
-                counts *= FORGET
-                values[rows] = np.clip(kept, -MOST, MOST)
-                counts[rows] += 1.0
-        under_way = {task: expected for task, expected in self.under_way.items() if task in here}
-        return Residuals(split_S, device_D, split_times_S, device_times_D, squares, times, under_way)
+            if np.isfinite(accuracy):
+                for values, of_one in ((now.right_S, accuracy), (now.right_times_S, 1.0)):
+                    values[expected.split] = KEEP * values[expected.split] + of_one
+            took_s = max(response_s - expected.placed_s, 1e-9)
+            intervals = (expected.now_s + took_s) / interval_s
+            at_starts = now.at_starts + 1 if abs(intervals - round(intervals)) < 1e-6 else 0
+            now = replace(now, at_starts=at_starts)
+            if not now.by_interval:  # else nobody saw when it was done
+                now = now._learn(expected, took_s)
+        return now
+
+    def _learn(self, expected: Expected, took_s: float) -> "Residuals":
+        """In place, but for the overall noise."""
+        devices = list(expected.devices)
+        known = self.split_S[expected.split] + self.device_D[devices].mean()
+        error = float(np.clip(np.log(took_s / max(expected.took_s, 1e-9)), -MOST, MOST)) - known
+        for values, counts, rows in (
+            (self.split_S, self.split_times_S, [expected.split]),
+            (self.device_D, self.device_times_D, devices),
+        ):
+            kept = values[rows] + np.maximum(1.0 / (PRIOR + counts[rows]), LEAST_STEP) * error
+            values *= FORGET
+            counts *= FORGET
+            values[rows] = np.clip(kept, -MOST, MOST)
+            counts[rows] += 1.0
+        self.squares_D[devices] = KEEP_NOISE * self.squares_D[devices] + error**2
+        self.squares_times_D[devices] = KEEP_NOISE * self.squares_times_D[devices] + 1.0
+        return replace(self, squares=0.98 * self.squares + error**2, times=0.98 * self.times + 1.0)
+
+
+LEARNED = (
+    "split_S", "device_D", "split_times_S", "device_times_D", "squares_D", "squares_times_D",
+    "right_S", "right_times_S",
+)  # fmt: skip
+"""Arrays of it: what a file keeps."""

@@ -1,28 +1,25 @@
-"""One plan of `joint`: task after task, the split and the devices of most value."""
+"""One plan of `joint`: task after task, the split and the devices of most value, or to wait for the next plan."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
+from splitplace.placement.joint.agenda import least_late
 from splitplace.placement.joint.jobs import DeviceJobs, Job, nearest
 from splitplace.placement.joint.residual import Expected, Residuals
-from splitplace.placement.joint.shapes import Shape, shapes
+from splitplace.placement.joint.shapes import Shape
+from splitplace.placement.joint.worth import JointWorth, Worths
 from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
 from splitplace.records.view import NONE, Bools, View
 
-
-@dataclass(frozen=True)
-class JointWorth:
-    """What is maximised, and how far one looks; see `Joint`."""
-
-    sla_weight: float
-    eta: float
-    look: int
+LOOKS = 8
+"""Tasks in a row that are looked at and wait; those after them wait without a look."""
+CLOSE = 1e-3
+"""Values that differ by less are as good as each other."""
 
 
 @dataclass
@@ -52,31 +49,43 @@ class Option:
     """By device."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """A split to wait with for the next plan."""
+
+    value: float
+    """Less than any where somebody would stand idle meanwhile."""
+    split: int
+
+
 class PlanSearch:
     """One plan under way: what it books in memory and on devices."""
 
-    def __init__(self, worth: JointWorth, view: View, state: Residuals, room: Room, jobs: DeviceJobs):
-        self.worth, self.view, self.state, self.room, self.jobs = worth, view, state, room, jobs
-        self.shapes = shapes(view)
+    def __init__(self, weights: JointWorth, view: View, state: Residuals, room: Room, jobs: DeviceJobs):
+        self.view, self.state, self.room, self.jobs = view, state, room, jobs
         up = view.devices.up_D
         self.candidates_D: Bools = up if up.any() else np.ones(len(up), np.bool_)
         """Where nobody is up, tasks are decided as if all were, and wait."""
+        self.worth = Worths(weights, view, state, jobs, self.candidates_D)
+        self._queued_s = 0.0
+        """Of the scarcest there is, what those take that wait before."""
 
     def all(self) -> JointPlan:
-        """Every task without a device, the most urgent of those that can be in time first."""
+        """Every task without a device, in the order of its agenda."""
         view, solution = self.view, JointPlan(self.room, self.jobs)
         placed = set(view.containers.task_C[view.containers.device_C != NONE].tolist())
         rows = [row for row in range(len(view.tasks.id_T)) if row not in placed and self._whole(row)]
-        slack_T = view.tasks.deadline_s_T - view.tasks.age_s_T
-        # Who is late already has nothing to lose by waiting for the others.
-        for row in sorted(rows, key=lambda row: (slack_T[row] <= 0, float(slack_T[row]))):
-            split = int(view.tasks.split_T[row])
-            offered = self._offered(row) if split == NONE else [split]
-            best = self._best(row, offered, self.room.fits)
-            if best is None:  # no room anywhere now: which it is to be when there is
-                best = self._best(row, offered, lambda *fragments: np.ones(len(self.candidates_D), np.bool_))
+        agenda, looks = self._agenda(rows), 0
+        sharing = int(np.maximum(self.jobs.count_D - view.devices.cores_D, 0).sum())
+        for at, row in enumerate(agenda):
+            self.worth.behind = len(agenda) - 1 - at + sharing
+            later = self._later(row)
+            best = self._best(row, later.value) if looks < LOOKS else None
+            looks = looks + 1 if best is None else 0
+            if best is None:
                 solution.waits.add(row)
-                solution.split[row] = best.shape.split if best else offered[0]
+                solution.split[row] = later.split
+                self._queued_s += self.worth.use_s(row, later.split)[self.worth.scarce]
                 continue
             solution.split[row] = best.shape.split
             solution.actions[row] = self._book(row, best)
@@ -85,14 +94,40 @@ class PlanSearch:
                 tuple(sorted(set(best.device.values()))),
                 best.took_s,
                 float(view.tasks.age_s_T[row]),
+                view.now_s,
             )
         return solution
+
+    def _agenda(self, rows: list[int]) -> list[int]:
+        """Which can be in time if what is scarcest serves one after another, by due date; then the others."""
+        worth, quickest = self.worth, [self.worth.quickest(row) for row in rows]
+        uses = np.array([worth.use_s(row, split) for row, split in zip(rows, quickest, strict=True)]).reshape(-1, 3)
+        busy_s = worth.busy_s()
+        worth.scarce = int(np.argmax(busy_s + uses.sum(axis=0)))
+        takes_s = uses[:, worth.scarce].tolist()
+        besides_s = [
+            worth.alone_s(row, split) - takes for row, split, takes in zip(rows, quickest, takes_s, strict=True)
+        ]
+        due_s = [worth.slack_s(row) - besides for row, besides in zip(rows, besides_s, strict=True)]
+        in_time, late = least_late(due_s, takes_s, float(busy_s[worth.scarce]))
+        return [rows[at] for at in (*in_time, *late)]
+
+    def _later(self, row: int) -> Later:
+        """The split to wait with, if whoever is on the way and whoever waits already is served first."""
+        free_s, worth = self.jobs.busy_s(self.candidates_D), self.worth
+        worth_it = self.state.next_plan_s < free_s < np.inf
+        ahead_s = free_s + self._queued_s if worth_it else 0.0
+        values = {
+            split: float(worth.value(row, split, ahead_s + worth.alone_s(row, split))) for split in worth.offered(row)
+        }
+        best = max(values, key=values.__getitem__)
+        return Later(values[best] if worth_it else -np.inf, best)
 
     def parts(self, requests: Iterable[PlacementRequest]) -> list[Action]:
         """Fragments of tasks that have begun elsewhere, each task's together or not at all."""
         actions: list[Action] = []
         for request in requests:
-            shape, task = self.shapes[request.split], int(self.view.tasks.id_T[request.task])
+            shape, task = self.worth.shapes[request.split], int(self.view.tasks.id_T[request.task])
             found = self._spread(request.task, shape, request.fragments)
             if found is None:
                 actions += [Wait(task, fragment) for fragment in request.fragments]
@@ -108,47 +143,49 @@ class PlanSearch:
         mine = self.view.containers.task_C == row
         return int(mine.sum()) == int(self.view.splits.count_S[split])
 
-    def _offered(self, row: int) -> list[int]:
-        offered: list[int] = np.flatnonzero(
-            self.view.splits.application_S == self.view.tasks.application_T[row]
-        ).tolist()
-        return offered
+    def _best(self, row: int, least: float) -> Option | None:
+        """The split and devices of most value, if that is more than the least.
 
-    def _best(self, row: int, offered: list[int], fits: Callable[..., Bools]) -> Option | None:
-        """The split and devices of most value; none is worked out that could not be better than one that was."""
-        best: Option | None = None
-        for split in sorted(offered, key=self._most, reverse=True):
-            shape = self.shapes[split]
+        None is worked out that could not be better by more than `CLOSE`.
+        """
+        best, worth = None, self.worth
+        most = {split: float(worth.value(row, split, worth.alone_s(row, split))) for split in worth.offered(row)}
+        for split in sorted(most, key=most.__getitem__, reverse=True):
+            shape = worth.shapes[split]
             ways: list[Callable[[], Option | None]] = [
-                partial(self._gathered, row, shape, self.candidates_D & fits(*shape.fragments)),
-                partial(self._spread, row, shape, shape.fragments),
-            ]
+                partial(self._gathered, row, shape), partial(self._spread, row, shape, shape.fragments)
+            ]  # fmt: skip
             for way in ways[: len(shape.fragments)]:
-                if best is not None and self._most(split) <= best.value:
+                if most[split] <= least + CLOSE:
                     break
                 found = way()
-                if found is not None and (best is None or found.value > best.value):
-                    best = found
+                if found is not None and found.value > least:
+                    best, least = found, found.value
         return best
 
-    def _most(self, split: int) -> float:
-        """No more than a split is worth anywhere: in time for certain, at once, and in nobody's way."""
-        return self.worth.sla_weight + (1 - self.worth.sla_weight) * self._accuracy(split)
-
-    def _gathered(self, row: int, shape: Shape, fits_D: Bools) -> Option | None:
+    def _gathered(self, row: int, shape: Shape) -> Option | None:
+        """All of it on one device."""
+        fits_D = self.candidates_D & self.room.fits(*shape.fragments)
         if not fits_D.any():
             return None
         view, n = self.view, int(self.view.tasks.n_T[row])
         down = shape.input_bytes * n
         work_s_D, least_s_D = shape.total_s(view.fragments, n), shape.gathered_s(view.fragments, n)
-        devices = nearest(self.jobs, fits_D, down, work_s_D, least_s_D, self.worth.look)
+        devices = nearest(self.jobs, fits_D, down, work_s_D, least_s_D, self.worth.weights.look)
+        # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
+        loaded_D = np.where(fits_D, self.jobs.work_s_D / view.devices.cores_D, np.inf)
+        devices = np.union1d(devices, [int(np.argmin(loaded_D))])
         downs = np.full(len(devices), down)
-        took_s, lost = self.jobs.with_newcomer(devices, downs, work_s_D[devices], least_s_D[devices])
+        sent = self.worth.sent(row, shape)
+        took_s, lost = self.jobs.with_newcomer(
+            devices, downs, work_s_D[devices], least_s_D[devices], [sent] * len(devices)
+        )  # fmt: skip
+        lost = lost + self.jobs.lost_elsewhere_D(sent)[devices]
         took_s = took_s + view.links.rtt_s_D[devices]
-        values = self._value(row, shape.split, took_s * np.exp(self.state.device_D[devices]), lost)
+        values = self.worth.value(row, shape.split, took_s * np.exp(self.state.device_D[devices]), lost, devices)
         at = int(np.argmax(values))
         device = int(devices[at])
-        job = Job(row, down, float(work_s_D[device]), float(least_s_D[device]), self._slack_s(row), 1.0)
+        job = Job(down, sent, float(work_s_D[device]), float(least_s_D[device]), self.worth.slack_s(row), 1.0)
         return Option(
             float(values[at]), float(took_s[at]), shape, dict.fromkeys(shape.fragments, device), ((device, job),)
         )
@@ -165,7 +202,7 @@ class PlanSearch:
                 return None
             service_s_D = view.fragments.service_s(fragment, n)
             down = shape.inputs.get(fragment, 0.0) * n
-            at = nearest(self.jobs, fits_D, down, service_s_D, service_s_D, self.worth.look)
+            at = nearest(self.jobs, fits_D, down, service_s_D, service_s_D, self.worth.weights.look)
             mine = np.array([parts.get(int(d), (0.0, 0.0)) for d in at])
             bytes_per_s = np.maximum(links.down_bytes_per_s_D[at], 1.0)
             there, work = self.jobs.down_bytes_D[at], self.jobs.work_s_D[at] + mine[:, 1]
@@ -194,13 +231,15 @@ class PlanSearch:
         down_K, work_K = (np.array([part[k] for part in parts.values()]) for k in (0, 1))
         here = {d: {f: s for f, s in took_s_F.items() if device[f] == d} for d in parts}
         least_K = np.array([shape.path_s(mine) for mine in here.values()])
-        alone_s, lost = self.jobs.with_newcomer(rows, down_K, work_K, least_K)
+        sent = {d: tuple(shape.inputs[f] * n for f in here[d] if f in shape.inputs) for d in parts}
+        alone_s, lost = self.jobs.with_newcomer(rows, down_K, work_K, least_K, list(sent.values()))
+        lost = lost + self.jobs.lost_elsewhere_D(sum(sent.values(), ()))[rows] / len(rows)
         took_s = max(*end_s.values(), float(alone_s.max()))
-        seen_s = np.array([took_s * np.exp(self.state.device_D[rows].mean())])
-        value = float(self._value(row, shape.split, seen_s, np.array([lost.sum()]))[0])
-        slack_s, share = self._slack_s(row), 1.0 / len(parts)
+        seen_s = took_s * np.exp(self.state.device_D[rows].mean())
+        value = float(self.worth.value(row, shape.split, seen_s, lost.sum(), rows).min())
+        slack_s, share = self.worth.slack_s(row), 1.0 / len(parts)
         jobs = tuple(
-            (d, Job(row, part[0], part[1], float(least), slack_s, share))
+            (d, Job(part[0], sent[d], part[1], float(least), slack_s, share))
             for (d, part), least in zip(parts.items(), least_K, strict=True)
         )
         return Option(value, took_s, shape, {f: device[f] for f in fragments}, jobs)
@@ -210,19 +249,6 @@ class PlanSearch:
         c = self.view.containers
         mine = np.flatnonzero((c.task_C == row) & (c.device_C != NONE))
         return {int(c.fragment_C[i]): int(c.device_C[i]) for i in mine}
-
-    def _slack_s(self, row: int) -> float:
-        return float(self.view.tasks.deadline_s_T[row] - self.view.tasks.age_s_T[row])
-
-    def _value(self, row: int, split: int, took_s: Any, lost: Any) -> Any:
-        w, accuracy = self.worth.sla_weight, self._accuracy(split)
-        took_s = took_s * np.exp(self.state.split_S[split])
-        p = self.jobs.p(self._slack_s(row), took_s)
-        return w * p + (1 - w) * accuracy + w * lost - self.worth.eta * took_s / self.view.longest_s
-
-    def _accuracy(self, split: int) -> float:
-        top1 = float(self.view.splits.top1_S[split])
-        return 0.0 if np.isnan(top1) else top1
 
     def _book(self, row: int, option: Option) -> list[Action]:
         actions, task = list[Action](), int(self.view.tasks.id_T[row])

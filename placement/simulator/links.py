@@ -48,6 +48,8 @@ class SharedLinks:
         # Columns of the transfers; numbers are used again.
         self.payload: list[int] = []
         self._route: list[int] = []
+        self._end_at: list[float] = []
+        """Of its route's virtual time."""
         self._serial: list[int] = []
         """One for each start, so that those that end together end in the order they began; -1 once it is over."""
         self._started = 0
@@ -84,11 +86,13 @@ class SharedLinks:
             flow = len(self.payload)
             for column in (self.payload, self._route, self._serial):
                 column.append(0)
+            self._end_at.append(0.0)
         route = self._route_of(src, self.nodes + dst)
         self._advance(route, now)
         self._started += 1
         self.payload[flow], self._route[flow], self._serial[flow] = payload, route, self._started
-        heapq.heappush(self._heap[route], (self._virtual[route] + size, self._started, flow))
+        self._end_at[flow] = self._virtual[route] + size
+        heapq.heappush(self._heap[route], (self._end_at[flow], self._started, flow))
         self._resize(route, 1)
         return flow
 
@@ -128,6 +132,12 @@ class SharedLinks:
             if self._serial[flow] == serial:
                 ended.append(flow)
         return ended
+
+    def left_bytes(self, flow: int, now: float) -> float:
+        """What a transfer has still to move."""
+        route = self._route[flow]
+        self._advance(route, now)
+        return max(self._end_at[flow] - self._virtual[route], 0.0)
 
     def ends(self, flow: int) -> tuple[int, int]:
         """The nodes a transfer goes from and to."""

@@ -134,6 +134,7 @@ class Viewer:
             up_bytes_per_s_D=np.array(links.capacity[:count]),
             down_bytes_per_s_D=np.array(links.capacity[count + 1 : 2 * count + 1]),
             rtt_s_D=np.array(self.engine.rtt_s[:count]),
+            broker_bytes_per_s=links.capacity[count],
         )
 
     def _tasks(self, ids: Ints) -> Tasks:
@@ -166,6 +167,7 @@ class Viewer:
             fragment_C=fragment_C,
             device_C=device_C,
             remaining_C=remaining_C,
+            coming_bytes_C=np.array([self._coming_bytes(c) for c in rows], np.float64),
             ready_C=np.array([engine.ready(c) for c in rows], np.bool_),
         )
         fragments = self._told.fragments
@@ -189,6 +191,24 @@ class Viewer:
                     share -= max(1.0 - left_s / engine.service_s(c, device), 0.0) / chunks
             shares.append(max(share, 0.0))
         return np.array(shares, np.float64)
+
+    def _coming_bytes(self, c: int) -> float:
+        """What a container's device has still to receive for it."""
+        engine, columns, edges = self.engine, self.engine.containers, self.engine.edges
+        task, total = columns.task[c], 0.0
+        if columns.device[c] == NONE:
+            return total
+        first_c, chunks = engine.tasks.first_c[task], engine.tasks.chunks[task]
+        for e in engine.inbound(c):
+            src, _, size = engine.graph(task).edges[edges.local[e]]
+            if edges.sent[e] == chunks or (src != NONE and columns.device[first_c + src] == columns.device[c]):
+                continue
+            sent = edges.sent[e] * engine.tasks.chunk_n[task]
+            total += size * (int(engine.world.n_N[task]) - sent)
+            if edges.flow[e] != NONE:
+                moving = size * engine.streams.chunk(task, edges.sent[e])
+                total -= moving - engine.links.left_bytes(edges.flow[e], engine.now)
+        return total
 
     def _finished(self, ids: Ints) -> Finished:
         if len(ids) == 0:

@@ -5,6 +5,7 @@ C containers (a fragment of a decided task), E tasks that finished since the las
 Indices point into the tables of the same view; -1 stands for none.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +95,8 @@ class Links:
     up_bytes_per_s_D: Floats
     down_bytes_per_s_D: Floats
     rtt_s_D: Floats
+    broker_bytes_per_s: float = math.inf
+    """Of the broker's card, each way: all inputs leave over it, and share it. Infinite where nobody has stated it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +174,9 @@ class Containers:
     """-1 while in the wait queue."""
     remaining_C: Floats
     """Share of the fragment's work still to do, 1..0."""
+    coming_bytes_C: Floats
+    """What its device has still to receive of its inputs; 0 while it has no device. A live broker hears of
+    micro-batches when they have run, so there it is up to a window of them more."""
     ready_C: Bools
     """Whether everything it needs has been computed."""
 

@@ -43,6 +43,14 @@ PATIENCE_S = 30.0
 MakeView = Callable[..., View]
 
 
+def coming(container: list[int], device_of: dict[tuple[int, int], int]) -> float:
+    """What a container of `make_view` has still to receive: an image has 50 bytes, what the chain's head sends 25."""
+    task, fragment, device = container
+    if device < 0 or (fragment == 1 and device_of.get((task, 0)) == device):
+        return 0.0
+    return 4 * (25.0 if fragment == 1 else 50.0)
+
+
 def make_view(
     *,
     memory_bytes: tuple[float, ...] = (100.0, 100.0),
@@ -66,6 +74,7 @@ def make_view(
     ones = np.ones(n_devices)
     tasks = len(deadlines_s)
     rows = np.array(containers, np.int64).reshape(-1, 3)
+    where = {(task, fragment): device for task, fragment, device in rows.tolist()}
     idle_FD, placed = resident_FD.copy(), rows[rows[:, 2] >= 0]
     idle_FD[placed[:, 1], placed[:, 2]] = False
     return View(
@@ -123,6 +132,7 @@ def make_view(
             fragment_C=rows[:, 1],
             device_C=rows[:, 2],
             remaining_C=np.ones(len(rows)),
+            coming_bytes_C=np.array([coming(row, where) for row in rows.tolist()], np.float64),
             ready_C=np.ones(len(rows), bool),
         ),
         measure=lambda: Utilisation.none(n_devices),

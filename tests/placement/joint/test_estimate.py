@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitplace.placement.joint.estimate import finish_s, in_time
+from splitplace.placement.joint.estimate import computed_s, in_time, received_s
 
 pytestmark = pytest.mark.base
 
@@ -22,6 +22,12 @@ def shared(sizes: list[float]) -> list[float]:
         left = {i: size - step for i, size in left.items() if i != row}
         ends[row] = now
     return ends
+
+
+def finish_s(down, work, least, here, bytes_per_s, cores):
+    """Seconds until each is done."""
+    received = received_s(down, here, bytes_per_s)
+    return received + computed_s(received, work, least, here, cores)
 
 
 def alone(down: list[float], work: list[float], rate: float = 1.0, cores: int = 1) -> list[float]:

@@ -36,6 +36,28 @@ def test_a_transfer_under_way_goes_on_at_the_new_rate(world, by_hand, shifts, re
     assert seen[-1] == pytest.approx((100.0 * last[1], 0.2 * last[2]))
 
 
+def test_a_view_tells_what_has_still_to_come(world, by_hand):
+    """A chain of two fragments apart: of 1500 bytes of input, then of 3000 between them, at 100 a second each."""
+    links = {"up_bytes_per_s": 100.0, "down_bytes_per_s": 100.0, "rtt_s": 0.2}
+    demand = world.constants(
+        {"core_s": (5.0, 1.0), "input_bytes_per_sample": 1, "output_bytes": (2000.0, 0.0)}, micro_batch=1500
+    )
+    seen = {}
+
+    def watch(view, actions):
+        seen[view.now_s] = (view.links.broker_bytes_per_s, *view.containers.coming_bytes_C.tolist())
+
+    by_hand(
+        [(0, "a", 1500, 99)], world.fleet(world.device(count=2, **links)), demand, world.spread(), watch=watch,
+        interval_s=5.0, intervals=12, broker_bytes_per_s=200.0,
+    )  # fmt: skip
+    assert seen[5.0] == pytest.approx((200.0, 1000.0, 3000.0))
+    assert seen[20.0] == pytest.approx((200.0, 0.0, 3000.0))
+    # It computes 7.5 s from 15.1 s on, and sends from 22.6 s on.
+    assert seen[25.0] == pytest.approx((200.0, 2760.0))
+    assert seen[55.0] == (200.0,)
+
+
 def test_mobility_and_a_shift_exclude_each_other():
     """Both would set the same links."""
     document = load_scenario("mobile-50").model_dump(mode="json", exclude_none=True)
