@@ -1,6 +1,7 @@
 """The documents of an OCI image layout, as far as the catalog uses them: media types, strict forms, bounds.
 
-OCI image-spec 1.1 (descriptors, manifests, indexes, `subject`); CNCF ModelPack v0.0.7 for a fragment's manifest.
+OCI image-spec 1.1 (descriptors, manifests, indexes, `subject`); CNCF ModelPack v0.0.7 for a fragment's manifest
+(its main branch of June 2026 changes nothing of what is used here).
 Unknown fields are ignored, as the image spec demands of a reader; every field that is used is held to its form.
 """
 

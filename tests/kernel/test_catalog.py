@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import onnx
@@ -65,7 +66,7 @@ def test_a_split_comes_back_as_it_was_written(stored, artifact):
 
 
 def test_manifests_are_what_modelpack_says(stored):
-    """Media types, the three objects of the config, diffIds, file names (ModelPack v0.0.7)."""
+    """Media types, the three objects of the config, diffIds, file names (ModelPack v0.0.7, and its main since)."""
     item = stored.fragments(REFERENCE)[0]
     manifest = item.manifest
     assert manifest.artifactType == "application/vnd.cncf.model.manifest.v1+json"
@@ -78,7 +79,11 @@ def test_manifests_are_what_modelpack_says(stored):
         "fragment.json",
     ]
     config = json.loads(stored.blobs.read(manifest.config, "application/vnd.cncf.model.config.v1+json"))
+    # Its schema is closed: what it does not name must not be there.
     assert set(config) == {"descriptor", "config", "modelfs"}
+    assert set(config["descriptor"]) == {"family", "name"}
+    assert set(config["config"]) == {"architecture", "format", "paramSize"}
+    assert re.fullmatch(r"[0-9]+(\.[0-9])?[KMBTQ]", config["config"]["paramSize"])
     assert (config["config"]["architecture"], config["config"]["format"]) == ("cnn", "onnx")
     assert config["modelfs"] == {"type": "layers", "diffIds": [layer.digest for layer in manifest.layers]}
 
