@@ -1,6 +1,7 @@
 """All of it in order: what is on offer, what fits, the race, the capacity, where it breaks, and the verdict."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from splitplace.errors import InfeasibleError
@@ -18,6 +19,8 @@ from splitplace.records.device import FleetSpec
 
 _NOBODY = Workload(rate=1.0, deadline_relative=(1.0, 1.0))
 """Who fits where does not hang on who asks."""
+STRAINED = 0.9
+"""Of the capacity: where more is asked for than any policy could sustain, this is simulated."""
 
 
 class Prospect(Record):
@@ -65,6 +68,8 @@ class Advice(Record):
     """Their shares of the requests."""
     rate: Positive
     """Requests a second that were asked for."""
+    simulated_rate: Positive
+    """What everything below is told for: the same, or nine tenths of the capacity where it is above that."""
     images: Count
     """Of a request."""
     micro_batch: Count
@@ -129,11 +134,14 @@ def advice(
         fit = _fitting(offers, fleet)
     except InfeasibleError as error:
         return Advice(
-            verdict="nothing fits", reason=str(error), ship=(), policy=None, expect=None, whole=None, split=None,
-            capacity=None, breaks=None, alternatives=(), left_out=offers.left_out, simulated_runs=0,
-            simulated_requests=0, **facts,
+            verdict="nothing fits", reason=str(error), ship=(), policy=None, simulated_rate=ask.rate, expect=None,
+            whole=None, split=None, capacity=None, breaks=None, alternatives=(), left_out=offers.left_out,
+            simulated_runs=0, simulated_requests=0, **facts,
         )  # fmt: skip
     trials = Trials(fleet, fit, ask, seed)
+    most = trials.capacity(fit.splits)
+    if ask.rate > most.tasks_per_interval:  # without end: what is simulated is what could be borne
+        trials = Trials(fleet, fit, replace(ask, rate=STRAINED * most.tasks_per_interval), seed)
     expected = 60 + STEPS * STREAMS
 
     def ran() -> None:
@@ -144,16 +152,16 @@ def advice(
     chosen = best(last)
     kinds = [[one for one in last if one.alternative.whole is whole] for whole in (True, False)]
     whole, split = (best(kind) if kind else None for kind in kinds)
-    most = trials.capacity(fit.splits)
-    verdict, reason = judge(Case(chosen, whole, split, limits, largest, min(trials.alone_s.values()), most))
+    verdict, reason = judge(Case(ask, chosen, whole, split, limits, largest, min(trials.alone_s.values()), most))
     breaks = breaking(trials, chosen, ran)
-    price = sum(device.cost_usd_per_h * device.count for device in fleet.devices) / 3600 / ask.rate
+    price = sum(device.cost_usd_per_h * device.count for device in fleet.devices) / 3600 / trials.ask.rate
     told(1.0)
     return Advice(
         verdict=verdict,
         reason=reason,
         ship=chosen.alternative.references,
         policy=chosen.alternative.policy,
+        simulated_rate=trials.ask.rate,
         expect=_prospect(chosen, price),
         whole=None if whole is None else _prospect(whole, price),
         split=None if split is None else _prospect(split, price),

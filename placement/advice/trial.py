@@ -27,7 +27,7 @@ from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints
 from splitplace.seeds import derive, generator
 
-LEAST, MOST, MOST_OF_ONE = 240, 800, 1600
+LEAST, MOST, MOST_OF_ONE = 200, 800, 1600
 """Requests of a stream: `PASSES` times what is under way at once, within these; more of an alternative on its own."""
 PASSES = 8
 WARM = 0.25

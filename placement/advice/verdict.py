@@ -5,6 +5,7 @@ from typing import Literal
 
 from splitplace.placement.advice.memory_limits import MemoryLimit
 from splitplace.placement.advice.race import GROWTH, Raced, gain
+from splitplace.placement.advice.trial import Ask
 from splitplace.placement.simulator.capacity import Capacity
 
 Verdict = Literal["do not split", "split", "only split", "cannot be met", "nothing fits"]
@@ -15,6 +16,7 @@ class Case:
     """What there is to judge by.
 
     Args:
+        ask: What is asked for.
         best: The best alternative.
         whole: The best without a split model, if there is one.
         split: The best with one, likewise.
@@ -24,6 +26,7 @@ class Case:
         capacity: Of the fleet with all splits on offer; an interval is a second.
     """
 
+    ask: Ask
     best: Raced
     whole: Raced | None
     split: Raced | None
@@ -35,7 +38,7 @@ class Case:
 
 def judge(case: Case) -> tuple[Verdict, str]:
     """The verdict, and why, in a sentence."""
-    if not case.best.keeps_up:
+    if not case.best.keeps_up or case.ask.rate > case.capacity.tasks_per_interval:
         return "cannot be met", _unmet(case)
     if case.best.alternative.whole:
         return "do not split", _against(case.best, case.split, "split model")
@@ -49,7 +52,7 @@ def judge(case: Case) -> tuple[Verdict, str]:
 
 
 def _unmet(case: Case) -> str:
-    best, ask, most = case.best, case.best.ask, case.capacity.tasks_per_interval
+    best, ask, most = case.best, case.ask, case.capacity.tasks_per_interval
     if ask.deadline_s < case.alone_s:
         return (
             f"the deadline of {ask.deadline_s:g} s is under the {case.alone_s:.3g} s that the quickest split takes "

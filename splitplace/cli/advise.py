@@ -87,7 +87,9 @@ def _told(advice: "Advice") -> Any:
 def _expectations(advice: "Advice", expect: "Prospect") -> Any:
     from rich.table import Table
 
-    table = Table(title=f"to expect, with 95 % intervals over {expect.streams} streams", title_justify="left")
+    rate = f" of {advice.simulated_rate:.3g} requests a second" if advice.simulated_rate != advice.rate else ""
+    title = f"to expect{rate}, with 95 % intervals over {expect.streams} streams"
+    table = Table(title=title, title_justify="left")
     kinds = (("best whole", advice.whole), ("best with a split", advice.split))
     others = {heading: one for heading, one in kinds if one is not None and one.name != expect.name}
     for heading in ("", "advised", *others):

@@ -56,7 +56,7 @@ def draw_frontier(path: Path, points: Sequence[FrontierPoint], deadline_s: float
         axes.set_xscale("log")
         axes.margins(x=0.08, y=0.08)
         for at, numbers in _together(axes, points).items():
-            axes.annotate(numbers, at, xytext=(6, 5), textcoords="offset points", fontsize="small")
+            axes.annotate(numbers, at, xytext=(6, 5), textcoords="offset points", fontsize="small", zorder=4)
         axes.set_xlabel("response, 95th percentile (s)")
         axes.set_ylabel("accuracy")
         axes.grid(alpha=0.3)
