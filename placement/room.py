@@ -40,6 +40,8 @@ class Room:
         if self._shares:
             self._resident_FD = devices.resident_FD.copy()
             self._idle_FD = devices.idle_FD.copy()
+            self._idle_bytes_D: Floats | None = None
+            """Of all idle fragments; none where that has changed since it was asked for."""
 
     def copy(self) -> "Room":
         """A ledger of its own with the same bookings."""
@@ -57,9 +59,10 @@ class Room:
         rows, free_D = list(fragments), self._free_D
         need_FD = self._memory_FD[rows]
         if self._shares:
-            others_FD = self._idle_FD.copy()
-            others_FD[rows] = False
-            free_D = free_D + np.where(others_FD, self._memory_FD, 0.0).sum(axis=0)
+            if self._idle_bytes_D is None:
+                self._idle_bytes_D = np.where(self._idle_FD, self._memory_FD, 0.0).sum(axis=0)
+            mine_D = np.where(self._idle_FD[rows], need_FD, 0.0).sum(axis=0)
+            free_D = free_D + (self._idle_bytes_D - mine_D)
             need_FD = claimed_bytes(need_FD, self._resident_FD[rows])
         left_D: Floats = free_D - need_FD.sum(axis=0)
         return left_D
@@ -78,6 +81,7 @@ class Room:
         if not self._shares or not self._idle_FD[fragment, device]:
             return False
         self._idle_FD[fragment, device] = self._resident_FD[fragment, device] = False
+        self._idle_bytes_D = None
         self._free_D[device] += self._memory_FD[fragment, device]
         return True
 
@@ -107,7 +111,8 @@ class Room:
         if not self._shares:
             self._free_D[device] -= self._memory_FD[fragment, device]
             return []
-        self._idle_FD[fragment, device] = False
+        if self._idle_FD[fragment, device]:
+            self._idle_FD[fragment, device], self._idle_bytes_D = False, None
         if self._resident_FD[fragment, device]:
             return []
         sizes_F = self._memory_FD[:, device]

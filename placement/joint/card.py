@@ -19,6 +19,8 @@ class BrokerCard:
         self._size: list[float] = []
         self._sorted_J, self._below_J = np.zeros(0), np.zeros(1)
         self._stale = False
+        self._more_s: dict[tuple[float, ...], float] = {}
+        """Answers of `with_more_s` since something was added last."""
         self.left_bytes = 0.0
 
     @property
@@ -42,7 +44,7 @@ class BrokerCard:
         if self.limits and sizes:
             self._size += sizes
             self.left_bytes += sum(sizes)
-            self._stale = True
+            self._stale, self._more_s = True, {}
 
     def sent_s(self, size_J: Floats) -> Floats:
         """When transfers of these sizes, that are under way, are done."""
@@ -80,8 +82,10 @@ class BrokerCard:
         """When the last of these is done, if they came now."""
         if not self.limits or not sizes:
             return 0.0
-        most = max(sizes)
-        return float(self.sent_s(np.array([most]))[0]) + sum(sizes) / self._bytes_per_s
+        if sizes not in self._more_s:
+            most = max(sizes)
+            self._more_s[sizes] = float(self.sent_s(np.array([most]))[0]) + sum(sizes) / self._bytes_per_s
+        return self._more_s[sizes]
 
     def later_s(self, size_J: Floats, sizes: tuple[float, ...]) -> Floats:
         """How much later transfers of size J are done if these came now."""

@@ -1,6 +1,7 @@
 """What stands on the devices: the parts of tasks, a job a task and device, and what one more would do to them."""
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class DeviceJobs:
         self._bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
         self._facts = np.zeros((len(COLUMNS), devices, 4))
         """By `COLUMNS`; the last two as it is where the broker's card holds nobody up."""
+        self._lost_D: dict[tuple[float, ...], Floats] = {}
+        self._full_s: float | None = None
+        """What was worked out since something was booked last."""
         self._take_in(view)
 
     def _take_in(self, view: View) -> None:
@@ -95,6 +99,7 @@ class DeviceJobs:
         other.count_D, other._facts = self.count_D.copy(), self._facts.copy()
         other.down_bytes_D, other.work_s_D = self.down_bytes_D.copy(), self.work_s_D.copy()
         other.sent_bytes_D, other.card = self.sent_bytes_D.copy(), self.card.copy()
+        other._lost_D = {}
         return other
 
     def book(self, device: int, job: Job) -> None:
@@ -114,6 +119,7 @@ class DeviceJobs:
         self.sent_bytes_D[device] += sum(job.sent)
         self.work_s_D[device] += job.work_s
         self.card.add(job.sent)
+        self._full_s, self._lost_D = None, {}
 
     def _update(self, devices: Ints) -> None:
         """When the jobs of these devices have received all, and how long they compute then."""
@@ -139,7 +145,9 @@ class DeviceJobs:
         """
         computing_D = np.where(self.count_D >= self._cores_D, self.work_s_D / self._cores_D, 0.0)
         busy_D = np.maximum(self.down_bytes_D / self._bytes_per_s_D, computing_D)
-        return max(self.card.full_s(self.sent_bytes_D, self._bytes_per_s_D), float(busy_D[devices].min(initial=np.inf)))
+        if self._full_s is None:
+            self._full_s = self.card.full_s(self.sent_bytes_D, self._bytes_per_s_D)
+        return max(self._full_s, float(busy_D[devices].min(initial=np.inf)))
 
     def alone_s(self, down_bytes: float, work_s_D: Floats, least_s_D: Floats) -> Floats:
         """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less."""
@@ -194,6 +202,11 @@ class DeviceJobs:
 
     def lost_elsewhere_D(self, sizes: tuple[float, ...]) -> Floats:  # noqa: N802 - shape suffix
         """The change of Σ share P(in time) over the jobs of all devices but each, if the broker sent these."""
+        if sizes not in self._lost_D:
+            self._lost_D[sizes] = self._lost_by_sending_D(sizes)
+        return self._lost_D[sizes]
+
+    def _lost_by_sending_D(self, sizes: tuple[float, ...]) -> Floats:
         result = np.zeros(len(self.count_D))
         if not self.card.limits or not sizes:
             return result
@@ -209,6 +222,11 @@ class DeviceJobs:
         result += lost.sum()
         result[taken] -= lost
         return result
+
+    def p_anywhere(self, slack_s: float, took_s: float) -> float:
+        """As `p`, of one job wherever."""
+        width_s = max(self._doubt.relative * max(took_s, 0.0) + self._doubt.fixed_s, 1e-9)
+        return 0.5 + 0.5 * math.tanh(min(max((slack_s - took_s) / width_s, -30.0), 30.0) / 2)
 
     def p(self, slack_s: Floats | float, took_s: Floats, devices: Ints | None = None) -> Floats:
         """P(in time) of what is expected to take so long, on these devices or wherever."""

@@ -78,6 +78,10 @@ class PlanSearch:
         agenda, looks = self._agenda(rows), 0
         sharing = int(np.maximum(self.jobs.count_D - view.devices.cores_D, 0).sum())
         for at, row in enumerate(agenda):
+            decided = int(view.tasks.split_T[row])
+            if looks >= LOOKS and decided != NONE:
+                solution.waits.add(row)
+                continue
             self.worth.behind = len(agenda) - 1 - at + sharing
             later = self._later(row)
             best = self._best(row, later.value) if looks < LOOKS else None
@@ -149,7 +153,7 @@ class PlanSearch:
         None is worked out that could not be better by more than `CLOSE`.
         """
         best, worth = None, self.worth
-        most = {split: float(worth.value(row, split, worth.alone_s(row, split))) for split in worth.offered(row)}
+        most = {split: worth.most(row, split) for split in worth.offered(row)}
         for split in sorted(most, key=most.__getitem__, reverse=True):
             shape = worth.shapes[split]
             ways: list[Callable[[], Option | None]] = [

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.residual import Residuals
 from splitplace.placement.joint.shapes import Shape, shapes
+from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
 CORES, LINKS, CARD = range(3)
@@ -32,12 +34,13 @@ class Worths:
         self.behind = 0
         """Tasks that whatever is placed next holds up."""
         self._accuracy_S = state.accuracy_S(view.splits.top1_S)
-        self._alone_s: dict[tuple[int, int], float] = {}
-        self._use_s: dict[tuple[int, int], Floats] = {}
+        self._alone_s: dict[int, dict[int, float]] = {}
+        self._per_sample_s: dict[int, tuple[float, float, float]] = {}
         self._patience_s = float(view.tasks.deadline_s_T.mean()) if len(view.tasks.id_T) else view.longest_s
         cores, links = view.devices.cores_D[devices], view.links
         self._fleet = np.array([cores.sum(), links.down_bytes_per_s_D[devices].sum(), links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
+        self._quickest_link = float(links.down_bytes_per_s_D[devices].max())
         self.scarce = CORES
         """Of which there is least."""
 
@@ -64,41 +67,87 @@ class Worths:
         All that are behind are held up by what it uses of the scarcest there is, and a second costs each of them
         1 / (the mean deadline) of being in time.
         """
-        w, took_s = self.weights.sla_weight, took_s * np.exp(self.state.split_S[split])
+        w, took_s = self.weights.sla_weight, took_s * math.exp(self.state.split_S[split])
+        slack_s = self._seen_slack_s(row)
+        if devices is None:
+            in_time: Any = self.jobs.p_anywhere(slack_s, took_s)
+        else:
+            in_time = self.jobs.p(slack_s, took_s, devices)
+        held_up = self.behind * self.use_s(row, split)[self.scarce] / self._patience_s if self.behind else 0.0
+        soon = w * (in_time + lost - held_up) - self.weights.eta * took_s / self.view.longest_s
+        return soon + (1 - w) * self._accuracy_S[split]
+
+    def most(self, row: int, split: int) -> float:
+        """No more than a split is worth anywhere: nobody in its way but at the broker's card."""
+        took_s, sent = self.alone_s(row, split), self.sent(row, self.shapes[split])
+        alone_sent_s = sum(sent) / self.view.links.broker_bytes_per_s
+        took_s += max(self.jobs.card.with_more_s(sent) - max(alone_sent_s, self._received_s(row, split)), 0.0)
+        return float(self.value(row, split, took_s, self.jobs.lost_elsewhere_D(sent).max()))
+
+    def _received_s(self, row: int, split: int) -> float:
+        """How long the quickest downlink takes for a split's input."""
+        return self.shapes[split].input_bytes * int(self.view.tasks.n_T[row]) / self._quickest_link
+
+    def _seen_slack_s(self, row: int) -> float:
+        """Until the last moment at which it is seen to be in time."""
         slack_s = self.slack_s(row)
         if self.state.by_interval:  # it is seen to be done at the next start of one
             now_s, interval_s = self.view.now_s, self.view.interval_s
             slack_s = math.floor((now_s + slack_s) / interval_s + 1e-9) * interval_s - now_s
-        held_up = self.behind * self.use_s(row, split)[self.scarce] / self._patience_s if self.behind else 0.0
-        soon = (
-            w * (self.jobs.p(slack_s, took_s, devices) + lost - held_up)
-            - self.weights.eta * took_s / self.view.longest_s
-        )
-        return soon + (1 - w) * self._accuracy_S[split]
+        return slack_s
 
     def alone_s(self, row: int, split: int) -> float:
         """How long a split takes where nobody else is, on the device that suits it best."""
-        key = split, int(self.view.tasks.n_T[row])
-        if key not in self._alone_s:
-            shape, n, links = self.shapes[split], key[1], self.view.links
-            need_D = self.view.fragments.memory_bytes_FD[list(shape.fragments)].sum(axis=0)
-            holds_D = need_D <= self.view.devices.memory_bytes_D
-            rate_D = np.minimum(np.maximum(links.down_bytes_per_s_D, 1.0), links.broker_bytes_per_s)
-            took_D = shape.input_bytes * n / rate_D + shape.gathered_s(self.view.fragments, n) + links.rtt_s_D
-            took_D = took_D * np.exp(self.state.device_D)
-            # Where it fits nowhere whole, it cannot be much quicker spread than on a device that held it.
-            possible_D = self.devices_D & (holds_D | ~(holds_D & self.devices_D).any())
-            self._alone_s[key] = float(took_D[possible_D].min())
-        return self._alone_s[key]
+        if split not in self._alone_s:
+            self._alone_s[split] = self._alone(split)
+        return self._alone_s[split][row]
 
-    def use_s(self, row: int, split: int) -> Floats:
+    def _alone(self, split: int) -> dict[int, float]:
+        """Of all tasks that may run as this split, by row: at once, and on one device of a kind."""
+        view, shape, kinds = self.view, self.shapes[split], self._kinds
+        tasks, f, links = view.tasks, view.fragments, view.links
+        mine = (tasks.split_T == split) | (
+            (tasks.split_T == NONE) & (tasks.application_T == view.splits.application_S[split])
+        )
+        rows = np.flatnonzero(mine)
+        n_T = tasks.n_T[rows]
+        latency_FK, fragments = f.latency_s_FD[:, kinds], shape.fragments
+        batches = {row: micro_batches(n_T, int(f.micro_batch_F[row]))[:, None] for row in fragments}
+        ran_TK = shape.path_s({row: batches[row] * latency_FK[row] for row in fragments})
+        need_K = f.memory_bytes_FD[list(fragments)][:, kinds].sum(axis=0)
+        rate_K = np.minimum(np.maximum(links.down_bytes_per_s_D[kinds], 1.0), links.broker_bytes_per_s)
+        took_TK = (n_T[:, None] * (shape.input_bytes / rate_K) + ran_TK + links.rtt_s_D[kinds]) * np.exp(
+            self.state.device_D[kinds]
+        )
+        holds_K = need_K <= view.devices.memory_bytes_D[kinds]
+        # Where it fits nowhere whole, it cannot be much quicker spread than on a device that held it.
+        took_T = took_TK[:, holds_K | ~holds_K.any()].min(axis=1)
+        return dict(zip(rows.tolist(), took_T.tolist(), strict=True))
+
+    @cached_property
+    def _kinds(self) -> Ints:
+        """One device of each kind, by all that a split's time depends on; of equal ones, that which was seen to be quickest."""
+        d, links, rows = self.view.devices, self.view.links, np.flatnonzero(self.devices_D)
+        facts = np.stack([
+            d.core_speed_D, d.cores_D, d.memory_bytes_D, links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D,
+            *self.view.fragments.latency_s_FD[:: max(1, len(self.view.fragments.latency_s_FD) // 4)],
+        ])[:, rows]  # fmt: skip
+        quickest_first = np.argsort(self.state.device_D[rows], kind="stable")
+        _, first = np.unique(facts[:, quickest_first], axis=1, return_index=True)
+        result: Ints = rows[quickest_first[first]]
+        return result
+
+    def use_s(self, row: int, split: int) -> tuple[float, float, float]:
         """Seconds of the whole fleet's cores, of its downlinks and of the broker's card that a split takes."""
-        key = split, int(self.view.tasks.n_T[row])
-        if key not in self._use_s:
-            shape, n = self.shapes[split], key[1]
-            work_s = float(shape.total_s(self.view.fragments, n)[self.devices_D].mean())
-            self._use_s[key] = np.array([work_s, shape.input_bytes * n, shape.input_bytes * n]) / self._fleet
-        return self._use_s[key]
+        n, f = int(self.view.tasks.n_T[row]), self.view.fragments
+        if split not in self._per_sample_s:
+            rows = list(self.shapes[split].fragments)
+            work_s = (f.latency_s_FD[rows][:, self.devices_D].mean(axis=1) / f.micro_batch_F[rows]).sum()
+            cores, links, card = self._fleet.tolist()
+            size = self.shapes[split].input_bytes
+            self._per_sample_s[split] = float(work_s) / cores, size / links, size / card
+        of_cores, of_links, of_card = self._per_sample_s[split]
+        return n * of_cores, n * of_links, n * of_card
 
     def quickest(self, row: int) -> int:
         """The split that takes least where nobody else is."""
