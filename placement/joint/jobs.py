@@ -206,7 +206,7 @@ class DeviceJobs:
             self._lost_D[sizes] = self._lost_by_sending_D(sizes)
         return self._lost_D[sizes]
 
-    def _lost_by_sending_D(self, sizes: tuple[float, ...]) -> Floats:
+    def _lost_by_sending_D(self, sizes: tuple[float, ...]) -> Floats:  # noqa: N802 - shape suffix
         result = np.zeros(len(self.count_D))
         if not self.card.limits or not sizes:
             return result

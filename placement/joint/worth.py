@@ -126,12 +126,11 @@ class Worths:
 
     @cached_property
     def _kinds(self) -> Ints:
-        """One device of each kind, by all that a split's time depends on; of equal ones, that which was seen to be quickest."""
-        d, links, rows = self.view.devices, self.view.links, np.flatnonzero(self.devices_D)
-        facts = np.stack([
-            d.core_speed_D, d.cores_D, d.memory_bytes_D, links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D,
-            *self.view.fragments.latency_s_FD[:: max(1, len(self.view.fragments.latency_s_FD) // 4)],
-        ])[:, rows]  # fmt: skip
+        """One device of each kind, by what a split's time depends on; of equal ones, that which was seen to be quickest."""
+        d, links, f, rows = self.view.devices, self.view.links, self.view.fragments, np.flatnonzero(self.devices_D)
+        of_links = links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D
+        some = range(0, len(f.latency_s_FD), max(1, len(f.latency_s_FD) // 4))
+        facts = np.stack([d.core_speed_D, d.cores_D, d.memory_bytes_D, *of_links, *f.latency_s_FD[some]])[:, rows]
         quickest_first = np.argsort(self.state.device_D[rows], kind="stable")
         _, first = np.unique(facts[:, quickest_first], axis=1, return_index=True)
         result: Ints = rows[quickest_first[first]]
