@@ -80,13 +80,13 @@ class Worths:
     def most(self, row: int, split: int) -> float:
         """No more than a split is worth anywhere: nobody in its way but at the broker's card."""
         took_s, sent = self.alone_s(row, split), self.sent(row, self.shapes[split])
-        alone_sent_s = sum(sent) / self.view.links.broker_bytes_per_s
+        alone_sent_s = max(sent) / self.view.links.broker_bytes_per_s
         took_s += max(self.jobs.card.with_more_s(sent) - max(alone_sent_s, self._received_s(row, split)), 0.0)
         return float(self.value(row, split, took_s, self.jobs.lost_elsewhere_D(sent).max()))
 
     def _received_s(self, row: int, split: int) -> float:
         """How long the quickest downlink takes for a split's input."""
-        return self.shapes[split].input_bytes * int(self.view.tasks.n_T[row]) / self._quickest_link
+        return max(self.sent(row, self.shapes[split])) / self._quickest_link
 
     def _seen_slack_s(self, row: int) -> float:
         """Until the last moment at which it is seen to be in time."""
@@ -116,7 +116,8 @@ class Worths:
         ran_TK = shape.path_s({row: batches[row] * latency_FK[row] for row in fragments})
         need_K = f.memory_bytes_FD[list(fragments)][:, kinds].sum(axis=0)
         rate_K = np.minimum(np.maximum(links.down_bytes_per_s_D[kinds], 1.0), links.broker_bytes_per_s)
-        took_TK = (n_T[:, None] * (shape.input_bytes / rate_K) + ran_TK + links.rtt_s_D[kinds]) * np.exp(
+        # Branches may receive side by side, each over the link of its own device.
+        took_TK = (n_T[:, None] * (max(shape.inputs.values()) / rate_K) + ran_TK + links.rtt_s_D[kinds]) * np.exp(
             self.state.device_D[kinds]
         )
         holds_K = need_K <= view.devices.memory_bytes_D[kinds]
@@ -126,7 +127,7 @@ class Worths:
 
     @cached_property
     def _kinds(self) -> Ints:
-        """One device of each kind, by what a split's time depends on; of equal ones, that which was seen to be quickest."""
+        """One device of each kind, by what a split's time depends on; of equal ones, that seen to be quickest."""
         d, links, f, rows = self.view.devices, self.view.links, self.view.fragments, np.flatnonzero(self.devices_D)
         of_links = links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D
         some = range(0, len(f.latency_s_FD), max(1, len(f.latency_s_FD) // 4))
