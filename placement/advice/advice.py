@@ -8,7 +8,7 @@ from splitplace.errors import InfeasibleError
 from splitplace.placement.advice.breaking import STEPS, STREAMS, Break, breaking
 from splitplace.placement.advice.memory_limits import MemoryLimit, memory_limits
 from splitplace.placement.advice.offers import OnOffer
-from splitplace.placement.advice.race import Raced, best, finalists, race
+from splitplace.placement.advice.race import Raced, best, beyond, finalists, race
 from splitplace.placement.advice.trial import Ask, Estimate, Trials
 from splitplace.placement.advice.verdict import Case, Verdict, judge
 from splitplace.placement.simulator.capacity import Capacity
@@ -95,7 +95,7 @@ class Advice(Record):
     alternatives: tuple[Prospect, ...]
     """All that were tried."""
     left_out: dict[str, str]
-    """Splits that were not, and why."""
+    """Splits that were not on offer, and alternatives that could not bear the rate, with why."""
     simulated_runs: Count
     simulated_requests: Count
 
@@ -168,7 +168,7 @@ def advice(
         capacity=most,
         breaks=breaks,
         alternatives=tuple(_prospect(one, price) for one in raced),
-        left_out=fit.left_out,
+        left_out=fit.left_out | beyond(trials, raced),
         simulated_runs=trials.runs,
         simulated_requests=trials.requests,
         **facts,

@@ -92,7 +92,7 @@ def race(trials: Trials, told: Callable[[], None] = lambda: None) -> list[Raced]
         trials: Runs them, at the rate asked for.
         told: Called after each run.
     """
-    field, out = first(trials.offers), dict[Alternative, Raced]()
+    field, out = _borne(trials, first(trials.offers)), dict[Alternative, Raced]()
     for number, (streams, stay) in enumerate(RUNGS):
         raced = [_on(trials, alternative, streams, told) for alternative in field]
         out |= {one.alternative: one for one in raced}
@@ -129,6 +129,28 @@ def best(raced: Sequence[Raced]) -> Raced:
 def finalists(raced: Sequence[Raced]) -> list[Raced]:
     """Those that have been on all streams."""
     return [one for one in raced if len(one.outcomes) == STREAMS]
+
+
+def beyond(trials: Trials, raced: Sequence[Raced]) -> dict[str, str]:
+    """Why some of the first were not tried, by name: no policy could bear the rate with their splits."""
+    seen = {one.alternative for one in raced}
+    most = {a: trials.capacity(a.splits) for a in first(trials.offers) if a not in seen}
+    at_most = "requests a second at most, limited by"
+    return {a.name: f"its splits sustain {c.tasks_per_interval:.3g} {at_most} {c.bottleneck}" for a, c in most.items()}
+
+
+def _borne(trials: Trials, field: Sequence[Alternative]) -> list[Alternative]:
+    """Those whose splits could sustain the rate: what is beyond takes long to simulate, and its end is known.
+
+    Of a kind that has none, the one that comes closest.
+    """
+    most = {alternative: trials.capacity(alternative.splits).tasks_per_interval for alternative in field}
+    kept = [alternative for alternative in field if most[alternative] >= trials.ask.rate]
+    for whole in (True, False):
+        kind = [alternative for alternative in field if alternative.whole is whole]
+        if kind and not any(alternative.whole is whole for alternative in kept):
+            kept.append(max(kind, key=lambda alternative: most[alternative]))
+    return kept
 
 
 def _on(trials: Trials, alternative: Alternative, streams: int, told: Callable[[], None]) -> Raced:

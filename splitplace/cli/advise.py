@@ -77,7 +77,7 @@ def _told(advice: "Advice") -> Any:
         parts.append(Text(f"ship {', '.join(advice.ship)}; policy {advice.policy}"))
         parts += [_expectations(advice, advice.expect), Text(_breaking(advice, advice.breaks))]
     parts += [Text(_memory(limit)) for limit in advice.memory]
-    parts += [Text(f"not on offer: {reference}, {why}") for reference, why in advice.left_out.items()]
+    parts += [Text(f"not tried: {name}: {why}") for name, why in advice.left_out.items()]
     if advice.alternatives:
         parts.append(_alternatives(advice))
     parts.append(Text(f"{advice.simulated_requests} requests were simulated, in {advice.simulated_runs} runs"))

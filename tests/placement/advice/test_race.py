@@ -69,6 +69,17 @@ def test_the_best_whole_and_the_best_split_alternative_stay_to_the_end(made):
     assert {one.alternative.whole for one in last} == {True, False}
 
 
+def test_what_no_policy_could_bear_is_named_and_not_tried(made):
+    """Two devices: 2 requests a second of 1 s, .4 of 5 s; unless a kind has nothing else."""
+    demand = made.table(made.split("full", 1.0), made.split("layer", 2.5, 2.5), made.split("semantic", 0.5, 0.4))
+    given = made.advised(demand, made.fleet(2), made.ask(0.5, 20.0))
+    assert "layer-2" not in {one.name.split(",")[0] for one in given.alternatives}
+    assert given.left_out["layer-2, joint"] == "its splits sustain 0.4 requests a second at most, limited by cores"
+    only = made.table(made.split("full", 1.0), made.split("layer", 2.5, 2.5))
+    alone = made.advised(only, made.fleet(2), made.ask(0.5, 20.0))
+    assert alone.split is not None and alone.verdict == "do not split"
+
+
 def test_streams_are_paired(made):
     """The same alternative against itself differs in nothing."""
     one, other = made.raced("full", 0.8, 0.9, 0.7), made.raced("layer", 0.7, 0.8, 0.6)
