@@ -8,7 +8,7 @@ from pathlib import Path
 from splitplace.api.pull import connected
 from splitplace.catalog import Catalog
 from splitplace.catalog.layout_writer import LayoutWriter
-from splitplace.distribution.pull import look_up, names, pull_split
+from splitplace.distribution.pull import look_up_all, pull_split
 from splitplace.distribution.reference import is_remote, parse_remote
 from splitplace.errors import NotFoundError
 
@@ -41,7 +41,7 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
         except NotFoundError:
             _log.debug("%s was not pulled before", asked)
     with connected(asked) as places:
-        found = [look_up(places, name) for name in names(places, asked)]
+        found = look_up_all(places, asked)
         folder = _folder(sorted(split.index.digest for split in found))
         for split in found:
             pull_split(places, split, LayoutWriter(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 from splitplace.catalog.layout_writer import LayoutWriter, check_catalog
 from splitplace.catalog.variants import Variant, chosen_from, variant
 from splitplace.distribution.mirrors import Places, open_places
-from splitplace.distribution.pull import PulledSplit, look_up, names, pull_split, read_split
+from splitplace.distribution.pull import PulledSplit, look_up_all, pull_split, read_split
 from splitplace.distribution.reference import RemoteReference, parse_remote
 from splitplace.distribution.transport import Transport
 from splitplace.errors import UsageError, explained
@@ -79,12 +79,12 @@ def pull(
     unit = device if device is None or isinstance(device, Device) else Device.from_toml(Path(device))
     with connected(asked, ca, plain_http) as places:
         progress(f"looking into {asked}", 0.0)
-        found = [look_up(places, name) for name in names(places, asked)]
+        found = look_up_all(places, asked)
         variants: tuple[Variant, ...] = ()
         if unit is not None:
             read = [variant(*read_split(places, split), unit, micro_batch) for split in found]
             variants = chosen_from(read, unit, deadline_s)
-            found = [split for split, one in zip(found, variants, strict=True) if one.chosen]
+            found = tuple(split for split, one in zip(found, variants, strict=True) if one.chosen)
         pulled = tuple(pull_split(places, split, LayoutWriter(folder), progress) for split in found)
         return Pulled(folder.absolute(), pulled, variants)
 

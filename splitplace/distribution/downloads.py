@@ -14,8 +14,8 @@ from pathlib import Path
 
 from splitplace.catalog.layout_writer import LayoutWriter
 from splitplace.catalog.oci import Descriptor
+from splitplace.distribution.replies import BusyError, Reply, UnreachableError, after_s
 from splitplace.distribution.repository import Repository, Sent
-from splitplace.distribution.transport import BusyError, Reply, UnreachableError, after_s
 from splitplace.errors import IntegrityError
 from splitplace.files import SCRATCH, sync
 
@@ -99,12 +99,14 @@ def _ask(repository: Repository, file: BufferedRandom, descriptor: Descriptor, c
             raise UnreachableError(f"{repository}: cannot go on at byte {offset} of the blob {descriptor.digest}")
         if reply.status not in (200, 206):
             raise repository.transport.refused("GET", reply, reply.read_whole(2**16))
-        size = file.seek(0, os.SEEK_END)
+        size, stated = file.seek(0, os.SEEK_END), reply.left
         while size < descriptor.size and (piece := reply.read(min(_AT_ONCE, descriptor.size - size))):
             file.write(piece)
             size += len(piece)
             came(len(piece))
         beyond = reply.read(1) if size == descriptor.size else b""
+        if size < descriptor.size and stated is None:
+            raise UnreachableError(f"{repository}: the connection ended {descriptor.size - size} bytes too early")
     actual = _digest(file)
     if actual != descriptor.digest or beyond:
         got = f"more than {size} bytes" if beyond else f"{size} bytes with the digest {actual}"

@@ -66,6 +66,31 @@ class RemoteSplit:
         return sum(part.size for part in {part.digest: part for part in (*self.models, *self.parts)}.values())
 
 
+class NoSplitError(IntegrityError):
+    """Something else that lies in a registry: an image, somebody's artifact."""
+
+
+def look_up_all(places: Places, asked: RemoteReference) -> tuple[RemoteSplit, ...]:
+    """The split of a tag or digest; where neither is stated, every split of the repository, whatever else is there.
+
+    Raises:
+        NotFoundError: The repository has none.
+        SplitPlaceError: As `look_up`.
+    """
+    if asked.tag or asked.digest:
+        return (look_up(places, asked),)
+    found = []
+    for tag in sorted(places.named(lambda place: place.tags())):
+        if not is_bookkeeping(tag):
+            try:
+                found.append(look_up(places, asked.at(tag=tag)))
+            except NoSplitError as error:
+                _log.warning("left out: %s", error)
+    if not found:
+        raise NotFoundError(f"{asked}: the repository holds no split: push one first")
+    return tuple(found)
+
+
 def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
     """Read what a tag or digest stands for, and what was measured of it.
 
@@ -85,10 +110,10 @@ def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
     index = places.fixed(lambda place: place.manifest(digest))
     source = str(asked.at(digest=digest))
     if index.media_type != oci.INDEX_TYPE:
-        raise IntegrityError(f"{source}: a manifest {index.media_type}: expected the image index of a split")
+        raise NoSplitError(f"{source}: a manifest {index.media_type:.100}: expected the image index of a split")
     document = Index.parse(index.data, source)
     if oci.SPLIT not in document.annotations or oci.TITLE not in document.annotations:
-        raise IntegrityError(f"{source}: an image index without the annotation {oci.SPLIT}: no split")
+        raise NoSplitError(f"{source}: an image index without the annotation {oci.SPLIT}: no split")
     manifests, models, parts = [], [], []
     for child in document.manifests:
         found = _document(places, child, f"{source}: fragment {child.digest}")
@@ -193,18 +218,3 @@ def pull_split(places: Places, split: RemoteSplit, layout: LayoutWriter, progres
 
 def _downloading(layout: LayoutWriter, part: Descriptor, told: Sent) -> Callable[[Repository], None]:
     return lambda place: download(place, layout, part, told)
-
-
-def names(places: Places, asked: RemoteReference) -> tuple[RemoteReference, ...]:
-    """What is asked for: the one by its tag or digest, or every tag of the repository that may be a split.
-
-    Raises:
-        NotFoundError: The repository has none.
-    """
-    if asked.tag or asked.digest:
-        return (asked,)
-    tags = places.named(lambda place: place.tags())
-    found = tuple(asked.at(tag=tag) for tag in sorted(tags) if not is_bookkeeping(tag))
-    if not found:
-        raise NotFoundError(f"{asked}: the repository has no tags: push a split first")
-    return found

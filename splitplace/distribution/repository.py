@@ -10,7 +10,7 @@ from pydantic import Field
 
 from splitplace.catalog import oci
 from splitplace.catalog.oci import Descriptor, Document
-from splitplace.distribution.reference import RemoteReference
+from splitplace.distribution.reference import RemoteReference, is_tag
 from splitplace.distribution.transport import Transport
 from splitplace.errors import ContractError, IntegrityError
 
@@ -65,14 +65,15 @@ class Repository:
             IntegrityError: Its bytes have another digest than was asked for or is stated.
             TooLargeError: It is larger than any of ours may be.
         """
-        return self._checked(name, {200})
+        found = self._checked(name, {200})
+        assert found is not None  # 404 is not expected, so refused
+        return found
 
     def find_manifest(self, name: str) -> RemoteManifest | None:
         """The same, or None where there is none."""
-        found = self._checked(name, {200, 404})
-        return found if found.data else None
+        return self._checked(name, {200, 404})
 
-    def _checked(self, name: str, expected: set[int]) -> RemoteManifest:
+    def _checked(self, name: str, expected: set[int]) -> RemoteManifest | None:
         patience = self.transport.patience
         for attempt in range(1, patience.attempts):
             try:
@@ -81,11 +82,11 @@ class Repository:
                 patience.wait(attempt - 1)  # docker's 2.8 shows one half while it takes in the same from somebody
         return self._ask_manifest(name, expected)
 
-    def _ask_manifest(self, name: str, expected: set[int]) -> RemoteManifest:
+    def _ask_manifest(self, name: str, expected: set[int]) -> RemoteManifest | None:
         accept = f"{oci.INDEX_TYPE}, {oci.MANIFEST_TYPE}"
         answer = self.transport.call("GET", f"{self.base}/manifests/{name}", expected, {"Accept": accept})
         if answer.status == 404:
-            return RemoteManifest("", "", b"")
+            return None
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = oci.digest(answer.data)
         stated = name if ":" in name else answer.headers.get("Docker-Content-Digest", digest)
@@ -93,15 +94,15 @@ class Repository:
             raise IntegrityError(
                 f"{self}: the manifest {name} has the digest {digest}, expected {stated}: ask who runs the registry"
             )
-        if media_type not in (oci.INDEX_TYPE, oci.MANIFEST_TYPE):
-            raise ContractError(f"{self}: {name} is of media type {media_type!r:.100}, expected {oci.INDEX_TYPE}")
         return RemoteManifest(media_type, digest, answer.data)
 
     def digest_of(self, name: str) -> str:
         """What a tag or digest stands for now, by the registry's word; empty where it has none."""
         accept = f"{oci.INDEX_TYPE}, {oci.MANIFEST_TYPE}"
         answer = self.transport.call("HEAD", f"{self.base}/manifests/{name}", {200, 404}, {"Accept": accept})
-        return answer.headers.get("Docker-Content-Digest", "") if answer.status == 200 else ""
+        if answer.status == 404:
+            return ""
+        return answer.headers.get("Docker-Content-Digest") or self.manifest(name).digest  # the header may be left out
 
     def put_manifest(self, name: str, media_type: str, data: bytes) -> None:
         """Store a manifest or index under a tag or its digest.
@@ -124,7 +125,7 @@ class Repository:
         """Every tag, those of other tools too."""
         found: list[str] = []
         for data, source in self._pages(f"{self.base}/tags/list?n=1000"):
-            found += TagList.parse(data, source).tags or []
+            found += filter(is_tag, TagList.parse(data, source).tags or [])
         return tuple(dict.fromkeys(found))
 
     def referrers(self, digest: str) -> list[dict[str, Any]] | None:

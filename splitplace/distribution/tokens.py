@@ -36,7 +36,15 @@ def parse_challenge(headers: Sequence[str]) -> Challenge | None:
             scheme.lower(), values.get("realm", ""), values.get("service", ""), values.get("scope", "")
         )
     bearer = found.get("bearer")
-    return bearer if bearer and urlsplit(bearer.realm).netloc else found.get("basic")
+    return bearer if bearer and _is_place(bearer.realm) else found.get("basic")
+
+
+def _is_place(realm: str) -> bool:
+    try:
+        parts = urlsplit(realm)
+        return bool(parts.netloc and parts.port != 0) and realm.isascii() and realm.isprintable()
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -4,51 +4,33 @@ The base install has no HTTP library, and none is needed: `http.client` streams,
 """
 
 import http.client
-import json
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from splitplace.catalog.oci import MAX_JSON_BYTES
 from splitplace.distribution.docker_config import read_login
 from splitplace.distribution.reference import is_loopback
-from splitplace.distribution.tokens import Challenge, TokenRequest, parse_challenge
-from splitplace.errors import (
-    ForbiddenError,
-    NotFoundError,
-    NotReadyError,
-    OverloadedError,
-    SplitPlaceError,
-    TooLargeError,
-    UnknownCallerError,
-    UsageError,
-    of_system,
+from splitplace.distribution.replies import (
+    BusyError,
+    Reply,
+    UnreachableError,
+    WholeReply,
+    after_s,
+    reason,
+    refusal,
+    shown,
 )
+from splitplace.distribution.tokens import Challenge, TokenRequest, parse_challenge
+from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, of_system
 
 TIMEOUT_S = 60.0
 MOST_REDIRECTIONS = 5
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
-_BUSY = frozenset({429, 500, 502, 503, 504})
-
-
-class UnreachableError(NotReadyError):
-    """A connection that could not be made, or that ended too early: what was asked may be asked again."""
-
-
-class BusyError(OverloadedError):
-    """A registry that takes no more just now; `after_s` is when it says it will, in seconds."""
-
-    after_s: float | None = None
-
-
-def after_s(error: SplitPlaceError) -> float | None:
-    """When a registry that is busy says it will not be."""
-    return error.after_s if isinstance(error, BusyError) else None
 
 
 @dataclass(frozen=True)
@@ -63,76 +45,6 @@ class Patience:
     def wait(self, attempt: int, stated_s: float | None = None) -> None:
         """Before trying once more: as long as the registry says, else twice as long each time."""
         self.sleep(min(self.first_s * 2**attempt if stated_s is None else stated_s, self.longest_s))
-
-
-@dataclass(frozen=True)
-class WholeReply:
-    """An answer that was read to its end."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    data: bytes
-    url: str
-
-
-@dataclass
-class Reply:
-    """An answer that is being read."""
-
-    url: str
-    response: http.client.HTTPResponse
-    left: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.left = self.response.length  # none stated: to the end of the connection, or in chunks that say when
-
-    @property
-    def status(self) -> int:
-        """By HTTP."""
-        return self.response.status
-
-    @property
-    def headers(self) -> http.client.HTTPMessage:
-        """Their names in any case."""
-        return self.response.headers
-
-    def read(self, most: int) -> bytes:
-        """Some bytes, none at the end.
-
-        Raises:
-            UnreachableError: The end came before what was stated.
-        """
-        try:
-            data = self.response.read(most)
-        except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(
-                f"{shown(self.url)}: the connection ended in the middle ({_reason(error)})"
-            ) from error
-        if self.left is not None:
-            self.left -= len(data)
-            if not data and self.left > 0:
-                raise UnreachableError(f"{shown(self.url)}: the connection ended {self.left} bytes too early")
-        return data
-
-    def read_whole(self, limit: int) -> bytes:
-        """All of it.
-
-        Raises:
-            TooLargeError: More than `limit` bytes, stated or sent.
-            UnreachableError: As `read`.
-        """
-        found = bytearray()
-        if (self.left or 0) <= limit:
-            while piece := self.read(min(limit + 1 - len(found), 2**20)):
-                found += piece
-                if len(found) > limit:
-                    break
-            else:
-                return bytes(found)
-        size = f"{self.left} bytes" if not found else f"more than {limit} bytes"
-        raise TooLargeError(
-            f"{shown(self.url)}: the registry answers with {size}, expected at most {limit}: nothing was kept"
-        )
 
 
 class Transport:
@@ -232,32 +144,23 @@ class Transport:
         Raises:
             SplitPlaceError: Nowhere, or from TLS to a place without.
         """
-        target = urljoin(url, location)
-        parts = urlsplit(target)
+        try:
+            target = urljoin(url, location)
+            parts = urlsplit(target)
+            meant = bool(location and parts.netloc and parts.port != 0) and target.isascii() and target.isprintable()
+        except ValueError:
+            meant = False
+        if not meant or parts.scheme not in ("http", "https"):
+            raise SplitPlaceError(f"{shown(url)}: the registry sends on to {location!r:.200}: expected a URL")
         if parts.netloc == self.host:  # a registry behind a server that ends TLS may not know that there is one
             return parts._replace(scheme=urlsplit(self.url).scheme).geturl()
-        if not location or parts.scheme not in ("http", "https") or not parts.netloc or not target.isascii():
-            raise SplitPlaceError(f"{shown(url)}: the registry sends on to {location!r:.200}: expected a URL")
         if parts.scheme == "http" and not self.plain:
             raise SplitPlaceError(f"{shown(url)}: the registry sends on to {target!r:.200}, without TLS: not followed")
         return target
 
     def refused(self, method: str, reply: Reply | WholeReply, data: bytes) -> SplitPlaceError:
         """What a status means, with what the registry says of it, in one line."""
-        said = f"{method} {shown(reply.url)}: the registry answers {reply.status}{_message(data)}"
-        if reply.status == 401:
-            return UnknownCallerError(f"{said}: log in with `docker login {self.host}` or `podman login {self.host}`")
-        if reply.status == 403:
-            return ForbiddenError(f"{said}: whoever is logged in at {self.host} may not do this: ask for the right to")
-        if reply.status == 404:
-            return NotFoundError(f"{said}: expected a repository, tag or digest that is there")
-        if reply.status in _BUSY:
-            stated_s = _after_s(reply.headers.get("Retry-After", ""))
-            when = "later" if stated_s is None else f"in {stated_s:.0f} s"
-            error = BusyError(f"{said}: the registry is busy or broken: try again {when}")
-            error.after_s = stated_s
-            return error
-        return SplitPlaceError(f"{said}: not what the distribution specification has")
+        return refusal(self.host, method, reply, data)
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None, auth: str) -> Reply:
         parts = urlsplit(url)
@@ -286,7 +189,7 @@ class Transport:
                 if is_kept and method in ("GET", "HEAD"):
                     continue  # it may have been closed for being idle
                 raise UnreachableError(
-                    f"{parts.scheme}://{parts.netloc}: the registry cannot be reached ({_reason(error)}): "
+                    f"{parts.scheme}://{parts.netloc}: the registry cannot be reached ({reason(error)}): "
                     f"expected one that speaks {parts.scheme} there"
                 ) from error
             self._kept[place] = connection
@@ -345,32 +248,3 @@ def trusting(ca: Path | None) -> ssl.SSLContext:
         raise UsageError(f"--ca {ca}: no PEM file of certificates: {error.reason or error}") from error
     except OSError as error:
         raise of_system(error, f"--ca {ca}") from error
-
-
-def shown(url: str) -> str:
-    """A URL as messages have it: what stands behind the ? is long, and may be a key to it."""
-    return url.partition("?")[0]
-
-
-def _reason(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return str(strerror or error or type(error).__name__)[:200]
-
-
-def _message(data: bytes) -> str:
-    """What a registry says went wrong, if it says so as the specification has it."""
-    try:
-        first = json.loads(data)["errors"][0]
-        said = f" {first.get('code', '')}: {first.get('message', '')}"
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ""
-    return "".join(letter if letter.isprintable() else " " for letter in said)[:200]
-
-
-def _after_s(stated: str) -> float | None:
-    if stated.isascii() and stated.isdecimal():
-        return float(stated[:9])
-    try:
-        return max(parsedate_to_datetime(stated).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

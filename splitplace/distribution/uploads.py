@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
+from splitplace.distribution.replies import BusyError, Reply, UnreachableError, WholeReply, after_s
 from splitplace.distribution.repository import Repository, Sent
-from splitplace.distribution.transport import BusyError, Reply, UnreachableError, WholeReply, after_s
 from splitplace.errors import IntegrityError
 
 PIECE_BYTES = 4 * 2**20
@@ -44,7 +44,7 @@ class _Upload:
         self.repository, self.transport = repository, repository.transport
         self.path, self.digest, self.sent, self.mount_from = path, digest, sent, mount_from
         self.size = path.stat().st_size
-        self.location, self.offset, self.piece = "", 0, PIECE_BYTES
+        self.location, self.offset, self.piece, self.began = "", 0, PIECE_BYTES, False
 
     def run(self) -> None:
         """Until it is there; patience begins anew with every piece that arrives."""
@@ -65,7 +65,7 @@ class _Upload:
         """From where the registry stands to the end; True when the blob is there."""
         if self.location:
             self._ask_where()
-        if not self.location and (self.repository.has_blob(self.digest) or self._begin()):
+        if not self.location and ((self.began and self.repository.has_blob(self.digest)) or self._begin()):
             return True
         with self.path.open("rb") as file:
             while True:
@@ -78,6 +78,7 @@ class _Upload:
 
     def _begin(self) -> bool:
         """A new upload; True where the registry took the blob over from another repository."""
+        self.began = True
         url = self.repository.uploads(self.digest, self.mount_from)
         answer = self.transport.call("POST", url, {201, 202})
         if answer.status == 201:

@@ -100,15 +100,31 @@ def evaluation(top1: float) -> Evaluation:
     return Evaluation(dataset="toy", sha256="0" * 64, n=10, top1=top1, seed=0, source="test")
 
 
-@pytest.fixture
-def catalog(tmp_path: Path) -> CatalogWriter:
-    """One split with two profiles and an evaluation."""
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> CatalogWriter:
+    """One split with two profiles and an evaluation; nobody changes it."""
     artifact = branches(filling=25_000)
-    written = CatalogWriter(tmp_path / "catalog")
-    written.write(artifact)
+    made = CatalogWriter(tmp_path_factory.mktemp("written") / "catalog")
+    made.write(artifact)
     for record in (profile(artifact), profile(artifact, "leaf1"), evaluation(0.5)):
-        written.attach(REFERENCE, record)
-    return written
+        made.attach(REFERENCE, record)
+    return made
+
+
+@pytest.fixture
+def catalog(written: CatalogWriter, tmp_path: Path) -> CatalogWriter:
+    """A copy of it."""
+    shutil.copytree(written.path, tmp_path / "catalog")
+    return CatalogWriter(tmp_path / "catalog")
+
+
+@pytest.fixture(scope="session")
+def pushed(written: CatalogWriter) -> tuple[Any, Any]:
+    """The blobs and manifests of a registry in memory that it was pushed to; nobody changes them."""
+    registry = SmallRegistry()
+    push_to(registry.host, written)
+    registry.close()
+    return registry.blobs, registry.manifests
 
 
 def everything(path: Path) -> dict[str, bytes]:

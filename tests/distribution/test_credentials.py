@@ -140,6 +140,8 @@ def test_a_login_shows_no_secret():
         ),
         (['Basic realm="x"', 'Bearer realm="https://a.example.com"'], Challenge("bearer", "https://a.example.com")),
         (['bearer realm="nowhere"', 'BASIC realm="x"'], Challenge("basic", "x")),
+        (['Bearer realm="https://["'], None),
+        (['Bearer realm="https://h:x/"'], None),
         (["Negotiate abc"], None),
         ([], None),
     ],

@@ -1,6 +1,8 @@
 """What a registry may answer, out of malice or misfortune: one clear line, and a catalog that is as it was."""
 
+import copy
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -30,10 +32,10 @@ NAME = "team/nets"
 
 
 @pytest.fixture
-def filled(small_registry, catalog):
+def filled(small_registry, pushed):
     """A registry with the split in it."""
     registry = small_registry()
-    push_to(registry.host, catalog)
+    registry.blobs, registry.manifests = copy.deepcopy(pushed)
     return registry
 
 
@@ -330,7 +332,10 @@ def test_a_redirection_gets_no_credentials(small_registry, filled, catalog, tmp_
     assert sp.Catalog(tmp_path / "new").verify().problems == ()
 
 
-@pytest.mark.parametrize("where", ["", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://"])
+@pytest.mark.parametrize(
+    "where",
+    ["", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[", "http://h:x/", "http://h:99999/", "/\xe9"],
+)
 def test_a_redirection_to_nowhere(filled, catalog, tmp_path, where):
     """Files and other protocols are not followed."""
     filled.before = lambda method, path, body: (307, {"Location": where}, b"") if "/manifests/" in path else None
@@ -366,3 +371,18 @@ def test_a_pull_leaves_gc_nothing_to_break(filled, catalog, tmp_path):
         assert left.exists()
     assert cleaner.wait(60) == 0
     assert not left.exists()
+
+
+def test_what_else_lies_in_a_repository_is_left_out(filled, catalog, tmp_path, caplog):
+    """Somebody's image beside our splits: they come, and it is said what did not; a tag that is none is no tag."""
+    data = canonical({"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []}).encode()
+    filled.manifests[NAME] |= dict.fromkeys(("image", oci.digest(data), "a b/../c", "é"), (oci.INDEX_TYPE, data))
+    logging.getLogger("splitplace").propagate = True
+    (pulled,) = sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "new").splits
+    assert pulled.reference == REFERENCE
+    assert [
+        record.message for record in caplog.records if "left out" in record.message and "no split" in record.message
+    ]
+    del filled.manifests[NAME][REFERENCE]
+    with pytest.raises(NotFoundError, match="the repository holds no split: push one first"):
+        sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "never")

@@ -51,7 +51,7 @@ WORK = {
     "splitplace.benchmarks.training": ("speed",),
     "splitplace.demo.pipeline": ("images",),
     "splitplace.api.push": ("push_split",),
-    "splitplace.api.pull": ("names",),
+    "splitplace.api.pull": ("look_up_all",),
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
     "splitplace.placement.advice.trial": ("simulate",),
