@@ -6,7 +6,9 @@ import re
 import pytest
 
 import splitplace as sp
+from splitplace import provenance
 from splitplace.cli import main
+from tests.cli.brightest import MODEL
 
 pytestmark = pytest.mark.sim
 
@@ -119,6 +121,55 @@ def test_what_cannot_be_meant_is_one_line(here, changes, said):
     with pytest.raises(sp.SplitPlaceError) as raised:
         sp.advise("demand.toml", **(GOOD | changes))
     assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def measure(here, brightest):
+    """A catalog of a whole model, and what puts a second of it or a measurement beside it."""
+    writer = sp.CatalogWriter(here / "catalog")
+    split = brightest(MODEL)
+    size = {"input_bytes_per_sample": 4, "output_bytes_per_sample": 16}
+    device = {"kind": "k", "cpu": "c", "architecture": "a", "cores": 1, "onnxruntime": "1", "threads": 1}
+    latency = [{"batch_size": n, "median_s": n / 100, "p10_s": n / 100, "p90_s": n / 100, "runs": 3} for n in (1, 100)]
+    memory = [{"micro_batch": n, "fragment_bytes": 1000 * n} for n in (1, 100)]
+
+    def add(variant, *, profile=False, evaluation=False):
+        other = split.model_copy(update={"variant": variant})
+        writer.write(sp.SplitArtifact(other, {"full": MODEL}))
+        if profile:
+            document = size | {
+                "fragment": "full", "digest": split.fragments[0].digest, "device": device, "core_speed": 1.0,
+                "load_s": 0.1, "runtime_base_bytes": 50_000, "memory": memory, "latency": latency,
+                "provenance": provenance.collect().model_dump(mode="json"),
+            }  # fmt: skip
+            writer.attach(other.reference, sp.Profile.parse(json.dumps(document), "by hand"))
+        if evaluation:
+            evaluated = sp.Evaluation(dataset="d", sha256="0" * 64, n=10, top1=0.9, seed=0, source="by hand")
+            writer.attach(other.reference, evaluated)
+
+    return add
+
+
+def test_a_catalog_is_advised_on_and_what_nobody_measured_is_left_out_and_named(measure):
+    """A hundredth of a second an image, at the micro-batch of 64: 100 images are two of them, 1.28 s."""
+    measure("a", profile=True, evaluation=True)
+    measure("b")
+    measure("c", profile=True)
+    given = sp.advise("catalog", **GOOD)
+    assert given.ship == ("pixels.brightest.full-a",)
+    assert given.left_out == {
+        "pixels.brightest.full-b": "it is not profiled", "pixels.brightest.full-c": "it is not evaluated",
+    }  # fmt: skip
+    assert given.expect.response_s.mean >= 1.28
+    assert given.memory[0].whole_bytes == 50_000 + 64_000
+
+
+@pytest.mark.parametrize(("profile", "said"), [(False, "splitplace profile"), (True, "splitplace evaluate")])
+def test_a_catalog_without_measurements_is_told_how_to_get_them(measure, profile, said):
+    """The command, with the split's name."""
+    measure("a", profile=profile)
+    with pytest.raises(sp.NotReadyError, match=rf"{said}.*pixels\.brightest\.full-a"):
+        sp.advise("catalog", **GOOD)
 
 
 def test_a_catalog_that_is_not_there_or_is_empty_is_said(here):
