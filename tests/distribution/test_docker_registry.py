@@ -56,9 +56,21 @@ def test_nothing_is_sent_or_fetched_twice(registry, catalog, tmp_path):
     assert pull_from(registry, tmp_path / "again").came_bytes == 0
 
 
+def test_another_repository_of_the_registry_is_enough(registry, catalog, tmp_path):
+    """With mount_from its blobs are taken over: no byte of one is sent, and all is there."""
+    sp.push(catalog.path, f"oci://{registry}/team/nets")
+    (pushed,) = sp.push(catalog.path, f"oci://{registry}/team/copy", mount_from="team/nets")
+    assert pushed.sent_bytes == 0
+    sp.pull(f"oci://{registry}/team/copy", tmp_path / "again")
+    assert everything(tmp_path / "again") == everything(catalog.path)
+    with pytest.raises(sp.UsageError, match=r"small letters and numbers"):
+        sp.push(catalog.path, f"oci://{registry}/team/copy", mount_from="../x")
+
+
 def cut_at(count: int) -> list[int]:
     """Random places in what a push or a pull of the catalog sends."""
-    return [random.Random(0).randrange(230_000) for _ in range(count)]
+    rng = random.Random(0)
+    return [rng.randrange(230_000) for _ in range(count)]
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.slow)])
