@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,8 @@ class GridScenario(Record):
     demand: str = "measured"
     intervals: PositiveCount | None = None
     """The experiment's if not stated."""
+    loads: tuple[Positive, ...] = ()
+    """Those of the experiment's loads at which it is run; all if none is named."""
     changes: dict[str, Any] = Field(default={})
     """Fields of the scenario that are not its own; of tables, those that are named."""
     from_interval: Count = 0
@@ -138,6 +140,7 @@ class Quick(Record):
 class Experiment(Record):
     """Every row in every scenario at every load, on every seed."""
 
+    noun: ClassVar[str | None] = "file of an experiment"
     name: Name
     about: str
     rows: Annotated[tuple[GridRow, ...], Field(min_length=1)]

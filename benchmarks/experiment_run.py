@@ -44,7 +44,7 @@ def run(
     if fresh:
         file.forget(part)
     rows = {scenario.name: taking_part(part.rows, scenario) for scenario in part.scenarios}
-    cases = [(scenario, load) for scenario in part.scenarios for load in part.loads]
+    cases = [(each, load) for each in part.scenarios for load in part.loads if load in (each.loads or part.loads)]
 
     def task(scenario: GridScenario, load: float, seed: int, row: GridRow | None = None, policy: str = "") -> GridTask:
         intervals = scenario.intervals or experiment.intervals

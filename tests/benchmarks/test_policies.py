@@ -136,6 +136,17 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(whole, tmp_path, mo
     assert len(saved) == 2 + 2 + 4 + 1  # every cell once, and the end
 
 
+def test_a_scenario_may_be_run_at_some_of_the_loads(tmp_path):
+    """A burst of five times the tasks is asked for where fleets are at ease; the others are run at all."""
+    more = TOML.replace("loads = [0.5]", "loads = [0.5, 0.9]")
+    scenario = '\n[[scenarios]]\nname = "calm"\nscenario = "upstream-10"\ndemand = "upstream"\nloads = [0.5]\n'
+    experiment = Experiment.parse_toml(more + scenario, "more.toml").only(["layer"])
+    experiment = experiment.model_copy(update={"bounds": False})
+    run(tmp_path / "p.json", experiment, **QUIET)
+    found = {(each.scenario, each.load) for each in read(tmp_path / "p.json").cells}
+    assert found == {("upstream-10", 0.5), ("upstream-10", 0.9), ("calm", 0.5)}
+
+
 @pytest.mark.slow
 def test_by_several_processes_as_by_one(whole, tmp_path):
     """The order in which cells end is nobody's business."""
