@@ -147,7 +147,12 @@ class Trials:
         alike = rate == self.ask.rate
         splits, most = (self.offers.splits, MOST) if alike else (alternative.splits, MOST_OF_ONE)
         slowest_s = max(self.alone_s[split.reference] for split in splits)
-        return math.ceil(min(max(LEAST, PASSES * rate * slowest_s), most))
+        return self._rounds(min(max(LEAST, PASSES * rate * slowest_s), most))
+
+    def _rounds(self, requests: float) -> int:
+        """As many at least, of each application the same number."""
+        each = len(self.offers.applications)
+        return math.ceil(requests / each) * each
 
     def scenario(self, workload: Workload, end_s: float = PLAN_S) -> Scenario:
         """The rules of every run: what a live fleet does unless it is told otherwise."""
@@ -213,8 +218,8 @@ class Trials:
     def _applications(self, seed: int, count: int) -> Ints:
         """Of each request: equal shares in every stretch of a stream, so that streams differ by luck in time alone."""
         each = len(self.offers.applications)
-        rounds = np.tile(np.arange(each), (math.ceil(count / each), 1))
-        rows: Ints = generator(seed, "applications").permuted(rounds, axis=1).ravel()[:count]
+        rounds = np.tile(np.arange(each), (count // each, 1))
+        rows: Ints = generator(seed, "applications").permuted(rounds, axis=1).ravel()
         return rows
 
     def _write(self, path: Path, arrival_s_N: Floats, application_N: Ints) -> None:
@@ -227,7 +232,7 @@ class Trials:
 
     def _outcome(self, run: SimulationRun, rate: float, application_N: Ints, interval_s: float) -> TrialOutcome:
         count = len(application_N)
-        tasks, first = run.tasks, math.ceil(WARM * count)
+        tasks, first = run.tasks, self._rounds(WARM * count)
         arrival_s, response_s = (np.asarray(tasks[name], np.float64) for name in ("arrival_s", "response_s"))
         finished, split = np.asarray(tasks["finished"], np.bool_), np.asarray(tasks["split"], np.int64)
         top1 = {offered.reference: offered.top1 or 0.0 for offered in self.offers.splits}

@@ -55,6 +55,14 @@ def test_the_accuracy_is_the_splits_own(made, short):
     assert given.applications == {"a": 0.5, "b": 0.5}
 
 
+def test_every_stream_asks_for_the_same_number_of_each_application(made, short):
+    """So that an accuracy over few streams compares with one over many: of three, all alike, it has no width."""
+    splits = [made.split("full", 0.1, top1=k / 10, application=name) for k, name in ((9, "a"), (8, "b"), (1, "c"))]
+    given = made.advised(made.table(*splits), made.fleet(), made.ask(1.0, 10.0))
+    assert given.expect.accuracy.mean == pytest.approx(0.6)
+    assert given.expect.accuracy.high - given.expect.accuracy.low == pytest.approx(0.0)
+
+
 def test_the_same_call_gives_the_same_advice_and_another_seed_other_streams(made, short):
     """To the last digit."""
     demand = made.table(made.split("full", 1.0), made.split("semantic", 0.6, 0.6, top1=0.8))
