@@ -40,7 +40,7 @@ from splitplace.records.view import View
 
 _log = logging.getLogger(__name__)
 
-POLICY = "mab+least-loaded"
+POLICY = "joint"
 LOOK_EVERY_S = 0.2
 """How often whoever waits for a fleet looks whether it has ended by itself."""
 

@@ -148,7 +148,7 @@ class Simulation:
 
 @explained()
 def simulate(
-    policy: str | Policy,
+    policy: str | Policy = "joint",
     *,
     scenario: str | Path | Scenario = "paper-50",
     fleet: str | Path | FleetSpec | None = None,

@@ -27,7 +27,7 @@ def start(
     devices: str,
     catalog: str,
     splits: tuple[str, ...] = (),
-    policy: str = "mab+least-loaded",
+    policy: str = "joint",
     state: Path | None = None,
     interval: float | None = None,
     data: Path = DATA,
@@ -44,7 +44,7 @@ def start(
         devices: A TOML file, or a shipped fleet. Each device is a process, as slow as its core_speed says.
         catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
         splits: References of those that may be chosen; by default all that were profiled.
-        policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
             what was learned there.
         interval: Seconds: decide and place once in so many, as the paper does; by default at once.

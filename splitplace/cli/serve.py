@@ -27,7 +27,7 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     default_deadline: float = 60.0,
-    policy: str = "mab+least-loaded",
+    policy: str = "joint",
     data: Path = Path("splitplace-fleet"),
     json: bool = False,
 ) -> None:
@@ -45,7 +45,7 @@ def serve(
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.
         default_deadline: Seconds that a request has which states no deadline.
-        policy: DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         data: Folder for the fleet's socket, log and history; yours alone.
         json: Print one JSON document when it is up.
     """

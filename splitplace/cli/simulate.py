@@ -18,7 +18,7 @@ app = App(name="simulate", help_format="plaintext")
 @app.default
 def simulate(
     *,
-    policy: str,
+    policy: str = "joint",
     scenario: str = "paper-50",
     fleet: str | None = None,
     demand: str = "measured",
@@ -43,7 +43,7 @@ def simulate(
     Parameters
     ----------
     policy
-        DECIDER+PLACER, as random+random; or module:Class for one of your own.
+        joint; DECIDER+PLACER, as random+random; or module:Class for one of your own.
     scenario
         A shipped scenario, or a TOML file.
     fleet
