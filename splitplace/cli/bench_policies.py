@@ -28,8 +28,8 @@ def policies(
 ) -> None:
     """Measure what joint is worth beside every other policy, each with its best placer, and beside a bound.
 
-    Cells already in the results file are kept, so an interrupted run goes on where it stopped. A picture of how far
-    each stays below the bound goes beside the results (.svg).
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped: the whole takes hours,
+    about six on two cores. A picture of how far each stays below the bound goes beside the results (.svg).
 
     Args:
         experiment: One that ships, or a TOML file: rows, scenarios, loads, seeds.

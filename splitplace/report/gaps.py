@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from splitplace.report.figure import save_figure
 
-MARKS = "sD^vP*hX<>"
+MARKS = "sD^vP*hX<>dp8"
 """Told apart by shape: the picture is read in greyscale too."""
 NEAR = 1e-3
 """Below this the axis is linear, so that zero has its place."""
