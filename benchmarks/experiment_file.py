@@ -33,6 +33,11 @@ class ExperimentResults(Record):
     bounds: tuple[GridBound, ...]
     provenance: Provenance
 
+    @property
+    def judged(self) -> tuple[GridCell, ...]:
+        """Those of the experiment's own seeds: a file may hold others, perhaps such as placers are chosen on now."""
+        return tuple(cell for cell in self.cells if cell.seed in self.experiment.seeds)
+
 
 class ExperimentFile:
     """What was measured of an experiment, in memory and on disk.

@@ -67,7 +67,7 @@ class Judged:
 
 def judge(results: ExperimentResults) -> list[Judged]:
     """Every case in which ours and another row were measured, in the experiment's order."""
-    experiment, table = results.experiment, GridCells(results.cells)
+    experiment, table = results.experiment, GridCells(results.judged)
     ours, found = experiment.rows[0].name, []
     bounds = {(bound.scenario, bound.load, bound.seed): bound.reward for bound in results.bounds}
     for scenario in experiment.scenarios:

@@ -14,7 +14,7 @@ from splitplace.benchmarks.results_tables import FileSection, Row
 def section(text: bytes, file: Path) -> FileSection:
     """Of a results file."""
     found = ExperimentResults.parse(text, str(file))
-    cases, table = bench.judge(found), GridCells(found.cells)
+    cases, table = bench.judge(found), GridCells(found.judged)
     verdict = bench.verdict(found) if cases else {}
     tables = [_against(found, cases), _rewards(found, cases, table)]
     return FileSection(

@@ -37,7 +37,7 @@ class Loss:
 
 def losses(results: ExperimentResults) -> list[Loss]:
     """Of every row, wherever both sides were measured on a common seed."""
-    table, found = GridCells(results.cells), []
+    table, found = GridCells(results.judged), []
     for row in results.experiment.rows:
         for scenario in results.experiment.scenarios:
             for load in results.experiment.loads if scenario.right else ():

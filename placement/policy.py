@@ -3,8 +3,9 @@
 A state is a frozen value of the policy's own; `decide` and `place` change nothing, `update` answers the next state.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -39,6 +40,19 @@ class Placed:
 
 
 Feedback = Leaving | Taken | Placed
+
+Asked = TypeVar("Asked")
+REMEMBERED = 1024
+"""Tasks on their way that a state keeps in mind at most."""
+
+
+def still_out(asked: Mapping[int, Asked], left: Finished) -> dict[int, Asked]:
+    """What was asked of tasks that have not left, by id: not those in view, for a live view does not show all.
+
+    The latest `REMEMBERED` of them, since a task may go without a word (what a broker forgets when it is restarted).
+    """
+    ended = set(left.id_E.tolist())
+    return dict([one for one in asked.items() if one[0] not in ended][-REMEMBERED:])
 
 
 @dataclass(frozen=True, slots=True)

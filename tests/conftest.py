@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -15,6 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Of a shell's background the suite inherits that Ctrl-C is nothing, and what it starts would, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+hypothesis.settings.register_profile("counted", deadline=None)
+hypothesis.settings.load_profile("counted")
 
 ONE_DEMO = {"test_demo.py", "test_documentation.py"}
 """Files whose tests use the one trained demo."""

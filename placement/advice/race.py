@@ -5,7 +5,7 @@ but that the best whole and the best split alternative stay to the end, for they
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,6 +129,15 @@ def best(raced: Sequence[Raced]) -> Raced:
 def finalists(raced: Sequence[Raced]) -> list[Raced]:
     """Those that have been on all streams."""
     return [one for one in raced if len(one.outcomes) == STREAMS]
+
+
+def afresh(trials: Trials, one: Raced, told: Callable[[], None] = lambda: None) -> Raced:
+    """The same on as many streams that nothing was chosen on."""
+    outcomes = []
+    for stream in range(STREAMS, 2 * STREAMS):
+        outcomes.append(trials.run(one.alternative, trials.ask.rate, stream))
+        told()
+    return replace(one, outcomes=tuple(outcomes))
 
 
 def beyond(trials: Trials, raced: Sequence[Raced]) -> dict[str, str]:

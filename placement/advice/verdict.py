@@ -74,7 +74,9 @@ def _against(best: Raced, other: Raced | None, what: str) -> str:
         return f"the best {what} ({other.alternative.name}) does not do: {_failing(other)}"
     more = gain(other, best)
     interval = "" if more.low is None or more.high is None else f" [{more.low:+.4f}, {more.high:+.4f}]"
-    how = "is worse" if more.high is not None and more.high < 0 else "is no better"
+    how = "is no better"
+    if more.low is not None and more.high is not None and (more.low > 0 or more.high < 0):
+        how = "is worse" if more.high < 0 else "is better by less than is worth the labour"
     return f"the best {what} ({other.alternative.name}) {how}: reward {more.mean:+.4f}{interval}"
 
 

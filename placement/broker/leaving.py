@@ -136,7 +136,7 @@ def leave(turn: Turn, task: TaskState, outcome: TaskOutcome, logits: Array | Non
         whole = is_answered(entry.split, task, micro_batches(task.task.n, entry.micro_batch))
         drop(turn, attempt, cancel=not outcome.finished or not whole)
     del turn.state.tasks[id_], turn.state.waiting[id_]
-    if task.decision is not None:
+    if task.decision is not None and outcome.error != CANCELLED:  # whose choice was not the policy's
         # An answer that never comes has missed its deadline, with p = 0.
         response_s = outcome.response_s
         if response_s is None:

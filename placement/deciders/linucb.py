@@ -27,7 +27,7 @@ from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.ridge import Ridge, is_ridge
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import rewards
-from splitplace.placement.policy import Feedback, Leaving, Taken
+from splitplace.placement.policy import Feedback, Leaving, Taken, still_out
 from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.fleet_status import PolicyEstimate
@@ -96,15 +96,14 @@ class LinUcb:
             asked = {d.task: (arm_S[d.split], features_of(view, row_of[d.task])) for d in feedback.decisions}
             return replace(state, under_way=state.under_way | asked)
         if isinstance(feedback, Leaving) and (len(feedback.finished) or state.under_way):
-            ridge_K, here = list(state.ridge_K), set(feedback.view.tasks.id_T.tolist())
+            ridge_K = list(state.ridge_K)
             reward_E = rewards(feedback.view, feedback.finished, self.sla_weight).tolist()
             promised_E = self.promised(feedback.view)[feedback.finished.split_E].tolist()
             for task, reward, promised in zip(feedback.finished.id_E.tolist(), reward_E, promised_E, strict=True):
                 if task in state.under_way:
                     arm, x_F = state.under_way[task]
                     ridge_K[arm] = ridge_K[arm].seen(x_F, reward - promised)
-            left = {task: asked for task, asked in state.under_way.items() if task in here}
-            return LinUcbState(tuple(ridge_K), left)
+            return LinUcbState(tuple(ridge_K), still_out(state.under_way, feedback.finished))
         return state
 
     def promised(self, view: View) -> Floats:

@@ -37,7 +37,7 @@ from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.ridge import Ridge, is_ridge
 from splitplace.placement.learner import Taught, Traces
-from splitplace.placement.policy import Feedback, Leaving, Taken
+from splitplace.placement.policy import Feedback, Leaving, Taken, still_out
 from splitplace.placement.states import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.fleet_status import PolicyEstimate
@@ -141,12 +141,11 @@ class MuLinUcb:
             asked = {d.task: context_of(view, d.split, n_of[d.task]) for d in feedback.decisions}
             return replace(state, t=state.t + len(asked), under_way=state.under_way | asked)
         if isinstance(feedback, Leaving) and state.under_way:
-            delay, left, here = state.delay, feedback.finished, set(view.tasks.id_T.tolist())
+            delay, left = state.delay, feedback.finished
             for task, response_s in zip(left.id_E.tolist(), left.response_s_E.tolist(), strict=True):
                 if task in state.under_way:
                     delay = delay.seen(state.under_way[task], response_s / view.interval_s)
-            under_way = {task: x for task, x in state.under_way.items() if task in here}
-            return replace(state, delay=delay, under_way=under_way)
+            return replace(state, delay=delay, under_way=still_out(state.under_way, left))
         return state
 
     def train(self, traces: Traces) -> Taught:

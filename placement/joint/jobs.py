@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Job:
     """Of the task's worth: it has one job a device, and is in time if the last of them is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Doubt:
     """How unsure an estimate is: `relative` of it, by device or on the whole, and `fixed_s` besides."""
 
@@ -43,10 +44,15 @@ class Doubt:
     relative_D: Floats
     fixed_s: float
 
-    def of(self, took_s: Floats, devices: Ints | None) -> Floats:
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The least and the most that is relative."""
+        every = self.relative, float(self.relative_D.min()), float(self.relative_D.max())
+        return min(every), max(every)
+
+    def of(self, took_s: Floats, devices: Ints) -> Floats:
         """The width of P(in time) around an estimate."""
-        relative = self.relative if devices is None else self.relative_D[devices]
-        result: Floats = relative * np.maximum(took_s, 0.0) + self.fixed_s
+        result: Floats = self.relative_D[devices] * np.maximum(took_s, 0.0) + self.fixed_s
         return result
 
 
@@ -223,14 +229,24 @@ class DeviceJobs:
         result[taken] -= lost
         return result
 
-    def p_anywhere(self, slack_s: float, took_s: float) -> float:
-        """As `p`, of one job wherever."""
-        width_s = max(self._doubt.relative * max(took_s, 0.0) + self._doubt.fixed_s, 1e-9)
-        return 0.5 + 0.5 * math.tanh(min(max((slack_s - took_s) / width_s, -30.0), 30.0) / 2)
+    def most_p(self, slack_s: float, took_s: float) -> float:
+        """No less than `p` of anything that takes at least so long, wherever."""
+        least, most = self._doubt.range
+        relative = least if took_s < slack_s else most
+        return _in_time(slack_s, took_s, relative * took_s + self._doubt.fixed_s)
 
-    def p(self, slack_s: Floats | float, took_s: Floats, devices: Ints | None = None) -> Floats:
-        """P(in time) of what is expected to take so long, on these devices or wherever."""
+    def p_anywhere(self, slack_s: float, took_s: float) -> float:
+        """P(in time) of one job, wherever."""
+        return _in_time(slack_s, took_s, self._doubt.relative * max(took_s, 0.0) + self._doubt.fixed_s)
+
+    def p(self, slack_s: Floats | float, took_s: Floats, devices: Ints) -> Floats:
+        """P(in time) of what is expected to take so long on these devices."""
         return in_time(slack_s, took_s, self._doubt.of(took_s, devices))
+
+
+def _in_time(slack_s: float, took_s: float, width_s: float) -> float:
+    """As `in_time`, of one."""
+    return 0.5 + 0.5 * math.tanh(min(max((slack_s - took_s) / max(width_s, 1e-9), -30.0), 30.0) / 2)
 
 
 def nearest(

@@ -66,7 +66,7 @@ class Joint:
         """How long tasks took, against what was expected when they were placed."""
         match feedback:
             case Leaving(view=view, finished=finished):
-                return state.planning(view.now_s).seen(finished, set(view.tasks.id_T.tolist()), view.interval_s)
+                return state.planning(view.now_s, view.interval_s).seen(finished, view.interval_s)
             case Placed(view=view):
                 return state.expecting(_solved(self, view, state).expected)
         return state

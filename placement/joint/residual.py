@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from splitplace.placement.policy import still_out
 from splitplace.records.view import Finished, Floats
 
 LEAST_STEP, PRIOR = 0.05, 4.0
@@ -21,7 +22,7 @@ EVALUATED, KEEP = 50.0, 0.99
 KEEP_NOISE = 0.9
 """Of a device's noise, a task of it."""
 FORGET = 0.998
-"""Of what is known of those that a task was not of, kept a task."""
+"""Of what is known of one that was not used, kept by the time that each was on the mean used once."""
 MOST = 8.0
 """Of a logarithm: whatever came in between, more is told of no split."""
 CERTAIN = 5
@@ -112,11 +113,11 @@ class Residuals:
         """Until there is another plan, most likely."""
         return self.gap_s + 2 * self.gap_off_s
 
-    def planning(self, now_s: float) -> "Residuals":
-        """Another plan is made."""
+    def planning(self, now_s: float, interval_s: float) -> "Residuals":
+        """Another plan is made; a longer pause than an interval was one in which there was nothing to plan."""
         if not self.planned_s:
             return replace(self, planned_s=now_s)
-        off_s = now_s - self.planned_s - self.gap_s
+        off_s = min(now_s - self.planned_s, interval_s) - self.gap_s
         gap_s, gap_off_s = self.gap_s + GAP_STEP * off_s, self.gap_off_s + GAP_STEP * (abs(off_s) - self.gap_off_s)
         return replace(self, gap_s=gap_s, gap_off_s=gap_off_s, planned_s=now_s)
 
@@ -124,25 +125,27 @@ class Residuals:
         """These were placed just now."""
         return replace(self, under_way=self.under_way | expected) if expected else self
 
-    def seen(self, left: Finished, here: set[int], interval_s: float) -> "Residuals":
-        """These left; of others that are not here any more nothing is expected either."""
-        if not len(left) and self.under_way.keys() <= here:
+    def seen(self, left: Finished, interval_s: float) -> "Residuals":
+        """These left."""
+        if not len(left):
             return self
         copies: dict[str, Any] = {name: getattr(self, name).copy() for name in LEARNED}
-        under_way = {task: expected for task, expected in self.under_way.items() if task in here}
-        now = replace(self, under_way=under_way, **copies)
-        ended = zip(left.id_E.tolist(), left.response_s_E.tolist(), left.accuracy_E.tolist(), strict=True)
-        for task, response_s, accuracy in ended:
+        now = replace(self, under_way=still_out(self.under_way, left), **copies)
+        columns = left.id_E, left.response_s_E, left.accuracy_E, left.deadline_s_E
+        for task, response_s, accuracy, deadline_s in zip(*(column.tolist() for column in columns), strict=True):
             expected = self.under_way.get(task)
             if expected is None:
                 continue
-            if np.isfinite(accuracy):
+            # A live task that ended without an answer is late, and right in nothing: that tells the time only.
+            answered = accuracy > 0 or response_s <= deadline_s
+            if answered and np.isfinite(accuracy):
                 for values, of_one in ((now.right_S, accuracy), (now.right_times_S, 1.0)):
                     values[expected.split] = KEEP * values[expected.split] + of_one
             took_s = max(response_s - expected.placed_s, 1e-9)
-            intervals = (expected.now_s + took_s) / interval_s
-            at_starts = now.at_starts + 1 if abs(intervals - round(intervals)) < 1e-6 else 0
-            now = replace(now, at_starts=at_starts)
+            if answered:
+                intervals = (expected.now_s + took_s) / interval_s
+                at_starts = now.at_starts + 1 if abs(intervals - round(intervals)) < 1e-6 else 0
+                now = replace(now, at_starts=at_starts)
             if not now.by_interval:  # else nobody saw when it was done
                 now = now._learn(expected, took_s)
         return now
@@ -157,8 +160,9 @@ class Residuals:
             (self.device_D, self.device_times_D, devices),
         ):
             kept = values[rows] + np.maximum(1.0 / (PRIOR + counts[rows]), LEAST_STEP) * error
-            values *= FORGET
-            counts *= FORGET
+            keep = FORGET ** (len(rows) / len(values))  # by its own share of the tasks, however large the fleet
+            values *= keep
+            counts *= keep
             values[rows] = np.clip(kept, -MOST, MOST)
             counts[rows] += 1.0
         self.squares_D[devices] = KEEP_NOISE * self.squares_D[devices] + error**2

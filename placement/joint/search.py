@@ -67,6 +67,7 @@ class PlanSearch:
         self.candidates_D: Bools = up if up.any() else np.ones(len(up), np.bool_)
         """Where nobody is up, tasks are decided as if all were, and wait."""
         self.worth = Worths(weights, view, state, jobs, self.candidates_D)
+        self._count_T = np.bincount(view.containers.task_C, minlength=len(view.tasks.id_T))
         self._queued_s = 0.0
         """Of the scarcest there is, what those take that wait before."""
 
@@ -79,13 +80,14 @@ class PlanSearch:
         sharing = int(np.maximum(self.jobs.count_D - view.devices.cores_D, 0).sum())
         for at, row in enumerate(agenda):
             decided = int(view.tasks.split_T[row])
-            if looks >= LOOKS and decided != NONE:
-                solution.waits.add(row)
+            if decided != NONE and (looks >= LOOKS or not self.worth.held(decided)):
+                solution.waits.add(row)  # for its turn, or for a device to come back that holds it
                 continue
             self.worth.behind = len(agenda) - 1 - at + sharing
             later = self._later(row)
             best = self._best(row, later.value) if looks < LOOKS else None
-            looks = looks + 1 if best is None else 0
+            # Who finds no room holds up nobody who might.
+            looks = 0 if best is not None else looks + (later.value > -np.inf)
             if best is None:
                 solution.waits.add(row)
                 solution.split[row] = later.split
@@ -121,9 +123,7 @@ class PlanSearch:
         free_s, worth = self.jobs.busy_s(self.candidates_D), self.worth
         worth_it = self.state.next_plan_s < free_s < np.inf
         ahead_s = free_s + self._queued_s if worth_it else 0.0
-        values = {
-            split: float(worth.value(row, split, ahead_s + worth.alone_s(row, split))) for split in worth.offered(row)
-        }
+        values = {split: worth.later(row, split, ahead_s) for split in worth.offered(row)}
         best = max(values, key=values.__getitem__)
         return Later(values[best] if worth_it else -np.inf, best)
 
@@ -144,8 +144,7 @@ class PlanSearch:
         split = int(self.view.tasks.split_T[row])
         if split == NONE:
             return True
-        mine = self.view.containers.task_C == row
-        return int(mine.sum()) == int(self.view.splits.count_S[split])
+        return int(self._count_T[row]) == int(self.view.splits.count_S[split])
 
     def _best(self, row: int, least: float) -> Option | None:
         """The split and devices of most value, if that is more than the least.
@@ -200,6 +199,8 @@ class PlanSearch:
         links, cores_D = view.links, view.devices.cores_D
         device, end_s, took_s_F = self._begun(row, shape), dict[int, float](), dict[int, float]()
         parts: dict[int, list[float]] = {}
+        # The broker sends to all at once, so that all have theirs when it is through.
+        sent_s = self.jobs.card.with_more_s(tuple(size * n for f, size in shape.inputs.items() if f in fragments))
         for fragment in (f for f in shape.fragments if f in fragments):
             fits_D = self.candidates_D & room.fits(fragment)
             if not fits_D.any():
@@ -211,6 +212,7 @@ class PlanSearch:
             bytes_per_s = np.maximum(links.down_bytes_per_s_D[at], 1.0)
             there, work = self.jobs.down_bytes_D[at], self.jobs.work_s_D[at] + mine[:, 1]
             ready_s = (np.minimum(there, self.jobs.count_D[at] * down) + mine[:, 0] + down) / bytes_per_s
+            ready_s = np.maximum(ready_s, sent_s if down else 0.0)
             coming = np.full(len(at), down)
             for parent, size in shape.feeds[fragment]:
                 if parent not in device:
@@ -256,7 +258,8 @@ class PlanSearch:
 
     def _book(self, row: int, option: Option) -> list[Action]:
         actions, task = list[Action](), int(self.view.tasks.id_T[row])
-        for fragment, device in option.device.items():
+        # What is loaded there already first, lest it give way to the others.
+        for fragment, device in sorted(option.device.items(), key=lambda one: self.room.need_bytes(*one)):
             actions += [*self.room.take(fragment, device), Place(task, fragment, device)]
         for device, job in option.jobs:
             self.jobs.book(device, job)

@@ -37,10 +37,15 @@ class Worths:
         self._alone_s: dict[int, dict[int, float]] = {}
         self._per_sample_s: dict[int, tuple[float, float, float]] = {}
         self._patience_s = float(view.tasks.deadline_s_T.mean()) if len(view.tasks.id_T) else view.longest_s
-        cores, links = view.devices.cores_D[devices], view.links
-        self._fleet = np.array([cores.sum(), links.down_bytes_per_s_D[devices].sum(), links.broker_bytes_per_s])
+        cores, down_bytes_per_s = view.devices.cores_D[devices], np.maximum(view.links.down_bytes_per_s_D[devices], 1.0)
+        self._fleet = np.array([cores.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
-        self._quickest_link = float(links.down_bytes_per_s_D[devices].max())
+        self._quickest_link = float(down_bytes_per_s.max())
+        self._least_off = math.exp(float(state.device_D[devices].min()))
+        """How much less than expected something takes on the device where that is least."""
+        self._held: dict[int, bool] = {}
+        self._latency_s: dict[int, float] = {}
+        """By fragment, the least of those devices that can hold it."""
         self.scarce = CORES
         """Of which there is least."""
 
@@ -51,11 +56,19 @@ class Worths:
         return busy_s
 
     def offered(self, row: int) -> list[int]:
-        """What a task may run as: what was decided, or any split of its application."""
+        """What a task may run as: what was decided, or any split of its application that could be placed at all."""
         if (split := int(self.view.tasks.split_T[row])) != NONE:
             return [split]
         mine: list[int] = np.flatnonzero(self.view.splits.application_S == self.view.tasks.application_T[row]).tolist()
-        return mine
+        return [split for split in mine if self.held(split)] or mine
+
+    def held(self, split: int) -> bool:
+        """Whether each of its fragments fits some device there is, if nobody else were there."""
+        if split not in self._held:
+            f, memory_bytes_D = self.view.fragments, self.view.devices.memory_bytes_D[self.devices_D]
+            fits_FD = f.memory_bytes_FD[list(self.shapes[split].fragments)][:, self.devices_D] <= memory_bytes_D
+            self._held[split] = bool(fits_FD.any(axis=1).all())
+        return self._held[split]
 
     def slack_s(self, row: int) -> float:
         """Until the task's deadline."""
@@ -67,26 +80,52 @@ class Worths:
         All that are behind are held up by what it uses of the scarcest there is, and a second costs each of them
         1 / (the mean deadline) of being in time.
         """
-        w, took_s = self.weights.sla_weight, took_s * math.exp(self.state.split_S[split])
+        took_s = took_s * math.exp(self.state.split_S[split])
         slack_s = self._seen_slack_s(row)
         if devices is None:
             in_time: Any = self.jobs.p_anywhere(slack_s, took_s)
         else:
             in_time = self.jobs.p(slack_s, took_s, devices)
-        held_up = self.behind * self.use_s(row, split)[self.scarce] / self._patience_s if self.behind else 0.0
+        return self._sum(row, split, in_time, took_s, lost)
+
+    def later(self, row: int, split: int, ahead_s: float) -> float:
+        """Of a split that has to itself what suits it best, but after so long."""
+        off = math.exp(self.state.split_S[split])  # of it alone
+        return float(self.value(row, split, ahead_s / off + self.alone_s(row, split)))
+
+    def _sum(self, row: int, split: int, in_time: Any, took_s: Any, lost: Any) -> Any:
+        w, held_up = self.weights.sla_weight, 0.0
+        if self.behind:
+            held_up = self.behind * self.use_s(row, split)[self.scarce] / self._patience_s
         soon = w * (in_time + lost - held_up) - self.weights.eta * took_s / self.view.longest_s
         return soon + (1 - w) * self._accuracy_S[split]
 
     def most(self, row: int, split: int) -> float:
-        """No more than a split is worth anywhere: nobody in its way but at the broker's card."""
-        took_s, sent = self.alone_s(row, split), self.sent(row, self.shapes[split])
-        alone_sent_s = max(sent) / self.view.links.broker_bytes_per_s
-        took_s += max(self.jobs.card.with_more_s(sent) - max(alone_sent_s, self._received_s(row, split)), 0.0)
-        return float(self.value(row, split, took_s, self.jobs.lost_elsewhere_D(sent).max()))
+        """No more than a split is worth, however it is placed: each fragment where it is quickest, nobody in its way.
 
-    def _received_s(self, row: int, split: int) -> float:
-        """How long the quickest downlink takes for a split's input."""
-        return max(self.sent(row, self.shapes[split])) / self._quickest_link
+        But for the transfers that the broker's card has to send already.
+        """
+        sent = self.sent(row, self.shapes[split])
+        received_s = max(self.jobs.card.with_more_s(sent), max(sent) / self._quickest_link)
+        off = self._least_off * math.exp(self.state.split_S[split])
+        took_s = (received_s + self._computed_s(row, split)) * off
+        in_time = self.jobs.most_p(self._seen_slack_s(row), took_s)
+        return float(self._sum(row, split, in_time, took_s, self.jobs.lost_elsewhere_D(sent).max()))
+
+    def _computed_s(self, row: int, split: int) -> float:
+        """The least that a split computes, each fragment on the device that is quickest of those that can hold it."""
+        f, d, shape = self.view.fragments, self.view.devices, self.shapes[split]
+        if shape.fragments[0] not in self._latency_s:
+            for fragment in shape.fragments:
+                holds_D = self.devices_D & (f.memory_bytes_FD[fragment] <= d.memory_bytes_D)
+                among_D = holds_D if holds_D.any() else self.devices_D
+                self._latency_s[fragment] = float(f.latency_s_FD[fragment][among_D].min())
+        n = int(self.view.tasks.n_T[row])
+        service_s = {
+            fragment: micro_batches(n, int(f.micro_batch_F[fragment])) * self._latency_s[fragment]
+            for fragment in shape.fragments
+        }
+        return float(shape.path_s(service_s))
 
     def _seen_slack_s(self, row: int) -> float:
         """Until the last moment at which it is seen to be in time."""

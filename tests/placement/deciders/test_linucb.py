@@ -8,7 +8,7 @@ import pytest
 from splitplace.errors import ContractError
 from splitplace.placement.deciders.linucb import AFTER_APPLICATIONS, LinUcb, arms, features_of
 from splitplace.placement.deciders.ridge import Ridge
-from splitplace.placement.policy import Leaving, Taken
+from splitplace.placement.policy import REMEMBERED, Leaving, Taken, still_out
 from splitplace.records.action import Decide
 
 pytestmark = pytest.mark.base
@@ -118,13 +118,22 @@ def test_a_reward_is_learned_with_the_features_of_its_decision(view, left):
     assert state.ridge_K[LAYER].samples == 0
 
 
-def test_a_task_that_is_gone_is_forgotten(view):
-    """It failed or was cancelled: no answer comes."""
+def test_a_task_that_a_view_does_not_show_is_remembered(view, left):
+    """A live view leaves out some that wait, and just from those there is something to learn."""
     linucb, then = LinUcb(), view(deadlines_s=(20.0,))
-    state = linucb.update(linucb.init(then), Taken(then, (Decide(100, LAYER),)))
-    assert linucb.update(state, Leaving(then, then.finished)).under_way.keys() == {100}
-    gone = view()
-    assert linucb.update(state, Leaving(gone, gone.finished)).under_way == {}
+    then = replace(then, tasks=replace(then.tasks, id_T=np.array([0])))
+    state = linucb.update(linucb.init(then), Taken(then, (Decide(0, LAYER),)))
+    hidden = view()
+    state = linucb.update(state, Leaving(hidden, hidden.finished))
+    state = linucb.update(state, Leaving(hidden, left((LAYER, 20, 30.0, 0.9, 0))))
+    assert (state.ridge_K[LAYER].samples, state.under_way) == (1, {})
+
+
+def test_what_never_comes_back_is_forgotten(view):
+    """The latest are kept."""
+    asked = dict.fromkeys(range(3 * REMEMBERED), "asked")
+    kept = still_out(asked, view().finished)
+    assert list(kept) == list(range(2 * REMEMBERED, 3 * REMEMBERED))
 
 
 def test_it_learns_which_split_meets_which_deadline(view, left):

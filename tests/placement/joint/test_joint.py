@@ -4,16 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from splitplace.errors import ContractError
 from splitplace.placement import states
+from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.joint import Joint
+from splitplace.placement.joint.search import PlanSearch
 from splitplace.placement.plan import plan
 from splitplace.placement.registry import parse_policy
+from splitplace.placement.room import Room
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
-from splitplace.records.action import Decide, Place, Wait
+from splitplace.records.action import Decide, Evict, Place, Wait
 
 pytestmark = pytest.mark.base
 
@@ -66,6 +71,72 @@ def test_without_room_or_devices_tasks_wait(view):
     for now in (view(memory_bytes=(5.0, 5.0), deadlines_s=(50.0,)), view(up=(False, False), deadlines_s=(50.0,))):
         actions, _ = plan(Joint(), now, Joint().init(now), np.random.default_rng(0))
         assert {type(action) for action in actions} == {Decide, Wait}
+
+
+def test_nothing_is_decided_that_no_device_holds(view):
+    """The only one with room for a chain is down: the tree it is, at once or with the next room."""
+    now = view(memory_bytes=(100.0, 40.0), used_bytes=(0.0, 40.0), up=(False, True), deadlines_s=(100.0,))
+    actions, _ = plan(Joint(), now, Joint().init(now), np.random.default_rng(0))
+    assert [action.split for action in actions if isinstance(action, Decide)] == [SEMANTIC]
+
+
+def test_who_cannot_be_placed_holds_up_nobody(view):
+    """Twelve chains wait for the device that is down; the tree behind them goes to the other, which is idle."""
+    tasks = 13
+    now = view(
+        memory_bytes=(100.0, 40.0), up=(False, True), deadlines_s=(50.0,) * 12 + (90.0,),
+        split=(LAYER,) * 12 + (SEMANTIC,),
+        containers=(*((t, f, -1) for t in range(12) for f in (0, 1)), (12, 2, -1), (12, 3, -1)),
+    )  # fmt: skip
+    actions, _ = plan(Joint(), now, Joint().init(now), np.random.default_rng(0))
+    assert {action.task for action in actions if isinstance(action, Place)} == {100 + tasks - 1}
+
+
+def test_links_that_carry_nothing_are_no_error(view):
+    """A phone in a tunnel: decided all the same."""
+    now = view(deadlines_s=(50.0,))
+    still = replace(now, links=replace(now.links, down_bytes_per_s_D=np.zeros(2), up_bytes_per_s_D=np.zeros(2)))
+    assert planned(still)[0].keys() == {100}
+
+
+def test_weights_that_are_there_do_not_give_way_to_their_own_task(view):
+    """The chain's tail is loaded and idle, a branch as well: the branch goes."""
+    now = view(memory_bytes=(100.0,), used_bytes=(50.0,), deadlines_s=(100.0,), split=(LAYER,),
+               containers=((0, 0, -1), (0, 1, -1)), resident=((1, 0), (2, 0)))  # fmt: skip
+    actions, _ = plan(Joint(), now, Joint().init(now), np.random.default_rng(0))
+    assert [action.fragment for action in actions if isinstance(action, Evict)] == [2]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_option_is_worth_more_than_the_most(data, view):
+    """What a look may be saved by is never less than what the look would find."""
+    devices = data.draw(st.integers(1, 4))
+    memory = tuple(data.draw(st.sampled_from((30.0, 60.0, 100.0, 200.0))) for _ in range(devices))
+    placed = data.draw(st.lists(st.integers(0, devices - 1), max_size=3))
+    tasks = len(placed) + 1
+    deadlines = tuple(data.draw(st.floats(2.0, 90.0)) for _ in range(tasks))
+    now = view(
+        memory_bytes=tuple(each + 200.0 for each in memory), used_bytes=(200.0,) * devices, deadlines_s=deadlines,
+        split=(SEMANTIC,) * len(placed) + (-1,),
+        containers=tuple((t, f, d) for t, d in enumerate(placed) for f in (2, 3)),
+    )  # fmt: skip
+    scale = np.array([data.draw(st.floats(0.3, 3.0)) for _ in range(devices)])
+    links = np.array([data.draw(st.floats(5.0, 400.0)) for _ in range(devices)])
+    card = data.draw(st.sampled_from((20.0, 100.0, np.inf)))
+    now = replace(
+        now, interval_s=1.0, fragments=replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD * scale),
+        links=replace(now.links, down_bytes_per_s_D=links, broker_bytes_per_s=card),
+    )  # fmt: skip
+    policy = Joint()
+    off = np.array([data.draw(st.floats(-1.0, 1.0)) for _ in range(devices)])
+    state = replace(policy.init(now), device_D=off, squares_D=np.abs(off), squares_times_D=np.ones(devices))
+    jobs = DeviceJobs(now, policy.doubt(now, state))
+    search = PlanSearch(policy.worth, now, state, Room(now), jobs)
+    for split in (LAYER, SEMANTIC):
+        shape = search.worth.shapes[split]
+        for found in (search._gathered(tasks - 1, shape), search._spread(tasks - 1, shape, shape.fragments)):
+            assert found is None or found.value <= search.worth.most(tasks - 1, split) + 1e-9
 
 
 def test_the_urgent_come_first(view):
