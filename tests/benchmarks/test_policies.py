@@ -62,7 +62,8 @@ def made_up(rewards, bound=0.9, load=0.5, scenario="upstream-10"):
     """Results by row: a reward a seed."""
     cells = [cell(row, seed, r, scenario, load) for row, of in rewards.items() for seed, r in enumerate(of, start=1)]
     bounds = [GridBound(scenario=scenario, load=load, seed=s, reward=bound) for s in range(1, 11)]
-    experiment = EXPERIMENT.model_copy(update={"loads": (load,)})
+    seeds = tuple(range(1, 1 + max(map(len, rewards.values()))))
+    experiment = EXPERIMENT.model_copy(update={"loads": (load,), "seeds": seeds})
     return ExperimentResults(
         experiment=experiment, tuning=(), cells=tuple(cells), bounds=tuple(bounds), provenance=collect()
     )

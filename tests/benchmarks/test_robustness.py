@@ -44,7 +44,16 @@ def made_up(known, wrong):
     """Results of these rewards, a seed each."""
     sides = {"known": known, "wrong": wrong}
     cells = [cell("joint", seed, r, scenario) for scenario, of in sides.items() for seed, r in enumerate(of, start=1)]
-    return ExperimentResults(experiment=EXPERIMENT, tuning=(), cells=tuple(cells), bounds=(), provenance=collect())
+    experiment = EXPERIMENT.model_copy(update={"seeds": tuple(range(1, 1 + max(len(known), len(wrong))))})
+    return ExperimentResults(experiment=experiment, tuning=(), cells=tuple(cells), bounds=(), provenance=collect())
+
+
+def test_a_seed_that_is_not_the_experiments_is_not_judged():
+    """A file may hold it: of a run that asked for more, or for others."""
+    results = made_up([0.8, 0.7, 0.9], [0.8, 0.7, 0.1])
+    fewer = results.experiment.model_copy(update={"seeds": (1, 2)})
+    (loss,) = bench.losses(results.model_copy(update={"experiment": fewer}))
+    assert loss.lost.mean == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(
