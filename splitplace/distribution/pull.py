@@ -177,9 +177,10 @@ def read_split(places: Places, split: RemoteSplit) -> tuple[Split, tuple[Profile
         if manifest.artifactType == oci.PROFILE_TYPE:
             profiles.append(Profile.parse(data, name))
         else:
-            evaluations.append(Evaluation.parse(data, name))
+            evaluations.append((manifest.revision, found.digest, Evaluation.parse(data, name)))
     profiles.sort(key=lambda profile: profile.provenance.created, reverse=True)
-    return graph, tuple(profiles), evaluations[-1] if evaluations else None
+    latest = max(evaluations, key=lambda found: found[:2], default=None)  # as `adopt` takes them
+    return graph, tuple(profiles), latest and latest[2]
 
 
 def _is_ours(manifest: Manifest, source: str) -> bool:

@@ -49,7 +49,13 @@ def parse_remote(text: str) -> RemoteReference:
     rest = text.removeprefix(SCHEME)
     host, slash, path = rest.partition("/")
     found = _HOST.fullmatch(host)
-    if not is_remote(text) or not slash or found is None or int(found[1] or 1) not in range(1, 65536):
+    if (
+        not is_remote(text)
+        or not slash
+        or found is None
+        or int(found[1] or 1) not in range(1, 65536)
+        or not is_host(host)
+    ):
         raise UsageError(f"{text!r:.300}: no place in a registry: {EXPECTED}")
     path, at, digest = path.partition("@")
     repository, colon, tag = path.partition(":")
@@ -65,6 +71,12 @@ def parse_remote(text: str) -> RemoteReference:
 def is_tag(text: str) -> bool:
     """Whether a registry takes this as a tag."""
     return _TAG.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether a name can be looked up for this HOST[:PORT]: labels of 1 to 63 letters, as DNS has them, and no user."""
+    labels = text.partition(":")[0].removesuffix(".").split(".")
+    return "@" not in text and (text.startswith("[") or all(0 < len(label) < 64 for label in labels))
 
 
 def is_loopback(host: str) -> bool:

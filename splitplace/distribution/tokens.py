@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from splitplace.distribution.docker_config import Login
+from splitplace.distribution.reference import is_host
 from splitplace.errors import IntegrityError
 
 _PARAMETER = re.compile(r'([A-Za-z]+)="((?:[^"\\]|\\.)*)"')
@@ -42,7 +43,7 @@ def parse_challenge(headers: Sequence[str]) -> Challenge | None:
 def _is_place(realm: str) -> bool:
     try:
         parts = urlsplit(realm)
-        return bool(parts.netloc and parts.port != 0) and realm.isascii() and realm.isprintable()
+        return parts.port != 0 and is_host(parts.netloc) and realm.isascii() and realm.isprintable()
     except ValueError:
         return False
 

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from splitplace.catalog.oci import MAX_JSON_BYTES
 from splitplace.distribution.docker_config import read_login
-from splitplace.distribution.reference import is_loopback
+from splitplace.distribution.reference import is_host, is_loopback
 from splitplace.distribution.replies import (
     BusyError,
     Reply,
@@ -147,7 +147,8 @@ class Transport:
         try:
             target = urljoin(url, location)
             parts = urlsplit(target)
-            meant = bool(location and parts.netloc and parts.port != 0) and target.isascii() and target.isprintable()
+            meant = bool(location) and parts.port != 0 and is_host(parts.netloc)
+            meant = meant and target.isascii() and target.isprintable()
         except ValueError:
             meant = False
         if not meant or parts.scheme not in ("http", "https"):
@@ -224,6 +225,11 @@ class Transport:
         parts = urlsplit(request.url)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
             raise SplitPlaceError(f"{self.url}: tokens are to be had at {request.url!r:.200}: expected https")
+        if login and parts.scheme != "https" and not is_loopback(parts.netloc):
+            raise UsageError(
+                f"{self.url}: the credentials for {self.host} would go unencrypted to {shown(request.url)!r:.200}: "
+                "expected a registry whose tokens are to be had by https"
+            )
         reply = self._ask(request.method, request.url, request.headers, request.body, "")
         try:
             data = reply.read_whole(2**20)

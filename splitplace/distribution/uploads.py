@@ -5,7 +5,6 @@ every whole piece, but nothing where it broke in the middle of one. It is asked 
 """
 
 import re
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -109,7 +108,10 @@ class _Upload:
             if reply.status != 202:
                 raise self.transport.refused("PATCH", reply, said)
             self.sent(len(data))
+            before = self.offset
             self._arrived(reply, f"0-{self.offset + len(data) - 1}")
+            if self.offset <= before:
+                raise UnreachableError(f"{self.repository}: the registry kept nothing of a piece of {self.digest}")
 
     def _arrived(self, answer: Reply | WholeReply, unstated: str) -> None:
         found = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,10})", answer.headers.get("Range", unstated).strip())
@@ -117,8 +119,8 @@ class _Upload:
         self.offset = last + 1 if last else 0  # 0-0 is also what some say of nothing
         if self.offset > self.size:
             raise IntegrityError(f"{self.repository}: has {self.offset} bytes of {self.digest}, there are {self.size}")
-        with suppress(KeyError):
-            self.location = self.transport.joined(answer.url, answer.headers["Location"])
+        if location := answer.headers.get("Location"):
+            self.location = self.transport.joined(answer.url, location)
 
     def _end(self, data: bytes) -> None:
         url = f"{self.location}{'&' if '?' in self.location else '?'}digest={quote(self.digest)}"

@@ -142,6 +142,8 @@ def test_a_login_shows_no_secret():
         (['bearer realm="nowhere"', 'BASIC realm="x"'], Challenge("basic", "x")),
         (['Bearer realm="https://["'], None),
         (['Bearer realm="https://h:x/"'], None),
+        (['Bearer realm="http://localhost:1@h.example.com/"'], None),
+        (['Bearer realm="https://a..b/"'], None),
         (["Negotiate abc"], None),
         ([], None),
     ],
@@ -176,7 +178,7 @@ def test_a_token_is_had_for_what_is_asked(small_registry, catalog, tmp_path, mon
     """Challenge, token, and the same request once more with it; a token that has run out is had anew."""
     registry, tokens = small_registry(), small_registry()
     monkeypatch.setattr(
-        "splitplace.distribution.transport.read_login", lambda host: Login("ann", "s") if is_known else None
+        "splitplace.distribution.transport.read_login", lambda *place: Login("ann", "s") if is_known else None
     )
     given = []
 
@@ -202,3 +204,13 @@ def test_a_token_is_had_for_what_is_asked(small_registry, catalog, tmp_path, mon
     assert pull_from(registry.host, tmp_path / "new").reference == REFERENCE
     assert len(given) > 3
     assert set(given) == {"/token?service=s&scope=repository%3Ateam%2Fnets%3Apull%2Cpush"}
+
+
+def test_no_password_goes_in_the_clear_to_where_a_registry_here_sends_it(small_registry, catalog, monkeypatch):
+    """A registry of this machine, spoken to without TLS, names a place for tokens elsewhere, without TLS too."""
+    registry = small_registry()
+    monkeypatch.setattr("splitplace.distribution.transport.read_login", lambda *place: Login("ann", "s"))
+    asked = 'Bearer realm="http://tokens.example.com/token"'
+    registry.before = lambda method, path, body: (401, {"WWW-Authenticate": asked}, b"")
+    with pytest.raises(UsageError, match=r"would go unencrypted to 'http://tokens.example.com/token': expected"):
+        push_to(registry.host, catalog)

@@ -264,6 +264,20 @@ def test_an_upload_that_breaks_goes_on_where_it_stood(small_registry, catalog, m
     assert registry.body_bytes <= blobs + documents
 
 
+def test_an_upload_that_gets_nowhere_ends(small_registry, catalog, monkeypatch):
+    """202 with no Range beyond what was there before: as often as patience has it, then one line."""
+    monkeypatch.setattr("splitplace.distribution.uploads.PIECE_BYTES", 2**14)
+    registry = small_registry()
+
+    def before(method, path, body):
+        assert len(registry.seen) < 200, "it is sent for ever"
+        return (202, {"Range": "0-0"}, b"") if method == "PATCH" else None
+
+    registry.before = before
+    with pytest.raises(NotReadyError, match=r"the registry kept nothing of a piece of sha256:.*run the same command"):
+        push_to(registry.host, catalog)
+
+
 def test_an_upload_that_is_forgotten_begins_anew(small_registry, catalog, monkeypatch):
     """As docker's registry 2.8 does where a connection ends in the middle of a piece."""
     monkeypatch.setattr("splitplace.distribution.uploads.PIECE_BYTES", 2**14)
@@ -312,7 +326,7 @@ def test_somebody_elses_image_is_no_split(filled, tmp_path):
 
 def test_a_redirection_gets_no_credentials(small_registry, filled, catalog, tmp_path, monkeypatch):
     """Blobs may come from another host; who is logged in here is nobody there."""
-    monkeypatch.setattr("splitplace.distribution.transport.read_login", lambda host: sp_login)
+    monkeypatch.setattr("splitplace.distribution.transport.read_login", lambda *place: sp_login)
     elsewhere = small_registry()
     elsewhere.blobs = filled.blobs
 
@@ -334,7 +348,20 @@ def test_a_redirection_gets_no_credentials(small_registry, filled, catalog, tmp_
 
 @pytest.mark.parametrize(
     "where",
-    ["", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[", "http://h:x/", "http://h:99999/", "/\xe9"],
+    [
+        "",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "http://",
+        "http://[",
+        "http://h:x/",
+        "http://h:99999/",
+        "/\xe9",
+        "http://u@127.0.0.1/",
+        "http://u:p@127.0.0.1/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example.com/",
+    ],
 )
 def test_a_redirection_to_nowhere(filled, catalog, tmp_path, where):
     """Files and other protocols are not followed."""

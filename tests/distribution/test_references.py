@@ -31,6 +31,7 @@ def test_a_place_is_read_and_written(text, found):
         "oci://host/a@", "oci://host/a@sha256:0", f"oci://host/a@{DIGEST.upper()}", "oci://host:0/a", "oci://host:99999/a",
         "oci://user@host/a", "oci://ho st/a", "oci://host/a b", "oci://host/a?x", "oci://host/a#x", "oci://hôst/a",
         f"oci://host/{'a' * 256}", "oci://host/a\n", "oci://-host/a", f"oci://host/{'a-' * 5000}",
+        "oci://a..b/x:y", f"oci://{'a' * 64}.example.com/x",
     ],
 )  # fmt: skip
 def test_what_is_no_place(text):
