@@ -66,6 +66,7 @@ class CatalogWriter(LayoutWriter):
         with self._writing():
             subject = self._subject(reference, record)
             artifact_type = oci.PROFILE_TYPE if isinstance(record, Profile) else oci.EVALUATION_TYPE
+            revision = self._revision(subject.digest, record)
             entry = self._put_json(
                 oci.MANIFEST_TYPE,
                 {
@@ -75,10 +76,19 @@ class CatalogWriter(LayoutWriter):
                     "config": self._put(oci.EMPTY_TYPE, b"{}"),
                     "layers": [self._put(artifact_type, canonical(record.model_dump(mode="json")).encode())],
                     "subject": {"mediaType": subject.mediaType, "digest": subject.digest, "size": subject.size},
+                    **({"annotations": {oci.REVISION: str(revision)}} if revision else {}),
                 },
             )
             entry["artifactType"] = artifact_type
             self._replace_entry(lambda other: self._same_measurement(other, subject.digest, record), entry)
+
+    def _revision(self, subject: str, record: Profile | Evaluation) -> int:
+        """How many evaluations this one takes the place of; a profile says itself when it was taken."""
+        if isinstance(record, Profile):
+            return 0
+        old = [entry for entry in self._layout_index().manifests if self._same_measurement(entry, subject, record)]
+        is_new = [self._record(entry)[1] != record for entry in old]
+        return max((self._manifest(entry).revision + new for entry, new in zip(old, is_new, strict=True)), default=0)
 
     def _put_fragment(self, split: Split, fragment: Fragment, model: bytes) -> dict[str, Any]:
         contract = canonical(fragment.model_dump(mode="json")).encode()

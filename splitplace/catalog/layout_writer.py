@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from splitplace.catalog import oci
-from splitplace.catalog.oci import Descriptor, Index
+from splitplace.catalog.oci import Descriptor, Index, Manifest
 from splitplace.catalog.reader import Catalog
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, check_folder, replace_file
@@ -76,11 +76,12 @@ class LayoutWriter(Catalog):
                         f"blob {new['digest']}: measured of {subject}, which {reference} does not hold"
                     )
                 came.append((new, subject, record))
-            came.sort(key=lambda item: (_measured(item[2]), item[0]["digest"]))
+            came.sort(key=lambda item: (self._order(Descriptor.model_validate(item[0]), item[2]), item[0]["digest"]))
             added: list[tuple[dict[str, Any], str, Record]] = []
             for new, subject, record in came:
                 old = [other for other in kept if self._same_measurement(other, subject, record)]
-                if all(_measured(self._record(other)[1]) < _measured(record) for other in old):
+                order = self._order(Descriptor.model_validate(new), record)
+                if all(self._order(other, self._record(other)[1]) < order for other in old):
                     kept = [other for other in kept if other not in old]
                     added = [item for item in added if not _is_same(item[1:], (subject, record))]
                     added.append((new, subject, record))
@@ -174,10 +175,19 @@ class LayoutWriter(Catalog):
     def _put_json(self, media_type: str, document: Mapping[str, Any]) -> dict[str, Any]:
         return self._put(media_type, canonical(document).encode())
 
+    def _manifest(self, entry: Descriptor) -> Manifest:
+        return Manifest.parse(self.blobs.read(entry, oci.MANIFEST_TYPE), f"blob {entry.digest}")
+
     def _same_measurement(self, entry: Descriptor, subject: str, record: Record) -> bool:
         if entry.mediaType != oci.MANIFEST_TYPE:
             return False
         return _is_same(self._record(entry)[:2], (subject, record))
+
+    def _order(self, entry: Descriptor, record: Record) -> tuple[str, int]:
+        """Which of two of the same measurement is the later: by the time of a profile, an evaluation's revision."""
+        if isinstance(record, Profile):
+            return record.provenance.created, 0
+        return "", self._manifest(entry).revision
 
     def _replace_entry(self, is_old: Callable[[Descriptor], bool], entry: Mapping[str, Any]) -> None:
         kept = [other for other in self._layout_index().manifests if not is_old(other)]
@@ -245,11 +255,6 @@ def _is_same(one: tuple[str, Record], other: tuple[str, Record]) -> bool:
         return record.device == other_record.device
     assert isinstance(record, Evaluation) and isinstance(other_record, Evaluation)
     return (record.dataset, record.sha256) == (other_record.dataset, other_record.sha256)
-
-
-def _measured(record: Record) -> str:
-    """When, in UTC, as ISO 8601 has it; of an evaluation nobody has written it down."""
-    return record.provenance.created if isinstance(record, Profile) else ""
 
 
 @contextmanager

@@ -35,6 +35,9 @@ FILEPATH = "org.cncf.model.filepath"
 SPLIT = "org.splitplace.split"
 """Marks an image index as a split and holds its graph. An `artifactType` would do, but skopeo 1.9 rewrites an index
 that carries one, and so gives it another digest."""
+REVISION = "org.splitplace.revision"
+"""Of an evaluation's manifest: how many others it took the place of; left out of the first. No time of day: the same
+evaluations in the same order have the same digests."""
 
 MODEL_FILE = "model.onnx"
 CONTRACT_FILE = "fragment.json"
@@ -98,6 +101,13 @@ class Manifest(Document):
     config: Descriptor
     layers: Annotated[tuple[Descriptor, ...], Field(min_length=1, max_length=64)]
     subject: Descriptor | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        """How many evaluations this one took the place of."""
+        stated = self.annotations.get(REVISION, "")
+        return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 10 else 0
 
 
 class Index(Document):
