@@ -30,6 +30,14 @@ def is_scratch(name: str) -> bool:
     return name.startswith(SCRATCH)
 
 
+def at_home(path: str) -> Path | None:
+    """A path in the user's home; None where the system knows of none, as of a bare user id in a container."""
+    try:
+        return Path.home() / path
+    except RuntimeError:
+        return None
+
+
 def check_file(path: Path, option: str) -> None:
     """Refuse, before any work, a file that could not be written.
 

@@ -9,8 +9,9 @@ from splitplace.api.pull import connected
 from splitplace.catalog import Catalog
 from splitplace.catalog.layout_writer import LayoutWriter
 from splitplace.distribution.pull import look_up_all, pull_split
-from splitplace.distribution.reference import is_remote, parse_remote
-from splitplace.errors import NotFoundError
+from splitplace.distribution.reference import RemoteReference, is_remote, parse_remote
+from splitplace.errors import NotFoundError, NotReadyError, UsageError
+from splitplace.files import at_home
 
 CACHE_VARIABLE = "SPLITPLACE_CATALOGS"
 
@@ -22,7 +23,7 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
 
     What a tag stands for is asked once, when the catalog is opened: each set of digests has a folder of its own in the
     cache ($SPLITPLACE_CATALOGS, else ~/.cache/splitplace/catalogs), which holds nothing else and stays as it is when
-    the tag moves. A digest that was pulled before needs no registry.
+    the tag moves. A digest that was pulled before, with profiles of all its fragments, needs no registry.
 
     Raises:
         UsageError: No such folder, or no such place.
@@ -33,13 +34,38 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
     if not is_remote(str(catalog)):
         return Catalog(Path(catalog))
     asked = parse_remote(str(catalog))
-    if asked.digest and not asked.tag:
-        try:
-            kept = Catalog(_folder([asked.digest]))
-            if kept.references():
-                return kept
-        except NotFoundError:
-            _log.debug("%s was not pulled before", asked)
+    kept = _pulled_before(asked)
+    if kept is not None and _is_profiled(kept):
+        return kept
+    try:
+        return _pulled(asked)
+    except NotReadyError as error:
+        if kept is None:
+            raise
+        _log.warning("%s: as it was pulled before, without all profiles: %s", asked, error)
+        return kept
+
+
+def _pulled_before(asked: RemoteReference) -> Catalog | None:
+    if asked.tag or not asked.digest:
+        return None  # only the registry knows what it stands for
+    try:
+        kept = Catalog(_folder([asked.digest]))
+    except NotFoundError:
+        return None
+    return kept if kept.references() else None
+
+
+def _is_profiled(catalog: Catalog) -> bool:
+    """Whether there is nothing to hope for from the registry: what was measured may have come there since."""
+    for reference in catalog.references():
+        profiled = {profile.digest for profile in catalog.profiles(reference)}
+        if any(fragment.digest not in profiled for fragment in catalog.split(reference).fragments):
+            return False
+    return True
+
+
+def _pulled(asked: RemoteReference) -> Catalog:
     with connected(asked) as places:
         found = look_up_all(places, asked)
         folder = _folder(sorted(split.index.digest for split in found))
@@ -49,5 +75,8 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
 
 
 def _folder(digests: list[str]) -> Path:
-    root = Path(os.environ.get(CACHE_VARIABLE) or Path("~/.cache/splitplace/catalogs").expanduser())
+    named = os.environ.get(CACHE_VARIABLE)
+    root = Path(named) if named else at_home(".cache/splitplace/catalogs")
+    if root is None:
+        raise UsageError(f"nobody's home is known, for a cache of catalogs: say where by ${CACHE_VARIABLE}")
     return root.absolute() / hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A split from a catalog into a registry, with what was measured of it: blobs, manifests, index, referrers.
+"""A split from a catalog into a registry, with what was measured of it: blobs, manifests, index, referrers, tag.
 
 In this order, so that what is there under a name is always whole; and each only if it is not there yet, so that a push
 that was cut off goes on where it stood.
@@ -85,9 +85,10 @@ def push_split(
             kept += part.size
     for item in fragments:
         _put(repository, item.descriptor.digest, catalog, item.descriptor)
-    _put(repository, tag, catalog, entry)
+    _put(repository, entry.digest, catalog, entry)
     for subject, attached in records.items():
         Referrers(repository).push(subject, attached)
+    _put(repository, tag, catalog, entry)
     remote = repository.reference.at(tag=tag, digest=entry.digest)
     return PushedSplit(reference, remote, sum(map(len, records.values())), sent, kept)
 

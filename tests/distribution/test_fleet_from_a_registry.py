@@ -5,7 +5,7 @@ import pytest
 import splitplace as sp
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
-from splitplace.errors import NotReadyError
+from splitplace.errors import NotReadyError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from tests.distribution.conftest import REFERENCE, push_to
 from tests.kernel.conftest import branches
@@ -43,6 +43,37 @@ def test_a_tag_that_moves_changes_nothing_that_runs(small_registry, catalog, cac
     assert second.split_descriptor(REFERENCE).digest == other.split_descriptor(REFERENCE).digest
     assert Catalog(first.path).split_descriptor(REFERENCE).digest == pinned
     assert open_catalog(f"oci://{registry.host}/team/nets@{pinned}").path == first.path
+
+
+def test_a_split_that_was_pulled_before_it_was_profiled(small_registry, catalog, cache, tmp_path):
+    """Pinned or not, what has been measured since comes; while the registry is down, what there is."""
+    registry, bare = small_registry(), CatalogWriter(tmp_path / "bare")
+    bare.write(branches(filling=25_000))
+    push_to(registry.host, bare)
+    pinned = f"oci://{registry.host}/team/nets@{bare.split_descriptor(REFERENCE).digest}"
+    assert open_catalog(pinned).profiles(REFERENCE) == ()
+    push_to(registry.host, catalog)
+    assert open_catalog(pinned).profiles(REFERENCE) == catalog.profiles(REFERENCE)
+
+
+def test_an_unprofiled_split_while_the_registry_is_down(small_registry, cache, tmp_path):
+    """As it was pulled."""
+    registry, bare = small_registry(), CatalogWriter(tmp_path / "bare")
+    bare.write(branches())
+    push_to(registry.host, bare)
+    pinned = f"oci://{registry.host}/team/nets@{bare.split_descriptor(REFERENCE).digest}"
+    first = open_catalog(pinned)
+    registry.close()
+    assert open_catalog(pinned).path == first.path
+
+
+def test_a_cache_where_nobody_has_a_home(monkeypatch):
+    """A user id of which the system knows nothing: the variable is named."""
+    monkeypatch.delenv("SPLITPLACE_CATALOGS", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", dict[int, None]().__getitem__)
+    with pytest.raises(UsageError, match="say where by .SPLITPLACE_CATALOGS"):
+        open_catalog(f"oci://127.0.0.1:9/team/nets@sha256:{'0' * 64}")
 
 
 def test_a_pinned_split_needs_no_registry_twice(small_registry, catalog, cache):

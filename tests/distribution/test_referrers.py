@@ -5,9 +5,12 @@ import json
 import pytest
 
 from splitplace.catalog import Catalog, oci
+from splitplace.distribution.mirrors import Places
+from splitplace.distribution.pull import look_up, read_split
+from splitplace.distribution.reference import parse_remote
 from splitplace.distribution.referrers import Referrers, fallback_tag, own_tag
 from splitplace.export.catalog_writer import CatalogWriter
-from tests.distribution.conftest import REFERENCE, profile, pull_from, push_to, repository
+from tests.distribution.conftest import REFERENCE, evaluation, profile, pull_from, push_to, repository
 from tests.kernel.conftest import branches
 
 NAME = "team/nets"
@@ -143,6 +146,44 @@ def test_what_was_measured_here_later_stays(small_registry, tmp_path):
     pull_from(registry.host, local.path)
     assert [found.latency_s(1) for found in local.profiles(REFERENCE)] == [3.0]
     assert [found.latency_s(1) for found in _pulled(registry, tmp_path / "new")] == [3.0], "of both, the later"
+
+
+def test_what_was_measured_is_there_before_the_tag(small_registry, catalog):
+    """Who pulls while it is pushed gets no unprofiled split: everything else is stored before the tag."""
+    registry = small_registry()
+    push_to(registry.host, catalog)
+    stored = [path.rpartition("/")[2] for method, path, _ in registry.seen if method == "PUT" and "/manifests/" in path]
+    assert stored.index(REFERENCE) == len(stored) - 1
+    assert len(stored) > 6
+
+
+@pytest.mark.parametrize("order", [(0.25, 0.5, 0.75), (0.75, 0.5, 0.25), (0.5, 0.75, 0.25)])
+def test_of_two_evaluations_the_later_comes(small_registry, tmp_path, order):
+    """Each is pushed, so that all lie in the registry: pulled or only looked at, it is the one that superseded them."""
+    registry, own, local = small_registry(), CatalogWriter(tmp_path / "own"), tmp_path / "local"
+    own.write(branches())
+    for top1 in order:
+        own.attach(REFERENCE, evaluation(top1))
+        push_to(registry.host, own)
+        pull_from(registry.host, local)
+        assert Catalog(local).evaluations(REFERENCE) == (evaluation(top1),), "beside what was there before"
+    pull_from(registry.host, tmp_path / "new")
+    assert Catalog(tmp_path / "new").evaluations(REFERENCE) == (evaluation(order[-1]),)
+    places = Places(repository(registry.host))
+    found = look_up(places, parse_remote(f"oci://{registry.host}/{NAME}:{REFERENCE}"))
+    assert len(found.records) == 3
+    assert read_split(places, found)[2] == evaluation(order[-1])
+
+
+def test_the_same_evaluation_again_is_the_same(tmp_path):
+    """It supersedes nothing: no digest changes."""
+    own = CatalogWriter(tmp_path / "own")
+    own.write(branches())
+    for top1 in (0.5, 0.75):
+        own.attach(REFERENCE, evaluation(top1))
+    before = own.measurements(REFERENCE)
+    own.attach(REFERENCE, evaluation(0.75))
+    assert own.measurements(REFERENCE) == before
 
 
 def _pulled(registry, path):
