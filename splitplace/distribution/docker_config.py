@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, first_problem, of_system
+from splitplace.files import at_home
 
 MAX_BYTES = 2**20
 HELPER_TIMEOUT_S = 60
@@ -52,34 +53,52 @@ class DockerConfig(BaseModel):
     credsStore: str = ""
 
 
-def config_path() -> Path:
-    """Where credentials lie: $REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, or ~/.docker/config.json."""
+def config_paths() -> list[Path]:
+    """Where credentials lie: $REGISTRY_AUTH_FILE alone; else where `docker login` leaves them, then `podman login`.
+
+    The former is $DOCKER_CONFIG/config.json or ~/.docker/config.json, the latter
+    $XDG_RUNTIME_DIR/containers/auth.json.
+    """
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
-        return Path(named)
-    folder = os.environ.get("DOCKER_CONFIG")
-    return (Path(folder) if folder else Path("~/.docker").expanduser()) / "config.json"
+        return [Path(named)]
+    folder, runtime = os.environ.get("DOCKER_CONFIG"), os.environ.get("XDG_RUNTIME_DIR")
+    dockers = Path(folder) / "config.json" if folder else at_home(".docker/config.json")
+    podmans = Path(runtime) / "containers" / "auth.json" if runtime else None
+    return [path for path in (dockers, podmans) if path is not None]
 
 
-def read_login(host: str) -> Login | None:
-    """The credentials for a registry, if there are any: from its helper, the common helper, or the file.
+def read_login(host: str, repository: str = "") -> Login | None:
+    """The credentials for a repository, if there are any: from a helper for its host, the common helper, or the file.
 
     Raises:
         SplitPlaceError: The file or a helper's answer is not what it should be; no message holds a secret.
     """
-    path = config_path()
+    logins = (_login_in(path, host, repository) for path in config_paths())
+    return next((login for login in logins if login is not None), None)
+
+
+def _login_in(path: Path, host: str, repository: str) -> Login | None:
     config = _read(path)
     if config is None:
         return None
     helper = config.credHelpers.get(host) or config.credsStore
     if helper and (login := _from_helper(helper, host, path)):
         return login
-    for name, stored in config.auths.items():
-        if re.sub(r"^https?://", "", name).partition("/")[0] == host:
-            if stored.identitytoken:
-                return Login("", stored.identitytoken)
-            if stored.auth:
-                return _decoded(stored.auth, f"{path}: auths {name}")
+    fitting = {
+        name: place for name in config.auths if f"{host}/{repository}/".startswith((place := _place(name)) + "/")
+    }
+    for name in sorted(fitting, key=lambda name: len(fitting[name]), reverse=True):
+        stored = config.auths[name]
+        if stored.identitytoken:
+            return Login("", stored.identitytoken)
+        if stored.auth:
+            return _decoded(stored.auth, f"{path}: auths {name}")
     return None
+
+
+def _place(name: str) -> str:
+    """HOST[:PORT][/PATH] of a key of `auths`, without what docker has put around it over the years."""
+    return re.sub(r"(?:/v[12])?/*$", "", re.sub(r"^https?://", "", name))
 
 
 def _read(path: Path) -> DockerConfig | None:

@@ -18,6 +18,7 @@ from splitplace.distribution.reference import SCHEME, RemoteReference, is_loopba
 from splitplace.distribution.repository import Repository
 from splitplace.distribution.transport import Transport
 from splitplace.errors import ForbiddenError, IntegrityError, SplitPlaceError, first_problem, of_system
+from splitplace.files import at_home
 
 T = TypeVar("T")
 
@@ -50,8 +51,8 @@ def registries_path() -> Path | None:
     """The file: $CONTAINERS_REGISTRIES_CONF, the user's, or the machine's; None if there is none."""
     if named := os.environ.get("CONTAINERS_REGISTRIES_CONF"):
         return Path(named)
-    own = Path("~/.config/containers/registries.conf").expanduser()
-    return next((path for path in (own, Path("/etc/containers/registries.conf")) if path.is_file()), None)
+    own = at_home(".config/containers/registries.conf")
+    return next((path for path in (own, Path("/etc/containers/registries.conf")) if path and path.is_file()), None)
 
 
 def read_entry(reference: RemoteReference) -> RegistryEntry:

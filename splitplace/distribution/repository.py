@@ -52,6 +52,7 @@ class Repository:
 
     def __init__(self, transport: Transport, reference: RemoteReference):
         self.transport, self.reference = transport, reference.at()
+        transport.repository = reference.repository
         self.base = f"{transport.url}/v2/{reference.repository}"
 
     def __str__(self) -> str:

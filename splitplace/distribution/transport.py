@@ -66,6 +66,8 @@ class Transport:
         patience: Patience | None = None,
     ):
         self.host = host
+        self.repository = ""
+        """For which credentials are looked up, where they are not the same for the whole host."""
         self.patience = patience or Patience()
         self.plain = (is_loopback(host) and ca is None) if plain_http is None else plain_http
         if self.plain and ca is not None:
@@ -214,7 +216,7 @@ class Transport:
 
     def _answer(self, challenge: Challenge) -> str:
         """The Authorization that a challenge asks for; none where nobody is logged in."""
-        login = read_login(self.host)
+        login = read_login(self.host, self.repository)
         if login and self.plain and not is_loopback(self.host):
             raise UsageError(
                 f"{self.url}: the credentials for {self.host} would go out unencrypted: leave out --plain-http"

@@ -3,11 +3,13 @@
 import base64
 import json
 import stat
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
 from splitplace.distribution.docker_config import Login, read_login
+from splitplace.distribution.mirrors import registries_path
 from splitplace.distribution.tokens import Challenge, TokenRequest, parse_challenge
 from splitplace.errors import IntegrityError, SplitPlaceError, UnknownCallerError, UsageError
 from tests.distribution.conftest import REFERENCE, pull_from, push_to
@@ -20,6 +22,7 @@ def config(tmp_path, monkeypatch):
     """Writes config.json."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
     def write(document):
         (tmp_path / "config.json").write_text(document if isinstance(document, str) else json.dumps(document))
@@ -47,6 +50,51 @@ def test_a_login_is_found_by_host(config, name):
     assert read_login(HOST) == Login("ann", "a:b")
     assert read_login("example.com") is None
     assert read_login(f"{HOST}:5000") is None
+
+
+def test_a_login_for_a_part_of_a_registry(config):
+    """A key with a path is for what lies below it, the longest first; not for its neighbours, nor for the host."""
+    keys = {HOST: "host", f"{HOST}/team-a": "team", f"https://{HOST}/team-a/nets/": "nets"}
+    config({"auths": {key: {"auth": encoded(user, "x")} for key, user in keys.items()}})
+    found = {name: read_login(HOST, name).user for name in ("x", "team-ab/x", "team-a/x", "team-a/nets")}
+    assert found == {"x": "host", "team-ab/x": "host", "team-a/x": "team", "team-a/nets": "nets"}
+    config({"auths": {f"{HOST}/team-a": {"auth": encoded("team", "x")}}})
+    assert read_login(HOST, "team-b/x") is None
+    assert read_login(HOST) is None
+
+
+def test_the_credentials_of_a_repository_go_to_it(small_registry, catalog, config):
+    """The transport says for which one it asks."""
+    registry = small_registry()
+    config({"auths": {f"{registry.host}/{name}": {"auth": encoded(name, "x")} for name in ("other", "team")}})
+    registry.before = lambda method, path, body: (
+        None if registry.seen[-1][2].get("Authorization") else (401, {"WWW-Authenticate": 'Basic realm="x"'}, b"")
+    )
+    push_to(registry.host, catalog)
+    shown = {headers["Authorization"] for _, _, headers in registry.seen if "Authorization" in headers}
+    assert shown == {f"Basic {encoded('team', 'x')}"}
+
+
+def test_what_podman_login_leaves_is_read_after_dockers(config, tmp_path, monkeypatch):
+    """In $XDG_RUNTIME_DIR/containers/auth.json."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "containers").mkdir()
+    stored = {name: {"auth": encoded("podman", "x")} for name in (HOST, "other.example.com")}
+    (tmp_path / "containers" / "auth.json").write_text(json.dumps({"auths": stored}))
+    assert read_login(HOST) == Login("podman", "x")
+    config({"auths": {HOST: {"auth": encoded("docker", "x")}}})
+    assert read_login(HOST) == Login("docker", "x")
+    assert read_login("other.example.com") == Login("podman", "x")
+
+
+def test_who_has_no_home_is_not_logged_in(monkeypatch):
+    """A user id of which the system knows nothing."""
+    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", dict[int, None]().__getitem__)
+    assert read_login(HOST) is None
+    monkeypatch.delenv("CONTAINERS_REGISTRIES_CONF", raising=False)
+    assert registries_path() in (None, Path("/etc/containers/registries.conf"))
 
 
 def test_nobody_is_logged_in(config):
