@@ -84,10 +84,9 @@ def _login_in(path: Path, host: str, repository: str) -> Login | None:
     helper = config.credHelpers.get(host) or config.credsStore
     if helper and (login := _from_helper(helper, host, path)):
         return login
-    fitting = {
-        name: place for name in config.auths if f"{host}/{repository}/".startswith((place := _place(name)) + "/")
-    }
-    for name in sorted(fitting, key=lambda name: len(fitting[name]), reverse=True):
+    whole = f"{host}/{repository}/"
+    fitting = [name for name in config.auths if whole.startswith(_place(name) + "/")]
+    for name in sorted(fitting, key=lambda name: len(_place(name)), reverse=True):
         stored = config.auths[name]
         if stored.identitytoken:
             return Login("", stored.identitytoken)

@@ -72,7 +72,7 @@ def test_a_cache_where_nobody_has_a_home(monkeypatch):
     monkeypatch.delenv("SPLITPLACE_CATALOGS", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", dict[int, None]().__getitem__)
-    with pytest.raises(UsageError, match="say where by .SPLITPLACE_CATALOGS"):
+    with pytest.raises(UsageError, match=r"say where by .SPLITPLACE_CATALOGS"):
         open_catalog(f"oci://127.0.0.1:9/team/nets@sha256:{'0' * 64}")
 
 
