@@ -20,7 +20,7 @@ from splitplace.distribution.mirrors import Places
 from splitplace.distribution.reference import RemoteReference
 from splitplace.distribution.referrers import Referrers, is_bookkeeping
 from splitplace.distribution.repository import RemoteManifest, Repository, Sent
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, first_problem
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, UsageError, first_problem
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment
@@ -75,20 +75,33 @@ def look_up_all(places: Places, asked: RemoteReference) -> tuple[RemoteSplit, ..
 
     Raises:
         NotFoundError: The repository has none.
+        UsageError: Two of its tags stand for different digests of one reference.
         SplitPlaceError: As `look_up`.
     """
     if asked.tag or asked.digest:
         return (look_up(places, asked),)
-    found = []
+    found: dict[str, RemoteSplit] = {}
     for tag in sorted(places.named(lambda place: place.tags())):
         if not is_bookkeeping(tag):
             try:
-                found.append(look_up(places, asked.at(tag=tag)))
+                split = look_up(places, asked.at(tag=tag))
             except NoSplitError as error:
                 _log.warning("left out: %s", error)
+                continue
+            except NotFoundError as error:
+                if places.named(lambda place, tag=tag: place.digest_of(tag)):  # type: ignore[misc]  # as below
+                    raise
+                _log.warning("left out: gone since the tags were listed: %s", error)
+                continue
+            other = found.setdefault(split.reference, split)
+            if other.index.digest != split.index.digest:
+                raise UsageError(
+                    f"{asked}: the tags {other.remote.tag} and {tag} are two different splits {split.reference}: "
+                    "say which one by :TAG"
+                )
     if not found:
         raise NotFoundError(f"{asked}: the repository holds no split: push one first")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
@@ -111,7 +124,10 @@ def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
     source = str(asked.at(digest=digest))
     if index.media_type != oci.INDEX_TYPE:
         raise NoSplitError(f"{source}: a manifest {index.media_type:.100}: expected the image index of a split")
-    document = Index.parse(index.data, source)
+    try:
+        document = Index.parse(index.data, source)
+    except IntegrityError as error:
+        raise NoSplitError(str(error)) from error
     if oci.SPLIT not in document.annotations or oci.TITLE not in document.annotations:
         raise NoSplitError(f"{source}: an image index without the annotation {oci.SPLIT}: no split")
     manifests, models, parts = [], [], []
@@ -125,9 +141,9 @@ def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
     records = []
     for subject in (digest, *(child.digest for child in document.manifests)):
         for record in places.named(lambda place, subject=subject: Referrers(place).find(subject)):  # type: ignore[misc]  # mypy takes the default for a second argument
-            found = _document(places, record, f"{source}: referrer {record.digest}")
-            manifest = Manifest.parse(found.data, f"{source}: {record.digest}")
-            if _is_ours(manifest, f"{source}: {record.digest}"):
+            found_record = _record(places, record, f"{source}: referrer {record.digest}")
+            if found_record is not None:
+                found, manifest = found_record
                 records.append(found)
                 parts += [manifest.config, *manifest.layers]
     large = [part for part in parts if part.size > oci.MAX_JSON_BYTES]
@@ -138,6 +154,24 @@ def look_up(places: Places, asked: RemoteReference) -> RemoteSplit:
     remote = asked.at(tag=asked.tag, digest=digest)
     reference = document.annotations[oci.TITLE]
     return RemoteSplit(remote, reference, index, tuple(manifests), tuple(models), tuple(parts), tuple(records))
+
+
+def _record(places: Places, descriptor: Descriptor, source: str) -> tuple[RemoteManifest, Manifest] | None:
+    """A measurement that we read; signatures, indexes and the like are others' affair."""
+    if descriptor.mediaType != oci.MANIFEST_TYPE:
+        _log.warning("left out: %s: %.100s", source, descriptor.mediaType)
+        return None
+    try:
+        found = _document(places, descriptor, source)
+    except NotFoundError as error:
+        _log.warning("left out: %s: listed, but not there: %s", source, error)
+        return None
+    try:
+        manifest = Manifest.parse(found.data, source)
+    except IntegrityError as error:
+        _log.warning("left out: %s", error)
+        return None
+    return (found, manifest) if _is_ours(manifest, source) else None
 
 
 def _document(places: Places, descriptor: Descriptor, source: str) -> RemoteManifest:
@@ -184,7 +218,7 @@ def read_split(places: Places, split: RemoteSplit) -> tuple[Split, tuple[Profile
 
 
 def _is_ours(manifest: Manifest, source: str) -> bool:
-    """Whether this is a measurement that we read; signatures and the like are others' affair."""
+    """Whether it is of a type and version that we read."""
     try:
         oci.check_record_type(manifest.artifactType, source)
     except ContractError as error:

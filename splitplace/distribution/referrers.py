@@ -8,6 +8,7 @@ whole: had it lacked a referrer, the last one to look would have written again. 
 tag; readers go by tags and index together, and the next writer puts the index right.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from splitplace.catalog import oci
 from splitplace.catalog.layout_writer import canonical
 from splitplace.catalog.oci import Descriptor, Index, Manifest
 from splitplace.distribution.repository import RawIndex, Repository
-from splitplace.errors import IntegrityError, OverloadedError
+from splitplace.errors import IntegrityError, OverloadedError, first_problem
+
+_log = logging.getLogger(__name__)
 
 _OWN_LETTERS = 32
 """Of a referrer's digest, in its own tag: a tag has 128 at most."""
@@ -61,7 +64,7 @@ class Referrers:
             self._complete(subject)
 
     def find(self, subject: str) -> list[Descriptor]:
-        """What refers to this digest, in no particular order.
+        """What refers to this digest, in no particular order, without what no descriptor of ours can be.
 
         Raises:
             IntegrityError: A list that is none.
@@ -70,10 +73,13 @@ class Referrers:
         if entries is None:
             entries = self._in_index(subject)
             entries += self._missing(subject, entries)
-        try:
-            return [Descriptor.model_validate(entry) for entry in entries]
-        except ValidationError as error:
-            raise IntegrityError(f"{self.repository}: the referrers of {subject} are no list of descriptors") from error
+        found = []
+        for entry in entries:
+            try:
+                found.append(Descriptor.model_validate(entry))
+            except ValidationError as error:  # somebody else's: by sha512, or without a media type
+                _log.warning("left out: %s: a referrer of %s: %s", self.repository, subject, first_problem(error))
+        return found
 
     def _complete(self, subject: str) -> None:
         """Write the index until it holds every referrer that has a tag of its own."""
@@ -84,7 +90,12 @@ class Referrers:
             if not missing:
                 return
             index = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": entries + missing}
-            data = canonical(index).encode()
+            try:
+                data = canonical(index).encode()
+            except ValueError as error:
+                raise IntegrityError(
+                    f"{self.repository}:{fallback_tag(subject)}: a list with NaN or infinity, expected JSON: delete it"
+                ) from error
             if len(data) > oci.MAX_JSON_BYTES:
                 raise OverloadedError(
                     f"{self.repository}: {subject} has {len(entries)} referrers: too many for one list"
@@ -115,7 +126,11 @@ class Referrers:
         found = self.repository.find_manifest(tag)
         if found is None or found.media_type != oci.MANIFEST_TYPE or own_tag(subject, found.digest) != tag:
             return None
-        manifest = Manifest.parse(found.data, f"{self.repository}:{tag}")
+        try:
+            manifest = Manifest.parse(found.data, f"{self.repository}:{tag}")
+        except IntegrityError as error:
+            _log.warning("left out: %s", error)
+            return None
         if manifest.subject is None or manifest.subject.digest != subject:
             return None
         return {

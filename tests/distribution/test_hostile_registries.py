@@ -25,6 +25,7 @@ from splitplace.errors import (
     OverloadedError,
     SplitPlaceError,
     TooLargeError,
+    UsageError,
 )
 from tests.distribution.conftest import NO_WAIT, REFERENCE, everything, pull_from, push_to, repository
 
@@ -413,3 +414,35 @@ def test_what_else_lies_in_a_repository_is_left_out(filled, catalog, tmp_path, c
     del filled.manifests[NAME][REFERENCE]
     with pytest.raises(NotFoundError, match="the repository holds no split: push one first"):
         sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "never")
+
+
+@pytest.mark.parametrize("what", ["gone", "unparseable", "no json"])
+def test_a_tag_of_somebody_else_that_cannot_be_read(filled, tmp_path, what):
+    """Gone since the tags were listed, or no image index whatever its type says: left out, and ours come."""
+    data = b"{" if what == "no json" else b'{"manifests": [{"digest": "sha512:0"}]}'
+    filled.manifests[NAME]["a-tag"] = (oci.INDEX_TYPE, data)
+    filled.manifests[NAME][oci.digest(data)] = (oci.INDEX_TYPE, data)
+    if what == "gone":
+        filled.before = lambda method, path, body: (404, {}, b"") if path.endswith("/a-tag") else None
+    assert [pulled.reference for pulled in sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "new").splits] == [
+        REFERENCE
+    ]
+
+
+def test_a_split_of_which_something_is_gone_is_not_left_out(filled, catalog, tmp_path):
+    """Its tag is there, so that it is said what is missing."""
+    del filled.manifests[NAME][catalog.fragments(REFERENCE)[0].descriptor.digest]
+    with pytest.raises(NotFoundError, match="expected a repository, tag or digest that is there"):
+        sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "new")
+
+
+def test_two_tags_of_one_reference(filled, tmp_path):
+    """The same digest under both is one split; of two digests neither is taken without a word."""
+    filled.manifests[NAME]["other"] = filled.manifests[NAME][REFERENCE]
+    assert len(sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "new").splits) == 1
+    renamed(filled, lambda manifest: manifest.update(annotations={"x": "y"}))
+    with pytest.raises(
+        UsageError, match=f"the tags other and {REFERENCE} are two different splits {REFERENCE}: say which"
+    ):
+        sp.pull(f"oci://{filled.host}/{NAME}", tmp_path / "never")
+    sp.pull(f"oci://{filled.host}/{NAME}:other", tmp_path / "new")

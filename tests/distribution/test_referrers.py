@@ -1,6 +1,7 @@
 """What was measured, beside what it was measured of: with the API, without it, and where writers collide."""
 
 import json
+import logging
 
 import pytest
 
@@ -9,6 +10,7 @@ from splitplace.distribution.mirrors import Places
 from splitplace.distribution.pull import look_up, read_split
 from splitplace.distribution.reference import parse_remote
 from splitplace.distribution.referrers import Referrers, fallback_tag, own_tag
+from splitplace.errors import IntegrityError
 from splitplace.export.catalog_writer import CatalogWriter
 from tests.distribution.conftest import REFERENCE, evaluation, profile, pull_from, push_to, repository
 from tests.kernel.conftest import branches
@@ -109,6 +111,60 @@ def test_entries_of_other_tools_stay_as_they_are(small_registry, tmp_path):
     now = json.loads(registry.manifests[NAME][fallback_tag(subject.digest)][1])["manifests"]
     assert entry in now and len(now) == 3
     assert pull_from(registry.host, tmp_path / "new").records == 2
+
+
+def _manifest(subject, **changed):
+    """Somebody's manifest that refers to a fragment."""
+    empty = {"mediaType": oci.EMPTY_TYPE, "digest": oci.digest(b"{}"), "size": 2}
+    subject = {"mediaType": oci.MANIFEST_TYPE, "digest": subject.digest, "size": subject.size}
+    document = {"schemaVersion": 2, "mediaType": oci.MANIFEST_TYPE, "artifactType": "application/vnd.example.sbom"}
+    return json.dumps(document | {"config": empty, "layers": [empty], "subject": subject} | changed).encode()
+
+
+@pytest.mark.parametrize("what", ["an index", "by sha512", "of no media type", "of no layer", "not there"])
+def test_a_referrer_that_nobody_of_us_could_have_written(small_registry, tmp_path, caplog, what):
+    """It is left out with a word, and what was measured comes."""
+    registry, own = small_registry(), measured_by(tmp_path / "own", "a")
+    push_to(registry.host, own)
+    subject, place = own.fragments(REFERENCE)[0].descriptor, repository(registry.host)
+    data = _manifest(subject, **({"layers": []} if what == "of no layer" else {}))
+    entry = {"mediaType": oci.MANIFEST_TYPE, "digest": oci.digest(data), "size": len(data)}
+    if what == "an index":
+        entry["mediaType"] = oci.INDEX_TYPE
+    elif what == "by sha512":
+        entry["digest"] = "sha512:" + "0" * 128
+    elif what == "of no media type":
+        del entry["mediaType"]
+    elif what == "of no layer":
+        place.put_manifest(own_tag(subject.digest, oci.digest(data)), oci.MANIFEST_TYPE, data)
+    listed = json.loads(registry.manifests[NAME][fallback_tag(subject.digest)][1])
+    listed["manifests"].append(entry)
+    place.put_manifest(fallback_tag(subject.digest), oci.INDEX_TYPE, json.dumps(listed).encode())
+    logging.getLogger("splitplace").propagate = True
+    assert pull_from(registry.host, tmp_path / "new").records == 1
+    assert [found.message for found in caplog.records if "left out" in found.message]
+
+
+def test_a_tag_for_a_referrer_of_no_layer(small_registry, tmp_path):
+    """It stands in no list, and gets into none."""
+    registry, own = small_registry(), measured_by(tmp_path / "own", "a")
+    push_to(registry.host, own)
+    subject = own.fragments(REFERENCE)[0].descriptor
+    data = _manifest(subject, layers=[])
+    repository(registry.host).put_manifest(own_tag(subject.digest, oci.digest(data)), oci.MANIFEST_TYPE, data)
+    assert len(Referrers(repository(registry.host)).find(subject.digest)) == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity"])
+def test_a_list_with_what_is_no_number_of_json(small_registry, tmp_path, number):
+    """It cannot be written back as it stands: one line that names it."""
+    registry, own = small_registry(), measured_by(tmp_path / "own", "a")
+    subject = own.fragments(REFERENCE)[0].descriptor
+    listed = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": [{"x": "NUMBER"}]}
+    text = json.dumps(listed).replace('"NUMBER"', number)
+    repository(registry.host).put_manifest(fallback_tag(subject.digest), oci.INDEX_TYPE, text.encode())
+    with pytest.raises(IntegrityError, match=f"{fallback_tag(subject.digest)}: a list with NaN or infinity"):
+        push_to(registry.host, own)
 
 
 def test_a_tag_that_only_looks_like_one_is_left_out(small_registry, tmp_path):
