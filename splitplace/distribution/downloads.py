@@ -77,6 +77,8 @@ def _fill(repository: Repository, file: BufferedRandom, descriptor: Descriptor, 
             if (now := file.seek(0, os.SEEK_END)) > offset:
                 attempt, offset = 0, now
             attempt += 1
+            if not repository.transport.reached:
+                raise
             if attempt >= patience.attempts:
                 raise type(error)(f"{error}: run the same command again to go on") from error
             patience.wait(attempt - 1, after_s(error))

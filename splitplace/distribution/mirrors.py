@@ -6,15 +6,17 @@ that fits wins.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from splitplace.distribution.reference import SCHEME, RemoteReference, is_loopback, parse_remote
+from splitplace.distribution.replies import UnreachableError
 from splitplace.distribution.repository import Repository
 from splitplace.distribution.transport import Transport
 from splitplace.errors import ForbiddenError, IntegrityError, SplitPlaceError, first_problem, of_system
@@ -23,13 +25,14 @@ from splitplace.files import at_home
 T = TypeVar("T")
 
 MAX_BYTES = 2**20
+Place = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
 class Mirror(BaseModel):
     """A place that may have the same bytes."""
 
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
-    location: str = ""
+    location: Place = ""
     insecure: bool = False
     pull_from_mirror: Literal["all", "digest-only", "tag-only"] = Field(default="all", alias="pull-from-mirror")
 
@@ -37,7 +40,7 @@ class Mirror(BaseModel):
 class RegistryEntry(Mirror):
     """What is said of all repositories that begin with `prefix`."""
 
-    prefix: str = ""
+    prefix: Place = ""
     blocked: bool = False
     mirror: list[Mirror] = []
 
@@ -75,15 +78,20 @@ def read_entry(reference: RemoteReference) -> RegistryEntry:
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: not TOML: {error}") from error
     name = f"{reference.host}/{reference.repository}"
-    fitting = [entry for entry in entries if _fits(entry.prefix or entry.location, name)]
+    fitting = [entry for entry in entries if _covered(entry, name)]
     entry = max(fitting, key=lambda entry: len(entry.prefix or entry.location), default=RegistryEntry())
     if entry.blocked:
         raise ForbiddenError(f"{path}: {reference.host} is blocked: take another registry, or out of that file")
     return entry
 
 
-def _fits(prefix: str, name: str) -> bool:
-    return bool(prefix) and (name == prefix or name.startswith(prefix.rstrip("/") + "/"))
+def _covered(entry: RegistryEntry, name: str) -> int:
+    """How many letters of HOST[:PORT]/REPOSITORY an entry's prefix stands for; 0 where it does not fit."""
+    prefix = entry.prefix or entry.location
+    if prefix.startswith("*."):  # hosts below this one
+        host = name.partition("/")[0] if ":" in prefix else re.split("[:/]", name, maxsplit=1)[0]
+        return len(host) if host.endswith(prefix[1:]) else 0
+    return len(prefix) if prefix and (name == prefix or name.startswith(prefix + "/")) else 0
 
 
 @dataclass(frozen=True)
@@ -95,31 +103,34 @@ class Places:
 
     itself: Repository
     mirrors: Sequence[tuple[Repository, str]] = ()
+    _down: list[Repository] = field(default_factory=list)
+    """Those that never answered: they are asked once, unless there is no other."""
 
     def named(self, ask: Callable[[Repository], T]) -> T:
         """What a tag is, or refers to something: the first answer."""
-        return _first([self.itself, *(place for place, use in self.mirrors if use != "digest-only")], ask)
+        return self._first([self.itself, *(place for place, use in self.mirrors if use != "digest-only")], ask)
 
     def fixed(self, ask: Callable[[Repository], T]) -> T:
         """What has a digest that is held against it: the first that is right."""
-        return _first([*(place for place, use in self.mirrors if use != "tag-only"), self.itself], ask)
+        return self._first([*(place for place, use in self.mirrors if use != "tag-only"), self.itself], ask)
+
+    def _first(self, places: Sequence[Repository], ask: Callable[[Repository], T]) -> T:
+        problems: list[SplitPlaceError] = []
+        for place in [place for place in places if place not in self._down] or places:
+            try:
+                return ask(place)
+            except SplitPlaceError as error:
+                problems.append(error)
+                if isinstance(error, UnreachableError) and not place.transport.reached and place not in self._down:
+                    self._down.append(place)
+        if len(problems) == 1:
+            raise problems[0]
+        raise type(problems[-1])(f"{problems[-1]}; nor from {len(problems) - 1} others: {problems[0]}") from problems[0]
 
     def close(self) -> None:
         """End all connections."""
         for place in (self.itself, *(place for place, _ in self.mirrors)):
             place.transport.close()
-
-
-def _first(places: Sequence[Repository], ask: Callable[[Repository], T]) -> T:
-    problems: list[SplitPlaceError] = []
-    for place in places:
-        try:
-            return ask(place)
-        except SplitPlaceError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    raise type(problems[-1])(f"{problems[-1]}; nor from {len(problems) - 1} others: {problems[0]}") from problems[0]
 
 
 def open_places(reference: RemoteReference, connect: Callable[[str, bool | None], Transport]) -> Places:
@@ -133,9 +144,9 @@ def open_places(reference: RemoteReference, connect: Callable[[str, bool | None]
         UsageError: A location in the file is no place in a registry.
     """
     entry = read_entry(reference)
-    prefix = entry.prefix or entry.location
-    rest = f"{reference.host}/{reference.repository}"[len(prefix) :] if prefix else ""
-    itself = parse_remote(f"{SCHEME}{entry.location}{rest}") if entry.location and prefix else reference
+    name = f"{reference.host}/{reference.repository}"
+    rest = name[_covered(entry, name) :]
+    itself = parse_remote(f"{SCHEME}{entry.location}{rest}") if entry.location else reference
     mirrors = []
     for mirror in entry.mirror:
         place = parse_remote(f"{SCHEME}{mirror.location}{rest}")

@@ -78,6 +78,11 @@ class Transport:
         self._authorization = ""
         self._reached = False
 
+    @property
+    def reached(self) -> bool:
+        """Whether it ever answered: one that did may be waited for."""
+        return self._reached
+
     def close(self) -> None:
         """End the connections."""
         for connection in self._kept.values():
