@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from splitplace import provenance
@@ -47,8 +48,23 @@ def _free_port() -> int:
 @contextmanager
 def serving(program: str, folder: Path, extra: str = "") -> Iterator[str]:
     """HOST:PORT of a registry that keeps what it has in `folder`; ended afterwards."""
-    host = f"127.0.0.1:{_free_port()}"
     folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(5):  # another process may take a port between its being found free and its use
+        host = f"127.0.0.1:{_free_port()}"
+        process = _started(program, folder, host, extra)
+        try:
+            if _is_up(process, host):
+                yield host
+                return
+        finally:
+            process.kill()
+            process.wait()
+        said = (folder / "log").read_text()
+        assert "address already in use" in said, f"{program} does not come up: exit {process.returncode}: {said}"
+    raise AssertionError(f"{program}: five ports were taken by others")
+
+
+def _started(program: str, folder: Path, host: str, extra: str) -> subprocess.Popen[bytes]:
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\n"
@@ -57,18 +73,27 @@ def serving(program: str, folder: Path, extra: str = "") -> Iterator[str]:
         f"http:\n  addr: {host}\n  secret: test\n{extra}"
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+        return subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+
+
+def _is_up(process: subprocess.Popen[bytes], host: str) -> bool:
+    """Whether it listens, and not somebody else who was faster: then it ends."""
+    address = ("127.0.0.1", int(host.rpartition(":")[2]))
+    for _ in range(1200):
+        if process.poll() is not None:
+            return False
+        with socket.socket() as probe:
+            if probe.connect_ex(address) == 0 and _listens(process.pid, address[1]):
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _listens(pid: int, port: int) -> bool:
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(host.rpartition(":")[2]))) == 0:
-                    break
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.05)
-        yield host
-    finally:
-        process.terminate()
-        process.wait(10)
+        return any(found.laddr.port == port for found in psutil.Process(pid).net_connections("tcp4"))
+    except psutil.NoSuchProcess:  # it has ended this moment
+        return False
 
 
 @pytest.fixture

@@ -131,13 +131,22 @@ def test_eight_writers_at_once_lose_nothing(docker_registry, tmp_path, rounds):
         folder = tmp_path / str(number)
         kinds = [f"kind{i}" for i in range(8)]
         with serving(docker_registry, folder / "registry") as host:
-            barrier = context.Barrier(8)
-            writers = [context.Process(target=_push_own, args=(host, folder / kind, kind, barrier)) for kind in kinds]
-            for writer in writers:
-                writer.start()
-            for writer in writers:
-                writer.join(120)
-                assert writer.exitcode == 0
+            barrier = context.Barrier(8, timeout=120)
+            writers = [
+                context.Process(target=_push_own, args=(host, folder / kind, kind, barrier), daemon=True)
+                for kind in kinds
+            ]
+            try:
+                for writer in writers:
+                    writer.start()
+                for writer in writers:
+                    writer.join(120)
+                    assert writer.exitcode == 0
+            finally:
+                for writer in writers:
+                    if writer.pid is not None:
+                        writer.kill()
+                        writer.join()
             sp.pull(f"oci://{host}/team/nets", folder / "all")
             found = Catalog(folder / "all")
             subject = found.fragments(REFERENCE)[0].descriptor.digest

@@ -1,11 +1,11 @@
 """What a registry may answer, out of malice or misfortune: one clear line, and a catalog that is as it was."""
 
 import copy
+import fcntl
 import json
 import logging
 import socket
-import subprocess
-import sys
+import threading
 
 import pytest
 
@@ -30,6 +30,7 @@ from splitplace.errors import (
 from tests.distribution.conftest import NO_WAIT, REFERENCE, everything, pull_from, push_to, repository
 
 NAME = "team/nets"
+EMPTY_INDEX = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []}
 
 
 @pytest.fixture
@@ -43,12 +44,18 @@ def filled(small_registry, pushed):
 def refused(registry, path, error, message):
     """A pull into an empty and into a filled catalog fails by this message, in one line, and changes nothing."""
     for folder in (path / "new", path / "catalog"):
-        before = everything(folder)
+        before, listed = everything(folder), index_of(folder)
         with pytest.raises(error, match=message) as raised:
             pull_from(registry.host, folder)
         assert "\n" not in str(raised.value)
         assert not list(folder.glob("blobs/sha256/*")) or folder.name == "catalog"
-        assert everything(folder) == before
+        assert (everything(folder), index_of(folder)) == (before, listed)
+
+
+def index_of(folder):
+    """The list of a catalog: of one that a refused pull made, an empty one."""
+    path = folder / "index.json"
+    return json.loads(path.read_bytes()) if path.exists() else EMPTY_INDEX
 
 
 def renamed(registry, change):
@@ -385,19 +392,29 @@ def test_tls_is_not_left_by_a_redirection():
     assert own == "https://registry.example.com/x?y"
 
 
-def test_a_pull_leaves_gc_nothing_to_break(filled, catalog, tmp_path):
+def test_a_pull_leaves_gc_nothing_to_break(tmp_path, monkeypatch):
     """Blobs that nothing leads to yet stay while a pull is under way: gc waits for it."""
+    flock, waits = fcntl.flock, threading.Event()
+
+    def noting(handle, how):
+        try:
+            flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits.set()
+            flock(handle, how)
+
     layout = LayoutWriter(tmp_path / "new")
     left = layout.blobs.path("sha256:" + "0" * 64)
     with layout.filling():
         left.write_bytes(b"x")
-        code = "import sys; from splitplace import CatalogWriter as W; w = W(sys.argv[1]); print(flush=True); w.gc()"
-        cleaner = subprocess.Popen([sys.executable, "-c", code, layout.path], stdout=subprocess.PIPE)
-        cleaner.stdout.read(1)
-        with pytest.raises(subprocess.TimeoutExpired):
-            cleaner.wait(1)
+        monkeypatch.setattr(fcntl, "flock", noting)
+        cleaner = threading.Thread(target=LayoutWriter(layout.path).gc, daemon=True)
+        cleaner.start()
+        while cleaner.is_alive() and not waits.wait(0.01):
+            pass
+        assert waits.is_set(), "gc went on while a pull was under way"
         assert left.exists()
-    assert cleaner.wait(60) == 0
+    cleaner.join()
     assert not left.exists()
 
 
