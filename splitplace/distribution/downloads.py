@@ -14,7 +14,7 @@ from pathlib import Path
 
 from splitplace.catalog.layout_writer import LayoutWriter
 from splitplace.catalog.oci import Descriptor
-from splitplace.distribution.replies import BusyError, Reply, UnreachableError, after_s
+from splitplace.distribution.replies import BusyError, Reply, SlowError, UnreachableError, after_s
 from splitplace.distribution.repository import Repository, Sent
 from splitplace.errors import IntegrityError
 from splitplace.files import SCRATCH, sync
@@ -67,14 +67,14 @@ def _unfinished(layout: LayoutWriter, digest: str) -> Iterator[tuple[BufferedRan
 
 
 def _fill(repository: Repository, file: BufferedRandom, descriptor: Descriptor, came: Sent) -> None:
-    """Until all of it is there; patience begins anew with every byte that comes."""
+    """Until all of it is there; patience begins anew with every byte that comes, unless they come too slowly."""
     patience, attempt, offset = repository.transport.patience, 0, file.seek(0, os.SEEK_END)
     while True:
         try:
             if _ask(repository, file, descriptor, came):
                 return
         except (UnreachableError, BusyError) as error:
-            if (now := file.seek(0, os.SEEK_END)) > offset:
+            if (now := file.seek(0, os.SEEK_END)) > offset and not isinstance(error, SlowError):
                 attempt, offset = 0, now
             attempt += 1
             if not repository.transport.reached:
@@ -94,6 +94,7 @@ def _ask(repository: Repository, file: BufferedRandom, descriptor: Descriptor, c
     headers = {"Range": f"bytes={offset}-"} if 0 < offset < descriptor.size else {}
     url = repository.blob(descriptor.digest)
     with repository.transport.exchange("GET", url, headers) as reply:
+        reply.response.at_pace()
         if reply.status == 200 or not headers:
             file.truncate(0)  # all of it comes, whatever was asked for
         if reply.status == 416 or (reply.status == 206 and not _continues(reply, offset)):

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from splitplace.distribution.connections import Response, TooSlowError
 from splitplace.errors import (
     ForbiddenError,
     NotFoundError,
@@ -21,6 +22,10 @@ _BUSY = frozenset({429, 500, 502, 503, 504})
 
 class UnreachableError(NotReadyError):
     """A connection that could not be made, or that ended too early: what was asked may be asked again."""
+
+
+class SlowError(UnreachableError):
+    """A reply that was too slow; more of the same is no progress."""
 
 
 class BusyError(OverloadedError):
@@ -49,7 +54,7 @@ class Reply:
     """An answer that is being read."""
 
     url: str
-    response: http.client.HTTPResponse
+    response: Response
     left: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,14 +74,19 @@ class Reply:
         """Some bytes, none at the end.
 
         Raises:
-            UnreachableError: The end came before what was stated.
+            UnreachableError: The end came before what was stated, or nothing for too long.
+            SlowError: Not that, but all in all too little.
         """
         try:
-            data = self.response.read(most)
+            data = self.response.read1(most)  # what is there, so that time is looked at between
+            if self.response.length == 0:
+                self.response.read()  # so that the connection is free for the next request
         except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(
-                f"{shown(self.url)}: the connection ended in the middle ({reason(error)})"
-            ) from error
+            kind = SlowError if isinstance(error, TooSlowError) else UnreachableError
+            raise kind(f"{shown(self.url)}: the connection ended in the middle ({reason(error)})") from error
+        left_of_chunk = getattr(self.response, "chunk_left", None)
+        if isinstance(left_of_chunk, int) and left_of_chunk < 0:
+            raise SplitPlaceError(f"{shown(self.url)}: the registry states a chunk of a negative size: expected HTTP")
         if self.left is not None:
             self.left -= len(data)
             if not data and self.left > 0:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 from splitplace.catalog.oci import MAX_JSON_BYTES
+from splitplace.distribution.connections import TIMEOUT_S, Clock, Connection, Response, SecureConnection
 from splitplace.distribution.docker_config import read_login
 from splitplace.distribution.reference import is_host, is_loopback
 from splitplace.distribution.replies import (
@@ -28,7 +30,6 @@ from splitplace.distribution.replies import (
 from splitplace.distribution.tokens import Challenge, TokenRequest, parse_challenge
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, of_system
 
-TIMEOUT_S = 60.0
 MOST_REDIRECTIONS = 5
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 
@@ -55,6 +56,7 @@ class Transport:
         plain_http: Without TLS; if not stated, where the host is this machine and no `ca` is given.
         ca: PEM file of who vouches for the registry's certificate; else those that the system trusts.
         patience: With connections that break and registries that are busy.
+        clock: Tells seconds, of which a reply may take only so many.
     """
 
     def __init__(
@@ -64,17 +66,19 @@ class Transport:
         plain_http: bool | None = None,
         ca: Path | None = None,
         patience: Patience | None = None,
+        clock: Clock = time.monotonic,
     ):
         self.host = host
         self.repository = ""
         """For which credentials are looked up, where they are not the same for the whole host."""
         self.patience = patience or Patience()
+        self.clock = clock
         self.plain = (is_loopback(host) and ca is None) if plain_http is None else plain_http
         if self.plain and ca is not None:
             raise UsageError("--ca goes with TLS: leave out --plain-http")
         self.url = f"{'http' if self.plain else 'https'}://{host}"
         self._tls = trusting(ca)
-        self._kept: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._kept: dict[tuple[str, str], Connection] = {}
         self._authorization = ""
         self._reached = False
 
@@ -185,7 +189,7 @@ class Transport:
                 continue
             try:
                 connection.request(method, path, body, sent)
-                response = connection.getresponse()
+                response = cast(Response, connection.getresponse())
             except ssl.SSLCertVerificationError as error:
                 connection.close()
                 raise SplitPlaceError(
@@ -205,10 +209,13 @@ class Transport:
             return Reply(url, response)
         raise AssertionError("a fresh connection answers or raises")
 
-    def _connect(self, scheme: str, netloc: str) -> http.client.HTTPConnection:
+    def _connect(self, scheme: str, netloc: str) -> Connection:
         if scheme == "https":
-            return http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=self._tls)
-        return http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
+            connection: Connection = SecureConnection(netloc, timeout=TIMEOUT_S, context=self._tls)
+        else:
+            connection = Connection(netloc, timeout=TIMEOUT_S)
+        connection.clock = self.clock
+        return connection
 
     def _drop(self, reply: Reply) -> None:
         """A connection with bytes that nobody read is of no use."""
