@@ -20,7 +20,7 @@ SENT_BYTES = 64 * 2**10
 Clock = Callable[[], float]
 
 
-class TooSlowError(TimeoutError):
+class DrippingError(TimeoutError):
     """A reply that keeps coming, but not in its time."""
 
 
@@ -38,13 +38,13 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left_s = self._end_s - self._clock()
         if left_s <= 0:
-            raise TooSlowError("it came too slowly")
+            raise DrippingError("it came too slowly")
         self._socket.settimeout(min(left_s, TIMEOUT_S))
         try:
             size = self._raw.readinto(buffer)
         except TimeoutError as error:
             if left_s < TIMEOUT_S:
-                raise TooSlowError("it came too slowly") from error
+                raise DrippingError("it came too slowly") from error
             raise
         self._end_s += (size or 0) * self.s_per_byte
         return size
@@ -70,7 +70,7 @@ class Response(http.client.HTTPResponse):
         self._bounded.s_per_byte = 1 / LEAST_BYTES_PER_S
 
 
-class Connection(http.client.HTTPConnection):
+class RegistryConnection(http.client.HTTPConnection):
     """Without TLS."""
 
     clock: Clock = staticmethod(time.monotonic)
@@ -87,5 +87,5 @@ class Connection(http.client.HTTPConnection):
             super().send(data[start : start + SENT_BYTES])
 
 
-class SecureConnection(Connection, http.client.HTTPSConnection):
+class TlsConnection(RegistryConnection, http.client.HTTPSConnection):
     """With TLS."""

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
-from splitplace.distribution.connections import Response, TooSlowError
+from splitplace.distribution.connections import DrippingError, Response
 from splitplace.errors import (
     ForbiddenError,
     NotFoundError,
@@ -82,7 +82,7 @@ class Reply:
             if self.response.length == 0:
                 self.response.read()  # so that the connection is free for the next request
         except (OSError, http.client.HTTPException) as error:
-            kind = SlowError if isinstance(error, TooSlowError) else UnreachableError
+            kind = SlowError if isinstance(error, DrippingError) else UnreachableError
             raise kind(f"{shown(self.url)}: the connection ended in the middle ({reason(error)})") from error
         left_of_chunk = getattr(self.response, "chunk_left", None)
         if isinstance(left_of_chunk, int) and left_of_chunk < 0:

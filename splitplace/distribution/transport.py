@@ -14,7 +14,7 @@ from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 from splitplace.catalog.oci import MAX_JSON_BYTES
-from splitplace.distribution.connections import TIMEOUT_S, Clock, Connection, Response, SecureConnection
+from splitplace.distribution.connections import TIMEOUT_S, Clock, RegistryConnection, Response, TlsConnection
 from splitplace.distribution.docker_config import read_login
 from splitplace.distribution.reference import is_host, is_loopback
 from splitplace.distribution.replies import (
@@ -78,7 +78,7 @@ class Transport:
             raise UsageError("--ca goes with TLS: leave out --plain-http")
         self.url = f"{'http' if self.plain else 'https'}://{host}"
         self._tls = trusting(ca)
-        self._kept: dict[tuple[str, str], Connection] = {}
+        self._kept: dict[tuple[str, str], RegistryConnection] = {}
         self._authorization = ""
         self._reached = False
 
@@ -209,11 +209,11 @@ class Transport:
             return Reply(url, response)
         raise AssertionError("a fresh connection answers or raises")
 
-    def _connect(self, scheme: str, netloc: str) -> Connection:
+    def _connect(self, scheme: str, netloc: str) -> RegistryConnection:
         if scheme == "https":
-            connection: Connection = SecureConnection(netloc, timeout=TIMEOUT_S, context=self._tls)
+            connection: RegistryConnection = TlsConnection(netloc, timeout=TIMEOUT_S, context=self._tls)
         else:
-            connection = Connection(netloc, timeout=TIMEOUT_S)
+            connection = RegistryConnection(netloc, timeout=TIMEOUT_S)
         connection.clock = self.clock
         return connection
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from splitplace.catalog.layout_writer import LayoutWriter
-from splitplace.distribution.connections import Connection, Response, TooSlowError
+from splitplace.distribution.connections import DrippingError, RegistryConnection, Response
 from splitplace.distribution.downloads import download
 from splitplace.distribution.replies import Reply, SlowError
 from splitplace.distribution.repository import Repository
@@ -55,7 +55,7 @@ def reply(drip):
 def test_a_head_that_drips():
     """A letter a second: after a minute it is over."""
     drip = Dripping(HEAD[:-2] + b"X-More: and more and more\r\n\r\n", 1, 1)
-    with pytest.raises(TooSlowError):
+    with pytest.raises(DrippingError):
         reply(drip)
     assert drip.now == 60
 
@@ -104,7 +104,7 @@ def test_what_is_sent_has_its_time_by_pieces():
         def sendall(self, data):
             calls.append((len(data), self.gettimeout()))
 
-    connection = Connection("127.0.0.1")
+    connection = RegistryConnection("127.0.0.1")
     with Noting() as connection.sock:
         connection.sock.settimeout(1)
         connection.send(bytes(2**20 + 1))
