@@ -292,7 +292,8 @@ class _Soak:
     def _sample(self, at_s: float, counted: dict[str, psutil.Process]) -> None:
         for name, process in counted.items():
             try:
-                self.samples.setdefault(name, []).append((at_s, process.memory_info().rss))
+                held = process.memory_info().rss  # of one that has just died there is none
+                self.samples.setdefault(name, []).append((at_s, held))
             except psutil.NoSuchProcess:
                 continue  # its handle tells that it died
         self.data_bytes = {}

@@ -90,4 +90,5 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     for cell in cells()[1]:
         exec(compile("".join(cell["source"]), cell["id"], "exec"), namespace)  # noqa: S102 - our own file
     assert (tmp_path / "timeline.svg").is_file()
-    assert namespace["rewards"]["mab+daso-tasks"] > namespace["rewards"]["random+random"]
+    rewards = namespace["rewards"]
+    assert max(rewards, key=rewards.get) == "joint"
