@@ -42,7 +42,7 @@ def exponential_rows(rho, count, seed=1):
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.exponential(1 / rho, count))
     sizes = np.maximum(np.rint(rng.exponential(1000, count)), 1).astype(int)
-    return [(float(t), "a", int(n), 1e6) for t, n in zip(arrivals, sizes, strict=True)]
+    return [(float(t), "a", int(n), 1e3) for t, n in zip(arrivals, sizes, strict=True)]
 
 
 @pytest.mark.slow
