@@ -136,7 +136,7 @@ class DeviceJobs:
         self._facts[RECEIVED, devices, :most], self._facts[COMPUTED, devices, :most] = received, computed
 
     def _of(self, devices: Ints, room: int = 0) -> tuple[Floats, Bools]:
-        """The facts of these devices' jobs (columns, K, J), some columns to spare, and where there is a job (K, J)."""
+        """A copy of these devices' facts (columns, K, J), some columns to spare, and where there is a job (K, J)."""
         count = self.count_D[devices]
         most = int(count.max(initial=0)) + room
         if most > self._facts.shape[2]:
@@ -184,7 +184,6 @@ class DeviceJobs:
         facts, here = self._of(devices, 1)
         last = np.arange(len(devices)), self.count_D[devices]
         rate, cores = self._bytes_per_s_D[devices], self._cores_D[devices]
-        facts = facts.copy()
         before = facts[RECEIVED] + facts[COMPUTED]
         for column, values in ((DOWN, down_bytes_K), (WORK, work_s_K), (LEAST, least_s_K)):
             facts[column][last] = values

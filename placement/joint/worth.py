@@ -44,6 +44,8 @@ class Worths:
         self._least_off = math.exp(float(state.device_D[devices].min()))
         """How much less than expected something takes on the device where that is least."""
         self._held: dict[int, bool] = {}
+        self._offered: dict[int, list[int]] = {}
+        """By application."""
         self._latency_s: dict[int, float] = {}
         """By fragment, the least of those devices that can hold it."""
         self.scarce = CORES
@@ -59,8 +61,11 @@ class Worths:
         """What a task may run as: what was decided, or any split of its application that could be placed at all."""
         if (split := int(self.view.tasks.split_T[row])) != NONE:
             return [split]
-        mine: list[int] = np.flatnonzero(self.view.splits.application_S == self.view.tasks.application_T[row]).tolist()
-        return [split for split in mine if self.held(split)] or mine
+        application = int(self.view.tasks.application_T[row])
+        if application not in self._offered:
+            mine: list[int] = np.flatnonzero(self.view.splits.application_S == application).tolist()
+            self._offered[application] = [split for split in mine if self.held(split)] or mine
+        return self._offered[application]
 
     def held(self, split: int) -> bool:
         """Whether each of its fragments fits some device there is, if nobody else were there."""
