@@ -44,7 +44,7 @@ coverage: .venv/.installed  ## the fast tests again, with the share of lines and
 docs: .venv/.installed .typing  ## the site, in build/site: a broken link or an unknown name fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-results: .venv/.installed  ## benchmarks/RESULTS.md from benchmarks/results
+results: .venv/.installed  ## benchmarks/RESULTS.md and results/index.html from benchmarks/results
 	$(BIN)/python -m splitplace.benchmarks.results_page
 
 # Who installs less than everything: the tests that say they need no more, where no more is there.

@@ -3,32 +3,27 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from splitplace.benchmarks.experiment_text import EXPERIMENTS, document_of, shipped
+from splitplace.benchmarks.grid_scenario import Fields, GridScenario
+from splitplace.benchmarks.knobs import WorstSearch
+from splitplace.benchmarks.paper_claim import PaperClaim, PaperColumn
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.policy import Composed, Policy, States
 from splitplace.placement.registry import parse_policy
-from splitplace.placement.simulator.demands import DemandLike, load_demand
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.records.base import Count, Name, Positive, PositiveCount, Record
-from splitplace.records.device import FleetSpec
 from splitplace.records.split import Strategy
-
-EXPERIMENTS = Path(__file__).parent / "experiments"
-
-Fields = dict[str, dict[str, bool | int | float | str]]
-"""Of a policy's parts, by their names: fields that are not their own."""
 
 
 class GridRow(Record):
     """What takes part, and what the tables call it; it is what its fields say, whatever its name."""
 
-    name: Name
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     policies: Annotated[tuple[str, ...], Field(min_length=1)]
     """As `simulate --policy` takes them; of several, the one that gets most on the tuning seeds takes part."""
     strategies: tuple[Strategy, ...] = ()
@@ -37,9 +32,9 @@ class GridRow(Record):
     state: Fields = Field(default={})
     """As `options`, of the state that a part starts from."""
 
-    def policy(self, text: str) -> Policy:
-        """One of its policies, with its options."""
-        return _changed(parse_policy(text), self.options)
+    def policy(self, text: str, options: Fields | None = None) -> Policy:
+        """One of its policies, with its options; and with these, as far as they are of its parts."""
+        return _changed(_changed(parse_policy(text), self.options), options or {})
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -84,54 +79,11 @@ def _with(thing: Any, values: dict[str, bool | int | float | str]) -> Any:
         raise UsageError(f"{type(thing).__name__} has no fields {', '.join(values)}: {error}") from error
 
 
-class GridScenario(Record):
-    """Where they take part."""
-
-    name: Name
-    """As the tables call it."""
-    scenario: str | None = None
-    """A shipped one or a file; that of the name if not stated."""
-    fleet: str | None = None
-    """The scenario's own if not stated."""
-    demand: str = "measured"
-    intervals: PositiveCount | None = None
-    """The experiment's if not stated."""
-    loads: tuple[Positive, ...] = ()
-    """Those of the experiment's loads at which it is run; all if none is named."""
-    changes: dict[str, Any] = Field(default={})
-    """Fields of the scenario that are not its own; of tables, those that are named."""
-    from_interval: Count = 0
-    """Cells are of the tasks that arrive from then on."""
-    right: Name | None = None
-    """Of the scenario that is the same but for what policies know: what is lost is lost against that."""
-
-    def load(self) -> tuple[Scenario, FleetSpec, DemandLike]:
-        """What is run."""
-        scenario = load_scenario(self.scenario or self.name)
-        if self.changes:
-            document = _merged(scenario.model_dump(mode="json"), self.changes)
-            scenario = Scenario.parse(json.dumps(document), f"the changes of scenario {self.name}")
-        return scenario, load_fleet(self.fleet or scenario.fleet), _demand(self.demand)
-
-
-def _merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A table with what is changed in it, and in its tables."""
-    old = {name: value for name, value in document.items() if isinstance(value, dict)}
-    deep = {name: _merged(old.get(name, {}), new) for name, new in changes.items() if isinstance(new, dict)}
-    return document | changes | deep
-
-
-@cache
-def _demand(name: str) -> DemandLike:
-    """Read once a process: many cells have the same."""
-    return load_demand(name)
-
-
 class Quick(Record):
     """What of an experiment is done where minutes must do."""
 
     scenarios: tuple[Name, ...]
-    loads: tuple[Positive, ...]
+    loads: tuple[Positive, ...] = ()
     seeds: tuple[Count, ...]
     tuning_seeds: tuple[Count, ...] = ()
     intervals: PositiveCount
@@ -145,8 +97,8 @@ class Experiment(Record):
     about: str
     rows: Annotated[tuple[GridRow, ...], Field(min_length=1)]
     scenarios: Annotated[tuple[GridScenario, ...], Field(min_length=1)]
-    loads: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Shares of capacity."""
+    loads: tuple[Positive, ...] = ()
+    """Shares of capacity; none are needed where all scenarios state theirs."""
     seeds: Annotated[tuple[Count, ...], Field(min_length=2)]
     """On which rows are judged: all meet the same tasks."""
     tuning_seeds: tuple[Count, ...] = ()
@@ -154,6 +106,19 @@ class Experiment(Record):
     intervals: PositiveCount
     states: str | None = None
     """Scenario whose shipped states serve a policy where its own scenario has none and they fit."""
+    details: bool = False
+    """Whether cells keep all of `CellDetail`, or their reward and what it is made of."""
+    curves: bool = False
+    """Whether it is of how the first row's bandit is trained (`bandit_training.py`), in place of what rows get."""
+    shows: tuple[Name, ...] = ()
+    """Tables and figures of the paper that it is, besides the one of its name."""
+    printed: dict[str, dict[str, float]] = Field(default={})
+    """What the paper prints of a row, by figure (`GridCell.figure`)."""
+    columns: tuple[PaperColumn, ...] = ()
+    """What its table shows."""
+    claims: tuple[PaperClaim, ...] = ()
+    search: WorstSearch | None = None
+    """For each row's worst case, beside its cells (`adversary.py`)."""
     bounds: bool = True
     """Whether to compute, beside the cells, what no policy can exceed."""
     quick: Quick | None = None
@@ -169,12 +134,28 @@ class Experiment(Record):
             if twice := _twice(names):
                 raise ValueError(f"{kind} {twice} stands twice: a name or number stands once, a seed judges or tunes")
         there = [scenario.name for scenario in self.scenarios]
+        rows = {row.name for row in self.rows}
+        if strange := {row for scenario in self.scenarios for row in scenario.rows} - rows:
+            raise ValueError(
+                f"scenarios have the rows {', '.join(sorted(strange))}: expected of {', '.join(sorted(rows))}"
+            )
         if lost := [each.name for each in self.scenarios if each.right not in (*there, None)]:
             raise ValueError(f"scenarios {', '.join(lost)}: right must name one of {', '.join(sorted(there))}")
+        if not self.loads and not all(scenario.as_stated for scenario in self.scenarios):
+            raise ValueError("give loads: not every scenario is as_stated")
         choices = [row.name for row in self.rows if len(row.policies) > 1]
         if choices and not self.tuning_seeds:
             raise ValueError(f"rows {', '.join(choices)} have several policies: give tuning_seeds to choose on")
         return self
+
+    @property
+    def cases(self) -> list[tuple[GridScenario, float | None]]:
+        """Every scenario at each of its loads, none for the one that it states itself."""
+        found: list[tuple[GridScenario, float | None]] = []
+        for scenario in self.scenarios:
+            loads = [load for load in self.loads if load in (scenario.loads or self.loads)]
+            found += [(scenario, load) for load in ([None] if scenario.as_stated else loads)]
+        return found
 
     def only(self, rows: Sequence[str] = (), scenarios: Sequence[str] = ()) -> "Experiment":
         """Some of the rows and scenarios; all where none is named.
@@ -221,11 +202,10 @@ def load_experiment(name: str) -> Experiment:
         UsageError: No such name or file.
         SplitPlaceError: Not an experiment, or one that names what there is not.
     """
-    shipped = sorted(path.stem for path in EXPERIMENTS.glob("*.toml"))
-    path = EXPERIMENTS / f"{name}.toml" if name in shipped else Path(name)
+    path = EXPERIMENTS / f"{name}.toml" if name in shipped() else Path(name)
     if not path.is_file():
-        raise NotFoundError(f"no experiment {name!r}: expected one of {', '.join(shipped)}, or a TOML file")
-    found = Experiment.from_toml(path)
+        raise NotFoundError(f"no experiment {name!r}: expected one of {', '.join(shipped())}, or a TOML file")
+    found = Experiment.parse(json.dumps(document_of(path), default=str), str(path))
     for scenario in found.scenarios:
         try:
             scenario.load()

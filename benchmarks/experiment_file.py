@@ -6,7 +6,8 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.experiment import Experiment, GridRow
-from splitplace.benchmarks.grid import Case, GridBound, GridCell
+from splitplace.benchmarks.grid import GridBound, GridCell
+from splitplace.benchmarks.grid_cells import Case
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import UsageError
 from splitplace.records.base import Count, Fraction, Positive, Record
@@ -19,7 +20,7 @@ class TuningCell(Measured):
     row: str
     policy: str
     scenario: str
-    load: Positive
+    load: Positive | None
     seed: Count
     reward: Fraction
 
@@ -52,9 +53,9 @@ class ExperimentFile:
 
     def __init__(self, path: Path, experiment: Experiment):
         self.path, self.experiment = path, experiment
-        self.tuning = dict[tuple[str, str, str, float, int], TuningCell]()
-        self.cells = dict[tuple[str, str, float, int], GridCell]()
-        self.bounds = dict[tuple[str, float, int], GridBound]()
+        self.tuning = dict[tuple[str, str, str, float | None, int], TuningCell]()
+        self.cells = dict[tuple[str, str, float | None, int], GridCell]()
+        self.bounds = dict[tuple[str, float | None, int], GridBound]()
         if path.is_file():
             self._read(ExperimentResults.parse(path.read_bytes(), str(path)))
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from splitplace.benchmarks.experiment import Experiment, GridRow, GridScenario
+from splitplace.benchmarks.experiment import Experiment, GridRow
 from splitplace.benchmarks.experiment_file import ExperimentFile, ExperimentResults, TuningCell
 from splitplace.benchmarks.grid import GridBound, GridCell, GridTask, measure, measure_bound, measure_cell
+from splitplace.benchmarks.grid_scenario import GridScenario
+from splitplace.benchmarks.trained_states import states_of, train_states
 from splitplace.placement.simulator.setting import prepare
 from splitplace.records.split import STRATEGIES
 
@@ -16,7 +18,8 @@ def taking_part(rows: Iterable[GridRow], scenario: GridScenario) -> tuple[GridRo
     splits = zip(costs.splits.application_S.tolist(), costs.splits.strategies, strict=True)
     there = {(application, strategy) for application, strategy in splits}
     offered = {s for s in STRATEGIES if all((a, s) in there for a in range(len(costs.applications)))}
-    return tuple(row for row in rows if set(row.strategies) <= offered)
+    named = [row for row in rows if row.name in scenario.rows or not scenario.rows]
+    return tuple(row for row in named if set(row.strategies) <= offered)
 
 
 def run(
@@ -44,11 +47,17 @@ def run(
     if fresh:
         file.forget(part)
     rows = {scenario.name: taking_part(part.rows, scenario) for scenario in part.scenarios}
-    cases = [(each, load) for each in part.scenarios for load in part.loads if load in (each.loads or part.loads)]
+    for scenario in part.scenarios:
+        if scenario.trained is not None:
+            train_states(scenario.trained, rows[scenario.name], say)
+    cases = part.cases
 
-    def task(scenario: GridScenario, load: float, seed: int, row: GridRow | None = None, policy: str = "") -> GridTask:
+    def task(
+        scenario: GridScenario, load: float | None, seed: int, row: GridRow | None = None, policy: str = ""
+    ) -> GridTask:
         intervals = scenario.intervals or experiment.intervals
-        return GridTask(scenario, load, seed, intervals, row, policy, experiment.states)
+        folder = str(states_of(scenario.trained)) if scenario.trained else None
+        return GridTask(scenario, load, seed, intervals, row, policy, experiment.states, experiment.details, folder)
 
     def keep(cell: TuningCell | GridCell | GridBound) -> None:
         file.put(cell)

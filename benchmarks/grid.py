@@ -1,8 +1,7 @@
 """What x scenario x seed, cell by cell: policies of an experiment on the very same tasks, over all cores.
 
 A cell is one run and hangs on nothing but what it says it is, so that cells may be measured in any order, by many
-processes, and again later. Differences are taken within a seed; intervals are of 95 % (Student's t), and where a row is
-held against many, p-values are Holm's.
+processes, and again later.
 """
 
 import os
@@ -14,14 +13,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.experiment import GridRow, GridScenario, state_of
-from splitplace.benchmarks.paired import Interval, holm, interval, p_value
+from splitplace.benchmarks.cell_detail import CellDetail, detail_of, rounded
+from splitplace.benchmarks.experiment import GridRow, state_of
+from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.results_file import Measured
+from splitplace.benchmarks.trained_states import trained_state
 from splitplace.children import end_with_parent, safe_spawn
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import states as store
@@ -38,10 +40,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-CLEAR = 0.05
-"""A difference is told from none below this p-value."""
-DIGITS = 6
-"""Kept of a figure."""
 
 
 class CellTimings(Record):
@@ -57,7 +55,8 @@ class GridCell(Measured):
     row: str
     policy: str
     scenario: str
-    load: Positive
+    load: Positive | None
+    """Share of capacity; none for what the scenario states itself."""
     seed: Count
     reward: Fraction
     scored: Fraction
@@ -72,13 +71,43 @@ class GridCell(Measured):
     trained: tuple[str, ...] = ()
     """Parts of the policy that started from a trained state."""
     timings: CellTimings
+    detail: CellDetail | None = None
+    """Where the experiment asks for it."""
+
+    def figure(self, name: str) -> float:
+        """A figure by name: of this, of its detail, of `FIGURE:APPLICATION`, or seconds as `..._intervals`.
+
+        Raises:
+            KeyError: There is none of that name, or the cell has no detail.
+        """
+        name, _, application = name.partition(":")
+        if name.endswith("_intervals"):
+            seconds = self.figure(name.removesuffix("_intervals") + "_s" + f":{application}" * bool(application))
+            return seconds / self.figure("interval_s")
+        places: list[Record | None] = [self, self.timings, self.detail]
+        if application:
+            there = () if self.detail is None else self.detail.applications
+            places = [one for one in there if one.application == application]
+        for place in places:
+            value = getattr(place, name, None)
+            if isinstance(value, int | float):
+                return float(value)
+        raise KeyError(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a figure: an application without a task has none."""
+        try:
+            self.figure(name)
+        except KeyError:
+            return False
+        return True
 
 
 class GridBound(Record):
     """What no policy can exceed on a seed's tasks (`placement/simulator/bound.py`)."""
 
     scenario: str
-    load: Positive
+    load: Positive | None
     seed: Count
     reward: Fraction
 
@@ -88,7 +117,7 @@ class GridTask:
     """What a cell, or a bound, is made of."""
 
     scenario: GridScenario
-    load: float
+    load: float | None
     seed: int
     intervals: int
     row: GridRow | None = None
@@ -96,10 +125,16 @@ class GridTask:
     policy: str = ""
     states: str | None = None
     """As of `Experiment`."""
+    details: bool = False
+    """Likewise."""
+    folder: str | None = None
+    """Of states trained for the scenario, in place of those that ship."""
 
 
-def at_load(scenario: Scenario, load: float) -> Scenario:
-    """The scenario with its load stated as a share of capacity."""
+def at_load(scenario: Scenario, load: float | None) -> Scenario:
+    """The scenario with its load stated as a share of capacity; as it states it itself for none."""
+    if load is None:
+        return scenario
     loads = {"load": load, "rate": None, "utilisation": None, "trace": None}
     return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=loads)})
 
@@ -112,13 +147,17 @@ def measure_cell(task: GridTask) -> GridCell:
     """
     assert task.row is not None
     row, (scenario, fleet, demand) = task.row, task.scenario.load()
-    policy, trained = row.policy(task.policy), list[str]()
+    policy, trained = row.policy(task.policy, task.scenario.options), list[str]()
 
     def first(view: View) -> Any:
-        state = _first_state(policy, (scenario.name, task.states), view, trained)
+        if task.folder is None:
+            state = _first_state(policy, (scenario.name, task.states), view, trained)
+        else:
+            state = trained_state(policy, Path(task.folder), view, trained)
         return state_of(policy, state, row.state)
 
-    where = f"{task.scenario.name} at a load of {task.load}, {row.name} as {task.policy}, seed {task.seed}"
+    at = "" if task.load is None else f" at a load of {task.load}"
+    where = f"{task.scenario.name}{at}, {row.name} as {task.policy}, seed {task.seed}"
     try:
         run = simulate(
             at_load(scenario, task.load), fleet, demand, policy, task.intervals, task.seed, first, strict=True
@@ -131,7 +170,8 @@ def measure_cell(task: GridTask) -> GridCell:
         counted = outcome(outcomes_of(run.tasks).where(run.tasks["arrival_s"].astype(np.float64) >= from_s))
     if counted.reward is None:
         raise SplitPlaceError(f"{where}: in {task.intervals} intervals no task is scored: give more intervals")
-    return _cell(task, row.name, counted, got, tuple(trained))
+    detail = detail_of(run, counted, scenario.interval_s, task.intervals) if task.details else None
+    return _cell(task, row.name, counted, got, tuple(trained), detail)
 
 
 def _first_state(policy: Policy, scenarios: Iterable[str | None], view: View, trained: list[str]) -> Any:
@@ -145,27 +185,31 @@ def _first_state(policy: Policy, scenarios: Iterable[str | None], view: View, tr
     return policy.init(view)
 
 
-def _cell(task: GridTask, row: str, got: GroupMetrics, whole: Metrics, trained: tuple[str, ...]) -> GridCell:
+def _cell(
+    task: GridTask,
+    row: str,
+    got: GroupMetrics,
+    whole: Metrics,
+    trained: tuple[str, ...],
+    detail: CellDetail | None,
+) -> GridCell:
     took = whole.timings.decision_s
-
-    def figure(value: float | None) -> float:
-        return round(value or 0.0, DIGITS)
-
     return GridCell(
         row=row,
         policy=task.policy,
         scenario=task.scenario.name,
         load=task.load,
         seed=task.seed,
-        reward=figure(got.reward),
-        scored=figure(got.scored),
-        violation=figure(got.sla_violation),
-        accuracy=figure(got.accuracy),
-        response_s=figure(got.response_s.mean),
-        response_p95_s=figure(got.response_s.p95),
-        energy_kwh=figure(whole.energy_kwh),
+        reward=rounded(got.reward),
+        scored=rounded(got.scored),
+        violation=rounded(got.sla_violation),
+        accuracy=rounded(got.accuracy),
+        response_s=rounded(got.response_s.mean),
+        response_p95_s=rounded(got.response_s.p95),
+        energy_kwh=rounded(whole.energy_kwh),
         trained=trained,
-        timings=CellTimings(decision_p50_s=figure(took.p50), decision_p95_s=figure(took.p95)),
+        timings=CellTimings(decision_p50_s=rounded(took.p50), decision_p95_s=rounded(took.p95)),
+        detail=detail,
         commit=provenance.commit(),
     )
 
@@ -174,7 +218,7 @@ def measure_bound(task: GridTask) -> GridBound:
     """The bound of one seed's tasks."""
     scenario, fleet, demand = task.scenario.load()
     limit = reward_bound(at_load(scenario, task.load), fleet, demand, task.intervals, task.seed)
-    return GridBound(scenario=task.scenario.name, load=task.load, seed=task.seed, reward=round(limit, DIGITS))
+    return GridBound(scenario=task.scenario.name, load=task.load, seed=task.seed, reward=rounded(limit))
 
 
 def measure(
@@ -247,69 +291,3 @@ def _one_thread() -> Iterator[None]:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-Case = tuple[str, float]
-"""Scenario and load."""
-
-
-@dataclass(frozen=True)
-class RowDifference:
-    """A row less another, paired by seed; `p` is Holm's over all the others."""
-
-    difference: Interval
-    p: float
-
-    @property
-    def word(self) -> str:
-        """Whether it can be told from none."""
-        if self.p >= CLEAR:
-            return "level"
-        return "above" if self.difference.mean > 0 else "below"
-
-
-class GridCells:
-    """Cells by case, row and seed.
-
-    Args:
-        cells: In any order.
-    """
-
-    def __init__(self, cells: Iterable[GridCell]):
-        self._found: dict[Case, dict[str, dict[int, GridCell]]] = {}
-        for cell in cells:
-            self._found.setdefault((cell.scenario, cell.load), {}).setdefault(cell.row, {})[cell.seed] = cell
-
-    @property
-    def cases(self) -> list[Case]:
-        """Those there are."""
-        return list(self._found)
-
-    def rows(self, case: Case) -> list[str]:
-        """Those with a cell there."""
-        return list(self._found.get(case, ()))
-
-    def cells(self, case: Case, row: str) -> list[GridCell]:
-        """Of one row, by seed, on the seeds that every row of the case has: only those can be paired."""
-        found = self._found.get(case, {})
-        seeds = set.intersection(*(set(of_row) for of_row in found.values())) if row in found else set()
-        return [found[row][seed] for seed in sorted(seeds)]
-
-    def column(self, case: Case, row: str, figure: str = "reward") -> list[float]:
-        """One figure of one row, by seed."""
-        return [float(getattr(cell, figure)) for cell in self.cells(case, row)]
-
-    def compare(self, case: Case, row: str, figure: str = "reward") -> dict[str, RowDifference]:
-        """A row against each other one."""
-        mine = self.column(case, row, figure)
-        differences = {
-            other: [a - b for a, b in zip(mine, self.column(case, other, figure), strict=True)]
-            for other in self.rows(case)
-            if other != row
-        }
-        adjusted = holm({other: p_value(values) for other, values in differences.items()})
-        return {other: RowDifference(interval(values), adjusted[other]) for other, values in differences.items()}
-
-    def best(self, case: Case, rows: Iterable[str], figure: str = "reward") -> str:
-        """The row of these with the highest mean, the first of equals."""
-        return max(rows, key=lambda row: interval(self.column(case, row, figure)).mean)

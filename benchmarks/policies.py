@@ -4,12 +4,12 @@ First each rival's policy is chosen, for every scenario and load, by its mean re
 meet the same tasks on the judged seeds, and beside them stands the reward that no policy can exceed on these tasks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from splitplace.benchmarks.experiment_file import ExperimentResults
-from splitplace.benchmarks.grid import Case, GridCells, RowDifference
+from splitplace.benchmarks.grid_cells import Case, GridCells, RowDifference, summary, told
 from splitplace.benchmarks.paired import Interval, interval
 
 ALIKE = 1e-4
@@ -22,8 +22,10 @@ MARGINS = {0.5: 0.002, 0.75: 0.010, 1.0: 0.025}
 """Up to each load, how far below the bound, which knows no queues, we claim to be at most."""
 
 
-def margin(load: float) -> float:
-    """That of this load."""
+def margin(load: float | None) -> float:
+    """That of this load; of one that a scenario states itself, the largest."""
+    if load is None:
+        return MARGINS[1.0]
     return next((value for most, value in MARGINS.items() if load <= most), MARGINS[1.0])
 
 
@@ -70,24 +72,23 @@ def judge(results: ExperimentResults) -> list[Judged]:
     experiment, table = results.experiment, GridCells(results.judged)
     ours, found = experiment.rows[0].name, []
     bounds = {(bound.scenario, bound.load, bound.seed): bound.reward for bound in results.bounds}
-    for scenario in experiment.scenarios:
-        for load in experiment.loads:
-            case = scenario.name, load
-            others = [row for row in table.rows(case) if row != ours]
-            mine = table.cells(case, ours)
-            if not mine or not others:
-                continue
-            limits = [bounds[*case, cell.seed] for cell in mine]
-            found.append(
-                Judged(
-                    case=case,
-                    bound=interval(limits).mean,
-                    means={row: interval(table.column(case, row)).mean for row in (ours, *others)},
-                    best=table.best(case, others),
-                    others=table.compare(case, ours),
-                    short=interval([cell.reward - limit for cell, limit in zip(mine, limits, strict=True)]),
-                )
+    for scenario, load in experiment.cases:
+        case = scenario.name, load
+        others = [row for row in table.rows(case) if row != ours]
+        mine = table.cells(case, ours)
+        if not mine or not others:
+            continue
+        limits = [bounds[*case, cell.seed] for cell in mine]
+        found.append(
+            Judged(
+                case=case,
+                bound=interval(limits).mean,
+                means={row: interval(table.column(case, row)).mean for row in (ours, *others)},
+                best=table.best(case, others),
+                others=table.compare(case, ours),
+                short=interval([cell.reward - limit for cell, limit in zip(mine, limits, strict=True)]),
             )
+        )
     return found
 
 
@@ -98,7 +99,8 @@ def verdict(results: ExperimentResults) -> dict[str, str]:
     for judged in cases:
         _, load = judged.case
         most = margin(load)
-        said = claims.setdefault(f"{ours} at least the bound less {most:.3f} at a load of {load:g}", [])
+        at = "the load that is stated" if load is None else f"a load of {load:g}"
+        said = claims.setdefault(f"{ours} at least the bound less {most:.3f} at {at}", [])
         said.append((judged.case, _at_least(judged.short, -most)))
     claims[f"{ours} above every other where the bound leaves {ROOM}"] = [
         (judged.case, "holds" if judged.word == "above all" else "does not hold") for judged in cases if judged.room
@@ -106,24 +108,11 @@ def verdict(results: ExperimentResults) -> dict[str, str]:
     claims[f"{ours} never below the best other by more than {BEHIND}"] = [
         (judged.case, _at_least(judged.others[judged.best].difference, -BEHIND)) for judged in cases
     ]
-    return {claim: _summary(said) for claim, said in claims.items()}
+    return {claim: summary([(told(case), word) for case, word in said]) for claim, said in claims.items()}
 
 
 def _at_least(found: Interval, least: float) -> str:
     return "holds" if found.low >= least else "does not hold" if found.high < least else "cannot be told"
-
-
-def _summary(said: Sequence[tuple[Case, str]]) -> str:
-    """In how many of the cases, and which not."""
-    if not said:
-        return "not run"
-    parts = []
-    for word in ("does not hold", "cannot be told"):
-        where = [f"{scenario} at {load:g}" for (scenario, load), found in said if found == word]
-        if where:
-            parts.append(f"{word} in {', '.join(where)}")
-    holds = sum(found == "holds" for _, found in said)
-    return "; ".join([f"holds in {holds} of {len(said)}", *parts]) if parts else "holds"
 
 
 def draw(path: Path, results: ExperimentResults) -> Path | None:
@@ -137,7 +126,7 @@ def draw(path: Path, results: ExperimentResults) -> Path | None:
     for judged in cases:
         scenario, load = judged.case
         gaps = {row: judged.bound - mean for row, mean in judged.means.items()}
-        panels.setdefault(f"load {load:g}", {})[scenario] = gaps
+        panels.setdefault("as stated" if load is None else f"load {load:g}", {})[scenario] = gaps
     picture = path.with_suffix(".svg").absolute()
     draw_gaps(picture, panels, ours=results.experiment.rows[0].name)
     return picture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from splitplace.benchmarks import policies as bench
 from splitplace.benchmarks.experiment_file import ExperimentResults
-from splitplace.benchmarks.grid import GridCells
+from splitplace.benchmarks.grid_cells import GridCells, stated, told
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.policies import Judged
 from splitplace.benchmarks.results_tables import FileSection, Row
@@ -32,7 +32,7 @@ def _against(found: ExperimentResults, cases: Sequence[Judged]) -> list[Row]:
     return [
         {
             "scenario": judged.case[0],
-            "load": f"{judged.case[1]:g}",
+            "load": stated(judged.case[1]),
             "bound": f"{judged.bound:.4f}",
             ours: f"{judged.means[ours]:.4f}",
             "less the bound": str(judged.short),
@@ -48,7 +48,7 @@ def _rewards(found: ExperimentResults, cases: Sequence[Judged], table: GridCells
     """Mean reward with half its interval; beside it, the placer that was chosen."""
     rows = []
     for judged in cases:
-        row = {"reward in": judged.case[0], "load": f"{judged.case[1]:g}"}
+        row = {"reward in": judged.case[0], "load": stated(judged.case[1])}
         for name in (each.name for each in found.experiment.rows):
             row[name] = "not run"
             if cells := table.cells(judged.case, name):
@@ -66,7 +66,7 @@ def _remarks(found: ExperimentResults, cases: Sequence[Judged]) -> list[str]:
         f"{experiment.about.strip()} A difference counts where Holm's p over all others is below .05. In brackets, the "
         f"placer that got most on the seeds {', '.join(map(str, experiment.tuning_seeds))}."
     ]
-    if alike := [f"{judged.case[0]} at {judged.case[1]:g}" for judged in cases if judged.alike]:
+    if alike := [told(judged.case) for judged in cases if judged.alike]:
         said.append(f"Nobody's reward differs in {', '.join(alike)}: these tell nothing of policies.")
     scored = {(cell.scenario, cell.load): cell.scored for cell in found.cells}
     if few := sorted({scenario for (scenario, _), share in scored.items() if share < 0.5}):

@@ -1,14 +1,15 @@
 """Writes RESULTS.md from the results files: per claim the command, the figures, the verdict, and where they are from.
 
-`python -m splitplace.benchmarks.results_page` (`make results`) writes the page anew; a test holds that the page in the
-checkout is what this writes. Verdicts are those of the benches, word for word: nothing is judged here.
+`python -m splitplace.benchmarks.results_page` (`make results`) writes it, and the index (`results_index.py`); a test
+holds that both in the checkout are what this writes. Verdicts are those of the benches, word for word: nothing is
+judged here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.benchmarks import policies_table, robustness
+from splitplace.benchmarks import adversary, bandit_training, paper_table, policies_table, robustness
 from splitplace.benchmarks import results_tables as tables
 from splitplace.benchmarks.results_tables import FileSection
 from splitplace.files import replace_file
@@ -85,6 +86,20 @@ CLAIMS = (
         "The published code's experiment",
         "splitplace bench published-code",
         tables.published_code,
+    ),
+    Claim("table4.json", "Table 4, figures 7 and 8", "splitplace bench table4", paper_table.section),
+    Claim("fig6.json", "Figure 6: training the bandit", "splitplace bench paper fig6", bandit_training.section),
+    Claim("fig9.json", "Figures 9 and 11: the rate", "splitplace bench paper fig9", paper_table.section),
+    Claim(
+        "fig10.json", "Figures 10 and 12: energy against response", "splitplace bench paper fig10", paper_table.section
+    ),
+    Claim("fig13.json", "Figures 13 to 15: half of everything", "splitplace bench paper fig13", paper_table.section),
+    Claim("fig16.json", "Figures 16 and 17: one application", "splitplace bench paper fig16", paper_table.section),
+    Claim("fig18.json", "Figure 18: the cloud", "splitplace bench paper fig18", paper_table.section),
+    Claim("fig19.json", "Figure 19: splitting and placing", "splitplace bench paper fig19", paper_table.section),
+    Claim("fair.json", "The fair table", "splitplace bench fair", paper_table.section),
+    Claim(
+        "fair-adversaries.json", "Each policy at its worst", "splitplace bench fair --adversaries", adversary.section
     ),
     Claim("policies.json", "Policies, each with its best placer", "splitplace bench policies", policies_table.section),
     Claim("robustness.json", "Policies that are told wrong", "splitplace bench robustness", robustness.section),
@@ -179,4 +194,7 @@ def markdown(table: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
+    from splitplace.benchmarks.results_index import INDEX, index
+
     replace_file(PAGE, page())
+    replace_file(INDEX, index())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitplace.benchmarks.experiment_file import ExperimentResults
-from splitplace.benchmarks.grid import GridCells
+from splitplace.benchmarks.grid_cells import GridCells
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_tables import FileSection, Row
 

@@ -263,9 +263,14 @@ def shipped(policy: Policy, scenario: str, view: View) -> tuple[Any, list[str]]:
     return _assembled(policy, load, view, told)
 
 
+def storable(policy: Policy) -> list[Storable]:
+    """Parts of a policy that `policy train` would teach something, and whose state can be saved."""
+    return [part for part in parts(policy) if isinstance(part, Storable) and hasattr(part, "train")]
+
+
 def trainable(policy: Policy) -> list[str]:
-    """Parts of a policy that `policy train` would teach something."""
-    return [part.name for part in parts(policy) if isinstance(part, Storable) and hasattr(part, "train")]
+    """The names of those."""
+    return [part.name for part in storable(policy)]
 
 
 def parts(policy: Policy) -> tuple[Policy | Decider | Placer, ...]:

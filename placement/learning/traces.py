@@ -1,7 +1,7 @@
 """The training workload as learners meet it (`learner.Traces`): simulated, with seeds that no evaluation has."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,13 @@ class LearningSettings:
     seed: int = 0
     parts: tuple[str, ...] = ()
     """Names of the learners; every one of the registry if empty."""
+    options: Mapping[str, Mapping[str, bool | int | float | str]] = field(default_factory=dict)
+    """By learner: fields that are not its own."""
+
+    def part(self, name: str) -> Any:
+        """Of the registry, or one of the user's own, with its options."""
+        part = registry.part(name)
+        return replace(part, **self.options[name]) if self.options.get(name) else part
 
     @property
     def about(self) -> Figures:
@@ -105,10 +112,11 @@ class SimulatedTraces:
 
     def tune(self, policy: Policy, states: Any) -> list[Worth]:
         """As `Traces.tune`."""
-        worth = []
+        worth, placer = [], getattr(policy, "placer", policy)
+        weights = {name: float(getattr(placer, name, 0.5)) for name in ("alpha", "beta")}  # of the O^P that it climbs
         for run in range(TUNING_RUNS):
             self.say(f"tuning {policy.name}", run / TUNING_RUNS)
-            score = Score()
+            score = Score(**weights)
             found = self._simulate(policy, TUNING + run, min(TUNING_INTERVALS, self.intervals), states, score, None)
             worth.append(Worth(score.mean, found.metrics.reward or 0.0))
         return worth
@@ -127,7 +135,7 @@ class SimulatedTraces:
 
     def part(self, name: str) -> Any:
         """As `Traces.part`."""
-        return registry.part(name)
+        return self.settings.part(name)
 
     def trained(self, name: str) -> tuple[Any, Any]:
         """As `Traces.trained`."""

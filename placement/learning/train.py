@@ -29,7 +29,7 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
     """
     needs("training a policy", "train", packages=("torch", "tensorboard", "pyarrow", "safetensors", "scipy"))
     traces, left_out = SimulatedTraces(settings, out, say), dict[str, str]()
-    for learner in _learners(settings.parts):
+    for learner in _learners(settings):
         try:
             learner.init(traces.view)
         except SplitPlaceError as error:
@@ -43,15 +43,15 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
     return {"learned": learned, "left_out": left_out}
 
 
-def _learners(names: tuple[str, ...]) -> list[Learner]:
-    """Those of these names, or all; not those that use another's state as it is."""
-    if names:
-        parts = [registry.part(name) for name in names]
+def _learners(settings: LearningSettings) -> list[Learner]:
+    """Those that are named, or all; not those that use another's state as it is."""
+    if names := settings.parts:
+        parts = [settings.part(name) for name in names]
         for name, part in zip(names, parts, strict=True):
             if not isinstance(part, Learner):
                 raise UsageError(f"{name} is no learner: expected a part with train, describe, pack and unpack")
             if stem_of(part) != part.name:
                 raise UsageError(f"{name} uses what {stem_of(part)} learns: train {stem_of(part)}")
         return parts
-    parts = [registry.part(name) for name in registry.names()]
+    parts = [settings.part(name) for name in registry.names()]
     return [part for part in parts if isinstance(part, Learner) and stem_of(part) == part.name]

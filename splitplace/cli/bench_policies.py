@@ -1,39 +1,27 @@
 """`splitplace bench` on policies: experiments of many cells, over all cores."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+from cyclopts import Parameter
 
 from splitplace import provenance
 from splitplace.cli.bench import at_least_one, measuring, show
 
-if TYPE_CHECKING:
-    from splitplace.benchmarks.experiment_file import ExperimentResults
-
 RESULTS = Path("benchmarks/results")
 QUICK = Path("runs/bench-quick")
-PACKAGES = ("scipy", "safetensors", "matplotlib")
+PACKAGES = ("scipy", "safetensors", "matplotlib", "pyarrow")
 
 
-def policies(
-    *,
-    experiment: str = "policies",
-    results: Path | None = None,
-    quick: bool = False,
-    jobs: int | None = None,
-    only: tuple[str, ...] = (),
-    scenarios: tuple[str, ...] = (),
-    fresh: bool = False,
-    json: bool = False,
-) -> None:
-    """Measure what joint is worth beside every other policy, each with its best placer, and beside a bound.
-
-    Cells already in the results file are kept, so an interrupted run goes on where it stopped: the whole takes hours,
-    about six on two cores. A picture of how far each stays below the bound goes beside the results (.svg).
+@Parameter(name="*")
+@dataclass(frozen=True)
+class GridOptions:
+    """What every experiment of many cells takes.
 
     Args:
-        experiment: One that ships, or a TOML file: rows, scenarios, loads, seeds.
-        results: The results file; benchmarks/results/policies.json if not stated, of --quick in runs/bench-quick.
+        results: The results file; benchmarks/results/NAME.json if not stated, of --quick in runs/bench-quick. The cells
+            are written beside it as a table (.parquet), and a picture (.svg).
         quick: Few scenarios, loads, seeds and intervals: minutes instead of hours.
         jobs: Processes; one a core if not stated.
         only: Some of the rows, as the experiment names them; the others' cells stay as they are.
@@ -41,65 +29,136 @@ def policies(
         fresh: Measure these again.
         json: Print one JSON document.
     """
-    file = results or (QUICK if quick else RESULTS) / "policies.json"
-    with measuring("policies", file, "sim", packages=PACKAGES) as say:
-        from splitplace.benchmarks import policies as bench
-        from splitplace.benchmarks.policies_table import section
 
-        found = _run(file, experiment, quick, jobs, only, scenarios, fresh, say)
-        picture = bench.draw(file, found)
+    results: Path | None = None
+    quick: bool = False
+    jobs: int | None = None
+    only: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    fresh: bool = False
+    json: bool = False
+
+    def file(self, name: str) -> Path:
+        """Where an experiment of this name is kept."""
+        return self.results or (QUICK if self.quick else RESULTS) / f"{name}.json"
+
+
+USUAL = GridOptions()
+
+
+def policies(*, experiment: str = "policies", options: GridOptions = USUAL) -> None:
+    """Measure what joint is worth beside every other policy, each with its best placer, and beside a bound.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped: the whole takes hours,
+    about six on two cores. The picture is of how far each stays below the bound.
+
+    Args:
+        experiment: One that ships, or a TOML file: rows, scenarios, loads, seeds.
+        options: Of every experiment.
+    """
+    file, found = _measured("policies", "policies", experiment, options)
+    from splitplace.benchmarks import policies as bench
+    from splitplace.benchmarks.policies_table import section
+
+    picture = bench.draw(file, found)
     facts = {"picture": picture and str(picture), "verdict": bench.verdict(found)}
-    show(section, file, found, json, **facts)
+    show(section, file, found, options.json, **facts)
 
 
-def robustness(
-    *,
-    experiment: str = "robustness",
-    results: Path | None = None,
-    quick: bool = False,
-    jobs: int | None = None,
-    only: tuple[str, ...] = (),
-    scenarios: tuple[str, ...] = (),
-    fresh: bool = False,
-    json: bool = False,
-) -> None:
+def robustness(*, experiment: str = "robustness", options: GridOptions = USUAL) -> None:
     """Measure what wrong profiles, wrong evaluations and failing devices cost a policy that had time to find out.
 
     Cells already in the results file are kept, as in `bench policies`.
 
     Args:
         experiment: One that ships, or a TOML file: rows, scenarios, those that they are held against, loads, seeds.
-        results: The results file; benchmarks/results/robustness.json if not stated, of --quick in runs/bench-quick.
-        quick: Few scenarios, loads, seeds and intervals.
-        jobs: Processes; one a core if not stated.
-        only: Some of the rows, as the experiment names them; the others' cells stay as they are.
-        scenarios: Some of the scenarios, likewise.
-        fresh: Measure these again.
-        json: Print one JSON document.
+        options: Of every experiment.
     """
-    file = results or (QUICK if quick else RESULTS) / "robustness.json"
-    with measuring("robustness", file, "sim", packages=PACKAGES) as say:
-        from splitplace.benchmarks import robustness as bench
+    file, found = _measured("robustness", "robustness", experiment, options)
+    from splitplace.benchmarks import robustness as bench
 
-        found = _run(file, experiment, quick, jobs, only, scenarios, fresh, say)
-    show(bench.section, file, found, json, verdict=bench.verdict(found))
+    show(bench.section, file, found, options.json, verdict=bench.verdict(found))
 
 
-def _run(
-    file: Path,
-    name: str,
-    quick: bool,
-    jobs: int | None,
-    only: tuple[str, ...],
-    scenarios: tuple[str, ...],
-    fresh: bool,
-    say: Callable[[str], None],
-) -> "ExperimentResults":
-    """What is missing of an experiment, or of this part of it."""
-    from splitplace.benchmarks.experiment import load_experiment
-    from splitplace.benchmarks.experiment_run import run
+def table4(*, options: GridOptions = USUAL) -> None:
+    """Run the paper's Table 4 (figures 7 and 8): its seven rows, controls, bounds and joint, on the same tasks.
 
-    at_least_one(jobs=jobs)
-    whole = load_experiment(name)
-    whole = whole.quickly() if quick else whole
-    return run(file, whole, say, whole.only(only, scenarios), jobs or provenance.machine().cores, fresh)
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped.
+
+    Args:
+        options: Of every experiment.
+    """
+    paper("table4", options=options)
+
+
+def paper(name: str, /, *, options: GridOptions = USUAL) -> None:
+    """Run one of the paper's experiments: policies over what it sweeps, and its claims held against what came out.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped. States that its
+    scenarios need and that do not ship are trained first, into build/bench-states.
+
+    Args:
+        name: table4, or a figure, as fig9; or a TOML file of an experiment.
+        options: Of every experiment.
+    """
+    from splitplace.benchmarks.experiment_text import experiment_of
+
+    experiment = experiment_of(name)
+    _paper(f"paper {name}", experiment, Path(experiment).stem, options)
+
+
+def _paper(command: str, experiment: str, file: str, options: GridOptions) -> None:
+    """An experiment with claims: measured, judged, drawn and shown."""
+    path, found = _measured(command, file, experiment, options)
+    from splitplace.benchmarks import bandit_training, paper_table
+    from splitplace.benchmarks import paper as of_cells
+
+    bench: Any = bandit_training if found.experiment.curves else of_cells
+    section = bandit_training.section if found.experiment.curves else paper_table.section
+    picture = bench.draw(path, found)
+    show(section, path, found, options.json, picture=picture and str(picture), verdict=bench.verdict(found))
+
+
+def fair(*, adversaries: bool = False, experiment: str = "fair", options: GridOptions = USUAL) -> None:
+    """Compare all policies, each with the paper's placer and with its best, on five fleets; or look for worst cases.
+
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped.
+
+    Args:
+        adversaries: Search for the scenario in which each row is furthest behind the best other one; it is kept in
+            NAME-adversaries.json. Of the options, --scenarios and --fresh mean nothing then.
+        experiment: One that ships, or a TOML file.
+        options: Of every experiment.
+    """
+    if not adversaries:
+        _paper("fair", experiment, "fair", options)
+        return
+    path = options.file("fair-adversaries")
+    with measuring("fair", path, "sim", packages=PACKAGES) as say:
+        from splitplace.benchmarks.adversary import Adversary, section
+        from splitplace.benchmarks.experiment import load_experiment
+
+        at_least_one(jobs=options.jobs)
+        whole = load_experiment(experiment).only(options.only)
+        steps = 0 if whole.search is None else whole.search.quick_steps if options.quick else whole.search.steps
+        found = Adversary(path, whole, steps, options.jobs or provenance.machine().cores, say).run()
+    show(section, path, found, options.json)
+
+
+def _measured(bench: str, file: str, experiment: str, options: GridOptions) -> tuple[Path, Any]:
+    """What is missing of an experiment, or of a part of it; with the cells as a table beside the file."""
+    path = options.file(file)
+    with measuring(bench, path, "sim", packages=PACKAGES) as say:
+        from splitplace.benchmarks import bandit_training, experiment_run
+        from splitplace.benchmarks.cells_parquet import write_cells
+        from splitplace.benchmarks.experiment import load_experiment
+
+        at_least_one(jobs=options.jobs)
+        whole = load_experiment(experiment)
+        whole = whole.quickly() if options.quick else whole
+        part, jobs = whole.only(options.only, options.scenarios), options.jobs or provenance.machine().cores
+        if whole.curves:
+            return path, bandit_training.run(path, whole, say, part, jobs, options.fresh)
+        found = experiment_run.run(path, whole, say, part, jobs, options.fresh)
+        write_cells(path.with_suffix(".parquet"), found)
+    return path, found

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from splitplace.benchmarks import grid
 from splitplace.benchmarks.experiment import Experiment, GridRow, GridScenario, load_experiment
-from splitplace.benchmarks.grid import CellTimings, GridCell, GridCells, GridTask
+from splitplace.benchmarks.grid import CellTimings, GridCell, GridTask
+from splitplace.benchmarks.grid_cells import GridCells
 from splitplace.benchmarks.paired import holm, p_value
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.simulator.bound import reward_bound

@@ -40,6 +40,7 @@ GOOD: dict[str, list[str]] = {
     "fleet cancel": ["0", "--data=fleet"],
     "submit": ["own", "--input=x.npy", "--deadline=1", "--data=fleet"],
     "serve": ["catalog", "--devices=fleet.toml", "--policy=full+random", "--port=0"],
+    "bench paper": ["table4"],
     "token add": ["ann", "--tokens=new-tokens.json"],
     "token ls": ["--tokens=tokens.json"],
     "token revoke": ["ann", "--tokens=tokens.json"],

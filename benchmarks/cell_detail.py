@@ -1,0 +1,112 @@
+"""What a cell keeps besides its reward where an experiment asks for it: times taken apart, costs, and applications."""
+
+import numpy as np
+
+from splitplace.placement.metrics import outcome, outcomes_of
+from splitplace.placement.simulator.results import SimulationRun
+from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, Record
+from splitplace.records.metrics import GroupMetrics
+from splitplace.records.split import STRATEGIES
+from splitplace.records.view import NONE
+
+DIGITS = 6
+"""Kept of a figure."""
+
+
+def rounded(value: float | None) -> float:
+    """What is kept of it; 0 of what there is none of."""
+    return round(value or 0.0, DIGITS)
+
+
+class ApplicationDetail(Record):
+    """What one application's tasks got, as `GridCell` has it of all."""
+
+    application: Name
+    tasks: Count
+    """That arrived."""
+    reward: Fraction
+    violation: Fraction
+    accuracy: Fraction
+    response_s: NonNegative
+    layer_share: Fraction
+    """Of its tasks that were decided: those decided as chains."""
+
+
+class CellDetail(Record):
+    """One run; seconds are means over the scored tasks that finished."""
+
+    interval_s: Positive
+    """Of the scenario: the paper's times are intervals."""
+    tasks: Count
+    """That arrived."""
+    wait_s: NonNegative
+    execute_s: NonNegative
+    transfer_s: NonNegative
+    migrate_s: NonNegative
+    jain_devices: Fraction
+    jain_tasks: Fraction
+    memory: Fraction
+    """Of all devices' memory, in use; mean over the run."""
+    cost_usd: NonNegative
+    cost_usd_per_fragment: NonNegative
+    layer_share: Fraction
+    """Of the tasks that were decided: those decided as chains."""
+    steady_reward: Fraction
+    """Of the scored tasks that arrive in the second half of the run."""
+    steady_violation: Fraction
+    cores: Fraction
+    """Of all devices' cores, busy; mean over the run."""
+    downlinks: Fraction
+    """Of all devices' downlinks, likewise."""
+    applications: tuple[ApplicationDetail, ...]
+
+
+def detail_of(run: SimulationRun, counted: GroupMetrics, interval_s: float, intervals: int) -> CellDetail:
+    """Of a run.
+
+    Args:
+        run: All of it.
+        counted: The times of those of its tasks that the cell is of.
+        interval_s: Of its scenario.
+        intervals: Of the run.
+    """
+    whole, half_s = run.metrics, interval_s * intervals / 2
+    steady = outcome(outcomes_of(run.tasks).where(run.tasks["arrival_s"].astype(np.float64) >= half_s))
+    strategy_N, application_N = run.tasks["strategy"], run.tasks["application"]
+    decided_N, layer_N = strategy_N != NONE, strategy_N == STRATEGIES.index("layer")
+
+    def layer_share(row: int | None = None) -> float:
+        mine_N = decided_N if row is None else decided_N & (application_N == row)
+        return rounded(float(layer_N[mine_N].mean())) if mine_N.any() else 0.0
+
+    names = sorted(set(application_N.tolist()))  # rows that had a task, in the order of `Metrics.applications`
+    return CellDetail(
+        interval_s=interval_s,
+        tasks=counted.tasks.arrived,
+        wait_s=rounded(counted.wait_s.mean),
+        execute_s=rounded(counted.execute_s.mean),
+        transfer_s=rounded(counted.transfer_s.mean),
+        migrate_s=rounded(counted.migrate_s.mean),
+        jain_devices=rounded(whole.jain_devices),
+        jain_tasks=rounded(whole.jain_tasks),
+        memory=rounded(whole.ram_utilisation),
+        cost_usd=rounded(whole.cost_usd),
+        cost_usd_per_fragment=rounded(whole.cost_usd_per_fragment),
+        layer_share=layer_share(),
+        steady_reward=rounded(steady.reward),
+        steady_violation=rounded(steady.sla_violation),
+        cores=min(rounded(run.utilisation["cores"]), 1.0),
+        downlinks=min(rounded(run.utilisation["downlinks"]), 1.0),
+        applications=tuple(
+            ApplicationDetail(
+                application=name,
+                tasks=got.tasks.arrived,
+                reward=rounded(got.reward),
+                violation=rounded(got.sla_violation),
+                accuracy=rounded(got.accuracy),
+                response_s=rounded(got.response_s.mean),
+                layer_share=layer_share(row),
+            )
+            for row, (name, got) in zip(names, whole.applications.items(), strict=True)
+        ),
+    )

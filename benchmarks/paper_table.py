@@ -1,0 +1,102 @@
+"""What RESULTS.md and the commands say of the paper's experiments: figures beside those printed, claims by place."""
+
+from pathlib import Path
+
+from splitplace.benchmarks import paper as bench
+from splitplace.benchmarks.experiment import GridRow
+from splitplace.benchmarks.experiment_file import ExperimentResults
+from splitplace.benchmarks.grid_cells import Case, GridCells, told
+from splitplace.benchmarks.paired import interval
+from splitplace.benchmarks.paper_claim import PaperColumn
+from splitplace.benchmarks.results_tables import FileSection, Row
+
+WORDS = {"holds": "holds", "does not hold": "no", "cannot be told": "?"}
+
+
+def section(text: bytes, file: Path) -> FileSection:
+    """Of a results file."""
+    found = ExperimentResults.parse(text, str(file))
+    table = GridCells(found.judged)
+    tables = [_figures(found, table, case) for case in _cases(found) if table.rows(case)]
+    return FileSection(
+        found.provenance,
+        [*tables, *([_claims(found)] if table.cases and found.experiment.claims else [])],
+        bench.verdict(found) if table.cases else {},
+        sorted({cell.seed for cell in found.cells}),
+        [cell.commit for cell in (*found.tuning, *found.cells) if cell.commit],
+        _remarks(found, table),
+    )
+
+
+def _cases(found: ExperimentResults) -> list[Case]:
+    return [(scenario.name, load) for scenario, load in found.experiment.cases]
+
+
+def _figures(found: ExperimentResults, table: GridCells, case: Case) -> list[Row]:
+    """A row a policy; then what nobody can exceed."""
+    columns = found.experiment.columns
+    rows = [
+        {told(case): _named(table, case, row)}
+        | {column.title: _figure(found, table, case, row.name, column) for column in columns}
+        for row in found.experiment.rows
+    ]
+    if limits := [bound.reward for bound in found.bounds if (bound.scenario, bound.load) == case]:
+        most = interval(limits).mean
+        rows.append(
+            {told(case): "bound"}
+            | {
+                column.title: f"{most * column.factor:.{column.digits}f}" if column.figure == "reward" else ""
+                for column in columns
+            }
+        )
+    return [{name: row[name] for name in row if any(other[name] for other in rows)} for row in rows]
+
+
+def _named(table: GridCells, case: Case, row: GridRow) -> str:
+    """With the placer that was chosen for it, where it had a choice."""
+    cells = table.cells(case, row.name)
+    placer = cells[0].policy.partition("+")[2] if cells and len(row.policies) > 1 else ""
+    return row.name + (f" ({placer})" if placer else "")
+
+
+def _figure(found: ExperimentResults, table: GridCells, case: Case, row: str, column: PaperColumn) -> str:
+    """Mean ± half of its interval, and what the paper prints."""
+    cells = table.cells(case, row)
+    if not cells:
+        return "not run"
+    if not all(cell.has(column.figure) for cell in cells):
+        return ""
+    got = interval([column.factor * value for value in table.column(case, row, column.figure)])
+    half = f" ± {got.high - got.mean:.{column.digits}f}" if got.high < float("inf") else ""
+    printed = found.experiment.printed.get(row, {}).get(column.figure)
+    beside = "" if printed is None else f" ({printed * column.factor:.{column.digits}f})"
+    return f"{got.mean:.{column.digits}f}{half}{beside}"
+
+
+def _claims(found: ExperimentResults) -> list[Row]:
+    """A row a claim: the word and the difference that decides, by place."""
+    held = bench.held(found)
+    places = list(dict.fromkeys(one.where for one in held))
+    rows = []
+    for claim in found.experiment.claims:
+        mine = {one.where: one for one in held if one.claim == claim}
+        row = {"claim": claim.said}
+        for place in places:
+            one = mine.get(place)
+            mean = "" if one is None or one.difference is None else f" {one.difference.mean:+.4g} {one.other}".rstrip()
+            row[place] = "" if one is None else WORDS[one.word] + mean
+        rows.append(row)
+    return rows
+
+
+def _remarks(found: ExperimentResults, table: GridCells) -> list[str]:
+    experiment = found.experiment
+    said = [experiment.about.strip() + (" In brackets: as the paper prints it." if experiment.printed else "")]
+    idle = []
+    for case in _cases(found):
+        cells = [cell for row in table.rows(case) for cell in table.cells(case, row)]
+        if cells and all(cell.violation == 0 for cell in cells):
+            idle.append(told(case))
+    if idle:
+        said.append(f"Nobody misses a deadline in {', '.join(idle)}: accuracies and response times are all they tell.")
+    return said
