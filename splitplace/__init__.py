@@ -39,6 +39,8 @@ PUBLIC = {
         "export.measure.fit": ["held_out"],
         "api.evaluate": ["evaluate"],
         "api.infer": ["infer", "Inference"],
+        "api.build_images": ["build_images", "BuiltImages"],
+        "export.oci_image.image_writer": ["BuiltImage", "ImageLayer"],
         "api.demand": ["demand", "load_demand"],
         "api.push": ["push"],
         "api.pull": ["pull", "Pulled"],
@@ -90,6 +92,7 @@ PUBLIC = {
         "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
+        "placement.engines.podman": ["PodmanEngine"],
         "placement.outcome": ["TaskFuture", "TaskOutcome", "TaskResult"],
         "placement.serve.client": ["Client"],
         "placement.serve.async_client": ["AsyncClient"],
@@ -135,6 +138,8 @@ PUBLIC = {
 
 if TYPE_CHECKING:
     from splitplace.api.advise import advise as advise
+    from splitplace.api.build_images import BuiltImages as BuiltImages
+    from splitplace.api.build_images import build_images as build_images
     from splitplace.api.demand import demand as demand
     from splitplace.api.demand import load_demand as load_demand
     from splitplace.api.evaluate import evaluate as evaluate
@@ -180,6 +185,8 @@ if TYPE_CHECKING:
     from splitplace.errors import UsageError as UsageError
     from splitplace.export.catalog_writer import CatalogWriter as CatalogWriter
     from splitplace.export.measure.fit import held_out as held_out
+    from splitplace.export.oci_image.image_writer import BuiltImage as BuiltImage
+    from splitplace.export.oci_image.image_writer import ImageLayer as ImageLayer
     from splitplace.placement.advice.advice import Advice as Advice
     from splitplace.placement.advice.advice import Prospect as Prospect
     from splitplace.placement.advice.breaking import Break as Break
@@ -188,6 +195,7 @@ if TYPE_CHECKING:
     from splitplace.placement.advice.trial import Estimate as Estimate
     from splitplace.placement.broker.broker import Broker as Broker
     from splitplace.placement.engines.local import LocalEngine as LocalEngine
+    from splitplace.placement.engines.podman import PodmanEngine as PodmanEngine
     from splitplace.placement.http.tokens import TokenEntry as TokenEntry
     from splitplace.placement.http.tokens import TokenFile as TokenFile
     from splitplace.placement.http.tokens import add_token as add_token

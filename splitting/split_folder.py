@@ -2,27 +2,14 @@
 
 import tempfile
 from pathlib import Path
-from typing import ClassVar, Literal
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, check_folder, is_scratch, replace_file, replace_folder
-from splitplace.records import formats
-from splitplace.records.base import MAX_DOCUMENT_BYTES, Record
-from splitplace.records.formats import Format
-from splitplace.records.split import Split
+from splitplace.records.base import MAX_DOCUMENT_BYTES
+from splitplace.records.split_document import SPLIT_FILE, SplitDocument
 from splitplace.splitting.artifact import SplitArtifact
-
-SPLIT_FILE = "split.json"
-
-
-class SplitDocument(Record):
-    """The file split.json."""
-
-    file_format: ClassVar[Format | None] = formats.SPLIT
-    format: Literal[1] = 1
-    split: Split
 
 
 def check_writable(folder: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.files import replace_folder
 from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.split_document import SPLIT_FILE, SplitDocument
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.split_folder import SPLIT_FILE, SplitDocument
 
 MAX_BATCH_SIZE = 256
 _TYPES = {

@@ -191,6 +191,7 @@ class LiveFleet:
             threads=member.device.cores,
             cpu_share=member.cpu_share,
             cpu_share_method=self.method,
+            memory_bytes=member.device.memory_bytes,
             access=self._accesses.by_name[member.name],
             incarnation=member.incarnation,
             broker_endpoint=self.node.endpoint,

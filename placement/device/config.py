@@ -19,6 +19,8 @@ class DeviceConfig(Record):
     threads: PositiveCount
     cpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     cpu_share_method: ShareMethod = "auto"
+    memory_bytes: PositiveCount | None = None
+    """What a container of it is limited to; a process is not."""
     access: Access
     """How it proves itself to the broker and to every other device of the fleet, and they to it."""
     incarnation: Incarnation

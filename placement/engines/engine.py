@@ -1,4 +1,4 @@
-"""What launches and watches device runtimes: the narrow interface that `local` fills."""
+"""What launches and watches device runtimes: the narrow interface that `local` and `podman` fill."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol

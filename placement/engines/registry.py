@@ -6,6 +6,9 @@ ENGINES = Registry(
     "engine",
     "splitplace.engines",
     ("launch", "stop", "health", "events"),
-    {"local": "splitplace.placement.engines.local:LocalEngine"},
+    {
+        "local": "splitplace.placement.engines.local:LocalEngine",
+        "podman": "splitplace.placement.engines.podman:PodmanEngine",
+    },
 )
 """What has the methods of `Engine`."""

@@ -59,7 +59,7 @@ class GrpcCalls:
     async def ModelMetadata(self, asked: Message, call: CallUnderWay) -> Message:  # noqa: N802
         """What a model takes and answers."""
         split = models.pick(await self.front.splits(), asked.name, asked.version)
-        return message("ModelMetadataResponse")(**models.metadata(split))
+        return message("ModelMetadataResponse")(**models.metadata(models.served(split)))
 
     async def ModelConfig(self, asked: Message, call: CallUnderWay) -> Message:  # noqa: N802
         """As Triton's configurations say it."""
@@ -109,10 +109,11 @@ class GrpcCalls:
             elif wish.detach:
                 key = fresh_key()
             left_s = front.left_s(call, wish.deadline_s, call.left_s)
-            order = TaskOrder(split.application, question.images, question.labels, wish, left_s, key)
+            (images,) = question.inputs.values()
+            order = TaskOrder(split.application, images, question.labels, wish, left_s, key)
             future = await front.hand_over(call, order)
             question = question.without_tensors()
-            del order, asked
+            del order, images, asked
             if wish.detach:
                 note.detached = True
                 front.desk.leave(future)

@@ -89,7 +89,7 @@ def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
         },
     )
     tail = memoryview(raw[0] if len(raw) == 1 else b"".join(raw))
-    return codec.question_of(request, tail, split, limits)
+    return codec.question_of(request, tail, models.served(split), limits)
 
 
 def _contents(given: Message) -> list[Any]:
@@ -140,15 +140,16 @@ def answer(
     response = _Response(model_name=split.application, model_version=models.VERSION, id=request_id)
     for name, value in told.items():
         response.parameters[name].CopyFrom(parameter(value))
-    for _, shape, datatype, tensor in codec.told_outputs(logits, outputs, split):
-        response.outputs.append(_Output(name=models.LOGITS, datatype=datatype, shape=shape))
+    answers = {} if logits is None else {models.LOGITS: logits}
+    for output, shape, datatype, tensor in codec.told_outputs(answers, outputs, models.served(split)):
+        response.outputs.append(_Output(name=output.name, datatype=datatype, shape=shape))
         response.raw_output_contents.append(to_bytes(tensor))
     return response
 
 
 def configuration(split: Split) -> Message:
     """A `ModelConfig`: what is told over HTTP, with the enumerations' numbers."""
-    told = models.configuration(split)
+    told = models.configuration(models.served(split))
     tensors = {
         kind: [
             {name: value for name, value in one.items() if name != "format"}

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from splitplace.errors import ContractError
 from splitplace.placement.http import codec, models, uploads
-from splitplace.placement.http.desk import TaskOrder, fresh_key, unless_gone
+from splitplace.placement.http.body import unless_gone
+from splitplace.placement.http.desk import TaskOrder, fresh_key
 from splitplace.placement.http.guard import Caller
 from splitplace.placement.http.requests import ELAPSED, LONGEST_S, Wish
 from splitplace.placement.http.service import HttpService
@@ -27,7 +28,7 @@ async def infer(front: HttpService, request: Request, split: Split) -> Response:
         head = _head(split, question.id)
         if question.wish.detach:
             note.detached = True
-            return await front.told(request, *codec.encode(_detached(front, request, head, future), None, (), split))
+            return await front.told(request, *_detached(front, request, head, future, split))
         result = await front.wait(request, future, keep=future.key is not None)
         note.outcome = result.outcome
     return await _told(front, request, head, result, question.outputs, split)
@@ -38,11 +39,11 @@ async def _ask(front: HttpService, request: Request, split: Split) -> tuple[Task
     body = await front.body(request)
     stated = request.headers.get("inference-header-content-length")
     question: codec.Question = await front.computing(
-        len(body), partial(codec.decode, body, stated, split, front.limits)
+        len(body), partial(codec.decode, body, stated, models.served(split), front.limits)
     )
     key = front.task_key(request, split.application, question.id, body)
-    assert question.images is not None
-    future = await _submit(front, request, split, question.images, question.labels, question.wish, key)
+    (images,) = question.inputs.values()
+    future = await _submit(front, request, split, images, question.labels, question.wish, key)
     return future, question.without_tensors()
 
 
@@ -58,7 +59,7 @@ async def classify(front: HttpService, request: Request, split: Split) -> Respon
         head = _head(split, "")
         if wish.detach:
             note.detached = True
-            return await front.told(request, *codec.encode(_detached(front, request, head, future), None, (), split))
+            return await front.told(request, *_detached(front, request, head, future, split))
         result = await front.wait(request, future, keep=False)
         note.outcome = result.outcome
     assert result.logits is not None
@@ -76,7 +77,7 @@ async def task(front: HttpService, request: Request) -> Response:
     ticket, query = request.path_params["task"], request.query_params
     number = front.caller(request).task(ticket)
     wait_s = _seconds("wait_s", query.get("wait_s", "0"), front.limits.wait_s)
-    wanted = codec.WantedOutput(query.get("binary", "false") == "true")
+    wanted = codec.WantedOutput(models.LOGITS, query.get("binary", "false") == "true")
     look = front.desk.look(number, max(wait_s, 0.05))
     result = await unless_gone(look, front.ongoing(request).gone())
     head: Head = {"task": ticket, "state": "under way"}
@@ -126,7 +127,7 @@ async def _told(
     assert result.logits is not None
     head = head | {"parameters": parameters(front.caller(request), result.outcome, split)}
     body, header_length = await front.computing(
-        result.logits.nbytes, partial(codec.encode, head, result.logits, wanted, split)
+        result.logits.nbytes, partial(codec.encode, head, {models.LOGITS: result.logits}, wanted, models.served(split))
     )
     return await front.told(request, body, header_length)
 
@@ -136,10 +137,13 @@ def _head(split: Split, request_id: str) -> Head:
     return {"model_name": split.application, "model_version": models.VERSION, **known}
 
 
-def _detached(front: HttpService, request: Request, head: Head, future: TaskFuture) -> Head:
+def _detached(
+    front: HttpService, request: Request, head: Head, future: TaskFuture, split: Split
+) -> tuple[bytes, int | None]:
     front.desk.leave(future)
     ticket = front.caller(request).ticket(future.task_id)
-    return head | {"parameters": {"task": ticket, "url": f"/v2/splitplace/tasks/{ticket}"}}
+    told = head | {"parameters": {"task": ticket, "url": f"/v2/splitplace/tasks/{ticket}"}}
+    return codec.encode(told, {}, (), models.served(split))
 
 
 def parameters(caller: Caller, outcome: TaskOutcome, split: Split) -> dict[str, Any]:

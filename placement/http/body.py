@@ -3,13 +3,16 @@
 import asyncio
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from starlette.types import Receive
 
 from splitplace.errors import ContractError, OverloadedError, TooLargeError, TooSlowError
 from splitplace.placement.http.limits import Limits
+
+T = TypeVar("T")
 
 
 class ClientGoneError(Exception):
@@ -114,3 +117,20 @@ async def read_body(receive: Receive, length: str | None, limits: Limits, hold: 
                     return body.getvalue()
     except TimeoutError:
         raise TooSlowError(f"{size} bytes of the body came in, and no more in time: send it faster") from None
+
+
+async def unless_gone(work: Awaitable[T], gone: Awaitable[None]) -> T:
+    """What comes of some work, which ends when the client has hung up.
+
+    Raises:
+        ClientGoneError: It has.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone)
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()

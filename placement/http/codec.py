@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from splitplace.errors import ContractError, TooLargeError, first_problem
 from splitplace.placement.http.limits import Limits
-from splitplace.placement.http.models import LABELS, LOGITS
+from splitplace.placement.http.models import LABELS, ServedModel, sides
 from splitplace.placement.http.requests import OURS, InferRequest, Parameters, RequestInput, Wish
 from splitplace.placement.http.tensors import (
     NAMES,
@@ -23,18 +23,18 @@ from splitplace.placement.http.tensors import (
 )
 from splitplace.records.base import Record
 from splitplace.records.fragment import TensorSpec
-from splitplace.records.split import Split
 
 R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """How the logits are to be told."""
+    """How an output is to be told."""
 
+    name: str
     binary: bool
     classes: int = 0
-    """So many of the highest as text, in place of the logits; 0: the logits."""
+    """So many of the highest as text, in place of the logits; 0: the tensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +42,24 @@ class Question:
     """What an infer request comes to."""
 
     id: str
-    images: Array | None
+    inputs: Mapping[str, Array]
     labels: Array | None
     wish: Wish
     outputs: tuple[WantedOutput, ...]
 
     def without_tensors(self) -> "Question":
         """What is still wanted of it when the fleet has its tensors."""
-        return replace(self, images=None, labels=None)
+        return replace(self, inputs={}, labels=None)
 
 
-def decode(body: bytes | bytearray, header_length: str | None, split: Split, limits: Limits) -> Question:
+def decode(body: bytes | bytearray, header_length: str | None, model: ServedModel, limits: Limits) -> Question:
     """The body of an infer request.
 
     Args:
         body: Decompressed.
         header_length: Of the JSON at its start, as the header `Inference-Header-Content-Length` has it; none: all of it
             is JSON; 0: it is the one input's raw bytes.
-        split: What is asked.
+        model: What is asked.
         limits: In force.
 
     Raises:
@@ -68,7 +68,7 @@ def decode(body: bytes | bytearray, header_length: str | None, split: Split, lim
     """
     size = _header_size(header_length, len(body))
     if size == 0 and header_length is not None:
-        request, tail = _raw_request(split.inputs[0], len(body)), memoryview(body)
+        request, tail = _raw_request(model, len(body)), memoryview(body)
     else:
         if size > limits.json_bytes:
             raise TooLargeError(
@@ -76,30 +76,33 @@ def decode(body: bytes | bytearray, header_length: str | None, split: Split, lim
             )
         view = memoryview(body)
         request, tail = parse(InferRequest, bytes(view[:size])), view[size:]
-    return question_of(request, tail, split, limits)
+    return question_of(request, tail, model, limits)
 
 
-def question_of(request: InferRequest, tail: memoryview, split: Split, limits: Limits) -> Question:
+def question_of(request: InferRequest, tail: memoryview, model: ServedModel, limits: Limits) -> Question:
     """What a request comes to, whatever it came by.
 
     Args:
         request: It.
         tail: The binary tensors, one behind the other.
-        split: What is asked.
+        model: What is asked.
         limits: In force.
 
     Raises:
         ContractError: Its tensors are not what they state, or not the model's.
     """
-    (spec,) = split.inputs
     arrays = _arrays(request, tail)
-    images = arrays.pop(spec.name, None)
-    labels = arrays.pop(LABELS, None)
-    if images is None or arrays:
+    labels = arrays.pop(LABELS, None) if model.labelled else None
+    if arrays.keys() != {spec.name for spec in model.inputs}:
         got = ", ".join(stated.name for stated in request.inputs) or "none"
-        raise ContractError(f"inputs {got[:500]}, expected {spec.name} (and {LABELS}, if the true classes are known)")
-    _check(spec, images)
-    return Question(request.id, images, labels, wish(request.parameters), _wanted(request, split, limits))
+        beside = f" (and {LABELS}, if the true classes are known)" if model.labelled else ""
+        raise ContractError(f"inputs {got[:500]}, expected {', '.join(spec.name for spec in model.inputs)}{beside}")
+    for spec in model.inputs:
+        _check(spec, arrays[spec.name])
+    if len({len(value) for value in arrays.values()}) > 1:
+        sizes = ", ".join(f"{len(value)} of {name}" for name, value in arrays.items())
+        raise ContractError(f"inputs of {sizes}, expected as many of each")
+    return Question(request.id, arrays, labels, wish(request.parameters), _wanted(request, model, limits))
 
 
 def parse(kind: type[R], text: bytes) -> R:
@@ -149,10 +152,13 @@ def _header_size(stated: str | None, size: int) -> int:
     return int(stated)
 
 
-def _raw_request(spec: TensorSpec, size: int) -> InferRequest:
+def _raw_request(model: ServedModel, size: int) -> InferRequest:
+    spec = model.inputs[0]
+    if len(model.inputs) > 1:
+        raise ContractError(f"raw bytes of one input, expected {len(model.inputs)} inputs, each by its name")
     if size % spec.bytes_per_sample:
         raise ContractError(f"input {spec.name!r}: {size} bytes, expected a multiple of {spec.bytes_per_sample}")
-    shape = (size // spec.bytes_per_sample, *(side for side in spec.shape if isinstance(side, int)))
+    shape = (size // spec.bytes_per_sample, *sides(spec))
     stated = RequestInput(
         name=spec.name, datatype=NAMES[spec.dtype], shape=shape, parameters={"binary_data_size": size}
     )
@@ -187,8 +193,7 @@ def _arrays(request: InferRequest, tail: memoryview) -> dict[str, Array]:
 
 def _check(spec: TensorSpec, images: Array) -> None:
     """What can be said of images before the fleet sees them."""
-    sides = tuple(side for side in spec.shape if isinstance(side, int))
-    if images.dtype.name != spec.dtype or images.ndim != len(spec.shape) or images.shape[1:] != sides:
+    if images.dtype.name != spec.dtype or images.ndim != len(spec.shape) or images.shape[1:] != tuple(sides(spec)):
         raise ContractError(
             f"input {spec.name!r}: {NAMES[images.dtype.name]}{list(images.shape)}, expected "
             f"{NAMES[spec.dtype]}[{', '.join(map(str, spec.shape))}]"
@@ -198,32 +203,36 @@ def _check(spec: TensorSpec, images: Array) -> None:
     check_finite(spec.name, images)
 
 
-def _wanted(request: InferRequest, split: Split, limits: Limits) -> tuple[WantedOutput, ...]:
+def _wanted(request: InferRequest, model: ServedModel, limits: Limits) -> tuple[WantedOutput, ...]:
     all_binary = _flag(request.parameters, "binary_data_output", False)
     if not request.outputs:
-        return (WantedOutput(all_binary),)
+        return tuple(WantedOutput(spec.name, all_binary) for spec in model.outputs)
     if len(request.outputs) > limits.outputs:
         raise ContractError(f"{len(request.outputs)} outputs, expected at most {limits.outputs}")
-    found = []
+    found: list[WantedOutput] = []
     for output in request.outputs:
-        if output.name != LOGITS:
-            raise ContractError(f"output {output.name[:100]!r}, expected {LOGITS}")
+        name = output.name
+        if name not in {spec.name for spec in model.outputs}:
+            names = ", ".join(spec.name for spec in model.outputs)
+            raise ContractError(f"output {name[:100]!r}, expected {names}")
         if "shared_memory_region" in output.parameters:
-            raise ContractError(f"output {LOGITS!r}: no shared memory is given, expected binary data or JSON")
+            raise ContractError(f"output {name!r}: no shared memory is given, expected binary data or JSON")
         classes = output.parameters.get("classification", 0)
         if (
             isinstance(classes, bool)
             or not isinstance(classes, int)
             or classes < 0
-            or (classes and not split.n_classes)
+            or (classes and not model.n_classes)
         ):
             raise ContractError(
-                f"output {LOGITS!r}: classification {str(classes)[:40]!r}, expected how many of its "
-                f"{split.n_classes} classes"
+                f"output {name!r}: classification {str(classes)[:40]!r}, expected how many of its "
+                f"{model.n_classes} classes"
             )
-        found.append(WantedOutput(_flag(output.parameters, "binary_data", all_binary), min(classes, split.n_classes)))
-    if len(found) > 1:
-        raise ContractError(f"output {LOGITS!r} stands {len(found)} times, expected once")
+        binary = _flag(output.parameters, "binary_data", all_binary)
+        found.append(WantedOutput(name, binary, min(classes, model.n_classes)))
+    for name in {output.name for output in found}:
+        if (times := sum(output.name == name for output in found)) > 1:
+            raise ContractError(f"output {name!r} stands {times} times, expected once")
     return tuple(found)
 
 
@@ -240,22 +249,22 @@ def document(told: Mapping[str, Any]) -> bytes:
 
 
 def encode(
-    head: Mapping[str, Any], logits: Array | None, wanted: Sequence[WantedOutput], split: Split
+    head: Mapping[str, Any], answers: Mapping[str, Array], wanted: Sequence[WantedOutput], model: ServedModel
 ) -> tuple[bytes, int | None]:
     """The body of an answer.
 
     Args:
         head: What stands in the JSON beside the outputs.
-        logits: (n, classes); none: there are no outputs.
+        answers: By output; empty: there are none.
         wanted: How they are told.
-        split: That was asked.
+        model: That was asked.
 
     Returns:
         The body, and how much of it is the JSON; None where all of it is.
     """
     outputs, tail = [], []
-    for output, shape, datatype, value in told_outputs(logits, wanted, split):
-        told: dict[str, Any] = {"name": LOGITS, "datatype": datatype, "shape": shape}
+    for output, shape, datatype, value in told_outputs(answers, wanted, model):
+        told: dict[str, Any] = {"name": output.name, "datatype": datatype, "shape": shape}
         if output.binary:
             tail.append(to_bytes(value))
             told["parameters"] = {"binary_data_size": len(tail[-1])}
@@ -267,12 +276,12 @@ def encode(
 
 
 def told_outputs(
-    logits: Array | None, wanted: Sequence[WantedOutput], split: Split
+    answers: Mapping[str, Array], wanted: Sequence[WantedOutput], model: ServedModel
 ) -> Iterator[tuple[WantedOutput, list[int], str, Array | list[list[str]]]]:
     """Each output with its shape, its datatype and what is in it: the logits, or the names of the highest."""
-    for output in wanted if logits is not None else ():
-        assert logits is not None
+    for output in wanted if answers else ():
+        value = answers[output.name]
         if output.classes:
-            yield output, [len(logits), output.classes], "BYTES", classified(logits, output.classes, split.class_names)
+            yield output, [len(value), output.classes], "BYTES", classified(value, output.classes, model.class_names)
         else:
-            yield output, list(logits.shape), NAMES[logits.dtype.name], logits
+            yield output, list(value.shape), NAMES[value.dtype.name], value

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from splitplace.errors import ConflictError, UnansweredError
-from splitplace.placement.http.body import ClientGoneError
+from splitplace.placement.http.body import unless_gone
 from splitplace.placement.http.departures import Departures
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
@@ -215,23 +215,6 @@ class TaskDesk:
         """When to come again, by the fleet's queue."""
         tally = (await self.asking(self.broker.status)).tasks
         return self.departures.retry_after_s(tally.waiting + tally.running)
-
-
-async def unless_gone(work: Awaitable[T], gone: Awaitable[None]) -> T:
-    """What comes of some work, which ends when the client has hung up.
-
-    Raises:
-        ClientGoneError: It has.
-    """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone)
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGoneError
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
 
 
 def answered(result: TaskResult) -> TaskResult:

@@ -1,11 +1,12 @@
 """An application as the protocol calls it, a model: its metadata, its configuration, its place in the repository."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from splitplace.errors import NotFoundError, unknown
 from splitplace.placement.http.tensors import NAMES
-from splitplace.records.fragment import TensorSpec
+from splitplace.records.fragment import BATCH, TensorSpec
 from splitplace.records.split import Split
 
 VERSION = "1"
@@ -40,28 +41,49 @@ def pick(splits: Mapping[str, Split], name: str, version: str = "") -> Split:
     return splits[name]
 
 
-def metadata(split: Split) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ServedModel:
+    """What can be asked, as the protocol has it: a split, or one fragment of it."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    n_classes: int = 0
+    """Of its one output, where that is logits."""
+    class_names: tuple[str, ...] = ()
+    labelled: bool = False
+    """Whether `LABELS` may come beside its inputs."""
+
+
+def served(split: Split, name: str = "", *, labelled: bool = True) -> ServedModel:
+    """A split, by its application's name or another: one output, whatever its sinks call theirs."""
+    spec = split.by_name[split.sinks[0]].outputs[0]
+    shape = (BATCH, split.n_classes) if split.n_classes else spec.shape
+    output = TensorSpec(name=LOGITS, dtype=spec.dtype, shape=shape)
+    return ServedModel(name or split.application, split.inputs, (output,), split.n_classes, split.class_names, labelled)
+
+
+def metadata(model: ServedModel) -> dict[str, Any]:
     """`GET v2/models/NAME`."""
-    return {
-        "name": split.application,
-        "versions": [VERSION],
-        "platform": PLATFORM,
-        "inputs": [
-            {"name": spec.name, "datatype": NAMES[spec.dtype], "shape": [-1, *_sides(spec)]} for spec in split.inputs
-        ],
-        "outputs": [{"name": LOGITS, "datatype": NAMES[_logits(split).dtype], "shape": [-1, *_answer(split)]}],
+    tensors = {
+        kind: [{"name": spec.name, "datatype": NAMES[spec.dtype], "shape": [-1, *sides(spec)]} for spec in specs]
+        for kind, specs in (("inputs", model.inputs), ("outputs", model.outputs))
     }
+    return {"name": model.name, "versions": [VERSION], "platform": PLATFORM, **tensors}
 
 
-def configuration(split: Split) -> dict[str, Any]:
+def configuration(model: ServedModel) -> dict[str, Any]:
     """`GET v2/models/NAME/config`: of Triton's fields those that mean something here."""
     inputs = [
-        {"name": spec.name, "data_type": _type(spec.dtype), "format": "FORMAT_NONE", "dims": _sides(spec)}
-        for spec in split.inputs
+        {"name": spec.name, "data_type": _type(spec.dtype), "format": "FORMAT_NONE", "dims": sides(spec)}
+        for spec in model.inputs
     ]
-    outputs = [{"name": LOGITS, "data_type": _type(_logits(split).dtype), "dims": _answer(split), "label_filename": ""}]
+    outputs = [
+        {"name": spec.name, "data_type": _type(spec.dtype), "dims": sides(spec), "label_filename": ""}
+        for spec in model.outputs
+    ]
     return {
-        "name": split.application,
+        "name": model.name,
         "platform": PLATFORM,
         "backend": PLATFORM,
         "version_policy": {"latest": {"num_versions": 1}},
@@ -72,15 +94,8 @@ def configuration(split: Split) -> dict[str, Any]:
     }
 
 
-def _logits(split: Split) -> TensorSpec:
-    return split.by_name[split.sinks[0]].outputs[0]
-
-
-def _answer(split: Split) -> list[int]:
-    return [split.n_classes] if split.n_classes else _sides(_logits(split))
-
-
-def _sides(spec: TensorSpec) -> list[int]:
+def sides(spec: TensorSpec) -> list[int]:
+    """A tensor's shape without the batch."""
     return [side for side in spec.shape if isinstance(side, int)]
 
 

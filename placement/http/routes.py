@@ -42,7 +42,7 @@ async def server(front: HttpService, request: Request) -> Response:
 
 async def model(front: HttpService, request: Request) -> Response:
     """What a model takes and answers."""
-    return answer(models.metadata(await front.model(request)))
+    return answer(models.metadata(models.served(await front.model(request))))
 
 
 async def model_ready(front: HttpService, request: Request) -> Response:
@@ -54,7 +54,7 @@ async def model_ready(front: HttpService, request: Request) -> Response:
 
 async def model_config(front: HttpService, request: Request) -> Response:
     """As Triton's configurations say it."""
-    return answer(models.configuration(await front.model(request)))
+    return answer(models.configuration(models.served(await front.model(request))))
 
 
 async def statistics(front: HttpService, request: Request) -> Response:

@@ -8,13 +8,14 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.placement.http.app import FrontApp
 from splitplace.placement.http.connection import bounded
+from splitplace.placement.http.limits import Limits
 
 LAST_WORDS_S = 5
 """How long requests may go on when the front door closes."""
@@ -30,6 +31,24 @@ class Certificate:
     key: Path
 
 
+class ServedApp(Protocol):
+    """What it serves."""
+
+    limits: Limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        ...
+
+    def leave(self) -> None:
+        """End what would go on for as long as its client listens; from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Nobody will ask any more."""
+        ...
+
+
 class HttpServer:
     """Serves an application: a context manager.
 
@@ -39,18 +58,20 @@ class HttpServer:
         port: 0 takes a free one.
         certificate: For TLS; none: plain HTTP.
         beside: Another server of the same front door, open as long as this one, in its event loop.
+        last_words_s: How long requests may go on when it closes.
     """
 
     def __init__(
         self,
-        app: FrontApp,
+        app: ServedApp,
         host: str,
         port: int,
         certificate: Certificate | None = None,
         beside: AbstractAsyncContextManager[Any] | None = None,
+        last_words_s: float = LAST_WORDS_S,
     ):
         self._app, self._host, self._port, self._certificate = app, host, port, certificate
-        self._beside = beside or nullcontext()
+        self._beside, self._last_words_s = beside or nullcontext(), last_words_s
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -70,7 +91,7 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=int(self._app.limits.idle_s),
-            timeout_graceful_shutdown=LAST_WORDS_S,
+            timeout_graceful_shutdown=self._last_words_s,  # type: ignore[arg-type]  # fractions will do
             ssl_certfile=None if self._certificate is None else str(self._certificate.chain),
             ssl_keyfile=None if self._certificate is None else str(self._certificate.key),
         )

@@ -108,7 +108,8 @@ def export(
 def _artifact(
     source: "str | Path | Run | SplitArtifact", check_images: Array | None, progress: Progress
 ) -> SplitArtifact:
-    from splitplace.splitting.split_folder import SPLIT_FILE, read_split
+    from splitplace.records.split_document import SPLIT_FILE
+    from splitplace.splitting.split_folder import read_split
 
     if isinstance(source, SplitArtifact):
         return source

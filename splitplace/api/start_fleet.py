@@ -43,6 +43,8 @@ class FleetRequest(Record):
     precedence: Precedence
     inputs: Inputs
     micro_batch: PositiveCount
+    engine: str
+    image: str
 
     def fleet(self) -> Fleet:
         """The fleet that is asked for, not started."""
@@ -58,6 +60,8 @@ class FleetRequest(Record):
             precedence=self.precedence,
             inputs=self.inputs,
             micro_batch=self.micro_batch,
+            engine=self.engine,
+            image=self.image,
         )
 
 
@@ -75,6 +79,8 @@ def start_fleet(
     precedence: Precedence = "pipelined",
     inputs: Inputs = "broadcast",
     micro_batch: int = 64,
+    engine: str = "local",
+    image: str = "",
 ) -> Client:
     """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
 
@@ -90,6 +96,8 @@ def start_fleet(
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: As of `Fleet`.
         micro_batch: Samples a device runs at once.
+        engine: As of `Fleet`.
+        image: As of `Fleet`.
 
     Returns:
         A client of it; it is up.
@@ -111,6 +119,8 @@ def start_fleet(
         precedence=precedence,
         inputs=inputs,
         micro_batch=micro_batch,
+        engine=engine,
+        image=image,
     )
     fleet = request.fleet()  # what is wrong with the request is told before there is a process
     request = request.model_copy(update={"splits": tuple(entry.split.reference for entry in fleet.demand.splits)})

@@ -209,13 +209,17 @@ class LayoutWriter(Catalog):
         replace_file(self.path / "index.json", data, self.path)
 
 
-def check_catalog(path: Path) -> None:
-    """Refuse, before any work, a place where no catalog is or can be made.
+def check_catalog(path: Path, option: str = "--catalog") -> None:
+    """Refuse, before any work, a place where no layout is or can be made.
+
+    Args:
+        path: Of the layout.
+        option: Who asks for it.
 
     Raises:
         UsageError: The folder holds something else, or nothing can be written there.
     """
-    check_folder(path, "--catalog")
+    check_folder(path, option)
     if (path / "oci-layout").exists():
         Catalog(path)
     elif path.is_dir():

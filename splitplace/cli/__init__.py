@@ -17,6 +17,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("train", "splitplace.cli.train:train", "Train a model into a RUN folder."),
     ("split", "splitplace.cli.split:split", "Cut a model into fragments, layer by layer."),
     ("export", "splitplace.cli.export:export", "Put a RUN's or SPLIT's fragments into a catalog as ONNX."),
+    ("image", "splitplace.cli.image:image", "Build images of a split and its fragments, which run anywhere."),
     ("catalog ls", "splitplace.cli.catalog:ls", "List the splits of a catalog."),
     ("catalog show", "splitplace.cli.catalog:show", "Show a split's graph and measurements."),
     ("catalog verify", "splitplace.cli.catalog:verify", "Hold everything in a catalog against its digests."),

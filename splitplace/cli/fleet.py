@@ -35,13 +35,16 @@ def start(
     precedence: Literal["pipelined", "strict"] = "pipelined",
     inputs: Literal["broadcast", "ring"] = "broadcast",
     micro_batch: int = 64,
+    engine: str = "local",
+    image: str = "",
     detach: bool = False,
     json: bool = False,
 ) -> None:
     """Start a fleet on this machine, and serve until it is stopped: by `fleet stop`, SIGTERM or Ctrl-C.
 
     Args:
-        devices: A TOML file, or a shipped fleet. Each device is a process, as slow as its core_speed says.
+        devices: A TOML file, or a shipped fleet. Each device is a process or a container, as slow as its core_speed
+            says.
         catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
         splits: References of those that may be chosen; by default all that were profiled.
         policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
@@ -52,6 +55,9 @@ def start(
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
         micro_batch: Samples a device runs at once.
+        engine: local, a process a device; podman, a container a device, limited to its memory; or a package's.
+        image: Of podman's images the one to run, as `splitplace image` makes them; by default one of this machine's own
+            Python.
         detach: Serve in a process of its own, with a log in the data folder; return when it is up.
         data: Folder for the socket, the log and the history; yours alone.
         json: Print one JSON document when it is up.
@@ -72,6 +78,8 @@ def start(
             precedence=precedence,
             inputs=inputs,
             micro_batch=micro_batch,
+            engine=engine,
+            image=image,
         ) as client:
             _started(client.status(), data, client.pid, json)
         return
@@ -89,6 +97,8 @@ def start(
         precedence=precedence,
         inputs=inputs,
         micro_batch=micro_batch,
+        engine=engine,
+        image=image,
     )
     step("starting the devices", 0.0)
     with fleet:

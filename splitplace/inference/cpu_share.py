@@ -33,7 +33,8 @@ WEIGHT = 32
 be left with a half. Its quota still bounds it."""
 PREFIX = "splitplace-"
 
-ShareMethod = Literal["auto", "cgroup", "governor"]
+ShareMethod = Literal["auto", "cgroup", "governor", "container"]
+"""Of the last, the container that this process runs in has the quota, and nobody here can change it."""
 
 
 class CpuShare(Protocol):
@@ -73,6 +74,32 @@ class Whole:
         """Nothing to leave."""
 
 
+@dataclass
+class Contained:
+    """The quota of the container that this process runs in."""
+
+    share: float
+    method: CpuShareMethod = "cgroup"
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Just does it: the kernel slows it."""
+        return work()
+
+    def trim(self, factor: float) -> None:
+        """It is as it was made."""
+
+    def close(self) -> None:
+        """Nothing of ours."""
+
+
+def quota(share: float, cores: int) -> tuple[int, int]:
+    """A CPU quota and its period, in microseconds, that give a share of some cores."""
+    quota_us = round(share * cores * PERIOD_US)
+    if quota_us >= MIN_QUOTA_US:
+        return quota_us, PERIOD_US
+    return MIN_QUOTA_US, round(MIN_QUOTA_US / (share * cores))
+
+
 class Quota:
     """A cgroup of this process's own with a CPU quota of share x cores, v1 or v2, whichever is there and writable.
 
@@ -84,9 +111,7 @@ class Quota:
 
     def __init__(self, share: float, cores: int):
         self.share = share
-        self._quota_us, self._period_us = round(share * cores * PERIOD_US), PERIOD_US
-        if self._quota_us < MIN_QUOTA_US:
-            self._quota_us, self._period_us = MIN_QUOTA_US, round(MIN_QUOTA_US / (share * cores))
+        self._quota_us, self._period_us = quota(share, cores)
         refused: OSError | None = None
         for parent, version in _cpu_groups():
             try:
@@ -153,7 +178,7 @@ def open_share(share: float, cores: int, method: ShareMethod = "auto") -> CpuSha
     Args:
         share: In (0, 1]; 1 is the machine as it is.
         cores: Threads of the session.
-        method: `auto` takes a cgroup where this process may create one, else the governor.
+        method: `auto` takes a cgroup where this process may create one, else the governor; `container` is kept already.
 
     Raises:
         SplitPlaceError: A share out of range, or a cgroup was asked for and is not to be had.
@@ -162,6 +187,8 @@ def open_share(share: float, cores: int, method: ShareMethod = "auto") -> CpuSha
         raise ContractError(f"cpu_share {share}, expected above 0 and at most 1")
     if share == 1:
         return Whole()
+    if method == "container":
+        return Contained(share)
     if method == "governor":
         return Governor(share, cores)
     try:

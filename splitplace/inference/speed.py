@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import median
 
 from splitplace.inference import probe
-from splitplace.inference.cpu_share import PERIOD_US, CpuShare, Governor, Quota
+from splitplace.inference.cpu_share import PERIOD_US, CpuShare, Governor
 
 PROBE_S = 0.2
 """Short, because the broker asks again in every round."""
@@ -18,7 +18,7 @@ PERIODS = 15
 def measured_core_speed(share: CpuShare, trim: float, threads: int) -> float:
     """The fixed probe, run here at this share, from now on trimmed so: 1.0 is the reference core."""
     share.trim(trim)
-    probe_s = PERIODS * PERIOD_US / 1e6 if isinstance(share, Quota) else PROBE_S
+    probe_s = PERIODS * PERIOD_US / 1e6 if share.method == "cgroup" else PROBE_S
     measure = partial(probe.core_speed, threads, probe_s, probe_s)
     if not isinstance(share, Governor):
         return measure()

@@ -86,6 +86,7 @@ NEEDS = {
     "policy train": ([], "train"),
     "policy show": (["STATES"], "sim"),
     "serve": (["CATALOG"], "serve"),
+    "image": (["CATALOG", "--out", "IMAGES"], "serve"),
     "bench timings": ([], "demo,train,export"),
     "bench pipeline": ([], "train,export"),
     "bench chaos": ([], "export"),
@@ -179,6 +180,7 @@ FUNCTIONS = {
     "sp.advise('CATALOG', fleet='azure50:3', rate=1.0, deadline=1.0)": "sim",
     "sp.train_policy()": "train",
     "sp.FrontDoor('FLEET')": "serve",
+    "sp.build_images('CATALOG', 'IMAGES')": "serve",
 }
 """The same of the public API."""
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.records.split_document import SplitDocument
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.split_folder import SplitDocument
 from tests.cli.conftest import called
 
 

@@ -7,7 +7,7 @@ import pytest
 from splitplace.errors import UsageError
 from splitplace.export.convert.triton import config, write_triton
 from splitplace.records.fragment import Fragment, TensorSpec
-from splitplace.splitting.split_folder import SplitDocument
+from splitplace.records.split_document import SplitDocument
 
 
 def test_each_fragment_is_a_model_with_config_and_version(tree_artifact, tmp_path):

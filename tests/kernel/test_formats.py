@@ -17,7 +17,8 @@ from splitplace.records.base import Record
 from splitplace.records.demand import Demand
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.formats import BROKER_JOURNAL, CATALOG, EVALUATION, FORMATS, JOURNAL, PROFILE, Format
-from splitplace.splitting.split_folder import SplitDocument, read_split, write
+from splitplace.records.split_document import SplitDocument
+from splitplace.splitting.split_folder import read_split, write
 from splitplace.training.config import Config
 from splitplace.training.data.dataset import Card
 from splitplace.training.loop.checkpoint import _Header

@@ -26,6 +26,7 @@ GOOD: dict[str, list[str]] = {
     "profile": [f"--location={REF}"],
     "evaluate": [f"--location={REF}", "--images=x.npy", "--labels=y.npy"],
     "infer": [f"--location={REF}", "--input=x.npy"],
+    "image": [f"--location={REF}", "--out=images-out"],
     "simulate": ["--policy=full+random", "--scenario=scenario.toml", "--demand=demand.json", "--intervals=1"],
     "simulate trace": ["--out=trace.parquet", "--vehicles=1", "--seconds=2"],
     "advise": ["--catalog=demand.json", "--fleet=fleet.toml", "--rate=1", "--deadline=1"],

@@ -52,6 +52,7 @@ WORK = {
     "splitplace.demo.pipeline": ("images",),
     "splitplace.api.push": ("push_split",),
     "splitplace.api.pull": ("look_up_all",),
+    "splitplace.api.build_images": ("gather",),
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
     "splitplace.placement.advice.trial": ("simulate",),

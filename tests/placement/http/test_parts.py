@@ -104,12 +104,12 @@ def test_tensors_there_and_back(data):
         if dtype.startswith("float")
         else rng.integers(0, 2, (n, 3)).astype(dtype)
     )
-    split = split_of(dtype)
+    model = models.served(split_of(dtype))
     stated = {"name": "x", "datatype": NAMES[dtype], "shape": [n, 3]}
     text = json.dumps({"inputs": [stated | {"data": to_json(x)}]}).encode()
-    np.testing.assert_array_equal(codec.decode(text, None, split, Limits()).images, x)
+    np.testing.assert_array_equal(codec.decode(text, None, model, Limits()).inputs["x"], x)
     text = json.dumps({"inputs": [stated | {"parameters": {"binary_data_size": x.nbytes}}]}).encode()
-    found = codec.decode(text + to_bytes(x), str(len(text)), split, Limits()).images
+    found = codec.decode(text + to_bytes(x), str(len(text)), model, Limits()).inputs["x"]
     np.testing.assert_array_equal(found, x)
     assert found.dtype == x.dtype
 
@@ -135,9 +135,10 @@ def test_every_datatype_has_its_names(dtype):
     """Metadata and configuration by Triton's own table of them."""
     from tritonclient.utils import np_to_triton_dtype
 
-    told = models.metadata(split_of(dtype))["inputs"][0]["datatype"]
+    model = models.served(split_of(dtype))
+    told = models.metadata(model)["inputs"][0]["datatype"]
     assert told == np_to_triton_dtype(np.dtype(dtype)) or (dtype == "bool" and told == "BOOL")
-    assert models.configuration(split_of(dtype))["input"][0]["data_type"] == f"TYPE_{told}"
+    assert models.configuration(model)["input"][0]["data_type"] == f"TYPE_{told}"
 
 
 def test_the_missing_class_in_json():

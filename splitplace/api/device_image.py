@@ -1,0 +1,40 @@
+"""The image that the engine `podman` runs devices from: this machine's own Python, made anew when something changed."""
+
+import tempfile
+from pathlib import Path
+
+from splitplace.errors import SplitPlaceError
+from splitplace.export.oci_image.contents import gather
+from splitplace.export.oci_image.image_writer import ImageBuilder, ImageWriter
+from splitplace.extras import needs
+from splitplace.placement.engines.podman import IMAGE, ask_podman
+
+
+def device_image() -> str:
+    """Of podman's images the one with this program in it, built and brought there if need be.
+
+    Raises:
+        NotReadyError: There is no podman on this machine.
+        MissingExtraError: A package of the extra `serve` is missing: an image can serve as well.
+    """
+    needs("engine podman", "serve", packages=("starlette", "uvicorn", "httptools"))
+    contents = gather()
+    name = f"{IMAGE}:{contents.key()}"
+    if not ask_podman("image", "exists", name).returncode:
+        return name
+    with tempfile.TemporaryDirectory(prefix="splitplace-image-") as scratch:
+        writer = ImageWriter(Path(scratch) / "layout")
+        built = ImageBuilder(writer, contents, lambda what: None).device("device", "SplitPlace: a device")
+        pulled = ask_podman("pull", "--quiet", f"oci:{writer.path}:{built.tag}")
+    if pulled.returncode:
+        raise SplitPlaceError(f"podman does not take the image of a device: {_last_line(pulled.stderr)}")
+    number = pulled.stdout.strip()
+    for command in (("untag", number), ("tag", number, name)):  # it is called by the scratch folder at first
+        done = ask_podman(*command)
+        if done.returncode:
+            raise SplitPlaceError(f"podman {command[0]}: {_last_line(done.stderr)}")
+    return name
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it does not say why"])[-1]
