@@ -1,6 +1,7 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
 import copy
+from collections.abc import Iterable
 from typing import overload
 
 import numpy as np
@@ -37,17 +38,19 @@ class Room:
         self._memory_FD = view.fragments.memory_bytes_FD
         self._free_D = np.where(devices.up_D, devices.memory_free_bytes_D, -np.inf)
         self._shares = devices.shares_fragments
+        self._left_D, self._cost_FD = self._free_D, self._memory_FD
+        """What would be free without anything idle, and what a fragment takes of that: nothing of one in use."""
         if self._shares:
-            self._resident_FD = devices.resident_FD.copy()
-            self._idle_FD = devices.idle_FD.copy()
-            self._idle_bytes_D: Floats | None = None
-            """Of all idle fragments; none where that has changed since it was asked for."""
+            self._resident_FD, self._idle_FD = devices.resident_FD.copy(), devices.idle_FD.copy()
+            self._left_D = self._free_D + np.where(self._idle_FD, self._memory_FD, 0.0).sum(axis=0)
+            self._cost_FD = np.where(self._resident_FD & ~self._idle_FD, 0.0, self._memory_FD)
 
     def copy(self) -> "Room":
         """A ledger of its own with the same bookings."""
         other = copy.copy(self)
-        other._free_D = self._free_D.copy()
+        other._free_D = other._left_D = self._free_D.copy()
         if self._shares:
+            other._left_D, other._cost_FD = self._left_D.copy(), self._cost_FD.copy()
             other._resident_FD, other._idle_FD = self._resident_FD.copy(), self._idle_FD.copy()
         return other
 
@@ -56,16 +59,19 @@ class Room:
 
         Negative where they do not fit; -inf where the device is down.
         """
-        rows, free_D = list(fragments), self._free_D
-        need_FD = self._memory_FD[rows]
-        if self._shares:
-            if self._idle_bytes_D is None:
-                self._idle_bytes_D = np.where(self._idle_FD, self._memory_FD, 0.0).sum(axis=0)
-            mine_D = np.where(self._idle_FD[rows], need_FD, 0.0).sum(axis=0)
-            free_D = free_D + (self._idle_bytes_D - mine_D)
-            need_FD = claimed_bytes(need_FD, self._resident_FD[rows])
-        left_D: Floats = free_D - need_FD.sum(axis=0)
+        left_D: Floats = self._left_D - self._cost_FD[list(fragments)].sum(axis=0)
         return left_D
+
+    def account(self, fragments_F: Ints, devices_A: Ints) -> tuple[Floats, Floats]:
+        """Of some devices: what is left without anything idle, shape A, and what each fragment takes of it, (F, A).
+
+        Several fragments fit a device if what they take is no more than what is left.
+        """
+        return self._left_D[devices_A], self._cost_FD[fragments_F[:, None], devices_A]
+
+    def left_on(self, device: int, fragments: Iterable[int]) -> float:
+        """The same of one device."""
+        return float(self._left_D[device]) - sum(float(self._cost_FD[fragment, device]) for fragment in fragments)
 
     def free_bytes(self, device: int) -> float:
         """What is free on this device as things stand, nothing evicted; -inf where it is down."""
@@ -81,7 +87,6 @@ class Room:
         if not self._shares or not self._idle_FD[fragment, device]:
             return False
         self._idle_FD[fragment, device] = self._resident_FD[fragment, device] = False
-        self._idle_bytes_D = None
         self._free_D[device] += self._memory_FD[fragment, device]
         return True
 
@@ -97,22 +102,16 @@ class Room:
 
     def fits_on(self, fragment: int, device: int) -> bool:
         """Whether this device can take this fragment now; looks at this device only."""
-        need, free = self._memory_FD[fragment, device], self._free_D[device]
-        if self._shares:
-            idle_F = self._idle_FD[:, device].copy()
-            idle_F[fragment] = False
-            free = free + self._memory_FD[idle_F, device].sum()
-            need = claimed_bytes(need, bool(self._resident_FD[fragment, device]))
-        return bool(need <= free)
+        return self.left_on(device, (fragment,)) >= 0
 
     def take(self, fragment: int, device: int) -> list[Evict]:
         """Book the memory; what must be evicted first, the largest idle fragments before smaller ones."""
         assert self.fits_on(fragment, device), f"fragment {fragment} does not fit device {device}"
+        self._left_D[device] -= self._cost_FD[fragment, device]
         if not self._shares:
-            self._free_D[device] -= self._memory_FD[fragment, device]
             return []
-        if self._idle_FD[fragment, device]:
-            self._idle_FD[fragment, device], self._idle_bytes_D = False, None
+        self._cost_FD[fragment, device] = 0.0
+        self._idle_FD[fragment, device] = False
         if self._resident_FD[fragment, device]:
             return []
         sizes_F = self._memory_FD[:, device]

@@ -10,6 +10,9 @@ import numpy as np
 
 from splitplace.records.view import Floats
 
+TOO_FEW = 64
+"""One in so many changes nothing: what was worked out of others stands until there are more than that."""
+
 
 class BrokerCard:
     """What the broker still has to send, transfer by transfer."""
@@ -18,9 +21,8 @@ class BrokerCard:
         self._bytes_per_s = bytes_per_s
         self._size: list[float] = []
         self._sorted_J, self._below_J = np.zeros(0), np.zeros(1)
-        self._stale = False
-        self._more_s: dict[tuple[float, ...], float] = {}
-        """Answers of `with_more_s` since something was added last."""
+        self._sorted = 0
+        """Of how many transfers these two are."""
         self.left_bytes = 0.0
 
     @property
@@ -36,7 +38,7 @@ class BrokerCard:
     def copy(self) -> "BrokerCard":
         """The same transfers, to add more without touching these."""
         other = BrokerCard(self._bytes_per_s)
-        other._size, other.left_bytes, other._stale = list(self._size), self.left_bytes, True
+        other._size, other.left_bytes = list(self._size), self.left_bytes
         return other
 
     def add(self, sizes: tuple[float, ...]) -> None:
@@ -44,16 +46,15 @@ class BrokerCard:
         if self.limits and sizes:
             self._size += sizes
             self.left_bytes += sum(sizes)
-            self._stale, self._more_s = True, {}
 
     def sent_s(self, size_J: Floats) -> Floats:
         """When transfers of these sizes, that are under way, are done."""
-        if self._stale:
+        if (len(self._size) - self._sorted) * TOO_FEW > len(self._size):
             self._sorted_J = np.sort(np.array(self._size))
             self._below_J = np.concatenate([[0.0], np.cumsum(self._sorted_J)])
-            self._stale = False
+            self._sorted = len(self._size)
         at = np.searchsorted(self._sorted_J, size_J, side="right")
-        result: Floats = (self._below_J[at] + size_J * (len(self._size) - at)) / self._bytes_per_s
+        result: Floats = (self._below_J[at] + size_J * (self._sorted - at)) / self._bytes_per_s
         return result
 
     def full_s(self, left_bytes_D: Floats, bytes_per_s_D: Floats) -> float:
@@ -78,18 +79,16 @@ class BrokerCard:
         surplus = float(sent[at]) - self._bytes_per_s * float(ends_s[at])
         return float(ends_s[at]) + (surplus / behind if behind > 0 else 0.0)
 
-    def with_more_s(self, sizes: tuple[float, ...]) -> float:
-        """When the last of these is done, if they came now."""
-        if not self.limits or not sizes:
-            return 0.0
-        if sizes not in self._more_s:
-            most = max(sizes)
-            self._more_s[sizes] = float(self.sent_s(np.array([most]))[0]) + sum(sizes) / self._bytes_per_s
-        return self._more_s[sizes]
-
-    def later_s(self, size_J: Floats, sizes: tuple[float, ...]) -> Floats:
-        """How much later transfers of size J are done if these came now."""
-        if not self.limits or not sizes:
-            return np.zeros(size_J.shape)
-        result: Floats = sum((np.minimum(size_J, size) for size in sizes), np.zeros(size_J.shape)) / self._bytes_per_s
+    def with_more_s(self, sizes_SX: Floats) -> Floats:
+        """When the last of these is done, if they came now: of several sets of transfers, shape S; 0 of none."""
+        if not self.limits:
+            return np.zeros(len(sizes_SX))
+        result: Floats = self.sent_s(sizes_SX.max(axis=1)) + sizes_SX.sum(axis=1) / self._bytes_per_s
         return result
+
+    def later_s(self, size_SJ: Floats, sizes_SX: Floats) -> Floats:
+        """How much later transfers of size J are done if these came now, set by set, shape (S, J)."""
+        if not self.limits:
+            return np.zeros(np.broadcast_shapes(size_SJ.shape, (len(sizes_SX), 1)))
+        later_SJ: Floats = np.minimum(size_SJ[:, :, None], sizes_SX[:, None, :]).sum(axis=2) / self._bytes_per_s
+        return later_SJ

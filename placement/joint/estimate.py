@@ -11,6 +11,9 @@ import numpy as np
 
 from splitplace.records.view import Bools, Floats
 
+DIRECT = 12
+"""Jobs on a device that are compared in pairs; where there are more, their ends are sorted."""
+
 
 def received_s(down_bytes_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats) -> Floats:
     """Seconds from now until each job has received all, shape (R, J); 0 where there is none.
@@ -21,7 +24,7 @@ def received_s(down_bytes_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats) -> 
         bytes_per_s_R: The downlink.
     """
     down_RJ = np.where(here_RJ, down_bytes_RJ, 0.0)
-    result: Floats = np.minimum(down_RJ[:, :, None], down_RJ[:, None, :]).sum(axis=2) / bytes_per_s_R[:, None]
+    result: Floats = overlap(np.zeros(down_RJ.shape), down_RJ) / bytes_per_s_R[:, None]
     return result
 
 
@@ -36,20 +39,37 @@ def computed_s(received_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_
         cores_R: Of the device.
     """
     work_RJ, cores_R1 = np.where(here_RJ, work_s_RJ, 0.0), cores_R[:, None]
-    # Before that, as much as if all were there already: an estimate that does not hope.
-    rate_R11 = np.minimum(cores_R1 / np.maximum(here_RJ.sum(axis=1, keepdims=True), 1), 1.0)[:, :, None]
-    # What i (the last axis) has done when j begins, if it begins sooner; and the other way.
-    apart_RJJ = (received_RJ[:, :, None] - received_RJ[:, None, :]) * rate_R11
-    left_RJJ = np.minimum(
-        np.maximum(work_RJ[:, None, :] - np.maximum(apart_RJJ, 0.0), 0.0),
-        np.maximum(work_RJ[:, :, None] + np.minimum(apart_RJJ, 0.0), 0.0),
-    )
-    result: Floats = np.where(here_RJ, np.maximum(left_RJJ.sum(axis=2) / cores_R1, least_s_RJ), 0.0)
+    # Work is done before somebody comes as if all were there already: an estimate that does not hope. What i still has
+    # to do when j begins, or j when i does, is then where their spans lie upon each other.
+    rate_R1 = np.minimum(cores_R1 / np.maximum(np.count_nonzero(here_RJ, axis=1), 1)[:, None], 1.0)
+    begins_RJ = received_RJ * rate_R1
+    shared_RJ = overlap(begins_RJ, begins_RJ + work_RJ)
+    result: Floats = np.where(here_RJ, np.maximum(shared_RJ / cores_R1, least_s_RJ), 0.0)
+    return result
+
+
+def overlap(start_RJ: Floats, end_RJ: Floats) -> Floats:
+    """How much of all spans of a row lies within each of them, itself included, shape (R, J)."""
+    jobs = start_RJ.shape[1]
+    if jobs <= DIRECT:
+        start_RJJ = np.maximum(start_RJ[:, :, None], start_RJ[:, None, :])
+        end_RJJ = np.minimum(end_RJ[:, :, None], end_RJ[:, None, :])
+        paired: Floats = np.maximum(end_RJJ - start_RJJ, 0.0).sum(axis=2)
+        return paired
+    # How many are open at a moment, summed up from the first start: at an end, less that at the start.
+    moments_RM = np.concatenate([start_RJ, end_RJ], axis=1)
+    order_RM = np.argsort(moments_RM, axis=1, kind="stable")
+    sorted_RM = np.take_along_axis(moments_RM, order_RM, axis=1)
+    open_RM = np.cumsum(np.where(order_RM < jobs, 1, -1), axis=1)
+    summed_RM = np.zeros(moments_RM.shape)
+    np.cumsum(open_RM[:, :-1] * np.diff(sorted_RM, axis=1), axis=1, out=summed_RM[:, 1:])
+    until_RM = np.empty(moments_RM.shape)
+    np.put_along_axis(until_RM, order_RM, summed_RM, axis=1)
+    result: Floats = until_RM[:, jobs:] - until_RM[:, :jobs]
     return result
 
 
 def in_time(slack_s: Floats | float, took_s: Floats | float, spread_s: Floats | float) -> Floats:
     """P(a job expected to take so long is done within the slack): a logistic of that width around the estimate."""
-    z = np.clip((np.asarray(slack_s) - took_s) / np.maximum(spread_s, 1e-9), -30.0, 30.0)
-    result: Floats = 0.5 + 0.5 * np.tanh(z / 2)
+    result: Floats = 0.5 + 0.5 * np.tanh((slack_s - took_s) / (2 * np.maximum(spread_s, 1e-9)))
     return result

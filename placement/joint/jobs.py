@@ -1,22 +1,26 @@
-"""What stands on the devices: the parts of tasks, a job a task and device, and what one more would do to them."""
+"""What stands on the devices: the parts of tasks, a job a task and device, and what one more would do to them.
+
+Shape letters beside those of the view: N jobs, the first of them none; K looks at a device; J the jobs there, X what
+the broker sends of one, transfer by transfer.
+"""
 
 import copy
-import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from splitplace.placement.joint.card import BrokerCard
+from splitplace.placement.joint.card import TOO_FEW, BrokerCard
 from splitplace.placement.joint.estimate import computed_s, in_time, received_s
 from splitplace.placement.joint.shapes import shapes
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
-COLUMNS = ("down_bytes", "work_s", "least_s", "sent_bytes", "slack_s", "share", "received_s", "computed_s")
-DOWN, WORK, LEAST, SENT, SLACK, SHARE, RECEIVED, COMPUTED = range(len(COLUMNS))
+COLUMNS = (
+    "down_bytes", "work_s", "least_s", "sent_bytes", "slack_s", "share", "sent_s", "in_time", "received_s", "computed_s"
+)  # fmt: skip
+DOWN, WORK, LEAST, SENT, SLACK, SHARE, SENT_S, IN_TIME, RECEIVED, COMPUTED = range(len(COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +60,43 @@ class Doubt:
         return result
 
 
+SAMPLE = 256
+"""Jobs that tell what sending does to all."""
+
+
+@dataclass(frozen=True, eq=False)
+class LostBySending:
+    """A change of Σ share P(in time), at most 0, for several sets of transfers."""
+
+    total_S: Floats
+    by_job_SN: Floats
+    """A single column where it is not known by job."""
+
+
 class DeviceJobs:
-    """The jobs of every device, a row a device and a column a job; a plan books its own as it goes."""
+    """The jobs of every device; a plan books its own as it goes."""
 
     def __init__(self, view: View, doubt: Doubt):
         self.view, self._doubt = view, doubt
         devices = len(view.devices.names)
         self.count_D = np.zeros(devices, np.int64)
-        self.down_bytes_D, self.sent_bytes_D, self.work_s_D = np.zeros((3, devices))
+        self.down_bytes_D, self.sent_bytes_D, self.work_s_D, self._busy_s_D = np.zeros((4, devices))
         self.card = BrokerCard(view.links.broker_bytes_per_s)
-        self._cores_D = view.devices.cores_D.astype(np.float64)
-        self._bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
-        self._facts = np.zeros((len(COLUMNS), devices, 4))
-        """By `COLUMNS`; the last two as it is where the broker's card holds nobody up."""
-        self._lost_D: dict[tuple[float, ...], Floats] = {}
-        self._full_s: float | None = None
-        """What was worked out since something was booked last."""
+        self.cores_D = view.devices.cores_D.astype(np.float64)
+        self.bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
+        self._count = 1
+        self._facts = np.zeros((len(COLUMNS), 16))
+        """By `COLUMNS`, a job a column, the first of them none; the last two are as if the card held nobody up."""
+        self._device_N = np.zeros(16, np.int64)
+        self._at_DJ = np.zeros((devices, 4), np.int64)
+        """The jobs of each device, and behind them that which is none."""
+        self._sending = np.zeros(0, np.int64)
+        """Jobs to which the broker still sends."""
+        self._changed: list[Ints] = []
+        """Jobs of which it is not worked out how likely they are in time."""
+        self._settled = self._full_of = 0
+        """Of how many jobs it is worked out how the card holds them up, and how long it is full."""
+        self._full_s = 0.0
         self._take_in(view)
 
     def _take_in(self, view: View) -> None:
@@ -102,10 +127,14 @@ class DeviceJobs:
     def copy(self) -> "DeviceJobs":
         """The same jobs, to book more without touching these."""
         other = copy.copy(self)
-        other.count_D, other._facts = self.count_D.copy(), self._facts.copy()
-        other.down_bytes_D, other.work_s_D = self.down_bytes_D.copy(), self.work_s_D.copy()
-        other.sent_bytes_D, other.card = self.sent_bytes_D.copy(), self.card.copy()
-        other._lost_D = {}
+        other.count_D, other.down_bytes_D, other.work_s_D = (
+            self.count_D.copy(), self.down_bytes_D.copy(), self.work_s_D.copy()
+        )  # fmt: skip
+        other.sent_bytes_D, other._busy_s_D, other.card = (
+            self.sent_bytes_D.copy(), self._busy_s_D.copy(), self.card.copy()
+        )  # fmt: skip
+        other._facts, other._device_N, other._at_DJ = self._facts.copy(), self._device_N.copy(), self._at_DJ.copy()
+        other._changed = list(self._changed)
         return other
 
     def book(self, device: int, job: Job) -> None:
@@ -114,34 +143,63 @@ class DeviceJobs:
         self._update(np.array([device]))
 
     def _enter(self, device: int, job: Job) -> None:
-        column = int(self.count_D[device])
-        if column == self._facts.shape[2]:
-            self._facts = np.concatenate([self._facts, np.zeros_like(self._facts)], axis=2)
-        largest = max(job.sent, default=0.0)
-        facts = job.down_bytes, job.work_s, job.least_s, largest, job.slack_s, job.share
-        self._facts[: len(facts), device, column] = facts
+        row, column = self._count, int(self.count_D[device])
+        if row == len(self._device_N):
+            self._facts = np.concatenate([self._facts, np.zeros_like(self._facts)], axis=1)
+            self._device_N = np.concatenate([self._device_N, np.zeros_like(self._device_N)])
+        self._widen(column + 1)
+        facts = job.down_bytes, job.work_s, job.least_s, max(job.sent, default=0.0), job.slack_s, job.share
+        self._facts[: len(facts), row] = facts
+        self._device_N[row], self._at_DJ[device, column] = device, row
+        self._count += 1
         self.count_D[device] += 1
         self.down_bytes_D[device] += job.down_bytes
         self.sent_bytes_D[device] += sum(job.sent)
         self.work_s_D[device] += job.work_s
         self.card.add(job.sent)
-        self._full_s, self._lost_D = None, {}
+        if job.sent and self.card.limits:
+            self._sending = np.append(self._sending, row)
+
+    def _widen(self, columns: int) -> None:
+        """Room for so many jobs on a device."""
+        if columns > self._at_DJ.shape[1]:
+            self._at_DJ = np.concatenate([self._at_DJ, np.zeros_like(self._at_DJ)], axis=1)
 
     def _update(self, devices: Ints) -> None:
         """When the jobs of these devices have received all, and how long they compute then."""
-        facts, here = self._of(devices)
-        received = received_s(facts[DOWN], here, self._bytes_per_s_D[devices])
-        computed = computed_s(received, facts[WORK], facts[LEAST], here, self._cores_D[devices])
-        most = facts.shape[2]
-        self._facts[RECEIVED, devices, :most], self._facts[COMPUTED, devices, :most] = received, computed
+        at, here = self._of(devices)
+        facts, cores, rate = self._facts[:, at], self.cores_D[devices], self.bytes_per_s_D[devices]
+        received = received_s(facts[DOWN], here, rate)
+        self._facts[RECEIVED, at] = received
+        self._facts[COMPUTED, at] = computed_s(received, facts[WORK], facts[LEAST], here, cores)
+        self._changed.append(at[here])
+        computing = np.where(self.count_D[devices] >= cores, self.work_s_D[devices] / cores, 0.0)
+        self._busy_s_D[devices] = np.maximum(self.down_bytes_D[devices] / rate, computing)
 
-    def _of(self, devices: Ints, room: int = 0) -> tuple[Floats, Bools]:
-        """A copy of these devices' facts (columns, K, J), some columns to spare, and where there is a job (K, J)."""
-        count = self.count_D[devices]
-        most = int(count.max(initial=0)) + room
-        if most > self._facts.shape[2]:
-            self._facts = np.concatenate([self._facts, np.zeros_like(self._facts)], axis=2)
-        return self._facts[:, devices, :most], np.arange(most) < count[:, None]
+    def _settle(self) -> None:
+        """How likely all are in time as things are."""
+        if not self._changed:
+            return
+        rows = np.concatenate(self._changed)
+        if self._many(self._settled):
+            rows, self._settled = np.concatenate([self._sending, rows]), self._count
+        facts = self._facts[:, rows]
+        sent = self.card.sent_s(facts[SENT]) if self.card.limits else 0.0
+        done = np.maximum(sent, facts[RECEIVED]) + facts[COMPUTED]
+        self._facts[SENT_S, rows] = sent
+        self._facts[IN_TIME, rows] = self.p(facts[SLACK], done, self._device_N[rows])
+        self._changed = []
+
+    def _many(self, before: int) -> bool:
+        """Whether there are more jobs than before by too many to leave what was worked out."""
+        return (self._count - before) * TOO_FEW > self._count
+
+    def _of(self, devices: Ints, room: int = 0) -> tuple[Ints, Bools]:
+        """The jobs of these devices (K, J), some columns to spare, and where there is one (K, J)."""
+        most = int(self.count_D[devices].max(initial=0)) + room
+        self._widen(most)
+        at = self._at_DJ[devices, :most]
+        return at, at > 0
 
     def busy_s(self, devices: Bools) -> float:
         """How long one more would find no room: until the broker's card or some device has nothing to do.
@@ -149,112 +207,85 @@ class DeviceJobs:
         Args:
             devices: Those that count; infinite if there is none.
         """
-        computing_D = np.where(self.count_D >= self._cores_D, self.work_s_D / self._cores_D, 0.0)
-        busy_D = np.maximum(self.down_bytes_D / self._bytes_per_s_D, computing_D)
-        if self._full_s is None:
-            self._full_s = self.card.full_s(self.sent_bytes_D, self._bytes_per_s_D)
-        return max(self._full_s, float(busy_D[devices].min(initial=np.inf)))
+        if self._many(self._full_of):
+            self._full_s, self._full_of = self.card.full_s(self.sent_bytes_D, self.bytes_per_s_D), self._count
+        return max(self._full_s, float(self._busy_s_D[devices].min(initial=np.inf)))
 
-    def alone_s(self, down_bytes: float, work_s_D: Floats, least_s_D: Floats) -> Floats:
+    def alone_s(self, down_bytes_SA: Floats, work_s_SA: Floats, least_s_SA: Floats, devices_A: Ints) -> Floats:
         """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less."""
-        received_D = (self.down_bytes_D + down_bytes) / self._bytes_per_s_D
-        result: Floats = received_D + np.maximum((self.work_s_D + work_s_D) / self._cores_D, least_s_D)
+        received_SA = (self.down_bytes_D[devices_A] + down_bytes_SA) / self.bytes_per_s_D[devices_A]
+        computing_SA = (self.work_s_D[devices_A] + work_s_SA) / self.cores_D[devices_A]
+        result: Floats = received_SA + np.maximum(computing_SA, least_s_SA)
         return result
 
     def with_newcomer(
-        self,
-        devices: Ints,
-        down_bytes_K: Floats,
-        work_s_K: Floats,
-        least_s_K: Floats,
-        sent_K: Sequence[tuple[float, ...]],
+        self, devices_K: Ints, down_bytes_K: Floats, work_s_K: Floats, least_s_K: Floats, sizes_KX: Floats
     ) -> tuple[Floats, Floats]:
         """If a job came to each of these devices: seconds until it is done, and what the others there lose by it.
 
         Args:
-            devices: Rows, K of them; any may stand there several times.
+            devices_K: Any may stand there several times.
             down_bytes_K: What the newcomer has to receive there.
             work_s_K: What it has to compute there, in seconds of one core.
             least_s_K: How long that takes with cores enough.
-            sent_K: What the broker sends of it.
+            sizes_KX: What the broker sends of it; 0 is no transfer.
 
         Returns:
             Seconds, and the change of Σ share P(in time) of those that are there, at most 0; both of shape K.
         """
-        facts, here = self._of(devices, 1)
-        last = np.arange(len(devices)), self.count_D[devices]
-        rate, cores = self._bytes_per_s_D[devices], self._cores_D[devices]
-        before = facts[RECEIVED] + facts[COMPUTED]
+        self._settle()
+        at, here = self._of(devices_K, 1)
+        facts = self._facts[:RECEIVED, at]
+        last = np.arange(len(devices_K)), self.count_D[devices_K]
+        rate, cores = self.bytes_per_s_D[devices_K], self.cores_D[devices_K]
         for column, values in ((DOWN, down_bytes_K), (WORK, work_s_K), (LEAST, least_s_K)):
             facts[column][last] = values
         now_here = here.copy()
         now_here[last] = True
         received = received_s(facts[DOWN], now_here, rate)
         if self.card.limits:
-            sent = self.card.sent_s(facts[SENT])
-            before += np.maximum(sent - facts[RECEIVED], 0.0)
-            sent += (
-                self.card.later_s(facts[SENT], sent_K[0])
-                if len(set(sent_K)) == 1
-                else np.array([self.card.later_s(row, sizes) for row, sizes in zip(facts[SENT], sent_K, strict=True)])
-            )
-            sent[last] = [self.card.with_more_s(sizes) for sizes in sent_K]
+            sent = facts[SENT_S] + self.card.later_s(facts[SENT], sizes_KX)
+            sent[last] = self.card.with_more_s(sizes_KX)
             received = np.maximum(received, sent)
         after = received + computed_s(received, facts[WORK], facts[LEAST], now_here, cores)
-        on, slack = devices[:, None], facts[SLACK]
-        lost = facts[SHARE] * (self.p(slack, after, on) - self.p(slack, before, on))
+        lost = facts[SHARE] * (self.p(facts[SLACK], after, devices_K[:, None]) - facts[IN_TIME])
         return after[last], np.where(here, lost, 0.0).sum(axis=1)
 
-    def lost_elsewhere_D(self, sizes: tuple[float, ...]) -> Floats:  # noqa: N802 - shape suffix
-        """The change of Σ share P(in time) over the jobs of all devices but each, if the broker sent these."""
-        if sizes not in self._lost_D:
-            self._lost_D[sizes] = self._lost_by_sending_D(sizes)
-        return self._lost_D[sizes]
+    def lost_by_sending(self, sizes_SX: Floats) -> "LostBySending":
+        """The change of Σ share P(in time) if the broker sent these, set by set; of very many jobs by a sample."""
+        self._settle()
+        every = 1 + len(self._sending) // SAMPLE
+        rows = self._sending[::every]
+        lost_SN = np.zeros((len(sizes_SX), self._count if every == 1 else 1))
+        if not len(rows):
+            return LostBySending(np.zeros(len(sizes_SX)), lost_SN)
+        facts = self._facts[:, rows]
+        later = facts[SENT_S] + self.card.later_s(facts[SENT][None], sizes_SX)
+        after = np.maximum(later, facts[RECEIVED]) + facts[COMPUTED]
+        lost = facts[SHARE] * (self.p(facts[SLACK], after, self._device_N[rows]) - facts[IN_TIME])
+        if every == 1:
+            lost_SN[:, rows] = lost
+        return LostBySending(lost.sum(axis=1) * every, lost_SN)
 
-    def _lost_by_sending_D(self, sizes: tuple[float, ...]) -> Floats:  # noqa: N802 - shape suffix
-        result = np.zeros(len(self.count_D))
-        if not self.card.limits or not sizes:
-            return result
-        taken = np.flatnonzero(self.count_D)
-        facts, here = self._of(taken)
-        sent, received, slack = self.card.sent_s(facts[SENT]), facts[RECEIVED], facts[SLACK]
-        # What has all its input waits for no broker.
-        later = np.where(facts[SENT] > 0, sent + self.card.later_s(facts[SENT], sizes), 0.0)
-        before = np.maximum(sent, received) + facts[COMPUTED]
-        after = np.maximum(np.maximum(later, sent), received) + facts[COMPUTED]
-        change = self.p(slack, after, taken[:, None]) - self.p(slack, before, taken[:, None])
-        lost = np.where(here, facts[SHARE] * change, 0.0).sum(axis=1)
-        result += lost.sum()
-        result[taken] -= lost
+    def elsewhere(self, lost: "LostBySending", at_S: Ints, devices_SK: Ints) -> Floats:
+        """What of it is not on each of these devices, for some of the sets, shape (S, K)."""
+        total_S1 = lost.total_S[at_S, None]
+        if lost.by_job_SN.shape[1] == 1:  # one device of thousands
+            return np.broadcast_to(total_S1, devices_SK.shape)
+        most = int(self.count_D[devices_SK].max(initial=0))
+        result: Floats = total_S1 - lost.by_job_SN[at_S[:, None, None], self._at_DJ[devices_SK, :most]].sum(axis=2)
         return result
 
-    def most_p(self, slack_s: float, took_s: float) -> float:
+    def p_anywhere(self, slack_s: float, took_s: Floats) -> Floats:
+        """P(in time) of jobs, wherever."""
+        return in_time(slack_s, took_s, self._doubt.relative * np.maximum(took_s, 0.0) + self._doubt.fixed_s)
+
+    def most_p(self, slack_s: float, took_s: Floats) -> Floats:
         """No less than `p` of anything that takes at least so long, wherever."""
         least, most = self._doubt.range
-        relative = least if took_s < slack_s else most
-        return _in_time(slack_s, took_s, relative * took_s + self._doubt.fixed_s)
-
-    def p_anywhere(self, slack_s: float, took_s: float) -> float:
-        """P(in time) of one job, wherever."""
-        return _in_time(slack_s, took_s, self._doubt.relative * max(took_s, 0.0) + self._doubt.fixed_s)
+        relative = np.where(took_s < slack_s, least, most)
+        return in_time(slack_s, took_s, relative * took_s + self._doubt.fixed_s)
 
     def p(self, slack_s: Floats | float, took_s: Floats, devices: Ints) -> Floats:
         """P(in time) of what is expected to take so long on these devices."""
         return in_time(slack_s, took_s, self._doubt.of(took_s, devices))
-
-
-def _in_time(slack_s: float, took_s: float, width_s: float) -> float:
-    """As `in_time`, of one."""
-    return 0.5 + 0.5 * math.tanh(min(max((slack_s - took_s) / max(width_s, 1e-9), -30.0), 30.0) / 2)
-
-
-def nearest(
-    jobs: DeviceJobs, candidates: Bools, down_bytes: float, work_s_D: Floats, least_s_D: Floats, most: int
-) -> Ints:
-    """The devices worth a closer look for a job: those where it would be done first, by the quick estimate."""
-    rows = np.flatnonzero(candidates)
-    if len(rows) <= most:
-        return rows
-    quick = jobs.alone_s(down_bytes, work_s_D, least_s_D)[rows]
-    result: Ints = rows[np.sort(np.argpartition(quick, most)[:most])]
-    return result

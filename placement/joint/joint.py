@@ -3,13 +3,15 @@
 Maximises, task after task,
 
     w P(in time) + (1 - w) accuracy + w (Σ over the tasks already there of the change of their P(in time) - N u / D)
-    - η T / longest
+    - β T / longest - α E / unit
 
-(the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards; and
-ART's part, so that of two that will do the quicker is taken). N tasks are behind, and each is held up by u, the seconds
-that the split takes of what is scarcest, the fleet's cores, its downlinks or the broker's card; the mean deadline is D.
-T comes from profiles and links (`estimate.py`, `card.py`), times what tasks were seen to take longer (`residual.py`);
-accuracy from the splits' evaluations and what was seen of it since.
+(the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards;
+ART's part, so that of two that will do the quicker is taken; AEC's, of one task where eq. 10 has that of an interval).
+N tasks are behind, and each is held up by u, the seconds that the split takes of what is scarcest, the fleet's cores,
+its downlinks or the broker's card; the mean deadline is D. E is what the task's work draws beside idling, its unit what
+the mean device can draw so within the longest deadline. T comes from profiles and links (`estimate.py`, `card.py`),
+times what tasks were seen to take longer (`residual.py`); accuracy from the splits' evaluations and what was seen of it
+since. Cost is no part of it: a device costs the same while it is on, whatever runs there.
 
 A split is gathered on one device, or spread: fragment after fragment to where it would be done first (Topcuoglu et al.,
 "HEFT", TPDS 2002, by earliest finish), which is also how one is placed that no device holds whole. Or it waits for the
@@ -46,13 +48,15 @@ class Joint:
 
     Args:
         sla_weight: w, of a deadline that is met; the rest is the weight of accuracy.
-        eta: Weight of the response over the longest deadline.
+        alpha: Weight of energy; 0 does not look at it.
+        beta: Weight of the response over the longest deadline.
         look: Devices that are looked at for a part of a task.
         fixed: How wrong an estimate may be besides what its own size tells, as a share of the scheduling interval.
     """
 
     sla_weight: float = 0.5
-    eta: float = 0.02
+    alpha: float = 0.0
+    beta: float = 0.02
     look: int = 16
     fixed: float = 0.03
 
@@ -74,7 +78,7 @@ class Joint:
     @property
     def worth(self) -> JointWorth:
         """What a plan maximises."""
-        return JointWorth(self.sla_weight, self.eta, self.look)
+        return JointWorth(self.sla_weight, self.alpha, self.beta, self.look)
 
     def pack(self, state: Residuals) -> Packed:
         """What was learned; what is expected of tasks under way is not kept."""

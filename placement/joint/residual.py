@@ -6,6 +6,7 @@ by stochastic gradient with a step that falls to a floor, so that what changes i
 averaged. What was not seen for long is forgotten slowly, towards no difference: it is then tried again.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -132,42 +133,52 @@ class Residuals:
         copies: dict[str, Any] = {name: getattr(self, name).copy() for name in LEARNED}
         now = replace(self, under_way=still_out(self.under_way, left), **copies)
         columns = left.id_E, left.response_s_E, left.accuracy_E, left.deadline_s_E
+        at_starts, errors, split_times, device_times = self.at_starts, list[float](), 0, 0
         for task, response_s, accuracy, deadline_s in zip(*(column.tolist() for column in columns), strict=True):
             expected = self.under_way.get(task)
             if expected is None:
                 continue
             # A live task that ended without an answer is late, and right in nothing: that tells the time only.
             answered = accuracy > 0 or response_s <= deadline_s
-            if answered and np.isfinite(accuracy):
+            if answered and math.isfinite(accuracy):
                 for values, of_one in ((now.right_S, accuracy), (now.right_times_S, 1.0)):
                     values[expected.split] = KEEP * values[expected.split] + of_one
             took_s = max(response_s - expected.placed_s, 1e-9)
             if answered:
                 intervals = (expected.now_s + took_s) / interval_s
-                at_starts = now.at_starts + 1 if abs(intervals - round(intervals)) < 1e-6 else 0
-                now = replace(now, at_starts=at_starts)
-            if not now.by_interval:  # else nobody saw when it was done
-                now = now._learn(expected, took_s)
-        return now
+                at_starts = at_starts + 1 if abs(intervals - round(intervals)) < 1e-6 else 0
+            if at_starts < CERTAIN:  # else nobody saw when it was done
+                errors.append(now._learn(expected, took_s))
+                split_times, device_times = split_times + 1, device_times + len(expected.devices)
+        squares, times = self.squares, self.times
+        for error in errors:
+            squares, times = 0.98 * squares + error**2, 0.98 * times + 1.0
+        # Each by its own share of the tasks, however large the fleet.
+        for arrays, uses in (
+            ((now.split_S, now.split_times_S), split_times), ((now.device_D, now.device_times_D), device_times)
+        ):  # fmt: skip
+            for values in arrays:
+                values *= FORGET ** (uses / len(values))
+        return replace(now, at_starts=at_starts, squares=squares, times=times)
 
-    def _learn(self, expected: Expected, took_s: float) -> "Residuals":
-        """In place, but for the overall noise."""
-        devices = list(expected.devices)
-        known = self.split_S[expected.split] + self.device_D[devices].mean()
-        error = float(np.clip(np.log(took_s / max(expected.took_s, 1e-9)), -MOST, MOST)) - known
+    def _learn(self, expected: Expected, took_s: float) -> float:
+        """In place, of its split and devices; by how much what is known was off."""
+        devices = expected.devices
+        of_devices = sum(float(self.device_D[device]) for device in devices) / len(devices)
+        seen = min(max(math.log(took_s / max(expected.took_s, 1e-9)), -MOST), MOST)
+        error = seen - float(self.split_S[expected.split]) - of_devices
         for values, counts, rows in (
-            (self.split_S, self.split_times_S, [expected.split]),
+            (self.split_S, self.split_times_S, (expected.split,)),
             (self.device_D, self.device_times_D, devices),
         ):
-            kept = values[rows] + np.maximum(1.0 / (PRIOR + counts[rows]), LEAST_STEP) * error
-            keep = FORGET ** (len(rows) / len(values))  # by its own share of the tasks, however large the fleet
-            values *= keep
-            counts *= keep
-            values[rows] = np.clip(kept, -MOST, MOST)
-            counts[rows] += 1.0
-        self.squares_D[devices] = KEEP_NOISE * self.squares_D[devices] + error**2
-        self.squares_times_D[devices] = KEEP_NOISE * self.squares_times_D[devices] + 1.0
-        return replace(self, squares=0.98 * self.squares + error**2, times=0.98 * self.times + 1.0)
+            for row in rows:
+                step = max(1.0 / (PRIOR + float(counts[row])), LEAST_STEP)
+                values[row] = min(max(float(values[row]) + step * error, -MOST), MOST)
+                counts[row] += 1.0
+        for device in devices:
+            self.squares_D[device] = KEEP_NOISE * self.squares_D[device] + error**2
+            self.squares_times_D[device] = KEEP_NOISE * self.squares_times_D[device] + 1.0
+        return error
 
 
 LEARNED = (

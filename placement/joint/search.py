@@ -1,23 +1,26 @@
 """One plan of `joint`: task after task, the split and the devices of most value, or to wait for the next plan."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from splitplace.placement.joint.agenda import least_late
-from splitplace.placement.joint.jobs import DeviceJobs, Job, nearest
+from splitplace.placement.joint.jobs import DeviceJobs, Job, LostBySending
+from splitplace.placement.joint.offers import Offer, PlanOffers
 from splitplace.placement.joint.residual import Expected, Residuals
 from splitplace.placement.joint.shapes import Shape
-from splitplace.placement.joint.worth import JointWorth, Worths
+from splitplace.placement.joint.spread import SpreadSearch
+from splitplace.placement.joint.worth import JointWorth, TaskWorth, Worths
 from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
-from splitplace.records.view import NONE, Bools, View
+from splitplace.records.view import NONE, Bools, Ints, View
 
 LOOKS = 8
 """Tasks in a row that are looked at and wait; those after them wait without a look."""
+FEW = 2
+"""Splits that are looked at first."""
 CLOSE = 1e-3
 """Values that differ by less are as good as each other."""
 
@@ -56,6 +59,8 @@ class Later:
     value: float
     """Less than any where somebody would stand idle meanwhile."""
     split: int
+    use_s: float
+    """Of the scarcest there is."""
 
 
 class PlanSearch:
@@ -66,8 +71,12 @@ class PlanSearch:
         up = view.devices.up_D
         self.candidates_D: Bools = up if up.any() else np.ones(len(up), np.bool_)
         """Where nobody is up, tasks are decided as if all were, and wait."""
-        self.worth = Worths(weights, view, state, jobs, self.candidates_D)
+        self.offers = PlanOffers(view, room, jobs, self.candidates_D, weights.look)
+        self.worth = Worths(weights, view, state, jobs, self.candidates_D, self.offers)
+        self._look = weights.look
         self._count_T = np.bincount(view.containers.task_C, minlength=len(view.tasks.id_T))
+        self._nowhere: set[tuple[int, ...]] = set()
+        """Splits of which nothing finds room: in the course of a plan there is only less of it."""
         self._queued_s = 0.0
         """Of the scarcest there is, what those take that wait before."""
 
@@ -80,18 +89,20 @@ class PlanSearch:
         sharing = int(np.maximum(self.jobs.count_D - view.devices.cores_D, 0).sum())
         for at, row in enumerate(agenda):
             decided = int(view.tasks.split_T[row])
-            if decided != NONE and (looks >= LOOKS or not self.worth.held(decided)):
+            if decided != NONE and (looks >= LOOKS or not self.offers.held(decided)):
                 solution.waits.add(row)  # for its turn, or for a device to come back that holds it
                 continue
             self.worth.behind = len(agenda) - 1 - at + sharing
-            later = self._later(row)
-            best = self._best(row, later.value) if looks < LOOKS else None
+            splits = self.offers.splits(row)
+            task = self.worth.to(row, splits)
+            later = self._later(task)
+            best = self._best(row, splits, task, later.value) if looks < LOOKS else None
             # Who finds no room holds up nobody who might.
             looks = 0 if best is not None else looks + (later.value > -np.inf)
             if best is None:
                 solution.waits.add(row)
                 solution.split[row] = later.split
-                self._queued_s += self.worth.use_s(row, later.split)[self.worth.scarce]
+                self._queued_s += later.use_s
                 continue
             solution.split[row] = best.shape.split
             solution.actions[row] = self._book(row, best)
@@ -106,35 +117,37 @@ class PlanSearch:
 
     def _agenda(self, rows: list[int]) -> list[int]:
         """Which can be in time if what is scarcest serves one after another, by due date; then the others."""
-        worth, quickest = self.worth, [self.worth.quickest(row) for row in rows]
-        uses = np.array([worth.use_s(row, split) for row, split in zip(rows, quickest, strict=True)]).reshape(-1, 3)
+        worth, offers = self.worth, self.offers
+        alone_s_T, uses_T3 = np.zeros(len(rows)), np.zeros((len(rows), 3))
+        for at, row in enumerate(rows):
+            alone_s_T[at], uses_T3[at] = worth.quickest(row, offers.splits(row))
         busy_s = worth.busy_s()
-        worth.scarce = int(np.argmax(busy_s + uses.sum(axis=0)))
-        takes_s = uses[:, worth.scarce].tolist()
-        besides_s = [
-            worth.alone_s(row, split) - takes for row, split, takes in zip(rows, quickest, takes_s, strict=True)
-        ]
-        due_s = [worth.slack_s(row) - besides for row, besides in zip(rows, besides_s, strict=True)]
-        in_time, late = least_late(due_s, takes_s, float(busy_s[worth.scarce]))
+        worth.scarce = int(np.argmax(busy_s + uses_T3.sum(axis=0)))
+        takes_s_T = uses_T3[:, worth.scarce]
+        slack_s_T = (self.view.tasks.deadline_s_T - self.view.tasks.age_s_T)[rows]
+        due_s_T = slack_s_T - (alone_s_T - takes_s_T)
+        in_time, late = least_late(due_s_T.tolist(), takes_s_T.tolist(), float(busy_s[worth.scarce]))
         return [rows[at] for at in (*in_time, *late)]
 
-    def _later(self, row: int) -> Later:
+    def _later(self, task: TaskWorth) -> Later:
         """The split to wait with, if whoever is on the way and whoever waits already is served first."""
-        free_s, worth = self.jobs.busy_s(self.candidates_D), self.worth
+        free_s = self.jobs.busy_s(self.candidates_D)
         worth_it = self.state.next_plan_s < free_s < np.inf
-        ahead_s = free_s + self._queued_s if worth_it else 0.0
-        values = {split: worth.later(row, split, ahead_s) for split in worth.offered(row)}
-        best = max(values, key=values.__getitem__)
-        return Later(values[best] if worth_it else -np.inf, best)
+        values_S = task.later(free_s + self._queued_s if worth_it else 0.0)
+        at = int(np.argmax(values_S))
+        return Later(float(values_S[at]) if worth_it else -np.inf, int(task.split_S[at]), float(task.use_S[at]))
 
     def parts(self, requests: Iterable[PlacementRequest]) -> list[Action]:
         """Fragments of tasks that have begun elsewhere, each task's together or not at all."""
         actions: list[Action] = []
         for request in requests:
-            shape, task = self.worth.shapes[request.split], int(self.view.tasks.id_T[request.task])
-            found = self._spread(request.task, shape, request.fragments)
+            task_id, offer = int(self.view.tasks.id_T[request.task]), self.offers.every((request.split,))
+            task = self.worth.to(request.task, (request.split,))
+            left_A, cost_FA = self.room.account(offer.fragments_F, offer.devices_A)
+            spread = SpreadSearch(self.view, request.task, self.jobs, self.room, offer, cost_FA <= left_A)
+            found = self._spread(task, offer, 0, spread, request.fragments)
             if found is None:
-                actions += [Wait(task, fragment) for fragment in request.fragments]
+                actions += [Wait(task_id, fragment) for fragment in request.fragments]
             else:
                 actions += self._book(request.task, found)
         return actions
@@ -146,115 +159,111 @@ class PlanSearch:
             return True
         return int(self._count_T[row]) == int(self.view.splits.count_S[split])
 
-    def _best(self, row: int, least: float) -> Option | None:
+    def _best(self, row: int, splits: tuple[int, ...], task: TaskWorth, least: float) -> Option | None:
         """The split and devices of most value, if that is more than the least.
 
         None is worked out that could not be better by more than `CLOSE`.
         """
-        best, worth = None, self.worth
-        most = {split: worth.most(row, split) for split in worth.offered(row)}
-        for split in sorted(most, key=most.__getitem__, reverse=True):
-            shape = worth.shapes[split]
-            ways: list[Callable[[], Option | None]] = [
-                partial(self._gathered, row, shape), partial(self._spread, row, shape, shape.fragments)
-            ]  # fmt: skip
-            for way in ways[: len(shape.fragments)]:
-                if most[split] <= least + CLOSE:
-                    break
-                found = way()
-                if found is not None and found.value > least:
-                    best, least = found, found.value
-        return best
-
-    def _gathered(self, row: int, shape: Shape) -> Option | None:
-        """All of it on one device."""
-        fits_D = self.candidates_D & self.room.fits(*shape.fragments)
-        if not fits_D.any():
+        if splits in self._nowhere:
             return None
-        view, n = self.view, int(self.view.tasks.n_T[row])
-        down = shape.input_bytes * n
-        work_s_D, least_s_D = shape.total_s(view.fragments, n), shape.gathered_s(view.fragments, n)
-        devices = nearest(self.jobs, fits_D, down, work_s_D, least_s_D, self.worth.weights.look)
-        # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
-        loaded_D = np.where(fits_D, self.jobs.work_s_D / view.devices.cores_D, np.inf)
-        devices = np.union1d(devices, [int(np.argmin(loaded_D))])
-        downs = np.full(len(devices), down)
-        sent = self.worth.sent(row, shape)
-        took_s, lost = self.jobs.with_newcomer(
-            devices, downs, work_s_D[devices], least_s_D[devices], [sent] * len(devices)
+        offer = self.offers.near(splits)
+        found, held = self._among(row, task, offer, least)
+        if not (held or offer.every):
+            found, held = self._among(row, task, self.offers.every(splits), least)
+        if not held:
+            self._nowhere.add(splits)
+        return found
+
+    def _among(self, row: int, task: TaskWorth, offer: Offer, least: float) -> tuple[Option | None, bool]:
+        """Likewise, on the devices of the offer; and whether they could hold any of it."""
+        left_A, cost_FA = self.room.account(offer.fragments_F, offer.devices_A)
+        fits_FA, best = cost_FA <= left_A, None
+        held_S = np.logical_and.reduceat(fits_FA.any(axis=1), offer.first_S)
+        if not held_S.any():
+            return None, False
+        lost = self.jobs.lost_by_sending(task.sizes_SX)
+        most_S = np.where(held_S, task.most(lost.total_S), -np.inf)
+        fits_SA = np.add.reduceat(cost_FA, offer.first_S, axis=0) <= left_A
+        whole_S = np.flatnonzero(fits_SA.any(axis=1))
+        whole_S = whole_S[np.argsort(-most_S[whole_S], kind="stable")]
+        # The first few are nearly always the best, and say so of the others.
+        for some_S in (whole_S[:FEW], whole_S[FEW:]):
+            if len(some_S := some_S[most_S[some_S] > least + CLOSE]):
+                found = self._gathered(task, offer, some_S, fits_SA[some_S], lost)
+                if found.value > least:
+                    best, least = found, found.value
+        parted_S = np.flatnonzero(offer.parted_S & (most_S > least + CLOSE))
+        if len(parted_S):
+            spread = SpreadSearch(self.view, row, self.jobs, self.room, offer, fits_FA)
+            least_s_S = np.array([spread.least_s(offer.shapes[at], fits_SA[at]) for at in parted_S.tolist()])
+            most_S[parted_S] = task.no_sooner(least_s_S, lost.total_S[parted_S], parted_S)
+        for at in parted_S[np.argsort(-most_S[parted_S], kind="stable")].tolist():
+            if most_S[at] <= least + CLOSE:
+                break
+            option = self._spread(task, offer, at, spread)
+            if option is not None and option.value > least:
+                best, least = option, option.value
+        return best, True
+
+    def _gathered(self, task: TaskWorth, offer: Offer, at_S: Ints, fits_SA: Bools, lost: LostBySending) -> Option:
+        """That of these splits, all of it on one device, which is worth most; each fits one."""
+        view, n, jobs, devices_A = self.view, task.n, self.jobs, offer.devices_A
+        work_SA, least_SA = offer.takes_s(n, at_S)
+        down_S1 = n * offer.inputs_S[at_S, None]
+        looked = np.broadcast_to(np.arange(len(devices_A)), fits_SA.shape)
+        if len(devices_A) > self._look:
+            quick_SA = np.where(fits_SA, jobs.alone_s(down_S1, work_SA, least_SA, devices_A), np.inf)
+            nearest = np.argpartition(quick_SA, self._look, axis=1)[:, : self._look]
+            # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
+            loaded_SA = np.where(fits_SA, jobs.work_s_D[devices_A] / jobs.cores_D[devices_A], np.inf)
+            looked = np.sort(np.concatenate([nearest, loaded_SA.argmin(axis=1)[:, None]], axis=1), axis=1)
+        cells, shape = (np.arange(len(at_S))[:, None], looked), looked.shape
+        devices_SK, work_SK, least_SK = devices_A[looked], work_SA[cells], least_SA[cells]
+        down_SK = np.broadcast_to(down_S1, shape)
+        took_s, lost_K = jobs.with_newcomer(
+            devices_SK.ravel(), down_SK.ravel(), work_SK.ravel(), least_SK.ravel(),
+            np.repeat(task.sizes_SX[at_S], shape[1], axis=0),
         )  # fmt: skip
-        lost = lost + self.jobs.lost_elsewhere_D(sent)[devices]
-        took_s = took_s + view.links.rtt_s_D[devices]
-        values = self.worth.value(row, shape.split, took_s * np.exp(self.state.device_D[devices]), lost, devices)
-        at = int(np.argmax(values))
-        device = int(devices[at])
-        job = Job(down, sent, float(work_s_D[device]), float(least_s_D[device]), self.worth.slack_s(row), 1.0)
-        return Option(
-            float(values[at]), float(took_s[at]), shape, dict.fromkeys(shape.fragments, device), ((device, job),)
-        )
+        lost_SK = lost_K.reshape(shape) + jobs.elsewhere(lost, at_S, devices_SK)
+        took_SK = took_s.reshape(shape) + view.links.rtt_s_D[devices_SK]
+        values_SK = task.on(took_SK * self.worth.off_D[devices_SK], lost_SK, devices_SK, at_S)
+        values_SK -= work_SK * self.worth.price_D[devices_SK]
+        values_SK[~fits_SA[cells]] = -np.inf
+        at, k = np.unravel_index(int(np.argmax(values_SK)), shape)
+        split, device = offer.shapes[at_S[at]], int(devices_SK[at, k])
+        sent = tuple(n * size for size in split.inputs.values())
+        job = Job(float(down_S1[at, 0]), sent, float(work_SK[at, k]), float(least_SK[at, k]), task.slack_s, 1.0)
+        where = dict.fromkeys(split.fragments, device)
+        return Option(float(values_SK[at, k]), float(took_SK[at, k]), split, where, ((device, job),))
 
-    def _spread(self, row: int, shape: Shape, fragments: tuple[int, ...]) -> Option | None:
-        """Each of these fragments, parents first, where it would be done first."""
-        view, n, room = self.view, int(self.view.tasks.n_T[row]), self.room.copy()
-        links, cores_D = view.links, view.devices.cores_D
-        device, end_s, took_s_F = self._begun(row, shape), dict[int, float](), dict[int, float]()
-        parts: dict[int, list[float]] = {}
-        # The broker sends to all at once, so that all have theirs when it is through.
-        sent_s = self.jobs.card.with_more_s(tuple(size * n for f, size in shape.inputs.items() if f in fragments))
-        for fragment in (f for f in shape.fragments if f in fragments):
-            fits_D = self.candidates_D & room.fits(fragment)
-            if not fits_D.any():
-                return None
-            service_s_D = view.fragments.service_s(fragment, n)
-            down = shape.inputs.get(fragment, 0.0) * n
-            at = nearest(self.jobs, fits_D, down, service_s_D, service_s_D, self.worth.weights.look)
-            mine = np.array([parts.get(int(d), (0.0, 0.0)) for d in at])
-            bytes_per_s = np.maximum(links.down_bytes_per_s_D[at], 1.0)
-            there, work = self.jobs.down_bytes_D[at], self.jobs.work_s_D[at] + mine[:, 1]
-            ready_s = (np.minimum(there, self.jobs.count_D[at] * down) + mine[:, 0] + down) / bytes_per_s
-            ready_s = np.maximum(ready_s, sent_s if down else 0.0)
-            coming = np.full(len(at), down)
-            for parent, size in shape.feeds[fragment]:
-                if parent not in device:
-                    continue  # its output is there already
-                src = device[parent]
-                rate = np.minimum(max(float(links.up_bytes_per_s_D[src]), 1.0), bytes_per_s)
-                moved_s = size * n / rate + (links.rtt_s_D[src] + links.rtt_s_D[at]) / 2
-                ready_s = np.maximum(ready_s, end_s.get(parent, 0.0) + np.where(at == src, 0.0, moved_s))
-                coming += np.where(at == src, 0.0, size * n)
-            service_s = service_s_D[at]
-            held_s = np.minimum(work, (self.jobs.count_D[at] + 1) * service_s)
-            done_s = ready_s + np.maximum((service_s + held_s) / cores_D[at], service_s)
-            best = int(np.argmin(done_s))
-            chosen = int(at[best])
-            device[fragment], end_s[fragment] = chosen, float(done_s[best])
-            room.take(fragment, chosen)
-            part = parts.setdefault(chosen, [0.0, 0.0])
-            part[0] += float(coming[best])
-            part[1] += float(service_s[best])
-            took_s_F[fragment] = float(service_s[best])
+    def _spread(
+        self, task: TaskWorth, offer: Offer, at: int, spread: SpreadSearch, fragments: Sequence[int] = ()
+    ) -> Option | None:
+        """A split, or some of its fragments, each where it would be done first; none where one fits nowhere."""
+        shape, n, jobs = offer.shapes[at], task.n, self.jobs
+        found = spread.along(shape, fragments or shape.fragments)
+        if found is None:
+            return None
+        parts = found.parts
         rows = np.array(list(parts), np.int64)
-        down_K, work_K = (np.array([part[k] for part in parts.values()]) for k in (0, 1))
-        here = {d: {f: s for f, s in took_s_F.items() if device[f] == d} for d in parts}
-        least_K = np.array([shape.path_s(mine) for mine in here.values()])
-        sent = {d: tuple(shape.inputs[f] * n for f in here[d] if f in shape.inputs) for d in parts}
-        alone_s, lost = self.jobs.with_newcomer(rows, down_K, work_K, least_K, list(sent.values()))
-        lost = lost + self.jobs.lost_elsewhere_D(sum(sent.values(), ()))[rows] / len(rows)
-        took_s = max(*end_s.values(), float(alone_s.max()))
-        seen_s = took_s * np.exp(self.state.device_D[rows].mean())
-        value = float(self.worth.value(row, shape.split, seen_s, lost.sum(), rows).min())
-        slack_s, share = self.worth.slack_s(row), 1.0 / len(parts)
-        jobs = tuple(
-            (d, Job(part[0], sent[d], part[1], float(least), slack_s, share))
-            for (d, part), least in zip(parts.items(), least_K, strict=True)
+        down_K, work_K = np.array([(part.down_bytes, part.work_s) for part in parts.values()]).T
+        least_K = np.array([float(shape.path_s(part.service_s)) for part in parts.values()])
+        sent = [tuple(shape.inputs[f] * n for f in part.service_s if f in shape.inputs) for part in parts.values()]
+        sizes_KX = np.array([[*sizes, *[0.0] * (len(shape.inputs) - len(sizes))] for sizes in sent])
+        alone_s, lost_K = jobs.with_newcomer(rows, down_K, work_K, least_K, sizes_KX)
+        elsewhere = jobs.elsewhere(jobs.lost_by_sending(sizes_KX.reshape(1, -1)), np.zeros(1, np.int64), rows[None])
+        lost = float(lost_K.sum() + elsewhere.mean())
+        took_s = max(found.took_s, float(alone_s.max()))
+        seen_s = np.full((1, len(rows)), took_s * np.exp(self.state.device_D[rows].mean()))
+        values = task.on(seen_s, np.full(seen_s.shape, lost), rows[None], np.array([at]))
+        share = 1.0 / len(parts)
+        booked = tuple(
+            (device, Job(part.down_bytes, sizes, part.work_s, float(least), task.slack_s, share))
+            for (device, part), sizes, least in zip(parts.items(), sent, least_K, strict=True)
         )
-        return Option(value, took_s, shape, {f: device[f] for f in fragments}, jobs)
-
-    def _begun(self, row: int, shape: Shape) -> dict[int, int]:
-        """The devices of those fragments of a task that have one."""
-        c = self.view.containers
-        mine = np.flatnonzero((c.task_C == row) & (c.device_C != NONE))
-        return {int(c.fragment_C[i]): int(c.device_C[i]) for i in mine}
+        return Option(
+            float(values.min()) - float(work_K @ self.worth.price_D[rows]), took_s, shape, found.device, booked
+        )
 
     def _book(self, row: int, option: Option) -> list[Action]:
         actions, task = list[Action](), int(self.view.tasks.id_T[row])
@@ -263,4 +272,5 @@ class PlanSearch:
             actions += [*self.room.take(fragment, device), Place(task, fragment, device)]
         for device, job in option.jobs:
             self.jobs.book(device, job)
+        self.offers.placed += 1
         return actions

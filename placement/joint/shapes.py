@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from splitplace.records.dag import Seconds, path_ends, topological
-from splitplace.records.view import NONE, Floats, Fragments, View
+from splitplace.records.task import micro_batches
+from splitplace.records.view import NONE, Floats, Fragments, Ints, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +23,41 @@ class Shape:
     """Bytes a sample of the task's input, by the fragment that takes it."""
     feeds: dict[int, tuple[tuple[int, float], ...]]
     """By fragment, those that feed it and the bytes a sample."""
+    micro_batch: int
+    """Of all of its fragments; 0 where they differ."""
+    latency_FD: Mapping[int, Floats]
+    """By fragment, seconds of a micro-batch on each device."""
 
     @cached_property
     def input_bytes(self) -> float:
         """A sample's, of all fragments that take it."""
         return sum(self.inputs.values())
 
-    def gathered_s(self, fragments: Fragments, n: int) -> Floats:
-        """Seconds of one core until the whole split has run on one device, shape D, before cores are counted."""
-        return self.path_s({row: fragments.service_s(row, n) for row in self.fragments})
+    @cached_property
+    def chain(self) -> bool:
+        """Whether each of its fragments feeds no more than one, and is fed by no more than one."""
+        parents = [parent for feeds in self.feeds.values() for parent, _ in feeds]
+        return len(parents) == len(set(parents)) == len(self.fragments) - 1
+
+    @cached_property
+    def path_D(self) -> Floats:  # noqa: N802 - shape suffix
+        """Seconds of one core until a micro-batch has run through all of it on one device, before cores are counted."""
+        return self.path_s(self.latency_FD)
+
+    @cached_property
+    def total_D(self) -> Floats:  # noqa: N802 - shape suffix
+        """Core-seconds of a micro-batch of all its fragments."""
+        result: Floats = np.sum(list(self.latency_FD.values()), axis=0)
+        return result
+
+    def takes_s(self, fragments: Fragments, n: int, devices_A: Ints) -> tuple[Floats, Floats]:
+        """Core-seconds of n samples on one device, and what of it is the longest path, both of shape A."""
+        if self.micro_batch:
+            batches = micro_batches(n, self.micro_batch)
+            return batches * self.total_D[devices_A], batches * self.path_D[devices_A]
+        service_s = {row: fragments.service_s(row, n)[devices_A] for row in self.fragments}
+        total_A: Floats = np.sum(list(service_s.values()), axis=0)
+        return total_A, self.path_s(service_s)
 
     def path_s(self, service_s: Mapping[int, Seconds]) -> Seconds:
         """The longest path through those of its fragments that are given, at least one, with what each takes."""
@@ -41,11 +68,6 @@ class Shape:
 
         given = [row for row in self.fragments if row in service_s]
         return reduce(np.maximum, path_ends(given, starts_s, service_s.__getitem__).values())
-
-    def total_s(self, fragments: Fragments, n: int) -> Floats:
-        """Core-seconds of all its fragments, shape D."""
-        result: Floats = np.sum([fragments.service_s(row, n) for row in self.fragments], axis=0)
-        return result
 
 
 _SHAPES: WeakKeyDictionary[Fragments, tuple[Shape, ...]] = WeakKeyDictionary()
@@ -71,4 +93,8 @@ def _shape(view: View, split: int) -> Shape:
         else:
             feeds[dst][src] = feeds[dst].get(src, 0.0) + size
     order = topological({row: tuple(feeds[row]) for row in rows})
-    return Shape(split, order, inputs, {row: tuple(feeds[row].items()) for row in rows})
+    of_batches = {int(f.micro_batch_F[row]) for row in rows}
+    return Shape(
+        split, order, inputs, {row: tuple(feeds[row].items()) for row in rows},
+        of_batches.pop() if len(of_batches) == 1 else 0, {row: f.latency_s_FD[row] for row in order},
+    )  # fmt: skip

@@ -1,17 +1,15 @@
-"""What a split is worth to a task, by how long it takes there and what it does to the others; see `joint.py`."""
+"""What splits are worth to a task, by how long they take there and what they do to the others; see `joint.py`."""
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from splitplace.placement.joint.jobs import DeviceJobs
+from splitplace.placement.joint.offers import Offer, PlanOffers
 from splitplace.placement.joint.residual import Residuals
-from splitplace.placement.joint.shapes import Shape, shapes
-from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Bools, Floats, Ints, View
+from splitplace.placement.joint.times import SplitTimes, split_times
+from splitplace.records.view import Bools, Floats, Ints, View
 
 CORES, LINKS, CARD = range(3)
 
@@ -21,33 +19,38 @@ class JointWorth:
     """What is maximised, and how far one looks; see `Joint`."""
 
     sla_weight: float
-    eta: float
+    alpha: float
+    beta: float
     look: int
 
 
 class Worths:
     """Of the splits on offer to the tasks of one view."""
 
-    def __init__(self, weights: JointWorth, view: View, state: Residuals, jobs: DeviceJobs, devices: Bools):
+    def __init__(
+        self, weights: JointWorth, view: View, state: Residuals, jobs: DeviceJobs, devices: Bools, offers: PlanOffers
+    ):
         self.weights, self.view, self.state, self.jobs, self.devices_D = weights, view, state, jobs, devices
-        self.shapes = shapes(view)
+        self.offers = offers
         self.behind = 0
         """Tasks that whatever is placed next holds up."""
         self._accuracy_S = state.accuracy_S(view.splits.top1_S)
-        self._alone_s: dict[int, dict[int, float]] = {}
-        self._per_sample_s: dict[int, tuple[float, float, float]] = {}
+        self._off_S = np.exp(state.split_S)
+        self.off_D = np.exp(state.device_D)
+        """How much longer than expected something takes."""
+        self.least_off = float(self.off_D[devices].min())
         self._patience_s = float(view.tasks.deadline_s_T.mean()) if len(view.tasks.id_T) else view.longest_s
         cores, down_bytes_per_s = view.devices.cores_D[devices], np.maximum(view.links.down_bytes_per_s_D[devices], 1.0)
         self._fleet = np.array([cores.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
-        self._quickest_link = float(down_bytes_per_s.max())
-        self._least_off = math.exp(float(state.device_D[devices].min()))
-        """How much less than expected something takes on the device where that is least."""
-        self._held: dict[int, bool] = {}
-        self._offered: dict[int, list[int]] = {}
+        self.quickest_link = float(down_bytes_per_s.max())
+        self._times: dict[int, SplitTimes] = {}
         """By application."""
-        self._latency_s: dict[int, float] = {}
-        """By fragment, the least of those devices that can hold it."""
+        power_w_D11 = view.devices.power_w_D11
+        swing_w_D = np.maximum(power_w_D11[:, -1] - power_w_D11[:, 0], 0.0)
+        unit_j = max(float(swing_w_D.mean()), 1e-9) * view.longest_s
+        self.price_D = weights.alpha / unit_j * swing_w_D / view.devices.cores_D
+        """What a second of one core is worth of energy."""
         self.scarce = CORES
         """Of which there is least."""
 
@@ -57,147 +60,104 @@ class Worths:
         busy_s: Floats = np.array([jobs.work_s_D.sum(), jobs.down_bytes_D.sum(), jobs.card.left_bytes]) / self._fleet
         return busy_s
 
-    def offered(self, row: int) -> list[int]:
-        """What a task may run as: what was decided, or any split of its application that could be placed at all."""
-        if (split := int(self.view.tasks.split_T[row])) != NONE:
-            return [split]
-        application = int(self.view.tasks.application_T[row])
-        if application not in self._offered:
-            mine: list[int] = np.flatnonzero(self.view.splits.application_S == application).tolist()
-            self._offered[application] = [split for split in mine if self.held(split)] or mine
-        return self._offered[application]
-
-    def held(self, split: int) -> bool:
-        """Whether each of its fragments fits some device there is, if nobody else were there."""
-        if split not in self._held:
-            f, memory_bytes_D = self.view.fragments, self.view.devices.memory_bytes_D[self.devices_D]
-            fits_FD = f.memory_bytes_FD[list(self.shapes[split].fragments)][:, self.devices_D] <= memory_bytes_D
-            self._held[split] = bool(fits_FD.any(axis=1).all())
-        return self._held[split]
-
-    def slack_s(self, row: int) -> float:
-        """Until the task's deadline."""
-        return float(self.view.tasks.deadline_s_T[row] - self.view.tasks.age_s_T[row])
-
-    def value(self, row: int, split: int, took_s: Any, lost: Any = 0.0, devices: Ints | None = None) -> Any:
-        """Of a split that takes so long, when others lose so much of their Σ P(in time).
+    def to(self, row: int, splits: tuple[int, ...]) -> "TaskWorth":
+        """Of these splits to this task.
 
         All that are behind are held up by what it uses of the scarcest there is, and a second costs each of them
         1 / (the mean deadline) of being in time.
         """
-        took_s = took_s * math.exp(self.state.split_S[split])
-        slack_s = self._seen_slack_s(row)
-        if devices is None:
-            in_time: Any = self.jobs.p_anywhere(slack_s, took_s)
-        else:
-            in_time = self.jobs.p(slack_s, took_s, devices)
-        return self._sum(row, split, in_time, took_s, lost)
-
-    def later(self, row: int, split: int, ahead_s: float) -> float:
-        """Of a split that has to itself what suits it best, but after so long."""
-        off = math.exp(self.state.split_S[split])  # of it alone
-        return float(self.value(row, split, ahead_s / off + self.alone_s(row, split)))
-
-    def _sum(self, row: int, split: int, in_time: Any, took_s: Any, lost: Any) -> Any:
-        w, held_up = self.weights.sla_weight, 0.0
-        if self.behind:
-            held_up = self.behind * self.use_s(row, split)[self.scarce] / self._patience_s
-        soon = w * (in_time + lost - held_up) - self.weights.eta * took_s / self.view.longest_s
-        return soon + (1 - w) * self._accuracy_S[split]
-
-    def most(self, row: int, split: int) -> float:
-        """No more than a split is worth, however it is placed: each fragment where it is quickest, nobody in its way.
-
-        But for the transfers that the broker's card has to send already.
-        """
-        sent = self.sent(row, self.shapes[split])
-        received_s = max(self.jobs.card.with_more_s(sent), max(sent) / self._quickest_link)
-        off = self._least_off * math.exp(self.state.split_S[split])
-        took_s = (received_s + self._computed_s(row, split)) * off
-        in_time = self.jobs.most_p(self._seen_slack_s(row), took_s)
-        return float(self._sum(row, split, in_time, took_s, self.jobs.lost_elsewhere_D(sent).max()))
-
-    def _computed_s(self, row: int, split: int) -> float:
-        """The least that a split computes, each fragment on the device that is quickest of those that can hold it."""
-        f, d, shape = self.view.fragments, self.view.devices, self.shapes[split]
-        if shape.fragments[0] not in self._latency_s:
-            for fragment in shape.fragments:
-                holds_D = self.devices_D & (f.memory_bytes_FD[fragment] <= d.memory_bytes_D)
-                among_D = holds_D if holds_D.any() else self.devices_D
-                self._latency_s[fragment] = float(f.latency_s_FD[fragment][among_D].min())
-        n = int(self.view.tasks.n_T[row])
-        service_s = {
-            fragment: micro_batches(n, int(f.micro_batch_F[fragment])) * self._latency_s[fragment]
-            for fragment in shape.fragments
-        }
-        return float(shape.path_s(service_s))
-
-    def _seen_slack_s(self, row: int) -> float:
-        """Until the last moment at which it is seen to be in time."""
-        slack_s = self.slack_s(row)
+        w, view = self.weights.sla_weight, self.view
+        offer = self.offers.every(splits)
+        split_S, times, n = offer.split_S, self.times(offer), int(view.tasks.n_T[row])
+        use_S = n * times.use_s_S3[split_S, self.scarce]
+        besides_S = (1 - w) * self._accuracy_S[split_S] - w * self.behind / self._patience_s * use_S
+        slack_s = seen_slack_s = float(view.tasks.deadline_s_T[row] - view.tasks.age_s_T[row])
         if self.state.by_interval:  # it is seen to be done at the next start of one
-            now_s, interval_s = self.view.now_s, self.view.interval_s
-            slack_s = math.floor((now_s + slack_s) / interval_s + 1e-9) * interval_s - now_s
-        return slack_s
+            interval_s = view.interval_s
+            seen_slack_s = math.floor((view.now_s + slack_s) / interval_s + 1e-9) * interval_s - view.now_s
+        return TaskWorth(
+            self, n, split_S, n * offer.sizes_SX, slack_s, seen_slack_s, self._off_S[split_S], besides_S, use_S,
+            times.alone_s_ST[split_S, row], times.computed_s_ST[split_S, row],
+        )  # fmt: skip
 
-    def alone_s(self, row: int, split: int) -> float:
-        """How long a split takes where nobody else is, on the device that suits it best."""
-        if split not in self._alone_s:
-            self._alone_s[split] = self._alone(split)
-        return self._alone_s[split][row]
+    def sum(self, in_time: Floats, took_s: Floats, besides: Floats) -> Floats:
+        """What is maximised; see `joint.py`."""
+        return self.weights.sla_weight * in_time - self.weights.beta / self.view.longest_s * took_s + besides
 
-    def _alone(self, split: int) -> dict[int, float]:
-        """Of all tasks that may run as this split, by row: at once, and on one device of a kind."""
-        view, shape, kinds = self.view, self.shapes[split], self._kinds
-        tasks, f, links = view.tasks, view.fragments, view.links
-        mine = (tasks.split_T == split) | (
-            (tasks.split_T == NONE) & (tasks.application_T == view.splits.application_S[split])
-        )
-        rows = np.flatnonzero(mine)
-        n_T = tasks.n_T[rows]
-        latency_FK, fragments = f.latency_s_FD[:, kinds], shape.fragments
-        batches = {row: micro_batches(n_T, int(f.micro_batch_F[row]))[:, None] for row in fragments}
-        ran_TK = shape.path_s({row: batches[row] * latency_FK[row] for row in fragments})
-        need_K = f.memory_bytes_FD[list(fragments)][:, kinds].sum(axis=0)
-        rate_K = np.minimum(np.maximum(links.down_bytes_per_s_D[kinds], 1.0), links.broker_bytes_per_s)
-        # Branches may receive side by side, each over the link of its own device.
-        took_TK = (n_T[:, None] * (max(shape.inputs.values()) / rate_K) + ran_TK + links.rtt_s_D[kinds]) * np.exp(
-            self.state.device_D[kinds]
-        )
-        holds_K = need_K <= view.devices.memory_bytes_D[kinds]
-        # Where it fits nowhere whole, it cannot be much quicker spread than on a device that held it.
-        took_T = took_TK[:, holds_K | ~holds_K.any()].min(axis=1)
-        return dict(zip(rows.tolist(), took_T.tolist(), strict=True))
+    def quickest(self, row: int, splits: tuple[int, ...]) -> tuple[float, Floats]:
+        """Of the split that takes least where nobody else is, how long that is, and what it uses of the fleet."""
+        offer = self.offers.every(splits)
+        times = self.times(offer)
+        alone_s_S = times.alone_s_ST[offer.split_S, row]
+        at = int(np.argmin(alone_s_S))
+        return float(alone_s_S[at]), int(self.view.tasks.n_T[row]) * times.use_s_S3[splits[at]]
 
-    @cached_property
-    def _kinds(self) -> Ints:
-        """One device of each kind, by what a split's time depends on; of equal ones, that seen to be quickest."""
-        d, links, f, rows = self.view.devices, self.view.links, self.view.fragments, np.flatnonzero(self.devices_D)
-        of_links = links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D
-        some = range(0, len(f.latency_s_FD), max(1, len(f.latency_s_FD) // 4))
-        facts = np.stack([d.core_speed_D, d.cores_D, d.memory_bytes_D, *of_links, *f.latency_s_FD[some]])[:, rows]
-        quickest_first = np.argsort(self.state.device_D[rows], kind="stable")
-        _, first = np.unique(facts[:, quickest_first], axis=1, return_index=True)
-        result: Ints = rows[quickest_first[first]]
-        return result
+    def times(self, offer: Offer) -> SplitTimes:
+        """Of all splits of the application."""
+        application = offer.application
+        if application not in self._times:
+            every = self.offers.every(tuple(np.flatnonzero(self.view.splits.application_S == application).tolist()))
+            self._times[application] = split_times(self.view, every, self.off_D, self._fleet)
+        return self._times[application]
 
-    def use_s(self, row: int, split: int) -> tuple[float, float, float]:
-        """Seconds of the whole fleet's cores, of its downlinks and of the broker's card that a split takes."""
-        n, f = int(self.view.tasks.n_T[row]), self.view.fragments
-        if split not in self._per_sample_s:
-            rows = list(self.shapes[split].fragments)
-            work_s = (f.latency_s_FD[rows][:, self.devices_D].mean(axis=1) / f.micro_batch_F[rows]).sum()
-            cores, links, card = self._fleet.tolist()
-            size = self.shapes[split].input_bytes
-            self._per_sample_s[split] = float(work_s) / cores, size / links, size / card
-        of_cores, of_links, of_card = self._per_sample_s[split]
-        return n * of_cores, n * of_links, n * of_card
 
-    def quickest(self, row: int) -> int:
-        """The split that takes least where nobody else is."""
-        return min(self.offered(row), key=lambda split: self.alone_s(row, split))
+@dataclass(frozen=True, eq=False)
+class TaskWorth:
+    """What splits are worth to one task, shape S, as things stand for those behind it."""
 
-    def sent(self, row: int, shape: Shape) -> tuple[float, ...]:
-        """What the broker has to send, transfer by transfer."""
-        n = int(self.view.tasks.n_T[row])
-        return tuple(each * n for each in shape.inputs.values())
+    worths: Worths
+    n: int
+    split_S: Ints
+    sizes_SX: Floats
+    """Bytes that the broker sends of each, transfer by transfer; 0 is none."""
+    slack_s: float
+    """Until the task's deadline."""
+    seen_slack_s: float
+    """Until the last moment at which it is seen to be in time."""
+    off_S: Floats
+    besides_S: Floats
+    """What each is worth however long it takes."""
+    use_S: Floats
+    """Seconds of the scarcest there is."""
+    alone_s_S: Floats
+    """How long each takes where nobody else is, gathered on the device that suits it best."""
+    computed_s_S: Floats
+    """The least that each computes."""
+
+    def later(self, ahead_s: float) -> Floats:
+        """If each had to itself what suits it best, but after so long."""
+        took_S = ahead_s + self.alone_s_S * self.off_S
+        in_time_S = self.worths.jobs.p_anywhere(self.seen_slack_s, took_S)
+        return self.worths.sum(in_time_S, took_S, self.besides_S)
+
+    def most(self, lost_S: Floats) -> Floats:
+        """No more than each is worth, however it is placed.
+
+        Each fragment where it is quickest, nobody in its way but for the transfers that the broker's card has to send
+        already.
+
+        Args:
+            lost_S: What others lose at least.
+        """
+        card, sizes_SX = self.worths.jobs.card, self.sizes_SX
+        received_S = np.maximum(card.with_more_s(sizes_SX), sizes_SX.max(axis=1) / self.worths.quickest_link)
+        return self.no_sooner(received_S + self.computed_s_S, lost_S, np.arange(len(self.split_S)))
+
+    def no_sooner(self, least_s_K: Floats, lost_K: Floats, at_K: Ints) -> Floats:
+        """No more than some of them are worth that take no less than this, and of which others lose no less."""
+        took_K = least_s_K * self.worths.least_off * self.off_S[at_K]
+        in_time_K = self.worths.jobs.most_p(self.seen_slack_s, took_K)
+        return self.worths.sum(in_time_K + lost_K, took_K, self.besides_S[at_K])
+
+    def on(self, took_SK: Floats, lost_SK: Floats, devices_SK: Ints, at_S: Ints) -> Floats:
+        """Of some of them, on devices, shape (S, K).
+
+        Args:
+            took_SK: Seconds, before what splits were seen to take longer.
+            lost_SK: What others lose of their Σ P(in time): a change, at most 0.
+            devices_SK: Rows, for how unsure that is.
+            at_S: Which of the splits.
+        """
+        took_SK = took_SK * self.off_S[at_S, None]
+        in_time_SK = self.worths.jobs.p(self.seen_slack_s, took_SK, devices_SK)
+        return self.worths.sum(in_time_SK + lost_SK, took_SK, self.besides_S[at_S, None])

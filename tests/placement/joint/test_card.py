@@ -42,10 +42,29 @@ def test_transfers_share_it(sizes, bytes_per_s):
 @given(sizes=SIZES, more=SIZES)
 def test_newcomers_are_as_if_they_had_been_there(sizes, more):
     """When the last of them is done, and how much later the others are."""
-    before, after = card(sizes), card(sizes + more)
-    assert before.with_more_s(tuple(more)) == pytest.approx(max(played(sizes + more, 1.0)[len(sizes) :]))
-    later = before.sent_s(np.array(sizes)) + before.later_s(np.array(sizes), tuple(more))
-    assert later.tolist() == pytest.approx(after.sent_s(np.array(sizes)).tolist())
+    before, after, more_SX = card(sizes), card(sizes + more), np.array([more])
+    assert before.with_more_s(more_SX).tolist() == pytest.approx([max(played(sizes + more, 1.0)[len(sizes) :])])
+    later = before.sent_s(np.array(sizes)) + before.later_s(np.array([sizes]), more_SX)
+    assert later[0].tolist() == pytest.approx(after.sent_s(np.array(sizes)).tolist())
+
+
+@given(sizes=SIZES, more=SIZES)
+def test_sets_of_newcomers_are_held_against_each_other(sizes, more):
+    """Each is as it is alone, whatever stands beside it; a size of 0 is nobody."""
+    first, sets_SX = card(sizes), np.array([[*more, 0.0], [0.0] * (len(more) + 1)])
+    assert first.with_more_s(sets_SX).tolist() == [first.with_more_s(np.array([more]))[0], 0.0]
+    later = first.later_s(np.array([sizes]), sets_SX)
+    assert later.tolist() == [first.later_s(np.array([sizes]), np.array([more]))[0].tolist(), [0.0] * len(sizes)]
+
+
+def test_one_more_of_very_many_changes_nothing_yet():
+    """What is left is known at once, the others' ends only when there is one more in sixty-four."""
+    many = card([1.0] * 128)
+    before = many.sent_s(np.array([1.0]))[0]
+    many.add((1.0,))
+    assert (many.left_bytes, many.sent_s(np.array([1.0]))[0]) == (129.0, before)
+    many.add((1.0, 1.0))
+    assert many.sent_s(np.array([1.0]))[0] == before + 3.0
 
 
 @given(links=st.lists(st.tuples(st.floats(0.1, 20.0), st.floats(0.1, 3.0)), min_size=1, max_size=6))
@@ -62,8 +81,8 @@ def test_one_that_nobody_stated_holds_nobody_up():
     """Whatever is sent."""
     free = card([5.0], math.inf)
     assert not free.limits
-    assert (free.busy_s, free.with_more_s((9.0,)), free.full_s(np.ones(2), np.ones(2))) == (0.0, 0.0, 0.0)
-    assert free.later_s(np.ones(2), (9.0,)).tolist() == [0.0, 0.0]
+    assert (free.busy_s, free.with_more_s(np.array([[9.0]])), free.full_s(np.ones(2), np.ones(2))) == (0.0, [0.0], 0.0)
+    assert free.later_s(np.ones((1, 2)), np.array([[9.0]])).tolist() == [[0.0, 0.0]]
 
 
 def test_a_copy_is_its_own():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitplace.placement.joint.estimate import computed_s, in_time, received_s
+from splitplace.placement.joint.estimate import computed_s, in_time, overlap, received_s
 
 pytestmark = pytest.mark.base
 
@@ -128,3 +128,15 @@ def test_where_there_is_no_job_there_is_no_time():
 def test_in_time_is_even_at_the_deadline():
     """Half there, near one well before it and near none well after."""
     np.testing.assert_allclose(in_time(np.array([1.0, 9.0, 0.0]), 1.0, 0.1), [0.5, 1.0, 0.0], atol=1e-4)
+
+
+@given(
+    spans=st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.0, 9.0)), min_size=1, max_size=40),
+    same=st.integers(0, 3),
+)
+def test_spans_lie_upon_each_other_as_pairs_do(spans, same):
+    """Sorted, as where there are many, or in pairs: the same sums; so also where spans begin or end at once."""
+    start = np.array([begin for begin, _ in spans] + [spans[0][0]] * same)
+    end = start + np.array([width for _, width in spans] + [spans[0][1]] * same)
+    pairs = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
+    np.testing.assert_allclose(overlap(start[None], end[None])[0], np.maximum(pairs, 0.0).sum(axis=1), atol=1e-9)

@@ -12,6 +12,7 @@ from splitplace.placement import states
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.joint import Joint
 from splitplace.placement.joint.search import PlanSearch
+from splitplace.placement.joint.spread import SpreadSearch
 from splitplace.placement.plan import plan
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.room import Room
@@ -131,12 +132,36 @@ def test_no_option_is_worth_more_than_the_most(data, view):
     policy = Joint()
     off = np.array([data.draw(st.floats(-1.0, 1.0)) for _ in range(devices)])
     state = replace(policy.init(now), device_D=off, squares_D=np.abs(off), squares_times_D=np.ones(devices))
-    jobs = DeviceJobs(now, policy.doubt(now, state))
-    search = PlanSearch(policy.worth, now, state, Room(now), jobs)
-    for split in (LAYER, SEMANTIC):
-        shape = search.worth.shapes[split]
-        for found in (search._gathered(tasks - 1, shape), search._spread(tasks - 1, shape, shape.fragments)):
-            assert found is None or found.value <= search.worth.most(tasks - 1, split) + 1e-9
+    search = PlanSearch(policy.worth, now, state, Room(now), DeviceJobs(now, policy.doubt(now, state)))
+    offer = search.offers.every((LAYER, SEMANTIC))
+    task = search.worth.to(tasks - 1, (LAYER, SEMANTIC))
+    lost = search.jobs.lost_by_sending(task.sizes_SX)
+    most_S = task.most(lost.total_S)
+    left_A, cost_FA = search.room.account(offer.fragments_F, offer.devices_A)
+    spread = SpreadSearch(now, tasks - 1, search.jobs, search.room, offer, cost_FA <= left_A)
+    for at, shape in enumerate(offer.shapes):
+        fits_SA = cost_FA[2 * at : 2 * at + 2].sum(axis=0, keepdims=True) <= left_A
+        if fits_SA.any():
+            found = search._gathered(task, offer, np.array([at]), fits_SA, lost)
+            assert found.value <= most_S[at] + 1e-9
+        found = search._spread(task, offer, at, spread)
+        if found is not None:
+            least_s = np.array([spread.least_s(shape, np.zeros(devices, bool))])
+            assert found.value <= most_S[at] + 1e-9
+            assert found.value <= task.no_sooner(least_s, lost.total_S[[at]], np.array([at]))[0] + 1e-9
+
+
+@pytest.mark.parametrize(("alpha", "device"), [(0.0, 0), (1.0, 1)])
+def test_energy_is_worth_what_it_is_said_to_be(view, alpha, device):
+    """The first device is a little quicker and draws ten times as much when it works."""
+    now = view(deadlines_s=(90.0,), split=(LAYER,), containers=((0, 0, -1), (0, 1, -1)))
+    power_w_D11 = now.devices.power_w_D11 + np.linspace(0.0, 900.0, 11) * np.array([[1.0], [0.0]])
+    now = replace(
+        now, devices=replace(now.devices, power_w_D11=power_w_D11),
+        fragments=replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD * np.array([1.0, 1.1])),
+    )  # fmt: skip
+    actions, _ = plan(Joint(alpha=alpha), now, Joint().init(now), np.random.default_rng(0))
+    assert {action.device for action in actions if isinstance(action, Place)} == {device}
 
 
 def test_the_urgent_come_first(view):

@@ -1,0 +1,173 @@
+"""What a task may run as, side by side, and the devices that are looked at for it.
+
+Shape letters beside those of the view: S the splits on offer to a task, F their fragments, split after split, A devices
+that are looked at, X what the broker sends of a split, transfer by transfer.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from splitplace.placement.joint.jobs import DeviceJobs
+from splitplace.placement.joint.shapes import Shape, shapes
+from splitplace.placement.room import Room
+from splitplace.records.task import micro_batches
+from splitplace.records.view import NONE, Bools, Floats, Fragments, Ints, View
+
+AHEAD = 128
+"""Placements after which devices are looked out for anew; so many more than a look takes are kept of each split."""
+LEAST_LOADED = 8
+"""Devices with the least to compute that are among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """Splits, and devices to look at."""
+
+    application: int
+    split_S: Ints
+    shapes: tuple[Shape, ...]
+    fragments: Fragments
+    devices_A: Ints
+    every: bool
+    """Whether those are all there are."""
+
+    @cached_property
+    def fragments_F(self) -> Ints:  # noqa: N802 - shape suffix
+        """Rows of the view's, parents first within a split."""
+        return np.array([row for shape in self.shapes for row in shape.fragments], np.int64)
+
+    @cached_property
+    def first_S(self) -> Ints:  # noqa: N802 - shape suffix
+        """Where a split's begin among them."""
+        return np.cumsum([0, *(len(shape.fragments) for shape in self.shapes[:-1])])
+
+    @cached_property
+    def parted_S(self) -> Bools:  # noqa: N802 - shape suffix
+        """Which have more than one."""
+        return np.array([len(shape.fragments) > 1 for shape in self.shapes])
+
+    @cached_property
+    def sizes_SX(self) -> Floats:  # noqa: N802 - shape suffix
+        """Bytes a sample; 0 is no transfer."""
+        sizes_SX = np.zeros((len(self.shapes), max(len(shape.inputs) for shape in self.shapes)))
+        for row, shape in enumerate(self.shapes):
+            sizes_SX[row, : len(shape.inputs)] = list(shape.inputs.values())
+        return sizes_SX
+
+    @cached_property
+    def inputs_F(self) -> Floats:  # noqa: N802 - shape suffix
+        """Bytes a sample that a fragment has from the broker."""
+        return np.array([shape.inputs.get(row, 0.0) for shape in self.shapes for row in shape.fragments])
+
+    @cached_property
+    def inputs_S(self) -> Floats:  # noqa: N802 - shape suffix
+        """Those of all fragments of a split."""
+        result: Floats = self.sizes_SX.sum(axis=1)
+        return result
+
+    @cached_property
+    def _latency_FA(self) -> Floats:  # noqa: N802 - shape suffix
+        result: Floats = self.fragments.latency_s_FD[self.fragments_F[:, None], self.devices_A]
+        return result
+
+    @cached_property
+    def _a_batch(self) -> tuple[Floats, Floats]:
+        """Core-seconds of a micro-batch, and its longest path, both of shape (S, A)."""
+        devices_A = self.devices_A
+        totals, paths = zip(*((s.total_D[devices_A], s.path_D[devices_A]) for s in self.shapes), strict=True)
+        return np.stack(totals), np.stack(paths)
+
+    @cached_property
+    def _micro_batch_S(self) -> Ints:  # noqa: N802 - shape suffix
+        return np.array([shape.micro_batch for shape in self.shapes])
+
+    def takes_s(self, n: int, at_S: Ints) -> tuple[Floats, Floats]:
+        """Core-seconds of n samples of some splits gathered on each device, and the longest path of it, both (S, A)."""
+        if self._micro_batch_S.all():
+            batches_S1 = micro_batches(np.array(n), self._micro_batch_S[at_S])[:, None]
+            total_SA, path_SA = self._a_batch
+            return batches_S1 * total_SA[at_S], batches_S1 * path_SA[at_S]
+        mine = [self.shapes[at].takes_s(self.fragments, n, self.devices_A) for at in at_S.tolist()]
+        totals, paths = zip(*mine, strict=True)
+        return np.stack(totals), np.stack(paths)
+
+    def service_s(self, n: int) -> Floats:
+        """Core-seconds of each fragment on each device, shape (F, A)."""
+        batches_F = micro_batches(np.array(n), self.fragments.micro_batch_F[self.fragments_F])
+        result: Floats = batches_F[:, None] * self._latency_FA
+        return result
+
+
+class PlanOffers:
+    """The offers of one plan: to each application, and to tasks that are decided."""
+
+    def __init__(self, view: View, room: Room, jobs: DeviceJobs, devices: Bools, look: int):
+        self.view, self.shapes = view, shapes(view)
+        self._room, self._jobs, self._look = room, jobs, look
+        self._devices_A = np.flatnonzero(devices)
+        self._of_application: dict[int, tuple[int, ...]] = {}
+        self._held: dict[int, bool] = {}
+        self._near: dict[tuple[int, ...], tuple[int, Offer]] = {}
+        """By splits; and how many placements there were when its devices were chosen."""
+        self._every: dict[tuple[int, ...], Offer] = {}
+        self.placed = 0
+
+    def splits(self, row: int) -> tuple[int, ...]:
+        """What a task may run as: what was decided, or any split of its application that could be placed at all."""
+        if (split := int(self.view.tasks.split_T[row])) != NONE:
+            return (split,)
+        application = int(self.view.tasks.application_T[row])
+        if application not in self._of_application:
+            mine: list[int] = np.flatnonzero(self.view.splits.application_S == application).tolist()
+            self._of_application[application] = tuple([split for split in mine if self.held(split)] or mine)
+        return self._of_application[application]
+
+    def held(self, split: int) -> bool:
+        """Whether each of its fragments fits some device there is, if nobody else were there."""
+        if split not in self._held:
+            f, memory_bytes_A = self.view.fragments, self.view.devices.memory_bytes_D[self._devices_A]
+            rows = np.array(self.shapes[split].fragments)
+            fits_FA = f.memory_bytes_FD[rows[:, None], self._devices_A] <= memory_bytes_A
+            self._held[split] = bool(fits_FA.any(axis=1).all())
+        return self._held[split]
+
+    def near(self, splits: tuple[int, ...]) -> Offer:
+        """With the devices worth a look: all of a small fleet, else where tasks of a mean size would be done first."""
+        if len(self._devices_A) <= 2 * (self._look + AHEAD):
+            return self.every(splits)
+        chosen, offer = self._near.get(splits, (-AHEAD, None))
+        if offer is None or self.placed - chosen >= AHEAD:
+            offer = self._choose(splits)
+            self._near[splits] = self.placed, offer
+        return offer
+
+    def every(self, splits: tuple[int, ...]) -> Offer:
+        """With all devices."""
+        if splits not in self._every:
+            mine = tuple(self.shapes[split] for split in splits)
+            application, fragments = int(self.view.splits.application_S[splits[0]]), self.view.fragments
+            self._every[splits] = Offer(application, np.array(splits), mine, fragments, self._devices_A, every=True)
+        return self._every[splits]
+
+    def _choose(self, splits: tuple[int, ...]) -> Offer:
+        every, devices_A, most = self.every(splits), self._devices_A, self._look + AHEAD
+        n, jobs = int(np.ceil(self.view.tasks.n_T.mean())), self._jobs
+        work_SA, least_SA = every.takes_s(n, np.arange(len(splits)))
+        quick_SA = jobs.alone_s(n * every.inputs_S[:, None], work_SA, least_SA, devices_A)
+        left_A, cost_FA = self._room.account(every.fragments_F, devices_A)
+        fits_SA = np.add.reduceat(cost_FA, every.first_S, axis=0) <= left_A
+        chosen = [np.argpartition(np.where(fits_SA, quick_SA, np.inf), most, axis=1)[:, :most].ravel()]
+        loaded_A = np.where(
+            fits_SA.any(axis=0), jobs.work_s_D[devices_A] / self.view.devices.cores_D[devices_A], np.inf
+        )
+        chosen.append(np.argpartition(loaded_A, LEAST_LOADED)[:LEAST_LOADED])
+        scarce = np.repeat(fits_SA.sum(axis=1) < most, [len(shape.fragments) for shape in every.shapes])
+        if scarce.any():  # few hold it whole: those that hold its parts
+            service_FA = every.service_s(n)[scarce]
+            quick_FA = jobs.alone_s(n * every.inputs_F[scarce][:, None], service_FA, service_FA, devices_A)
+            quick_FA[cost_FA[scarce] > left_A] = np.inf
+            chosen.append(np.argpartition(quick_FA, most, axis=1)[:, :most].ravel())
+        near_A: Ints = devices_A[np.unique(np.concatenate(chosen))]
+        return replace(every, devices_A=near_A, every=False)

@@ -1,0 +1,145 @@
+"""Fragments of a task on several devices: each, parents first, where it would be done first.
+
+After Topcuoglu et al., "HEFT" (TPDS 2002), by earliest finish. Shape letters as in `offers.py`.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from splitplace.placement.joint.jobs import DeviceJobs
+from splitplace.placement.joint.offers import Offer
+from splitplace.placement.joint.shapes import Shape
+from splitplace.placement.room import Room
+from splitplace.records.view import NONE, Bools, Floats, Ints, View
+
+ENDLESS_S = 1e9
+"""Longer than anything takes that is worth it."""
+
+
+@dataclass
+class DevicePart:
+    """What of a task is on one device."""
+
+    down_bytes: float = 0.0
+    work_s: float = 0.0
+    service_s: dict[int, float] = field(default_factory=dict)
+    """By fragment."""
+
+
+@dataclass
+class Parts:
+    """Where fragments are put, and when the last of them is done."""
+
+    device: dict[int, int] = field(default_factory=dict)
+    parts: dict[int, DevicePart] = field(default_factory=dict)
+    """By device."""
+    took_s: float = 0.0
+
+
+class SpreadSearch:
+    """How soon fragments of one task would be done on each device, if nothing else of the task were there."""
+
+    def __init__(self, view: View, row: int, jobs: DeviceJobs, room: Room, offer: Offer, fits_FA: Bools):
+        self.view, self.jobs, self.room, self.n = view, jobs, room, int(view.tasks.n_T[row])
+        self._row_of = {fragment: at for at, fragment in enumerate(offer.fragments_F.tolist())}
+        self._devices_A = devices_A = offer.devices_A
+        self._fits_FA, self._service_FA = fits_FA, offer.service_s(self.n)
+        self._inputs = {row: self.n * size for shape in offer.shapes for row, size in shape.inputs.items()}
+        self._begun = begun(view, row)
+        links, down_F1 = view.links, self.n * offer.inputs_F[:, None]
+        self._bytes_per_s_A, self._cores_A = jobs.bytes_per_s_D[devices_A], jobs.cores_D[devices_A]
+        self._rtt_A, self._count_A = links.rtt_s_D[devices_A], jobs.count_D[devices_A]
+        self._there_A, self._work_A = jobs.down_bytes_D[devices_A], jobs.work_s_D[devices_A]
+        self._ready_FA = (np.minimum(self._there_A, self._count_A * down_F1) + down_F1) / self._bytes_per_s_A
+        self._computed_FA = self._computed(self._service_FA, self._work_A, self._count_A, self._cores_A)
+
+    @staticmethod
+    def _computed(service_s: Floats, work_s: Floats, count: Ints, cores: Floats) -> Floats:
+        """Seconds that a fragment computes beside so many jobs, that have so much to do."""
+        held_s = np.minimum(work_s, (count + 1) * service_s)
+        result: Floats = np.maximum((service_s + held_s) / cores, service_s)
+        return result
+
+    def least_s(self, shape: Shape, whole_A: Bools) -> float:
+        """No more than a split takes, however it is spread; for ever where that is of no use.
+
+        Of a chain it is of use only on devices that do not hold it whole: its fragments run one after another, and to
+        be apart costs them transfers.
+
+        Args:
+            shape: Each of its fragments fits some device.
+            whole_A: Those that hold all of it.
+        """
+        at = [self._row_of[row] for row in shape.fragments]
+        fits_FA = self._fits_FA[at]
+        least_s = self._along_quickest(shape, at, fits_FA)
+        if shape.chain and whole_A.any() and self._along_quickest(shape, at, fits_FA & whole_A) <= least_s:
+            return ENDLESS_S
+        return least_s
+
+    def _along_quickest(self, shape: Shape, at: list[int], looked_FA: Bools) -> float:
+        computed_F = np.where(looked_FA, self._computed_FA[at], np.inf).min(axis=1).tolist()
+        ready_F = np.where(looked_FA, self._ready_FA[at], np.inf).min(axis=1).tolist()
+        ends_s: dict[int, float] = {}
+        for row, ready_s, computed_s in zip(shape.fragments, ready_F, computed_F, strict=True):
+            fed_s = max((ends_s[parent] for parent, _ in shape.feeds[row]), default=0.0)
+            ends_s[row] = max(ready_s, fed_s) + computed_s
+        return max(ends_s.values())
+
+    def along(self, shape: Shape, fragments: Collection[int]) -> Parts | None:
+        """Where each of these fragments of a split would be done first; others have a device, or are done."""
+        links, found, ends_s = self.view.links, Parts(), dict[int, float]()
+        mine = [row for row in shape.fragments if row in fragments]
+        # The broker sends to all at once, so that all have theirs when it is through.
+        sizes = np.array([[self._inputs[row] for row in mine if row in self._inputs]])
+        sent_s = float(self.jobs.card.with_more_s(sizes)[0]) if sizes.size else 0.0
+        for row in mine:
+            at, down = self._row_of[row], self._inputs.get(row, 0.0)
+            ready_A, computed_A, fits_A = self._ready_FA[at], self._computed_FA[at], self._fits_FA[at]
+            if found.parts:
+                ready_A, computed_A, fits_A = self._beside(row, down, found.parts)
+            if not fits_A.any():
+                return None
+            if down:
+                ready_A = np.maximum(ready_A, sent_s)
+            coming_A = np.full(len(ready_A), down)
+            for parent, size in shape.feeds[row]:
+                if (src := found.device.get(parent, self._begun.get(parent))) is None:
+                    continue  # its output is there already
+                rate_A = np.minimum(max(float(links.up_bytes_per_s_D[src]), 1.0), self._bytes_per_s_A)
+                moved_A = self.n * size / rate_A + (float(links.rtt_s_D[src]) + self._rtt_A) / 2
+                apart_A = self._devices_A != src
+                ready_A = np.maximum(ready_A, ends_s.get(parent, 0.0) + moved_A * apart_A)
+                coming_A += self.n * size * apart_A
+            done_A = np.where(fits_A, ready_A + computed_A, np.inf)
+            best = int(np.argmin(done_A))
+            chosen, service_s = int(self._devices_A[best]), float(self._service_FA[at, best])
+            found.device[row], ends_s[row] = chosen, float(done_A[best])
+            part = found.parts.setdefault(chosen, DevicePart())
+            part.down_bytes += float(coming_A[best])
+            part.work_s += service_s
+            part.service_s[row] = service_s
+        found.took_s = max(ends_s.values())
+        return found
+
+    def _beside(self, row: int, down: float, parts: dict[int, DevicePart]) -> tuple[Floats, Floats, Bools]:
+        """When its input is there, how long it computes and where it fits, with what else of the task is there."""
+        at = self._row_of[row]
+        ready_A, computed_A, fits_A = self._ready_FA[at].copy(), self._computed_FA[at].copy(), self._fits_FA[at].copy()
+        for device, part in parts.items():
+            a = int(np.searchsorted(self._devices_A, device))
+            service_s, count = self._service_FA[at, a], self._count_A[a]
+            held_bytes = min(self._there_A[a], count * down)
+            ready_A[a] = (held_bytes + part.down_bytes + down) / self._bytes_per_s_A[a]
+            computed_A[a] = self._computed(service_s, self._work_A[a] + part.work_s, count, self._cores_A[a])
+            fits_A[a] = self.room.left_on(device, (*part.service_s, row)) >= 0
+        return ready_A, computed_A, fits_A
+
+
+def begun(view: View, row: int) -> dict[int, int]:
+    """The devices of those fragments of a task that have one."""
+    c = view.containers
+    mine = np.flatnonzero((c.task_C == row) & (c.device_C != NONE))
+    return {int(c.fragment_C[i]): int(c.device_C[i]) for i in mine}
