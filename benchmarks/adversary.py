@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks import grid
 from splitplace.benchmarks.experiment import Experiment, GridRow
 from splitplace.benchmarks.experiment_run import taking_part
-from splitplace.benchmarks.grid import GridTask, measure, measure_cell
+from splitplace.benchmarks.grid import GridTask, measure_cell
 from splitplace.benchmarks.knobs import Point, WorstSearch
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
@@ -178,7 +179,7 @@ class Adversary:
             self.rewards[_key(one.point), one.row, one.seed] = one
 
         if tasks:
-            measure(measure_point, tasks, self.jobs, keep, lambda line: None, "points")
+            grid.measure(measure_point, tasks, self.jobs, keep, lambda line: None, "points")
             self._save()
         return self._means(text, seeds)
 

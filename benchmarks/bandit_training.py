@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks import grid
 from splitplace.benchmarks.experiment import Experiment
-from splitplace.benchmarks.grid import measure
 from splitplace.benchmarks.grid_cells import summary
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.paired import interval
@@ -114,7 +114,7 @@ def run(
         for scenario in part.scenarios
         if (scenario.name, seed) not in found
     ]
-    measure(train_once, tasks, jobs, keep, say, "training")
+    grid.measure(train_once, tasks, jobs, keep, say, "training")
     return results()
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from splitplace.benchmarks import grid
 from splitplace.benchmarks.experiment import Experiment, GridRow
 from splitplace.benchmarks.experiment_file import ExperimentFile, ExperimentResults, TuningCell
-from splitplace.benchmarks.grid import GridBound, GridCell, GridTask, measure, measure_bound, measure_cell
+from splitplace.benchmarks.grid import GridBound, GridCell, GridTask, measure_bound, measure_cell
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.trained_states import states_of, train_states
 from splitplace.placement.simulator.setting import prepare
@@ -72,14 +73,14 @@ def run(
         for policy in row.policies[: None if len(row.policies) > 1 else 0]
         if (row.name, policy, scenario.name, load, seed) not in file.tuning
     ]
-    measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
+    grid.measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
     bounds = [
         task(scenario, load, seed)
         for seed in part.seeds
         for scenario, load in cases
         if experiment.bounds and (scenario.name, load, seed) not in file.bounds
     ]
-    measure(measure_bound, bounds, jobs, keep, say, "bounds")
+    grid.measure(measure_bound, bounds, jobs, keep, say, "bounds")
     judged = []
     for seed in part.seeds:
         for scenario, load in cases:
@@ -88,7 +89,7 @@ def run(
                 there = file.cells.get((row.name, scenario.name, load, seed))
                 if there is None or there.policy != policy:
                     judged.append(task(scenario, load, seed, row, policy))
-    measure(measure_cell, judged, jobs, keep, say, "judging")
+    grid.measure(measure_cell, judged, jobs, keep, say, "judging")
     return file.save()
 
 

@@ -29,7 +29,7 @@ class HeldClaim:
     other: str = ""
     """The row that decides: the one that it is least ahead of, or most clearly not."""
     difference: Interval | None = None
-    """The claimed row's figure less the other's, or less its own at the former place."""
+    """The claimed row's figure less the other's, less its own at the former place, or less what it is said to be."""
 
     @property
     def why(self) -> str:
@@ -63,7 +63,7 @@ def _situations(results: ExperimentResults, claim: PaperClaim) -> dict[str, tupl
     """Where it is held, and in which cases: where the figure is, or where it is and was."""
     if claim.since is None or claim.to is None:
         cases = [(scenario.name, load) for scenario, load in results.experiment.cases]
-        return {told(case): (case,) for case in cases}
+        return {told(case): (case,) for case in cases if case[0] in claim.where or not claim.where}
     return {
         name: (places[claim.to], places[claim.since])
         for name, places in series(results).items()
@@ -72,6 +72,8 @@ def _situations(results: ExperimentResults, claim: PaperClaim) -> dict[str, tupl
 
 
 def _held(table: GridCells, claim: PaperClaim, where: str, cases: tuple[Case, ...]) -> HeldClaim:
+    if claim.near is not None:
+        return _near(claim, claim.near, where, interval(table.column(cases[0], claim.row, claim.figure)))
     sign = 1.0 if claim.direction == "above" else -1.0
     everybody = [table.column(case, row, claim.figure) for case in cases for row in table.rows(case)]
     scale = max(abs(value) for column in everybody for value in column)
@@ -92,7 +94,19 @@ def _held(table: GridCells, claim: PaperClaim, where: str, cases: tuple[Case, ..
     if refuted := [other for other in found if at_best(other) <= ALIKE * scale]:
         worst = min(refuted, key=at_best)
         return HeldClaim(claim, where, "does not hold", worst, found[worst])
-    return HeldClaim(claim, where, "cannot be told", closest, found[closest])
+    unclear = max(found, key=p.__getitem__)
+    return HeldClaim(claim, where, "cannot be told", unclear, found[unclear])
+
+
+def _near(claim: PaperClaim, number: float, where: str, found: Interval) -> HeldClaim:
+    """By where the whole interval lies."""
+    low, high = number * (1 - claim.within), number * (1 + claim.within)
+    off = Interval(found.mean - number, found.low - number, found.high - number)
+    if low <= found.low and found.high <= high:
+        word = "holds"
+    else:
+        word = "does not hold" if found.high < low or found.low > high else "cannot be told"
+    return HeldClaim(claim, where, word, difference=off)
 
 
 def _differences(table: GridCells, claim: PaperClaim, cases: tuple[Case, ...]) -> dict[str, list[float]]:

@@ -18,10 +18,12 @@ class PaperColumn(Record):
     """From the figure's unit to the column's."""
     panel: bool = False
     """Whether it is drawn as well."""
+    by_application: bool = False
+    """Whether a second table has it for each application."""
 
 
 class PaperClaim(Record):
-    """One row's figure is above or below others', or moves along a series.
+    """One row's figure is above or below others', moves along a series, or is near a number.
 
     Held against each case, or where `since` is stated, against each series: what is compared is then the figure at
     one place of the series less that at another.
@@ -39,6 +41,12 @@ class PaperClaim(Record):
     """Place in the series that the figure moves from."""
     to: float | None = None
     """And to."""
+    near: Positive | None = None
+    """Of a claim about a figure by itself: what it is said to be."""
+    within: Positive = 0.2
+    """And how far off it may be, relative."""
+    where: tuple[str, ...] = ()
+    """Scenarios in which it is held; all if none is named."""
     row_since: str = ""
     """Whose figure at `since` it is held against; the row's own if not stated."""
 
@@ -48,6 +56,8 @@ class PaperClaim(Record):
             raise ValueError(f"claim {self.said!r}: state both since and to, or neither")
         if self.row_since and (self.over or self.since is None):
             raise ValueError(f"claim {self.said!r}: row_since goes with since, and without over")
-        if self.since is None and not self.over:
-            raise ValueError(f"claim {self.said!r}: say over which rows, or since and to where it moves")
+        if self.near is not None and (self.over or self.since is not None):
+            raise ValueError(f"claim {self.said!r}: near is of the row's own figure: leave out over, since and to")
+        if self.since is None and self.near is None and not self.over:
+            raise ValueError(f"claim {self.said!r}: say over which rows, near what, or since and to where it moves")
         return self

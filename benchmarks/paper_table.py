@@ -17,10 +17,11 @@ def section(text: bytes, file: Path) -> FileSection:
     """Of a results file."""
     found = ExperimentResults.parse(text, str(file))
     table = GridCells(found.judged)
-    tables = [_figures(found, table, case) for case in _cases(found) if table.rows(case)]
+    cases = [case for case in _cases(found) if table.rows(case)]
+    tables = [rows for case in cases for rows in (_figures(found, table, case), _by_application(found, table, case))]
     return FileSection(
         found.provenance,
-        [*tables, *([_claims(found)] if table.cases and found.experiment.claims else [])],
+        [*filter(None, tables), *([_claims(found)] if table.cases and found.experiment.claims else [])],
         bench.verdict(found) if table.cases else {},
         sorted({cell.seed for cell in found.cells}),
         [cell.commit for cell in (*found.tuning, *found.cells) if cell.commit],
@@ -38,7 +39,7 @@ def _figures(found: ExperimentResults, table: GridCells, case: Case) -> list[Row
     rows = [
         {told(case): _named(table, case, row)}
         | {column.title: _figure(found, table, case, row.name, column) for column in columns}
-        for row in found.experiment.rows
+        for row in _rows(found, case)
     ]
     if limits := [bound.reward for bound in found.bounds if (bound.scenario, bound.load) == case]:
         most = interval(limits).mean
@@ -50,6 +51,31 @@ def _figures(found: ExperimentResults, table: GridCells, case: Case) -> list[Row
             }
         )
     return [{name: row[name] for name in row if any(other[name] for other in rows)} for row in rows]
+
+
+def _by_application(found: ExperimentResults, table: GridCells, case: Case) -> list[Row]:
+    """The columns that say so, for each application: figure 7 of the paper."""
+    columns = [column for column in found.experiment.columns if column.by_application]
+    details = [cell.detail for row in table.rows(case) for cell in table.cells(case, row)]
+    names = sorted({one.application for detail in details if detail for one in detail.applications})
+    each = [
+        column.model_copy(update={"figure": f"{column.figure}:{name}", "title": f"{column.title}, {name}"})
+        for column in columns
+        for name in names
+    ]
+    if not each:
+        return []
+    return [
+        {f"{told(case)}, by application": _named(table, case, row)}
+        | {column.title: _figure(found, table, case, row.name, column) for column in each}
+        for row in _rows(found, case)
+    ]
+
+
+def _rows(found: ExperimentResults, case: Case) -> list[GridRow]:
+    """Those that may take part there."""
+    (named,) = (scenario.rows for scenario in found.experiment.scenarios if scenario.name == case[0])
+    return [row for row in found.experiment.rows if row.name in named or not named]
 
 
 def _named(table: GridCells, case: Case, row: GridRow) -> str:
@@ -91,7 +117,7 @@ def _claims(found: ExperimentResults) -> list[Row]:
 
 def _remarks(found: ExperimentResults, table: GridCells) -> list[str]:
     experiment = found.experiment
-    said = [experiment.about.strip() + (" In brackets: as the paper prints it." if experiment.printed else "")]
+    said = [experiment.about.strip() + (" In brackets: what is printed of it." if experiment.printed else "")]
     idle = []
     for case in _cases(found):
         cells = [cell for row in table.rows(case) for cell in table.cells(case, row)]

@@ -85,7 +85,7 @@ CLAIMS = (
         "published_code.json",
         "The published code's experiment",
         "splitplace bench published-code",
-        tables.published_code,
+        paper_table.section,
     ),
     Claim("table4.json", "Table 4, figures 7 and 8", "splitplace bench table4", paper_table.section),
     Claim("fig6.json", "Figure 6: training the bandit", "splitplace bench paper fig6", bandit_training.section),

@@ -236,28 +236,6 @@ def simulator(text: bytes, file: Path) -> FileSection:
     return FileSection(found.provenance, [rows], words(bench.verdict(found)), [0])
 
 
-def published_code(text: bytes, file: Path) -> FileSection:
-    """Means over seeds, in intervals."""
-    from splitplace.benchmarks import published_code as bench
-
-    found = bench.PublishedCodeResults.parse(text, str(file))
-    rows = [
-        {
-            "all as": cell.decider,
-            "placed": {"unchecked": "as that code places", "checked": "as ours"}[cell.placement],
-            "time": {"interval": "whole intervals", "event": "event by event"}[cell.tick],
-            "response ± standard deviation": f"{cell.response:.2f} ± {cell.response_std:.2f}",
-            "that code's": f"{cell.published:.2f}",
-            "wait": f"{cell.wait:.2f}",
-            "deadline missed": f"{cell.sla_violation:.3f}",
-        }
-        | ({} if cell.scored is None else {"scored": f"{cell.scored:.3f}"})
-        for cell in found.cells
-    ]
-    seeds = list(range(found.seeds))
-    return FileSection(found.provenance, [rows], words(bench.verdict(found)), seeds)
-
-
 def placement(text: bytes, file: Path) -> FileSection:
     """A row a placer; DASO and daso-tasks against each other row."""
     from splitplace.benchmarks import placement as bench

@@ -55,7 +55,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench semantic", "splitplace.cli.bench_models:semantic", "How good splits by meaning are, and how quick."),
     ("bench artifacts", "splitplace.cli.bench_models:artifacts", "How well fragments know their own cost."),
     ("bench demand", "splitplace.cli.bench_models:demand", "Makes the demand that ships with the simulator."),
-    ("bench published-code", "splitplace.cli.bench_fleets:published_code", "The simulator against the paper's code."),
+    ("bench published-code", "splitplace.cli.bench_policies:published_code", "The simulator against the paper's code."),
     ("bench adaptation", "splitplace.cli.bench_fleets:adaptation", "What learning is worth when something shifts."),
     ("bench policies", "splitplace.cli.bench_policies:policies", "What joint is worth, beside all others and a bound."),
     ("bench robustness", "splitplace.cli.bench_policies:robustness", "What not knowing costs a policy."),

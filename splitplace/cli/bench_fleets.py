@@ -226,23 +226,6 @@ def simulator(
     show(results_tables.simulator, file, found, json, verdict=bench.verdict(found))
 
 
-def published_code(*, results: Path = RESULTS / "published_code.json", seeds: int = 5, json: bool = False) -> None:
-    """Hold the simulator against what the paper's published code gave with the same constants.
-
-    Args:
-        results: The results file.
-        seeds: Runs of 100 intervals a cell.
-        json: Print one JSON document.
-    """
-    at_least_one(seeds=seeds)
-    with measuring("published-code", results, "sim", packages=("scipy",)):
-        from splitplace.benchmarks import published_code as bench
-        from splitplace.benchmarks import results_tables
-
-        found = bench.run(results, seeds)
-    show(results_tables.published_code, results, found, json, verdict=bench.verdict(found))
-
-
 def placement(
     *,
     results: Path = RESULTS / "placement.json",

@@ -107,6 +107,15 @@ def paper(name: str, /, *, options: GridOptions = USUAL) -> None:
     _paper(f"paper {name}", experiment, Path(experiment).stem, options)
 
 
+def published_code(*, options: GridOptions = USUAL) -> None:
+    """Hold the simulator against what the paper's published code gave with the same constants.
+
+    Args:
+        options: Of every experiment.
+    """
+    _paper("published-code", "published_code", "published_code", options)
+
+
 def _paper(command: str, experiment: str, file: str, options: GridOptions) -> None:
     """An experiment with claims: measured, judged, drawn and shown."""
     path, found = _measured(command, file, experiment, options)

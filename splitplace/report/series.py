@@ -65,6 +65,10 @@ def draw_series(path: Path, panels: Sequence[SeriesPanel], policies: Sequence[st
         found = {label: handle for pairs in drawn for handle, label in pairs}
         ordered = [policy for policy in policies if policy in found]
         figure.legend(
-            [found[policy] for policy in ordered], ordered, loc="outside lower center", ncols=7, fontsize="small"
+            [found[policy] for policy in ordered],
+            ordered,
+            loc="outside lower center",
+            ncols=1 + 2 * len(names),
+            fontsize="small",
         )
         save_figure(figure, path)

@@ -48,6 +48,7 @@ points = [{ at = 1.0 }, { at = 3.0, changes.workload.rate = 3.0 }]
 figure = "response_intervals"
 title = "response"
 panel = true
+by_application = true
 
 [[columns]]
 figure = "violation:cifar100"
@@ -136,6 +137,17 @@ def test_a_claim_along_a_series_is_of_the_move():
     assert other.difference.mean == pytest.approx(-0.0997, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rewards", "word"),
+    [([0.5, 0.51, 0.49], "holds"), ([0.7, 0.71, 0.69], "does not hold"), ([0.5, 0.6, 0.7], "cannot be told")],
+)
+def test_a_claim_of_a_number_goes_by_the_whole_interval(rewards, word):
+    """Within a fifth of .5, or not, or across the edge."""
+    claim = PaperClaim(said="a near a half", row="a", near=0.5, within=0.2)
+    (one,) = held({("a", "s"): rewards, ("a", "t"): [0.0, 0.0, 0.0]}, claim.model_copy(update={"where": ("s",)}), "st")
+    assert one.word == word
+
+
 def test_a_claim_of_rows_that_were_not_measured_is_not_run():
     """It has no word anywhere."""
     assert held({("a", "s"): [0.8, 0.81, 0.79]}) == []
@@ -146,6 +158,7 @@ def test_a_claim_of_rows_that_were_not_measured_is_not_run():
     [
         ({"row": "a"}, "say over which rows"),
         ({"row": "a", "since": 1.0}, "state both since and to"),
+        ({"row": "a", "over": ["b"], "near": 1.0}, "near is of the row's own figure"),
         ({"row": "a", "over": ["b"], "since": 1.0, "to": 2.0, "row_since": "c"}, "row_since goes with since"),
     ],
 )
@@ -273,6 +286,7 @@ def test_the_command_measures_tells_and_draws(tiny, tmp_path, capsys, monkeypatc
     assert b"rates" in results.with_suffix(".svg").read_bytes()
     told = section(results.read_bytes(), results)
     assert "(9.970)" in told.tables[0][0]["response"] and told.tables[0][1]["rates-1"] == "S"
+    assert list(told.tables[1][0])[1:] == [f"response, {name}" for name in ("cifar100", "fashionmnist", "mnist")]
     monkeypatch.setattr(experiment_run, "measure_cell", lambda task: pytest.fail("measured again"))
     with pytest.raises(SystemExit):
         main(call)
