@@ -55,7 +55,7 @@ def test_another_seed_load_or_policy_is_another_cell():
 def test_a_row_is_what_its_fields_say_and_not_what_it_is_called():
     """A field of a part changes what comes of it; another name alone does not."""
     joint, other = (GridRow(name=name, policies=("joint",)) for name in ("joint", "other"))
-    careless = GridRow(name="joint", policies=("joint",), options={"joint": {"sla_weight": 0.0, "eta": 0.0}})
+    careless = GridRow(name="joint", policies=("joint",), options={"joint": {"sla_weight": 0.0, "beta": 0.0}})
     got, named, changed = (grid.measure_cell(task(row, load=0.9)) for row in (joint, other, careless))
     assert figures(got) | {"row": ""} == figures(named) | {"row": ""}
     assert got.reward != changed.reward
