@@ -102,24 +102,24 @@ class DeviceJobs:
     def _take_in(self, view: View) -> None:
         c, all_shapes = view.containers, shapes(view)
         placed = np.flatnonzero(c.device_C != NONE)
+        tasks, fragments, devices = c.task_C[placed], c.fragment_C[placed], c.device_C[placed]
+        batches = micro_batches(view.tasks.n_T[tasks], view.fragments.micro_batch_F[fragments])
+        takes_s = c.remaining_C[placed] * batches * view.fragments.latency_s_FD[fragments, devices]
         down_bytes: dict[tuple[int, int], float] = {}
         sent: dict[tuple[int, int], list[float]] = {}
         service_s: dict[tuple[int, int], dict[int, float]] = {}
-        for i in placed.tolist():
-            task, fragment, device = int(c.task_C[i]), int(c.fragment_C[i]), int(c.device_C[i])
-            n, left, coming = int(view.tasks.n_T[task]), float(c.remaining_C[i]), float(c.coming_bytes_C[i])
+        columns = tasks, fragments, devices, c.coming_bytes_C[placed], view.tasks.split_T[tasks], takes_s
+        for task, fragment, device, coming, split, took_s in zip(*(each.tolist() for each in columns), strict=True):
             part = task, device
             down_bytes[part] = down_bytes.get(part, 0.0) + coming
-            if coming and fragment in all_shapes[int(view.tasks.split_T[task])].inputs:
+            if coming and fragment in all_shapes[split].inputs:
                 sent.setdefault(part, []).append(coming)
-            batches = micro_batches(n, int(view.fragments.micro_batch_F[fragment]))
-            takes_s = left * batches * float(view.fragments.latency_s_FD[fragment, device])
-            service_s.setdefault(part, {})[fragment] = takes_s
+            service_s.setdefault(part, {})[fragment] = took_s
         jobs_of = Counter(task for task, _ in service_s)
         for part, mine in service_s.items():
             task, device = part
             slack = float(view.tasks.deadline_s_T[task] - view.tasks.age_s_T[task])
-            least = float(all_shapes[int(view.tasks.split_T[task])].path_s(mine))
+            least = all_shapes[int(view.tasks.split_T[task])].quickest_s(mine) if len(mine) > 1 else sum(mine.values())
             inputs, work = tuple(sent.get(part, ())), sum(mine.values())
             self._enter(device, Job(down_bytes[part], inputs, work, least, slack, 1.0 / jobs_of[task]))
         self._update(np.flatnonzero(self.count_D))

@@ -117,10 +117,8 @@ class PlanSearch:
 
     def _agenda(self, rows: list[int]) -> list[int]:
         """Which can be in time if what is scarcest serves one after another, by due date; then the others."""
-        worth, offers = self.worth, self.offers
-        alone_s_T, uses_T3 = np.zeros(len(rows)), np.zeros((len(rows), 3))
-        for at, row in enumerate(rows):
-            alone_s_T[at], uses_T3[at] = worth.quickest(row, offers.splits(row))
+        worth = self.worth
+        alone_s_T, uses_T3 = worth.quickest(rows, [self.offers.splits(row) for row in rows])
         busy_s = worth.busy_s()
         worth.scarce = int(np.argmax(busy_s + uses_T3.sum(axis=0)))
         takes_s_T = uses_T3[:, worth.scarce]
@@ -145,7 +143,8 @@ class PlanSearch:
             task = self.worth.to(request.task, (request.split,))
             left_A, cost_FA = self.room.account(offer.fragments_F, offer.devices_A)
             spread = SpreadSearch(self.view, request.task, self.jobs, self.room, offer, cost_FA <= left_A)
-            found = self._spread(task, offer, 0, spread, request.fragments)
+            nowhere_A = np.zeros(len(offer.devices_A), np.bool_)
+            found = self._spread(task, offer, 0, spread, nowhere_A, request.fragments)
             if found is None:
                 actions += [Wait(task_id, fragment) for fragment in request.fragments]
             else:
@@ -195,12 +194,12 @@ class PlanSearch:
         parted_S = np.flatnonzero(offer.parted_S & (most_S > least + CLOSE))
         if len(parted_S):
             spread = SpreadSearch(self.view, row, self.jobs, self.room, offer, fits_FA)
-            least_s_S = np.array([spread.least_s(offer.shapes[at], fits_SA[at]) for at in parted_S.tolist()])
+            least_s_S = np.array(spread.least_s(parted_S.tolist(), fits_SA))
             most_S[parted_S] = task.no_sooner(least_s_S, lost.total_S[parted_S], parted_S)
         for at in parted_S[np.argsort(-most_S[parted_S], kind="stable")].tolist():
             if most_S[at] <= least + CLOSE:
                 break
-            option = self._spread(task, offer, at, spread)
+            option = self._spread(task, offer, at, spread, fits_SA[at])
             if option is not None and option.value > least:
                 best, least = option, option.value
         return best, True
@@ -237,17 +236,26 @@ class PlanSearch:
         return Option(float(values_SK[at, k]), float(took_SK[at, k]), split, where, ((device, job),))
 
     def _spread(
-        self, task: TaskWorth, offer: Offer, at: int, spread: SpreadSearch, fragments: Sequence[int] = ()
+        self,
+        task: TaskWorth,
+        offer: Offer,
+        at: int,
+        spread: SpreadSearch,
+        whole_A: Bools,
+        fragments: Sequence[int] = (),
     ) -> Option | None:
-        """A split, or some of its fragments, each where it would be done first; none where one fits nowhere."""
+        """A split, or some of its fragments, each where it would be done first.
+
+        None where one fits nowhere, or all come together on one of the devices that hold it whole and were looked at.
+        """
         shape, n, jobs = offer.shapes[at], task.n, self.jobs
         found = spread.along(shape, fragments or shape.fragments)
-        if found is None:
+        if found is None or (len(found.parts) == 1 and whole_A[np.searchsorted(offer.devices_A, [*found.parts])].all()):
             return None
         parts = found.parts
         rows = np.array(list(parts), np.int64)
         down_K, work_K = np.array([(part.down_bytes, part.work_s) for part in parts.values()]).T
-        least_K = np.array([float(shape.path_s(part.service_s)) for part in parts.values()])
+        least_K = np.array([shape.quickest_s(part.service_s) for part in parts.values()])
         sent = [tuple(shape.inputs[f] * n for f in part.service_s if f in shape.inputs) for part in parts.values()]
         sizes_KX = np.array([[*sizes, *[0.0] * (len(shape.inputs) - len(sizes))] for sizes in sent])
         alone_s, lost_K = jobs.with_newcomer(rows, down_K, work_K, least_K, sizes_KX)

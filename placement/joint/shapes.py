@@ -59,6 +59,16 @@ class Shape:
         total_A: Floats = np.sum(list(service_s.values()), axis=0)
         return total_A, self.path_s(service_s)
 
+    def quickest_s(self, service_s: Mapping[int, float]) -> float:
+        """As `path_s`, of single numbers."""
+        ends_s: dict[int, float] = {}
+        for row in self.fragments:
+            if row in service_s:
+                ends_s[row] = service_s[row] + max(
+                    (ends_s.get(parent, 0.0) for parent, _ in self.feeds[row]), default=0.0
+                )
+        return max(ends_s.values())
+
     def path_s(self, service_s: Mapping[int, Seconds]) -> Seconds:
         """The longest path through those of its fragments that are given, at least one, with what each takes."""
 

@@ -3,7 +3,7 @@
 After Topcuoglu et al., "HEFT" (TPDS 2002), by earliest finish. Shape letters as in `offers.py`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +44,8 @@ class SpreadSearch:
     def __init__(self, view: View, row: int, jobs: DeviceJobs, room: Room, offer: Offer, fits_FA: Bools):
         self.view, self.jobs, self.room, self.n = view, jobs, room, int(view.tasks.n_T[row])
         self._row_of = {fragment: at for at, fragment in enumerate(offer.fragments_F.tolist())}
-        self._devices_A = devices_A = offer.devices_A
+        self._offer, self._devices_A = offer, offer.devices_A
+        devices_A = offer.devices_A
         self._fits_FA, self._service_FA = fits_FA, offer.service_s(self.n)
         self._inputs = {row: self.n * size for shape in offer.shapes for row, size in shape.inputs.items()}
         self._begun = begun(view, row)
@@ -62,31 +63,32 @@ class SpreadSearch:
         result: Floats = np.maximum((service_s + held_s) / cores, service_s)
         return result
 
-    def least_s(self, shape: Shape, whole_A: Bools) -> float:
-        """No more than a split takes, however it is spread; for ever where that is of no use.
+    def least_s(self, splits: Sequence[int], whole_SA: Bools) -> list[float]:
+        """No more than splits take, however they are spread; for ever where that is of no use.
 
         Of a chain it is of use only on devices that do not hold it whole: its fragments run one after another, and to
         be apart costs them transfers.
 
         Args:
-            shape: Each of its fragments fits some device.
-            whole_A: Those that hold all of it.
+            splits: Rows of the offer's; each fragment of them fits some device.
+            whole_SA: Which devices hold all of a split; of all splits of the offer.
         """
-        at = [self._row_of[row] for row in shape.fragments]
-        fits_FA = self._fits_FA[at]
-        least_s = self._along_quickest(shape, at, fits_FA)
-        if shape.chain and whole_A.any() and self._along_quickest(shape, at, fits_FA & whole_A) <= least_s:
-            return ENDLESS_S
-        return least_s
-
-    def _along_quickest(self, shape: Shape, at: list[int], looked_FA: Bools) -> float:
-        computed_F = np.where(looked_FA, self._computed_FA[at], np.inf).min(axis=1).tolist()
-        ready_F = np.where(looked_FA, self._ready_FA[at], np.inf).min(axis=1).tolist()
-        ends_s: dict[int, float] = {}
-        for row, ready_s, computed_s in zip(shape.fragments, ready_F, computed_F, strict=True):
-            fed_s = max((ends_s[parent] for parent, _ in shape.feeds[row]), default=0.0)
-            ends_s[row] = max(ready_s, fed_s) + computed_s
-        return max(ends_s.values())
+        offer, fits_FA = self._offer, self._fits_FA
+        whole_FA = whole_SA[np.repeat(np.arange(len(offer.shapes)), [len(shape.fragments) for shape in offer.shapes])]
+        anywhere, gathered = (
+            [
+                np.where(looked_FA, each_FA, np.inf).min(axis=1).tolist()
+                for each_FA in (self._ready_FA, self._computed_FA)
+            ]
+            for looked_FA in (fits_FA, fits_FA & whole_FA)
+        )
+        found = []
+        for split in splits:
+            shape, first = offer.shapes[split], int(offer.first_S[split])
+            least_s = _quickest_s(shape, first, *anywhere)
+            of_no_use = shape.chain and _quickest_s(shape, first, *gathered) <= least_s
+            found.append(ENDLESS_S if of_no_use else least_s)
+        return found
 
     def along(self, shape: Shape, fragments: Collection[int]) -> Parts | None:
         """Where each of these fragments of a split would be done first; others have a device, or are done."""
@@ -136,6 +138,15 @@ class SpreadSearch:
             computed_A[a] = self._computed(service_s, self._work_A[a] + part.work_s, count, self._cores_A[a])
             fits_A[a] = self.room.left_on(device, (*part.service_s, row)) >= 0
         return ready_A, computed_A, fits_A
+
+
+def _quickest_s(shape: Shape, first: int, ready_F: Sequence[float], computed_F: Sequence[float]) -> float:
+    """When all of a split is done if each fragment is ready and computes so soon."""
+    ends_s: dict[int, float] = {}
+    for at, row in enumerate(shape.fragments, first):
+        fed_s = max((ends_s[parent] for parent, _ in shape.feeds[row]), default=0.0)
+        ends_s[row] = max(ready_F[at], fed_s) + computed_F[at]
+    return max(ends_s.values())
 
 
 def begun(view: View, row: int) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """What splits are worth to a task, by how long they take there and what they do to the others; see `joint.py`."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,13 +85,19 @@ class Worths:
         """What is maximised; see `joint.py`."""
         return self.weights.sla_weight * in_time - self.weights.beta / self.view.longest_s * took_s + besides
 
-    def quickest(self, row: int, splits: tuple[int, ...]) -> tuple[float, Floats]:
-        """Of the split that takes least where nobody else is, how long that is, and what it uses of the fleet."""
-        offer = self.offers.every(splits)
-        times = self.times(offer)
-        alone_s_S = times.alone_s_ST[offer.split_S, row]
-        at = int(np.argmin(alone_s_S))
-        return float(alone_s_S[at]), int(self.view.tasks.n_T[row]) * times.use_s_S3[splits[at]]
+    def quickest(self, rows: Sequence[int], splits: Sequence[tuple[int, ...]]) -> tuple[Floats, Floats]:
+        """Of the split that takes least where nobody is: how long that is, and what it uses of the fleet (T, 3)."""
+        alone_s_T, uses_T3 = np.zeros(len(rows)), np.zeros((len(rows), 3))
+        n_T, rows_T = self.view.tasks.n_T[list(rows)], np.array(rows, np.int64)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for at, mine in enumerate(splits):
+            alike.setdefault(mine, []).append(at)
+        for mine, at_T in alike.items():
+            times, split_S = self.times(self.offers.every(mine)), np.array(mine)
+            alone_s_ST = times.alone_s_ST[split_S[:, None], rows_T[at_T]]
+            alone_s_T[at_T] = alone_s_ST.min(axis=0)
+            uses_T3[at_T] = n_T[at_T, None] * times.use_s_S3[split_S[alone_s_ST.argmin(axis=0)]]
+        return alone_s_T, uses_T3
 
     def times(self, offer: Offer) -> SplitTimes:
         """Of all splits of the application."""

@@ -139,14 +139,15 @@ def test_no_option_is_worth_more_than_the_most(data, view):
     most_S = task.most(lost.total_S)
     left_A, cost_FA = search.room.account(offer.fragments_F, offer.devices_A)
     spread = SpreadSearch(now, tasks - 1, search.jobs, search.room, offer, cost_FA <= left_A)
-    for at, shape in enumerate(offer.shapes):
+    nowhere_SA = np.zeros((2, devices), bool)
+    for at in range(len(offer.shapes)):
         fits_SA = cost_FA[2 * at : 2 * at + 2].sum(axis=0, keepdims=True) <= left_A
         if fits_SA.any():
             found = search._gathered(task, offer, np.array([at]), fits_SA, lost)
             assert found.value <= most_S[at] + 1e-9
-        found = search._spread(task, offer, at, spread)
+        found = search._spread(task, offer, at, spread, nowhere_SA[at])
         if found is not None:
-            least_s = np.array([spread.least_s(shape, np.zeros(devices, bool))])
+            least_s = np.array(spread.least_s([at], nowhere_SA))
             assert found.value <= most_S[at] + 1e-9
             assert found.value <= task.no_sooner(least_s, lost.total_S[[at]], np.array([at]))[0] + 1e-9
 
