@@ -49,6 +49,7 @@ PUBLIC = {
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
         "api.fleet": ["Fleet", "fleet_history"],
+        "api.join_fleet": ["join_fleet"],
         "api.front_door": ["FrontDoor"],
         "placement.http.tokens": ["add_token", "read_tokens", "revoke_token", "TokenEntry", "TokenFile"],
         "placement.learning.show": ["saved_states", "SavedState"],
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
     from splitplace.api.front_door import FrontDoor as FrontDoor
     from splitplace.api.infer import Inference as Inference
     from splitplace.api.infer import infer as infer
+    from splitplace.api.join_fleet import join_fleet as join_fleet
     from splitplace.api.policy import train_policy as train_policy
     from splitplace.api.profile import profile as profile
     from splitplace.api.pull import Pulled as Pulled

@@ -39,6 +39,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pillow": "PIL",
     },
     "grpc": {"grpcio": "grpc", "protobuf": "google.protobuf"},
+    "ray": {"ray": "ray"},
     "demo": {"jinja2": "jinja2"},
 }
 """Extra -> distribution -> what it is imported as; without the extras that an extra holds."""

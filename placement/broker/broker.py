@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitplace.errors import NotReadyError
+from splitplace.errors import NotReadyError, UsageError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
@@ -24,6 +24,7 @@ from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
+from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import messages
@@ -220,6 +221,40 @@ class Broker:
         self._running()
         self._tasks.drain()
 
+    # Who is in it.
+
+    def invite(self, device: str, valid_s: float) -> str:
+        """A token by which one machine may become a device, once; from any thread.
+
+        Args:
+            device: Its name in the fleet.
+            valid_s: How long it may be used.
+
+        Raises:
+            NotFoundError: There is no such device.
+            UsageError: Nobody joins this fleet, or not for so long.
+        """
+        return self._joined().invite(device, valid_s)
+
+    def revoke(self, device: str) -> None:
+        """Put a device out: its key opens nothing from now on, and what it had to run is run elsewhere.
+
+        Raises:
+            NotFoundError: There is no such device.
+            UsageError: Nobody joins this fleet.
+        """
+        self._joined().revoke(device)
+        self._thread.wake()
+
+    def _joined(self) -> JoinedEngine:
+        self._running()
+        if not isinstance(self.engine, JoinedEngine):
+            raise UsageError(
+                f"the devices of this fleet are processes of this machine (engine {self.engine.name}), nobody joins: "
+                "start one with --engine joined"
+            )
+        return self.engine
+
     # What it knows.
 
     def status(self) -> FleetStatus:
@@ -228,6 +263,7 @@ class Broker:
         takes = not (self._thread.stopping or self._tasks.draining)
         return FleetStatus(
             policy=self.policy.name,
+            engine=self.engine.name,
             interval_s=self._interval_s,
             inputs=self._inputs,
             uptime_s=loop.fleet.now_s(),

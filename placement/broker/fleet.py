@@ -10,9 +10,9 @@ from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.engines.engine import Engine
+from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import Accesses
+from splitplace.placement.protocol.keys import Access, CurveAccess
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, draw_incarnation
 from splitplace.records.device import Device
 
@@ -70,7 +70,9 @@ class LiveFleet:
         self.members = {
             device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
         }
-        self._accesses = Accesses.of((messages.BROKER, *names), engine.same_machine)
+        self._accesses = engine.accesses((messages.BROKER, *names))
+        for member in self.members.values():
+            member.here = member.name in self._accesses.by_name
         self.node = StreamNode(self._accesses.by_name[messages.BROKER], max_frame_bytes)
         self.node.watch(wake)
         self._max_frame_bytes = max_frame_bytes
@@ -92,16 +94,21 @@ class LiveFleet:
     def start(self, stopping: Callable[[], bool]) -> None:
         """Launch every device side by side, wait for those that come up, introduce and probe them; the rest may join.
 
+        Of an engine whose machines join, nobody is waited for.
+
         Raises:
             SplitPlaceError: No device came up; says why, of each.
         """
         for row in range(len(self._rows)):
             self.launch(row)
+        here = [member for member in self._rows if member.here]
+        if not here:
+            self.origin_s = time.monotonic()
+            return
         ended: dict[str, str] = {}
         start_s = time.monotonic()
-        while len(ended) + len(self._connected()) < len(self.members):
-            for event in self.engine.events():
-                ended[event.device] = event.reason
+        while len(ended) + len(self._connected()) < len(here):
+            ended |= self._ended()
             waited_s = time.monotonic() - start_s
             if stopping() or waited_s > START_TIMEOUT_S or (self._connected() and waited_s > JOIN_S):
                 break
@@ -116,6 +123,9 @@ class LiveFleet:
         # The run begins: what came before is none of its time.
         self.origin_s = time.monotonic()
         self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]
+
+    def _ended(self) -> dict[str, str]:
+        return {event.device: event.reason for event in self.engine.events() if isinstance(event, Exited)}
 
     def _connected(self) -> list[Member]:
         return [member for member in self.members.values() if member.connected]
@@ -145,10 +155,10 @@ class LiveFleet:
         self.node.connect(member.name, hello.endpoint)
         others = [other for other in self._connected() if other is not member and other.hello]
         peers = tuple(other.peer(other.hello) for other in others if other.hello)
+        for other in others:  # first, for they must know its key before it comes
+            self.send(other.name, messages.Peers(peers=(member.peer(hello),)))
         if peers:
             self.send(member.name, messages.Peers(peers=peers))
-        for other in others:
-            self.send(other.name, messages.Peers(peers=(member.peer(hello),)))
         self.changes.append(Change(member, "joined"))
 
     def _measure(self, stopping: Callable[[], bool]) -> None:
@@ -176,7 +186,7 @@ class LiveFleet:
     def _await_probe(self, member: Member, times: int, stopping: Callable[[], bool]) -> None:
         deadline_s, ended = time.monotonic() + PROBE_TIMEOUT_S, dict[str, str]()
         while len(member.core_speeds) < times:
-            ended |= {event.device: event.reason for event in self.engine.events()}
+            ended |= self._ended()
             if member.name in ended:
                 raise NotReadyError(f"device {member.name} did not answer the probe: {ended[member.name]}")
             if stopping() or time.monotonic() > deadline_s:
@@ -192,12 +202,20 @@ class LiveFleet:
             cpu_share=member.cpu_share,
             cpu_share_method=self.method,
             memory_bytes=member.device.memory_bytes,
-            access=self._accesses.by_name[member.name],
+            access=self._access(member),
             incarnation=member.incarnation,
             broker_endpoint=self.node.endpoint,
             broker_incarnation=self.node.incarnation,
             max_frame_bytes=self._max_frame_bytes,
         )
+
+    def _access(self, member: Member) -> Access:
+        """How a device proves itself; the secret of one that made its own is not in it."""
+        if member.key is None:
+            return self._accesses.by_name[member.name]
+        broker = self._accesses.by_name[messages.BROKER]
+        assert isinstance(broker, CurveAccess)
+        return CurveAccess(public_key=member.key, peers={messages.BROKER: broker.public_key})
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
         """To a device; dropped if it is gone."""
@@ -209,7 +227,9 @@ class LiveFleet:
         Whatever process was this device before is so no more, and should it live, behind a dead link say.
         """
         member = self._rows[row]
-        member.unanswered, member.doubted = 0, False
+        if not member.here or member.launched:
+            return  # its machine is launched on when it comes, or was launched on when it came
+        member.unanswered, member.doubted, member.launched = 0, False, True
         member.incarnation = draw_incarnation()
         self.node.expect(member.name, member.incarnation)
         self.engine.launch(self._config(member))
@@ -217,7 +237,7 @@ class LiveFleet:
     def kill(self, row: int) -> None:
         """End a device's process, whatever it does; until the next is launched, nobody is this device."""
         member = self._rows[row]
-        member.connected = False
+        member.connected = member.launched = False
         self.node.disconnect(member.name)
         self.node.expect(member.name, draw_incarnation())
         self.engine.stop(member.name, timeout_s=0.0)
@@ -265,8 +285,19 @@ class LiveFleet:
     def check(self) -> list[Change]:
         """Ping the devices now and then; what became of them since the last check. Call after `hear`."""
         now_s = time.monotonic()
+        for member in self._rows:
+            if member.due:
+                member.due = False
+                self.launch(member.row)
         for event in self.engine.events():
-            self.changes.append(Change(self.members[event.device], "gone", event.reason))
+            member = self.members[event.device]
+            match event:
+                case MachineJoined(key=key):
+                    self._admit(member, key)
+                case MachineLeft(reason=reason, revoked=revoked):
+                    self._part(member, reason, revoked)
+                case Exited(reason=reason):
+                    self.changes.append(Change(member, "gone", reason))
         if now_s - self._pinged_s > PING_EVERY_S:
             self._pinged_s = now_s
             self._sequence += 1
@@ -280,6 +311,21 @@ class LiveFleet:
                 self.changes.append(Change(member, "doubted" if member.doubted else "trusted", said))
         changes, self.changes = self.changes, []
         return changes
+
+    def _admit(self, member: Member, key: str) -> None:
+        """Its machine is there: from now on this key is that device, and it is launched there."""
+        member.here, member.due, member.key = True, True, key
+        member.core_speeds.clear()
+        self.node.admit(member.name, key)
+
+    def _part(self, member: Member, reason: str, revoked: bool) -> None:
+        """Its machine has gone; what was running there is lost, and nobody is that device until one joins."""
+        member.here = member.due = False
+        if member.launched:
+            self.changes.append(Change(member, "gone", reason))
+        if revoked:
+            self.node.expel(member.name)
+            member.key = None
 
     def close(self) -> None:
         """End every device and leave nothing behind."""

@@ -53,8 +53,9 @@ class Hearing:
         now_s, row = self.fleet.now_s(), member.row
         match received.message:
             case messages.Loaded(digest=digest, start_s=start_s, end_s=end_s):
-                end_s = min(self.fleet.on_clock(end_s), now_s)
-                start_s = min(self.fleet.on_clock(start_s), end_s)
+                took_s = max(end_s - start_s, 0.0)  # durations travel, not instants, but on one machine
+                end_s = min(self.fleet.on_clock(end_s), now_s) if self.fleet.engine.same_machine else now_s
+                start_s = max(end_s - took_s, 0.0)
                 return ev.DeviceLoaded(at_s=now_s, device=row, digest=digest, start_s=start_s, end_s=end_s)
             case messages.LoadFailed(digest=digest, error=error):
                 return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error)

@@ -93,6 +93,7 @@ class Loop:
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
         self._dirty = False
+        self._shown: tuple[tuple[float, ...], Setup] | None = None
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
@@ -233,7 +234,17 @@ class Loop:
     # The policy.
 
     def _view(self, tasks: list[TaskState]) -> View:
-        return live_view(self.setup, self.state, self.members, tasks, self.fleet.now_s(), self.pace.interval_s)
+        setup = self._measured()
+        return live_view(setup, self.state, self.members, tasks, self.fleet.now_s(), self.pace.interval_s)
+
+    def _measured(self) -> Setup:
+        """With the devices as fast as the probe found each one when it joined; emulated ones are as stated."""
+        if self.fleet.engine.same_machine:
+            return self.setup
+        speeds = tuple(member.core_speed for member in self.members)
+        if self._shown is None or self._shown[0] != speeds:
+            self._shown = speeds, self.setup.at_speeds(speeds)
+        return self._shown[1]
 
     def _plan(self) -> None:
         """Ask for a plan, if it is time for one."""

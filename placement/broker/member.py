@@ -18,6 +18,14 @@ class Member:
     row: int
     cpu_share: float
     hello: messages.Hello | None = None
+    here: bool = True
+    """Whether its machine is there, as far as is known: one that joins is not until it has."""
+    key: str | None = None
+    """Its public key, if that was made on its own machine."""
+    due: bool = False
+    """It came, and is to be launched: not before what was there under its name has been ended."""
+    launched: bool = False
+    """Whether a process of it was launched, and neither ended nor was killed since."""
     incarnation: int = 0
     """Of the process that was launched last: it alone is this device."""
     core_speeds: list[float] = field(default_factory=list)
@@ -60,7 +68,7 @@ class Member:
 
     def peer(self, hello: messages.Hello) -> messages.Peer:
         """Who it is to the other devices, by what its process said of itself."""
-        return messages.Peer(name=self.name, endpoint=hello.endpoint, incarnation=self.incarnation)
+        return messages.Peer(name=self.name, endpoint=hello.endpoint, incarnation=self.incarnation, key=self.key)
 
     def off(self, first: "Member") -> float:
         """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""

@@ -7,6 +7,8 @@ from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.member import Member
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.broker.state import DeviceState, FleetState
+from splitplace.placement.engines.joined import JoinedEngine
+from splitplace.placement.engines.machines import Presence
 from splitplace.placement.policy import estimates
 from splitplace.records.fleet_status import DeviceStatus, PolicyEstimate, TaskTally
 
@@ -15,13 +17,15 @@ log = logging.getLogger(__name__)
 
 def device_statuses(loop: Loop) -> tuple[DeviceStatus, ...]:
     """What each device is doing now."""
-    now_s = loop.fleet.now_s()
+    now_s, engine = loop.fleet.now_s(), loop.fleet.engine
+    presence = engine.presence() if isinstance(engine, JoinedEngine) else {}
     return tuple(
-        _status(loop, member, device, now_s) for member, device in zip(loop.members, loop.state.devices, strict=True)
+        _status(loop, member, device, presence.get(member.name, "here"), now_s)
+        for member, device in zip(loop.members, loop.state.devices, strict=True)
     )
 
 
-def _status(loop: Loop, member: Member, device: DeviceState, now_s: float) -> DeviceStatus:
+def _status(loop: Loop, member: Member, device: DeviceState, machine: Presence, now_s: float) -> DeviceStatus:
     setup, ledger = loop.setup, loop.state.ledger
     held = tuple(ledger.held[member.row].items())
     named = {}
@@ -36,7 +40,10 @@ def _status(loop: Loop, member: Member, device: DeviceState, now_s: float) -> De
         name=member.name,
         up=device.up,
         suspected=device.up and not loop.state.placeable(member.row, now_s),
-        pid=member.hello.pid if member.hello and device.up else None,
+        machine=machine,
+        labels=member.device.labels,
+        core_speed=member.core_speed,
+        pid=member.hello.pid if member.hello and device.up and loop.fleet.engine.same_machine else None,
         cpu_share=member.cpu_share,
         busy_share=member.meter.busy(now_s) if device.up else 0.0,
         memory_bytes=int(ledger.capacity_bytes[member.row]),

@@ -1,8 +1,8 @@
 """What does not change in a run: the splits on offer, the devices as stated, and how tasks are run."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -51,6 +51,14 @@ class Setup:
     def statics(self) -> Statics:
         """The tables that policies see."""
         return Statics.of(self.demand, self.devices)
+
+    def at_speeds(self, core_speeds: Sequence[float]) -> "Setup":
+        """The same with devices as fast as they were measured to be."""
+        devices = tuple(
+            device.model_copy(update={"core_speed": speed})
+            for device, speed in zip(self.devices, core_speeds, strict=True)
+        )
+        return replace(self, devices=devices)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

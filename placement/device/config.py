@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement.device.joining import GateAddress
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Incarnation
 from splitplace.records.base import Name, PositiveCount, Record
@@ -16,6 +17,10 @@ class DeviceConfig(Record):
     name: Name
     catalog: str
     """Folder of the OCI image layout it reads fragments from."""
+    gate: GateAddress | None = None
+    """Who has the fragments that are not there; None where all are."""
+    kept: str | None = None
+    """Folder where those are kept; the catalog's if none is stated."""
     threads: PositiveCount
     cpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     cpu_share_method: ShareMethod = "auto"

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from splitplace.catalog.blobs import BlobStore
 from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
@@ -24,6 +22,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
+from splitplace.placement.device.supply import fragment_store
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
@@ -50,7 +49,7 @@ class DeviceRuntime:
 
     def __init__(self, config: DeviceConfig, node: StreamNode, share: CpuShare):
         self.config, self.node, self.share = config, node, share
-        self.fragments = LoadedFragments(BlobStore(Path(config.catalog)), config.threads, share)
+        self.fragments = LoadedFragments(fragment_store(config), config.threads, share)
         self.containers = ContainerQueue(config.max_held_bytes)
         self._orders: deque[tuple[Work, Then]] = deque()
         self._own: deque[Received] = deque()
@@ -59,6 +58,8 @@ class DeviceRuntime:
         self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
         self._unreachable: frozenset[str] = frozenset()
+        self._told: set[str] = set()
+        """Peers whose keys came with `Peers`."""
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         node.watch(self._woken)
@@ -117,7 +118,7 @@ class DeviceRuntime:
                 for peer in peers:
                     self._meet(peer)
             case messages.Gone(peer=name):
-                self.node.disconnect(name)  # `Reachable` follows: that it is not may come late, of whoever it is then
+                self._part(name)  # `Reachable` follows: that it is not may come late, of whoever it is then
             case messages.Reach(peer=name):
                 self.node.send(name, messages.Nudge())
             case messages.Ping(sequence=sequence):
@@ -140,10 +141,20 @@ class DeviceRuntime:
 
     def _meet(self, peer: messages.Peer) -> None:
         try:
+            if peer.key is not None:
+                self.node.admit(peer.name, peer.key)
+                self._told.add(peer.name)
             self.node.connect(peer.name, peer.endpoint)
             self.node.expect(peer.name, peer.incarnation)
         except ContractError as error:
             self._refuse(messages.BROKER, str(error))
+
+    def _part(self, name: str) -> None:
+        if name in self._told:
+            self._told.remove(name)
+            self.node.expel(name)
+        else:
+            self.node.disconnect(name)
 
     def _load(self, fragment: Fragment) -> None:
         try:

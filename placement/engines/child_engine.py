@@ -9,7 +9,7 @@ from typing import IO
 
 from splitplace.errors import NotReadyError
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.engines.engine import Exited
+from splitplace.placement.engines.engine import EngineEvent, Exited
 
 FORCED_S = 10.0
 """How long what is ended by force may take to be gone."""
@@ -90,9 +90,9 @@ class ChildEngine(ABC):
         """Whether each process runs."""
         return {name: child.process.poll() is None for name, child in self._children.items()}
 
-    def events(self) -> list[Exited]:
+    def events(self) -> list[EngineEvent]:
         """The devices that ended since the last call, each with its last words."""
-        found = []
+        found: list[EngineEvent] = []
         for name, child in self._children.items():
             code = child.process.poll()
             if code is None or child.reported:

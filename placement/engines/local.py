@@ -1,11 +1,13 @@
 """The `local` engine: device runtimes as processes of this machine, which end with the process that launched them."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from splitplace.children import child_env, python_child
 from splitplace.inference import cpu_share
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.child_engine import ChildEngine
+from splitplace.placement.protocol.keys import Accesses
 
 
 class LocalEngine(ChildEngine):
@@ -13,6 +15,10 @@ class LocalEngine(ChildEngine):
 
     name: ClassVar[str] = "local"
     same_machine: ClassVar[bool] = True
+
+    def accesses(self, names: Iterable[str]) -> Accesses:
+        """Tokens for processes of this user."""
+        return Accesses.of(names, same_machine=True)
 
     def _command(self, config: DeviceConfig) -> list[str]:
         return python_child("splitplace.placement.device.__main__")

@@ -15,7 +15,7 @@ import resource
 import secrets
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,7 @@ from splitplace.errors import NotFoundError, NotReadyError, SplitPlaceError
 from splitplace.inference.cpu_share import WEIGHT, quota
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.child_engine import FORCED_S, Child, ChildEngine
+from splitplace.placement.protocol.keys import Accesses
 
 IMAGE = "localhost/splitplace-device"
 """What podman calls the image of a device that this machine made."""
@@ -51,13 +52,17 @@ class PodmanEngine(ChildEngine):
     """
 
     name: ClassVar[str] = "podman"
-    same_machine: ClassVar[bool] = False
+    same_machine: ClassVar[bool] = True
 
     def __init__(self, image: str = IMAGE):
         super().__init__()
         self.image = image
         self._python = _interpreter(image)
         self._containers: dict[str, str] = {}
+
+    def accesses(self, names: Iterable[str]) -> Accesses:
+        """Keys: a container sees no socket files of this machine."""
+        return Accesses.of(names, same_machine=False)
 
     def _command(self, config: DeviceConfig) -> list[str]:
         name = f"splitplace-{os.getpid()}-{secrets.token_hex(4)}-{config.name}"

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import psutil
 import zmq
@@ -20,11 +20,11 @@ from pydantic import Field, StringConstraints
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol.messages import PeerName
+from splitplace.placement.protocol.messages import Key, PeerName
 from splitplace.records.base import Record
 
-Key = Annotated[str, StringConstraints(min_length=40, max_length=40)]
-"""A CURVE key in Z85."""
+Host = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]{2,45}$")]
+"""An address of this machine, as its network has it: no name, which would have to be looked up."""
 Token = Annotated[str, StringConstraints(min_length=32, max_length=64)]
 Socket = zmq.Socket[bytes]
 
@@ -43,23 +43,57 @@ class _KnownKeys:
         return key.decode() in self.keys
 
 
+class PatientAuthenticator(ThreadAuthenticator):
+    """Tells whom it does not know to try again, as ZeroMQ then does by itself: by then it may be known.
+
+    A refusal for good (400) would end that peer's pipe here, also after its key was admitted. By RFC 27, 300 is a
+    refusal for now: the peer's handshake times out, and is made anew.
+    """
+
+    def _send_zap_reply(
+        self, request_id: bytes, status_code: bytes, status_text: bytes, user_id: str = "anonymous"
+    ) -> None:
+        for_now = b"300" if status_code == b"400" else status_code
+        super()._send_zap_reply(request_id, for_now, status_text, user_id)
+
+
 class CurveAccess(Record):
     """Between machines: whoever connects holds the secret of a key that was given beforehand."""
 
     kind: Literal["curve"] = "curve"
     public_key: Key
-    secret_key: Annotated[Key, Field(repr=False)]
+    secret_key: Annotated[Key | None, Field(repr=False)] = None
+    """None on its way to a device that made its own: it never leaves that machine (`at_home`)."""
     peers: dict[PeerName, Key]
     """The public key of everyone it may talk to."""
+    host: Host = "127.0.0.1"
+    """Where its inbox listens, and is found by the others."""
 
-    address: ClassVar[str] = "tcp://127.0.0.1:*"
-    """Where an inbox listens; the system picks the port."""
+    @property
+    def address(self) -> str:
+        """Where an inbox listens; the system picks the port."""
+        return f"tcp://{bracketed(self.host)}:*"
+
+    def at_home(self, secret_key: str, host: str) -> "CurveAccess":
+        """The same on the machine that has the secret."""
+        return self.model_copy(update={"secret_key": secret_key, "host": host})
+
+    def knowing(self, peer: str, key: str | None) -> "CurveAccess":
+        """The same with another key for a peer; without one, it knows that peer no more."""
+        peers = {name: known for name, known in self.peers.items() if name != peer}
+        return self.model_copy(update={"peers": peers | ({} if key is None else {peer: key})})
+
+    def admit(self, authenticator: ThreadAuthenticator) -> None:
+        """Let its peers in, and nobody else, from the next connection on."""
+        authenticator.configure_curve_callback("*", _KnownKeys(frozenset(self.peers.values())))
 
     def guard(self, inbox: Socket, authenticator: ThreadAuthenticator) -> None:
         """Let only known peers in; before it is bound."""
-        authenticator.configure_curve_callback("*", _KnownKeys(frozenset(self.peers.values())))
+        assert self.secret_key is not None, "only the machine that has the secret can listen"
+        self.admit(authenticator)
         inbox.curve_server = True
         inbox.curve_secretkey, inbox.curve_publickey = self.secret_key.encode(), self.public_key.encode()
+        inbox.ipv6 = ":" in self.host
 
     def call(self, outgoing: Socket, peer: str, endpoint: str) -> None:
         """Connect to a peer, proving who this is and asking the same of it.
@@ -68,6 +102,8 @@ class CurveAccess(Record):
             ContractError: No peer of this access, or no endpoint of one.
         """
         _expect(endpoint, "tcp://", peer, self.peers)
+        assert self.secret_key is not None, "only the machine that has the secret can connect"
+        outgoing.ipv6 = "[" in endpoint
         outgoing.curve_serverkey = self.peers[peer].encode()
         outgoing.curve_publickey, outgoing.curve_secretkey = self.public_key.encode(), self.secret_key.encode()
         outgoing.connect(endpoint)
@@ -124,9 +160,20 @@ def _expect(endpoint: str, start: str, peer: str, known: Container[str]) -> None
         raise ContractError(f"{peer} listens at {endpoint!r}, expected {start}...")
 
 
+def bracketed(host: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def new_pair() -> tuple[str, str]:
+    """A fresh CURVE key pair: public, secret."""
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
 def curve_accesses(names: Iterable[str]) -> dict[str, CurveAccess]:
     """Fresh keys for nodes of these names, who all know each other's."""
-    pairs = {name: [key.decode() for key in zmq.curve_keypair()] for name in names}
+    pairs = {name: new_pair() for name in names}
     public = {name: pair[0] for name, pair in pairs.items()}
     return {
         name: CurveAccess(

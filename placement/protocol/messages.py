@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 5
+PROTOCOL = 6
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -47,6 +47,8 @@ Spans = Annotated[tuple[tuple[Index, PositiveIndex], ...], Field(min_length=1, m
 """Micro-batches as [start, stop), in order and apart from each other."""
 Text = Annotated[str, StringConstraints(max_length=2000)]
 Endpoint = Annotated[str, StringConstraints(pattern=r"^(tcp://[A-Za-z0-9.:\[\]-]{1,255}|ipc:///[^\x00-\x1f]{1,106})$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}$")]
+"""A CURVE key in Z85."""
 PeerName = Annotated[str, StringConstraints(pattern=r"^(@broker|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 Target = Annotated[str, StringConstraints(pattern=r"^(@answer|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 TensorName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -59,6 +61,8 @@ class Peer(Record):
     name: Name
     endpoint: Endpoint
     incarnation: Incarnation
+    key: Key | None = None
+    """Its public key, where it was not told with the configuration: of a device that joined since, or has another."""
 
 
 class Frame(Record):
@@ -110,7 +114,10 @@ class Peers(Record):
 
 
 class Gone(Record):
-    """Broker to device: this peer is lost. What waits for it is dropped, until `Peers` names it again."""
+    """Broker to device: this peer is lost. What waits for it is dropped, until `Peers` names it again.
+
+    A key that a device was told with `Peers` opens nothing from then on.
+    """
 
     type: Literal["gone"] = "gone"
     peer: Name

@@ -19,12 +19,11 @@ from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.protocol import codec, envelope, intake, messages
 from splitplace.placement.protocol.envelope import Envelope
-from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.keys import Access, CurveAccess, PatientAuthenticator
 from splitplace.placement.protocol.reliable import WINDOW_BYTES, Frames, Link
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class StreamNode:
         self.access = access
         self._names = access.names()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = ThreadAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
+        self._authenticator = PatientAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
         self._authenticator.start()
         self._inbox = self._context.socket(zmq.PULL)
         access.guard(self._inbox, self._authenticator)
@@ -203,6 +202,21 @@ class StreamNode:
             self._pass_over(name, former)
         self._expected[name] = incarnation
 
+    def admit(self, name: str, key: str) -> None:
+        """From now on this key proves a peer's name, and no other does: of a device that joined since."""
+        self._know(name, key)
+
+    def expel(self, name: str) -> None:
+        """From now on nothing proves a peer's name: its pipe is dropped, and what it still says."""
+        self.disconnect(name)
+        self._know(name, None)
+
+    def _know(self, name: str, key: str | None) -> None:
+        assert isinstance(self.access, CurveAccess), "who has keys may come and go"
+        self.access = self.access.knowing(name, key)
+        self.access.admit(self._authenticator)
+        self._names = self.access.names()
+
     def disconnect(self, name: str) -> None:
         """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
         socket = self._outgoing.pop(name, None)
@@ -249,7 +263,9 @@ class StreamNode:
                 break
             if self._intake is not None:
                 self._intake.handed_over(parts)
-            peer = self._names[str(parts[0].get("User-Id"))]
+            peer = self._names.get(str(parts[0].get("User-Id")))
+            if peer is None:
+                continue  # over a connection of before it was expelled
             try:
                 received = self._taken(peer, [part.buffer for part in parts])
             except SplitPlaceError as error:

@@ -27,6 +27,14 @@ class AsyncClient(AwaitedClient[Client]):
         """As `Client.status`."""
         return await self._in_thread(self.client.status)
 
+    async def invite(self, device: str, valid_s: float = 3600.0) -> str:
+        """As `Client.invite`."""
+        return await self._in_thread(self.client.invite, device, valid_s)
+
+    async def revoke(self, device: str) -> None:
+        """As `Client.revoke`."""
+        await self._in_thread(self.client.revoke, device)
+
     async def drain(self) -> None:
         """As `Client.drain`."""
         await self._in_thread(self.client.drain)

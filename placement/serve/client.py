@@ -1,5 +1,6 @@
 """A program's end of the door: submit tasks to a fleet that runs in another process, and ask what becomes of them."""
 
+import math
 import time
 from pathlib import Path
 from types import TracebackType
@@ -186,6 +187,37 @@ class Client:
             assert isinstance(reply, requests.Offers)
             self._splits = {split.application: split for split in reply.splits}
         return self._splits
+
+    @explained()
+    def invite(self, device: str, valid_s: float = 3600.0) -> str:
+        """A token by which one machine may become a device of the fleet, once (`splitplace fleet join TOKEN`).
+
+        It says where the fleet is and which key it has; the machine makes its own key, and whoever was this device
+        before is so no more when it joins.
+
+        Args:
+            device: Its name in the fleet.
+            valid_s: How long it may be used, at most 30 days.
+
+        Raises:
+            NotFoundError: There is no such device.
+            UsageError: Nobody joins this fleet, or not for so long.
+        """
+        if not 0 < valid_s < math.inf:
+            raise UsageError(f"an invitation for {valid_s} s: expected seconds, more than 0")
+        reply = self._connection.ask(requests.InvitationWanted(device=device, valid_s=float(valid_s)))
+        assert isinstance(reply, requests.InvitationReply)
+        return reply.token
+
+    @explained()
+    def revoke(self, device: str) -> None:
+        """Put a device out: its key opens nothing from now on, and what it had to run is run elsewhere.
+
+        Raises:
+            NotFoundError: There is no such device.
+            UsageError: Nobody joins this fleet.
+        """
+        self._connection.ask(requests.Revocation(device=device))
 
     def drain(self) -> None:
         """Have the fleet take no more tasks; returns when all have ended."""

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 from splitplace.placement.serve.data_folder import DataFolder
 from splitplace.placement.serve.frames import MAX_TENSOR_BYTES
-from splitplace.placement.serve.served import ServedBroker
+from splitplace.placement.serve.served import ManagedBroker
 from splitplace.placement.serve.visit import CHUNK_BYTES, Visit
 from splitplace.records.split import Split
 
@@ -43,7 +43,7 @@ class Door:
         stop: Called, in the door's thread, when a client asks for the end.
     """
 
-    def __init__(self, broker: ServedBroker, splits: Sequence[Split], folder: DataFolder, stop: Callable[[], None]):
+    def __init__(self, broker: ManagedBroker, splits: Sequence[Split], folder: DataFolder, stop: Callable[[], None]):
         self.broker, self.splits, self.folder, self.stop = broker, tuple(splits), folder, stop
         self.closed = False
         """Whether nothing more may be asked; who leaves now leaves his tasks."""

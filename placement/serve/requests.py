@@ -12,7 +12,7 @@ from splitplace.records.base import Count, Name, Positive, PositiveCount
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of what is said here."""
 
 TaskKey = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -76,6 +76,21 @@ class OffersWanted(Message):
     type: Literal["offers"] = "offers"
 
 
+class InvitationWanted(Message):
+    """A token by which a machine may become this device."""
+
+    type: Literal["invite"] = "invite"
+    device: Name
+    valid_s: Positive
+
+
+class Revocation(Message):
+    """Put a device out."""
+
+    type: Literal["revoke"] = "revoke"
+    device: Name
+
+
 class DrainWanted(Message):
     """Take no more tasks, and say when all have ended."""
 
@@ -89,8 +104,8 @@ class StopWanted(Message):
 
 
 Request = (
-    Knock | Submission | AnswerWanted | Withdrawal | StatusWanted | HistoryWanted | OffersWanted | DrainWanted
-    | StopWanted
+    Knock | Submission | AnswerWanted | Withdrawal | StatusWanted | HistoryWanted | OffersWanted | InvitationWanted
+    | Revocation | DrainWanted | StopWanted
 )  # fmt: skip
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 
@@ -153,11 +168,21 @@ class Offers(Message):
     splits: tuple[Split, ...]
 
 
+class InvitationReply(Message):
+    """A token."""
+
+    type: Literal["invited"] = "invited"
+    token: Annotated[str, Field(repr=False)]
+
+
 class Done(Message):
     """It is as was asked for."""
 
     type: Literal["done"] = "done"
 
 
-Reply = Welcome | Refusal | Acknowledged | AnswerReply | Withdrawn | StatusReply | HistoryReply | Offers | Done
+Reply = (
+    Welcome | Refusal | Acknowledged | AnswerReply | Withdrawn | StatusReply | HistoryReply | Offers | InvitationReply
+    | Done
+)  # fmt: skip
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

@@ -45,3 +45,15 @@ class ServedBroker(Protocol):
     def drain(self) -> None:
         """Take no more tasks; returns when all have ended."""
         ...
+
+
+class ManagedBroker(ServedBroker, Protocol):
+    """And what the door of the data folder asks besides: who may enter that may say who is in the fleet."""
+
+    def invite(self, device: str, valid_s: float) -> str:
+        """A token by which a machine may become a device, once."""
+        ...
+
+    def revoke(self, device: str) -> None:
+        """Put a device out."""
+        ...

@@ -226,6 +226,12 @@ class Visit:
                 await self._say(requests.HistoryReply(request=number, page=page))
             case requests.OffersWanted():
                 await self._say(requests.Offers(request=number, splits=self._door.splits))
+            case requests.InvitationWanted(device=device, valid_s=valid_s):
+                token = await self._door.asking(lambda: broker.invite(device, valid_s))
+                await self._say(requests.InvitationReply(request=number, token=token))
+            case requests.Revocation(device=device):
+                await self._door.asking(lambda: broker.revoke(device))
+                await self._say(requests.Done(request=number))
             case requests.DrainWanted():
                 await self._door.drain()
                 await self._say(requests.Done(request=number))

@@ -12,9 +12,10 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from splitplace.api.demand import demand as gather
+from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
-from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem, unknown
+from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.events import EVENTS, Event
@@ -22,9 +23,6 @@ from splitplace.placement.broker.journal_reader import events
 from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.engines.emulated import emulated
-from splitplace.placement.engines.engine import Engine
-from splitplace.placement.engines.podman import PodmanEngine, podman
-from splitplace.placement.engines.registry import ENGINES
 from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.plan import first_state
@@ -54,8 +52,9 @@ class Fleet:
     the folder keeps.
 
     Args:
-        devices: A FLEET.toml, a shipped fleet's name, a `FleetSpec`, or devices. Each is a process of this machine, as
-            slow as its `core_speed` states; or its share of the cores is what its label `cpu_share` says.
+        devices: A FLEET.toml, a shipped fleet's name, a `FleetSpec`, or devices. With the engine `local` each is a
+            process of this machine, as slow as its `core_speed` states; or its share of the cores is what its label
+            `cpu_share` says. With `joined` and `ray` they are what machines may join as, and as fast as those are.
         catalog: The catalog, its folder, or oci://HOST/REPOSITORY[:TAG][@DIGEST], that holds the splits.
         splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
         policy: DECIDER+PLACER, "module:Class", or a policy.
@@ -72,9 +71,12 @@ class Fleet:
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         task_timeout_s: A task without an answer for so long fails.
         engine: What runs the devices: `local`, processes; `podman`, containers with limits of memory and of the cores'
-            time; or one that a package offers.
+            time; `joined`, machines that join with a token; `ray`, those and the nodes of a Ray cluster; or one that a
+            package offers.
         image: Of podman's images the one to run, as `build_images` makes them; by default one is made of this machine's
             own Python.
+        listen: Address of this machine where machines that join find it.
+
 
     Raises:
         UsageError: Unknown names, no such file, numbers out of range.
@@ -99,13 +101,14 @@ class Fleet:
         micro_batch: int = 64,
         cpu_share_method: ShareMethod = "auto",
         task_timeout_s: float = 300.0,
-        engine: str = "local",
+        engine: str = ENGINE,
         image: str = "",
+        listen: str = HERE,
     ):
         check_interval(interval_s)
         if seed < 0:
             raise UsageError(f"--seed {seed}: expected 0 or more")
-        check_engine(engine, image)
+        self.engine = EngineChoice(engine, image, listen)
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy
@@ -114,7 +117,6 @@ class Fleet:
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method
         self._task_timeout_s, self._interval_s = task_timeout_s, interval_s
-        self._engine, self._image = engine, image
         self._untrained: str | None = None
         self._states = None if state is None else self._trained(Path(state))
         self._stopping = threading.Event()
@@ -134,8 +136,10 @@ class Fleet:
             inside.enter_context(self.folder.claimed())
             if self._untrained:
                 _log.warning("%s", self._untrained)
-            engine = _made(self._engine, self._image)
-            devices, shares = emulated(self.devices)
+            engine = inside.enter_context(
+                self.engine.open(self.devices, self.demand, self.catalog.path, self.folder.path)
+            )
+            devices, shares = emulated(self.devices) if engine.same_machine else (self.devices, {})
             broker = Broker(
                 devices,
                 self.demand,
@@ -209,6 +213,14 @@ class Fleet:
         """As `Client.history`."""
         return self.broker.history(after)
 
+    def invite(self, device: str, valid_s: float = 3600.0) -> str:
+        """As `Client.invite`."""
+        return self.broker.invite(device, valid_s)
+
+    def revoke(self, device: str) -> None:
+        """As `Client.revoke`."""
+        self.broker.revoke(device)
+
     def drain(self) -> None:
         """Take no more tasks; returns when all have ended."""
         self.broker.drain()
@@ -247,30 +259,6 @@ def check_interval(interval_s: float | None) -> None:
     """Refuse an interval that is none."""
     if interval_s is not None and not 0.1 <= interval_s <= 86_400:
         raise UsageError(f"--interval {interval_s:g}: expected 0.1 to 86400 seconds")
-
-
-def check_engine(engine: str, image: str) -> None:
-    """Refuse an engine that is none, or has no use for an image, or nothing to run it by.
-
-    Raises:
-        UsageError: No such engine, or an image for one that runs none.
-        NotReadyError: There is no podman on this machine.
-    """
-    if engine not in ENGINES.names():
-        raise unknown("engine", engine, ENGINES.names())
-    if engine == PodmanEngine.name:
-        podman()
-    elif image:
-        raise UsageError(f"--image {image}: the engine {engine} runs none: leave it out, or take --engine podman")
-
-
-def _made(engine: str, image: str) -> Engine:
-    if engine != PodmanEngine.name:
-        made: Engine = ENGINES.make(engine)
-        return made
-    from splitplace.api.device_image import device_image
-
-    return PodmanEngine(image or device_image())
 
 
 def load_spec(devices: str | Path) -> FleetSpec:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from splitplace.api.fleet import POLICY, Fleet, check_interval, load_spec
+from splitplace.api.fleet_engine import ENGINE, HERE
 from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
@@ -45,6 +46,7 @@ class FleetRequest(Record):
     micro_batch: PositiveCount
     engine: str
     image: str
+    listen: str
 
     def fleet(self) -> Fleet:
         """The fleet that is asked for, not started."""
@@ -62,6 +64,7 @@ class FleetRequest(Record):
             micro_batch=self.micro_batch,
             engine=self.engine,
             image=self.image,
+            listen=self.listen,
         )
 
 
@@ -79,8 +82,9 @@ def start_fleet(
     precedence: Precedence = "pipelined",
     inputs: Inputs = "broadcast",
     micro_batch: int = 64,
-    engine: str = "local",
+    engine: str = ENGINE,
     image: str = "",
+    listen: str = HERE,
 ) -> Client:
     """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
 
@@ -98,6 +102,7 @@ def start_fleet(
         micro_batch: Samples a device runs at once.
         engine: As of `Fleet`.
         image: As of `Fleet`.
+        listen: As of `Fleet`.
 
     Returns:
         A client of it; it is up.
@@ -121,6 +126,7 @@ def start_fleet(
         micro_batch=micro_batch,
         engine=engine,
         image=image,
+        listen=listen,
     )
     fleet = request.fleet()  # what is wrong with the request is told before there is a process
     request = request.model_copy(update={"splits": tuple(entry.split.reference for entry in fleet.demand.splits)})
@@ -133,7 +139,7 @@ def start_fleet(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=child_env(),
+            env=child_env(**fleet.engine.environment()),
             start_new_session=True,  # this terminal's Ctrl-C and end are nothing to it
         )
     try:

@@ -37,14 +37,15 @@ def start(
     micro_batch: int = 64,
     engine: str = "local",
     image: str = "",
+    listen: str = "127.0.0.1",
     detach: bool = False,
     json: bool = False,
 ) -> None:
-    """Start a fleet on this machine, and serve until it is stopped: by `fleet stop`, SIGTERM or Ctrl-C.
+    """Start a fleet, and serve until it is stopped: by `fleet stop`, SIGTERM or Ctrl-C.
 
     Args:
-        devices: A TOML file, or a shipped fleet. Each device is a process or a container, as slow as its core_speed
-            says.
+        devices: A TOML file, or a shipped fleet: processes or containers as slow as their core_speed says, or what
+            machines join as.
         catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
         splits: References of those that may be chosen; by default all that were profiled.
         policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
@@ -55,9 +56,11 @@ def start(
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
         micro_batch: Samples a device runs at once.
-        engine: local, a process a device; podman, a container a device, limited to its memory; or a package's.
+        engine: local, a process a device; podman, a container a device, limited to its memory; joined, machines that
+            `fleet join`; ray, those and a cluster's nodes; or a package's.
         image: Of podman's images the one to run, as `splitplace image` makes them; by default one of this machine's own
             Python.
+        listen: Address of this machine where machines that join find it.
         detach: Serve in a process of its own, with a log in the data folder; return when it is up.
         data: Folder for the socket, the log and the history; yours alone.
         json: Print one JSON document when it is up.
@@ -80,6 +83,7 @@ def start(
             micro_batch=micro_batch,
             engine=engine,
             image=image,
+            listen=listen,
         ) as client:
             _started(client.status(), data, client.pid, json)
         return
@@ -99,6 +103,7 @@ def start(
         micro_batch=micro_batch,
         engine=engine,
         image=image,
+        listen=listen,
     )
     step("starting the devices", 0.0)
     with fleet:
@@ -108,7 +113,66 @@ def start(
 
 def _started(status: "FleetStatus", data: Path, pid: int, json: bool) -> None:
     document = {"data": str(data.absolute()), "pid": pid, "devices": [device.name for device in status.devices]}
-    emit(document, f"{len(status.devices)} devices are up (process {pid}, in {data.absolute()})", json)
+    told = f"{len(status.devices)} devices are up (process {pid}, in {data.absolute()})"
+    if status.engine != "local":
+        there = sum(device.machine == "here" for device in status.devices)
+        told = f"{there} of {len(status.devices)} machines are there (process {pid}, in {data.absolute()})"
+    emit(document, told, json)
+
+
+def invite(device: str, *, valid: float = 3600.0, data: Path = DATA, json: bool = False) -> None:
+    """Print a token by which one machine may become a device of a fleet, once.
+
+    Args:
+        device: Its name in the fleet.
+        valid: Seconds that it may be used within.
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with sp.Client(data) as client:
+        token = client.invite(device, valid)
+    if json:
+        emit({"device": device, "token": token, "valid_s": valid}, "", json)
+    else:
+        sys.stdout.write(f"splitplace fleet join {token}\n")  # not through a table, which would break the line
+
+
+def join(
+    token: str | None = None,
+    /,
+    *,
+    data: Path = Path("splitplace-device"),
+    catalog: str | None = None,
+    address: str | None = None,
+) -> None:
+    """Make this machine a device of a fleet, and be that until SIGTERM or Ctrl-C.
+
+    Args:
+        token: What `fleet invite` printed; without one, this machine comes back as what it was.
+        data: Folder for what this machine is, its key and its fragments; yours alone.
+        catalog: Folder or oci://HOST/REPOSITORY that has fragments; what is not there comes from the broker.
+        address: Of this machine, where the other devices find it; by default the one that leads to the broker.
+    """
+    import splitplace as sp
+
+    sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print)
+
+
+def revoke(device: str, *, data: Path = DATA, json: bool = False) -> None:
+    """Put a device out of a fleet: its key opens nothing any more. It may be invited anew.
+
+    Args:
+        device: Its name in the fleet.
+        data: Folder of the fleet.
+        json: Print one JSON document.
+    """
+    import splitplace as sp
+
+    with sp.Client(data) as client:
+        client.revoke(device)
+    emit({"revoked": device}, f"{device} is out", json)
 
 
 def status(
@@ -166,9 +230,10 @@ def _shown(status: "FleetStatus") -> RenderableType:
     table = Table(
         "device", "pid", "state", "share", "busy", "memory", "cpu", "resident", "network", "disk", "fragments", "runs"
     )
+    mode = ("" if status.engine == "local" else f", engine {status.engine}") + mode
     table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
     for device in status.devices:
-        state = "down" if not device.up else "suspected" if device.suspected else "up"
+        state = "suspected" if device.suspected else "up" if device.up else _gone(device.machine)
         table.add_row(
             device.name,
             str(device.pid or ""),
@@ -186,6 +251,10 @@ def _shown(status: "FleetStatus") -> RenderableType:
         f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
         f"{tasks.cancelled} cancelled",
     )
+
+
+def _gone(machine: str) -> str:
+    return {"here": "down", "silent": "silent"}.get(machine, "not joined")
 
 
 def _measured(use: "ResourceUse | None") -> tuple[str, str, str, str]:

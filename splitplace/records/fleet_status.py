@@ -28,6 +28,11 @@ class DeviceStatus(Record):
     up: bool
     suspected: bool
     """Nothing new is given to it: it is silent, has failed too often, or does not get through to others."""
+    machine: Literal["here", "silent", "absent"] = "here"
+    """Whether what it runs on is there; of an engine whose machines join, silent since three seconds or never seen."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    core_speed: Positive = 1.0
+    """As the probe found it, when it came up; as stated, until then."""
     pid: PositiveCount | None = None
     """Of its process, while it is up and on this machine."""
     cpu_share: Positive
@@ -80,6 +85,8 @@ class FleetStatus(Record):
     """A live fleet at one moment."""
 
     policy: str
+    engine: str = "local"
+    """What launches its devices: `local`, `joined` or `ray`."""
     interval_s: Positive | None = None
     """It is asked once an interval of so many seconds; at once if none is stated."""
     inputs: Literal["broadcast", "ring"] = "broadcast"

@@ -226,7 +226,7 @@ def answers(room):
 
 def test_every_command_is_tried():
     """One that is added is held to this too."""
-    assert {name for name, _, _ in COMMANDS} == {*NEEDS, *WORKS}
+    assert {name for name, _, _ in COMMANDS} == {*NEEDS, *WORKS, "fleet invite", "fleet join", "fleet revoke"}
 
 
 @pytest.mark.parametrize("name", WORKS)
@@ -274,6 +274,26 @@ def test_a_front_door_is_asked_with_nothing_but_the_base(room):
     call = ["submit", "pixels", "--input", "x.npy", "--deadline", "1", "--url", "http://127.0.0.1:9"]
     ((code, _, err),) = without(room, COMMAND, [call])
     assert code == 1 and "http://127.0.0.1:9 does not answer" in err
+
+
+def test_machines_join_with_nothing_but_the_base(room, answers):
+    """A fleet that nobody has joined yet, an invitation, a token that is none, a machine that is put out."""
+    fleet = ["--data", "FLEET/joined"]
+    calls = [
+        ["fleet", "start", "--devices", "fleet.toml", "--catalog", "CATALOG", "--policy", "full+random",
+         "--engine", "joined", "--detach", *fleet],
+        ["fleet", "invite", "d", *fleet],
+        ["fleet", "join", "sp1-nonsense", "--data", "FLEET/machine"],
+        ["fleet", "revoke", "d", *fleet],
+        ["fleet", "stop", *fleet],
+        ["fleet", "start", "--devices", "fleet.toml", "--catalog", "CATALOG", "--engine", "ray", *fleet],
+    ]  # fmt: skip
+    start, invite, join, revoke, stop, ray = without(room, COMMAND, calls)
+    assert start[0] == invite[0] == revoke[0] == stop[0] == 0, (start, invite, revoke, stop)
+    assert "0 of 1 machines are there" in start[1]
+    assert invite[1].startswith("splitplace fleet join sp1-") and invite[1].count("\n") == 1
+    assert (join[0], join[2].count("\n")) == (2, 1) and "no token" in join[2]
+    assert ray[0] == 2 and ray[2].endswith("ray, not installed here: pip install 'splitplace[ray]'\n")
 
 
 def test_functions_say_it_too(room, answers):

@@ -11,6 +11,8 @@ from splitplace.catalog.oci import SplitAnnotation
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.placement.broker.history import read_history
+from splitplace.placement.engines.agent import Membership
+from splitplace.placement.engines.roster import RosterFile
 from splitplace.placement.history import Start
 from splitplace.placement.states import Saved
 from splitplace.records.base import Record
@@ -25,7 +27,9 @@ from splitplace.training.loop.checkpoint import _Header
 from splitplace.training.recipes.stages import _Done
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
-RECORDS: tuple[type[Record], ...] = (Config, _Header, _Done, SplitDocument, SplitAnnotation, Demand, Card, Saved)
+RECORDS: tuple[type[Record], ...] = (
+    Config, _Header, _Done, SplitDocument, SplitAnnotation, Demand, Card, RosterFile, Membership, Saved,
+)  # fmt: skip
 
 
 def test_the_page_and_the_code_have_the_same_numbers():

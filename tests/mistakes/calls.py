@@ -6,9 +6,12 @@ from cyclopts import App
 from cyclopts.argument import Argument
 
 from splitplace.cli import build
+from splitplace.placement.device.joining import Ticket
 
 NET = "mistaken_net:Net"
 WHOLE, CHAIN, REF = "own.mistaken_net-Net.full", "custom.model.layer-2", "catalog:own.mistaken_net-Net.full"
+
+TOKEN = Ticket(endpoint="tcp://127.0.0.1:9", key="0" * 40, secret="0" * 64).token
 
 GOOD: dict[str, list[str]] = {
     "demo": [],
@@ -33,6 +36,9 @@ GOOD: dict[str, list[str]] = {
     "policy train": ["--scenario=scenario.toml", "--demand=demand.json", "--out=new", "--runs=2", "--intervals=2"],
     "policy show": ["states"],
     "fleet start": ["--devices=fleet.toml", "--catalog=catalog", f"--splits={WHOLE}", "--policy=full+random"],
+    "fleet invite": ["--device=a", "--data=fleet"],
+    "fleet join": [TOKEN, "--data=machine", "--catalog=catalog"],
+    "fleet revoke": ["--device=a", "--data=fleet"],
     "fleet status": ["--data=fleet"],
     "fleet drain": ["--data=fleet"],
     "fleet stop": ["--data=fleet"],

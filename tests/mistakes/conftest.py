@@ -55,6 +55,7 @@ WORK = {
     "splitplace.training.data.applications": ("_by_any_way",),
     "splitplace.inference.probe": ("core_speed",),
     "splitplace.placement.advice.trial": ("simulate",),
+    "splitplace.placement.device.joining": ("knock",),
     "splitplace.placement.serve.connection": ("connect",),
     "splitplace.placement.learning.traces": ("simulate",),
 }

@@ -14,7 +14,7 @@ from splitplace.placement import history as book
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import codec, messages
-from splitplace.placement.protocol.keys import curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.keys import Accesses, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
 from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
@@ -99,6 +99,10 @@ class NoEngine:
     def __init__(self):
         self.configs = []
 
+    def accesses(self, names):
+        """Keys made here."""
+        return Accesses.of(names, same_machine=False)
+
     def launch(self, config):
         """Note it."""
         self.configs.append(config)
@@ -178,6 +182,7 @@ def test_each_launch_is_a_process_of_its_own(fleet):
     """With a number that it alone is told, and that its node expects from then on; others learn it with its place."""
     fleet.launch(0)
     fleet.launch(1)
+    fleet.kill(0)
     fleet.launch(0)
     first, other, again = fleet.engine.configs
     assert len({first.incarnation, other.incarnation, again.incarnation}) == 3

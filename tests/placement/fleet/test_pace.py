@@ -14,6 +14,7 @@ from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.pace import Immediate, Intervals
 from splitplace.placement.broker.setup import Setup
+from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.stream import Received
@@ -27,6 +28,8 @@ INTERVAL_S = 10.0
 
 class FakeFleet:
     """Two devices without processes, which answer what they hear at once, unless they are held."""
+
+    engine = LocalEngine()
 
     def __init__(self, names):
         self.members = {name: Member(make_device(name), row, 1.0) for row, name in enumerate(names)}

@@ -8,6 +8,7 @@ import zmq
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol.keys import Accesses
 
 HELLO = messages.Hello(
     protocol=messages.PROTOCOL,
@@ -62,6 +63,10 @@ class Impostor:
 
     def __init__(self, header):
         self.header, self.context = header, zmq.Context()
+
+    def accesses(self, names):
+        """Keys made here."""
+        return Accesses.of(names, same_machine=False)
 
     def launch(self, config):
         """Speak up as this device, with its access."""

@@ -1,0 +1,299 @@
+"""What runs on a device's machine: joins the fleet, and keeps one device runtime there as the fleet wants it.
+
+Its key pair is made here and never leaves. All that is remembered lies in one folder: who the fleet is, which device
+this machine is of it, its key, and the fragments that it was given.
+"""
+
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import zmq
+from pydantic import Field
+
+from splitplace.errors import ContractError, ForbiddenError, NotReadyError, UsageError
+from splitplace.files import replace_file
+from splitplace.placement.device import joining
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.engines.engine import Exited
+from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.protocol.keys import CurveAccess, new_pair
+from splitplace.placement.protocol.messages import PROTOCOL, Key, text
+from splitplace.placement.protocol.stream import draw_incarnation
+from splitplace.records import formats
+from splitplace.records.base import Name, Record
+from splitplace.records.formats import Format
+
+log = logging.getLogger(__name__)
+
+JOIN_S = 30.0
+"""How long the gate may take to answer a token."""
+LOOK_S = 0.1
+"""How often it is looked whether the device has ended."""
+SILENT_S = 4.0
+"""Without a word of the fleet, and whoever watches is told."""
+STOP_S = 2.0
+"""How long the device may take to end when this machine leaves."""
+ORPHAN_S = 60.0
+"""Without a word of the fleet, and what runs here is ended: the next broker would not know it."""
+
+
+class Membership(Record):
+    """Which device of which fleet this machine is."""
+
+    file_format: ClassVar[Format | None] = formats.MEMBERSHIP
+    format: Literal[1] = 1
+    gate: joining.GateAddress
+    device: Name
+    public_key: Key
+    secret_key: Annotated[Key, Field(repr=False)]
+
+
+class Agent:
+    """Of one device.
+
+    Args:
+        folder: For what is remembered and kept; of this user alone.
+        catalog: Folder of a layout that has fragments already; what it has not, the broker gives.
+        host: Address of this machine where the fleet's others find it; the one that leads to the broker if not stated.
+    """
+
+    def __init__(self, folder: Path, catalog: Path | None = None, host: str | None = None):
+        self.folder, self._catalog, self._host = folder, catalog, host
+        self._engine = LocalEngine()
+        self._session = draw_incarnation()
+        self._running: int | None = None
+        self._ended: int | None = None
+        self._reason = ""
+        self._stopping = threading.Event()
+
+    @property
+    def path(self) -> Path:
+        """Of what is remembered."""
+        return self.folder / "membership.json"
+
+    def membership(self) -> Membership:
+        """Who this machine is.
+
+        Raises:
+            UsageError: It has never joined, by what lies in the folder.
+        """
+        if not self.path.exists():
+            raise UsageError(f"{self.folder}: this machine has joined no fleet: join one with a token")
+        return Membership.parse(self.path.read_bytes(), str(self.path))
+
+    def join(self, token: str) -> Membership:
+        """Become a device of a fleet, in place of what this folder was before.
+
+        Raises:
+            UsageError: No token.
+            ForbiddenError: The fleet does not take it.
+            NotReadyError: The fleet does not answer.
+        """
+        ticket = joining.Ticket.read(token)
+        gate = joining.GateAddress(endpoint=ticket.endpoint, key=ticket.key)
+        self._prepare()
+        public, secret = self._pair(ticket)
+        context, knocking = joining.knock(gate, public, secret)
+        try:
+            knocking.send(joining.Enrol(protocol=PROTOCOL, secret=ticket.secret).model_dump_json().encode())
+            if not knocking.poll(round(JOIN_S * 1000)):
+                raise NotReadyError(
+                    f"nobody who has the fleet's key answers at {gate.endpoint} within {JOIN_S:.0f} s: is it up, and "
+                    "does the network let this machine through?"
+                )
+            told = joining.told(knocking.recv_multipart()[0])
+        finally:
+            knocking.close()
+            context.term()
+        if not isinstance(told, joining.Enrolled):
+            raise ForbiddenError(told.reason if isinstance(told, joining.Dismissed) else f"the gate said {told.type}")
+        found = Membership(gate=gate, device=told.device, public_key=public, secret_key=secret)
+        self._write(self.path, found)
+        self._write(self._tried, None)
+        return found
+
+    def is_member(self, token: str) -> bool:
+        """Whether this machine is, as far as it knows, a device of the fleet that a token is for."""
+        ticket = joining.Ticket.read(token)
+        return self.path.exists() and self.membership().gate == joining.GateAddress(
+            endpoint=ticket.endpoint, key=ticket.key
+        )
+
+    @property
+    def _tried(self) -> Path:
+        return self.folder / "joining.json"
+
+    def _pair(self, ticket: joining.Ticket) -> tuple[str, str]:
+        """A key pair for this token: the same if it is tried again, for it may have been taken the first time."""
+        if self._tried.exists():
+            former = _Trial.parse(self._tried.read_bytes(), str(self._tried))
+            if former.secret == ticket.secret:
+                return former.public_key, former.secret_key
+        public, secret = new_pair()
+        self._write(self._tried, _Trial(secret=ticket.secret, public_key=public, secret_key=secret))
+        return public, secret
+
+    def _prepare(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = self.folder.stat()
+        if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+            raise UsageError(f"{self.folder}: others may enter it: chmod 700 it, or name one that is not there yet")
+
+    def _write(self, path: Path, record: Record | None) -> None:
+        if record is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, record.model_dump_json())  # in a folder that nobody else may enter
+
+    # While it is a device.
+
+    def stop(self) -> None:
+        """Have `serve` return; from any thread or signal handler."""
+        self._stopping.set()
+
+    def serve(self, told: Callable[[str], None] = log.info) -> None:
+        """Keep the device as the fleet wants it, until told to stop; whatever becomes of the broker meanwhile.
+
+        Args:
+            told: Is told what changes, a line each.
+
+        Raises:
+            UsageError: This machine has joined no fleet.
+            ForbiddenError: The fleet has put it out.
+            NotReadyError: Another process is this device already.
+        """
+        self._prepare()
+        member = self.membership()
+        with self._claimed():
+            self._serve(member, told)
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Be the one process that is this device, on this machine."""
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise NotReadyError(f"{self.folder}: another process is this device: end that first") from error
+        finally:
+            os.close(handle)
+
+    def _serve(self, member: Membership, told: Callable[[str], None]) -> None:
+        context, gate = joining.knock(member.gate, member.public_key, member.secret_key)
+        heard_s, say_s, answered = time.monotonic(), 0.0, False
+        try:
+            while not self._stopping.is_set():
+                if self._look() or time.monotonic() >= say_s:
+                    say_s = time.monotonic() + joining.EVERY_S
+                    _say(gate, self._here())
+                while gate.poll(round(LOOK_S * 1000)):
+                    heard_s = time.monotonic()
+                    if self._heed(member, joining.told(gate.recv_multipart()[0])):
+                        say_s = 0.0
+                    if not answered:
+                        told(f"in the fleet at {member.gate.endpoint}, as {member.device}")
+                    answered = True
+                silent_s = time.monotonic() - heard_s
+                if answered and silent_s > SILENT_S:
+                    told(f"the fleet at {member.gate.endpoint} does not answer: knocking on")
+                    answered = False
+                if silent_s > ORPHAN_S:
+                    self._end(member.device, 0.0)
+            _say(gate, joining.GoingAway())
+        finally:
+            self._end(member.device, STOP_S)
+            gate.close()
+            context.term()
+
+    def _here(self) -> joining.Here:
+        return joining.Here(
+            protocol=PROTOCOL, session=self._session, running=self._running, ended=self._ended, reason=self._reason
+        )
+
+    def _look(self) -> bool:
+        """Note what ended by itself; answers whether anything did."""
+        found = [event for event in self._engine.events() if isinstance(event, Exited)]
+        for event in found:
+            log.warning("the device ended: %s", event.reason)
+            self._ended, self._running, self._reason = self._running, None, text(event.reason)
+            self._engine.stop(event.device, 0.0)
+        return bool(found)
+
+    def _heed(self, member: Membership, told: joining.Told) -> bool:
+        """Make it so; answers whether anything has changed.
+
+        Raises:
+            ForbiddenError: The fleet has put this machine out.
+        """
+        if isinstance(told, joining.Dismissed):
+            self.path.unlink(missing_ok=True)
+            raise ForbiddenError(f"{told.reason}: this machine is no device of that fleet now")
+        if not isinstance(told, joining.Wanted) or told.incarnation == self._running:
+            return False
+        self._end(member.device, told.grace_s)
+        if told.incarnation is None or told.incarnation == self._ended or not told.config:
+            return True
+        config = DeviceConfig.parse(told.config, "the broker's configuration")
+        if config.name != member.device or config.incarnation != told.incarnation:
+            raise ContractError(f"the broker's configuration is of {config.name}, this machine is {member.device}")
+        self._engine.launch(self._at_home(member, config))
+        self._running = told.incarnation
+        return True
+
+    def _at_home(self, member: Membership, config: DeviceConfig) -> DeviceConfig:
+        """With what only this machine knows: its secret, its address, and where things lie."""
+        access = config.access
+        if not isinstance(access, CurveAccess) or access.public_key != member.public_key:
+            raise ContractError("the broker's configuration has another key than this machine")
+        host = self._host or own_address(member.gate.endpoint)
+        kept = self.folder / "fragments"
+        return config.model_copy(
+            update={
+                "access": access.at_home(member.secret_key, host),
+                "gate": member.gate,
+                "catalog": str(self._catalog or kept),
+                "kept": str(kept),
+            }
+        )
+
+    def _end(self, device: str, grace_s: float) -> None:
+        if self._running is not None:
+            self._engine.stop(device, grace_s)
+            self._running = None
+
+
+class _Trial(Record):
+    """The key pair that a token is tried with, until it is known whether it was taken."""
+
+    secret: Annotated[str, Field(repr=False)]
+    public_key: Key
+    secret_key: Annotated[Key, Field(repr=False)]
+
+
+def own_address(endpoint: str) -> str:
+    """The address of this machine that leads to an endpoint; nothing is sent."""
+    place = urlsplit(endpoint)
+    assert place.hostname is not None and place.port is not None
+    try:
+        found = socket.getaddrinfo(place.hostname, place.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(found[0], socket.SOCK_DGRAM) as asked:
+            asked.connect(found[4])
+            return str(asked.getsockname()[0])
+    except OSError as error:
+        raise NotReadyError(f"no way leads from this machine to {endpoint}: {error}") from error
+
+
+def _say(gate: "zmq.Socket[bytes]", said: joining.Said) -> None:
+    """If there is room for it: what is said now is said again."""
+    with suppress(zmq.Again):
+        gate.send(said.model_dump_json().encode(), flags=zmq.NOBLOCK)

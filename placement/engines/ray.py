@@ -1,0 +1,256 @@
+"""The `ray` engine: as `joined`, and the nodes of a Ray cluster join by themselves.
+
+Ray is asked which machines there are, and to run one process on each: an agent (`agent.py`), in a detached actor that
+is pinned to its node. That joins by a token as any machine does; from there on nothing passes through Ray. Which node
+is which device, its label says: `ray start --labels=splitplace-device=NAME`.
+
+Ray ends the process that is connected to it when its head is gone for a minute, so that what talks to Ray is a process
+of its own (`recruiter.py`), which is started again; broker and devices go on without.
+"""
+
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from splitplace.children import child_env, python_code
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.placement.device.joining import Ticket
+from splitplace.placement.engines.joined import JoinedEngine
+from splitplace.placement.engines.roster import Roster
+from splitplace.placement.protocol.messages import Text, text
+from splitplace.records.base import Name, Record
+
+log = logging.getLogger(__name__)
+
+LABEL = "splitplace-device"
+"""Of a node: the device that it is."""
+INVITED_S = 120.0
+"""How long a token for an agent is good."""
+AGAIN_S = 20.0
+"""After which an agent that has not come is sent for again."""
+BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 15.0
+"""Before the process that talks to Ray is started again."""
+END_S = 10.0
+"""How long it may take to end all agents."""
+CODE = "from splitplace.placement.engines.recruiter import main; main()"
+PORTS = "6379, 10001, and all that `ray start` lets float (--node-manager-port, --min-worker-port and the like)"
+
+
+class Nodes(Record):
+    """Recruiter: the nodes of the cluster that are up and are devices of ours."""
+
+    type: Literal["nodes"] = "nodes"
+    nodes: dict[Name, str]
+    """Node id by device."""
+
+
+class Recruited(Record):
+    """Recruiter: an agent runs on that node, or does not."""
+
+    type: Literal["recruited"] = "recruited"
+    device: Name
+    problem: Text = ""
+
+
+class Trouble(Record):
+    """Recruiter: Ray cannot be asked; it ends."""
+
+    type: Literal["trouble"] = "trouble"
+    reason: Text
+
+
+class Recruit(Record):
+    """To the recruiter: have an agent run on this node, in place of one that runs anywhere."""
+
+    type: Literal["recruit"] = "recruit"
+    device: Name
+    node: str
+    token: Annotated[str, Field(repr=False)]
+
+
+class Dismiss(Record):
+    """To the recruiter: end these agents."""
+
+    type: Literal["dismiss"] = "dismiss"
+    devices: tuple[Name, ...]
+
+
+Report = Nodes | Recruited | Trouble
+Request = Recruit | Dismiss
+REPORTS: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="type")])
+REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
+
+
+class RayEngine(JoinedEngine):
+    """Nodes of a Ray cluster, and other machines that join.
+
+    The cluster is the one that $RAY_ADDRESS names, or that runs on this machine.
+    """
+
+    name: ClassVar[str] = "ray"
+
+    def __init__(self, roster: Roster, host: str, catalog: Path, digests: Collection[str]):
+        super().__init__(roster, host, catalog, digests)
+        self._stopping = threading.Event()
+        self._recruiter: subprocess.Popen[bytes] | None = None
+        self._writing = threading.Lock()
+        self._recruiting = Recruiting(roster, self._absent, self._ticket, self._say)
+        self._thread = threading.Thread(target=self._keep, name="ray", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def check() -> None:
+        """Refuse where Ray is not installed, or would let in whoever reaches its ports.
+
+        Raises:
+            MissingExtraError: It is not installed.
+            UsageError: There is no token.
+        """
+        needs("the engine ray", "ray")
+        if not has_token():
+            raise UsageError(
+                "Ray without a token runs any code for whoever reaches its ports, which listen on every interface: set "
+                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) on the head, on all nodes and here, and "
+                f"keep ports {PORTS} from other networks"
+            )
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """What of this process's environment Ray needs: its own variables, the token among them."""
+        return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+
+    def close(self) -> None:
+        """End the agents on Ray's nodes; other machines knock on."""
+        self._say(Dismiss(devices=self.roster.devices))
+        self._stopping.set()
+        recruiter = self._recruiter
+        if recruiter is not None:
+            with suppress(OSError):
+                assert recruiter.stdin is not None
+                recruiter.stdin.close()
+            try:
+                recruiter.wait(END_S)
+            except subprocess.TimeoutExpired:
+                recruiter.kill()
+        self._thread.join()
+        super().close()
+
+    def _absent(self) -> set[str]:
+        return {name for name, presence in self.presence().items() if presence != "here"}
+
+    def _ticket(self, device: str) -> str:
+        return Ticket(
+            endpoint=self._gate.gate.endpoint,
+            key=self._gate.gate.key,
+            secret=self.roster.invite(device, INVITED_S, again=True),
+        ).token
+
+    def _say(self, request: Request) -> None:
+        with self._writing, suppress(OSError, ValueError):  # it has ended: the next one is told what holds then
+            if self._recruiter is not None and self._recruiter.stdin is not None:
+                self._recruiter.stdin.write(request.model_dump_json().encode() + b"\n")
+                self._recruiter.stdin.flush()
+
+    def _keep(self) -> None:
+        """Keep a recruiter running, and heed what it reports."""
+        back_off_s = BACK_OFF_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            self._run_recruiter()
+            if time.monotonic() - began_s > 60:
+                back_off_s = BACK_OFF_S
+            self._stopping.wait(back_off_s)
+            back_off_s = min(2 * back_off_s, MAX_BACK_OFF_S)
+
+    def _run_recruiter(self) -> None:
+        environment = child_env(**self.environment() | {"RAY_USAGE_STATS_ENABLED": "0"})
+        with subprocess.Popen(
+            python_code(CODE, self.roster.public_key),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # Ray's own remarks; what concerns us it reports
+            env=environment,
+            start_new_session=True,
+        ) as recruiter:
+            self._recruiter = recruiter
+            if self._stopping.is_set():
+                recruiter.kill()
+            assert recruiter.stdout is not None
+            for line in recruiter.stdout:
+                try:
+                    self._recruiting.hear(REPORTS.validate_json(line))
+                except ValidationError:
+                    log.warning("ray: %s", text(line.decode(errors="replace")))
+        self._recruiting.hear(Nodes(nodes={}))
+
+
+class Recruiting:
+    """Who is sent for: a device whose node is up, that is not there and was not put out.
+
+    Args:
+        roster: Of the fleet.
+        absent: The devices whose machines are not there.
+        ticket: Makes a token for one.
+        say: To the recruiter.
+        now_s: A clock.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        absent: Callable[[], set[str]],
+        ticket: Callable[[str], str],
+        say: Callable[[Request], None],
+        now_s: Callable[[], float] = time.monotonic,
+    ):
+        self._roster, self._absent, self._ticket, self._say, self._now_s = roster, absent, ticket, say, now_s
+        self._sent_s: dict[tuple[str, str], float] = {}
+        """When an agent was sent for, by device and node."""
+        self._nodes: dict[str, str] = {}
+        self._trouble = ""
+
+    def hear(self, report: Report) -> None:
+        """Take in what the recruiter reports; it does so every second."""
+        match report:
+            case Nodes(nodes=nodes):
+                if nodes != self._nodes:
+                    log.info("Ray's nodes: %s", ", ".join(sorted(nodes)) or "none of this fleet")
+                self._nodes = nodes
+                if nodes:
+                    self._trouble = ""
+                self._send()
+            case Recruited(device=device, problem=problem):
+                if problem:
+                    log.warning("no agent on Ray's node of %s: %s", device, problem)
+            case Trouble(reason=reason):
+                if reason != self._trouble:
+                    log.warning("Ray cannot be asked: %s", reason)
+                self._trouble = reason
+
+    def _send(self) -> None:
+        absent, now_s = self._absent(), self._now_s()
+        for device, node in self._nodes.items():
+            if device not in absent or device not in self._roster.devices or self._roster.is_out(device):
+                continue
+            if now_s - self._sent_s.get((device, node), -AGAIN_S) < AGAIN_S:
+                continue
+            self._sent_s = {key: at_s for key, at_s in self._sent_s.items() if key[0] != device}
+            self._sent_s[device, node] = now_s
+            self._say(Recruit(device=device, node=node, token=self._ticket(device)))
+
+
+def has_token() -> bool:
+    """Whether Ray, as it is set here, asks for a token and has one."""
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return False
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()

@@ -1,0 +1,213 @@
+"""The process that talks to Ray: says which nodes there are, and has agents run on them. Nothing else imports Ray.
+
+    python -c "from splitplace.placement.engines.recruiter import main; main()" FLEET_KEY
+
+Requests come in by standard input, reports go out by standard output, a line each. What passes through Ray is a class
+by its name, and JSON as bytes: the token by which an agent joins, and how it fares.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from splitplace.errors import SplitPlaceError
+from splitplace.files import at_home
+from splitplace.placement.engines.agent import Agent
+from splitplace.placement.engines.ray import LABEL, REQUESTS, Nodes, Recruit, Recruited, Report, Request, Trouble
+from splitplace.placement.protocol.messages import text
+from splitplace.records.base import Name, Record
+
+EVERY_S = 1.0
+PLACE_S = 60.0
+"""How long an actor may take to be there: a node that is busy starts a process for it; one that is gone never does."""
+FOLDER_VARIABLE = "SPLITPLACE_DEVICES"
+
+
+class Beginning(Record):
+    """What an agent is told."""
+
+    device: Name
+    fleet: str
+    token: Annotated[str, Field(repr=False)]
+
+
+class AgentActor:
+    """Holds an agent, in a process of Ray's on the device's node."""
+
+    def __init__(self) -> None:
+        self._agent: Agent | None = None
+        self._problem = ""
+
+    def begin(self, request: bytes) -> bytes:
+        """Join, or come back, and be the device from then on; answers with what went wrong, or with nothing.
+
+        Args:
+            request: A `Beginning`, as JSON.
+        """
+        asked = Beginning.parse(request, "the request to an agent")
+        if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+            return b"this node runs without Ray's token: set RAY_AUTH_MODE=token there as well"
+        try:
+            agent = Agent(device_folder(asked.fleet, asked.device))
+            if not agent.is_member(asked.token):
+                agent.join(asked.token)
+        except (SplitPlaceError, OSError) as error:
+            return text(error).encode()
+        self._agent = agent
+        threading.Thread(target=self._serve, args=(agent,), name="agent", daemon=True).start()
+        return b""
+
+    def _serve(self, agent: Agent) -> None:
+        try:
+            agent.serve()
+        finally:
+            os._exit(0)  # an actor without an agent is of no use; the recruiter sends for another
+
+    def end(self) -> bytes:
+        """Leave in order; the process ends when that is done."""
+        if self._agent is not None:
+            self._agent.stop()
+        return b""
+
+
+def device_folder(fleet: str, device: str) -> Path:
+    """Where a node keeps what it is: below $SPLITPLACE_DEVICES, or in the user's home, a folder a fleet and device."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    root = Path(named) if named else at_home(".local/share/splitplace/devices")
+    if root is None:
+        raise SplitPlaceError(f"nobody's home is known on this node: say where to keep things by ${FOLDER_VARIABLE}")
+    return root / hashlib.sha256(fleet.encode()).hexdigest()[:16] / device
+
+
+class Recruiter:
+    """Of one fleet.
+
+    Args:
+        fleet: Its public key.
+        ray: The module.
+    """
+
+    def __init__(self, fleet: str, ray: Any):
+        self.fleet, self.ray = fleet, ray
+        self.namespace = f"splitplace-{hashlib.sha256(fleet.encode()).hexdigest()[:16]}"
+
+    def connect(self) -> None:
+        """To the cluster that $RAY_ADDRESS names, or that runs here."""
+        self.ray.init(
+            address=os.environ.get("RAY_ADDRESS", "auto"), namespace=self.namespace, log_to_driver=False,
+            configure_logging=False,
+        )  # fmt: skip
+
+    def nodes(self) -> dict[str, str]:
+        """The nodes that are up and have our label: node id by device."""
+        found = {}
+        for node in self.ray.nodes():
+            device = (node.get("Labels") or {}).get(LABEL)
+            if node["Alive"] and device:
+                found[str(device)] = str(node["NodeID"])
+        return found
+
+    def heed(self, request: Request) -> Recruited | None:
+        """Do what is asked."""
+        if isinstance(request, Recruit):
+            try:
+                return Recruited(device=request.device, problem=self._recruit(request))
+            except Exception as error:  # noqa: BLE001 - whatever Ray raises is what there is to report
+                return Recruited(device=request.device, problem=text(error)[:500])
+        for device in request.devices:
+            self._end(device)
+        return None
+
+    def _recruit(self, request: Recruit) -> str:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        if self.nodes().get(request.device) != request.node:
+            return "the node has gone meanwhile"
+        self._kill(request.device)
+        # Not soft: on another node it would be another device. That the node is up was looked, and it is waited for
+        # with a limit, for an actor whose node is gone waits without end.
+        pinned = NodeAffinitySchedulingStrategy(node_id=request.node, soft=False)
+        actor = (
+            self.ray.remote(AgentActor)
+            .options(
+                name=request.device, lifetime="detached", num_cpus=0, max_restarts=0, max_concurrency=2,
+                scheduling_strategy=pinned,
+            )
+            .remote()
+        )  # fmt: skip
+        told = Beginning(device=request.device, fleet=self.fleet, token=request.token).model_dump_json().encode()
+        try:
+            problem = self.ray.get(actor.begin.remote(told), timeout=PLACE_S)
+        except BaseException:
+            self.ray.kill(actor)
+            raise
+        if problem:
+            self.ray.kill(actor)
+        return text(bytes(problem).decode(errors="replace"))
+
+    def _actor(self, device: str) -> Any | None:
+        try:
+            return self.ray.get_actor(device)
+        except ValueError:  # as Ray says that there is none
+            return None
+
+    def _kill(self, device: str) -> None:
+        """End an agent that is there already, wherever it is; its device ends with it."""
+        if (actor := self._actor(device)) is not None:
+            self.ray.kill(actor)
+
+    def _end(self, device: str) -> None:
+        if (actor := self._actor(device)) is not None:
+            with suppress(Exception):  # it has ended meanwhile, in whichever way Ray says so
+                self.ray.get(actor.end.remote(), timeout=2.0)
+
+
+def _report(report: Report) -> None:
+    sys.stdout.write(report.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+def _listen(requests: "SimpleQueue[Request | None]") -> None:
+    for line in sys.stdin.buffer:
+        requests.put(REQUESTS.validate_json(line))
+    requests.put(None)
+
+
+def _explained(error: BaseException) -> str:
+    said = text(error)
+    if "Version mismatch" in said or "version mismatch" in said:
+        return (
+            f"the cluster has another Ray or Python than this machine's {platform.python_version()}, expected the same "
+            f"patch version of both on all machines: {said[:300]}"
+        )
+    return said[:500]
+
+
+def main() -> None:
+    """Until standard input ends."""
+    requests: SimpleQueue[Request | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    try:
+        import ray
+
+        recruiter = Recruiter(sys.argv[1], ray)
+        recruiter.connect()
+        while True:
+            _report(Nodes(nodes=recruiter.nodes()))
+            with suppress(Empty):
+                request = requests.get(timeout=EVERY_S)
+                if request is None:
+                    break
+                if (report := recruiter.heed(request)) is not None:
+                    _report(report)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the engine is told, and begins anew
+        _report(Trouble(reason=_explained(error)))
+    os._exit(0)  # Ray's own threads may wait for a head that is gone

@@ -1,0 +1,196 @@
+"""Who may be which device of a fleet: keys that are enrolled, invitations that are open, and the fleet's own identity.
+
+Kept in one file of the data folder, for this user alone: the next broker there is the same one to its devices.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, BinaryIO, ClassVar, Literal
+
+from pydantic import Field
+
+from splitplace.errors import NotFoundError, UsageError, unknown
+from splitplace.files import replace_file
+from splitplace.placement.protocol.keys import new_pair
+from splitplace.placement.protocol.messages import Key
+from splitplace.records import formats
+from splitplace.records.base import Name, Positive, Record
+from splitplace.records.formats import Format
+
+MAX_OPEN = 1000
+"""Invitations that are open at once."""
+MAX_VALID_S = 30 * 86_400.0
+
+
+class Invitation(Record):
+    """One machine may become this device, once."""
+
+    device: Name
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the secret, which is kept nowhere."""
+    expires_s: Positive
+    """On this machine's own clock, since 1970."""
+
+
+class RosterFile(Record):
+    """As it is kept."""
+
+    file_format: ClassVar[Format | None] = formats.ROSTER
+    noun: ClassVar[str | None] = "roster"
+    format: Literal[1] = 1
+    public_key: Key
+    secret_key: Annotated[Key, Field(repr=False)]
+    port: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    """Where the fleet was joined last, so that who joined then finds it again; 0 before the first time."""
+    keys: dict[Name, Key] = Field(default_factory=dict)
+    """The public key of each device that has joined."""
+    invitations: tuple[Invitation, ...] = ()
+    out: tuple[Name, ...] = ()
+    """Devices that were revoked, and nobody was invited as since: an engine that finds them does not, either."""
+
+
+class Roster:
+    """Of one fleet; for any thread.
+
+    Args:
+        path: Of its file; made if there is none.
+        devices: The names that there may be.
+        now_s: The clock of invitations.
+
+    Raises:
+        IntegrityError: The file is damaged.
+    """
+
+    def __init__(self, path: Path, devices: Iterable[str], now_s: Callable[[], float] = time.time):
+        self.path, self.devices, self._now_s, self._lock = path, tuple(devices), now_s, Lock()
+        if path.exists():
+            self._file = RosterFile.parse(path.read_bytes(), str(path))
+        else:
+            public, secret = new_pair()
+            self._keep(RosterFile(public_key=public, secret_key=secret))
+
+    @property
+    def public_key(self) -> str:
+        """The fleet's, which every device holds it to."""
+        return self._file.public_key
+
+    @property
+    def secret_key(self) -> str:
+        """The fleet's."""
+        return self._file.secret_key
+
+    @property
+    def port(self) -> int:
+        """Where it was joined last."""
+        return self._file.port
+
+    def listens(self, port: int) -> None:
+        """It is joined there now."""
+        with self._lock:
+            if port != self._file.port:
+                self._keep(self._file.model_copy(update={"port": port}))
+
+    def key(self, device: str) -> str | None:
+        """Of a device that has joined."""
+        return self._file.keys.get(device)
+
+    def device(self, key: str) -> str | None:
+        """Which device a key is; one whose name the fleet no longer has is none."""
+        return next((name for name, known in self._file.keys.items() if known == key and name in self.devices), None)
+
+    def is_out(self, device: str) -> bool:
+        """Whether it was revoked, and nobody was invited as it since."""
+        return device in self._file.out
+
+    def invite(self, device: str, valid_s: float, *, again: bool = False) -> str:
+        """Let one machine become this device.
+
+        Args:
+            device: Its name.
+            valid_s: How long.
+            again: In place of the invitations to be this device that are open.
+
+        Returns:
+            The secret that it has to say.
+
+        Raises:
+            NotFoundError: The fleet has no such device.
+            UsageError: Too long, or too many are open.
+        """
+        if device not in self.devices:
+            raise unknown("device", device, self.devices)
+        if not 0 < valid_s <= MAX_VALID_S:
+            raise UsageError(f"an invitation for {valid_s:g} s: expected more than 0 and at most {MAX_VALID_S:.0f}")
+        secret = secrets.token_hex(32)
+        with self._lock:
+            still = tuple(one for one in self._open() if not (again and one.device == device))
+            if len(still) >= MAX_OPEN:
+                raise UsageError(f"{len(still)} invitations are open, expected at most {MAX_OPEN}: wait, or revoke")
+            new = Invitation(device=device, sha256=_hash(secret), expires_s=self._now_s() + valid_s)
+            out = tuple(name for name in self._file.out if name != device)
+            self._keep(self._file.model_copy(update={"invitations": (*still, new), "out": out}))
+        return secret
+
+    def redeem(self, secret: str, key: str) -> str:
+        """A machine says the secret of an invitation: its key is that device from now on, and no other is.
+
+        Returns:
+            The device.
+
+        Raises:
+            NotFoundError: No invitation, or not any more.
+        """
+        with self._lock:
+            still = self._open()
+            found = next((one for one in still if one.sha256 == _hash(secret)), None)
+            if found is None or found.device not in self.devices:
+                raise NotFoundError(
+                    "the token was used or revoked, or is too old: ask for another, by `splitplace fleet invite`"
+                )
+            rest = tuple(one for one in still if one is not found)
+            keys = {name: known for name, known in self._file.keys.items() if known != key} | {found.device: key}
+            self._keep(self._file.model_copy(update={"keys": keys, "invitations": rest}))
+        return found.device
+
+    def revoke(self, device: str) -> str | None:
+        """A device's key opens nothing any more, nor does an invitation to be it.
+
+        Returns:
+            The key, if it had joined.
+
+        Raises:
+            NotFoundError: The fleet has no such device.
+        """
+        if device not in self.devices:
+            raise unknown("device", device, self.devices)
+        with self._lock:
+            key = self._file.keys.get(device)
+            keys = {name: known for name, known in self._file.keys.items() if name != device}
+            rest = tuple(one for one in self._open() if one.device != device)
+            out = (*(name for name in self._file.out if name != device), device)
+            self._keep(self._file.model_copy(update={"keys": keys, "invitations": rest, "out": out}))
+        return key
+
+    def _open(self) -> tuple[Invitation, ...]:
+        return tuple(one for one in self._file.invitations if one.expires_s > self._now_s())
+
+    def _keep(self, file: RosterFile) -> None:
+        """On the disk before anybody acts on it: who was revoked stays so, whatever dies."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(self.path, lambda out: _write(out, file))
+        self._file = file
+
+
+def _write(out: BinaryIO, file: RosterFile) -> None:
+    os.fchmod(out.fileno(), 0o600)
+    out.write(file.model_dump_json().encode())
+
+
+def _hash(secret: str) -> str:
+    """A secret of 256 random bits needs no salt, and none can be told from another by how long it takes."""
+    return hashlib.sha256(secret.encode()).hexdigest()

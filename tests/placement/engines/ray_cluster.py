@@ -1,0 +1,100 @@
+"""A Ray cluster of real `ray start` processes on this machine: a head, and nodes that are devices by their labels."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+PATIENCE_S = 90.0
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """That nobody has at the moment."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
+
+
+class RayCluster:
+    """Small, without a dashboard, with a token; whatever was started is ended by `close`.
+
+    Args:
+        folder: For Ray's own files, a short path: its sockets lie there.
+        devices: Where each node keeps what it is.
+    """
+
+    def __init__(self, folder: Path, devices: Path):
+        self.folder, self.devices, self.port = folder, devices, free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = {
+            "RAY_ADDRESS": self.address,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_enable_metrics_collection": "0",
+            # Ray's own word that a node is gone: 1 s x 3, where its default is half a minute.
+            "RAY_health_check_initial_delay_ms": "1000",
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "1000",
+            "RAY_health_check_failure_threshold": "3",
+            # How long a node waits for a head that is gone, where the default is a minute.
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+            "SPLITPLACE_DEVICES": str(devices),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def _start(self, name: str, *options: str) -> None:
+        command = [
+            str(BIN / "ray"), "start", *options, "--disable-usage-stats", "--include-log-monitor=false", "--block",
+            f"--temp-dir={self.folder}", "--memory=200000000", "--object-store-memory=80000000",
+        ]  # fmt: skip
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        end_s = time.monotonic() + PATIENCE_S
+        while b"Ray runtime started" not in (self.folder / f"{name}.log").read_bytes():
+            assert self.processes[name].poll() is None and time.monotonic() < end_s, self.said(name)
+            time.sleep(0.1)
+
+    def said(self, name: str) -> str:
+        """What a `ray start` printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def start_head(self) -> None:
+        """No device: it has no label."""
+        self._start("head", "--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false",
+                    f"--ray-client-server-port={free_port()}")  # fmt: skip
+
+    def start_node(self, device: str) -> None:
+        """A node that is a device, at a loopback address of its own."""
+        (self.folder / f"{device}.log").unlink(missing_ok=True)
+        own = f"127.0.0.{2 + sum(map(ord, device)) % 200}"
+        self._start(device, f"--address={self.address}", f"--node-ip-address={own}", "--num-cpus=1",
+                    f"--labels=splitplace-device={device}")  # fmt: skip
+
+    def kill(self, name: str) -> None:
+        """All processes of a node or of the head at once, as when the power goes."""
+        process = self.processes.pop(name)
+        try:
+            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        except psutil.NoSuchProcess:
+            family = []
+        for one in family:
+            try:
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        process.wait()
+
+    def close(self) -> None:
+        """End all of it."""
+        for name in tuple(self.processes)[::-1]:
+            self.kill(name)

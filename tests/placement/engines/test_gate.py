@@ -1,0 +1,205 @@
+"""The gate, over real connections: what a stranger may say, what a member gets, and that it is who it should be."""
+
+from contextlib import closing, contextmanager
+
+import pytest
+
+from splitplace.catalog.oci import digest
+from splitplace.errors import IntegrityError, NotFoundError, NotReadyError, UsageError
+from splitplace.placement.device import joining, supply
+from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.device.supply import fragment_store
+from splitplace.placement.engines.engine import MachineJoined, MachineLeft
+from splitplace.placement.engines.gate import Gate
+from splitplace.placement.engines.roster import Roster
+from splitplace.placement.protocol.keys import CurveAccess, new_pair
+from splitplace.placement.protocol.messages import PROTOCOL
+
+pytestmark = pytest.mark.base
+PATIENCE_MS = 30_000
+DATA = bytes(range(256)) * 12_000  # three pieces, the last one short
+SECRET = b"what is not offered"
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """Two blobs."""
+    folder = tmp_path / "catalog" / "blobs" / "sha256"
+    folder.mkdir(parents=True)
+    for data in (DATA, SECRET):
+        (folder / digest(data)[7:]).write_bytes(data)
+    return tmp_path / "catalog"
+
+
+@pytest.fixture
+def gate(tmp_path, catalog):
+    """Of devices a and b, which may have one of the blobs."""
+    roster = Roster(tmp_path / "members.json", "ab")
+    with closing(Gate(roster, "127.0.0.1", catalog, {digest(DATA), digest(b"gone")})) as gate:
+        yield gate
+
+
+@contextmanager
+def knocked(gate, pair, key=None):
+    """What asks something of the gate, over a connection that proves this key."""
+    found = gate.gate if key is None else gate.gate.model_copy(update={"key": key})
+    context, socket = joining.knock(found, *pair)
+
+    def ask(said, patience_ms=PATIENCE_MS):
+        socket.send(said if isinstance(said, bytes) else said.model_dump_json().encode())
+        return joining.told(socket.recv_multipart()[0]) if socket.poll(patience_ms) else None
+
+    yield ask
+    socket.close(linger=0)
+    context.term()
+
+
+def enrol(gate, device="a", pair=None):
+    """A machine that has joined: its key pair."""
+    pair = pair or new_pair()
+    with knocked(gate, pair) as ask:
+        told = ask(joining.Enrol(protocol=PROTOCOL, secret=gate.machines.roster.invite(device, 60.0)))
+        assert told == joining.Enrolled(device=device)
+    return pair
+
+
+def here(session=1, **options):
+    """How things are."""
+    return joining.Here(protocol=PROTOCOL, session=session, **options)
+
+
+def config(gate, pair, folder):
+    """Of a device there."""
+    access = CurveAccess(public_key=pair[0], secret_key=pair[1], peers={})
+    return DeviceConfig(
+        name="a", catalog=str(folder), gate=gate.gate, threads=1, access=access, incarnation=7,
+        broker_endpoint="tcp://127.0.0.1:1", broker_incarnation=8,
+    )  # fmt: skip
+
+
+def test_a_machine_joins_and_is_told_what_to_run(gate, tmp_path):
+    """Its key is the device from then on; said once more, it is the same; what is wanted comes with the next word."""
+    pair = enrol(gate)
+    wanted = config(gate, pair, tmp_path)
+    with knocked(gate, pair) as ask:
+        assert ask(joining.Enrol(protocol=PROTOCOL, secret="0" * 64)) == joining.Enrolled(device="a")
+        assert ask(here()) == joining.Wanted(incarnation=None)
+        gate.machines.launch(wanted)
+        told = ask(here())
+        assert told.incarnation == 7 and DeviceConfig.parse(told.config, "") == wanted
+    assert gate.machines.events() == [MachineJoined("a", pair[0])]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (joining.Enrol(protocol=PROTOCOL, secret="0" * 64), "the token was used or revoked, or is too old"),
+        (joining.Enrol(protocol=PROTOCOL - 1, secret="0" * 64), "update this machine, it is older"),
+        (joining.Enrol(protocol=PROTOCOL + 1, secret="0" * 64), "update the broker, it is older"),
+        (here(), "none of this fleet's"),
+        (joining.GoingAway(), "none of this fleet's"),
+        (joining.Want(digest=digest(DATA), offset=0), "none of this fleet's"),
+    ],
+)
+def test_a_stranger_gets_nothing(gate, said, reason):
+    """Whatever it asks; and nothing is remembered of it."""
+    with knocked(gate, new_pair()) as ask:
+        told = ask(said)
+        assert isinstance(told, joining.Dismissed) and reason in told.reason
+    assert gate.machines.events() == [] and set(gate.machines.presence().values()) == {"absent"}
+
+
+def test_nonsense_is_passed_over(gate):
+    """The next word is heard."""
+    with knocked(gate, enrol(gate)) as ask:
+        assert ask(b"\x00nonsense", patience_ms=100) is None
+        assert ask(b'{"type": "here"}', patience_ms=100) is None
+        assert isinstance(ask(here()), joining.Wanted)
+
+
+def test_somebody_else_in_the_gates_place_is_not_spoken_to(gate):
+    """A token pins the gate's key: who listens there with another one hears nothing of it."""
+    with knocked(gate, new_pair(), key=new_pair()[0]) as ask:
+        assert ask(here(), patience_ms=1000) is None
+
+
+def test_a_revoked_machine_is_told_at_once_and_cannot_return(gate):
+    """It need not ask."""
+    pair = enrol(gate)
+    context, socket = joining.knock(gate.gate, *pair)
+    socket.send(here().model_dump_json().encode())
+    assert isinstance(joining.told(socket.recv_multipart()[0]), joining.Wanted)
+    gate.machines.revoke("a")
+    assert socket.poll(PATIENCE_MS)
+    assert joining.told(socket.recv_multipart()[0]) == joining.Dismissed(reason="revoked")
+    socket.close(linger=0)
+    context.term()
+    assert gate.machines.events() == [MachineJoined("a", pair[0]), MachineLeft("a", "revoked", revoked=True)]
+    with knocked(gate, pair) as ask:
+        assert isinstance(ask(here()), joining.Dismissed)
+
+
+def test_a_fragment_comes_in_pieces_is_verified_and_kept(gate, tmp_path, monkeypatch):
+    """The second time it is read from here, though nobody is asked."""
+    store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))
+    assert store.read_digest(digest(DATA), 2**30) == DATA
+    monkeypatch.setattr(store, "_bring", None)
+    assert store.read_digest(digest(DATA), 2**30) == DATA
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [digest(DATA)[7:]]
+
+
+def test_a_kept_fragment_that_is_damaged_is_brought_again(gate, tmp_path):
+    """What is read is what has the digest."""
+    store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))
+    store.read_digest(digest(DATA), 2**30)
+    store.path(digest(DATA)).write_bytes(b"damaged")
+    assert store.read_digest(digest(DATA), 2**30) == DATA
+    assert store.path(digest(DATA)).read_bytes() == DATA
+
+
+def test_what_is_not_right_is_not_kept(gate, tmp_path, catalog):
+    """Another file under that name in the broker's catalog, one not offered, one that is gone, one too large."""
+    store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))
+    with pytest.raises(IntegrityError, match="3072000 bytes, expected at most 1000"):
+        store.read_digest(digest(DATA), 1000)
+    with pytest.raises(NotFoundError, match="no fragment of this fleet"):
+        store.read_digest(digest(SECRET), 2**30)
+    with pytest.raises(NotFoundError, match="No such file"):
+        store.read_digest(digest(b"gone"), 2**30)
+    (catalog / "blobs" / "sha256" / digest(DATA)[7:]).write_bytes(DATA[::-1])
+    with pytest.raises(IntegrityError, match="have the digest"):
+        store.read_digest(digest(DATA), 2**30)
+    assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+
+
+def test_a_gate_that_is_silent_is_given_up(gate, tmp_path, monkeypatch):
+    """After some tries, with one line."""
+    monkeypatch.setattr(supply, "PATIENCE_S", 0.05)
+    asked = config(gate, enrol(gate), tmp_path / "kept")
+    silent = gate.gate.model_copy(update={"key": new_pair()[0]})
+    with pytest.raises(NotReadyError, match="gave no piece of it"):
+        fragment_store(asked.model_copy(update={"gate": silent})).read_digest(digest(DATA), 2**30)
+
+
+def test_the_next_gate_listens_where_the_former_did(tmp_path, catalog):
+    """Machines that knock find it; two at once cannot."""
+    with closing(Gate(Roster(tmp_path / "members.json", "ab"), "127.0.0.1", catalog, ())) as gate:
+        first = gate.gate
+        with pytest.raises(NotReadyError, match=r"nothing can listen at 127\.0\.0\.1, port"):
+            Gate(Roster(tmp_path / "members.json", "ab"), "127.0.0.1", catalog, ())
+    with closing(Gate(Roster(tmp_path / "members.json", "ab"), "127.0.0.1", catalog, ())) as gate:
+        assert gate.gate == first
+
+
+@pytest.mark.parametrize("token", ["", "x", "sp1-", "sp1-AAAA", "sp1-" + "A" * 2000, "sp1-\udcff", "sp2-e30"])
+def test_what_is_no_token_is_one_line(token):
+    """Damaged, cut off, of something else."""
+    with pytest.raises(UsageError, match="no token"):
+        joining.Ticket.read(token)
+
+
+def test_a_token_is_one_word_and_leads_back():
+    """It fits a line."""
+    ticket = joining.Ticket(endpoint="tcp://[2001:db8::1]:40000", key=new_pair()[0], secret="0f" * 32)
+    assert joining.Ticket.read(ticket.token) == ticket
+    assert ticket.token.isascii() and not set(ticket.token) & set(" \n'\"$\\") and len(ticket.token) < 400

@@ -1,0 +1,144 @@
+"""A fleet of machines that join: by a token, with fragments from the broker; they die, leave, are put out, return."""
+
+import time
+from contextlib import closing, contextmanager
+
+import numpy as np
+import pytest
+
+from splitplace.inference.executor import Executor
+from splitplace.placement import history as book
+from splitplace.placement.broker.broker import Broker
+from splitplace.placement.engines.joined import JoinedEngine
+from splitplace.placement.engines.roster import Roster
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Place
+from tests.placement.engines.conftest import machine  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
+PATIENCE_S = 60.0
+
+
+class Spread(BestFit):
+    """Fragment i goes to the i-th of the devices that are up, in turn; nothing is placed where none is."""
+
+    def place(self, state, view, requests, rng):
+        """One action a fragment."""
+        up = np.flatnonzero(view.devices.up_D)
+        return [
+            Place(int(view.tasks.id_T[request.task]), fragment, int(up[i % len(up)]))
+            for request in requests[: 1000 * len(up)]
+            for i, fragment in enumerate(request.fragments)
+        ]
+
+
+class Joinable:
+    """A chain's fleet of which two devices may join."""
+
+    def __init__(self, toy, catalog, data, **options):
+        self.toy, self.graph, self.data, self.options = toy, toy.chain(), data, options
+        self.catalog = catalog(self.graph)
+
+    @contextmanager
+    def up(self):
+        """A broker over it; the next one has the same folder."""
+        digests = [fragment.digest for fragment in self.graph.split.fragments]
+        roster = Roster(self.data / "members.json", "ab")
+        with closing(JoinedEngine(roster, "127.0.0.1", self.catalog, digests)) as engine:
+            policy = self.toy.policy(0, placer=Spread())
+            devices, demand = [self.toy.make_device(name) for name in "ab"], self.toy.demand_of(self.graph)
+            with Broker(devices, demand, self.catalog, policy, engine, data=self.data, **self.options) as broker:
+                yield broker
+
+    def check(self, broker, x):
+        """A task is answered, as the whole model answers it."""
+        expected = Executor(self.graph.split, self.graph.models.__getitem__).run({"x": x}, self.toy.micro_batch)
+        result = broker.submit("toy", x, 100.0).result(PATIENCE_S)
+        assert result.outcome.error is None
+        np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def fleet(toy, catalog, tmp_path):
+    """Not up yet."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    return Joinable(toy, catalog, tmp_path / "data")
+
+
+def until(broker, **up):
+    """Wait until these devices are up, or not."""
+    end_s = time.monotonic() + PATIENCE_S
+    while (found := {device.name: device.up for device in broker.status().devices}) | up != found:
+        assert time.monotonic() < end_s, (found, up)
+        time.sleep(0.02)
+
+
+def test_tasks_run_on_machines_that_joined(fleet, machine, images):  # noqa: F811
+    """Both get their fragments from the broker, keep them, and their measured speeds are what a policy sees."""
+    with fleet.up() as broker:
+        assert [device.machine for device in broker.status().devices] == ["absent", "absent"]
+        one, other = machine("one"), machine("other")
+        one.begin(broker.invite("a", 60.0))
+        other.begin(broker.invite("b", 60.0))
+        until(broker, a=True, b=True)
+        fleet.check(broker, images(20))
+        status = broker.status()
+        assert [device.machine for device in status.devices] == ["here", "here"] and status.engine == "joined"
+        assert all(device.core_speed != 1.0 for device in status.devices)
+        kept = {path.name for each in (one, other) for path in (each.folder / "fragments").rglob("*") if path.is_file()}
+        assert kept == {fragment.digest[7:] for fragment in fleet.graph.split.fragments}
+        for each in (one, other):
+            assert (each.folder / "membership.json").exists() and not (each.folder / "joining.json").exists()
+
+
+def test_a_machine_that_is_revoked_is_out(fleet, machine, images):  # noqa: F811
+    """It ends, saying why; the other one goes on alone; another machine may be invited as that device."""
+    with fleet.up() as broker:
+        one, other = machine("one"), machine("other")
+        one.begin(broker.invite("a", 60.0))
+        other.begin(broker.invite("b", 60.0))
+        until(broker, a=True, b=True)
+        broker.revoke("a")
+        until(broker, a=False)
+        fleet.check(broker, images(20))
+        assert one.process.wait(PATIENCE_S) == 1
+        one.end()
+        assert "revoked: this machine is no device of that fleet now" in one.said
+        assert [event.reason for event in broker.events if isinstance(event, book.DeviceDown)] == ["revoked"]
+        third = machine("third")
+        third.begin(broker.invite("a", 60.0))
+        until(broker, a=True, b=True)
+        fleet.check(broker, images(20))
+
+
+def test_a_machine_that_dies_comes_back_as_what_it_was(fleet, machine, images):  # noqa: F811
+    """Without a token; and one that leaves does, too."""
+    with fleet.up() as broker:
+        one, other = machine("one"), machine("other")
+        one.begin(broker.invite("a", 60.0))
+        other.begin(broker.invite("b", 60.0))
+        until(broker, a=True, b=True)
+        one.kill()
+        until(broker, a=False)
+        fleet.check(broker, images(20))
+        one.begin()
+        until(broker, a=True)
+        fleet.check(broker, images(20))
+        other.end()
+        until(broker, b=False)
+        assert broker.status().devices[1].machine == "absent"
+        other.begin()
+        until(broker, b=True)
+        fleet.check(broker, images(20))
+
+
+def test_the_next_broker_finds_its_machines_again(fleet, machine, images):  # noqa: F811
+    """They knock until it is there, and hold it to its key."""
+    with fleet.up() as broker:
+        one, other = machine("one"), machine("other")
+        one.begin(broker.invite("a", 60.0))
+        other.begin(broker.invite("b", 60.0))
+        until(broker, a=True, b=True)
+    with fleet.up() as broker:
+        until(broker, a=True, b=True)
+        fleet.check(broker, images(20))
