@@ -29,11 +29,18 @@ def device_image() -> str:
     if pulled.returncode:
         raise SplitPlaceError(f"podman does not take the image of a device: {_last_line(pulled.stderr)}")
     number = pulled.stdout.strip()
-    for command in (("untag", number), ("tag", number, name)):  # it is called by the scratch folder at first
-        done = ask_podman(*command)
-        if done.returncode:
-            raise SplitPlaceError(f"podman {command[0]}: {_last_line(done.stderr)}")
+    _done("tag", number, name)
+    for other in _done("image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", number).split():
+        if not other.startswith(f"{IMAGE}:"):  # podman calls it by the scratch folder, too
+            _done("untag", number, other)
     return name
+
+
+def _done(*command: str) -> str:
+    done = ask_podman(*command)
+    if done.returncode:
+        raise SplitPlaceError(f"podman {command[0]}: {_last_line(done.stderr)}")
+    return done.stdout
 
 
 def _last_line(text: str) -> str:

@@ -12,6 +12,7 @@ from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import TOLERANCE, answer, to_onnx
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.engines.podman import PodmanEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Place
 from splitplace.records.fragment import BATCH, TensorSpec
@@ -53,8 +54,10 @@ def grown():
     return assemble("squares", "mobilenetv2", "2x2", spec, fragments)
 
 
-def test_a_grown_tree_answers_on_a_fleet_as_in_torch(grown, toy, tmp_path):
+@pytest.mark.parametrize("name", ["local", "podman"])
+def test_a_grown_tree_answers_on_a_fleet_as_in_torch(grown, toy, tmp_path, request, name):
     """Seven fragments on two devices, read from the catalog by digest: the logits of the torch tree."""
+    engine = LocalEngine() if name == "local" else PodmanEngine(request.getfixturevalue("device_image"))
     images = np.random.default_rng(0).integers(0, 256, (11, *SHAPE_CHW)).astype(np.uint8)
     expected = answer(grown, {"image": images})
     CatalogWriter(tmp_path / "catalog").write(to_onnx(grown))
@@ -62,9 +65,9 @@ def test_a_grown_tree_answers_on_a_fleet_as_in_torch(grown, toy, tmp_path):
     assert split.children("trunk") == ("g0", "g1")
     assert split.sinks == ("g0-0", "g0-1", "g1-0", "g1-1")
 
-    devices = [toy.make_device(name) for name in "ab"]
+    devices = [toy.make_device(name).model_copy(update={"memory_bytes": 2**29}) for name in "ab"]
     demand, policy = toy.demand_of(SimpleNamespace(split=split)), toy.policy(0, placer=InTurn())
-    with Broker(devices, demand, tmp_path / "catalog", policy, LocalEngine()) as broker:
+    with Broker(devices, demand, tmp_path / "catalog", policy, engine) as broker:
         result = broker.submit("squares", images, deadline_s=60.0).result(60)
         reports = broker.reports()
     assert result.outcome.error is None
