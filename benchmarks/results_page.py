@@ -53,6 +53,7 @@ CLAIMS = (
     ),
     Claim("timings.json", "What is promised in seconds", "splitplace bench timings", tables.timings),
     Claim("artifacts.json", "Fragments that know their own cost", "splitplace bench artifacts", tables.artifacts),
+    Claim("images.json", "Images that run", "splitplace bench images", tables.images),
     Claim(
         "simulator-upstream.json",
         "The simulator's speed, published constants",

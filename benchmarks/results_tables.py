@@ -331,6 +331,40 @@ def pipeline(text: bytes, file: Path) -> FileSection:
     )
 
 
+def images(text: bytes, file: Path) -> FileSection:
+    """What an image is made of, and what each takes until it answers."""
+    from splitplace.benchmarks import images as bench
+
+    found = bench.ImageResults.parse(text, str(file))
+    layers = [{"layer of every image": what, "MB": f"{size / 1e6:.1f}"} for what, size in found.layers.items()]
+    rows = [
+        {
+            "image": cell.tag,
+            "ONNX files, MB": f"{cell.file_bytes / 1e6:.2f}",
+            "own layers, MB": f"{cell.model_bytes / 1e6:.2f}",
+            "start to first answer, s": f"{median(cell.first_answer_s):.2f}",
+            "of it CPU of the process, s": f"{median(cell.first_answer_cpu_s):.2f}",
+            "peak memory, MB": f"{median(cell.peak_rss_bytes) / 1e6:.0f}",
+            "starts": str(len(cell.first_answer_s)),
+        }
+        for cell in found.cells
+    ]
+    builds = [
+        {
+            "built": build.reference,
+            "images": str(build.images),
+            "wall, s": f"{build.wall_s:.1f}",
+            "CPU, s": f"{build.cpu_s:.1f}",
+        }
+        for build in found.builds
+    ]
+    remarks = [f"Load average before the run: {found.load:.1f}; containers of one core and 512 MB."]
+    claims = words(bench.verdict(found))
+    return FileSection(
+        found.provenance, [layers, rows, builds], claims, _seed(found.provenance), _commits(found.cells), remarks
+    )
+
+
 def chaos(text: bytes, file: Path) -> FileSection:
     """What was done to the fleet, what became of the tasks, and how long recovery took."""
     from splitplace.benchmarks import chaos as bench

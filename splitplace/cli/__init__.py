@@ -57,6 +57,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench training", "splitplace.cli.bench_models:training", "How fast training is, and how good full models are."),
     ("bench semantic", "splitplace.cli.bench_models:semantic", "How good splits by meaning are, and how quick."),
     ("bench artifacts", "splitplace.cli.bench_models:artifacts", "How well fragments know their own cost."),
+    ("bench images", "splitplace.cli.bench_models:images", "What images weigh, and take until they answer."),
     ("bench demand", "splitplace.cli.bench_models:demand", "Makes the demand that ships with the simulator."),
     ("bench published-code", "splitplace.cli.bench_policies:published_code", "The simulator against the paper's code."),
     ("bench adaptation", "splitplace.cli.bench_fleets:adaptation", "What learning is worth when something shifts."),

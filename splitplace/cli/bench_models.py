@@ -213,6 +213,35 @@ def artifacts(
     show(results_tables.artifacts, results, found, json)
 
 
+def images(
+    *,
+    results: Path = RESULTS / "images.json",
+    work: Path = Path("runs/bench-images"),
+    models: str | None = None,
+    repeats: int = 5,
+    json: bool = False,
+) -> None:
+    """Measure what images weigh by layer, how long they build, and what they take from their start to an answer.
+
+    Containers are podman's: where it is not installed, nothing is measured.
+
+    Args:
+        results: The results file, written at the end.
+        work: Folder for the catalog and the images.
+        models: Names, comma-separated; the three families by default.
+        repeats: Starts of each image.
+        json: Print one JSON document.
+    """
+    at_least_one(repeats=repeats)
+    with measuring("images", results, "train", "export", "serve", work=work) as say:
+        from splitplace.benchmarks import artifacts, results_tables
+        from splitplace.benchmarks import images as bench
+
+        families = tuple(models.split(",")) if models else artifacts.FAMILIES
+        found = bench.run(results, work, families, repeats, say)
+    show(results_tables.images, results, found, json, verdict=bench.verdict(found))
+
+
 def demand(
     *,
     cells: str | None = None,

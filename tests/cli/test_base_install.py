@@ -97,6 +97,7 @@ NEEDS = {
     "bench training": ([], "train"),
     "bench semantic": ([], "train,export"),
     "bench artifacts": ([], "train,export"),
+    "bench images": ([], "train,export,serve"),
     "bench demand": ([], "train,export"),
     "bench published-code": ([], "sim"),
     "bench adaptation": ([], "train,sim"),

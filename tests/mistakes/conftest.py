@@ -40,6 +40,7 @@ WORK = {
     "splitplace.benchmarks.grid": ("measure",),
     "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.hops": ("hops_s",),
+    "splitplace.benchmarks.images": ("podman",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
     "splitplace.benchmarks.semantic": ("train_side_by_side", "train"),
