@@ -7,13 +7,18 @@ Beside them stand the two arms alone: what the bandit could have had. Everything
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.copies import Foretold, Until
+from splitplace.benchmarks import grid
+from splitplace.benchmarks.copies import Foretold
+from splitplace.benchmarks.experiment import load_experiment
+from splitplace.benchmarks.grid_row import GridRow
+from splitplace.benchmarks.grid_scenario import shift_s
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import UsageError, unknown
@@ -25,7 +30,6 @@ from splitplace.placement.metrics import outcome, outcomes_of
 from splitplace.placement.placers.daso import Daso
 from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.policy import Composed
-from splitplace.placement.registry import DECIDERS
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
@@ -38,27 +42,17 @@ SHIFTS = ("rate", "mix", "network")
 PLACERS: dict[str, Daso] = {"daso": Daso(), "daso-warm": DasoWarm()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class CopyRow:
-    """A policy as it takes part, and what the results call it."""
-
-    label: str
-    decider: str = "mab"
-    """In the registry."""
-    decider_stops: bool = False
-    """Whether it learns no more once something has shifted."""
-    placer_stops: bool = False
+@cache
+def rows() -> dict[str, GridRow]:
+    """Who takes part, as `experiments/adaptation.toml` has it; daso there is whichever placer is asked for."""
+    return {row.name: row for row in load_experiment("adaptation").rows}
 
 
-COPIES = (
-    CopyRow(label="online"),
-    CopyRow(label="frozen", decider_stops=True, placer_stops=True),
-    CopyRow(label="frozen bandit", decider_stops=True),
-    CopyRow(label="frozen surrogate", placer_stops=True),
-)
-ARMS = (CopyRow(label="layer", decider="layer"), CopyRow(label="semantic", decider="semantic"))
-"""What the bandit could have had."""
-ROWS = {row.label: row for row in (*COPIES, *ARMS)}
+def arms() -> list[str]:
+    """What the bandit could have had: the rows whose decider learns nothing."""
+    return [name for name, row in rows().items() if not hasattr(_composed(row).decider, "train")]
+
+
 BIN = 5
 """Intervals that are averaged into one point."""
 BEFORE, AFTER = (20, 50), (70, 95)
@@ -109,12 +103,6 @@ def calm() -> Scenario:
     return scenarios[0]
 
 
-def shift_s(scenario: Scenario) -> float:
-    """When it shifts."""
-    starts = [phase.start * scenario.interval_s for phase in scenario.workload.phases]
-    return min(starts + [shift.time_s for shift in scenario.network])
-
-
 def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str], None]) -> None:
     """States for the time before the shift, as `policy train` makes them, unless the folder has them."""
     if not (folder / "mab.safetensors").is_file() or not (folder / "daso.safetensors").is_file():
@@ -132,21 +120,29 @@ def train(folder: Path, demand: DemandLike, demand_name: str, say: Callable[[str
 
 
 def measure(
-    folder: Path, demand: DemandLike, shift: str, placer: str, row: CopyRow, seed: int, intervals: int
+    folder: Path, demand: DemandLike, shift: str, placer: str, row: GridRow, seed: int, intervals: int
 ) -> AdaptationCell:
     """One run."""
     scenario, inner = scenario_of(shift), PLACERS[placer]
-    until = [shift_s(scenario) if still else float("inf") for still in (row.decider_stops, row.placer_stops)]
-    decider = DECIDERS.make(row.decider)
-    watched = Foretold(Until(inner, until[1]), inner, {})
-    policy = Composed(Until(decider, until[0]), watched)  # type: ignore[arg-type]  # its name is a property
+    policy = Composed(_composed(row).decider, inner)
+    stops = tuple(inner.name if name == "daso" else name for name in row.stops)
+    copy = row.model_copy(update={"stops": stops}).running(policy, shift_s(scenario))
+    assert isinstance(copy, Composed)
+    watched = Foretold(copy.placer, inner, {})
 
     def first(view: View) -> Any:
-        return store.from_folder(Composed(decider, inner), folder, view)[0]
+        return store.from_folder(policy, folder, view)[0]
 
     score = Score(from_s=scenario.startup_s, to_s=intervals * scenario.interval_s)
-    run = simulate(scenario, load_fleet(scenario.fleet), demand, policy, intervals, seed, first, score, strict=True)
-    return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row.label, seed))
+    watching = Composed(copy.decider, watched)  # type: ignore[arg-type]  # its name is a property
+    run = simulate(scenario, load_fleet(scenario.fleet), demand, watching, intervals, seed, first, score, strict=True)
+    return _cell(run, score, watched.notes, scenario.interval_s, intervals, (shift, placer, row.name, seed))
+
+
+def _composed(row: GridRow) -> Composed:
+    policy = row.policy(row.policies[0])
+    assert isinstance(policy, Composed), "the experiment's rows are of a decider and a placer"
+    return policy
 
 
 def _cell(
@@ -182,6 +178,25 @@ def _mean(values: Any) -> float:
     return round(float(np.mean(values)), 4) if len(values) else 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class AdaptationTask:
+    """One run, for whichever process."""
+
+    folder: Path
+    demand: DemandLike
+    shift: str
+    placer: str
+    row: str
+    seed: int
+    intervals: int
+
+
+def measure_task(task: AdaptationTask) -> AdaptationCell:
+    """It."""
+    row = rows()[task.row]
+    return measure(task.folder, task.demand, task.shift, task.placer, row, task.seed, task.intervals)
+
+
 def run(
     path: Path,
     folder: Path,
@@ -190,8 +205,9 @@ def run(
     placers: Sequence[str],
     seeds: int,
     say: Callable[[str], None],
+    jobs: int = 1,
 ) -> AdaptationResults:
-    """Measure what the results file lacks, and write it after every cell.
+    """Measure what the results file lacks, over so many processes, and write it after every cell.
 
     Raises:
         UsageError: A placer that does not learn, or a file of another setting.
@@ -207,24 +223,27 @@ def run(
             raise UsageError(f"{path} holds another setting: give another --results, or --fresh")
         done = {(c.shift, c.placer, c.row, c.seed): c for c in old.cells if c.placer in placers and c.seed < seeds}
     keys = [
-        (shift, placer, label, seed)
+        (shift, placer, name, seed)
         for seed in range(seeds)
         for shift in SHIFTS
         for placer in placers
-        for label in ROWS
+        for name in rows()
     ]
     missing = [key for key in keys if key not in done]
     if missing:
         train(folder, demand, demand_name, say)
-    for number, key in enumerate(missing):
-        say(f"{number + 1} of {len(missing)}: shift of {key[0]}, {key[1]}, {key[2]}, seed {key[3]}")
-        shift, placer, label, seed = key
-        done[key] = measure(folder, demand, shift, placer, ROWS[label], seed, intervals)
-        found = AdaptationResults(
-            demand=demand_name, intervals=intervals, cells=tuple(done.values()), provenance=provenance.collect()
-        )
-        save(path, found, indent=None)
-    return AdaptationResults.parse(path.read_bytes(), str(path))
+
+    def results() -> AdaptationResults:
+        cells = tuple(done[key] for key in keys if key in done)
+        return AdaptationResults(demand=demand_name, intervals=intervals, cells=cells, provenance=provenance.collect())
+
+    def keep(cell: AdaptationCell) -> None:
+        done[cell.shift, cell.placer, cell.row, cell.seed] = cell
+        save(path, results(), indent=None)
+
+    tasks = [AdaptationTask(folder.absolute(), demand, *key, intervals) for key in missing]
+    grid.measure(measure_task, tasks, jobs, keep, say, "copies")
+    return AdaptationResults.parse(path.read_bytes(), str(path)) if not missing else results()
 
 
 def window(results: AdaptationResults, key: tuple[str, str, str], field: str, span: tuple[int, int]) -> list[float]:
@@ -246,9 +265,7 @@ def verdict(results: AdaptationResults) -> dict[str, str]:
     """For each shift and placer, whether the online policy recovers where its frozen copy does not."""
     words = {}
     for shift, placer in dict.fromkeys((c.shift, c.placer) for c in results.cells):
-        better = max(
-            (arm.label for arm in ARMS), key=lambda arm: np.mean(window(results, (shift, placer, arm), "reward", AFTER))
-        )
+        better = max(arms(), key=lambda arm: np.mean(window(results, (shift, placer, arm), "reward", AFTER)))
         won, owed = (gain(results, shift, placer, row, "frozen") for row in ("online", better))
         if won.low > 0:
             says = "the online policy recovers, its frozen copy does not"

@@ -16,9 +16,10 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks import grid
-from splitplace.benchmarks.experiment import Experiment, GridRow
+from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.experiment_run import taking_part
 from splitplace.benchmarks.grid import GridTask, measure_cell
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.knobs import Point, WorstSearch
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save

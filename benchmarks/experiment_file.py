@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.experiment import Experiment, GridRow
+from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.grid import GridBound, GridCell
 from splitplace.benchmarks.grid_cells import Case
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import UsageError
 from splitplace.records.base import Count, Fraction, Positive, Record

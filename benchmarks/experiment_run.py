@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from splitplace.benchmarks import grid
-from splitplace.benchmarks.experiment import Experiment, GridRow
+from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.experiment_file import ExperimentFile, ExperimentResults, TuningCell
 from splitplace.benchmarks.grid import GridBound, GridCell, GridTask, measure_bound, measure_cell
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.trained_states import states_of, train_states
 from splitplace.placement.simulator.setting import prepare
@@ -14,13 +15,15 @@ from splitplace.records.split import STRATEGIES
 
 
 def taking_part(rows: Iterable[GridRow], scenario: GridScenario) -> tuple[GridRow, ...]:
-    """The rows whose strategies every application has a split of, on this fleet."""
-    _, costs = prepare(*scenario.load())
+    """Of its rows those that can take the fleet, and whose strategies every application has a split of there."""
+    devices, costs = prepare(*scenario.load())
     splits = zip(costs.splits.application_S.tolist(), costs.splits.strategies, strict=True)
     there = {(application, strategy) for application, strategy in splits}
     offered = {s for s in STRATEGIES if all((a, s) in there for a in range(len(costs.applications)))}
     named = [row for row in rows if row.name in scenario.rows or not scenario.rows]
-    return tuple(row for row in named if set(row.strategies) <= offered)
+    return tuple(
+        row for row in named if set(row.strategies) <= offered and len(devices) <= (row.devices or len(devices))
+    )
 
 
 def run(

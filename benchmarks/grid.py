@@ -20,8 +20,8 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.benchmarks.cell_detail import CellDetail, detail_of, rounded
-from splitplace.benchmarks.experiment import GridRow, state_of
-from splitplace.benchmarks.grid_scenario import GridScenario
+from splitplace.benchmarks.grid_row import GridRow
+from splitplace.benchmarks.grid_scenario import GridScenario, shift_s
 from splitplace.benchmarks.results_file import Measured
 from splitplace.benchmarks.trained_states import trained_state
 from splitplace.children import end_with_parent, safe_spawn
@@ -154,13 +154,21 @@ def measure_cell(task: GridTask) -> GridCell:
             state = _first_state(policy, (scenario.name, task.states), view, trained)
         else:
             state = trained_state(policy, Path(task.folder), view, trained)
-        return state_of(policy, state, row.state)
+        trained[:] = [name for name in trained if name not in row.untrained]
+        return row.started(policy, state, view)
 
     at = "" if task.load is None else f" at a load of {task.load}"
     where = f"{task.scenario.name}{at}, {row.name} as {task.policy}, seed {task.seed}"
     try:
         run = simulate(
-            at_load(scenario, task.load), fleet, demand, policy, task.intervals, task.seed, first, strict=True
+            at_load(scenario, task.load),
+            fleet,
+            demand,
+            row.running(policy, shift_s(scenario)),
+            task.intervals,
+            task.seed,
+            first,
+            strict=True,
         )
     except SplitPlaceError as error:
         raise SplitPlaceError(f"{where}: {error}") from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from functools import cache
 from typing import Any
 
@@ -95,6 +96,12 @@ class GridScenario(GridSetting):
     def called(self) -> str:
         """Its own name."""
         return self.name
+
+
+def shift_s(scenario: Scenario) -> float:
+    """When its rate, mix or links first shift; never, for infinity."""
+    starts = [phase.start * scenario.interval_s for phase in scenario.workload.phases]
+    return min(starts + [shift.time_s for shift in scenario.network], default=math.inf)
 
 
 def merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

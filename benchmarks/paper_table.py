@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from splitplace.benchmarks import paper as bench
-from splitplace.benchmarks.experiment import GridRow
 from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid_cells import Case, GridCells, told
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.paper_claim import PaperColumn
 from splitplace.benchmarks.results_tables import FileSection, Row

@@ -6,23 +6,27 @@ plans, whoever made them; `realised` is what came of them. Cells that are in the
 interrupted run goes on where it stopped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.copies import Until
+from splitplace.benchmarks import grid
+from splitplace.benchmarks.experiment import load_experiment
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.placement import states as store
 from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.daso import Daso, DasoState
-from splitplace.placement.policy import Composed, Placer, States
-from splitplace.placement.registry import DECIDERS, PLACERS
+from splitplace.placement.policy import Composed, States
+from splitplace.placement.registry import DECIDERS
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.run import simulate
@@ -34,44 +38,10 @@ from splitplace.records.provenance import Provenance
 from splitplace.records.view import View
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacerRow:
-    """A placer as it takes part, and what the table calls it."""
-
-    label: str
-    placer: str
-    """In the registry."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the placer that are not its own."""
-    state: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of its state that are not as trained."""
-    trained: bool = True
-    """Whether it starts from a trained state, if it learns at all."""
-    learns: bool = True
-    """Whether its surrogate learns during the run; the bandit does."""
-    devices: int | None = None
-    """The largest fleet it can take."""
-
-
-CLIMBING = {"eta": 100.0}
-"""A step that leaves the start, for the rows that show what the climb itself does where tuning chose not to climb."""
-ROWS = (
-    PlacerRow(label="daso", placer="daso"),
-    PlacerRow(label="daso, η as printed", placer="daso", state={"eta": 1e-3}),
-    PlacerRow(label="daso, η = 100", placer="daso", state=CLIMBING),
-    PlacerRow(label="daso, untrained, η = 100", placer="daso", state=CLIMBING, trained=False),
-    PlacerRow(label="daso, frozen", placer="daso", learns=False),
-    PlacerRow(label="daso-warm", placer="daso-warm"),
-    PlacerRow(label="daso-slots", placer="daso-slots"),
-    PlacerRow(label="daso-tasks", placer="daso-tasks"),
-    PlacerRow(label="daso-tasks, no ascent", placer="daso-tasks", options={"steps": 0}),
-    PlacerRow(label="gobi", placer="gobi"),
-    PlacerRow(label="least-loaded", placer="least-loaded"),
-    PlacerRow(label="best-fit", placer="best-fit"),
-    PlacerRow(label="random", placer="random"),
-    PlacerRow(label="exact", placer="exact", devices=10),
-)
-LABELS = tuple(row.label for row in ROWS)
+@cache
+def rows() -> tuple[GridRow, ...]:
+    """All that take part, as `experiments/placement.toml` has them; their decider is the setting's."""
+    return load_experiment("placement").rows
 
 
 class PlacerCell(Measured):
@@ -128,21 +98,21 @@ class Setting:
     """Some of the rows; none for all."""
 
     def __post_init__(self) -> None:
-        possible = [row.label for row in self._possible]
+        possible = [row.name for row in self._possible]
         for label in self.only:
             if label not in possible:
                 raise unknown("row", label, possible)
 
     @property
-    def _possible(self) -> tuple[PlacerRow, ...]:
+    def _possible(self) -> tuple[GridRow, ...]:
         """Those that can take the fleet."""
         devices = len(self.fleet.units())
-        return tuple(row for row in ROWS if row.devices is None or devices <= row.devices)
+        return tuple(row for row in rows() if row.devices is None or devices <= row.devices)
 
     @property
-    def rows(self) -> tuple[PlacerRow, ...]:
+    def rows(self) -> tuple[GridRow, ...]:
         """What is measured, in the table's order."""
-        return tuple(row for row in self._possible if row.label in self.only or not self.only)
+        return tuple(row for row in self._possible if row.name in self.only or not self.only)
 
 
 class _Watch:
@@ -172,33 +142,34 @@ def _states(setting: Setting, policy: Composed, view: View) -> Any:
     return states
 
 
-def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
+def measure(setting: Setting, row: GridRow, seed: int) -> PlacerCell:
     """One run."""
-    judge, decider, placer = Daso(), DECIDERS.make(setting.decider), PLACERS.make(row.placer)
-    placer = replace(placer, **row.options) if row.options else placer
+    judge, decider = Daso(), DECIDERS.make(setting.decider)
+    of_row = row.policy(row.policies[0])
+    assert isinstance(of_row, Composed), "the experiment's rows are of a decider and a placer"
+    policy = Composed(decider, of_row.placer)
     watch: list[_Watch] = []
 
-    def first(view: View) -> States:
+    def first(view: View) -> Any:
         judged = _states(setting, Composed(decider, judge), view)
         score = Score(from_s=setting.scenario.startup_s, to_s=setting.intervals * setting.scenario.interval_s)
         watch.append(_Watch(score, judge, judged.placer))
-        state = _states(setting, Composed(decider, placer), view).placer if row.trained else placer.init(view)
-        return States(judged.decider, replace(state, **row.state) if row.state else state)
+        known = policy.placer.name not in row.untrained
+        placer = _states(setting, policy, view).placer if known else policy.placer.init(view)
+        return row.started(policy, States(judged.decider, placer), view)
 
-    # The surrogate alone: a frozen bandit would be another policy on other tasks.
-    still = Composed(decider, placer if row.learns else cast(Placer, Until(placer, 0.0)))
     run = simulate(
-        setting.scenario, setting.fleet, setting.demand, still, setting.intervals, seed, first,
+        setting.scenario, setting.fleet, setting.demand, row.running(policy, inf), setting.intervals, seed, first,
         watch=lambda view, actions: watch[0](view, actions), strict=True,
     )  # fmt: skip
     m = run.metrics
     if not watch[0].score.intervals or not watch[0].predicted:
         raise SplitPlaceError(
-            f"seed {seed}, {row.label}: in {setting.intervals} intervals no task left or was overdue long enough "
+            f"seed {seed}, {row.name}: in {setting.intervals} intervals no task left or was overdue long enough "
             "before the end, so there is no O^P to compare; give more --intervals, or a larger load"
         )
     return PlacerCell(
-        row=row.label,
+        row=row.name,
         seed=seed,
         realised=watch[0].score.mean,
         predicted=float(np.mean(watch[0].predicted)),
@@ -212,11 +183,27 @@ def measure(setting: Setting, row: PlacerRow, seed: int) -> PlacerCell:
     )
 
 
-def run(path: Path, setting: Setting, say: Callable[[str], None]) -> PlacementResults:
-    """Measure what the results file lacks, and write it after every cell."""
+@dataclass(frozen=True, eq=False)
+class PlacerTask:
+    """A row on a seed; of no row, the seed's bound."""
+
+    setting: Setting
+    seed: int
+    row: GridRow | None = None
+
+
+def measure_task(task: PlacerTask) -> PlacerCell | Bound:
+    """It, in whichever process."""
+    s = task.setting
+    if task.row is not None:
+        return measure(s, task.row, task.seed)
+    return Bound(seed=task.seed, reward=reward_bound(s.scenario, s.fleet, s.demand, s.intervals, task.seed))
+
+
+def run(path: Path, setting: Setting, say: Callable[[str], None], jobs: int = 1) -> PlacementResults:
+    """Measure what the results file lacks, over so many processes, and write it after every cell."""
     done: dict[tuple[str, int], PlacerCell] = {}
     bounds: dict[int, Bound] = {}
-    results: PlacementResults | None = None
     fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
     if path.is_file():
         old = PlacementResults.parse(path.read_bytes(), str(path))
@@ -226,29 +213,33 @@ def run(path: Path, setting: Setting, say: Callable[[str], None]) -> PlacementRe
         # Only whole seeds can be paired: what a longer run left of others stays out.
         done = {(cell.row, cell.seed): cell for cell in old.cells if cell.seed in setting.seeds}
         bounds = {bound.seed: bound for bound in old.reward_bounds if bound.seed in setting.seeds}
-        results = old.model_copy(update={"cells": tuple(done.values()), "reward_bounds": tuple(bounds.values())})
-    for seed in setting.seeds:
-        if seed not in bounds:
-            limit = reward_bound(setting.scenario, setting.fleet, setting.demand, setting.intervals, seed)
-            bounds[seed] = Bound(seed=seed, reward=limit)
-        for row in setting.rows:
-            if (row.label, seed) in done:
-                continue
-            say(f"seed {seed}, {row.label}")
-            done[row.label, seed] = measure(setting, row, seed)
-            results = PlacementResults(
-                scenario=setting.scenario.name,
-                fleet=fleet,
-                demand=setting.demand_name,
-                intervals=setting.intervals,
-                decider=setting.decider,
-                cells=tuple(done.values()),
-                reward_bounds=tuple(bounds.values()),
-                provenance=provenance.collect(),
-            )
-            save(path, results, indent=2)
-    assert results is not None
-    return results
+
+    def results() -> PlacementResults:
+        order = {row.name: number for number, row in enumerate(rows())}
+        cells = sorted(done.values(), key=lambda cell: (cell.seed, order.get(cell.row, len(order))))
+        return PlacementResults(
+            scenario=setting.scenario.name,
+            fleet=fleet,
+            demand=setting.demand_name,
+            intervals=setting.intervals,
+            decider=setting.decider,
+            cells=tuple(cells),
+            reward_bounds=tuple(bounds[seed] for seed in sorted(bounds)),
+            provenance=provenance.collect(),
+        )
+
+    def keep(found: PlacerCell | Bound) -> None:
+        if isinstance(found, Bound):
+            bounds[found.seed] = found
+        else:
+            done[found.row, found.seed] = found
+        save(path, results(), indent=2)
+
+    missing = [(seed, row) for seed in setting.seeds for row in setting.rows if (row.name, seed) not in done]
+    tasks = [PlacerTask(setting, seed) for seed in setting.seeds if seed not in bounds]
+    tasks += [PlacerTask(setting, seed, row) for seed, row in missing]
+    grid.measure(measure_task, tasks, jobs, keep, say, "placers")
+    return results()
 
 
 def column(results: PlacementResults, row: str, field: str) -> list[float]:

@@ -255,7 +255,7 @@ def placement(text: bytes, file: Path) -> FileSection:
             "kWh": f"{column(row, 'energy_kwh').mean:.3f}",
         }
         | ({"scored": f"{column(row, 'scored').mean:.3f}"} if found.cells[0].scored is not None else {})
-        for row in sorted({cell.row for cell in found.cells}, key=bench.LABELS.index)
+        for row in sorted({cell.row for cell in found.cells}, key=[row.name for row in bench.rows()].index)
     ]
     said = [line for row in ("daso", "daso-tasks") for line in bench.verdict(found, row).values()]
     verdict = {claimed: figure for claimed, _, figure in (line.partition(": ") for line in said)}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from splitplace.benchmarks.experiment import GridRow
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.grid_scenario import TrainedOn
 from splitplace.files import replace_file
 from splitplace.placement import states as store

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from splitplace import provenance
 from splitplace.cli.bench import at_least_one, measuring, numbers, show
 from splitplace.errors import UsageError
 
@@ -237,6 +238,7 @@ def placement(
     intervals: int = 50,
     decider: str = "mab",
     rows: tuple[str, ...] = (),
+    jobs: int | None = None,
     fresh: bool = False,
     json: bool = False,
 ) -> None:
@@ -255,11 +257,13 @@ def placement(
         intervals: Of each run.
         decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
         rows: Some of the rows, as the table names them; once for each. All if not stated.
+        jobs: Processes; one a core if not stated.
         fresh: Measure everything again.
         json: Print one JSON document.
     """
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
+    at_least_one(jobs=jobs)
     with measuring("placement", results, "sim", packages=("scipy", "safetensors")) as say:
         import splitplace as sp
         from splitplace.api.simulate import resolve
@@ -271,7 +275,7 @@ def placement(
         setting = bench.Setting(chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows)
         if fresh:
             results.unlink(missing_ok=True)
-        found = bench.run(results, setting, say)
+        found = bench.run(results, setting, say, jobs or provenance.machine().cores)
     facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
     show(results_tables.placement, results, found, json, **facts)
 
@@ -283,6 +287,7 @@ def adaptation(
     demand: str = "measured",
     placers: str = "daso,daso-warm",
     seeds: int = 5,
+    jobs: int | None = None,
     fresh: bool = False,
     json: bool = False,
 ) -> None:
@@ -297,11 +302,13 @@ def adaptation(
         demand: As in `simulate`.
         placers: Of daso and daso-warm, comma-separated.
         seeds: How many; 0 to N - 1.
+        jobs: Processes; one a core if not stated.
         fresh: Train and measure everything again.
         json: Print one JSON document.
     """
     if not 2 <= seeds <= 100:
         raise UsageError(f"--seeds {seeds}: expected 2 to 100")
+    at_least_one(jobs=jobs)
     with measuring("adaptation", results, "train", "sim", state=state) as say:
         import splitplace as sp
         from splitplace.benchmarks import adaptation as bench
@@ -310,7 +317,8 @@ def adaptation(
         if fresh:
             for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
                 path.unlink(missing_ok=True)
-        found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say)
+        given, processes = sp.load_demand(demand), jobs or provenance.machine().cores
+        found = bench.run(results, state, given, demand, placers.split(","), seeds, say, processes)
         picture = bench.draw(results, found)
     facts = {"picture": str(picture), "verdict": bench.verdict(found)}
     show(results_tables.adaptation, results, found, json, **facts)

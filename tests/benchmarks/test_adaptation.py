@@ -85,7 +85,8 @@ def test_copies_are_the_same_until_the_shift(tmp_path, monkeypatch):
     found = bench.run(path, tmp_path / "states", demand, "measured", ["daso"], 1, said.append)
     before = round(bench.shift_interval() / bench.BIN)
     rows = {cell.row: cell for cell in found.cells}
-    assert set(rows) == set(bench.ROWS)
+    assert set(rows) == set(bench.rows())
+    assert bench.arms() == ["layer", "semantic"]
     # Not the rewards: a task that came before the shift may leave after it.
     assert rows["online"].objective[:before] == rows["frozen"].objective[:before]
     assert rows["online"].error[:before] == rows["frozen"].error[:before]
