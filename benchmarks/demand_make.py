@@ -116,7 +116,7 @@ class CellWork:
                 f"{catalog}:{self.folder.reference(FULL)}",
                 fragments=fragments,
                 exactly=True,
-                devices=_equal_devices(fragments),
+                devices=equal_devices(fragments),
                 micro_batch=self.settings.micro_batch,
                 slack=0.0,  # analytic costs are the same everywhere, so the fragments, and with them their digests, are
                 images=images,
@@ -139,7 +139,7 @@ class CellWork:
         )
 
 
-def _equal_devices(count: int) -> list[Device]:
+def equal_devices(count: int) -> list[Device]:
     """Devices that differ in nothing, with the paper's network cards, and memory for whatever comes."""
     return [
         Device(

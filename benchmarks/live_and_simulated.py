@@ -1,6 +1,7 @@
-"""The same tasks by a live fleet and by the simulator, each long after the one before: their plans and their times."""
+"""The same tasks by a live fleet and by the simulator, one by one or as a stream: their plans and their times."""
 
 import csv
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from splitplace.inference.cpu_share import PERIOD_US
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
 from splitplace.placement.protocol.messages import Array, Precedence
 from splitplace.placement.simulator.run import simulate
@@ -20,13 +22,15 @@ from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.records.action import Action, Decide, Wait
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device, FleetSpec
-from splitplace.records.view import View
+from splitplace.records.view import Floats, View
 
 APART_S = 100.0
 """Between two simulated tasks: none meets another."""
 REST_S = 5 * PERIOD_US / 1e6
 """Between two tasks of the fleet: as idle as the simulated one, with no CPU quota used up by the task before."""
 DEADLINE_S = 60.0
+STREAM_INTERVAL_S = 10.0
+"""As a broker that plans at once tells its policy."""
 
 Plan = list[Action]
 Task = tuple[str, int]
@@ -82,27 +86,57 @@ def simulated(
     more: Overheads | None = None,
 ) -> tuple[list[Plan], list[float]]:
     """The plans and the responses in seconds of these tasks, each long after the one before has finished."""
+    noting = Noting(policy)
+    rows = [(APART_S * (i + 1), application, n) for i, (application, n) in enumerate(tasks)]
+    columns = _simulated(devices, demand, noting, precedence, rows, APART_S / 2, more)
+    return noting.plans, columns["response_s"].tolist()
+
+
+def simulated_stream(
+    devices: tuple[Device, ...],
+    demand: Demand,
+    policy: Policy,
+    precedence: Precedence,
+    stream: Sequence[tuple[float, int]],
+    more: Overheads,
+) -> dict[str, Floats]:
+    """What became of tasks of the demand's application that come at these times: columns as of a simulated run."""
+    application = demand.splits[0].split.application
+    rows = [(at_s, application, n) for at_s, n in stream]
+    return _simulated(devices, demand, policy, precedence, rows, STREAM_INTERVAL_S, more)
+
+
+def _simulated(
+    devices: tuple[Device, ...],
+    demand: Demand,
+    policy: Policy,
+    precedence: Precedence,
+    rows: Sequence[tuple[float, str, int]],
+    interval_s: float,
+    more: Overheads | None,
+) -> dict[str, Floats]:
+    """The columns of all tasks (arrival, application, images), each of which finishes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tasks.csv"
         with path.open("w", newline="", encoding="utf-8") as lines:
-            rows = [(APART_S * (i + 1), application, n, DEADLINE_S) for i, (application, n) in enumerate(tasks)]
-            csv.writer(lines).writerows([("arrival_s", "application", "n", "deadline_s"), *rows])
+            written = [(*row, DEADLINE_S) for row in rows]
+            csv.writer(lines).writerows([("arrival_s", "application", "n", "deadline_s"), *written])
         scenario = Scenario(
-            name="idle",
-            interval_s=APART_S / 2,
+            name="testbed",
+            interval_s=interval_s,
             precedence=precedence,
+            parallelism="intra",
             weights="warm",  # as a fleet keeps them
             broker_bytes_per_s=None,  # a process of the same machine
             handover_s=more.handover_s if more else 0.0,
             scheduling_delay_s=more.broker_s if more else 0.0,
             workload=Workload(trace=str(path)),
         )
-        noting = Noting(policy)
-        run = simulate(
-            scenario, FleetSpec(name="testbed", devices=devices), demand, noting, 2 * (len(tasks) + 2), strict=True
-        )
-    assert run.metrics.tasks.finished == len(tasks)
-    return noting.plans, np.asarray(run.tasks["response_s"], np.float64).tolist()
+        fleet = FleetSpec(name="testbed", devices=devices)
+        intervals = math.ceil((rows[-1][0] + 2 * DEADLINE_S) / interval_s)
+        run = simulate(scenario, fleet, demand, policy, intervals, strict=True)
+    assert run.metrics.tasks.finished == len(rows)
+    return {name: np.asarray(column, np.float64) for name, column in run.tasks.items()}
 
 
 def measured(
@@ -125,3 +159,29 @@ def measured(
             assert outcome.response_s is not None, outcome.error
             seconds.append(outcome.response_s)
     return noting.plans, seconds
+
+
+def streamed(
+    devices: tuple[Device, ...],
+    demand: Demand,
+    catalog: Path,
+    policy: Policy,
+    precedence: Precedence,
+    stream: Sequence[tuple[float, int]],
+    cpu_shares: dict[str, float],
+) -> list[TaskOutcome]:
+    """What became of tasks of the demand's application that are sent to a fleet at these times."""
+    (split,) = (entry.split for entry in demand.splits)
+    (shape,) = {spec.shape[1:] for spec in split.inputs}
+    images = np.random.default_rng(0).integers(0, 256, (max(n for _, n in stream), *map(int, shape))).astype(np.uint8)
+    futures, engine = [], LocalEngine()
+    with Broker(devices, demand, catalog, policy, engine, cpu_shares=cpu_shares, precedence=precedence) as broker:
+        begun_s = time.monotonic()
+        for at_s, n in stream:
+            time.sleep(max(begun_s + at_s - time.monotonic(), 0.0))
+            labels = np.zeros(n, np.int64)  # what is answered is nobody's concern here
+            futures.append(broker.submit(split.application, images[:n], DEADLINE_S, labels, late=True))
+        outcomes = [future.result().outcome for future in futures]
+    for outcome in outcomes:
+        assert outcome.finished, outcome.error
+    return outcomes

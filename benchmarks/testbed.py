@@ -130,14 +130,14 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def fleet(
-    shares: Sequence[float], core_speeds: Mapping[float, float], rtt_s: float, bytes_per_s: float
+    shares: Sequence[float], core_speeds: Mapping[float, float], rtt_s: float, bytes_per_s: float, cores: int = 1
 ) -> tuple[Device, ...]:
-    """A device for each share of a core of this machine, of a kind by its share, with memory for everything."""
+    """A device for each share of so many cores of this machine, of a kind by both, with memory for everything."""
     return tuple(
         Device(
             name=f"share-{share:g}-{row}",
-            kind=f"share-{share:g}",
-            cores=1,
+            kind=kind(share, cores),
+            cores=cores,
             core_speed=core_speeds[share],
             memory_bytes=10**9,
             disk_bytes=10**10,
@@ -149,6 +149,11 @@ def fleet(
         )
         for row, share in enumerate(shares)
     )
+
+
+def kind(share: float, cores: int) -> str:
+    """What to call devices that have this share of so many cores here."""
+    return f"share-{share:g}" + ("" if cores == 1 else f"-of-{cores}")
 
 
 def run(
@@ -189,7 +194,7 @@ def run(
         speeds = dict[float, float]()
         for share in shares:
             say(f"profiling {reference} at {share:g} of a core")
-            device = fingerprint(kind=f"share-{share:g}", cpu_share=share)
+            device = fingerprint(kind=kind(share, 1), cpu_share=share)
             found = profile_split(catalog, reference, effort, device, again=True)
             speeds[share] = median(profile.core_speed for profile in found)
         # The speed that the profiles were taken at: what they say is then taken as it is.

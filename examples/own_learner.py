@@ -26,7 +26,7 @@ def features(view, row, split):
     """Work alone, mean backlog a core, longest fragment (log seconds), and a one: shape (4,)."""
     n = int(view.tasks.n_T[row])
     service_s = [float(np.median(view.fragments.service_s(f, n))) for f in view.splits.fragments(split)]
-    backlog_s = view.devices.backlog_s_D.sum() / view.devices.cores_D.sum()
+    backlog_s = view.devices.backlog_s_D.sum() / view.devices.servers_D.sum()
     return np.array([np.log1p(sum(service_s)), np.log1p(backlog_s), np.log1p(max(service_s)), 1.0])
 
 

@@ -19,7 +19,7 @@ class Together:
     def place(self, state, view, requests, rng):
         """A Place or a Wait for every fragment asked for."""
         room, actions = sp.Room(view), []
-        waiting_s_D = view.devices.backlog_s_D / view.devices.cores_D
+        waiting_s_D = view.devices.backlog_s_D / view.devices.servers_D
         for request in requests:
             task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
             for device in np.argsort(waiting_s_D):
@@ -31,7 +31,7 @@ class Together:
                 else:
                     room, actions = tried, [*actions, *placed]
                     work_s = sum(view.fragments.service_s(f, n)[device] for f in request.fragments)
-                    waiting_s_D[device] += work_s / view.devices.cores_D[device]
+                    waiting_s_D[device] += work_s / view.devices.servers_D[device]
                     break
             else:
                 actions += [sp.Wait(task, fragment) for fragment in request.fragments]

@@ -1,5 +1,7 @@
 """The static half of every view: splits and fragments as arrays, from a demand and the devices."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from splitplace.records.demand import Demand
@@ -33,8 +35,15 @@ def splits_table(demand: Demand) -> Splits:
     )
 
 
-def fragments_table(demand: Demand, devices: tuple[Device, ...]) -> Fragments:
-    """One row a fragment, all splits one after another; costs on each device by `SplitDemand`'s rule."""
+def fragments_table(demand: Demand, devices: tuple[Device, ...], threads_D: Sequence[int] | None = None) -> Fragments:
+    """One row a fragment, all splits one after another; costs on each device by `SplitDemand`'s rule.
+
+    Args:
+        demand: The splits.
+        devices: Single devices, D of them.
+        threads_D: How many cores of each compute a fragment; all, if not given, as a live device does.
+    """
+    threads_D = threads_D or [device.cores for device in devices]
     rows = fragment_rows(demand)
     pairs = [
         (split_row, entry, fragment)
@@ -54,7 +63,9 @@ def fragments_table(demand: Demand, devices: tuple[Device, ...]) -> Fragments:
     return Fragments(
         split_F=np.array([split_row for split_row, _, _ in pairs], np.int64),
         micro_batch_F=np.array([entry.micro_batch for _, entry, _ in pairs], np.int64),
-        latency_s_FD=np.array([[entry.latency_s(f.name, device) for device in devices] for _, entry, f in pairs]),
+        latency_s_FD=np.array(
+            [[entry.latency_s(f.name, *on) for on in zip(devices, threads_D, strict=True)] for _, entry, f in pairs]
+        ),
         memory_bytes_FD=np.array(
             [[entry.fragment_bytes(f.name, device) for device in devices] for _, entry, f in pairs], np.float64
         ),

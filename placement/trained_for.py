@@ -34,7 +34,8 @@ class TrainedFor(Record):
     """Of each fragment."""
     weight_bytes: tuple[Count, ...]
     core_s: tuple[Row, ...]
-    """Seconds of a micro-batch of each fragment on a core of speed 1; a row for each kind of device that differs."""
+    """Seconds of a micro-batch of each fragment on a device, were its cores of speed 1; a row for each kind that
+    differs."""
     top1: tuple[float | None, ...]
     """Of each split; none without an evaluation."""
     links: tuple[Row, ...]

@@ -73,13 +73,13 @@ class Timed(Record):
     """All rounds."""
 
     core_speed: Positive
-    """By the probe, taken in each round."""
+    """Of one core, by the probe, taken in each round on as many cores as there are threads."""
     latency: tuple[Latency, ...]
 
 
 def measure_memory(order: WorkOrder) -> FragmentLoad:
     """Load the fragment, run one batch size, and say what it took."""
-    probe.measure(order.threads, block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
+    probe.measure(block_s=0, budget_s=1e-3)  # brings the runtime up: what that takes is the base
     examples = _examples(order)
     gc.collect()
     memory.release()

@@ -41,7 +41,7 @@ def in_rounds(
 
     Args:
         works: What to time, by batch size.
-        threads: Of the probe; as many as the works use.
+        threads: That the works use; the probe runs on as many cores, one thread each.
         rounds: Turns each work gets, at most; 3 at least.
         budget_s: Seconds of timed runs of each work, over all rounds.
         block_s: Seconds of runs behind a sample, where a CPU quota pauses between runs; 0 takes each run as it is.

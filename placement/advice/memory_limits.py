@@ -40,7 +40,8 @@ def memory_limits(demand: DemandLike, devices: tuple[Device, ...]) -> tuple[Memo
         devices: Single devices, at least one.
     """
     few = tuple({(device.kind, device.core_speed): device for device in devices}.values())
-    costs = from_demand(demand, few) if isinstance(demand, Demand) else from_constants(demand, few)
+    cores = [device.cores for device in few]
+    costs = from_demand(demand, few, cores) if isinstance(demand, Demand) else from_constants(demand, few, cores)
     need_F = (costs.fragments.memory_bytes_FD + costs.runtime_base_bytes_D).min(axis=1)
     splits = costs.splits
     need_S = np.maximum.reduceat(need_F, splits.first_S)

@@ -26,7 +26,7 @@ def unloaded_response_s(splits: Splits, fragments: Fragments, links: Links, spli
 
 def expected_response_s(view: View, split: int, n: int) -> float:
     """The same now, each fragment where backlog and its own work would be over first; inf if no device is up."""
-    waiting_s_D = np.where(view.devices.up_D, view.devices.backlog_s_D / view.devices.cores_D, np.inf)
+    waiting_s_D = np.where(view.devices.up_D, view.devices.backlog_s_D / view.devices.servers_D, np.inf)
 
     def soonest(fragment: int) -> float:
         return float((waiting_s_D + view.fragments.service_s(fragment, n)).min())

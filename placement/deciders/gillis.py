@@ -143,6 +143,6 @@ class Gillis:
         # The same yardstick for every action: the first layer split, else the first of all.
         alone_s = unloaded_response_s(*tables, actions[application][0], n)
         deadline = int(np.searchsorted(DEADLINE_EDGES, view.tasks.deadline_s_T[row] / alone_s, side="right"))
-        waiting_s = float(view.devices.backlog_s_D.sum() / view.devices.cores_D.sum())
+        waiting_s = float(view.devices.backlog_s_D.sum() / view.devices.servers_D.sum())
         queue = int(np.searchsorted(QUEUE_EDGES, waiting_s / alone_s, side="right"))
         return application, deadline, queue

@@ -174,7 +174,7 @@ def features_of(view: View, row: int) -> Floats:
     mine = np.flatnonzero(view.splits.application_S == application)
     yardstick = view.offers.get((application, "layer"), int(mine[0]) if len(mine) else NONE)
     alone_s = unloaded_response_s(view.splits, view.fragments, view.links, yardstick, n)
-    waiting_s = float(view.devices.backlog_s_D.sum() / view.devices.cores_D.sum())
+    waiting_s = float(view.devices.backlog_s_D.sum() / view.devices.servers_D.sum())
     which_A = np.zeros(len(view.applications))
     which_A[application] = 1.0
     rest = (

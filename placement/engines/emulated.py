@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from splitplace import provenance
 from splitplace.errors import UsageError
 from splitplace.inference import probe
 from splitplace.records.device import Device
@@ -16,8 +17,8 @@ def emulated(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[str, f
     """What each device is here, and its share of the cores by name.
 
     A device labelled `cpu_share` gets that share. Any other gets what makes this machine's cores, as the probe finds
-    them now, as slow as its `core_speed` states; if some device is stated faster than they are, all get slower in
-    proportion.
+    them now, as slow as its `core_speed` states; if some device is stated faster than they are, or with more of them
+    than there are, all get slower in proportion.
 
     Args:
         devices: Single devices.
@@ -31,13 +32,14 @@ def emulated(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[str, f
     if len(devices) > MAX_DEVICES:
         raise UsageError(f"{len(devices)} devices, expected at most {MAX_DEVICES}: each is a process of this machine")
     labelled = {device.name: _share(device) for device in devices if LABEL in device.labels}
-    core_speed = probe.core_speed()
-    stated = [device.core_speed for device in devices if device.name not in labelled]
+    core_speed, here = probe.core_speed(), provenance.machine().cores
+    # A device's threads that share fewer cores are so much slower, each of them.
+    crowded = {device.name: max(device.cores / here, 1.0) for device in devices}
+    stated = [device.core_speed * crowded[device.name] for device in devices if device.name not in labelled]
     fastest = max([core_speed, *stated])
     shares = {device.name: labelled.get(device.name, device.core_speed / fastest) for device in devices}
-    return tuple(
-        device.model_copy(update={"core_speed": shares[device.name] * core_speed}) for device in devices
-    ), shares
+    each = {device.name: min(shares[device.name], 1 / crowded[device.name]) for device in devices}
+    return tuple(device.model_copy(update={"core_speed": each[device.name] * core_speed}) for device in devices), shares
 
 
 def _share(device: Device) -> float:

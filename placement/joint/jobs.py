@@ -82,7 +82,7 @@ class DeviceJobs:
         self.count_D = np.zeros(devices, np.int64)
         self.down_bytes_D, self.sent_bytes_D, self.work_s_D, self._busy_s_D = np.zeros((4, devices))
         self.card = BrokerCard(view.links.broker_bytes_per_s)
-        self.cores_D = view.devices.cores_D.astype(np.float64)
+        self.cores_D = view.devices.servers_D.astype(np.float64)
         self.bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
         self._count = 1
         self._facts = np.zeros((len(COLUMNS), 16))

@@ -160,7 +160,7 @@ class PlanOffers:
         fits_SA = np.add.reduceat(cost_FA, every.first_S, axis=0) <= left_A
         chosen = [np.argpartition(np.where(fits_SA, quick_SA, np.inf), most, axis=1)[:, :most].ravel()]
         loaded_A = np.where(
-            fits_SA.any(axis=0), jobs.work_s_D[devices_A] / self.view.devices.cores_D[devices_A], np.inf
+            fits_SA.any(axis=0), jobs.work_s_D[devices_A] / self.view.devices.servers_D[devices_A], np.inf
         )
         chosen.append(np.argpartition(loaded_A, LEAST_LOADED)[:LEAST_LOADED])
         scarce = np.repeat(fits_SA.sum(axis=1) < most, [len(shape.fragments) for shape in every.shapes])

@@ -86,7 +86,7 @@ class PlanSearch:
         placed = set(view.containers.task_C[view.containers.device_C != NONE].tolist())
         rows = [row for row in range(len(view.tasks.id_T)) if row not in placed and self._whole(row)]
         agenda, looks = self._agenda(rows), 0
-        sharing = int(np.maximum(self.jobs.count_D - view.devices.cores_D, 0).sum())
+        sharing = int(np.maximum(self.jobs.count_D - view.devices.servers_D, 0).sum())
         for at, row in enumerate(agenda):
             decided = int(view.tasks.split_T[row])
             if decided != NONE and (looks >= LOOKS or not self.offers.held(decided)):

@@ -86,7 +86,7 @@ def _kinds(view: View, devices_A: Ints, off_D: Floats) -> Ints:
     d, links, f = view.devices, view.links, view.fragments
     of_links = links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D
     some = range(0, len(f.latency_s_FD), max(1, len(f.latency_s_FD) // 4))
-    facts = np.stack([d.core_speed_D, d.cores_D, d.memory_bytes_D, *of_links, *f.latency_s_FD[some]], axis=1)
+    facts = np.stack([d.core_speed_D, d.servers_D, d.memory_bytes_D, *of_links, *f.latency_s_FD[some]], axis=1)
     first: dict[bytes, int] = {}
     for row in devices_A[np.argsort(off_D[devices_A], kind="stable")].tolist():
         first.setdefault(facts[row].tobytes(), row)

@@ -41,7 +41,8 @@ class Worths:
         """How much longer than expected something takes."""
         self.least_off = float(self.off_D[devices].min())
         self._patience_s = float(view.tasks.deadline_s_T.mean()) if len(view.tasks.id_T) else view.longest_s
-        cores, down_bytes_per_s = view.devices.cores_D[devices], np.maximum(view.links.down_bytes_per_s_D[devices], 1.0)
+        cores = view.devices.servers_D[devices]
+        down_bytes_per_s = np.maximum(view.links.down_bytes_per_s_D[devices], 1.0)
         self._fleet = np.array([cores.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
         self.quickest_link = float(down_bytes_per_s.max())
@@ -50,7 +51,7 @@ class Worths:
         power_w_D11 = view.devices.power_w_D11
         swing_w_D = np.maximum(power_w_D11[:, -1] - power_w_D11[:, 0], 0.0)
         unit_j = max(float(swing_w_D.mean()), 1e-9) * view.longest_s
-        self.price_D = weights.alpha / unit_j * swing_w_D / view.devices.cores_D
+        self.price_D = weights.alpha / unit_j * swing_w_D / view.devices.servers_D
         """What a second of one core is worth of energy."""
         self.scarce = CORES
         """Of which there is least."""

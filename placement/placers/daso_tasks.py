@@ -136,7 +136,7 @@ class DasoTasks:
             device_C = moment.climb(moment.start(apart, problem.task_C, fits_CD[possible]), fits_CD[possible])
             free_p_CD[np.flatnonzero(possible), device_C] = 1.0
         # What the projection finds full goes to any other that fits, the device with least work first.
-        spare_D = 1e-6 / (1 + np.argsort(np.argsort(view.devices.backlog_s_D / view.devices.cores_D, kind="stable")))
+        spare_D = 1e-6 / (1 + np.argsort(np.argsort(view.devices.backlog_s_D / view.devices.servers_D, kind="stable")))
         return project(view, problem, free_C, free_p_CD + np.where(fits_CD, spare_D, 0.0))
 
     def predict(self, state: TasksState, view: View, actions: list[Action]) -> tuple[Ints, Floats]:

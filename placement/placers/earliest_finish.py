@@ -28,7 +28,7 @@ class EarliestFinish:
         """Requests in the order given: waiting tasks first, oldest first."""
 
         def finish_s(room: Room, backlog_s_D: Floats, fragment: int, n: int) -> Floats:
-            done_s_D: Floats = backlog_s_D / view.devices.cores_D + view.fragments.service_s(fragment, n)
+            done_s_D: Floats = backlog_s_D / view.devices.servers_D + view.fragments.service_s(fragment, n)
             return done_s_D
 
         return place_whole_tasks(view, requests, finish_s)

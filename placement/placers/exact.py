@@ -99,7 +99,7 @@ class _Program:
         self.t = self.w + len(requests)
         self.width = self.t + 1
         n_R = [int(view.tasks.n_T[request.task]) for request in requests]
-        cores_D = view.devices.cores_D.astype(np.float64)
+        cores_D = view.devices.servers_D.astype(np.float64)
         self.service_CD = np.array([view.fragments.service_s(f, n_R[r]) for r, f in self.containers]) / cores_D
         self.backlog_D = view.devices.backlog_s_D / cores_D
         self.fixed = float(self.backlog_D.mean())

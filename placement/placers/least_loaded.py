@@ -84,7 +84,7 @@ class _Loads:
     """Seconds of work per core on each device as a heap, so that the least costs O(log D) to find and to raise."""
 
     def __init__(self, view: View):
-        self.now: list[float] = (view.devices.backlog_s_D / view.devices.cores_D).tolist()
+        self.now: list[float] = (view.devices.backlog_s_D / view.devices.servers_D).tolist()
         self._heap = [(load, device) for device, load in enumerate(self.now)]
         heapq.heapify(self._heap)
         self._shares = view.devices.shares_fragments  # then a loaded fragment fits even where the smallest does not
@@ -137,7 +137,7 @@ def _together(
         return None
     tried, actions, task = room.copy(), list[Action](), int(view.tasks.id_T[request.task])
     service_s = sum(float(view.fragments.service_s(fragment, n)[device]) for fragment in request.fragments)
-    loads.set(device, loads.now[device] + service_s / int(view.devices.cores_D[device]))
+    loads.set(device, loads.now[device] + service_s / int(view.devices.servers_D[device]))
     for fragment in request.fragments:
         actions += [*tried.take(fragment, device), Place(task, fragment, device)]
     return tried, actions
@@ -157,7 +157,7 @@ def _apart(
         before.append((device, loads.now[device]))
         batches = micro_batches(n, int(view.fragments.micro_batch_F[fragment]))
         service_s = batches * float(view.fragments.latency_s_FD[fragment, device])
-        loads.set(device, loads.now[device] + service_s / int(view.devices.cores_D[device]))
+        loads.set(device, loads.now[device] + service_s / int(view.devices.servers_D[device]))
         task = int(view.tasks.id_T[request.task])
         actions += [*tried.take(fragment, device), Place(task, fragment, device)]
     return tried, actions

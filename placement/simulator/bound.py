@@ -1,7 +1,7 @@
 """A mean reward (eq. 15) that no policy can exceed on the very tasks of a run, whatever it knows of the future.
 
 Per task and split, a time that its response cannot undercut: each fragment takes at least its service time on the
-device that is fastest for it (one core a fragment, whatever the discipline); its input comes at least at the largest
+device that is fastest for it, alone on a server of it; its input comes at least at the largest
 downlink, its result leaves at the largest uplink, half a round trip each; tensors between fragments may take no time
 (on one device they take none). No queue, no memory limit, no loading, and links
 and devices are the best of any moment of the run.

@@ -4,7 +4,7 @@ In the long run a policy is a flow: y[f, d], how many tasks a second have fragme
 how many the tensor of edge e never leaves d. The program asks for the largest rate T at which, with the workload's mix
 of applications, every task has one split and every fragment of it one device, and
 
-    cores         sum_f y[f,d] x (micro-batches a task x latency)         <= cores of d
+    cores         sum_f y[f,d] x (micro-batches a task x latency)         <= servers of d
     uplinks       sum_e (y[src,d] - w[e,d]) x bytes a task, and results   <= its uplink; downlinks alike, with inputs
     broker        inputs of all tasks <= its card; results of all tasks <= its card
     memory        sum_f y[f,d] x bytes x seconds held                     <= room of d (Little's law)
@@ -12,7 +12,7 @@ of applications, every task has one split and every fragment of it one device, a
 
 Devices that are alike have one column, for some best flow treats them alike. A container holds its memory at least
 while its inputs come or its weights load, those before it compute and it computes itself; where tasks share a loaded
-fragment, at least while it computes on all cores. For chains and trees nothing else is relaxed but that memory comes
+fragment, at least while all servers compute it. For chains and trees nothing else is relaxed but that memory comes
 in whole containers, that one end of a transfer may be idle for the other, and that tasks come in bursts: no policy
 sustains more than T, and what is memory-bound may not reach it.
 """

@@ -1,5 +1,6 @@
 """Costs that somebody published as a table: never to be taken for measured profiles, and so a record of their own."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from splitplace.placement.simulator.costs import Costs
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.device import Device
 from splitplace.records.split import Strategy
+from splitplace.records.threads import share_of_time
 from splitplace.records.view import NONE, Fragments, Splits
 
 
@@ -47,15 +49,18 @@ class Constants(Record):
     micro_batch: PositiveCount
     memory_bytes: PositiveCount
     """What each container is assumed to take; the file says why."""
+    parallel_share: Fraction = 0.0
+    """Of every fragment's work, what all threads of a device do (`splitplace/records/threads.py`)."""
     splits: Annotated[tuple[ConstantSplit, ...], Field(min_length=1)]
 
 
-def from_constants(constants: Constants, devices: tuple[Device, ...]) -> Costs:
-    """The tables of published constants, one column a device: seconds scale with the core speed, the rest stands."""
+def from_constants(constants: Constants, devices: tuple[Device, ...], threads_D: Sequence[int]) -> Costs:
+    """The tables of published constants, one column a device: seconds scale with speed and threads, the rest stands."""
     applications = tuple(dict.fromkeys(split.application for split in constants.splits))
     counts = np.array([len(split.core_s) for split in constants.splits], np.int64)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-    speed_D = np.array([device.core_speed for device in devices])
+    shares_D = [share_of_time(constants.parallel_share, threads) for threads in threads_D]
+    speed_D = np.array([device.core_speed for device in devices]) / shares_D
     core_s_F = np.concatenate([split.core_s for split in constants.splits])
     edges: list[tuple[int, int, int]] = []
     outputs: list[int] = []

@@ -88,8 +88,8 @@ class SplitGraph:
         return sum(1 for edge in self.edges if edge[1] == NONE)
 
 
-def from_demand(demand: Demand, devices: tuple[Device, ...]) -> Costs:
-    """The tables of a measured demand, one column a device."""
+def from_demand(demand: Demand, devices: tuple[Device, ...], threads_D: Sequence[int]) -> Costs:
+    """The tables of a measured demand, one column a device, so many cores of which compute a fragment."""
     pairs = [(entry, fragment) for entry in demand.splits for fragment in entry.split.fragments]
 
     def load_s(row: int, device: Device) -> float:
@@ -102,7 +102,7 @@ def from_demand(demand: Demand, devices: tuple[Device, ...]) -> Costs:
     return Costs(
         applications=tables.applications(demand),
         splits=tables.splits_table(demand),
-        fragments=tables.fragments_table(demand, devices),
+        fragments=tables.fragments_table(demand, devices, threads_D),
         load_s_FD=np.array([[load_s(row, device) for device in devices] for row in range(len(pairs))]),
         output_bytes_F=np.array(outputs, np.int64),
         runtime_base_bytes_D=np.array([demand.runtime_base_bytes(device) for device in devices], np.float64),

@@ -65,6 +65,6 @@ def _alone(
     for split in np.flatnonzero(costs.splits.application_S == application).tolist():
         alone[split] = unloaded_s(costs, split, n, device, links, card)
         if costs.fragments.memory_bytes_FD[list(costs.splits.fragments(split)), device].sum() <= room:
-            together = gathered_s(costs, split, n, device, devices[device].cores, links, card)
+            together = gathered_s(costs, split, n, device, scenario.servers(devices[device]), links, card)
             alone[split] = np.minimum(alone[split], together)
     return alone

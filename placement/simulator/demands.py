@@ -1,6 +1,6 @@
 """Demands by name or file, and their costs on a fleet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -50,6 +50,7 @@ def build(
     claim_bytes: int | None = None,
     swap_fraction: float = 0.0,
     encoded: Mapping[str, EncodedInput] | None = None,
+    threads: Callable[[Device], int] = lambda device: device.cores,
 ) -> Costs:
     """The tables of a demand on these devices, without the splits that fit on none of them.
 
@@ -63,17 +64,20 @@ def build(
         claim_bytes: What every container claims, in place of its own demand (upstream's 5000 MB).
         swap_fraction: Swap space over memory; it takes disk from the images.
         encoded: How inputs travel, by application, in place of what the demand has; raw if not given.
+        threads: How many cores of a device compute a fragment.
 
     Raises:
         SplitPlaceError: An application is left with no split, or nobody says what its encoded inputs take.
     """
-    # Costs depend on the kind and the speed alone: 10,000 devices of four kinds need four columns.
-    kinds = {(device.kind, device.core_speed): device for device in devices}
+    # Costs depend on the kind, the speed and the cores alone: 10,000 devices of four kinds need four columns.
+    keys = [(device.kind, device.core_speed, device.cores) for device in devices]
+    kinds = dict(zip(keys, devices, strict=True))
     column = {key: i for i, key in enumerate(kinds)}
-    column_D = np.array([column[device.kind, device.core_speed] for device in devices])
+    column_D = np.array([column[key] for key in keys])
     disk_D = np.array([device.disk_bytes_per_s for device in devices])
     few = tuple(kinds.values())
-    costs = from_demand(demand, few) if isinstance(demand, Demand) else from_constants(demand, few)
+    many = [threads(device) for device in few]
+    costs = from_demand(demand, few, many) if isinstance(demand, Demand) else from_constants(demand, few, many)
     if encoded is not None:
         known = demand.encoded if isinstance(demand, Demand) else {}
         costs = _decoding(costs, {**known, **encoded}, np.array([device.core_speed for device in few]))
@@ -97,7 +101,7 @@ def build(
 def _decoding(costs: Costs, encoded: Mapping[str, EncodedInput], speed_D: Floats) -> Costs:
     """Inputs travel encoded: fewer bytes, and every fragment that reads one decodes it first, batch by batch.
 
-    Decoding is work of the fragment, on its core; so every rule for service holds for it.
+    Decoding is work of the fragment, on one core; so every rule for service holds for it.
     """
     f = costs.fragments
     size_X, latency_s_FD = f.edge_bytes_X.copy(), f.latency_s_FD.copy()

@@ -36,7 +36,7 @@ class SimulationEngine(State):
         )
         self.rtt_s = [*(d.rtt_s for d in devices), 0.0]
         self.processors = Processors(
-            np.array([d.cores for d in devices], np.int64),
+            np.array([scenario.servers(d) for d in devices], np.int64),
             np.array([d.power_w for d in devices]),
             scenario.discipline == "fifo",
         )
@@ -184,7 +184,7 @@ class SimulationEngine(State):
         self.schedule(ready_s, self._on_loaded, c, self.containers.epoch[c])
 
     def stop(self, c: int) -> float | None:
-        """Take a container off its device's cores; core-seconds its chunk still needed, None if it did not run."""
+        """Take a container off its device's cores; seconds its chunk still needed, None if it did not run."""
         if not self.containers.running[c]:
             return None
         device = self.containers.device[c]
@@ -195,7 +195,7 @@ class SimulationEngine(State):
         return left_s
 
     def service_s(self, c: int, device: int) -> float:
-        """Core-seconds the current chunk of a container takes on a device."""
+        """Seconds the current chunk of a container takes on a server of a device."""
         batches = self.containers.carry[c]
         if batches == NONE:
             images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
@@ -203,7 +203,7 @@ class SimulationEngine(State):
         return batches * self.batch_s(self.containers.fragment[c], device)
 
     def batch_s(self, fragment: int, device: int) -> float:
-        """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it."""
+        """Seconds that a micro-batch of a fragment takes a server of a device: its run, and what goes with it."""
         return batch_s(self.world.scenario, self.world.devices, self.world.costs, fragment, device)
 
     # ---- computing

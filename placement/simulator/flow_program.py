@@ -117,7 +117,7 @@ class FlowProgram:
         for g, (d, alike) in enumerate(zip(first_G, count_G.tolist(), strict=True)):
             device, there = self.devices[d], alike * share_up
             amounts = {
-                "cores": device.cores * there,
+                "cores": scenario.servers(device) * there,
                 "uplinks": device.up_bytes_per_s * there,
                 "downlinks": device.down_bytes_per_s * there,
                 "memory": max(self._room(d), 0.0) * there,

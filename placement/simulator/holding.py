@@ -13,7 +13,7 @@ from splitplace.records.view import NONE, Floats
 
 
 def batch_s(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, row: int, d: int) -> float:
-    """Core-seconds that a micro-batch of a fragment takes a device: its run, and what goes with it."""
+    """Seconds that a micro-batch of a fragment takes a server of a device: its run, and what goes with it."""
     return float(costs.fragments.latency_s_FD[row, d]) + scenario.handover_s / devices[d].core_speed
 
 
@@ -47,7 +47,7 @@ def held_s_FG(  # noqa: N802 - shape suffix
         ]
     )
     if scenario.weights != "container":
-        shared_FG: Floats = service_FG / np.array([devices[d].cores for d in first_G])
+        shared_FG: Floats = service_FG / np.array([scenario.servers(devices[d]) for d in first_G])
         return shared_FG
     load_FG = costs.load_s_FD[np.ix_(list(rows), first_G)]
     if scenario.precedence == "pipelined":

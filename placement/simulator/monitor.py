@@ -20,7 +20,7 @@ class ResourceMonitor:
         self._count = len(devices)
         self._memory_bytes_D = np.array([float(device.memory_bytes) for device in devices])
         self._disk_bytes_per_s_D = np.array([device.disk_bytes_per_s for device in devices])
-        self._cores_D = np.array(engine.processors.cores)
+        self._servers_D = np.array(engine.processors.servers)
         self._shared = engine.world.scenario.weights != "container"
 
     def look(self, rows: list[int]) -> Utilisation:
@@ -31,14 +31,14 @@ class ResourceMonitor:
         """
         engine, count = self._engine, self._count
         placed = [c for c in rows if engine.containers.device[c] != NONE]
-        busy_D = np.minimum(engine.processors.running, self._cores_D)
+        busy_D = np.minimum(engine.processors.running, self._servers_D)
         link = engine.links.shares()
         up_D, down_D = link[:count], link[count + 1 : 2 * count + 1]
         used_D = engine.world.costs.runtime_base_bytes_D + np.array(engine.memory.used)
         parts = [list(self._cpu(placed)), self._memory(placed), *self._net(), list(self._disk(placed))]
         key_U, (cpu_U, memory_U, up_U, down_U, disk_U) = _by_pair(parts, count)
         return Utilisation(
-            cpu_D=busy_D / self._cores_D,
+            cpu_D=busy_D / self._servers_D,
             memory_D=used_D / self._memory_bytes_D,
             net_D=np.minimum(np.maximum(up_D, down_D), 1.0),
             disk_D=np.minimum(np.bincount(key_U % count, disk_U, count), 1.0),
@@ -51,12 +51,12 @@ class ResourceMonitor:
         )
 
     def _cpu(self, placed: list[int]) -> Iterator[Part]:
-        """Who runs has an equal part of the cores, and no more than one of them."""
+        """Who runs has an equal part of the servers, and no more than one of them."""
         columns, processors = self._engine.containers, self._engine.processors
         for c in placed:
             device = columns.device[c]
             if processors.runs(c):
-                yield columns.fragment[c], device, 1.0 / max(processors.cores[device], processors.running[device])
+                yield columns.fragment[c], device, 1.0 / max(processors.servers[device], processors.running[device])
 
     def _memory(self, placed: list[int]) -> list[Part]:
         """What is claimed: once by all containers of a fragment, or by each; on both sides of a migration."""

@@ -1,11 +1,13 @@
-"""The devices' cores as queues, exact at any instant, at O(log n) an event.
+"""The devices as queues, exact at any instant, at O(log n) an event.
 
-Sharing: each device is an egalitarian processor-sharing queue with c cores, in which no job gets more than one core.
+Sharing: each device is an egalitarian processor-sharing queue with c servers, in which no job gets more than one.
 With n jobs each runs at min(1, c/n). A device keeps a virtual time V with dV/dt = that rate, so a job that needs s
-core-seconds ends when V has grown by s, whatever happens meanwhile: only the smallest tag of a heap is ever looked at
+seconds ends when V has grown by s, whatever happens meanwhile: only the smallest tag of a heap is ever looked at
 (Parekh & Gallager 1993, eq. 10, with equal weights). For c = 1 and Poisson arrivals the mean response is E[s]/(1-ρ).
 
-FIFO: the same with at most c jobs admitted, the others in order of arrival behind them (M/D/1 and M/M/c for c cores).
+FIFO: the same with at most c jobs admitted, the others in order of arrival behind them (M/D/1 and M/M/c for c servers).
+
+What a server is says the scenario: all cores together, which take one micro-batch at a time (c = 1), or a core each.
 
 State is kept as columns, one list a field: reading one number from a list costs a third of reading it from an array.
 """
@@ -19,18 +21,18 @@ from splitplace.records.view import Floats, Ints
 
 
 class Processors:
-    """D devices that run jobs named by integers; a job's service is in seconds of one core of its device."""
+    """D devices that run jobs named by integers; a job's service is in seconds of one server of its device."""
 
-    def __init__(self, cores_D: Ints, power_w_D11: Floats, fifo: bool):
-        count = len(cores_D)
-        self.cores = [int(c) for c in cores_D]
+    def __init__(self, servers_D: Ints, power_w_D11: Floats, fifo: bool):
+        count = len(servers_D)
+        self.servers = [int(c) for c in servers_D]
         self.on = [True] * count
         self.pace = [1.0] * count
         """Below 1 while a device swaps: virtual time passes that much slower."""
         self.running = [0] * count
         self.version = [0] * count
         """Of the next completion announced: an older announcement is void."""
-        self.busy_core_s = [0.0] * count
+        self.busy_s = [0.0] * count
         self.energy_j = [0.0] * count
         self.on_s = [0.0] * count
         self._clock = [0.0] * count
@@ -39,14 +41,14 @@ class Processors:
         self._queue: list[deque[tuple[int, float]]] = [deque() for _ in range(count)]
         self._fifo = fifo
         self._tag: dict[int, float] = {}
-        # Watts with k cores busy: SPECpower's curve, linear between its points.
+        # Watts with k servers busy, and so that share of the cores: SPECpower's curve, linear between its points.
         points = np.linspace(0.0, 1.0, 11)
         curves: dict[tuple[int, bytes], list[float]] = {}
         self._watts: list[list[float]] = []
-        for cores, power in zip(self.cores, power_w_D11, strict=True):
-            key = (cores, power.tobytes())
+        for servers, power in zip(self.servers, power_w_D11, strict=True):
+            key = (servers, power.tobytes())
             if key not in curves:
-                curves[key] = np.interp(np.arange(cores + 1) / cores, points, power).tolist()
+                curves[key] = np.interp(np.arange(servers + 1) / servers, points, power).tolist()
             self._watts.append(curves[key])
 
     def advance(self, device: int, now: float) -> None:
@@ -57,10 +59,10 @@ class Processors:
         self._clock[device] = now
         if not self.on[device]:
             return
-        running, cores = self.running[device], self.cores[device]
+        running, servers = self.running[device], self.servers[device]
         if running:
-            busy = running if running < cores else cores
-            self.busy_core_s[device] += busy * elapsed
+            busy = running if running < servers else servers
+            self.busy_s[device] += busy * elapsed
             self._virtual[device] += elapsed * self.pace[device] * busy / running
         else:
             busy = 0
@@ -70,7 +72,7 @@ class Processors:
     def start(self, device: int, job: int, service_s: float, now: float) -> None:
         """A job arrives."""
         self.advance(device, now)
-        if self._fifo and self.running[device] >= self.cores[device]:
+        if self._fifo and self.running[device] >= self.servers[device]:
             self._queue[device].append((job, service_s))
         else:
             self._admit(device, job, service_s)
@@ -82,7 +84,7 @@ class Processors:
         self.running[device] += 1
 
     def remove(self, device: int, job: int, now: float) -> float:
-        """A job leaves before its end; the core-seconds it still needed."""
+        """A job leaves before its end; the seconds it still needed."""
         self.advance(device, now)
         for entry in self._queue[device]:
             if entry[0] == job:
@@ -93,13 +95,13 @@ class Processors:
         return max(left, 0.0)
 
     def left_s(self, device: int, job: int, now: float) -> float | None:
-        """Core-seconds a running job still needs; None if it has not been admitted yet."""
+        """Seconds a running job still needs; None if it has not been admitted yet."""
         self.advance(device, now)
         tag = self._tag.get(job)
         return None if tag is None else max(tag - self._virtual[device], 0.0)
 
     def runs(self, job: int) -> bool:
-        """Whether a job has a part of its device's cores."""
+        """Whether a job has a part of its device's servers."""
         return job in self._tag
 
     def finish(self, device: int, now: float) -> list[int]:
@@ -121,16 +123,16 @@ class Processors:
     def next_s(self, device: int) -> float | None:
         """When the next job ends if nothing else happens; None if none runs."""
         self._drop_void(device)
-        heap, running, cores = self._heap[device], self.running[device], self.cores[device]
+        heap, running, servers = self._heap[device], self.running[device], self.servers[device]
         if not heap:
             return None
-        rate = self.pace[device] * (1.0 if running <= cores else cores / running)
+        rate = self.pace[device] * (1.0 if running <= servers else servers / running)
         return self._clock[device] + max(heap[0][0] - self._virtual[device], 0.0) / rate
 
     def _one_less(self, device: int) -> None:
         self.running[device] -= 1
         queue = self._queue[device]
-        if queue and self.running[device] < self.cores[device]:
+        if queue and self.running[device] < self.servers[device]:
             self._admit(device, *queue.popleft())
 
     def _drop_void(self, device: int) -> None:
@@ -149,7 +151,7 @@ class Processors:
         self.on[device] = on
 
     def totals(self, now: float) -> tuple[Floats, Floats, Floats]:
-        """Core-seconds done, joules and seconds on of each device up to now, three arrays of shape D."""
-        for device in range(len(self.cores)):
+        """Server-seconds done, joules and seconds on of each device up to now, three arrays of shape D."""
+        for device in range(len(self.servers)):
             self.advance(device, now)
-        return np.array(self.busy_core_s), np.array(self.energy_j), np.array(self.on_s)
+        return np.array(self.busy_s), np.array(self.energy_j), np.array(self.on_s)

@@ -18,16 +18,16 @@ def rate_of_utilisation(scenario: Scenario, devices: tuple[Device, ...], costs: 
     """λ from ρ: the share ρ of what the fleet can finish in an interval, were every task run as its layer split.
 
     What it can finish is set by the resource it has least of: cores, uplinks or downlinks, each fragment on a device of
-    its own. A core-second is counted where it is spent, so fast cores offer more.
+    its own. A second of work is counted where it is spent, so fast devices offer more.
     """
     workload, links = scenario.workload, links_table(devices)
     assert workload.utilisation is not None
-    cores_D = np.array([device.cores for device in devices], np.int64)
+    servers_D = np.array([scenario.servers(device) for device in devices], np.int64)
     share_A = weights(workload.mix, costs.applications)
     mean_n = (workload.batch[0] + workload.batch[1]) / 2
     per_sample_AD = np.stack([_layer_s(costs, row) for row in range(len(costs.applications))])
     work_D = mean_n * share_A @ per_sample_AD
-    tasks_per_s = [float((cores_D / work_D).sum())]
+    tasks_per_s = [float((servers_D / work_D).sum())]
     edges_A = [costs.graphs[reference_split(costs, row)].edges for row in range(len(costs.applications))]
     for end, capacity_D in (
         (0, links.up_bytes_per_s_D),
@@ -89,12 +89,12 @@ def unloaded_s(
 
 
 def gathered_s(
-    costs: Costs, split: int, n: Ints, device: int, cores: int, links: Links, broker_bytes_per_s: float = np.inf
+    costs: Costs, split: int, n: Ints, device: int, servers: int, links: Links, broker_bytes_per_s: float = np.inf
 ) -> Floats:
     """The same with all fragments on this device, where nothing passes between hosts; shape of n.
 
     Inputs share its downlink and the broker's card, results the way back. Branches run side by side as far as there
-    are cores: no quicker than the longest path, nor than all work over all cores.
+    are servers: no quicker than the longest path, nor than all work over all servers.
     """
     up, down = float(links.up_bytes_per_s_D[device]), float(links.down_bytes_per_s_D[device])
     rtt = float(links.rtt_s_D[device])
@@ -112,13 +112,13 @@ def gathered_s(
     path_s = np.maximum.reduce(list(ends_s.values()))
     input_s = np.multiply(n, per_sample_in) / min(down, broker_bytes_per_s) + rtt / 2
     load_s = float(costs.load_s_FD[list(rows), device].max())
-    computed_s = np.maximum(input_s, load_s) + np.maximum(path_s, np.sum(service_s, axis=0) / cores)
+    computed_s = np.maximum(input_s, load_s) + np.maximum(path_s, np.sum(service_s, axis=0) / servers)
     answered_s: Floats = computed_s + np.multiply(n, per_sample_out) / min(up, broker_bytes_per_s) + rtt / 2
     return answered_s
 
 
 def _service_s(costs: Costs, row: int, n: Ints, device: int) -> Floats:
-    """Seconds that a fragment takes alone on a core of this device; shape of n."""
+    """Seconds that a fragment takes alone on this device; shape of n."""
     batches = micro_batches(n, int(costs.fragments.micro_batch_F[row]))
     result: Floats = np.multiply(batches, float(costs.fragments.latency_s_FD[row, device]))
     return result

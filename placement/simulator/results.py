@@ -56,7 +56,7 @@ class PlanLog:
 class IntervalMeter:
     """Reads the engine's totals at each interval's start."""
 
-    TOTALS = ("arrived", "finished", "energy_j", "busy_core_s")
+    TOTALS = ("arrived", "finished", "energy_j", "busy_s")
     LEVELS = ("not_executing", "memory_used_bytes", "devices_up")
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ def _outcomes(engine: SimulationEngine, arrivals: Arrivals, arrived: int) -> Out
 def _utilisation(engine: SimulationEngine) -> dict[str, float | None]:
     count = len(engine.world.devices)
     busy_D, _, on_s_D = engine.processors.totals(engine.now)
-    core_s = float((np.array(engine.processors.cores) * on_s_D).sum())
+    there_s = float((np.array(engine.processors.servers) * on_s_D).sum())
     moved, offered = engine.links.moved_bytes(engine.now), engine.links.offered_bytes(engine.now)
 
     def share(*links: int) -> float | None:
@@ -148,7 +148,7 @@ def _utilisation(engine: SimulationEngine) -> dict[str, float | None]:
         return None if np.isinf(there) else float(moved[list(links)].sum()) / there if there else 0.0
 
     return {
-        "cores": float(busy_D.sum()) / core_s if core_s else 0.0,
+        "cores": float(busy_D.sum()) / there_s if there_s else 0.0,
         "uplinks": share(*range(count)),
         "downlinks": share(*range(count + 1, 2 * count + 1)),
         "broker_out": share(count),
@@ -160,13 +160,13 @@ def _utilisation(engine: SimulationEngine) -> dict[str, float | None]:
 def _usage(engine: SimulationEngine, plans: PlanLog, wall_s: float) -> Usage:
     busy_D, energy_D, on_s_D = engine.processors.totals(engine.now)
     there = on_s_D > 0
-    cores_D = np.array([device.cores for device in engine.world.devices])
+    servers_D = np.array(engine.processors.servers)
     price_D = np.array([device.cost_usd_per_h for device in engine.world.devices])
     return Usage(
         energy_j=float(energy_D.sum()),
         cost_usd=float((price_D * on_s_D).sum() / 3600),
         fragments=engine.executions,
-        work_per_capacity_D=busy_D[there] / (cores_D * on_s_D)[there],
+        work_per_capacity_D=busy_D[there] / (servers_D * on_s_D)[there],
         ram_utilisation=min(engine.memory.mean_utilisation(engine.now), 1.0),
         decision_s=np.array(plans.decision_s),
         wall_s=wall_s,

@@ -152,13 +152,16 @@ class Scenario(Record):
     encoded: dict[Name, EncodedInput] = Field(default_factory=dict)
     """By application, what `wire = "encoded"` means; in place of what the demand has."""
     discipline: Literal["sharing", "fifo"] = "sharing"
-    """How a device's cores serve its fragments: all at equal shares, or in order with one core each."""
+    """How a device serves its fragments: all at equal shares, or in order of arrival, one after another."""
     weights: Literal["container", "shared", "warm"] = "container"
     """Each container loads and claims its own copy (the paper); containers of a fragment share one on a device; or it
     stays loaded until evicted."""
     startup_s: NonNegative = 0.0
     """Image distribution before the first placement (the paper: 30 s). A device that fails or leaves meanwhile is not
     there when it ends, unless it joins."""
+    parallelism: Literal["intra", "inter"] = "inter"
+    """How a device computes. `intra`: one micro-batch at a time on all its cores, fragments in turns, as a live device
+    does (onnxruntime's intra-op threads). `inter`: a fragment a core, as many at once as there are cores."""
     handover_s: NonNegative = 0.0
     """Core-seconds, on a core of speed 1, that a device takes to receive a micro-batch, account for it and send it on,
     beside running it: profiles have the run alone."""
@@ -180,6 +183,14 @@ class Scenario(Record):
     mistakes: Mistakes = Mistakes()
     network: tuple[NetworkShift, ...] = ()
     """Changes of all links at once; each counts from the fleet's own links, not from the one before."""
+
+    def servers(self, device: Device) -> int:
+        """How many fragments a device computes at once."""
+        return 1 if self.parallelism == "intra" else device.cores
+
+    def threads(self, device: Device) -> int:
+        """How many of its cores compute one of them."""
+        return device.cores // self.servers(device)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

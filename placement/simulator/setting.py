@@ -16,4 +16,4 @@ def prepare(scenario: Scenario, fleet: FleetSpec, demand: DemandLike) -> tuple[t
     devices = units(scenario, fleet)
     swap_fraction = scenario.swap.fraction if scenario.swap else 0.0
     encoded = scenario.encoded if scenario.wire == "encoded" else None
-    return devices, build(demand, devices, scenario.memory_claim_bytes, swap_fraction, encoded)
+    return devices, build(demand, devices, scenario.memory_claim_bytes, swap_fraction, encoded, scenario.threads)

@@ -31,7 +31,7 @@ class Mark:
     """Totals at the last look, from which the next one's shares are taken."""
 
     now_s: float
-    busy_core_s_D: Floats
+    busy_s_D: Floats
     moved_bytes: Floats
 
 
@@ -56,6 +56,7 @@ class Viewer:
         costs, devices = world.costs, world.devices
         self._names = tuple(device.name for device in devices)
         self._cores_D = np.array([device.cores for device in devices], np.int64)
+        self._servers_D = np.array(engine.processors.servers, np.int64)
         self._speed_D = np.array([device.core_speed for device in devices])
         self._power_D11 = np.array([device.power_w for device in devices])
         # Every device holds the images of all fragments, distributed at the start (§3.1).
@@ -101,7 +102,7 @@ class Viewer:
         elapsed = engine.now - before.now_s
         cpu_D = net_D = np.zeros(len(self._names))
         if elapsed > 0:
-            cpu_D = np.minimum((busy_D - before.busy_core_s_D) / (elapsed * self._cores_D), 1.0)
+            cpu_D = np.minimum((busy_D - before.busy_s_D) / (elapsed * self._servers_D), 1.0)
             capacity = np.array(engine.links.capacity) * elapsed
             share = np.divide(moved - before.moved_bytes, capacity, out=np.zeros(len(capacity)), where=capacity > 0)
             count = len(self._names)
@@ -114,6 +115,7 @@ class Viewer:
             names=self._names,
             up_D=np.array(engine.up),
             cores_D=self._cores_D,
+            servers_D=self._servers_D,
             core_speed_D=self._speed_D,
             memory_bytes_D=memory.limit_D,
             memory_used_bytes_D=np.array(memory.used),

@@ -21,7 +21,7 @@ from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Floats, Ints, View
 
 COLUMNS = (
-    "work", "bytes in", "bytes out", "1/cores", "semantic", "has parents", "age",
+    "work", "bytes in", "bytes out", "1/servers", "semantic", "has parents", "age",
     "work of siblings", "work of new", "work under way", "work waiting",
     "bytes of siblings", "bytes of new", "bytes under way", "bytes waiting",
 )  # fmt: skip
@@ -65,14 +65,14 @@ class Contention:
     tasks_T: Ints
     """Rows of the view's tasks, as `paths.members_TK` counts them."""
     work_CD: Floats
-    """Alone on one core."""
+    """Alone on one server."""
     outside_C: Floats
     """Bytes from outside the view: the task's input, or what a fragment that is done sends."""
     src_X: Ints
     dst_X: Ints
     bytes_X: Floats
     """Bytes between two containers, nothing if they share a device."""
-    per_core_D: Floats
+    per_server_D: Floats
     per_byte_D: Floats
     fixed_CF: Floats
     """Columns that P does not change: semantic, has parents, age."""
@@ -91,7 +91,7 @@ class Contention:
     def shared(self, p_CD: Floats) -> tuple[Floats, "Shared"]:
         """The rows, and what `pull` needs to know of P."""
         count, scaled_CD = len(p_CD), p_CD * self.per_byte_D
-        core_CC, byte_CC = (p_CD * self.per_core_D) @ p_CD.T, scaled_CD @ p_CD.T
+        server_CC, byte_CC = (p_CD * self.per_server_D) @ p_CD.T, scaled_CD @ p_CD.T
         apart_X = self.bytes_X * (1.0 - np.einsum("xd,xd->x", p_CD[self.src_X], p_CD[self.dst_X]))
         into_C = self.outside_C + np.bincount(self.dst_X, apart_X, count)
         out_C: Floats = np.bincount(self.src_X, apart_X, count).astype(np.float64)
@@ -99,9 +99,9 @@ class Contention:
         lesser_CC = np.minimum(moved_C[:, None], moved_C)
         own = (np.einsum("cd,cd->c", p_CD, self.work_CD), into_C * per_byte_C, out_C * per_byte_C)
         columns = (
-            np.stack([*own, p_CD @ self.per_core_D], axis=1),
+            np.stack([*own, p_CD @ self.per_server_D], axis=1),
             self.fixed_CF,
-            self._gather(core_CC * self.shorter_CC),
+            self._gather(server_CC * self.shorter_CC),
             self._gather(byte_CC * lesser_CC),
         )
         return np.concatenate(columns, axis=1), Shared(p_CD, into_C, out_C, per_byte_C, byte_CC, lesser_CC)
@@ -119,12 +119,12 @@ class Contention:
         d_moved_C = mine.sum(axis=1) + (d_pair - mine).sum(axis=0)
         d_into_C, d_out_C = dx_CF[:, 1] * at.per_byte_C + d_moved_C, dx_CF[:, 2] * at.per_byte_C + d_moved_C
         d_apart_X = (self.bytes_X * (d_into_C[self.dst_X] + d_out_C[self.src_X]))[:, None]
-        dp_CD = dx_CF[:, :1] * self.work_CD + dx_CF[:, 3:4] * self.per_core_D
+        dp_CD = dx_CF[:, :1] * self.work_CD + dx_CF[:, 3:4] * self.per_server_D
         dp_CD += (dx_CF[:, 1] * at.into_C + dx_CF[:, 2] * at.out_C)[:, None] * self.per_byte_D
         np.subtract.at(dp_CD, self.src_X, d_apart_X * p_CD[self.dst_X])
         np.subtract.at(dp_CD, self.dst_X, d_apart_X * p_CD[self.src_X])
         result: Floats = dp_CD[free_C]
-        result += ((d_core[free_C] + d_core[:, free_C].T) @ p_CD) * self.per_core_D
+        result += ((d_core[free_C] + d_core[:, free_C].T) @ p_CD) * self.per_server_D
         result += ((d_byte[free_C] + d_byte[:, free_C].T) @ p_CD) * self.per_byte_D
         return result
 
@@ -165,7 +165,7 @@ def contention(view: View, problem: Problem) -> Contention:
         src_X=np.array([src for src, _, _ in inner], np.int64),
         dst_X=np.array([dst for _, dst, _ in inner], np.int64),
         bytes_X=np.array([size for _, _, size in inner], np.float64),
-        per_core_D=1.0 / view.devices.cores_D,
+        per_server_D=1.0 / view.devices.servers_D,
         per_byte_D=1.0 / np.maximum(bandwidth_D, 1.0),
         fixed_CF=np.stack([problem.semantic_C.astype(np.float64), has_C, age_C], axis=1),
         shorter_CC=np.minimum(work_C[:, None], work_C),

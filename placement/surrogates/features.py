@@ -84,7 +84,7 @@ def device_state(view: View) -> Floats:
 def capacity(view: View, time_s: float) -> Floats:
     """What a device could take of each demand within `time_s`, shape (D, DEMANDS); memory is taken as it is."""
     bandwidth_D = np.minimum(view.links.up_bytes_per_s_D, view.links.down_bytes_per_s_D)
-    columns = (view.devices.cores_D * time_s, bandwidth_D * time_s, view.devices.memory_bytes_D)
+    columns = (view.devices.servers_D * time_s, bandwidth_D * time_s, view.devices.memory_bytes_D)
     return np.maximum(np.stack(columns, axis=1).astype(np.float64), 1e-9)
 
 
@@ -251,6 +251,7 @@ def alike(view: View) -> list[Ints]:
     d, links, f = view.devices, view.links, view.fragments
     columns = (
         d.cores_D,
+        d.servers_D,
         d.core_speed_D,
         d.memory_bytes_D,
         *d.power_w_D11.T,

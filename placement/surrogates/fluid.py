@@ -51,7 +51,7 @@ def expected_s(view: View, problem: Problem) -> tuple[Ints, Floats]:
     links = view.links
     paths = paths_of(parents, task_of_C, len(tasks_T))
     compute_s_C = _held_up(work_C, device_C) - _in_turn(work_C, device_C, parents, paths)
-    compute_s_C = np.maximum(compute_s_C / view.devices.cores_D[device_C], work_C)
+    compute_s_C = np.maximum(compute_s_C / view.devices.servers_D[device_C], work_C)
     in_s_C, out_s_C = (
         _held_up(bytes_C, device_C) / np.maximum(rate_D[device_C], 1.0)
         for bytes_C, rate_D in ((into_C, links.down_bytes_per_s_D), (out_C, links.up_bytes_per_s_D))

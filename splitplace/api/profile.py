@@ -1,12 +1,12 @@
 """`profile`: what each fragment costs on this device, kept in the catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
-from splitplace.errors import NotReadyError, explained
+from splitplace.errors import NotReadyError, UsageError, explained
 from splitplace.export.measure.fit import held_out as held_out
 from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
@@ -22,7 +22,7 @@ def profile(
     catalog: str | Path | Catalog,
     *,
     kind: str | None = None,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
@@ -37,22 +37,24 @@ def profile(
     Args:
         catalog: A catalog, CATALOG (all its splits) or CATALOG:REF.
         kind: What to call this kind of device; by default after its CPU.
-        threads: onnxruntime threads.
+        threads: onnxruntime threads; of several numbers each is measured, one after another.
         cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
         example_inputs: Real inputs to measure on, (n, ...), by name where there are several, or their .npy or .npz
             file; for a model whose made-up ones mean nothing, as indices into tables do. What is measured already is
             measured again, on these.
-        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
+        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted; of
+            several thread counts one for each, `REF.N-threads.svg`.
         progress: Told what is being measured.
 
     Returns:
-        By reference, the profiles of a split's fragments in split order: seconds a batch, bytes over the runtime's own.
+        By reference, the profiles of a split's fragments in split order, one thread count after another: seconds a
+        batch, bytes over the runtime's own.
 
     Raises:
         MissingExtraError: `plot`, and matplotlib is not installed.
-        UsageError: No such catalog or split, or a CPU share that cannot be.
+        UsageError: No such catalog or split, or a CPU share that cannot be, or one of several thread counts.
         SplitPlaceError: An empty catalog, one that cannot be written to, or a measuring process that died.
     """
     if plot is not None:
@@ -67,16 +69,25 @@ def profile(
     if not references:
         raise NotReadyError(f"the catalog {folder} holds no split: export one first")
     given = read_arrays(example_inputs) if isinstance(example_inputs, str | Path) else example_inputs
-    device = fingerprint(kind, threads, 1.0 if cpus is None else cpus / max(threads, 1))
-    found = {}
-    for i, name in enumerate(references):
+    counts = (threads,) if isinstance(threads, int) else tuple(dict.fromkeys(threads))
+    if not counts:
+        raise UsageError("no number of threads to measure with: expected one at least")
+    if cpus is not None and len(counts) > 1:
+        said = ",".join(map(str, counts))
+        raise UsageError(f"threads {said} under a quota of {cpus:g} cores: expected one count, or no quota")
+    devices = [fingerprint(kind, count, 1.0 if cpus is None else cpus / max(count, 1)) for count in counts]
+    works = [(name, device) for name in references for device in devices]
+    found: dict[str, tuple[Profile, ...]] = dict.fromkeys(references, ())
+    for i, (name, device) in enumerate(works):
 
         def of_all(what: str, share: float, i: int = i) -> None:
-            progress(what, (i + share) / len(references))
+            progress(what, (i + share) / len(works))
 
-        found[name] = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all, given)
-    for name in references if plot is not None else ():
-        _draw(Path(plot or ".") / f"{name}.svg", name, found[name])
+        profiles = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all, given)
+        found[name] += profiles
+        if plot is not None:
+            picture = name if len(counts) == 1 else f"{name}.{device.threads}-threads"
+            _draw(Path(plot) / f"{picture}.svg", name, profiles)
     return found
 
 

@@ -53,6 +53,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench soak", "splitplace.cli.bench_fleets:soak", "What a fleet holds on to when it runs for long."),
     ("bench serve", "splitplace.cli.bench_fleets:serve", "What the front door costs, beside Ray Serve."),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),
+    (
+        "bench testbed-loaded",
+        "splitplace.cli.bench_fleets:testbed_loaded",
+        "The same under load, of devices of one core and two.",
+    ),
     ("bench simulator", "splitplace.cli.bench_fleets:simulator", "How fast the simulator is."),
     ("bench training", "splitplace.cli.bench_models:training", "How fast training is, and how good full models are."),
     ("bench semantic", "splitplace.cli.bench_models:semantic", "How good splits by meaning are, and how quick."),

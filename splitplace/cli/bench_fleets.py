@@ -200,6 +200,41 @@ def testbed(
     show(results_tables.testbed, results, found, json, verdict=bench.verdict(found))
 
 
+def testbed_loaded(
+    *,
+    results: Path = RESULTS / "testbed-loaded.json",
+    work: Path = Path("runs/bench-testbed"),
+    tasks: int = 40,
+    splits: str = "full,layer,semantic,compressed",
+    cores: str = "1,2",
+    fresh: bool = False,
+    json: bool = False,
+) -> None:
+    """Hold fleets under load against the simulator; on a machine of two cores that does nothing else.
+
+    What the results file has is not measured again: an interrupted bench goes on from there. A picture, a point a task,
+    goes beside the results (.svg).
+
+    Args:
+        results: The results file.
+        work: Folder for the catalog.
+        tasks: Of each stream.
+        splits: Of the four, comma-separated.
+        cores: Of a device, comma-separated: which fleets.
+        fresh: Measure anew what is there.
+        json: Print one JSON document.
+    """
+    at_least_one(tasks=tasks)
+    wanted, counts = tuple(splits.split(",")), numbers("cores", cores)
+    with measuring("testbed-loaded", results, "train", "export", "sim", work=work) as say:
+        from splitplace.benchmarks import loaded_testbed as bench
+        from splitplace.benchmarks import loaded_testbed_run
+
+        found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh)
+        bench.draw(results, found)
+    show(bench.section, results, found, json, verdict=bench.verdict(found))
+
+
 def simulator(
     *,
     results: Path | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.table import Table
 
+from splitplace.cli.bench import numbers
 from splitplace.cli.output import bar, emit
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def profile(
     location: str,
     *,
     kind: str | None = None,
-    threads: int = 1,
+    threads: str = "1",
     cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
@@ -30,13 +31,14 @@ def profile(
     Args:
         location: CATALOG (all its splits) or CATALOG:REF.
         kind: What to call this kind of device; by default after its CPU.
-        threads: onnxruntime threads.
+        threads: onnxruntime threads; of several numbers, as 1,2, each is measured: what the fragments gain by them.
         cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
         example_inputs: Real inputs to measure on (.npy, .npz or NAME=FILE), for a model whose made-up ones mean
             nothing, as indices into tables do; what is measured already is measured again, on these.
-        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted.
+        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted; of
+            several thread counts one for each, `REF.N-threads.svg`.
         json: Print one JSON document.
     """
     import splitplace as sp
@@ -46,7 +48,7 @@ def profile(
         profiles = sp.profile(
             location,
             kind=kind,
-            threads=threads,
+            threads=numbers("threads", threads),
             cpus=cpus,
             quick=quick,
             again=again,
@@ -55,10 +57,17 @@ def profile(
             progress=progress,
         )
     device = next(iter(profiles.values()))[0].device
-    errors = {
-        name: {row.fragment: [asdict(error) for error in sp.held_out(row)] for row in rows}
+    counts = dict.fromkeys(row.device.threads for rows in profiles.values() for row in rows)
+    by_threads = {
+        (name, count): [row for row in rows if row.device.threads == count]
         for name, rows in profiles.items()
+        for count in counts
     }
+    errors: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in profiles}
+    for name, rows in profiles.items():
+        for row in rows:
+            threads_of = {"threads": row.device.threads} if len(counts) > 1 else {}
+            errors[name].setdefault(row.fragment, []).extend(asdict(e) | threads_of for e in sp.held_out(row))
     document: dict[str, Any] = {
         "catalog": str(parse_location(location)[0].absolute()),
         "device": device.model_dump(mode="json"),
@@ -66,8 +75,11 @@ def profile(
         "held_out": errors,
     }
     if plot is not None:
-        document["plots"] = [str((plot / f"{name}.svg").absolute()) for name in profiles]
-    tables = [_table(name, rows, device.kind) for name, rows in profiles.items()]
+        drawn = [f"{name}.{count}-threads" for name, count in by_threads] if len(counts) > 1 else list(profiles)
+        document["plots"] = [str((plot / f"{name}.svg").absolute()) for name in drawn]
+    tables = [
+        _table(f"{name}, {count} thread(s)", tuple(rows), device.kind) for (name, count), rows in by_threads.items()
+    ]
     emit(document, Group(*tables), json)
 
 

@@ -5,10 +5,13 @@ on 28x28 maps: what mobile CNNs spend their time on. A core's speed is the refer
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
+from itertools import repeat
 
 import numpy as np
+import onnxruntime as ort
 
 from splitplace.inference.executor import open_session
 
@@ -23,30 +26,35 @@ _WARM_UP_S = 0.1
 _BUDGET_S = 0.5
 
 
-def core_speed(threads: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
+def core_speed(cores: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
     """The speed of this process's CPU relative to the reference core: 2.0 runs the probe in half its time.
 
     Takes about 0.1 s more than `budget_s`.
 
     Args:
-        threads: onnxruntime threads to measure with; with more than one the result is the speed of them together.
+        cores: How many run the probe at once, a thread each: the answer is the mean speed of one of them.
         block_s: By default the sustained speed, which a CPU quota or busy neighbours slow as they slow everything
             else; with 0 the speed of a single undisturbed run.
         budget_s: How long to measure.
     """
-    return REFERENCE_S / measure(threads, block_s, budget_s)
+    return REFERENCE_S / measure(cores, block_s, budget_s)
 
 
-def measure(threads: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
+def measure(cores: int = 1, block_s: float = BLOCK_S, budget_s: float = _BUDGET_S) -> float:
     """Seconds of one run of the probe: the median over blocks, the mean inside a block (one run, if block_s is 0)."""
-    return float(np.median(Probe(threads).times(block_s, budget_s)))
+    return float(np.median(Probe(cores).times(block_s, budget_s)))
 
 
 class Probe:
-    """The probe, loaded and warm."""
+    """The probe on so many cores at once, a session of one thread on each, loaded and warm.
 
-    def __init__(self, threads: int = 1):
-        self._session = open_session(model(), threads, "the probe")
+    What is asked is how fast a core is while all of a device are busy, under whatever quota: what a network gains by
+    threads is its own, and in its profiles.
+    """
+
+    def __init__(self, cores: int = 1):
+        self._sessions = [open_session(model(), 1, "the probe") for _ in range(cores)]
+        self._cores = ThreadPoolExecutor(cores) if cores > 1 else None
         self._x = np.linspace(-1, 1, 24 * 28 * 28, dtype=np.float32).reshape(1, 24, 28, 28)
         self._block(_WARM_UP_S)
 
@@ -59,9 +67,15 @@ class Probe:
         return times
 
     def _block(self, block_s: float) -> float:
+        if self._cores is None:
+            return self._on_a_core(self._sessions[0], block_s)
+        seconds = list(self._cores.map(self._on_a_core, self._sessions, repeat(block_s)))
+        return len(seconds) / sum(1 / each for each in seconds)
+
+    def _on_a_core(self, session: ort.InferenceSession, block_s: float) -> float:
         runs, start, elapsed = 0, time.perf_counter(), 0.0
         while runs == 0 or elapsed < block_s:
-            self._session.run(["y"], {"x": self._x})
+            session.run(["y"], {"x": self._x})
             runs, elapsed = runs + 1, time.perf_counter() - start
         return elapsed / runs
 

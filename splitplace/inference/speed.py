@@ -15,11 +15,11 @@ PERIODS = 15
 """How many periods of a quota a probe spans: the first and the last are cut anywhere, so fewer would say less."""
 
 
-def measured_core_speed(share: CpuShare, trim: float, threads: int) -> float:
-    """The fixed probe, run here at this share, from now on trimmed so: 1.0 is the reference core."""
+def measured_core_speed(share: CpuShare, trim: float, cores: int) -> float:
+    """A core's speed by the fixed probe on all of them at once, at this share, from now on trimmed so."""
     share.trim(trim)
     probe_s = PERIODS * PERIOD_US / 1e6 if share.method == "cgroup" else PROBE_S
-    measure = partial(probe.core_speed, threads, probe_s, probe_s)
+    measure = partial(probe.core_speed, cores, probe_s, probe_s)
     if not isinstance(share, Governor):
         return measure()
     # The governor's pause comes after the probe has taken its own time, so it is put in here, as measured.

@@ -43,7 +43,7 @@ class MemoryIncrement(Record):
 
 
 class Profile(Record):
-    """Measured in processes of its own; `core_speed` by the fixed probe in turns with the latencies."""
+    """Measured in processes of its own; `core_speed`, of one core, by the fixed probe in turns with the latencies."""
 
     fragment: Name
     digest: Digest

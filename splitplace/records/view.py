@@ -31,6 +31,9 @@ class Devices:
     up_D: Bools
     """Whether the device answers; nothing may be placed on one that does not."""
     cores_D: Ints
+    servers_D: Ints
+    """How many fragments the device computes at once, each as quick as if it were alone: one on all cores (a live
+    device), or one a core. These are what work is shared between; the cores behind one are in a fragment's latency."""
     core_speed_D: Floats
     memory_bytes_D: Floats
     """What fragments may use: the device's memory less the runtime's base."""
@@ -42,7 +45,7 @@ class Devices:
     disk_D: Floats
     """Share of the disk's bytes used, 0..1."""
     backlog_s_D: Floats
-    """Seconds of work placed and not yet done, as this device would take them on one core."""
+    """Seconds of work placed and not yet done, as one server of this device would take them."""
     power_w_D11: Floats
     energy_j_D: Floats
     """Joules drawn since the environment started; never falls. A live fleet estimates them from its power curves."""
@@ -124,7 +127,7 @@ class Fragments:
     split_F: Ints
     micro_batch_F: Ints
     latency_s_FD: Floats
-    """Seconds of one micro-batch of fragment f on device d."""
+    """Seconds of one micro-batch of fragment f on one server of device d."""
     memory_bytes_FD: Floats
     """What fragment f adds to device d at its micro-batch."""
     weight_bytes_F: Ints

@@ -93,6 +93,7 @@ NEEDS = {
     "bench soak": ([], "export,sim"),
     "bench serve": ([], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),
+    "bench testbed-loaded": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
     "bench training": ([], "train"),
     "bench semantic": ([], "train,export"),

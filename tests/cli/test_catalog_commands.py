@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from splitplace.export.catalog_writer import CatalogWriter
+from splitplace.records.demand import Demand
 from splitplace.records.split_document import SplitDocument
 from splitplace.splitting.artifact import SplitArtifact
 from tests.cli.conftest import called
@@ -156,6 +157,8 @@ def test_infer_takes_arrays_and_image_files(catalog, tmp_path):
         (["evaluate", "CATALOG", "--images", "wrong.npy"], 2, "belong together"),
         (["export", "nowhere", "--catalog", "c"], 2, "no folder nowhere"),
         (["profile", "CATALOG", "--cpus", "0"], 2, "CPU share"),
+        (["profile", "CATALOG", "--threads", "1,two"], 2, "--threads 1,two: expected whole numbers"),
+        (["profile", "CATALOG", "--threads", "1,2", "--cpus", "1"], 2, "threads 1,2 under a quota of 1 cores"),
         (["profile", "CATALOG", "--plot", "bad.npy"], 2, "--plot bad.npy: cannot be written"),
         (["catalog", "demand", "CATALOG", "--out", "d.json"], 1, "no profile of full"),
     ],
@@ -194,3 +197,17 @@ def test_profile_prints_costs_held_out_errors_and_a_picture_a_split(catalog, tmp
     assert done["plots"] == [str(tmp_path / "plots" / "pixels.brightest.full.svg")]
     picture = (tmp_path / "plots" / "pixels.brightest.full.svg").read_text()
     assert "<svg" in picture and picture.count("batch size") == 3
+
+
+@pytest.mark.slow
+def test_several_thread_counts_are_measured_one_after_another(catalog, tmp_path):
+    """A profile and a picture of each, of one kind of device; what the fragment gains is in the demand then."""
+    done = document("profile", catalog, "--quick", "--kind", "pair", "--threads", "1,2", "--plot", tmp_path / "plots")
+    one, two = done["profiles"]["pixels.brightest.full"]
+    assert [(row["device"]["kind"], row["device"]["threads"]) for row in (one, two)] == [("pair", 1), ("pair", 2)]
+    assert len(done["held_out"]["pixels.brightest.full"]["full"]) == 4
+    names = [f"pixels.brightest.full.{count}-threads.svg" for count in (1, 2)]
+    assert done["plots"] == [str(tmp_path / "plots" / name) for name in names]
+    document("catalog", "demand", catalog, "--out", tmp_path / "demand.json")
+    (entry,) = Demand.parse((tmp_path / "demand.json").read_text(), "demand").splits
+    assert {row.device.threads for row in entry.profiles if row.device.kind == "pair"} == {1, 2}

@@ -1,5 +1,7 @@
 """The probe that measures a core's speed, on a clock that the test turns."""
 
+from threading import Barrier
+
 import pytest
 
 from splitplace.inference import probe
@@ -37,6 +39,21 @@ def test_the_speed_is_the_reference_cores_time_over_this_ones(monkeypatch, run_s
     core = Core(monkeypatch, [run_s])
     assert probe.core_speed() == pytest.approx(speed)
     assert 0.6 <= core.now < 0.6 + probe.BLOCK_S + 2 * run_s
+
+
+def test_of_several_cores_the_mean_speed_is_told(monkeypatch):
+    """All probe at once, a session of one thread each, of which one is half as fast as the reference core."""
+    opened, together = list[int](), Barrier(2)
+    monkeypatch.setattr(probe, "open_session", lambda model, threads, source: opened.append(threads) or len(opened))
+
+    def on_a_core(self, session, block_s):
+        together.wait(timeout=10)  # breaks unless both are there
+        return session * probe.REFERENCE_S
+
+    monkeypatch.setattr(probe.Probe, "_on_a_core", on_a_core)
+    monkeypatch.setattr(probe, "_WARM_UP_S", 0.0)
+    assert probe.core_speed(2, block_s=0.0, budget_s=0.0) == pytest.approx(0.75)
+    assert opened == [1, 1]
 
 
 def test_a_block_is_slowed_by_pauses_that_a_single_run_does_not_feel(monkeypatch):

@@ -87,6 +87,7 @@ def make_view(
             names=tuple(f"d{i}" for i in range(n_devices)),
             up_D=np.array(up if up is not None else [True] * n_devices),
             cores_D=np.ones(n_devices, np.int64),
+            servers_D=np.ones(n_devices, np.int64),
             core_speed_D=ones,
             memory_bytes_D=np.array(memory_bytes),
             memory_used_bytes_D=np.array(used_bytes if used_bytes is not None else [0.0] * n_devices),

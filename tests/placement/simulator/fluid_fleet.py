@@ -1,7 +1,8 @@
 """An independent simulator to hold the engine against: no heaps and no virtual time, all rates anew at every event.
 
-Of the rules that it covers (equal shares of cores and of both ends of a transfer, the broker's card each way, inputs by
-broadcast or in a ring, raw or encoded, strict or by micro-batch) it shares no line with the engine. Everything has its
+Of the rules that it covers (one micro-batch at a time on all cores or a fragment a core, equal shares of them and of
+both ends of a transfer, the broker's card each way, inputs by broadcast or in a ring, raw or encoded, strict or by
+micro-batch) it shares no line with the engine. Everything has its
 device from its arrival on, memory is never short, nothing fails.
 """
 
@@ -14,11 +15,15 @@ NEAR = 1e-9
 
 @dataclass
 class Piece:
-    """A fragment: seconds of a micro-batch on a core of speed 1, images of one, seconds to load."""
+    """A fragment: seconds of a micro-batch on a core of speed 1, images of one, seconds to load.
+
+    Where all cores of a host work together, they share those seconds, and nobody helps with the serial ones besides.
+    """
 
     batch_s: float
     micro_batch: int
     load_s: float = 0.0
+    serial_s: float = 0.0
 
 
 @dataclass
@@ -86,6 +91,8 @@ class FluidFleet:
     ring: bool = False
     grain: int | None = None
     """Micro-batches handed on together; none for whole tasks."""
+    together: bool = False
+    """All cores of a host work on one micro-batch, and its fragments take turns; else each has a core of its own."""
 
     def answers(self, tasks: list[tuple[float, Shape, int, list[int]]], end_s: float) -> list[float | None]:
         """When each task (arrival, split, images, host of each piece) is answered; None if not by the end."""
@@ -150,7 +157,9 @@ class FluidFleet:
                     if job.left[p] is None and done < job.chunks and there and loaded:
                         piece = job.shape.pieces[p]
                         batches = -(-job.images(done) // piece.micro_batch)
-                        job.left[p] = batches * piece.batch_s / self.hosts[job.where[p]].speed
+                        host = self.hosts[job.where[p]]
+                        split_s = piece.batch_s / host.cores if self.together else piece.batch_s
+                        job.left[p] = batches * (split_s + piece.serial_s) / host.speed
 
     def _source(self, job: Job, stream: Stream) -> int | None:
         """The host that has the stream's next chunk; None where nobody has."""
@@ -172,7 +181,8 @@ class FluidFleet:
 
     def _paces(self, running: list[tuple[Job, int]]) -> list[float]:
         hosts = [job.where[p] for job, p in running]
-        return [min(1.0, self.hosts[host].cores / hosts.count(host)) for host in hosts]
+        at_once = [1 if self.together else host.cores for host in self.hosts]
+        return [min(1.0, at_once[host] / hosts.count(host)) for host in hosts]
 
     def _rates(self, moving: list[Stream]) -> list[float]:
         out, into = [stream.ends[0] for stream in moving], [stream.ends[1] for stream in moving]

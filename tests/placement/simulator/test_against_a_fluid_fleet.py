@@ -49,12 +49,17 @@ class Told:
         return actions
 
 
-def shapes(wire, handover_s):
-    """A chain and two branches that each read the input, as the reference has them."""
+def shapes(wire, handover_s, parallel_share):
+    """A chain and two branches that each read the input, as the reference has them.
+
+    Decoding and handing over take one core, whatever a device has.
+    """
     size, decode = (ENCODED, DECODE_S * MICRO_BATCH) if wire == "encoded" else (INPUT, 0.0)
 
     def piece(core_s, reads):
-        return Piece(core_s * MICRO_BATCH / IMAGES + handover_s + (decode if reads else 0.0), MICRO_BATCH)
+        batch_s = core_s * MICRO_BATCH / IMAGES
+        serial_s = (1 - parallel_share) * batch_s + handover_s + (decode if reads else 0.0)
+        return Piece(parallel_share * batch_s, MICRO_BATCH, serial_s=serial_s)
 
     chain = Shape(
         [piece(core_s, p == 0) for p, core_s in enumerate(CHAIN_S)],
@@ -79,17 +84,19 @@ def tasks_drawn(draw):
     return found
 
 
+@pytest.mark.parametrize("parallelism", ["intra", "inter"])
 @pytest.mark.parametrize("wire", ["raw", "encoded"])
 @pytest.mark.parametrize("inputs", ["broadcast", "ring"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tasks=tasks_drawn(),
     card=st.sampled_from([None, 300.0, 5000.0]),
     grain=st.sampled_from([None, 1, 3]),
     handover_s=st.sampled_from([0.0, 0.03]),
+    parallel_share=st.sampled_from([0.0, 0.8, 1.0]),
 )
 def test_every_task_is_answered_when_the_reference_answers_it(
-    world, by_hand, inputs, wire, tasks, card, grain, handover_s
+    world, by_hand, inputs, wire, parallelism, tasks, card, grain, handover_s, parallel_share
 ):
     """To a millionth; tasks overlap, share cores and links, and hand on whole or by micro-batch."""
     demand = world.constants(
@@ -109,7 +116,7 @@ def test_every_task_is_answered_when_the_reference_answers_it(
     run = by_hand(
         [(at_s, "a", n, 1e6) for at_s, _, n, _ in tasks],
         world.fleet(*devices),
-        demand.model_copy(update={"splits": splits}),
+        demand.model_copy(update={"splits": splits, "parallel_share": parallel_share}),
         Told([(split, where) for _, split, _, where in tasks]),
         intervals=int(END_S / 100),
         broker_bytes_per_s=card,
@@ -117,10 +124,11 @@ def test_every_task_is_answered_when_the_reference_answers_it(
         wire=wire,
         handover_s=handover_s,
         encoded={"a": EncodedInput(codec="png", bytes_per_sample=ENCODED, decode_s=DECODE_S)},
+        parallelism=parallelism,
         **pace,
     )
-    forms = shapes(wire, handover_s)
-    fleet = FluidFleet(list(HOSTS), card or float("inf"), inputs == "ring", grain)
+    forms = shapes(wire, handover_s, parallel_share)
+    fleet = FluidFleet(list(HOSTS), card or float("inf"), inputs == "ring", grain, together=parallelism == "intra")
     expected = fleet.answers([(at_s, forms[split], n, where) for at_s, split, n, where in tasks], END_S)
     assert [answered is not None for answered in expected] == run.tasks["finished"].tolist()
     found = (run.tasks["arrival_s"] + run.tasks["response_s"])[run.tasks["finished"]]

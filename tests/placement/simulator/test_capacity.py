@@ -39,6 +39,7 @@ def test_cores_alone(world, solved):
         world.constants({"core_s": (20.0,)}),
         world.device(count=4),
         world.device(name="fast", cores=2, core_speed=3.0),
+        parallelism="inter",
     )
     assert found.tasks_per_interval == pytest.approx(100 * (4 + 6) / 20)
     assert found.bottleneck == "cores"
@@ -82,6 +83,14 @@ def test_encoded_inputs_relieve_the_card_and_load_the_cores(world, solved):
     assert (raw.bottleneck, small.bottleneck) == ("the broker's card, sending inputs", "cores")
 
 
+def test_cores_that_work_together_do_what_the_work_gains_by_them(world, solved):
+    """Half of it on both of two cores of speed 3, which come to one of speed 4; and four of speed 1."""
+    demand = world.constants({"core_s": (20.0,)}).model_copy(update={"parallel_share": 0.5})
+    fast = world.device(name="fast", cores=2, core_speed=3.0)
+    found = solved(demand, world.device(count=4), fast, parallelism="intra")
+    assert found.tasks_per_interval == pytest.approx(100 * (4 + 4) / 20)
+
+
 def test_what_goes_with_a_run_is_work_too(world, solved):
     """Ten micro-batches of 1 s, and half a second of speed 1 for each: 15 s, of a core of speed 2."""
     found = solved(world.constants({"core_s": (10.0,)}, micro_batch=100), world.device(core_speed=2.0), handover_s=0.5)
@@ -92,10 +101,11 @@ def test_memory_is_held_for_as_long_as_a_container_is_there(world, solved):
     """600 bytes for 5 s to load, then 10 s, of 1200 bytes: 2 at a time, .133 a second, though eight cores do .8."""
     demand = world.constants({"core_s": (10.0,), "weight_bytes": 500}, memory_bytes=600)
     small = world.device(cores=8, memory_bytes=1200, disk_bytes_per_s=100.0)
-    found = solved(demand, small)
+    found = solved(demand, small, parallelism="inter")
     assert found.tasks_per_interval == pytest.approx(100 * 2 / 15)
     assert found.bottleneck == "memory"
-    assert solved(demand, small, weights="shared").tasks_per_interval == pytest.approx(100 * 0.8)
+    shared = solved(demand, small, weights="shared", parallelism="inter")
+    assert shared.tasks_per_interval == pytest.approx(100 * 0.8)
 
 
 def test_devices_that_fail_count_for_the_time_that_they_are_there(world, solved):
@@ -282,6 +292,8 @@ def test_beyond_the_capacity_nobody_keeps_up(world, by_hand, solved, policy):
             {"tick": "interval", "place": "ready"},
             {"precedence": "pipelined"},
             {"inputs": "ring"},
+            {"parallelism": "intra"},
+            {"parallelism": "inter"},
         ]
     ),
     weights=st.sampled_from(["container", "shared", "warm"]),
@@ -296,6 +308,7 @@ def test_no_run_finishes_more_than_the_capacity(world, rules, weights, card, mem
     chain = {"core_s": (2.0, 6.0), "output_bytes": (3e3, 1e3), "input_bytes_per_sample": 2, "weight_bytes": 100}
     branches = chain | {"core_s": (3.0, 3.0), "output_bytes": (1e3, 1e3), "shape": "parallel", "strategy": "semantic"}
     demand = world.constants(chain, branches, micro_batch=100, memory_bytes=memory_bytes)
+    demand = demand.model_copy(update={"parallel_share": 0.5})
     link = {"up_bytes_per_s": up, "down_bytes_per_s": 2500.0, "disk_bytes_per_s": 50.0}
     fleet = world.fleet(
         world.device(memory_bytes=700, cores=2, **link),

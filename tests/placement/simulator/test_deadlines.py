@@ -17,10 +17,11 @@ SMALL = {"core_s": (6.0,), "strategy": "compressed", "input_bytes_per_sample": 1
 BRANCHES = {"core_s": (4.0, 8.0), "strategy": "semantic", "shape": "parallel", "input_bytes_per_sample": 1}
 
 
-def ends(world, device, *splits, memory_bytes=1, **changes):
+def ends(world, device, *splits, memory_bytes=1, parallel_share=0.0, **changes):
     """The shortest and the longest deadline of 1000 images, for a range of exactly fastest to slowest."""
     scenario = world.scenario(workload=Workload(rate=1.0, deadline_straddle=(1.0, 1.0)), **changes)
-    costs = build(world.constants(*splits, memory_bytes=memory_bytes), (device,))
+    demand = world.constants(*splits, memory_bytes=memory_bytes).model_copy(update={"parallel_share": parallel_share})
+    costs = build(demand, (device,), threads=scenario.threads)
     zeros = np.zeros(2, np.int64)
     return deadlines(scenario, (device,), costs, zeros, zeros + 1000, np.array([0.0, 1.0])).tolist()
 
@@ -41,7 +42,14 @@ def test_what_does_not_fit_on_one_device_is_taken_apart(world):
 def test_branches_side_by_side_as_far_as_there_are_cores(world, cores, gathered_s):
     """4 and 8 s on one core or two, both inputs over one downlink: a device each is as quick but for one core."""
     device = world.device(cores=cores, down_bytes_per_s=1000.0)
-    assert ends(world, device, BRANCHES) == pytest.approx([min(gathered_s, 1 + 8.0)] * 2)
+    assert ends(world, device, BRANCHES, parallelism="inter") == pytest.approx([min(gathered_s, 1 + 8.0)] * 2)
+
+
+def test_all_cores_of_the_median_device_compute_in_turns(world):
+    """Two cores that share four fifths of all work: a chain of 30 s in 18, gathered; the ends follow."""
+    device = world.device(cores=2)
+    found = ends(world, device, CHAIN, SMALL, parallel_share=0.8, parallelism="intra")
+    assert found == pytest.approx([6 * 0.6, 30 * 0.6])
 
 
 def test_the_brokers_card_is_counted(world):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DATA, build, load_demand
 from splitplace.placement.simulator.reference import unloaded_s
@@ -15,6 +16,7 @@ from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 from splitplace.records.split import Edge, Merge, Split
+from splitplace.records.threads import UNMEASURED_SHARE
 
 pytestmark = pytest.mark.base
 
@@ -43,12 +45,12 @@ def fragment(row, name, takes, gives, classes=()):
     )
 
 
-def profile(part, kind, latency_s, core_speed):
+def profile(part, kind, latency_s, core_speed, threads=1):
     """Measured at a micro-batch of 10, with 0.5 s to load."""
     return Profile(
         fragment=part.name,
         digest=part.digest,
-        device=DeviceFingerprint(kind=kind, cpu="c", architecture="a", cores=1, onnxruntime="1", threads=1),
+        device=DeviceFingerprint(kind=kind, cpu="c", architecture="a", cores=1, onnxruntime="1", threads=threads),
         core_speed=core_speed,
         load_s=0.5,
         runtime_base_bytes=100,
@@ -97,6 +99,30 @@ def test_costs_by_the_devices_own_kind_or_scaled(world, demand):
     np.testing.assert_allclose(costs.load_s_FD, [[1.0, 0.5], [1.0, 0.25], [1.0, 0.25]])
     assert costs.runtime_base_bytes_D.tolist() == [100, 100]
     assert costs.output_bytes_F.tolist() == [0, 8, 4]
+
+
+def test_a_device_of_several_cores_takes_what_the_fragment_gains_by_them(world, demand):
+    """The trunk was measured on one thread and two of the kind `fast`; of the others a share is stated, or none."""
+    entry = demand.splits[0]
+    more = (*entry.profiles, profile(entry.split.by_name["trunk"], "fast", 0.12, 2.0, threads=2))
+    changed = entry.model_copy(update={"profiles": more, "parallel_share": {"left": 0.5}})
+    units = tuple(world.device(name=f"c{c}", kind="fast", core_speed=2.0, cores=c) for c in (1, 2, 4))
+    costs = build(demand.model_copy(update={"splits": (changed,)}), units)
+    # Of .2 s, .16 are parallel: .04 + .16 / 4.
+    others = 1.5 * np.array([1.0, 1 - UNMEASURED_SHARE / 2, 1 - UNMEASURED_SHARE * 3 / 4])
+    expected = [[0.2, 0.12, 0.08], [1.0, 0.75, 0.625], others]
+    np.testing.assert_allclose(costs.fragments.latency_s_FD, expected)
+    one_each = build(demand.model_copy(update={"splits": (changed,)}), units, threads=lambda device: 1)
+    np.testing.assert_allclose(one_each.fragments.latency_s_FD, [[0.2] * 3, [1.0] * 3, [1.5] * 3])
+
+
+def test_a_broker_shows_the_very_costs_that_the_simulator_has(world, demand):
+    """By the default rule of how a device computes, on both sides."""
+    units = tuple(world.device(name=f"c{c}", cores=c) for c in (1, 4))
+    scenario = world.scenario(workload=world.poisson(1.0, 1))
+    costs, here = build(demand, units, threads=scenario.threads), view_at_rest(demand, units, 60.0)
+    np.testing.assert_array_equal(here.fragments.latency_s_FD, costs.fragments.latency_s_FD)
+    assert here.devices.servers_D.tolist() == [scenario.servers(device) for device in units]
 
 
 def test_a_lone_task_takes_the_longest_path(world, demand, tmp_path):

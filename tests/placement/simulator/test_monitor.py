@@ -33,11 +33,21 @@ def of(seen, fragment, device=0):
 
 def test_who_runs_has_a_core(world, looks):
     """One container on two cores: half of them, for as long as it takes; its memory is a tenth of the device's."""
-    seen = looks([(0.0, "a", 1000, 900)], [world.device(cores=2, memory_bytes=1000)], {"core_s": (250.0,)})
+    device, split = [world.device(cores=2, memory_bytes=1000)], {"core_s": (250.0,)}
+    seen = looks([(0.0, "a", 1000, 900)], device, split, parallelism="inter")
     assert of(seen[100.0], 0) == [0.5, 0.1, 0.0, 0.0]
     assert (seen[100.0].cpu_D.tolist(), seen[100.0].memory_D.tolist()) == ([0.5], [0.1])
     assert seen[0.0].fragment_U.size == seen[400.0].fragment_U.size == 0
     assert seen[400.0].cpu_D.tolist() == [0.0]
+
+
+def test_who_runs_on_all_cores_has_them_all(world, looks):
+    """One container on two cores: both; of two, each half of the time."""
+    device, split = [world.device(cores=2, memory_bytes=1000)], {"core_s": (250.0,)}
+    seen = looks([(0.0, "a", 1000, 900)], device, split, parallelism="intra")
+    assert (of(seen[100.0], 0)[0], seen[100.0].cpu_D.tolist()) == (1.0, [1.0])
+    seen = looks([(0.0, "a", 1000, 900)] * 2, device, split, parallelism="intra")
+    assert (of(seen[100.0], 0)[0], seen[100.0].cpu_D.tolist()) == (1.0, [1.0])
 
 
 def test_containers_of_a_fragment_are_told_together(world, looks):

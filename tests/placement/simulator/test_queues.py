@@ -60,19 +60,40 @@ def test_mm2_in_order(world, by_hand):
     """M/M/2 first come, first served at ρ = 0.7: Erlang's C gives 1 + C / (2 - λ) with C = 2ρ²/(1+ρ)."""
     rows = exponential_rows(1.4, 60_000)
     fleet = world.fleet(world.device(cores=2))
-    run = by_hand(rows, fleet, world.constants({"core_s": (1.0,)}), "layer+random", intervals=500, discipline="fifo")
+    rules = {"discipline": "fifo", "parallelism": "inter"}
+    run = by_hand(rows, fleet, world.constants({"core_s": (1.0,)}), "layer+random", intervals=500, **rules)
     waits = 2 * 0.7**2 / 1.7
     assert run.metrics.response_s.mean == pytest.approx(1 + waits / (2 - 1.4), rel=0.02)
 
 
-def test_two_cores_do_not_make_one_task_faster(world, by_hand):
-    """A fragment runs on one core at most; three on two cores get two thirds of one each."""
+@pytest.mark.parametrize(("parallel_share", "one_s"), [(0.0, 1.0), (0.8, 0.6), (1.0, 0.5)])
+def test_all_cores_compute_one_micro_batch_after_another(world, by_hand, parallel_share, one_s):
+    """Amdahl's law on two cores, for whoever is there; three take three times as long, whatever they gain."""
     fleet = world.fleet(world.device(cores=2))
-    demand = world.constants({"core_s": (1.0,)})
-    alone = by_hand([(0, "a", 1000, 9)], fleet, demand, "layer+random")
-    three = by_hand([(0, "a", 1000, 9)] * 3, fleet, demand, "layer+random")
+    demand = world.constants({"core_s": (1.0,)}).model_copy(update={"parallel_share": parallel_share})
+    alone = by_hand([(0, "a", 1000, 9)], fleet, demand, "layer+random", parallelism="intra")
+    three = by_hand([(0, "a", 1000, 9)] * 3, fleet, demand, "layer+random", parallelism="intra")
+    assert alone.tasks["response_s"].tolist() == pytest.approx([one_s])
+    assert three.tasks["response_s"].tolist() == pytest.approx([3 * one_s] * 3)
+
+
+def test_a_core_each_makes_no_task_faster(world, by_hand):
+    """Three on two cores get two thirds of one each."""
+    fleet = world.fleet(world.device(cores=2))
+    demand = world.constants({"core_s": (1.0,)}).model_copy(update={"parallel_share": 0.8})
+    alone = by_hand([(0, "a", 1000, 9)], fleet, demand, "layer+random", parallelism="inter")
+    three = by_hand([(0, "a", 1000, 9)] * 3, fleet, demand, "layer+random", parallelism="inter")
     assert alone.tasks["response_s"].tolist() == pytest.approx([1.0])
     assert three.tasks["response_s"].tolist() == pytest.approx([1.5] * 3)
+
+
+@pytest.mark.parametrize(("parallelism", "watts"), [("intra", 200.0), ("inter", 150.0)])
+def test_whoever_computes_on_all_cores_draws_what_they_all_draw(world, by_hand, parallelism, watts):
+    """100 W idle, 200 W with both of two cores busy; 1 s of work that gains nothing, in an interval of 100 s."""
+    power_w = tuple(np.linspace(100.0, 200.0, 11))
+    fleet, demand = world.fleet(world.device(cores=2, power_w=power_w)), world.constants({"core_s": (1.0,)})
+    run = by_hand([(0, "a", 1000, 9)], fleet, demand, "layer+random", intervals=1, parallelism=parallelism)
+    assert run.metrics.energy_j == pytest.approx(99 * 100.0 + watts)
 
 
 def test_a_latecomer_slows_the_first_down_by_its_share(world, by_hand):

@@ -92,7 +92,8 @@ def test_two_transfers_share_an_uplink_and_the_rest_goes_to_the_longer(world, by
     """Outputs of 100 and 300 bytes leave one device of 10 bytes/s together: 20 s for one, 40 s for the other."""
     demand = world.constants({"core_s": (1.0,), "output_bytes": (1000.0,)}, micro_batch=10_000)
     rows = [(0, "a", 100, 99), (0, "a", 300, 99)]
-    run = by_hand(rows, world.fleet(world.device(cores=2, up_bytes_per_s=10.0)), demand, world.spread())
+    fleet = world.fleet(world.device(cores=2, up_bytes_per_s=10.0))
+    run = by_hand(rows, fleet, demand, world.spread(), parallelism="inter")
     assert responses(run) == pytest.approx([10.0 + 20.0, 10.0 + 40.0])  # a micro-batch of 10,000 takes 10 s
 
 
@@ -181,7 +182,7 @@ def test_swap_slows_a_device_by_the_share_that_is_swapped(world, by_hand):
     demand = world.constants({"core_s": (10.0,)}, micro_batch=1000, memory_bytes=500)
     fleet = world.fleet(world.device(cores=3, memory_bytes=1000))
     swap = {"fraction": 1.0, "slowdown": 10.0}
-    run = by_hand([(0, "a", 1000, 99)] * 3, fleet, demand, "layer+random", swap=swap)
+    run = by_hand([(0, "a", 1000, 99)] * 3, fleet, demand, "layer+random", swap=swap, parallelism="inter")
     assert responses(run) == pytest.approx([40.0] * 3)
 
 

@@ -60,8 +60,9 @@ def test_how_much_of_everything_was_in_use(world, by_hand):
     """100 s: 10 s of one of two cores, 8000 bytes down a link of 1000 bytes/s and out of a card of 800 bytes/s."""
     demand = world.constants({"core_s": (10.0,), "input_bytes_per_sample": 8}, memory_bytes=500)
     fleet = world.fleet(world.device(cores=2, down_bytes_per_s=1000.0, memory_bytes=1000))
+    rules = {"intervals": 1, "broker_bytes_per_s": 800.0, "parallelism": "inter"}
     run = by_hand(
-        [(0, "a", 1000, 99)], fleet, demand, "layer+random", intervals=1, broker_bytes_per_s=800.0
+        [(0, "a", 1000, 99)], fleet, demand, "layer+random", **rules
     )  # in 10 s, and 10 s of work: half of the memory for 20 s
     assert run.utilisation == pytest.approx(
         {"cores": 0.05, "uplinks": 0.0, "downlinks": 0.08, "broker_out": 0.1, "broker_in": 0.0, "memory": 0.1}

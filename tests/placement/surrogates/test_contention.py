@@ -18,7 +18,7 @@ CHAIN, BRANCHES = PlacementRequest(0, 0, (0, 1)), PlacementRequest(1, 1, (2, 3))
 def moment(view):
     """A running chain (on devices 0 and 1), and branches to be placed on three devices of 1, 2 and 4 cores."""
     now = view(memory_bytes=(200.0,) * 3, deadlines_s=(400.0, 900.0), split=(0, -1), containers=((0, 0, 0), (0, 1, 1)))
-    devices = replace(now.devices, cores_D=np.array([1, 2, 4]))
+    devices = replace(now.devices, servers_D=np.array([1, 2, 4]))
     links = replace(now.links, up_bytes_per_s_D=np.array([100.0, 50.0, 80.0]))
     now = replace(now, interval_s=10.0, devices=devices, links=links)
     return now, asked(now, [BRANCHES])

@@ -43,7 +43,7 @@ def test_a_placement_by_hand(view, actions, seconds):
 def test_a_device_with_more_cores(view):
     """Two branches side by side; none is faster than alone."""
     now = view(deadlines_s=(50.0, 50.0))
-    two = replace(now, devices=replace(now.devices, cores_D=np.array([4, 1])))
+    two = replace(now, devices=replace(now.devices, servers_D=np.array([4, 1])))
     _, left_s = expected_s(two, carried_out(two, places(1, 0, 0, first=2)))
     assert left_s == pytest.approx([4.1 + 2])
 
