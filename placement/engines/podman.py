@@ -14,6 +14,7 @@ import os
 import resource
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -34,8 +35,8 @@ CATALOG = "/catalog"
 DEVICE = "splitplace.placement.device.__main__"
 FILES = 1024
 """That a container may open; podman's own number is more than some machines allow."""
-OUT_OF_MEMORY = 137
-"""How a container exits that was killed: whoever exceeds its memory limit is."""
+SIGNALLED = 128
+"""A container exits with so much more than the number of the signal that ended it."""
 _KEPT = ("XDG_", "CONTAINER", "STORAGE_", "REGISTRIES_", "DBUS_")
 """What podman reads of the environment beside what every child has."""
 
@@ -110,10 +111,11 @@ class PodmanEngine(ChildEngine):
         self._containers.pop(device, None)
 
     def _reason(self, code: int, child: Child, last: str) -> str:
-        if code == OUT_OF_MEMORY and child.config.memory_bytes is not None:
-            memory = child.config.memory_bytes / 2**20
-            return f"killed, as who takes more than its {memory:.0f} MiB of memory is" + (f": {last}" if last else "")
-        return super()._reason(code, child, last)
+        code = SIGNALLED - code if code > SIGNALLED else code
+        said = super()._reason(code, child, last)
+        if code == -signal.SIGKILL and child.config.memory_bytes is not None:
+            return f"{said}, as who takes more than its {child.config.memory_bytes / 2**20:.0f} MiB of memory is"
+        return said
 
     def pid(self, device: str) -> int:
         """Of the device runtime in a container, on this machine.

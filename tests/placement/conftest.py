@@ -5,6 +5,7 @@ what a test says, for the doors in front of it.
 """
 
 import itertools
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -459,3 +460,12 @@ def broker() -> FakeBroker:
 def images() -> Callable[[int], np.ndarray]:
     """Random pixels, (n, 1, 2, 2)."""
     return lambda n: np.random.default_rng(n).integers(0, 256, (n, 1, 2, 2), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def device_image() -> str:
+    """What podman calls an image of this program, as `fleet start --engine podman` makes it."""
+    from splitplace.api import device_image as module
+
+    assert shutil.which("podman"), "podman is not installed: `apt-get install podman runc iptables`, or run .ci/run"
+    return module.device_image()

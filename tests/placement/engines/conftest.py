@@ -11,11 +11,12 @@ import pytest
 from splitplace.children import child_env
 from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.engines.podman import PodmanEngine
 from splitplace.placement.engines.ray import RayEngine
 from splitplace.placement.engines.roster import Roster
 from tests.placement.engines.ray_cluster import RayCluster
 
-ENGINES = ("local", "joined", "ray")
+ENGINES = ("local", "podman", "joined", "ray")
 
 AGENT = """
 import signal, sys
@@ -76,6 +77,17 @@ def local_engine():
     @contextmanager
     def make():
         yield LocalEngine()
+
+    return make
+
+
+@pytest.fixture
+def podman_engine(device_image):
+    """Of this machine, in containers."""
+
+    @contextmanager
+    def make():
+        yield PodmanEngine(device_image)
 
     return make
 

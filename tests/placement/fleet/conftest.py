@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -289,12 +288,3 @@ def images() -> Callable[[int], np.ndarray]:
 def left_behind(alive) -> Callable[[list[int]], list[int]]:
     """Which of these processes still exist after a grace period; and no cgroup of ours with a dead owner."""
     return lambda pids: [pid for pid in pids if pid != os.getpid() and alive(pid)]
-
-
-@pytest.fixture(scope="session")
-def device_image() -> str:
-    """What podman calls an image of this program, as `fleet start --engine podman` makes it."""
-    from splitplace.api import device_image as module
-
-    assert shutil.which("podman"), "podman is not installed: `apt-get install podman runc iptables`, or run .ci/run"
-    return module.device_image()

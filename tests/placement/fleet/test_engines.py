@@ -1,4 +1,4 @@
-"""What every engine has to do, tried on each: processes of this machine, and containers of it by real podman."""
+"""Fleets by the engines of one machine: its processes, and containers of it by real podman."""
 
 import json
 import os
@@ -101,32 +101,6 @@ def test_a_device_that_dies_is_followed_by_another(engine, fleet, images, alive)
 
 
 @pytest.mark.slow
-def test_a_device_that_hangs_is_ended_by_force(engine, fleet, alive):
-    """It reads no end of its standard input; stop comes back, and it is gone."""
-    with fleet(engine) as broker:
-        pid = engine.pid("b")
-        os.kill(pid, signal.SIGSTOP)
-        broker.engine.stop("b", timeout_s=0.0)
-        assert not alive(pid)
-        engine.stop("b")  # of one that has ended: nothing
-        engine.stop("nobody")
-
-
-@pytest.mark.slow
-def test_a_device_that_does_not_start_says_why(engine, fleet):
-    """Once, by its last words."""
-    told = engine._told
-    engine._told = lambda config: told(config).model_copy(update={"threads": 0})
-    with (
-        pytest.raises(
-            NotReadyError, match=r"device a did not start: exited with 1: standard input: not a deviceconfig"
-        ),
-        fleet(engine),
-    ):
-        pass
-
-
-@pytest.mark.slow
 def test_a_launcher_that_is_killed_leaves_no_device(engine, catalog, toy, alive):
     """Nobody is there to clean up: the devices notice that their standard input ended."""
     image = getattr(engine, "image", "")
@@ -168,7 +142,7 @@ def test_a_container_is_held_to_its_limits(device_image, fleet):
 @pytest.mark.slow
 def test_a_device_that_takes_more_memory_than_it_has_is_killed_and_told(device_image, fleet):
     """By the kernel, at what it is stated to have; less than a runtime takes is too little to start."""
-    said = r"device a did not start: killed, as who takes more than its 30 MiB"
+    said = r"device a did not start: killed by signal 9.*, as who takes more than its 30 MiB"
     with pytest.raises(NotReadyError, match=said), fleet(PodmanEngine(device_image), memory=30 * 2**20):
         pass
 
@@ -187,7 +161,7 @@ def test_an_engine_that_is_none(tmp_path):
     """An unknown name, and an image for one that runs none."""
     from splitplace import Fleet
 
-    with pytest.raises(NotFoundError, match="unknown engine 'docker': expected one of local, podman"):
+    with pytest.raises(NotFoundError, match="unknown engine 'docker': expected one of joined, local, podman, ray"):
         Fleet("azure10:3", tmp_path, engine="docker")
     with pytest.raises(UsageError, match="--image x: the engine local runs none"):
         Fleet("azure10:3", tmp_path, image="x")
