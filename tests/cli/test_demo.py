@@ -65,15 +65,25 @@ def test_layer_accuracy_is_the_unsplit_models(cold_demo):
     assert layer["n"] == 10_000
 
 
-def test_both_splits_ran_tasks_on_several_devices(cold_demo):
-    """The bandit plays both arms, and at least two devices ran fragments."""
+def test_the_same_stream_is_sent_under_both_policies(cold_demo):
+    """A line each, of as many tasks, all decided and answered; the rest of the document is of the first."""
+    document = cold_demo.document
+    first, second = document["policies"]
+    assert (first["policy"], second["policy"]) == ("joint", "mab+earliest-finish")
+    for row in (first, second):
+        assert sum(row["decisions"].values()) == document["metrics"]["tasks"]["arrived"]
+        assert row["response_s"]["mean"] > 0
+        assert 0 <= row["sla_violation"] <= 1
+        assert 0 < row["reward"] <= 1
+    assert set(second["decisions"]) == {"layer", "semantic"}  # the bandit plays both arms
+    assert first["reward"] == document["metrics"]["reward"]
+    assert first["decisions"] == {name: split["tasks"] for name, split in document["splits"].items() if split["tasks"]}
+
+
+def test_several_devices_ran_fragments(cold_demo):
+    """Three fragments a split, and at least two devices that ran some."""
     splits, devices = cold_demo.document["splits"], cold_demo.document["devices"]
     assert {len(splits["layer"]["fragments"]), len(splits["semantic"]["fragments"])} == {3}
-    for split in splits.values():
-        assert split["tasks"] > 0
-        assert split["response_s"]["mean"] > 0
-        assert 0 <= split["sla_violation"] <= 1
-        assert 0 <= split["reward"] <= 1
     assert sum(device["fragments_run"] > 0 for device in devices) >= 2
 
 

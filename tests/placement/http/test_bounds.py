@@ -69,6 +69,7 @@ def test_decompressed_bytes_count_for_all_requests(front):
 @pytest.mark.parametrize(
     "data",
     [b"no gzip", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"x", gzip.compress(b"{}") * 2, b""],
+    ids=["no gzip", "cut off", "with a byte behind it", "twice", "nothing"],  # of the bytes, which hold the time, none
 )
 def test_streams_that_are_none(door, data):
     """No gzip, half of one, something behind it, two of them, nothing."""
