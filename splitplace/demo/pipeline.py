@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import splitplace as sp
+from splitplace.api.fleet import POLICY
 from splitplace.demo.requests import DemoRequest, draw
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
@@ -17,12 +18,9 @@ from splitplace.export.measure.evaluation import evaluate
 from splitplace.placement import tables
 from splitplace.placement.broker.meter import DeviceReport
 from splitplace.placement.deciders.estimate import unloaded_response_s
-from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.history import Event
 from splitplace.placement.metrics import Usage, of_tasks, summarise
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.placers.earliest_finish import EarliestFinish
-from splitplace.placement.policy import Composed
 from splitplace.placement.serve.data_folder import DataFolder
 from splitplace.progress import Progress
 from splitplace.records.demand import Demand
@@ -41,6 +39,8 @@ IMAGES_A_TASK = 256
 LOAD = 0.7
 """Mean gap between tasks, as a multiple of the layer split's estimated response."""
 FLEET = Path(__file__).with_name("fleet.toml")
+RIVALS = (POLICY, "mab+earliest-finish")
+"""The same stream is sent under each: what a fleet runs by default, and the paper's bandit."""
 
 
 @dataclass(frozen=True)
@@ -129,22 +129,31 @@ def layer_response_s(demand: Demand, fleet: tuple[Device, ...], n: int) -> float
 
 @dataclass(frozen=True)
 class Played:
-    """What came of the stream."""
+    """What came of the stream under one policy."""
 
+    policy: str
     outcomes: tuple[TaskOutcome, ...]
     """In the order of arrival."""
     reports: tuple[DeviceReport, ...]
     events: tuple[Event, ...]
-    bandit: BanditState
     metrics: Metrics
     layer_s: float
     """What the layer split was estimated to take: deadlines are multiples of it."""
 
 
 def play(
-    catalog: CatalogWriter, shipped: Shipped, data: Dataset, folder: Path, seed: int, n_tasks: int, progress: Progress
+    policy: str,
+    catalog: CatalogWriter,
+    shipped: Shipped,
+    data: Dataset,
+    folder: Path,
+    seed: int,
+    n_tasks: int,
+    progress: Progress,
 ) -> Played:
     """Bring up three devices, send the stream, take the fleet down; `folder` keeps its history.
+
+    The seed makes the stream: the same tasks at the same times, whatever the policy.
 
     Raises:
         SplitPlaceError: A device did not come up, or a task got no answer, which says why.
@@ -156,7 +165,7 @@ def play(
         FleetSpec.from_toml(FLEET),
         catalog.path,
         splits=(shipped.layer, shipped.semantic),
-        policy=Composed(Mab(), EarliestFinish()),
+        policy=policy,
         data=folder,
         seed=seed,
         micro_batch=MICRO_BATCH,
@@ -171,12 +180,12 @@ def play(
             wall_s=broker.wall_s,
             failed_plans=broker.failed_plans,
         )
-        reports, bandit = broker.reports(), broker.states.decider
+        reports = broker.reports()
     return Played(
+        policy=policy,
         outcomes=outcomes,
         reports=reports,
         events=broker.events,
-        bandit=bandit,
         metrics=summarise(of_tasks(outcomes, (data.application,)), (data.application,), usage),
         layer_s=layer_s,
     )

@@ -1,5 +1,6 @@
 """What the demo has to say: one JSON document, tables for a terminal, and a page with the picture of the run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ def tell(
     catalog: Catalog,
     shipped: Shipped,
     evaluations: dict[str, Evaluation],
-    played: Played,
+    rivals: Sequence[Played],
     timings: dict[str, float],
     seed: int,
 ) -> dict[str, Any]:
-    """The whole result as one JSON document."""
+    """The whole result as one JSON document; of the first policy, but for the line that each has in `policies`."""
+    played = rivals[0]
     return {
         "application": catalog.split(shipped.full).application,
         "model": catalog.split(shipped.full).model,
@@ -52,15 +54,23 @@ def tell(
             for report in played.reports
         ],
         "deadlines_s": {"tight": TIGHT * played.layer_s, "loose": LOOSE * played.layer_s},
-        "bandit": {
-            "layer_response_s": played.bandit.layer_response_s_A.tolist()[0],
-            "reward": [[None if q != q else q for q in row] for row in played.bandit.reward_cd.tolist()],
-            "decisions": played.bandit.count_cd.tolist(),
-        },
+        "policies": [_policy(each) for each in rivals],
         "metrics": played.metrics.model_dump(mode="json", exclude={"timings"}),
         "catalog": str(catalog.path.absolute()),
         "provenance": provenance.collect(seed).model_dump(mode="json"),
         "timings": timings | played.metrics.timings.model_dump(mode="json"),
+    }
+
+
+def _policy(played: Played) -> dict[str, Any]:
+    metrics = played.metrics
+    return {
+        "policy": played.policy,
+        "decisions": metrics.decisions,
+        "response_s": metrics.response_s.model_dump(mode="json"),
+        "accuracy": metrics.accuracy,
+        "sla_violation": metrics.sla_violation,
+        "reward": metrics.reward,
     }
 
 
@@ -90,6 +100,7 @@ def tables(told: dict[str, Any], report: Path) -> RenderableType:
         _grid(
             f"splits of {told['model']} (accuracy of the whole: {told['accuracy_unsplit']:.4f})", _splits_table(told)
         ),
+        _grid("the same stream under two policies (the other tables are of the first)", _policies_table(told)),
         _grid(f"devices (speeds emulated by {told['devices'][0]['cpu_share_method']})", _devices_table(told)),
         f"Who ran what when: {report}",
     )
@@ -123,6 +134,12 @@ def page(told: dict[str, Any], played: Played) -> str:
             "The layer split answers every image as the unsplit model does. Response, violation and reward are of the "
             "tasks that ran as this split.",
             _splits_table(told),
+        ),
+        Section(
+            "Policies",
+            "The same tasks at the same times under what a fleet runs by default and under the paper's bandit, one "
+            "after the other. The pictures and the other tables are of the first.",
+            _policies_table(told),
         ),
         Section(
             "Devices",
@@ -162,6 +179,23 @@ def _splits_table(told: dict[str, Any]) -> Table:
         for strategy, split in told["splits"].items()
     ]
     return Table(("split", "accuracy", "tasks", "response", "p95", "violated", "reward"), rows)
+
+
+def _policies_table(told: dict[str, Any]) -> Table:
+    rows = [
+        (
+            row["policy"],
+            row["decisions"].get("layer", 0),
+            row["decisions"].get("semantic", 0),
+            _seconds(row["response_s"]["mean"]),
+            _seconds(row["response_s"]["p95"]),
+            _share(row["accuracy"]),
+            _share(row["sla_violation"]),
+            _share(row["reward"]),
+        )
+        for row in told["policies"]
+    ]
+    return Table(("policy", "layer", "semantic", "response", "p95", "accuracy", "violated", "reward"), rows)
 
 
 def _devices_table(told: dict[str, Any]) -> Table:

@@ -82,8 +82,11 @@ def run(
     with timed("evaluate"):
         evaluations = pipeline.judge(catalog, shipped, data, progress)
     with timed("run"):
-        played = pipeline.play(catalog, shipped, data, folder / "fleet", seed, tasks, progress)
+        played = [
+            pipeline.play(policy, catalog, shipped, data, folder / kept, seed, tasks, progress)
+            for policy, kept in zip(pipeline.RIVALS, ("fleet", "fleet-bandit"), strict=True)
+        ]
     told = report.tell(catalog, shipped, evaluations, played, timings, seed)
     page = folder / "report.html"
-    replace_file(page, report.page(told, played))
+    replace_file(page, report.page(told, played[0]))
     return Story(told | {"report": str(page)}, page)

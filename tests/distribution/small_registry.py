@@ -35,6 +35,7 @@ class SmallRegistry:
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # it waits 40 ms for the acknowledgement of the headers
             protocol_version = "HTTP/1.1"
 
             def _any(self) -> None:
