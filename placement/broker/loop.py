@@ -1,6 +1,8 @@
 """The broker's loop, in one thread: hears, has the rules applied, writes the events down, does what is to be done.
 
-Nothing leaves before the events it follows from are in the journal, if there is one.
+Nothing that anybody outside is told (that a task is taken on, how it ended) leaves before the events it follows from
+are on the disk, if there is a journal. What the fleet alone is told need not wait: devices end with their broker, and
+the next one plans anew what was under way. Such events are written with the next that must be, or a tick later.
 """
 
 import logging
@@ -22,7 +24,7 @@ from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.history import History
-from splitplace.placement.broker.pace import Pace
+from splitplace.placement.broker.pace import TICK_S, Pace
 from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -45,6 +47,14 @@ STALL_S = 1.0
 TRIM_S = 60.0
 """How often memory that is free is given back to the system: images of tasks come in all sizes and leave holes."""
 KEPT_TIMES = 10_000
+
+
+INNER = (
+    ev.PlanMade, ev.PlanRefused, ev.DeviceAssigned, ev.DeviceLoaded, ev.DeviceRan, ev.SinkAnswered
+)  # fmt: skip
+"""Events that the fleet alone is told of, unless a task ends by them."""
+NO_NEWS = (ev.DeviceRan, ev.SinkAnswered, ev.DeviceAssigned, ev.DeviceLoaded)
+"""Events after which a policy has no more to decide than before."""
 
 
 Post = HandedIn | ev.BrokerOpened | ev.TaskCancelled | Callable[["Loop"], None]
@@ -94,6 +104,9 @@ class Loop:
         self._todo: list[do.Effect] = []
         self._dirty = False
         self._shown: tuple[tuple[float, ...], Setup] | None = None
+        self._unwritten_s: float | None = None
+        """Since when events of the fleet's alone wait to be written."""
+        self._must_write = False
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
@@ -129,9 +142,9 @@ class Loop:
             self._trimmed_s = now_s
             memory.trim()
         self._take_plan()
+        self._plan()  # which nobody hears of before it is carried out: it need not wait for the disk
         self._write_down(handed_in)
         self._do()
-        self._plan()
         if self.store is not None:
             self.store.compact(self.state)
             if self.store.policy.save_is_due and not self.planner.busy:
@@ -173,16 +186,25 @@ class Loop:
             self.store.append(event)
         todo = self.rules.apply(self.state, event)
         self._todo += todo
-        self._dirty |= not isinstance(event, ev.DeviceRan | ev.SinkAnswered | ev.DeviceAssigned | ev.DeviceLoaded)
+        self._must_write |= not isinstance(event, INNER)
+        if self._unwritten_s is None:
+            self._unwritten_s = self.fleet.now_s()
+        if isinstance(event, ev.PlanMade):
+            self._dirty |= bool(event.evicted)  # else the same view would have the same answer
+        else:
+            self._dirty |= not isinstance(event, NO_NEWS)
         for effect in todo:
             if isinstance(effect, do.EndTask):
-                self._dirty = True
+                self._dirty = self._must_write = True
                 if self.store is not None:  # in the commit that says that the task has ended
                     self.store.drop(effect.inputs)
                     self.store.keep(effect)
 
     def _write_down(self, handed_in: list[HandedIn]) -> None:
+        if not self._must_write and (self._unwritten_s is None or self.fleet.now_s() - self._unwritten_s < TICK_S):
+            return
         error = self.store.commit() if self.store is not None else None
+        self._must_write, self._unwritten_s = False, None
         for post in handed_in:
             if error is not None:
                 refused = ev.TaskCancelled(

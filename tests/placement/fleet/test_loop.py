@@ -36,6 +36,57 @@ def test_nobody_is_suspected_for_a_loop_that_was_away(world):
     assert world.fleet.suspected
 
 
+@pytest.fixture
+def kept(tmp_path):
+    """A loop that keeps a journal, and how many events were on the disk after each time that something was written."""
+    world = World(folder=tmp_path / "data")
+    store, world.written = world.loop.store, []
+    commit = store.commit
+
+    def counted():
+        before, error = store.journal.last, commit()
+        if store.journal.last != before:
+            world.written.append(store.journal.last)
+        return error
+
+    store.commit = counted
+    yield world
+    world.loop.planner.close()
+    store.journal.close()
+
+
+def test_a_tasks_way_is_written_when_it_is_taken_on_and_when_it_ends(kept):
+    """Its plan, and what devices say of it, wait for the end: two waits for the disk a task."""
+    kept.submit(1.0)  # a device has the fragment then
+    kept.until(2.0)
+    kept.written.clear()
+    answer = kept.submit(2.0)
+    assert len(kept.written) == 1 and not answer.done()  # it is on the disk before it is begun
+    kept.until(2.0)
+    assert len(kept.written) == 2 and answer.done()
+
+
+def test_what_the_fleet_alone_is_told_is_written_a_tick_later(kept):
+    """Also if nothing else happens."""
+    kept.fleet.held = True
+    kept.submit(1.0)
+    kept.until(1.0)
+    assert len(kept.loop.state.jobs) == 1
+    before = kept.loop.store.journal.last
+    kept.until(1.0 + 2 * loop_module.TICK_S, step_s=loop_module.TICK_S)
+    assert kept.loop.store.journal.last > before
+
+
+def test_a_plan_is_not_asked_for_again_because_it_was_made(world):
+    """The same view would have the same answer; somebody else's task is a reason."""
+    asked = len(world.policy.asked)
+    world.until(world.fleet.clock_s)
+    assert len(world.policy.asked) == asked
+    world.submit(world.fleet.clock_s)
+    world.until(world.fleet.clock_s)
+    assert len(world.policy.asked) == asked + 1
+
+
 def test_a_credit_too_many_is_passed_over(world):
     """A device may say what it likes: the broker goes on."""
     (job,) = world.loop.state.jobs

@@ -15,6 +15,7 @@ from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.pace import Immediate, Intervals
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.broker.store import Store
 from splitplace.placement.policy import Leaving
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.stream import Received
@@ -121,13 +122,14 @@ class Watcher:
 class World:
     """A loop, its devices, and time that passes when it is told to."""
 
-    def __init__(self, interval_s=None, policy=None):
+    def __init__(self, interval_s=None, policy=None, folder=None):
         self.fleet, self.policy = FakeFleet("ab"), policy or Watcher()
         devices = tuple(member.device for member in self.fleet.members.values())
         setup = Setup(demand_of(GRAPH), devices, "pipelined", 4, 1e6)
         self.loop = Loop(
             self.fleet, setup, self.policy, pace.pace(setup, interval_s), 0, History(None),
-            store=None, states=None, wake=lambda: None, left=lambda task: None,
+            store=None if folder is None else Store(folder, setup),
+            states=None, wake=lambda: None, left=lambda task: None,
         )  # fmt: skip
         self.until(0.0)
 
