@@ -1,5 +1,6 @@
 """Between the loop and the policy: what it is shown of the fleet, and what its answer is as an event."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,7 +34,8 @@ def live_view(
         measure=lambda: utilisation(setup.devices, found, [setup.held(rows) for rows in held]),
     )
     longest_s = setup.task_timeout_s  # no task is waited for longer
-    return build_view(setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s)
+    grain = 1.0 if setup.precedence == "pipelined" else math.inf
+    return build_view(setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s, grain)
 
 
 def event_of(answer: PlanAnswer, now_s: float) -> ev.PlanMade | ev.PlanRefused:

@@ -1,5 +1,6 @@
 """What the broker shows to `plan`: the live fleet as the arrays of a `View`."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ def build_view(
     now_s: float,
     interval_s: float,
     longest_s: float,
+    grain: float = math.inf,
 ) -> View:
     """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
     containers = _containers(statics, state, tasks)
@@ -101,6 +103,7 @@ def build_view(
         containers=containers,
         finished=_finished(application, state.left),
         measure=measured.measure,
+        grain=grain,
     )
 
 

@@ -257,10 +257,12 @@ class PlanSearch:
         down_K, work_K = np.array([(part.down_bytes, part.work_s) for part in parts.values()]).T
         least_K = np.array([shape.quickest_s(part.service_s) for part in parts.values()])
         sent = [tuple(shape.inputs[f] * n for f in part.service_s if f in shape.inputs) for part in parts.values()]
-        sizes_KX = np.array([[*sizes, *[0.0] * (len(shape.inputs) - len(sizes))] for sizes in sent])
-        alone_s, lost_K = jobs.with_newcomer(rows, down_K, work_K, least_K, sizes_KX)
-        elsewhere = jobs.elsewhere(jobs.lost_by_sending(sizes_KX.reshape(1, -1)), np.zeros(1, np.int64), rows[None])
-        lost = float(lost_K.sum() + elsewhere.mean())
+        # The broker sends to all at once, and so holds up whoever has something to receive, here and elsewhere.
+        sizes_1X = np.array([[size for sizes in sent for size in sizes] or [0.0]])
+        alone_s, lost_K = jobs.with_newcomer(rows, down_K, work_K, least_K, np.repeat(sizes_1X, len(rows), axis=0))
+        by_sending = jobs.lost_by_sending(sizes_1X)
+        there_K = by_sending.total_S - jobs.elsewhere(by_sending, np.zeros(1, np.int64), rows[None])[0]
+        lost = float(lost_K.sum() + by_sending.total_S[0] - there_K.sum())
         took_s = max(found.took_s, float(alone_s.max()))
         seen_s = np.full((1, len(rows)), took_s * np.exp(self.state.device_D[rows].mean()))
         values = task.on(seen_s, np.full(seen_s.shape, lost), rows[None], np.array([at]))

@@ -1,10 +1,13 @@
 """Fragments of a task on several devices: each, parents first, where it would be done first.
 
-After Topcuoglu et al., "HEFT" (TPDS 2002), by earliest finish. Shape letters as in `offers.py`.
+After Topcuoglu et al., "HEFT" (TPDS 2002), by earliest finish. Where fragments overlap, one takes the first of its
+turns when its share of what it needs is there, and the last when all is. Shape letters as in `offers.py`.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +39,18 @@ class Parts:
     parts: dict[int, DevicePart] = field(default_factory=dict)
     """By device."""
     took_s: float = 0.0
+
+
+class Ends(NamedTuple):
+    """When a fragment has handed on the first of a task, and all of it."""
+
+    first_s: float
+    last_s: float
+
+    @staticmethod
+    def of(begins_s: float, ends_s: float, turn: float) -> "Ends":
+        """Of one that begins and ends then, and hands on such a share at once."""
+        return Ends(ends_s if turn == 1.0 else begins_s + (ends_s - begins_s) * turn, ends_s)
 
 
 class SpreadSearch:
@@ -82,17 +97,17 @@ class SpreadSearch:
             ]
             for looked_FA in (fits_FA, fits_FA & whole_FA)
         )
-        found = []
+        found, overlap = [], not math.isinf(self.view.grain)
         for split in splits:
             shape, first = offer.shapes[split], int(offer.first_S[split])
-            least_s = _quickest_s(shape, first, *anywhere)
-            of_no_use = shape.chain and _quickest_s(shape, first, *gathered) <= least_s
+            least_s = self._quickest_s(shape, first, *anywhere)
+            of_no_use = shape.chain and not overlap and self._quickest_s(shape, first, *gathered) <= least_s
             found.append(ENDLESS_S if of_no_use else least_s)
         return found
 
     def along(self, shape: Shape, fragments: Collection[int]) -> Parts | None:
         """Where each of these fragments of a split would be done first; others have a device, or are done."""
-        links, found, ends_s = self.view.links, Parts(), dict[int, float]()
+        links, found, ends = self.view.links, Parts(), dict[int, Ends]()
         mine = [row for row in shape.fragments if row in fragments]
         # The broker sends to all at once, so that all have theirs when it is through.
         sizes = np.array([[self._inputs[row] for row in mine if row in self._inputs]])
@@ -106,24 +121,28 @@ class SpreadSearch:
                 return None
             if down:
                 ready_A = np.maximum(ready_A, sent_s)
-            coming_A = np.full(len(ready_A), down)
+            turn, coming_A = self._turn(row), np.full(len(ready_A), down)
+            first_A, last_A = ready_A * turn, ready_A
             for parent, size in shape.feeds[row]:
                 if (src := found.device.get(parent, self._begun.get(parent))) is None:
                     continue  # its output is there already
                 rate_A = np.minimum(max(float(links.up_bytes_per_s_D[src]), 1.0), self._bytes_per_s_A)
-                moved_A = self.n * size / rate_A + (float(links.rtt_s_D[src]) + self._rtt_A) / 2
+                moved_A = self.n * size * turn / rate_A + (float(links.rtt_s_D[src]) + self._rtt_A) / 2
                 apart_A = self._devices_A != src
-                ready_A = np.maximum(ready_A, ends_s.get(parent, 0.0) + moved_A * apart_A)
+                fed = ends.get(parent, Ends(0.0, 0.0))
+                first_A = np.maximum(first_A, fed.first_s + moved_A * apart_A)
+                last_A = np.maximum(last_A, fed.last_s + moved_A * apart_A)
                 coming_A += self.n * size * apart_A
-            done_A = np.where(fits_A, ready_A + computed_A, np.inf)
+            done_A = np.maximum(first_A + computed_A, last_A + computed_A * turn)
+            done_A = np.where(fits_A, done_A, np.inf)
             best = int(np.argmin(done_A))
             chosen, service_s = int(self._devices_A[best]), float(self._service_FA[at, best])
-            found.device[row], ends_s[row] = chosen, float(done_A[best])
+            found.device[row], ends[row] = chosen, Ends.of(float(first_A[best]), float(done_A[best]), turn)
             part = found.parts.setdefault(chosen, DevicePart())
             part.down_bytes += float(coming_A[best])
             part.work_s += service_s
             part.service_s[row] = service_s
-        found.took_s = max(ends_s.values())
+        found.took_s = max(end.last_s for end in ends.values())
         return found
 
     def _beside(self, row: int, down: float, parts: dict[int, DevicePart]) -> tuple[Floats, Floats, Bools]:
@@ -139,14 +158,22 @@ class SpreadSearch:
             fits_A[a] = self.room.left_on(device, (*part.service_s, row)) >= 0
         return ready_A, computed_A, fits_A
 
+    def _quickest_s(self, shape: Shape, first: int, ready_F: Sequence[float], computed_F: Sequence[float]) -> float:
+        """When all of a split is done if each fragment is ready and computes so soon."""
+        ends: dict[int, Ends] = {}
+        for at, row in enumerate(shape.fragments, first):
+            fed = [ends[parent] for parent, _ in shape.feeds[row]]
+            turn, ready_s, takes_s = self._turn(row), ready_F[at], computed_F[at]
+            first_s = max(ready_s * turn, *(end.first_s for end in fed), 0.0)
+            last_s = max(ready_s, *(end.last_s for end in fed), 0.0)
+            ends[row] = Ends.of(first_s, max(first_s + takes_s, last_s + takes_s * turn), turn)
+        return max(end.last_s for end in ends.values())
 
-def _quickest_s(shape: Shape, first: int, ready_F: Sequence[float], computed_F: Sequence[float]) -> float:
-    """When all of a split is done if each fragment is ready and computes so soon."""
-    ends_s: dict[int, float] = {}
-    for at, row in enumerate(shape.fragments, first):
-        fed_s = max((ends_s[parent] for parent, _ in shape.feeds[row]), default=0.0)
-        ends_s[row] = max(ready_F[at], fed_s) + computed_F[at]
-    return max(ends_s.values())
+    def _turn(self, row: int) -> float:
+        """The share of the task that a fragment hands on at once."""
+        if math.isinf(self.view.grain):
+            return 1.0
+        return 1.0 / float(self.view.turns(row, np.array(self.n)))
 
 
 def begun(view: View, row: int) -> dict[int, int]:

@@ -3,6 +3,7 @@
 Shape letters as in `offers.py`, and K one device of each kind.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ class SplitTimes:
     """How long a split takes where nobody else is, gathered on the device that suits it best."""
     computed_s_ST: Floats
     """The least that one computes, each fragment on the device that is quickest of those that can hold it."""
+    turn_ST: Floats
+    """The least share of a task that a fragment of the split hands on at once: all of it, unless they overlap."""
     use_s_S3: Floats
     """Seconds a sample of the whole fleet's cores, of its downlinks and of the broker's card."""
 
@@ -50,6 +53,14 @@ def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> Spl
     least_F1 = np.where(among_FA, latency_FA, np.inf).min(axis=1, keepdims=True)
     least = dict(zip(fragments_F.tolist(), least_F1, strict=True))
     computed_s_ST = np.stack([_ran_s(shape, batches, least)[:, 0] for shape in offer.shapes])
+    turn_ST = np.stack(
+        [1.0 / np.max([view.turns(row, n_T) for row in shape.fragments], axis=0) for shape in offer.shapes]
+    )
+    if not math.isinf(view.grain):  # a turn of each on the longest path, and all turns of the one that takes longest
+        slowest_ST = np.stack(
+            [np.max([batches[row] * least[row] for row in shape.fragments], axis=0) for shape in offer.shapes]
+        )
+        computed_s_ST = turn_ST * computed_s_ST + (1.0 - turn_ST) * slowest_ST
 
     kinds = {row: f.latency_s_FD[row, kinds_K] for row in fragments_F.tolist()}
     ran_STK = np.stack([_ran_s(shape, batches, kinds) for shape in offer.shapes])
@@ -65,9 +76,9 @@ def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> Spl
 
     work_S = np.add.reduceat(latency_FA.mean(axis=1) / f.micro_batch_F[fragments_F], first_S)
     splits, all_tasks = len(view.splits.references), len(tasks.id_T)
-    found = SplitTimes(np.zeros((splits, all_tasks)), np.zeros((splits, all_tasks)), np.zeros((splits, 3)))
+    found = SplitTimes(*np.zeros((3, splits, all_tasks)), np.zeros((splits, 3)))
     cells = offer.split_S[:, None], rows_T
-    found.alone_s_ST[cells], found.computed_s_ST[cells] = alone_s_ST, computed_s_ST
+    found.alone_s_ST[cells], found.computed_s_ST[cells], found.turn_ST[cells] = alone_s_ST, computed_s_ST, turn_ST
     found.use_s_S3[offer.split_S] = np.stack([work_S, offer.inputs_S, offer.inputs_S], axis=1) / fleet_3
     return found
 

@@ -79,7 +79,7 @@ class Worths:
             seen_slack_s = math.floor((view.now_s + slack_s) / interval_s + 1e-9) * interval_s - view.now_s
         return TaskWorth(
             self, n, split_S, n * offer.sizes_SX, slack_s, seen_slack_s, self._off_S[split_S], besides_S, use_S,
-            times.alone_s_ST[split_S, row], times.computed_s_ST[split_S, row],
+            times.alone_s_ST[split_S, row], times.computed_s_ST[split_S, row], times.turn_ST[split_S, row],
         )  # fmt: skip
 
     def sum(self, in_time: Floats, took_s: Floats, besides: Floats) -> Floats:
@@ -131,6 +131,8 @@ class TaskWorth:
     """How long each takes where nobody else is, gathered on the device that suits it best."""
     computed_s_S: Floats
     """The least that each computes."""
+    turn_S: Floats
+    """The least share of the task that a fragment of each hands on at once."""
 
     def later(self, ahead_s: float) -> Floats:
         """If each had to itself what suits it best, but after so long."""
@@ -149,7 +151,8 @@ class TaskWorth:
         """
         card, sizes_SX = self.worths.jobs.card, self.sizes_SX
         received_S = np.maximum(card.with_more_s(sizes_SX), sizes_SX.max(axis=1) / self.worths.quickest_link)
-        return self.no_sooner(received_S + self.computed_s_S, lost_S, np.arange(len(self.split_S)))
+        least_s_S = np.maximum(received_S, self.turn_S * received_S + self.computed_s_S)
+        return self.no_sooner(least_s_S, lost_S, np.arange(len(self.split_S)))
 
     def no_sooner(self, least_s_K: Floats, lost_K: Floats, at_K: Ints) -> Floats:
         """No more than some of them are worth that take no less than this, and of which others lose no less."""

@@ -1,5 +1,6 @@
 """What the policy sees of an engine: the same `View` that the live broker shows."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,6 +63,8 @@ class Viewer:
         # Every device holds the images of all fragments, distributed at the start (§3.1).
         images = float(costs.fragments.weight_bytes_F.sum())
         self._disk_D = np.minimum(images / np.array([float(device.disk_bytes) for device in devices]), 1.0)
+        scenario = engine.world.scenario
+        self._grain = float(scenario.pipeline_grain) if scenario.precedence == "pipelined" else math.inf
         self._none_resident = np.zeros(costs.fragments.memory_bytes_FD.shape, np.bool_)
         self._mark = Mark(0.0, np.zeros(len(devices)), np.zeros(2 * len(devices) + 2))
 
@@ -87,6 +90,7 @@ class Viewer:
             containers=containers,
             finished=self._finished(np.array(left, np.int64)),
             measure=partial(self._measure, rows, self._looks),
+            grain=self._grain,
             foresight=Foresight(self.arrivals.p_NS[ids]) if self._clairvoyant else None,
         )
 

@@ -239,8 +239,16 @@ class View:
     measure: Callable[[], Utilisation]
     """What `utilisation` asks, once. Of a simulator's view only while it is the latest one: what it tells of has no
     copy."""
+    grain: float = math.inf
+    """Micro-batches that a fragment hands on together; infinite if it hands on the whole task (strict precedence)."""
     foresight: Foresight | None = None
     """What only a simulator can know, and only for a policy that says it is clairvoyant."""
+
+    def turns(self, fragment: int, n: Ints) -> Floats:
+        """How often a fragment hands something on of tasks of n samples each: the next starts after the first time."""
+        batches = micro_batches(n, int(self.fragments.micro_batch_F[fragment]))
+        result: Floats = np.maximum(np.ceil(batches / self.grain), 1.0)
+        return result
 
     @cached_property
     def utilisation(self) -> Utilisation:

@@ -14,8 +14,8 @@ from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.pace import Immediate, Intervals
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.broker.store import Store
+from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.stream import Received

@@ -81,6 +81,20 @@ def test_nothing_is_decided_that_no_device_holds(view):
     assert [action.split for action in actions if isinstance(action, Decide)] == [SEMANTIC]
 
 
+@pytest.mark.parametrize(("grain", "took_s"), [(np.inf, 8 + 40 + 4.2 + 20), (1.0, 2 + 40 + 1.2 + 5)])
+def test_fragments_that_overlap_take_turns(view, grain, took_s):
+    """A chain of 40 and 20 s on two devices: 16 images, and each four go on as soon as they are done."""
+    now = view(memory_bytes=(70.0, 70.0), deadlines_s=(90.0,))
+    now = replace(now, grain=grain, tasks=replace(now.tasks, n_T=np.array([16])))
+    policy = Joint()
+    state = policy.init(now)
+    jobs = DeviceJobs(now, policy.doubt(now, state))
+    offer = PlanSearch(policy.worth, now, state, Room(now), jobs).offers.every((LAYER,))
+    spread = SpreadSearch(now, 0, jobs, Room(now), offer, now.fragments.memory_bytes_FD[offer.fragments_F] <= 70.0)
+    found = spread.along(offer.shapes[0], offer.shapes[0].fragments)
+    assert found.took_s == pytest.approx(took_s) and len(found.parts) == 2
+
+
 def test_who_cannot_be_placed_holds_up_nobody(view):
     """Twelve chains wait for the device that is down; the tree behind them goes to the other, which is idle."""
     tasks = 13
@@ -125,8 +139,10 @@ def test_no_option_is_worth_more_than_the_most(data, view):
     scale = np.array([data.draw(st.floats(0.3, 3.0)) for _ in range(devices)])
     links = np.array([data.draw(st.floats(5.0, 400.0)) for _ in range(devices)])
     card = data.draw(st.sampled_from((20.0, 100.0, np.inf)))
+    n, grain = data.draw(st.sampled_from((4, 12, 50))), data.draw(st.sampled_from((np.inf, 1.0, 2.0)))
     now = replace(
-        now, interval_s=1.0, fragments=replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD * scale),
+        now, interval_s=1.0, grain=grain, tasks=replace(now.tasks, n_T=np.full(tasks, n)),
+        fragments=replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD * scale),
         links=replace(now.links, down_bytes_per_s_D=links, broker_bytes_per_s=card),
     )  # fmt: skip
     policy = Joint()
