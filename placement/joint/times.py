@@ -76,7 +76,8 @@ def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> Spl
 
     work_S = np.add.reduceat(latency_FA.mean(axis=1) / f.micro_batch_F[fragments_F], first_S)
     splits, all_tasks = len(view.splits.references), len(tasks.id_T)
-    found = SplitTimes(*np.zeros((3, splits, all_tasks)), np.zeros((splits, 3)))
+    alone, computed, turn = np.zeros((3, splits, all_tasks))
+    found = SplitTimes(alone, computed, turn, np.zeros((splits, 3)))
     cells = offer.split_S[:, None], rows_T
     found.alone_s_ST[cells], found.computed_s_ST[cells], found.turn_ST[cells] = alone_s_ST, computed_s_ST, turn_ST
     found.use_s_S3[offer.split_S] = np.stack([work_S, offer.inputs_S, offer.inputs_S], axis=1) / fleet_3
