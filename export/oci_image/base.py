@@ -19,7 +19,6 @@ from splitplace.errors import ContractError, IntegrityError
 from splitplace.export.oci_image.layer import GZIP_TYPE, TAR_TYPE
 from splitplace.export.oci_image.machine_python import python_name
 
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """The image specification's names, which are Go's; of others they are the system's own."""
@@ -106,9 +105,9 @@ def open_base(name: str, source: BlobSource) -> Base:
         descriptor = _for_this_machine(name, PlatformIndex.parse(data, name))
         data = source.manifest(descriptor)
     manifest = oci.Manifest.parse(data, f"{name}: not an image that can be built on")
-    if manifest.config.mediaType != CONFIG_TYPE:
+    if manifest.config.mediaType != oci.IMAGE_CONFIG_TYPE:
         raise IntegrityError(
-            f"{name}: an artifact with a config {manifest.config.mediaType}, expected an image ({CONFIG_TYPE})"
+            f"{name}: an artifact with a config {manifest.config.mediaType}, expected an image, {oci.IMAGE_CONFIG_TYPE}"
         )
     text = read_file(source.bring(manifest.config), oci.MAX_JSON_BYTES, name)
     config = ImageConfig.parse(text, name)

@@ -10,7 +10,7 @@ from splitplace.catalog import oci
 from splitplace.catalog.layout_writer import LayoutWriter
 from splitplace.catalog.oci import Descriptor
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.export.oci_image.base import CONFIG_TYPE, Base, architecture, environment
+from splitplace.export.oci_image.base import Base, architecture, environment
 from splitplace.export.oci_image.contents import ImageContents
 from splitplace.export.oci_image.layer import GZIP_TYPE, Files, PackedLayer, write_layer
 from splitplace.export.oci_image.machine_python import PREFIX, USER, python_name
@@ -108,7 +108,7 @@ class ImageWriter(LayoutWriter):
             manifest = {
                 "schemaVersion": 2,
                 "mediaType": oci.MANIFEST_TYPE,
-                "config": self._put_json(CONFIG_TYPE, config),
+                "config": self._put_json(oci.IMAGE_CONFIG_TYPE, config),
                 "layers": entries,
             }
             entry = self._put_json(oci.MANIFEST_TYPE, manifest)

@@ -101,6 +101,8 @@ class LayoutWriter(Catalog):
     def gc(self) -> tuple[int, int]:
         """Remove records whose subject is gone or that are damaged, then blobs and temporary files nothing leads to.
 
+        In a layout of images, whatever no image has any more.
+
         Returns:
             How many files were removed, and their bytes.
 
@@ -128,8 +130,10 @@ class LayoutWriter(Catalog):
         return len(useless), size_bytes
 
     def _alive(self, entry: Descriptor, needed: set[str]) -> bool:
-        """Whether a record can be read and its subject is still there."""
+        """Whether a record can be read and its subject is still there; or it is an image that runs."""
         try:
+            if self._manifest(entry).config.mediaType == oci.IMAGE_CONFIG_TYPE:
+                return True
             return self._record(entry)[0] in needed
         except IntegrityError:
             return False  # what was measured can be measured again; a record nobody can read is in everybody's way

@@ -22,6 +22,8 @@ from splitplace.records.split import ClassName, Edge, Merge, Split, Strategy
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+IMAGE_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+"""Of what a container runtime runs; such images have a layout of their own."""
 MODEL_ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 MODEL_CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"

@@ -7,8 +7,11 @@ import subprocess
 import pytest
 
 from splitplace import build_images
+from splitplace.catalog.layout_writer import LayoutWriter
 from splitplace.errors import NotFoundError, UsageError
 from splitplace.export.oci_image.machine_python import python_name
+from tests.distribution.conftest import docker_registry as docker_registry
+from tests.distribution.conftest import serving
 from tests.distribution.small_registry import SmallRegistry
 from tests.export.oci_image.conftest import PYTHON, REFERENCE
 
@@ -92,6 +95,30 @@ def test_on_somebodys_base(catalog, layout, tmp_path):
     assert "PATH=/usr/local/bin:/usr/bin" in told["config"]["Env"] and "Cmd" not in told["config"]
     assert told["history"][0] == {"created_by": "hand"}
     assert [layer.what for layer in image.layers[:2]] == ["base", "base"]
+
+
+def test_what_no_image_has_any_more_is_removed(built, catalog, tmp_path):
+    """`catalog gc` on a layout of images: all of them stay, whole; a layer of a former one goes."""
+    folder = tmp_path / "images"
+    subprocess.run([SKOPEO, "copy", "-q", f"oci:{built.layout}:{REFERENCE}", f"oci:{folder}:{REFERENCE}"], check=True)
+    before = {path.name for path in (folder / "blobs/sha256").iterdir()}
+    (folder / "blobs/sha256" / ("0" * 64)).write_bytes(b"former")
+    assert LayoutWriter(folder).gc() == (1, 6)
+    assert {path.name for path in (folder / "blobs/sha256").iterdir()} == before
+    assert read(folder, built.images[0].digest)["layers"]
+
+
+def test_through_a_registry_and_back(built, docker_registry, catalog, tmp_path):
+    """Debian's: pushed by skopeo, the digest stays, and the image is a base of another."""
+    with serving(docker_registry, tmp_path / "registry") as host:
+        source, tls = f"oci:{built.layout}:{REFERENCE}", "--dest-tls-verify=false"
+        subprocess.run([SKOPEO, "copy", "-q", tls, source, f"docker://{host}/team/toy:1"], check=True)
+        base = f"oci://{host}/team/toy@{built.images[0].digest}"
+        (image,) = build_images(
+            f"{catalog}:{REFERENCE}", tmp_path / "out", base=base, fragments=["leaf0"], plain_http=True
+        ).images
+    below = [layer["digest"] for layer in read(built.layout, built.images[0].digest)["layers"]]
+    assert [layer.digest for layer in image.layers[: len(below)]] == below
 
 
 def test_what_it_refuses(catalog, tmp_path):

@@ -51,10 +51,10 @@ def run() -> Iterator[Callable[..., tuple[str, int]]]:
     """Starts a container as a user would, with half a core and 512 MB; its number, and its port on this machine."""
     started = []
 
-    def start(image: str, *options: str) -> tuple[str, int]:
+    def start(image: str, *options: str, command: tuple[str, ...] = ()) -> tuple[str, int]:
         number = asked(
             *("run", "--detach", "--read-only", "--cap-drop", "all", "--memory", "512m", "--cpus", "0.5", *ULIMITS),
-            *("--publish", "127.0.0.1::8000", *options, image),
+            *("--publish", "127.0.0.1::8000", *options, image, *command),
         )
         started.append(number)
         return number, int(asked("port", number, "8000/tcp").rpartition(":")[2])
@@ -90,6 +90,16 @@ def test_a_container_answers_as_infer_does(images, run, graph, x):
     assert asked("exec", number, *python, "-c", look).split() == ["65532", "65532", *names]
     asked("kill", "--signal", "TERM", number)
     assert asked("wait", number) == "0"
+
+
+def test_the_models_of_an_image_are_read_by_another(images, run, x):
+    """As an image volume, the way that Kubernetes mounts one beside a server: at /models lies all that is needed."""
+    place, numbers = images
+    volume = ("--mount", f"type=image,source={numbers[REFERENCE]},destination=/mnt/other")
+    _, port = run(
+        numbers[f"{REFERENCE}.leaf2"], *volume, command=("--models", "/mnt/other/models", "--name", "mounted")
+    )
+    np.testing.assert_array_equal(ready(port).infer("mounted", given(x=x)).as_numpy("logits"), infer(place, x).logits)
 
 
 def test_a_fragments_container_answers_as_its_session_does(images, run, graph):
