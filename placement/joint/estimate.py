@@ -1,4 +1,4 @@
-"""When jobs that share a device are done: two stages, the downlink and the cores, each shared equally.
+"""When jobs that share a device are done: two stages, the downlink and the servers, each shared equally.
 
 Of jobs that are there at once, one of w seconds is held up by another of v for min(w, v): what egalitarian processor
 sharing comes to when all begin together (Kleinrock, "Time-shared systems", JACM 1967, for the discipline). A job begins
@@ -28,23 +28,23 @@ def received_s(down_bytes_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats) -> 
     return result
 
 
-def computed_s(received_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_RJ: Bools, cores_R: Floats) -> Floats:
+def computed_s(received_RJ: Floats, work_s_RJ: Floats, least_s_RJ: Floats, here_RJ: Bools, servers_R: Floats) -> Floats:
     """Seconds from when each job has received all until it is done, shape (R, J); 0 where there is none.
 
     Args:
         received_RJ: When that is.
-        work_s_RJ: What it has to compute then, in seconds of one core.
-        least_s_RJ: How long that takes with cores enough: as long, of a job that uses one at a time.
+        work_s_RJ: What it has to compute then, in seconds of one server.
+        least_s_RJ: How long that takes with servers enough: as long, of a job that uses one at a time.
         here_RJ: Where there is a job at all.
-        cores_R: Of the device.
+        servers_R: Of the device.
     """
-    work_RJ, cores_R1 = np.where(here_RJ, work_s_RJ, 0.0), cores_R[:, None]
+    work_RJ, servers_R1 = np.where(here_RJ, work_s_RJ, 0.0), servers_R[:, None]
     # Work is done before somebody comes as if all were there already: an estimate that does not hope. What i still has
     # to do when j begins, or j when i does, is then where their spans lie upon each other.
-    rate_R1 = np.minimum(cores_R1 / np.maximum(np.count_nonzero(here_RJ, axis=1), 1)[:, None], 1.0)
+    rate_R1 = np.minimum(servers_R1 / np.maximum(np.count_nonzero(here_RJ, axis=1), 1)[:, None], 1.0)
     begins_RJ = received_RJ * rate_R1
     shared_RJ = overlap(begins_RJ, begins_RJ + work_RJ)
-    result: Floats = np.where(here_RJ, np.maximum(shared_RJ / cores_R1, least_s_RJ), 0.0)
+    result: Floats = np.where(here_RJ, np.maximum(shared_RJ / servers_R1, least_s_RJ), 0.0)
     return result
 
 

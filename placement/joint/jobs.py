@@ -31,9 +31,9 @@ class Job:
     sent: tuple[float, ...]
     """Of them, what comes from the broker, transfer by transfer."""
     work_s: float
-    """Of one core."""
+    """Of one server."""
     least_s: float
-    """With cores enough: its longest path."""
+    """With servers enough: its longest path."""
     slack_s: float
     """Until the task's deadline."""
     share: float
@@ -82,7 +82,7 @@ class DeviceJobs:
         self.count_D = np.zeros(devices, np.int64)
         self.down_bytes_D, self.sent_bytes_D, self.work_s_D, self._busy_s_D = np.zeros((4, devices))
         self.card = BrokerCard(view.links.broker_bytes_per_s)
-        self.cores_D = view.devices.servers_D.astype(np.float64)
+        self.servers_D = view.devices.servers_D.astype(np.float64)
         self.bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
         self._count = 1
         self._facts = np.zeros((len(COLUMNS), 16))
@@ -168,12 +168,12 @@ class DeviceJobs:
     def _update(self, devices: Ints) -> None:
         """When the jobs of these devices have received all, and how long they compute then."""
         at, here = self._of(devices)
-        facts, cores, rate = self._facts[:, at], self.cores_D[devices], self.bytes_per_s_D[devices]
+        facts, servers, rate = self._facts[:, at], self.servers_D[devices], self.bytes_per_s_D[devices]
         received = received_s(facts[DOWN], here, rate)
         self._facts[RECEIVED, at] = received
-        self._facts[COMPUTED, at] = computed_s(received, facts[WORK], facts[LEAST], here, cores)
+        self._facts[COMPUTED, at] = computed_s(received, facts[WORK], facts[LEAST], here, servers)
         self._changed.append(at[here])
-        computing = np.where(self.count_D[devices] >= cores, self.work_s_D[devices] / cores, 0.0)
+        computing = np.where(self.count_D[devices] >= servers, self.work_s_D[devices] / servers, 0.0)
         self._busy_s_D[devices] = np.maximum(self.down_bytes_D[devices] / rate, computing)
 
     def _settle(self) -> None:
@@ -214,7 +214,7 @@ class DeviceJobs:
     def alone_s(self, down_bytes_SA: Floats, work_s_SA: Floats, least_s_SA: Floats, devices_A: Ints) -> Floats:
         """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less."""
         received_SA = (self.down_bytes_D[devices_A] + down_bytes_SA) / self.bytes_per_s_D[devices_A]
-        computing_SA = (self.work_s_D[devices_A] + work_s_SA) / self.cores_D[devices_A]
+        computing_SA = (self.work_s_D[devices_A] + work_s_SA) / self.servers_D[devices_A]
         result: Floats = received_SA + np.maximum(computing_SA, least_s_SA)
         return result
 
@@ -226,8 +226,8 @@ class DeviceJobs:
         Args:
             devices_K: Any may stand there several times.
             down_bytes_K: What the newcomer has to receive there.
-            work_s_K: What it has to compute there, in seconds of one core.
-            least_s_K: How long that takes with cores enough.
+            work_s_K: What it has to compute there, in seconds of one server.
+            least_s_K: How long that takes with servers enough.
             sizes_KX: What the broker sends of it; 0 is no transfer.
 
         Returns:
@@ -237,7 +237,7 @@ class DeviceJobs:
         at, here = self._of(devices_K, 1)
         facts = self._facts[:RECEIVED, at]
         last = np.arange(len(devices_K)), self.count_D[devices_K]
-        rate, cores = self.bytes_per_s_D[devices_K], self.cores_D[devices_K]
+        rate, servers = self.bytes_per_s_D[devices_K], self.servers_D[devices_K]
         for column, values in ((DOWN, down_bytes_K), (WORK, work_s_K), (LEAST, least_s_K)):
             facts[column][last] = values
         now_here = here.copy()
@@ -247,7 +247,7 @@ class DeviceJobs:
             sent = facts[SENT_S] + self.card.later_s(facts[SENT], sizes_KX)
             sent[last] = self.card.with_more_s(sizes_KX)
             received = np.maximum(received, sent)
-        after = received + computed_s(received, facts[WORK], facts[LEAST], now_here, cores)
+        after = received + computed_s(received, facts[WORK], facts[LEAST], now_here, servers)
         lost = facts[SHARE] * (self.p(facts[SLACK], after, devices_K[:, None]) - facts[IN_TIME])
         return after[last], np.where(here, lost, 0.0).sum(axis=1)
 

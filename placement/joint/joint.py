@@ -7,7 +7,7 @@ Maximises, task after task,
 
 (the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards;
 ART's part, so that of two that will do the quicker is taken; AEC's, of one task where eq. 10 has that of an interval).
-N tasks are behind, and each is held up by u, the seconds that the split takes of what is scarcest, the fleet's cores,
+N tasks are behind, and each is held up by u, the seconds that the split takes of what is scarcest, the fleet's servers,
 its downlinks or the broker's card; the mean deadline is D. E is what the task's work draws beside idling, its unit what
 the mean device can draw so within the longest deadline. T comes from profiles and links (`estimate.py`, `card.py`),
 times what tasks were seen to take longer (`residual.py`); accuracy from the splits' evaluations and what was seen of it

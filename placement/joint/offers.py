@@ -74,7 +74,7 @@ class Offer:
 
     @cached_property
     def _a_batch(self) -> tuple[Floats, Floats]:
-        """Core-seconds of a micro-batch, and its longest path, both of shape (S, A)."""
+        """Server-seconds of a micro-batch, and its longest path, both of shape (S, A)."""
         devices_A = self.devices_A
         totals, paths = zip(*((s.total_D[devices_A], s.path_D[devices_A]) for s in self.shapes), strict=True)
         return np.stack(totals), np.stack(paths)
@@ -84,7 +84,7 @@ class Offer:
         return np.array([shape.micro_batch for shape in self.shapes])
 
     def takes_s(self, n: int, at_S: Ints) -> tuple[Floats, Floats]:
-        """Core-seconds of n samples of some splits gathered on each device, and the longest path of it, both (S, A)."""
+        """Server-seconds of n samples of some splits gathered on each device, and their longest path, both (S, A)."""
         if self._micro_batch_S.all():
             batches_S1 = micro_batches(np.array(n), self._micro_batch_S[at_S])[:, None]
             total_SA, path_SA = self._a_batch
@@ -94,7 +94,7 @@ class Offer:
         return np.stack(totals), np.stack(paths)
 
     def service_s(self, n: int) -> Floats:
-        """Core-seconds of each fragment on each device, shape (F, A)."""
+        """Server-seconds of each fragment on each device, shape (F, A)."""
         batches_F = micro_batches(np.array(n), self.fragments.micro_batch_F[self.fragments_F])
         result: Floats = batches_F[:, None] * self._latency_FA
         return result

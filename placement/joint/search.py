@@ -214,7 +214,7 @@ class PlanSearch:
             quick_SA = np.where(fits_SA, jobs.alone_s(down_S1, work_SA, least_SA, devices_A), np.inf)
             nearest = np.argpartition(quick_SA, self._look, axis=1)[:, : self._look]
             # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
-            loaded_SA = np.where(fits_SA, jobs.work_s_D[devices_A] / jobs.cores_D[devices_A], np.inf)
+            loaded_SA = np.where(fits_SA, jobs.work_s_D[devices_A] / jobs.servers_D[devices_A], np.inf)
             looked = np.sort(np.concatenate([nearest, loaded_SA.argmin(axis=1)[:, None]], axis=1), axis=1)
         cells, shape = (np.arange(len(at_S))[:, None], looked), looked.shape
         devices_SK, work_SK, least_SK = devices_A[looked], work_SA[cells], least_SA[cells]

@@ -41,17 +41,17 @@ class Shape:
 
     @cached_property
     def path_D(self) -> Floats:  # noqa: N802 - shape suffix
-        """Seconds of one core until a micro-batch has run through all of it on one device, before cores are counted."""
+        """Seconds until a micro-batch has run through all of it on one device with servers enough."""
         return self.path_s(self.latency_FD)
 
     @cached_property
     def total_D(self) -> Floats:  # noqa: N802 - shape suffix
-        """Core-seconds of a micro-batch of all its fragments."""
+        """Server-seconds of a micro-batch of all its fragments."""
         result: Floats = np.sum(list(self.latency_FD.values()), axis=0)
         return result
 
     def takes_s(self, fragments: Fragments, n: int, devices_A: Ints) -> tuple[Floats, Floats]:
-        """Core-seconds of n samples on one device, and what of it is the longest path, both of shape A."""
+        """Server-seconds of n samples on one device, and what of it is the longest path, both of shape A."""
         if self.micro_batch:
             batches = micro_batches(n, self.micro_batch)
             return batches * self.total_D[devices_A], batches * self.path_D[devices_A]

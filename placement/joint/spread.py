@@ -65,17 +65,17 @@ class SpreadSearch:
         self._inputs = {row: self.n * size for shape in offer.shapes for row, size in shape.inputs.items()}
         self._begun = begun(view, row)
         links, down_F1 = view.links, self.n * offer.inputs_F[:, None]
-        self._bytes_per_s_A, self._cores_A = jobs.bytes_per_s_D[devices_A], jobs.cores_D[devices_A]
+        self._bytes_per_s_A, self._servers_A = jobs.bytes_per_s_D[devices_A], jobs.servers_D[devices_A]
         self._rtt_A, self._count_A = links.rtt_s_D[devices_A], jobs.count_D[devices_A]
         self._there_A, self._work_A = jobs.down_bytes_D[devices_A], jobs.work_s_D[devices_A]
         self._ready_FA = (np.minimum(self._there_A, self._count_A * down_F1) + down_F1) / self._bytes_per_s_A
-        self._computed_FA = self._computed(self._service_FA, self._work_A, self._count_A, self._cores_A)
+        self._computed_FA = self._computed(self._service_FA, self._work_A, self._count_A, self._servers_A)
 
     @staticmethod
-    def _computed(service_s: Floats, work_s: Floats, count: Ints, cores: Floats) -> Floats:
+    def _computed(service_s: Floats, work_s: Floats, count: Ints, servers: Floats) -> Floats:
         """Seconds that a fragment computes beside so many jobs, that have so much to do."""
         held_s = np.minimum(work_s, (count + 1) * service_s)
-        result: Floats = np.maximum((service_s + held_s) / cores, service_s)
+        result: Floats = np.maximum((service_s + held_s) / servers, service_s)
         return result
 
     def least_s(self, splits: Sequence[int], whole_SA: Bools) -> list[float]:
@@ -154,7 +154,7 @@ class SpreadSearch:
             service_s, count = self._service_FA[at, a], self._count_A[a]
             held_bytes = min(self._there_A[a], count * down)
             ready_A[a] = (held_bytes + part.down_bytes + down) / self._bytes_per_s_A[a]
-            computed_A[a] = self._computed(service_s, self._work_A[a] + part.work_s, count, self._cores_A[a])
+            computed_A[a] = self._computed(service_s, self._work_A[a] + part.work_s, count, self._servers_A[a])
             fits_A[a] = self.room.left_on(device, (*part.service_s, row)) >= 0
         return ready_A, computed_A, fits_A
 

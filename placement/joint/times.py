@@ -26,7 +26,7 @@ class SplitTimes:
     turn_ST: Floats
     """The least share of a task that a fragment of the split hands on at once: all of it, unless they overlap."""
     use_s_S3: Floats
-    """Seconds a sample of the whole fleet's cores, of its downlinks and of the broker's card."""
+    """Seconds a sample of the whole fleet's servers, of its downlinks and of the broker's card."""
 
 
 def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> SplitTimes:
@@ -36,7 +36,7 @@ def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> Spl
         view: Its tasks and devices.
         offer: All its splits, and all devices that count.
         off_D: How much longer than expected something takes.
-        fleet_3: All cores, bytes a second of all downlinks, and of the broker's card.
+        fleet_3: All servers, bytes a second of all downlinks, and of the broker's card.
     """
     tasks, f, links, memory_bytes_D = view.tasks, view.fragments, view.links, view.devices.memory_bytes_D
     rows_T, devices_A, kinds_K = (

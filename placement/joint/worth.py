@@ -12,7 +12,7 @@ from splitplace.placement.joint.residual import Residuals
 from splitplace.placement.joint.times import SplitTimes, split_times
 from splitplace.records.view import Bools, Floats, Ints, View
 
-CORES, LINKS, CARD = range(3)
+SERVERS, LINKS, CARD = range(3)
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Worths:
         """How much longer than expected something takes."""
         self.least_off = float(self.off_D[devices].min())
         self._patience_s = float(view.tasks.deadline_s_T.mean()) if len(view.tasks.id_T) else view.longest_s
-        cores = view.devices.servers_D[devices]
+        servers = view.devices.servers_D[devices]
         down_bytes_per_s = np.maximum(view.links.down_bytes_per_s_D[devices], 1.0)
-        self._fleet = np.array([cores.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
+        self._fleet = np.array([servers.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
         self.quickest_link = float(down_bytes_per_s.max())
         self._times: dict[int, SplitTimes] = {}
@@ -52,12 +52,12 @@ class Worths:
         swing_w_D = np.maximum(power_w_D11[:, -1] - power_w_D11[:, 0], 0.0)
         unit_j = max(float(swing_w_D.mean()), 1e-9) * view.longest_s
         self.price_D = weights.alpha / unit_j * swing_w_D / view.devices.servers_D
-        """What a second of one core is worth of energy."""
-        self.scarce = CORES
+        """What a second of one server is worth of energy."""
+        self.scarce = SERVERS
         """Of which there is least."""
 
     def busy_s(self) -> Floats:
-        """For how long the fleet has to do already: its cores, its downlinks, the broker's card."""
+        """For how long the fleet has to do already: its servers, its downlinks, the broker's card."""
         jobs = self.jobs
         busy_s: Floats = np.array([jobs.work_s_D.sum(), jobs.down_bytes_D.sum(), jobs.card.left_bytes]) / self._fleet
         return busy_s

@@ -24,24 +24,24 @@ def shared(sizes: list[float]) -> list[float]:
     return ends
 
 
-def finish_s(down, work, least, here, bytes_per_s, cores):
+def finish_s(down, work, least, here, bytes_per_s, servers):
     """Seconds until each is done."""
     received = received_s(down, here, bytes_per_s)
-    return received + computed_s(received, work, least, here, cores)
+    return received + computed_s(received, work, least, here, servers)
 
 
-def alone(down: list[float], work: list[float], rate: float = 1.0, cores: int = 1) -> list[float]:
+def alone(down: list[float], work: list[float], rate: float = 1.0, servers: int = 1) -> list[float]:
     """Of one device with these jobs."""
     shape = (1, len(down))
     found = finish_s(
         np.reshape(down, shape), np.reshape(work, shape), np.reshape(work, shape), np.ones(shape, bool),
-        np.array([rate]), np.array([cores]),
+        np.array([rate]), np.array([servers]),
     )  # fmt: skip
     return found[0].tolist()
 
 
 @given(sizes=SIZES)
-def test_jobs_that_only_compute_share_a_core(sizes):
+def test_jobs_that_only_compute_share_a_server(sizes):
     """Exactly as processor sharing has it."""
     assert alone([0.0] * len(sizes), sizes) == pytest.approx(shared(sizes))
 
@@ -52,9 +52,9 @@ def test_jobs_that_only_receive_share_the_link(sizes):
     assert alone(sizes, [0.0] * len(sizes), rate=4.0) == pytest.approx([end / 4 for end in shared(sizes)])
 
 
-def test_as_many_jobs_as_cores_are_in_nobodys_way():
-    """Each has a core of its own."""
-    assert alone([0.0] * 3, [1.0, 2.0, 5.0], cores=3) == pytest.approx([1.0, 2.0, 5.0])
+def test_as_many_jobs_as_servers_are_in_nobodys_way():
+    """Each has one of its own."""
+    assert alone([0.0] * 3, [1.0, 2.0, 5.0], servers=3) == pytest.approx([1.0, 2.0, 5.0])
 
 
 def in_two_stages(down: list[float], work: list[float]) -> list[float]:
@@ -97,8 +97,8 @@ def test_who_receives_long_meets_less_work():
     assert alone([0.0, 10.0], [6.0, 3.0]) == pytest.approx([7.0, 14.0])
 
 
-def test_who_uses_all_cores_is_shared_with_as_work():
-    """Five trees of 4 core-seconds that four cores could each run in 1 s: 5 s in all, not a quarter of that."""
+def test_who_uses_all_servers_is_shared_with_as_work():
+    """Five trees of 4 server-seconds that four servers could each run in 1 s: 5 s in all, not a quarter of that."""
     down, work, least = np.zeros((1, 5)), np.full((1, 5), 4.0), np.ones((1, 5))
     found = finish_s(down, work, least, np.ones((1, 5), bool), np.ones(1), np.array([4]))
     np.testing.assert_allclose(found, 5.0)

@@ -16,6 +16,7 @@ from splitplace.placement.joint.spread import SpreadSearch
 from splitplace.placement.plan import plan
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.room import Room
+from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
@@ -277,3 +278,18 @@ def test_its_plans_hold(name):
     scenario = load_scenario(name)
     run = simulate(scenario, load_fleet(scenario.fleet), load_demand("measured"), parse_policy("joint"), 4, strict=True)
     assert run.metrics.tasks.arrived > 0
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("name", "load"), [("measured-50", 0.9), ("unequal", 0.75), ("tight", 0.5)])
+def test_no_reward_exceeds_the_bound(name, load):
+    """Of the same tasks, which somebody who knew all could not beat."""
+    scenario = load_scenario(name)
+    workload = scenario.workload.model_copy(update={"load": load, "rate": None, "utilisation": None})
+    scenario, fleet, demand = (
+        scenario.model_copy(update={"workload": workload}),
+        load_fleet(scenario.fleet),
+        load_demand("measured"),
+    )
+    run = simulate(scenario, fleet, demand, parse_policy("joint"), 8, 101, strict=True)
+    assert 0.3 < run.metrics.reward <= reward_bound(scenario, fleet, demand, 8, 101) + 1e-9

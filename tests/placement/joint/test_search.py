@@ -22,7 +22,7 @@ from splitplace.records.view import View
 pytestmark = pytest.mark.base
 
 DEVICES, SAMPLES = 3, 4
-SHARED = {"suppress_health_check": [HealthCheck.function_scoped_fixture], "deadline": None}
+SHARED = {"max_examples": 40, "suppress_health_check": [HealthCheck.function_scoped_fixture], "deadline": None}
 
 
 def pairs(sizes: list[float], row: int) -> float:
@@ -40,19 +40,19 @@ class Fleet:
 
     def ends_s(self, jobs: list[tuple[int, Job]]) -> list[float]:
         """When each is done, nobody being told what tasks were seen to take."""
-        links, cores_D = self.view.links, self.view.devices.cores_D
+        links, servers_D = self.view.links, self.view.devices.servers_D
         ends = []
         for device, job in jobs:
             here = [other for where, other in jobs if where == device]
             mine = next(row for row, other in enumerate(here) if other is job)
             down = [other.down_bytes for other in here]
             received = [pairs(down, row) / links.down_bytes_per_s_D[device] for row in range(len(here))]
-            rate = min(cores_D[device] / len(here), 1.0)
+            rate = min(servers_D[device] / len(here), 1.0)
             starts = [when * rate for when in received]
             spans = [(start, start + other.work_s) for start, other in zip(starts, here, strict=True)]
             begin, end = spans[mine]
             shared = sum(max(min(end, other[1]) - max(begin, other[0]), 0.0) for other in spans)
-            ends.append(received[mine] + max(shared / cores_D[device], job.least_s))
+            ends.append(received[mine] + max(shared / servers_D[device], job.least_s))
         return ends
 
     def in_time(self, jobs: list[tuple[int, Job]], ends_s: list[float]) -> list[float]:
@@ -126,9 +126,9 @@ def drawn(data, view, tasks: int) -> View:
         memory_bytes=memory, deadlines_s=tuple(data.draw(st.floats(3.0, 90.0)) for _ in range(tasks)),
         shares_fragments=data.draw(st.booleans()),
     )  # fmt: skip
-    cores = np.array([data.draw(st.integers(1, 2)) for _ in range(DEVICES)])
+    servers = np.array([data.draw(st.integers(1, 2)) for _ in range(DEVICES)])
     return replace(
-        now, interval_s=data.draw(st.sampled_from((1.0, 20.0))), devices=replace(now.devices, cores_D=cores),
+        now, interval_s=data.draw(st.sampled_from((1.0, 20.0))), devices=replace(now.devices, servers_D=servers),
         fragments=replace(now.fragments, latency_s_FD=now.fragments.latency_s_FD * np.array(floats(0.3, 3.0))),
         links=replace(now.links, down_bytes_per_s_D=np.array(floats(20.0, 400.0))),
     )  # fmt: skip
