@@ -160,11 +160,12 @@ class Agent:
         """Have `serve` return; from any thread or signal handler."""
         self._stopping.set()
 
-    def serve(self, told: Callable[[str], None] = log.info) -> None:
+    def serve(self, told: Callable[[str], None] = log.info, joined: Callable[[str], None] = log.info) -> None:
         """Keep the device as the fleet wants it, until told to stop; whatever becomes of the broker meanwhile.
 
         Args:
             told: Is told what changes, a line each.
+            joined: Is told which device this machine is, when the fleet answers for the first time.
 
         Raises:
             UsageError: This machine has joined no fleet.
@@ -174,7 +175,7 @@ class Agent:
         self._prepare()
         member = self.membership()
         with self._claimed():
-            self._serve(member, told)
+            self._serve(member, told, joined)
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:
@@ -188,9 +189,9 @@ class Agent:
         finally:
             os.close(handle)
 
-    def _serve(self, member: Membership, told: Callable[[str], None]) -> None:
+    def _serve(self, member: Membership, told: Callable[[str], None], joined: Callable[[str], None]) -> None:
         context, gate = joining.knock(member.gate, member.public_key, member.secret_key)
-        heard_s, say_s, answered = time.monotonic(), 0.0, False
+        heard_s, say_s, answered, known = time.monotonic(), 0.0, False, False
         try:
             while not self._stopping.is_set():
                 if self._look() or time.monotonic() >= say_s:
@@ -200,9 +201,11 @@ class Agent:
                     heard_s = time.monotonic()
                     if self._heed(member, joining.told(gate.recv_multipart()[0])):
                         say_s = 0.0
-                    if not answered:
-                        told(f"in the fleet at {member.gate.endpoint}, as {member.device}")
-                    answered = True
+                    if not known:
+                        joined(member.device)
+                    elif not answered:
+                        told(f"the fleet at {member.gate.endpoint} answers again")
+                    known = answered = True
                 silent_s = time.monotonic() - heard_s
                 if answered and silent_s > SILENT_S:
                     told(f"the fleet at {member.gate.endpoint} does not answer: knocking on")

@@ -22,6 +22,7 @@ def join_fleet(
     catalog: str | Path | Catalog | None = None,
     address: str | None = None,
     told: Callable[[str], None] = lambda line: None,
+    joined: Callable[[str], None] = lambda device: None,
 ) -> None:
     """Be a device of a fleet until SIGTERM or Ctrl-C; in the main thread.
 
@@ -34,6 +35,7 @@ def join_fleet(
             broker, by digest.
         address: Of this machine, where the other devices find it; else the one that leads to the broker.
         told: Is told what changes, a line each.
+        joined: Is told which device this machine is, when the fleet answers for the first time.
 
     Raises:
         UsageError: No token, and the folder knows of no fleet; or what is given is no token, address or folder.
@@ -47,4 +49,4 @@ def join_fleet(
     with asked_to_end(agent.stop):
         if token is not None:
             agent.join(token)
-        agent.serve(told)
+        agent.serve(told, joined)

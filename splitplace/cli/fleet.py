@@ -146,6 +146,7 @@ def join(
     data: Path = Path("splitplace-device"),
     catalog: str | None = None,
     address: str | None = None,
+    json: bool = False,
 ) -> None:
     """Make this machine a device of a fleet, and be that until SIGTERM or Ctrl-C.
 
@@ -154,10 +155,18 @@ def join(
         data: Folder for what this machine is, its key and its fragments; yours alone.
         catalog: Folder or oci://HOST/REPOSITORY that has fragments; what is not there comes from the broker.
         address: Of this machine, where the other devices find it; by default the one that leads to the broker.
+        json: Print one JSON document when it is in the fleet.
     """
+    import os
+
     import splitplace as sp
 
-    sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print)
+    def joined(device: str) -> None:
+        document = {"device": device, "data": str(data.absolute()), "pid": os.getpid()}
+        emit(document, f"this machine is {device} (process {os.getpid()}, in {data.absolute()})", json)
+        sys.stdout.flush()
+
+    sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print, joined=joined)
 
 
 def revoke(device: str, *, data: Path = DATA, json: bool = False) -> None:
