@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from splitplace.benchmarks.ray_cluster import RayCluster
 from splitplace.children import child_env
 from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.engines.podman import PodmanEngine
 from splitplace.placement.engines.ray import RayEngine
 from splitplace.placement.engines.roster import Roster
-from tests.placement.engines.ray_cluster import RayCluster
 
 ENGINES = ("local", "podman", "joined", "ray")
 

@@ -4,21 +4,23 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
+import sysconfig
 import time
 from pathlib import Path
 
 import psutil
 
+from splitplace.errors import NotReadyError
+
 PATIENCE_S = 90.0
-BIN = Path(sys.executable).parent
+BIN = Path(sysconfig.get_path("scripts"))
 
 
 def free_port() -> int:
     """That nobody has at the moment."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
+        return int(asked.getsockname()[1])
 
 
 class RayCluster:
@@ -55,13 +57,14 @@ class RayCluster:
             str(BIN / "ray"), "start", *options, "--disable-usage-stats", "--include-log-monitor=false", "--block",
             f"--temp-dir={self.folder}", "--memory=200000000", "--object-store-memory=80000000",
         ]  # fmt: skip
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
             )
         end_s = time.monotonic() + PATIENCE_S
         while b"Ray runtime started" not in (self.folder / f"{name}.log").read_bytes():
-            assert self.processes[name].poll() is None and time.monotonic() < end_s, self.said(name)
+            if self.processes[name].poll() is not None or time.monotonic() > end_s:
+                raise NotReadyError(f"ray start did not start {name}: {self.said(name)[-1000:]}")
             time.sleep(0.1)
 
     def said(self, name: str) -> str:
@@ -75,7 +78,6 @@ class RayCluster:
 
     def start_node(self, device: str) -> None:
         """A node that is a device, at a loopback address of its own."""
-        (self.folder / f"{device}.log").unlink(missing_ok=True)
         own = f"127.0.0.{2 + sum(map(ord, device)) % 200}"
         self._start(device, f"--address={self.address}", f"--node-ip-address={own}", "--num-cpus=1",
                     f"--labels=splitplace-device={device}")  # fmt: skip
