@@ -79,6 +79,7 @@ CLAIMS = (
         "splitplace bench chaos --faults 1000 --seed 17 --results benchmarks/results/chaos-1000.json",
         tables.chaos,
     ),
+    Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", tables.ray_faults),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),

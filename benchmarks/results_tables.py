@@ -415,6 +415,58 @@ def chaos(text: bytes, file: Path) -> FileSection:
     )
 
 
+def ray_faults(text: bytes, file: Path) -> FileSection:
+    """What was killed, what became of the tasks, how long it took, and what a node holds."""
+    from splitplace.benchmarks import ray_faults as bench
+
+    found = bench.RayFaultsResults.parse(text, str(file))
+
+    def spread(of: Mapping[str, Any], kind: str) -> str:
+        seen = of.get(kind)
+        return "" if seen is None or seen.median is None else f"{seen.median:.1f}"
+
+    faults = [
+        {
+            "fault": kind.replace("_", " "),
+            "times": str(times),
+            "noticed, s": spread(found.noticed_s, kind),
+            "all devices back, s": spread(found.back_s, kind),
+        }
+        for kind, times in found.faults.items()
+    ]
+    tasks = [
+        {
+            "sent": str(found.sent),
+            "acknowledged": str(found.acknowledged),
+            "answered": str(found.answered),
+            "failed": "; ".join(f"{times} {reason}" for reason, times in found.failed_by_reason.items()) or "0",
+            "lost": str(found.lost),
+            "twice": str(found.twice),
+            "wrong": str(found.wrong),
+            "hung": str(found.hung),
+        }
+    ]
+    memory = [
+        {
+            "resident of a node": f"{found.node_bytes / 1e6:.0f} MB of Ray's processes",
+            "of which the agent's": f"{found.agent_bytes / 1e6:.0f} MB",
+            "and the device's runtime": f"{found.device_bytes / 1e6:.0f} MB",
+        }
+    ]
+    remarks = [
+        f"A head and {found.nodes} nodes on one machine; medians. A head's death is noticed when Ray has ended the "
+        f"nodes, which it was told to do after ten seconds. {found.compared} outputs compared with the whole model's. "
+        f"Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}."
+    ]
+    return FileSection(
+        found.provenance,
+        [faults, tasks, memory],
+        words(bench.verdict(found)),
+        _seed(found.provenance),
+        remarks=remarks,
+    )
+
+
 def soak(text: bytes, file: Path) -> FileSection:
     """What each process held, and what became of the tasks."""
     from splitplace.benchmarks import soak as bench

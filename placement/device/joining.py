@@ -124,10 +124,12 @@ class Wanted(Record):
 
 
 class Dismissed(Record):
-    """Gate: your key opens nothing here, or the token does not."""
+    """Gate: your key opens nothing here, or the token does not, or we do not understand each other."""
 
     type: Literal["dismissed"] = "dismissed"
     reason: Text
+    for_good: bool = True
+    """Whether the key will open nothing later, either; a machine that is updated is welcome with it."""
 
 
 class FilePiece(Record):

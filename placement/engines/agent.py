@@ -170,7 +170,7 @@ class Agent:
         Raises:
             UsageError: This machine has joined no fleet.
             ForbiddenError: The fleet has put it out.
-            NotReadyError: Another process is this device already.
+            NotReadyError: Another process is this device already, or the fleet is of another version.
         """
         self._prepare()
         member = self.membership()
@@ -237,8 +237,11 @@ class Agent:
 
         Raises:
             ForbiddenError: The fleet has put this machine out.
+            NotReadyError: The fleet is of another version.
         """
         if isinstance(told, joining.Dismissed):
+            if not told.for_good:
+                raise NotReadyError(told.reason)
             self.path.unlink(missing_ok=True)
             raise ForbiddenError(f"{told.reason}: this machine is no device of that fleet now")
         if not isinstance(told, joining.Wanted) or told.incarnation == self._running:
@@ -248,7 +251,10 @@ class Agent:
             return True
         config = DeviceConfig.parse(told.config, "the broker's configuration")
         if config.name != member.device or config.incarnation != told.incarnation:
-            raise ContractError(f"the broker's configuration is of {config.name}, this machine is {member.device}")
+            raise ContractError(
+                f"the broker's configuration is of {config.name}, number {config.incarnation}, expected "
+                f"{member.device}, number {told.incarnation}"
+            )
         self._engine.launch(self._at_home(member, config))
         self._running = told.incarnation
         return True

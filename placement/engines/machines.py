@@ -116,7 +116,7 @@ class Machines:
             if isinstance(message, joining.Enrol | joining.Here):
                 problem = joining.version_problem(message.protocol)
                 if problem:
-                    self._to_tell.append((route, joining.Dismissed(reason=problem)))
+                    self._to_tell.append((route, joining.Dismissed(reason=problem, for_good=False)))
                     return
             if isinstance(message, joining.Enrol):
                 self._enrol(route, key, message)

@@ -50,6 +50,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench timings", "splitplace.cli.bench_fleets:timings", "What is promised in seconds, measured."),
     ("bench pipeline", "splitplace.cli.bench_fleets:pipeline", "What a hop, and a chain of devices, costs."),
     ("bench chaos", "splitplace.cli.bench_fleets:chaos", "What becomes of tasks while devices and broker die."),
+    ("bench ray", "splitplace.cli.bench_fleets:ray", "The same on a Ray cluster: nodes, broker and head die."),
     ("bench soak", "splitplace.cli.bench_fleets:soak", "What a fleet holds on to when it runs for long."),
     ("bench serve", "splitplace.cli.bench_fleets:serve", "What the front door costs, beside Ray Serve."),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),

@@ -91,6 +91,38 @@ def chaos(
     show(results_tables.chaos, results, found, json, verdict=bench.verdict(found))
 
 
+def ray(
+    *,
+    nodes: int = 3,
+    rounds: int = 2,
+    seed: int = 1,
+    results: Path = RESULTS / "ray.json",
+    work: Path = Path("runs/bench-ray"),
+    json: bool = False,
+) -> None:
+    """Kill nodes, devices, the broker and the head of a Ray cluster on this machine under a stream of tasks; check all.
+
+    Args:
+        nodes: `ray start` processes beside the head, a device each; some 500 MB each.
+        rounds: Of one fault of each kind; each takes a minute or two.
+        seed: Of tasks and weights.
+        results: The results file.
+        work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
+        json: Print one JSON document.
+    """
+    at_least_one(nodes=nodes, rounds=rounds)
+    if nodes > 16:
+        raise UsageError(f"--nodes {nodes}: expected at most 16, each is a Ray node on this machine")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    with measuring("ray", results, "export", "ray", work=work) as say:
+        from splitplace.benchmarks import ray_faults as bench
+        from splitplace.benchmarks import results_tables
+
+        found = bench.run(results, work, nodes, rounds, seed, say)
+    show(results_tables.ray_faults, results, found, json, verdict=bench.verdict(found))
+
+
 def soak(
     *,
     minutes: float = 20.0,

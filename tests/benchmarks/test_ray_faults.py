@@ -1,0 +1,23 @@
+"""A fleet on a Ray cluster of real processes: a node, a device, the broker and the head die, and no task is lost."""
+
+from collections import Counter
+
+import pytest
+
+from splitplace.benchmarks import ray_faults
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
+
+
+def test_one_fault_of_each_kind_on_a_head_and_three_nodes(tmp_path):
+    """All devices come back after each; every acknowledged task ends once and right, by the offline checker."""
+    said = []
+    found = ray_faults.run(tmp_path / "ray.json", tmp_path / "work", nodes=3, rounds=1, seed=2, say=said.append)
+    assert Counter(found.faults) == Counter(dict.fromkeys(ray_faults.KINDS, 1))
+    assert (found.lost, found.twice, found.wrong, found.hung) == (0, 0, 0, 0)
+    assert set(ray_faults.verdict(found).values()) == {True}
+    assert found.answered > 0 and found.compared >= found.answered
+    assert set(found.back_s) == set(ray_faults.KINDS) and set(found.noticed_s) == set(ray_faults.KINDS) - {
+        "broker_killed"
+    }
+    assert ray_faults.RayFaultsResults.parse((tmp_path / "ray.json").read_bytes(), "") == found

@@ -1,0 +1,142 @@
+"""Whom the Ray engine sends for, by a fake clock; and what it refuses before it begins."""
+
+import subprocess
+import sys
+
+import pytest
+
+from splitplace.children import child_env
+from splitplace.errors import UsageError
+from splitplace.placement.device.joining import Ticket
+from splitplace.placement.engines.ray import AGAIN_S, Nodes, RayEngine, Recruit, Recruited, Recruiting, Trouble
+from splitplace.placement.engines.recruiter import Beginning, _explained, device_folder
+from splitplace.placement.engines.roster import Roster
+
+TOKEN = Ticket(endpoint="tcp://127.0.0.1:9", key="0" * 40, secret="0" * 64).token
+
+
+class Place:
+    """A fleet of a and b, what was asked of the recruiter, and a clock."""
+
+    def __init__(self, folder):
+        self.now_s, self.said, self.absent = 100.0, [], {"a", "b"}
+        self.roster = Roster(folder / "members.json", "ab")
+        self.recruiting = Recruiting(
+            self.roster, lambda: self.absent, lambda device: f"token-{device}", self.said.append, lambda: self.now_s
+        )
+
+    def nodes(self, **nodes):
+        """The recruiter reports; what it is asked for then."""
+        self.recruiting.hear(Nodes(nodes=nodes))
+        said, self.said[:] = list(self.said), []
+        return [(request.device, request.node) for request in said]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """As it is before there are nodes."""
+    return Place(tmp_path)
+
+
+def test_an_absent_device_whose_node_is_up_is_sent_for(place):
+    """With a token for it; one that is there is not, nor a node that is no device of this fleet."""
+    place.absent = {"a"}
+    place.recruiting.hear(Nodes(nodes={"a": "1", "b": "2", "c": "3"}))
+    assert [(asked.device, asked.node, asked.token) for asked in place.said] == [("a", "1", "token-a")]
+
+
+def test_one_is_not_sent_for_over_and_over(place):
+    """An agent takes some seconds to come; a node that came back under another id is another."""
+    assert place.nodes(a="1") == [("a", "1")]
+    place.now_s += AGAIN_S / 2
+    assert place.nodes(a="1") == []
+    assert place.nodes(a="2") == [("a", "2")]
+    place.now_s += AGAIN_S
+    assert place.nodes(a="2") == [("a", "2")]
+
+
+def test_one_that_was_put_out_is_not_sent_for(place):
+    """Until somebody invites it; its node may be up for as long as it likes."""
+    place.roster.revoke("a")
+    assert place.nodes(a="1") == []
+    place.roster.invite("a", 60.0)
+    assert place.nodes(a="1") == [("a", "1")]
+
+
+def test_what_goes_wrong_is_told_once(place, caplog):
+    """That Ray cannot be asked, until it can; and each agent that did not come."""
+    for _ in range(3):
+        place.recruiting.hear(Trouble(reason="no head"))
+    place.recruiting.hear(Recruited(device="a", problem="no disk"))
+    assert caplog.text.count("Ray cannot be asked: no head") == 1
+    assert caplog.text.count("no agent on Ray's node of a: no disk") == 1
+    place.nodes(a="1")
+    place.recruiting.hear(Trouble(reason="no head"))
+    assert caplog.text.count("Ray cannot be asked: no head") == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "fine"),
+    [
+        ({}, False),
+        ({"RAY_AUTH_TOKEN": "t"}, True),
+        ({"RAY_AUTH_MODE": "token"}, False),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t"}, True),
+        ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "t"}, False),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "token"}, True),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "elsewhere"}, False),
+    ],
+)
+def test_it_does_not_start_without_rays_token(monkeypatch, tmp_path, environment, fine):
+    """It says which variables to set, and which ports to close."""
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(tmp_path / value) if name.endswith("PATH") else value)
+    if fine:
+        RayEngine.check()
+        return
+    with pytest.raises(UsageError, match=r"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN .*keep ports 6379, 10001") as told:
+        RayEngine.check()
+    assert "\n" not in str(told.value)
+
+
+def test_rays_variables_go_to_its_process_alone(monkeypatch):
+    """A device, as every other child, does not get its token."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
+    assert RayEngine.environment().get("RAY_AUTH_TOKEN") == "t"
+    assert not [name for name in child_env() if name.startswith("RAY_")]
+
+
+def test_nothing_but_the_recruiters_process_imports_ray():
+    """Not the engine, and not the recruiter's module: an actor's class is taken by its name."""
+    code = (
+        "import sys, splitplace.placement.engines.ray, splitplace.placement.engines.recruiter, splitplace.api.fleet;"
+        "print('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_another_python_is_said_in_one_sentence():
+    """Which this machine has, and what Ray wants."""
+    said = _explained(RuntimeError("Version mismatch: The cluster was started with:\n Ray: 2.60.0\n Python: 3.11.8"))
+    assert "expected the same patch version of both on all machines" in said and "3.11.8" in said and "\n" not in said
+
+
+def test_what_an_agent_is_told_hides_its_token():
+    """In a log, or a traceback of Ray's."""
+    assert TOKEN not in repr(Beginning(device="a", fleet="f", token=TOKEN))
+    assert TOKEN not in repr(Recruit(device="a", node="1", token=TOKEN))
+
+
+def test_each_fleet_and_device_has_a_folder_of_its_own(monkeypatch, tmp_path):
+    """Below the variable, else in the user's home."""
+    monkeypatch.setenv("SPLITPLACE_DEVICES", str(tmp_path))
+    folders = {device_folder(fleet, device) for fleet in ("key1", "key2") for device in "ab"}
+    assert len(folders) == 4 and all(folder.is_relative_to(tmp_path) for folder in folders)
+    monkeypatch.delenv("SPLITPLACE_DEVICES")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(device_folder("key1", "a")).startswith("/home/somebody/.local/share/splitplace/devices/")
