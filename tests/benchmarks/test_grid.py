@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitplace.benchmarks import grid
-from splitplace.benchmarks.experiment import Experiment, GridRow, GridScenario, load_experiment
+from splitplace.benchmarks.experiment import Experiment, load_experiment
+from splitplace.benchmarks.experiment_run import taking_part
 from splitplace.benchmarks.grid import CellTimings, GridCell, GridTask
 from splitplace.benchmarks.grid_cells import GridCells
+from splitplace.benchmarks.grid_row import GridRow
+from splitplace.benchmarks.grid_scenario import GridScenario, shift_s
 from splitplace.benchmarks.paired import holm, p_value
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.simulator.bound import reward_bound
@@ -256,3 +259,56 @@ def test_an_experiment_without_quick_says_so():
     experiment = Experiment.parse_toml(GOOD, "e.toml")
     with pytest.raises(UsageError, match="experiment e says not what is quick"):
         experiment.quickly()
+
+
+def bandit(**changes):
+    """The bandit with the published constants, where what it learns shows within a run."""
+    row = GridRow(name="mab", policies=("mab+gathered",), **changes)
+    return grid.measure_cell(task(row, intervals=60, load=0.9, details=True))
+
+
+def test_a_frozen_part_learns_nothing_and_one_that_stops_nothing_more():
+    """A bandit that never learns plays both arms in turn; where nothing shifts, nobody stops."""
+    learning, frozen, stopping = bandit(), bandit(frozen=("mab",)), bandit(stops=("mab",))
+    assert figures(learning) != figures(frozen)
+    assert figures(learning) == figures(stopping)
+
+
+def test_a_part_stops_when_the_scenario_shifts():
+    """At the first of its phases or of its links' shifts."""
+    shifting = GridScenario(
+        name="shifting", scenario="upstream-10", demand="upstream", as_stated=True,
+        changes={"workload": {"phases": [{"start": 20, "rate_factor": 2.0}]}, "network": [{"time_s": 9000.0}]},
+    )  # fmt: skip
+    assert shift_s(shifting.load()[0]) == 6000.0
+    assert shift_s(SCENARIO.load()[0]) == math.inf
+    row = GridRow(name="mab", policies=("mab+gathered",))
+    stops = row.model_copy(update={"stops": ("mab",)})
+    one, other = (grid.measure_cell(task(each, scenario=shifting, load=None, intervals=60)) for each in (row, stops))
+    assert figures(one) != figures(other)
+
+
+def test_an_untrained_part_starts_anew():
+    """And is not told among those that were trained."""
+    row = GridRow(name="mab", policies=("mab+random",))
+    there = GridScenario(name="measured-50")
+    known, anew = (
+        grid.measure_cell(task(each, scenario=there, intervals=20))
+        for each in (row, row.model_copy(update={"untrained": ("mab",)}))
+    )
+    assert (known.trained, anew.trained) == (("mab",), ())
+    assert known.reward != anew.reward
+
+
+def test_a_row_takes_part_on_fleets_that_it_can_take():
+    """The exact placer, on ten devices."""
+    small = GridRow(name="exact", policies=("layer+exact",), devices=10)
+    assert taking_part([small], SCENARIO) == (small,)
+    assert taking_part([small], SCENARIO.model_copy(update={"fleet": "upstream-10:11"})) == ()
+
+
+def test_a_row_names_parts_that_it_has():
+    """Of what is untrained, frozen or stops as well."""
+    for field in ("untrained", "frozen", "stops"):
+        with pytest.raises(ValueError, match="nobody is in none of its policies"):
+            GridRow(name="mab", policies=("mab+random",), **{field: ("nobody",)})
