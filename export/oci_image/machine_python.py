@@ -57,12 +57,13 @@ def machine_python(packages: Files) -> Files:
         packages: Which, as `package_files` has them.
 
     Raises:
-        NotReadyError: This machine is no Linux with the GNU C library, whose `ldd` says what a library loads.
+        NotReadyError: This machine is no Linux with the GNU C library, whose `ldd` says what a library loads, or nobody
+            knows where its interpreter lies.
     """
     name = python_name()
     interpreter = Path(sys.base_prefix, "bin", name).resolve()
     if not interpreter.is_file():
-        interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+        raise NotReadyError(f"no interpreter {interpreter}, and so no image of this machine's Python: give --base")
     library = _library(Path(sysconfig.get_path("stdlib")).resolve(), name)
     found: dict[str, Content] = {
         f"{PREFIX}/bin/{name}": ExecutableFile(interpreter),
