@@ -184,3 +184,19 @@ def test_an_image_that_is_none_of_ours(monkeypatch, tmp_path):
         answering(tmp_path, entry)
         with pytest.raises(NotFoundError, match="expected one that `splitplace image` made"):
             PodmanEngine("other")
+
+
+def test_what_podman_says_is_told(monkeypatch, tmp_path, fleet):
+    """Where it cannot start a container, its last line is why the device did not start."""
+    program = tmp_path / "podman"
+    entry = '["/usr/bin/python3", "-P", "-m", "splitplace.placement.standalone"]'
+    program.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *inspect*) echo '{entry}';; *) echo 'no such runtime' >&2; exit 126;; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(podman_module.shutil, "which", lambda name: str(program))
+    with (
+        pytest.raises(NotReadyError, match="device a did not start: exited with 126: no such runtime"),
+        fleet(PodmanEngine("x")),
+    ):
+        pass
