@@ -149,7 +149,7 @@ class ImageBuilder:
             self.python = below.python
             self._config = dict(below.config.config)
             self._diff_ids += below.config.rootfs.diff_ids
-            self._history += below.config.history
+            self._history += below.config.history or [{"created_by": "base"} for _ in below.layers]
             self._below += below.layers
         told("packing the packages")
         self._add(writer.pack(contents.packages, "packages of a device"))
@@ -160,13 +160,17 @@ class ImageBuilder:
         self._diff_ids.append(layer.diff_id)
         self._history.append({"created_by": layer.created_by})
 
-    def standalone(self, tag: str, title: str, files: Sequence[tuple[str, Files]]) -> BuiltImage:
+    def pack(self, what: str, files: Files) -> PackedLayer:
+        """A layer of models, for one image or several."""
+        return self._writer.pack(files, what)
+
+    def standalone(self, tag: str, title: str, models: Sequence[PackedLayer]) -> BuiltImage:
         """An image that serves what lies at /models.
 
         Args:
             tag: In the layout.
             title: What it is.
-            files: Of its last layers, each with what it holds.
+            models: Its last layers.
         """
         command = [self.python, "-P", "-m", STANDALONE]
         health = [*command, "--health"]
@@ -175,8 +179,7 @@ class ImageBuilder:
             "ExposedPorts": {f"{PORT}/tcp": {}},
             "Healthcheck": {"Test": ["CMD", *health], "Interval": 30 * 10**9, "Timeout": 10 * 10**9, "Retries": 3},
         }
-        layers = [self._writer.pack(content, what) for what, content in files]
-        return self._write(tag, title, config, layers)
+        return self._write(tag, title, config, models)
 
     def device(self, tag: str, title: str) -> BuiltImage:
         """An image that is a device of a fleet: it is told on standard input which, and reads a catalog beside it."""

@@ -92,12 +92,12 @@ def build_images(
     with writer.filling():
         builder = ImageBuilder(writer, contents, lambda what: progress(what, 0.2))
         layers = {
-            name: (f"fragment {name} of {reference}", fragment_files(split, name, catalog.load(split, name)))
+            name: builder.pack(f"fragment {name}", fragment_files(split, name, catalog.load(split, name)))
             for name in wanted
         }
         images = []
         if not fragments:
-            graph = f"graph of {reference}", graph_files(split)
+            graph = builder.pack("graph", graph_files(split))
             images.append(builder.standalone(reference, f"SplitPlace: {reference}", [*layers.values(), graph]))
         for name, layer in layers.items():
             progress(f"building {reference}.{name}", 0.8)
