@@ -3,15 +3,17 @@
 Maximises, task after task,
 
     w P(in time) + (1 - w) accuracy + w (Σ over the tasks already there of the change of their P(in time) - N u / D)
-    - β T / longest - α E / unit
+    + w T / gap x the change of the next one's P(in time) - β T / longest - α E / unit
 
 (the summand of eq. 3 and 4 with P for its indicator; what a task does to others, which eq. 10 sees only afterwards;
 ART's part, so that of two that will do the quicker is taken; AEC's, of one task where eq. 10 has that of an interval).
 N tasks are behind, and each is held up by u, the seconds that the split takes of what is scarcest, the fleet's servers,
-its downlinks or the broker's card; the mean deadline is D. E is what the task's work draws beside idling, its unit what
-the mean device can draw so within the longest deadline. T comes from profiles and links (`estimate.py`, `card.py`),
-times what tasks were seen to take longer (`residual.py`); accuracy from the splits' evaluations and what was seen of it
-since. Cost is no part of it: a device costs the same while it is on, whatever runs there.
+its downlinks or the broker's card; the mean deadline is D. T / gap tasks come while it runs, like those that came
+lately (`ahead.py`): who has time leaves the quick devices to who has none. E is what the task's work draws beside
+idling, its unit what the mean device can draw so within the longest deadline. T comes from profiles and links
+(`estimate.py`, `card.py`), times what tasks were seen to take longer (`residual.py`); accuracy from the splits'
+evaluations and what was seen of it since. Cost is no part of it: a device costs the same while it is on, whatever runs
+there.
 
 A split is gathered on one device, or spread: fragment after fragment to where it would be done first (Topcuoglu et al.,
 "HEFT", TPDS 2002, by earliest finish), which is also how one is placed that no device holds whole. Or it waits for the
@@ -70,7 +72,8 @@ class Joint:
         """How long tasks took, against what was expected when they were placed."""
         match feedback:
             case Leaving(view=view, finished=finished):
-                return state.planning(view.now_s, view.interval_s).seen(finished, view.interval_s)
+                state = state.planning(view.now_s, view.interval_s).seen(finished, view.interval_s)
+                return replace(state, arrivals=state.arrivals.seen(view))
             case Placed(view=view):
                 return state.expecting(_solved(self, view, state).expected)
         return state

@@ -118,7 +118,10 @@ class PlanOffers:
         """What a task may run as: what was decided, or any split of its application that could be placed at all."""
         if (split := int(self.view.tasks.split_T[row])) != NONE:
             return (split,)
-        application = int(self.view.tasks.application_T[row])
+        return self.of_application(int(self.view.tasks.application_T[row]))
+
+    def of_application(self, application: int) -> tuple[int, ...]:
+        """All its splits that could be placed at all."""
         if application not in self._of_application:
             mine: list[int] = np.flatnonzero(self.view.splits.application_S == application).tolist()
             self._of_application[application] = tuple([split for split in mine if self.held(split)] or mine)

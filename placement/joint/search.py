@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from splitplace.placement.joint.agenda import least_late
+from splitplace.placement.joint.ahead import Ahead
 from splitplace.placement.joint.jobs import DeviceJobs, Job, LostBySending
 from splitplace.placement.joint.offers import Offer, PlanOffers
 from splitplace.placement.joint.residual import Expected, Residuals
@@ -74,6 +75,7 @@ class PlanSearch:
         self.offers = PlanOffers(view, room, jobs, self.candidates_D, weights.look)
         self.worth = Worths(weights, view, state, jobs, self.candidates_D, self.offers)
         self._look = weights.look
+        self.ahead = Ahead(view, state.arrivals, self.offers, jobs, self.worth.off_D)
         self._count_T = np.bincount(view.containers.task_C, minlength=len(view.tasks.id_T))
         self._nowhere: set[tuple[int, ...]] = set()
         """Splits of which nothing finds room: in the course of a plan there is only less of it."""
@@ -227,6 +229,7 @@ class PlanSearch:
         took_SK = took_s.reshape(shape) + view.links.rtt_s_D[devices_SK]
         values_SK = task.on(took_SK * self.worth.off_D[devices_SK], lost_SK, devices_SK, at_S)
         values_SK -= work_SK * self.worth.price_D[devices_SK]
+        values_SK += self.worth.weights.sla_weight * self.ahead.lost(devices_SK, work_SK, took_SK)
         values_SK[~fits_SA[cells]] = -np.inf
         at, k = np.unravel_index(int(np.argmax(values_SK)), shape)
         split, device = offer.shapes[at_S[at]], int(devices_SK[at, k])
@@ -272,7 +275,13 @@ class PlanSearch:
             for (device, part), sizes, least in zip(parts.items(), sent, least_K, strict=True)
         )
         return Option(
-            float(values.min()) - float(work_K @ self.worth.price_D[rows]), took_s, shape, found.device, booked
+            float(values.min())
+            - float(work_K @ self.worth.price_D[rows])
+            + self.worth.weights.sla_weight * self.ahead.lost_spread(rows, work_K, took_s),
+            took_s,
+            shape,
+            found.device,
+            booked,
         )
 
     def _book(self, row: int, option: Option) -> list[Action]:
@@ -283,4 +292,5 @@ class PlanSearch:
         for device, job in option.jobs:
             self.jobs.book(device, job)
         self.offers.placed += 1
+        self.ahead.booked()
         return actions
