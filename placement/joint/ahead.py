@@ -24,7 +24,7 @@ NEVER_S = 1e12
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class RecentArrivals:
     """What came lately."""
 
     tasks: tuple[tuple[int, int, float], ...] = ()
@@ -36,7 +36,7 @@ class Arrivals:
     newest_s: float = 0.0
     """When it came."""
 
-    def seen(self, view: View) -> "Arrivals":
+    def seen(self, view: View) -> "RecentArrivals":
         """With those of a view that were not seen before."""
         t = view.tasks
         rows = np.flatnonzero(t.id_T > self.newest)
@@ -50,13 +50,13 @@ class Arrivals:
                 gap_s = at_s - came_s if not gap_s else gap_s + STEP * (at_s - came_s - gap_s)
             came_s = at_s
             tasks.append((int(t.application_T[row]), int(t.n_T[row]), float(t.deadline_s_T[row])))
-        return Arrivals(tuple(tasks[-KEPT:]), gap_s, int(t.id_T[rows[-1]]), came_s)
+        return RecentArrivals(tuple(tasks[-KEPT:]), gap_s, int(t.id_T[rows[-1]]), came_s)
 
 
 class Ahead:
     """Of one plan; shape letter M: the tasks that came last."""
 
-    def __init__(self, view: View, arrivals: Arrivals, offers: PlanOffers, jobs: DeviceJobs, off_D: Floats):
+    def __init__(self, view: View, arrivals: RecentArrivals, offers: PlanOffers, jobs: DeviceJobs, off_D: Floats):
         self._jobs, self._gap_s = jobs, arrivals.gap_s
         self.on = bool(arrivals.tasks) and arrivals.gap_s > 0 and len(view.devices.names) <= LARGE
         if not self.on:

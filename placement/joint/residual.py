@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.placement.joint.ahead import Arrivals
+from splitplace.placement.joint.ahead import RecentArrivals
 from splitplace.placement.policy import still_out
 from splitplace.records.view import Finished, Floats
 
@@ -72,7 +72,7 @@ class Residuals:
     """When the last plan was."""
     at_starts: int = 0
     """Tasks in a row that ended at the start of an interval: some fleets are looked at only then."""
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    arrivals: RecentArrivals = field(default_factory=RecentArrivals)
     """What came lately; not kept, it is soon known again."""
     under_way: dict[int, Expected] = field(default_factory=dict)
     """By task id."""

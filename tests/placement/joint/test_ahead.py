@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splitplace.placement.joint.ahead import KEPT, Ahead, Arrivals
+from splitplace.placement.joint.ahead import KEPT, Ahead, RecentArrivals
 from splitplace.placement.joint.jobs import DeviceJobs, Job
 from splitplace.placement.joint.joint import Joint
 from splitplace.placement.joint.offers import PlanOffers
@@ -30,7 +30,7 @@ def unlike(view, **facts):
 def test_who_has_time_leaves_the_quick_device_to_who_has_none(view, gap_s, device):
     """If somebody in a hurry is likely to come meanwhile."""
     now, policy = unlike(view, deadlines_s=(90.0,), split=(1,), containers=((0, 2, -1), (0, 3, -1))), Joint()
-    state = replace(policy.init(now), arrivals=Arrivals(HURRIED, gap_s, newest=200))
+    state = replace(policy.init(now), arrivals=RecentArrivals(HURRIED, gap_s, newest=200))
     actions, _ = plan(policy, now, state, np.random.default_rng(0))
     assert {action.device for action in actions if isinstance(action, Place)} == {device}
 
@@ -38,7 +38,7 @@ def test_who_has_time_leaves_the_quick_device_to_who_has_none(view, gap_s, devic
 def test_what_the_next_loses_is_what_half_of_the_work_takes_from_its_best(view):
     """Against jobs that are booked in earnest, one device at a time; spread over one device is on one device."""
     now, policy = unlike(view, deadlines_s=(90.0,), memory_bytes=(400.0, 400.0)), Joint()
-    arrivals, off_D = Arrivals(((0, 4, 15.0), (0, 4, 30.0), (0, 8, 40.0)), gap_s=5.0), np.ones(2)
+    arrivals, off_D = RecentArrivals(((0, 4, 15.0), (0, 4, 30.0), (0, 8, 40.0)), gap_s=5.0), np.ones(2)
 
     def world(*booked):
         jobs = DeviceJobs(now, policy.doubt(now, policy.init(now)))
@@ -64,14 +64,16 @@ def test_nothing_is_lost_before_anything_is_known(view):
     """Of the first task nobody knows when the next will come."""
     now, policy = unlike(view, deadlines_s=(90.0,)), Joint()
     jobs = DeviceJobs(now, policy.doubt(now, policy.init(now)))
-    ahead = Ahead(now, Arrivals().seen(now), PlanOffers(now, Room(now), jobs, np.ones(2, bool), 16), jobs, np.ones(2))
+    ahead = Ahead(
+        now, RecentArrivals().seen(now), PlanOffers(now, Room(now), jobs, np.ones(2, bool), 16), jobs, np.ones(2)
+    )
     assert ahead.lost_spread(np.array([0]), np.array([4.0]), 8.0) == 0.0
     assert not ahead.lost(np.array([[0, 1]]), np.ones((1, 2)), np.ones((1, 2))).any()
 
 
 def test_the_last_that_came_are_known_and_how_far_apart(view):
     """Each once, however often it is seen; ten, 3 s apart, of which eight are kept."""
-    arrivals, came_s = Arrivals(), 3.0 * np.arange(10)
+    arrivals, came_s = RecentArrivals(), 3.0 * np.arange(10)
     for seen in (4, 4, 10):
         now = view(deadlines_s=tuple(50.0 + row for row in range(seen)), now_s=30.0)
         arrivals = arrivals.seen(replace(now, tasks=replace(now.tasks, age_s_T=30.0 - came_s[:seen])))
