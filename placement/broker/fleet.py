@@ -8,11 +8,10 @@ from pathlib import Path
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.speed import median_error
+from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
-from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import Access, CurveAccess
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, draw_incarnation
 from splitplace.records.device import Device
 
@@ -194,29 +193,6 @@ class LiveFleet:
             for received in self.node.receive(0.1):
                 self._greet(received, ended)
 
-    def _config(self, member: Member) -> DeviceConfig:
-        return DeviceConfig(
-            name=member.name,
-            catalog=str(self.catalog.resolve()),
-            threads=member.device.cores,
-            cpu_share=member.cpu_share,
-            cpu_share_method=self.method,
-            memory_bytes=member.device.memory_bytes,
-            access=self._access(member),
-            incarnation=member.incarnation,
-            broker_endpoint=self.node.endpoint,
-            broker_incarnation=self.node.incarnation,
-            max_frame_bytes=self._max_frame_bytes,
-        )
-
-    def _access(self, member: Member) -> Access:
-        """How a device proves itself; the secret of one that made its own is not in it."""
-        if member.key is None:
-            return self._accesses.by_name[member.name]
-        broker = self._accesses.by_name[messages.BROKER]
-        assert isinstance(broker, CurveAccess)
-        return CurveAccess(public_key=member.key, peers={messages.BROKER: broker.public_key})
-
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
         """To a device; dropped if it is gone."""
         self.node.send(name, message, values)
@@ -232,7 +208,9 @@ class LiveFleet:
         member.unanswered, member.doubted, member.launched = 0, False, True
         member.incarnation = draw_incarnation()
         self.node.expect(member.name, member.incarnation)
-        self.engine.launch(self._config(member))
+        self.engine.launch(
+            launch_config(member, self.catalog, self.method, self._accesses, self.node, self._max_frame_bytes)
+        )
 
     def kill(self, row: int) -> None:
         """End a device's process, whatever it does; until the next is launched, nobody is this device."""

@@ -236,18 +236,20 @@ def _shown(status: "FleetStatus") -> RenderableType:
     mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
     mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
     mode += "" if status.accepting else ", draining"
+    joins = status.engine in ("joined", "ray")  # then it is a machine of its own, of no share and no process here
     table = Table(
-        "device", "pid", "state", "share", "busy", "memory", "cpu", "resident", "network", "disk", "fragments", "runs"
-    )
+        "device", "labels" if joins else "pid", "state", "speed" if joins else "share", "busy", "memory", "cpu",
+        "resident", "network", "disk", "fragments", "runs",
+    )  # fmt: skip
     mode = ("" if status.engine == "local" else f", engine {status.engine}") + mode
     table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
     for device in status.devices:
         state = "suspected" if device.suspected else "up" if device.up else _gone(device.machine)
         table.add_row(
             device.name,
-            str(device.pid or ""),
+            " ".join(f"{name}={value}" for name, value in device.labels.items()) if joins else str(device.pid or ""),
             state,
-            f"{device.cpu_share:.2f}",
+            f"{device.core_speed if joins else device.cpu_share:.2f}",
             f"{device.busy_share:.0%}",
             f"{device.memory_used_bytes / 1e6:.0f} of {device.memory_bytes / 1e6:.0f} MB",
             *_measured(device.measured),

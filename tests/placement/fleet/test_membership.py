@@ -100,8 +100,8 @@ class World:
                 here = joining.Here(protocol=messages.PROTOCOL, session=host.session, running=host.running)
                 self.machines.hear(host.route, host.key, here)
         for route, told in self.machines.to_tell():
-            host = next(host for host in self.hosts if host.route == route)
-            if not host.alive:
+            host = next((host for host in self.hosts if host.route == route), None)
+            if host is None or not host.alive:
                 continue
             if isinstance(told, joining.Dismissed):
                 host.alive = False
