@@ -182,6 +182,16 @@ def test_energy_is_worth_what_it_is_said_to_be(view, alpha, device):
     assert {action.device for action in actions if isinstance(action, Place)} == {device}
 
 
+def test_weights_are_of_a_policy_of_ones_own(tmp_path, monkeypatch):
+    """A function that answers it is a policy by its name; one without weights is as it ships."""
+    (tmp_path / "own_weights.py").write_text(
+        "from splitplace.placement.joint.joint import Joint\n\n\ndef thrifty():\n    return Joint(alpha=0.25, beta=0.1)"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert parse_policy("own_weights:thrifty").worth == replace(Joint().worth, alpha=0.25, beta=0.1)
+    assert parse_policy("joint") == Joint()
+
+
 def test_the_urgent_come_first(view):
     """Room for one tree only: it is the second task's, which has less time left."""
     now = replace(view(memory_bytes=(40.0,), deadlines_s=(90.0, 10.0), shares_fragments=False), interval_s=1.0)
