@@ -7,7 +7,7 @@ told; nor where no row's figure differs from another's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitplace.benchmarks.experiment_file import ExperimentResults
@@ -31,22 +31,29 @@ class HeldClaim:
     difference: Interval | None = None
     """The claimed row's figure less the other's, less its own at the former place, or less what it is said to be."""
 
+    without: tuple[str, ...] = ()
+    """Others that it is over, and that did not take part there."""
+
     @property
     def why(self) -> str:
         """What the word goes by."""
+        without = f"; without {', '.join(sorted(self.without))}" if self.without else ""
         if self.difference is None:
-            return "nobody differs" if self.word == "cannot be told" else ""
-        return f"{self.difference}" + (f" to {self.other}" if self.other else "")
+            return "nobody differs" + without
+        return f"{self.difference}" + (f" to {self.other}" if self.other else "") + without
 
 
 def held(results: ExperimentResults) -> list[HeldClaim]:
-    """Every claim wherever its rows were measured, in the experiment's order."""
+    """Every claim wherever its row was measured and one of the others, in the experiment's order."""
     table, found = GridCells(results.judged), []
     for claim in results.experiment.claims:
         for where, cases in _situations(results, claim).items():
-            asked = [{claim.row, *claim.over}, {claim.row_since or claim.row, *claim.over}]
-            if all(rows <= set(table.rows(case)) for rows, case in zip(asked, cases, strict=False)):
-                found.append(_held(table, claim, where, cases))
+            there = set.intersection(*(set(table.rows(case)) for case in cases))
+            others = tuple(row for row in claim.over if row in there)
+            rows = zip((claim.row, claim.row_since or claim.row), cases, strict=False)
+            if bool(others) == bool(claim.over) and all(row in table.rows(case) for row, case in rows):
+                one = _held(table, claim.model_copy(update={"over": others}), where, cases)
+                found.append(replace(one, claim=claim, without=tuple(set(claim.over) - set(others))))
     return found
 
 

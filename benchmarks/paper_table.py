@@ -110,7 +110,8 @@ def _claims(found: ExperimentResults) -> list[Row]:
         for place in places:
             one = mine.get(place)
             mean = "" if one is None or one.difference is None else f" {one.difference.mean:+.4g} {one.other}".rstrip()
-            row[place] = "" if one is None else WORDS[one.word] + mean
+            without = f", without {', '.join(sorted(one.without))}" if one is not None and one.without else ""
+            row[place] = "" if one is None else WORDS[one.word] + mean + without
         rows.append(row)
     return rows
 

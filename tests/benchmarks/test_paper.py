@@ -148,6 +148,14 @@ def test_a_claim_of_a_number_goes_by_the_whole_interval(rewards, word):
     assert one.word == word
 
 
+def test_a_claim_is_held_over_the_rows_that_took_part():
+    """Where some did not, it says without whom."""
+    rewards = {("a", "s"): [0.8, 0.81, 0.79], ("b", "s"): [0.5, 0.511, 0.49]}
+    (one,) = held(rewards, PaperClaim(said="a above all", row="a", over=("b", "c", "d")))
+    assert (one.word, one.other) == ("holds", "b")
+    assert one.why.endswith("to b; without c, d")
+
+
 def test_a_claim_of_rows_that_were_not_measured_is_not_run():
     """It has no word anywhere."""
     assert held({("a", "s"): [0.8, 0.81, 0.79]}) == []
