@@ -249,8 +249,8 @@ class Recruiting:
 
 
 def has_token() -> bool:
-    """Whether Ray, as it is set here, asks for a token and has one."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+    """Whether Ray, as it is set here, asks for a token and has one; what it does unasked differs between versions."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
         return False
     path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()

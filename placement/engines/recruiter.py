@@ -53,7 +53,7 @@ class AgentActor:
             request: A `Beginning`, as JSON.
         """
         asked = Beginning.parse(request, "the request to an agent")
-        if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        if os.environ.get("RAY_AUTH_MODE") != "token":
             return b"this node runs without Ray's token: set RAY_AUTH_MODE=token there as well"
         try:
             agent = Agent(device_folder(asked.fleet, asked.device))

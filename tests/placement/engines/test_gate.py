@@ -148,6 +148,22 @@ def test_a_fragment_comes_in_pieces_is_verified_and_kept(gate, tmp_path, monkeyp
     assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [digest(DATA)[7:]]
 
 
+def test_a_fragment_that_lies_here_is_not_asked_for(gate, tmp_path, catalog, monkeypatch):
+    """In a catalog that was pulled from a registry, say; a damaged one there is brought, and kept beside it."""
+    asked = config(gate, enrol(gate), catalog).model_copy(update={"kept": str(tmp_path / "kept")})
+    store = fragment_store(asked)
+    with monkeypatch.context() as alone:
+        alone.setattr(store, "_bring", None)
+        assert store.read_digest(digest(DATA), 2**30) == DATA
+    here = tmp_path / "here"
+    (here / "blobs" / "sha256").mkdir(parents=True)
+    (here / "blobs" / "sha256" / digest(DATA)[7:]).write_bytes(b"damaged")
+    store = fragment_store(asked.model_copy(update={"catalog": str(here)}))
+    assert store.read_digest(digest(DATA), 2**30) == DATA
+    assert (tmp_path / "kept" / "blobs" / "sha256" / digest(DATA)[7:]).read_bytes() == DATA
+    assert (here / "blobs" / "sha256" / digest(DATA)[7:]).read_bytes() == b"damaged"
+
+
 def test_a_kept_fragment_that_is_damaged_is_brought_again(gate, tmp_path):
     """What is read is what has the digest."""
     store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))

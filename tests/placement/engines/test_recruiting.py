@@ -9,7 +9,7 @@ from splitplace.children import child_env
 from splitplace.errors import UsageError
 from splitplace.placement.device.joining import Ticket
 from splitplace.placement.engines.ray import AGAIN_S, Nodes, RayEngine, Recruit, Recruited, Recruiting, Trouble
-from splitplace.placement.engines.recruiter import Beginning, _explained, device_folder
+from splitplace.placement.engines.recruiter import AgentActor, Beginning, _explained, device_folder
 from splitplace.placement.engines.roster import Roster
 
 TOKEN = Ticket(endpoint="tcp://127.0.0.1:9", key="0" * 40, secret="0" * 64).token
@@ -79,7 +79,7 @@ def test_what_goes_wrong_is_told_once(place, caplog):
     ("environment", "fine"),
     [
         ({}, False),
-        ({"RAY_AUTH_TOKEN": "t"}, True),
+        ({"RAY_AUTH_TOKEN": "t"}, False),
         ({"RAY_AUTH_MODE": "token"}, False),
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t"}, True),
         ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "t"}, False),
@@ -101,6 +101,15 @@ def test_it_does_not_start_without_rays_token(monkeypatch, tmp_path, environment
     with pytest.raises(UsageError, match=r"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN .*keep ports 6379, 10001") as told:
         RayEngine.check()
     assert "\n" not in str(told.value)
+
+
+def test_an_agent_begins_on_no_node_without_rays_token(monkeypatch, tmp_path):
+    """It says what to set there, and joins nothing."""
+    monkeypatch.setenv("SPLITPLACE_DEVICES", str(tmp_path / "devices"))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    told = Beginning(device="a", fleet="f", token=TOKEN).model_dump_json().encode()
+    assert b"set RAY_AUTH_MODE=token there" in AgentActor().begin(told)
+    assert not (tmp_path / "devices").exists()
 
 
 def test_rays_variables_go_to_its_process_alone(monkeypatch):

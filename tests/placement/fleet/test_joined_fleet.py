@@ -1,7 +1,9 @@
 """A fleet of machines that join: by a token, with fragments from the broker; they die, leave, are put out, return."""
 
+import random
 import time
 from contextlib import closing, contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,4 +143,40 @@ def test_the_next_broker_finds_its_machines_again(fleet, machine, images):  # no
         until(broker, a=True, b=True)
     with fleet.up() as broker:
         until(broker, a=True, b=True)
+        fleet.check(broker, images(20))
+
+
+def test_random_steps_of_real_machines(fleet, machine, images):  # noqa: F811
+    """As in test_membership.py, with processes and sockets: after each step the status comes to what there is."""
+    rng, holders, alive, number = random.Random(5), dict[str, Any](), set[str](), 0
+    with fleet.up() as broker:
+        for _ in range(14):
+            name = rng.choice("ab")
+            steps = ["join"] + (["leave", "kill", "revoke"] if name in alive else [])
+            step = rng.choice(steps if name in alive else [*steps, *(["rejoin"] * 3 if name in holders else [])])
+            if step == "join":
+                number += 1
+                former, holders[name] = holders.get(name), machine(f"machine-{number}")
+                holders[name].begin(broker.invite(name, 60.0))
+                until(broker, **{name: True})
+                if name in alive:  # whoever was it is told
+                    assert former.process.wait(PATIENCE_S) == 1
+                alive.add(name)
+            elif step == "rejoin":
+                holders[name].begin()
+                alive.add(name)
+            else:
+                alive.remove(name)
+                if step == "revoke":
+                    broker.revoke(name)
+                    assert holders.pop(name).process.wait(PATIENCE_S) == 1
+                elif step == "leave":
+                    holders[name].end()
+                else:
+                    holders[name].kill()
+            until(broker, **{other: other in alive for other in "ab"})
+        until(broker, **{other: other in alive for other in "ab"})
+        if not alive:
+            machine("last").begin(broker.invite("a", 60.0))
+            until(broker, a=True)
         fleet.check(broker, images(20))
