@@ -1,7 +1,8 @@
 """What an option leaves for whoever comes next: tasks like those that came lately, while it runs.
 
 Of the next task, as if it were one of those that came last, the best P(in time) on one device is held against what it
-would be with half of the option's work still there: what it finds in its way on the mean.
+would be with half of the option's work still there: what it finds in its way on the mean. Where so many wait already
+that nobody else is next, nothing is left for anybody.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.offers import PlanOffers
-from splitplace.records.view import Floats, Ints, View
+from splitplace.records.view import NONE, Floats, Ints, View
 
 KEPT = 8
 """Tasks that came last, which the next is taken to be like."""
@@ -58,7 +59,8 @@ class Ahead:
 
     def __init__(self, view: View, arrivals: RecentArrivals, offers: PlanOffers, jobs: DeviceJobs, off_D: Floats):
         self._jobs, self._gap_s = jobs, arrivals.gap_s
-        self.on = bool(arrivals.tasks) and arrivals.gap_s > 0 and len(view.devices.names) <= LARGE
+        few = len(view.devices.names) <= LARGE
+        self.on = bool(arrivals.tasks) and arrivals.gap_s > 0 and few and _waiting(view) < KEPT
         if not self.on:
             return
         alone, works = list[Floats](), list[Floats]()
@@ -128,3 +130,9 @@ class Ahead:
         took_MD[:, devices_K] += held_MK
         left_M = self._p(took_MD, self._every_D).max(axis=1)
         return min(took_s / self._gap_s, MOST) * float((left_M - self._best_M).mean())
+
+
+def _waiting(view: View) -> int:
+    """Tasks that found no device in an earlier plan: they are next, and known."""
+    placed = set(view.containers.task_C[view.containers.device_C != NONE].tolist())
+    return sum(row not in placed for row in np.flatnonzero(view.tasks.split_T != NONE).tolist())

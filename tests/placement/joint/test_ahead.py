@@ -79,3 +79,15 @@ def test_the_last_that_came_are_known_and_how_far_apart(view):
         arrivals = arrivals.seen(replace(now, tasks=replace(now.tasks, age_s_T=30.0 - came_s[:seen])))
     assert arrivals.gap_s == pytest.approx(3.0)
     assert arrivals.tasks == tuple((0, 4, 50.0 + row) for row in range(2, 10))
+
+
+@pytest.mark.parametrize("waiting", [KEPT - 1, KEPT])
+def test_where_many_wait_already_nothing_is_left_for_who_comes(view, waiting):
+    """They are next, and it is known who they are."""
+    now = unlike(view, deadlines_s=(90.0,) * (waiting + 1), split=(1,) * waiting + (-1,),
+                 containers=tuple((task, fragment, -1) for task in range(waiting) for fragment in (2, 3)))  # fmt: skip
+    policy = Joint()
+    jobs = DeviceJobs(now, policy.doubt(now, policy.init(now)))
+    offers = PlanOffers(now, Room(now), jobs, np.ones(2, bool), 16)
+    ahead = Ahead(now, RecentArrivals(HURRIED, 8.0, newest=200), offers, jobs, np.ones(2))
+    assert ahead.on == (waiting < KEPT)
