@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.benchmarks import adversary, bandit_training, paper_table, policies_table, robustness
+from splitplace.benchmarks import adversary, bandit_training, loaded_testbed, paper_table, policies_table, robustness
 from splitplace.benchmarks import results_tables as tables
 from splitplace.benchmarks.results_tables import FileSection
 from splitplace.files import replace_file
@@ -83,6 +83,12 @@ CLAIMS = (
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
+    Claim(
+        "testbed-loaded.json",
+        "Fleets under load beside their simulation",
+        "splitplace bench testbed-loaded",
+        loaded_testbed.section,
+    ),
     Claim(
         "published_code.json",
         "The published code's experiment",

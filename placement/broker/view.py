@@ -46,8 +46,7 @@ class Statics:
         return Statics(
             tables.applications(demand),
             tables.splits_table(demand),
-            # A fragment a core, as scenarios have it by default, whose states are for fleets too.
-            tables.fragments_table(demand, devices, [1] * len(devices)),
+            tables.fragments_table(demand, devices),
             tables.links_table(devices),
             tuple((row, f.name) for row, entry in enumerate(demand.splits) for f in entry.split.fragments),
             tuple(entry.split.parents(f.name) for entry in demand.splits for f in entry.split.fragments),
@@ -177,7 +176,7 @@ def _devices(
         names=tuple(device.name for device in devices),
         up_D=np.array([state.placeable(row, now_s) for row in range(len(devices))]),
         cores_D=np.array([device.cores for device in devices], np.int64),
-        servers_D=np.array([device.cores for device in devices], np.int64),
+        servers_D=np.ones(len(devices), np.int64),  # one micro-batch at a time, on all cores
         core_speed_D=np.array([device.core_speed for device in devices]),
         memory_bytes_D=np.array(state.ledger.capacity_bytes),
         memory_used_bytes_D=state.ledger.used_bytes_D(),

@@ -159,7 +159,7 @@ class Scenario(Record):
     startup_s: NonNegative = 0.0
     """Image distribution before the first placement (the paper: 30 s). A device that fails or leaves meanwhile is not
     there when it ends, unless it joins."""
-    parallelism: Literal["intra", "inter"] = "inter"
+    parallelism: Literal["intra", "inter"] = "intra"
     """How a device computes. `intra`: one micro-batch at a time on all its cores, fragments in turns, as a live device
     does (onnxruntime's intra-op threads). `inter`: a fragment a core, as many at once as there are cores."""
     handover_s: NonNegative = 0.0

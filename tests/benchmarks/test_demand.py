@@ -335,7 +335,7 @@ def test_the_demand_of_a_complete_cell_can_be_simulated(made, tmp_path):
     percents = status(folder / "work", CELL, asked).compressed_percent
     assert (first["layer"], first["semantic"], first["full"]) == ("4", "4-roots", "")
     assert int(first["compressed"]) in percents.values()
-    workload = load_scenario("measured-50").workload.model_copy(update={"utilisation": 0.05})
+    workload = load_scenario("measured-50").workload.model_copy(update={"load": None, "utilisation": 0.05})
     scenario = load_scenario("measured-50").model_copy(update={"workload": workload, "interval_s": 10.0})
     run = simulate(scenario, load_fleet("azure10"), value, parse_policy("random+random"), 3)
     assert run.metrics.tasks.arrived > 0

@@ -122,7 +122,7 @@ def test_a_broker_shows_the_very_costs_that_the_simulator_has(world, demand):
     scenario = world.scenario(workload=world.poisson(1.0, 1))
     costs, here = build(demand, units, threads=scenario.threads), view_at_rest(demand, units, 60.0)
     np.testing.assert_array_equal(here.fragments.latency_s_FD, costs.fragments.latency_s_FD)
-    assert here.devices.servers_D.tolist() == [scenario.servers(device) for device in units]
+    assert here.devices.servers_D.tolist() == [scenario.servers(device) for device in units] == [1, 1]
 
 
 def test_a_lone_task_takes_the_longest_path(world, demand, tmp_path):
@@ -178,7 +178,7 @@ def test_the_shipped_demand_fits_the_shipped_fleets(fleet):
 def test_measured_50_is_loaded_as_it_says(utilisation):
     """All tasks as their layer splits, spread at random: the scarcer resource, the links, is busy for about ρ."""
     scenario = load_scenario("measured-50")
-    workload = scenario.workload.model_copy(update={"utilisation": utilisation})
+    workload = scenario.workload.model_copy(update={"load": None, "utilisation": utilisation})
     scenario = scenario.model_copy(update={"workload": workload})
     busy = []
     run = simulate(
