@@ -150,10 +150,12 @@ def play(
     seed: int,
     n_tasks: int,
     progress: Progress,
+    layer_s: float | None = None,
 ) -> Played:
     """Bring up three devices, send the stream, take the fleet down; `folder` keeps its history.
 
-    The seed makes the stream: the same tasks at the same times, whatever the policy.
+    The seed makes the stream, in multiples of `layer_s`: of the devices as they are found now, if it is not given. The
+    same of both: the same tasks at the same times, with the same deadlines.
 
     Raises:
         SplitPlaceError: A device did not come up, or a task got no answer, which says why.
@@ -171,7 +173,7 @@ def play(
         micro_batch=MICRO_BATCH,
     ) as fleet:
         broker = fleet.broker
-        layer_s = layer_response_s(fleet.demand, broker.devices, IMAGES_A_TASK)
+        layer_s = layer_s or layer_response_s(fleet.demand, broker.devices, IMAGES_A_TASK)
         stream = draw(seed, n_tasks, IMAGES_A_TASK, len(data.y_test_N), LOAD * layer_s, layer_s)
         outcomes = _send(fleet, stream, data, progress)
         usage = Usage(

@@ -82,10 +82,11 @@ def run(
     with timed("evaluate"):
         evaluations = pipeline.judge(catalog, shipped, data, progress)
     with timed("run"):
-        played = [
-            pipeline.play(policy, catalog, shipped, data, folder / kept, seed, tasks, progress)
-            for policy, kept in zip(pipeline.RIVALS, ("fleet", "fleet-bandit"), strict=True)
-        ]
+        played: list[pipeline.Played] = []
+        for policy, kept in zip(pipeline.RIVALS, ("fleet", "fleet-bandit"), strict=True):
+            layer_s = played[0].layer_s if played else None
+            sent = catalog, shipped, data, folder / kept, seed, tasks, progress, layer_s
+            played.append(pipeline.play(policy, *sent))
     told = report.tell(catalog, shipped, evaluations, played, timings, seed)
     page = folder / "report.html"
     replace_file(page, report.page(told, played[0]))

@@ -12,7 +12,7 @@ import pytest
 
 from splitplace.catalog import Catalog
 from splitplace.placement.broker.history import read_history
-from splitplace.placement.history import MicroBatchRun
+from splitplace.placement.history import Arrive, MicroBatchRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 MAIN = "from splitplace.cli import main; main()"
@@ -77,6 +77,9 @@ def test_the_same_stream_is_sent_under_both_policies(cold_demo):
         assert 0 < row["reward"] <= 1
     assert set(second["decisions"]) == {"layer", "semantic"}  # the bandit plays both arms
     assert first["reward"] == document["metrics"]["reward"]
+    histories = [read_history(cold_demo.folder / kept / "history.jsonl") for kept in ("fleet", "fleet-bandit")]
+    sent = [[(e.n, e.deadline_s) for e in history if isinstance(e, Arrive)] for history in histories]
+    assert sent[0] == sent[1]
     assert first["decisions"] == {name: split["tasks"] for name, split in document["splits"].items() if split["tasks"]}
 
 
