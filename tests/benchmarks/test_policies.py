@@ -192,7 +192,7 @@ def test_some_rows_again_leave_the_others(whole, tmp_path, monkeypatch):
     [
         ("intervals = 12", "intervals = 13", "scenario upstream-10"),
         ('demand = "upstream"', 'demand = "upstream"\nfleet = "upstream-10:9"', "scenario upstream-10"),
-        ('policies = ["joint"]', 'policies = ["joint"]\noptions = { joint = { eta = 0.5 } }', "row joint"),
+        ('policies = ["joint"]', 'policies = ["joint"]\noptions = { joint = { beta = 0.5 } }', "row joint"),
         ("intervals = 12", 'intervals = 12\nstates = "measured-50"', "states"),
     ],
 )
