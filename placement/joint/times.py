@@ -30,17 +30,18 @@ class SplitTimes:
     """Seconds a sample of the whole fleet's servers, of its downlinks and of the broker's card."""
 
 
-def split_times(view: View, offer: Offer, off_D: Floats, fleet_3: Floats) -> SplitTimes:
+def split_times(view: View, offer: Offer, kinds_K: Ints, off_D: Floats, fleet_3: Floats) -> SplitTimes:
     """Of an application.
 
     Args:
         view: Its tasks and devices.
         offer: All its splits, and all devices that count.
+        kinds_K: One of each kind of these.
         off_D: How much longer than expected something takes.
         fleet_3: All servers, bytes a second of all downlinks, and of the broker's card.
     """
     tasks, f, links, memory_bytes_D = view.tasks, view.fragments, view.links, view.devices.memory_bytes_D
-    rows_T, kinds_K = np.flatnonzero(tasks.application_T == offer.application), _kinds(view, offer.devices_A, off_D)
+    rows_T = np.flatnonzero(tasks.application_T == offer.application)
     n_T, fragments_F, first_S = tasks.n_T[rows_T], offer.fragments_F, offer.first_S
     quickest = _quickest(view, offer)
     computed_s_ST = np.stack([_ran_s(view, shape, n_T, quickest.of_split(shape))[:, 0] for shape in offer.shapes])
@@ -131,7 +132,7 @@ def _quickest(view: View, offer: Offer) -> QuickestDevices:
     return found
 
 
-def _kinds(view: View, devices_A: Ints, off_D: Floats) -> Ints:
+def kinds(view: View, devices_A: Ints, off_D: Floats) -> Ints:
     """One device of each kind, by what a split's time depends on; of equal ones, that seen to be quickest."""
     d, links, f = view.devices, view.links, view.fragments
     of_links = links.down_bytes_per_s_D, links.up_bytes_per_s_D, links.rtt_s_D

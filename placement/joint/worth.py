@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.offers import Offer, PlanOffers
 from splitplace.placement.joint.residual import Residuals
-from splitplace.placement.joint.times import SplitTimes, split_times
+from splitplace.placement.joint.times import SplitTimes, kinds, split_times
 from splitplace.records.view import Bools, Floats, Ints, View
 
 SERVERS, LINKS, CARD = range(3)
@@ -100,12 +101,16 @@ class Worths:
             uses_T3[at_T] = n_T[at_T, None] * times.use_s_S3[split_S[alone_s_ST.argmin(axis=0)]]
         return alone_s_T, uses_T3
 
+    @cached_property
+    def _kinds(self) -> Ints:
+        return kinds(self.view, np.flatnonzero(self.devices_D), self.off_D)
+
     def times(self, offer: Offer) -> SplitTimes:
         """Of all splits of the application."""
         application = offer.application
         if application not in self._times:
             every = self.offers.every(tuple(np.flatnonzero(self.view.splits.application_S == application).tolist()))
-            self._times[application] = split_times(self.view, every, self.off_D, self._fleet)
+            self._times[application] = split_times(self.view, every, self._kinds, self.off_D, self._fleet)
         return self._times[application]
 
 
