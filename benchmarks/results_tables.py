@@ -358,7 +358,10 @@ def images(text: bytes, file: Path) -> FileSection:
         }
         for build in found.builds
     ]
-    remarks = [f"Load average before the run: {found.load:.1f}; containers of one core and 512 MB."]
+    remarks = [
+        f"Load average before the run: {found.load:.1f}; containers of one core and 512 MB. On a busy machine the "
+        "clock's seconds are what it took there and then, those of the CPU what it costs."
+    ]
     claims = words(bench.verdict(found))
     return FileSection(
         found.provenance, [layers, rows, builds], claims, _seed(found.provenance), _commits(found.cells), remarks
