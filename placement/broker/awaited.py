@@ -1,6 +1,6 @@
 """The tasks that are here, for those who handed them in: their images, and the futures of their results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from splitplace.errors import OverloadedError, SplitPlaceError
@@ -40,6 +40,9 @@ class AwaitedTasks:
         self._answers: dict[int, list[BrokerFuture]] = {}
         self._images: dict[int, Array] = {}
         self._kept = Kept()
+        self._known: list[tuple[HandedIn, SplitPlaceError | None]] = []
+        self._ended: list[tuple[BrokerFuture, TaskResult]] = []
+        """What is to be told when what this step has changed is on the disk."""
 
     def take_in(self, post: HandedIn) -> ev.TaskAccepted | None:
         """Take a task in, unless it is known by its key, or there is no room for it; answers what has happened then."""
@@ -48,7 +51,7 @@ class AwaitedTasks:
         if known is not None:
             self._left(event.task)
             post.answer.task_id = known
-            post.durable(self.await_answer(post.answer))
+            self._known.append((post, self.await_answer(post.answer)))
             return None
         if self._store is not None:
             try:
@@ -66,10 +69,19 @@ class AwaitedTasks:
             self._answers.setdefault(answer.task_id, []).append(answer)
             return None
         try:
-            answer.settle((self._store or self._kept).result(answer.task_id))
+            self._ended.append((answer, (self._store or self._kept).result(answer.task_id)))
         except SplitPlaceError as error:
             return error
         return None
+
+    def tell(self, refused: Mapping[int, SplitPlaceError]) -> None:
+        """Tell who asked for a task again, now that all is on the disk but what was refused for want of it."""
+        known, self._known = self._known, []
+        ended, self._ended = self._ended, []
+        for post, error in known:
+            post.durable(refused.get(post.answer.task_id, error))
+        for answer, result in ended:
+            answer.settle(result)
 
     def images(self, task: int) -> Array:
         """Of a task that is here, those that an earlier broker took in as well.

@@ -201,17 +201,24 @@ class Loop:
                     self.store.keep(effect)
 
     def _write_down(self, handed_in: list[HandedIn]) -> None:
-        if not self._must_write and (self._unwritten_s is None or self.fleet.now_s() - self._unwritten_s < TICK_S):
+        now_s = self.fleet.now_s()
+        if not self._must_write and (self._unwritten_s is None or now_s - self._unwritten_s < TICK_S):
+            self.awaited.tell({})
             return
-        error = self.store.commit() if self.store is not None else None
-        self._must_write, self._unwritten_s = False, None
+        error, room = None, True
+        if self.store is not None:
+            error = self.store.commit()
+            room = error is None and self.store.accepting
+        # What could not be written, or took the last room that there was, is looked after a tick later.
+        self._must_write, self._unwritten_s = False, None if room else now_s
+        refused = dict[int, SplitPlaceError]()
         for post in handed_in:
             if error is not None:
-                refused = ev.TaskCancelled(
-                    at_s=self.fleet.now_s(), task=post.event.task, reason=f"it was refused: {error}"
-                )
-                self._apply(refused)  # whenever both can be written, its end will be
+                refused[post.event.task] = error
+                reason = f"it was refused: {error}"  # whenever both can be written, its end will be
+                self._apply(ev.TaskCancelled(at_s=now_s, task=post.event.task, reason=reason))
             post.durable(error)
+        self.awaited.tell(refused)
 
     # Out.
 

@@ -1,10 +1,18 @@
 """The broker's loop, on a fake clock: what it makes of silence while it was away itself, and of words too many."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from splitplace.errors import OverloadedError
+from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import loop as loop_module
+from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Received
+from tests.placement.fleet.conftest import WIDTH
 from tests.placement.fleet.test_pace import World
 
 
@@ -75,6 +83,53 @@ def test_what_the_fleet_alone_is_told_is_written_a_tick_later(kept):
     before = kept.loop.store.journal.last
     kept.until(1.0 + 2 * loop_module.TICK_S, step_s=loop_module.TICK_S)
     assert kept.loop.store.journal.last > before
+
+
+@pytest.fixture
+def disk(kept, monkeypatch):
+    """The same, on a disk that is full when it is told so."""
+    journal, disk = kept.loop.store.journal, SimpleNamespace(full=False)
+    transact, restore = journal._transact, journal._ballast.restore
+
+    def write(work):
+        if disk.full:
+            journal._ballast.release()
+            raise OverloadedError("no space left on device")
+        transact(work)
+
+    monkeypatch.setattr(journal, "_transact", write)
+    monkeypatch.setattr(journal._ballast, "restore", lambda: None if disk.full else restore())
+    return disk
+
+
+def test_after_a_full_disk_an_idle_fleet_takes_tasks_again(kept, disk):
+    """What could not be written is, and the ballast is back, though nothing happens any more."""
+    kept.submit(1.0)
+    disk.full = True
+    kept.until(2.0)  # the task ends: nobody can write it down
+    store = kept.loop.store
+    assert store.journal._pending and not store.accepting
+    disk.full = False
+    kept.until(2.0 + 2 * loop_module.TICK_S, step_s=loop_module.TICK_S)
+    assert not store.journal._pending and store.accepting
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_key_that_comes_twice_at_once_is_told_twice_what_the_disk_says(kept, disk, full):
+    """Nobody is told that it is taken on before that is on the disk, or if it never gets there."""
+    journal, told = kept.loop.store.journal, list[tuple[int, object]]()
+    first = kept.loop.state.next_task
+    posts = []
+    for task in (first, first + 1):
+        event = ev.TaskAccepted(at_s=0.0, task=task, application="toy", n=3, deadline_s=9.0, inputs="", key="one")
+        answer = BrokerFuture(task, Callbacks(), lambda task: None)
+        images = np.zeros((3, WIDTH), np.float32)
+        posts.append(HandedIn(event, images, answer, lambda error: told.append((journal.last, error))))
+    before, disk.full = journal.last, full
+    kept.loop.step(posts)
+    assert len(told) == 2
+    for last, error in told:
+        assert (error is not None) if full else (error is None and last > before)
 
 
 def test_a_plan_is_not_asked_for_again_because_it_was_made(world):
