@@ -197,6 +197,7 @@ def test_a_state_that_is_none_is_refused(view, broken):
         placer.unpack(Packed(arrays, packed.facts), view())
 
 
+@pytest.mark.sim
 def test_plans_hold_what_came_of_them():
     """Times are from the plan on: a task seen in two plans has less left at the second; late ones are unknown."""
     recorder = PlanRecorder()
