@@ -4,7 +4,6 @@ It is looked into, for the packages that go on top are this machine's: the same 
 """
 
 import platform
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import Descriptor, Document
 from splitplace.errors import ContractError, IntegrityError
 from splitplace.export.oci_image.layer import GZIP_TYPE, TAR_TYPE
+from splitplace.export.oci_image.layer_tree import LayerTree
 from splitplace.export.oci_image.machine_python import python_name
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -118,14 +118,16 @@ def open_base(name: str, source: BlobSource) -> Base:
         )
     if len(config.rootfs.diff_ids) != len(manifest.layers):
         raise IntegrityError(f"{name}: {len(manifest.layers)} layers, {len(config.rootfs.diff_ids)} in its config")
-    paths: set[str] = set()
-    for layer in manifest.layers:
+    tree = LayerTree()
+    for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True):
         if layer.mediaType not in (TAR_TYPE, GZIP_TYPE):
             raise ContractError(
                 f"{name}: a layer {layer.mediaType}, expected {TAR_TYPE}, plain or gzip: copy it by skopeo"
             )
-        _apply(paths, source.bring(layer), f"{name}: layer {layer.digest}")
-    return Base(name, config, manifest.layers, _python(name, config, paths))
+        said = f"{name}: layer {layer.digest}"
+        if (found := tree.apply(source.bring(layer), layer.mediaType, said)) != diff_id:
+            raise IntegrityError(f"{said}: its tar is {found}, expected {diff_id}, as its config says")
+    return Base(name, config, manifest.layers, _python(name, config, tree.paths))
 
 
 def _for_this_machine(name: str, index: PlatformIndex) -> Descriptor:
@@ -137,24 +139,6 @@ def _for_this_machine(name: str, index: PlatformIndex) -> Descriptor:
     raise ContractError(
         f"{name} has images for {', '.join(found) or 'no stated platform'}, expected linux/{architecture()}"
     )
-
-
-def _apply(paths: set[str], layer: Path, source: str) -> None:
-    """What lies in the image when this layer lies on those before it."""
-    try:
-        with tarfile.open(layer, "r:*") as tar:
-            for entry in tar:
-                path = PurePosixPath("/", entry.name)
-                if path.name == ".wh..wh..opq":
-                    gone = f"{path.parent}/"
-                    paths -= {other for other in paths if other.startswith(gone)}
-                elif path.name.startswith(".wh."):
-                    gone = str(path.parent / path.name.removeprefix(".wh."))
-                    paths -= {other for other in paths if other == gone or other.startswith(f"{gone}/")}
-                else:
-                    paths.add(str(path))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise IntegrityError(f"{source}: no tar that can be read: {error}") from error
 
 
 def environment(config: Mapping[str, Any]) -> dict[str, str]:

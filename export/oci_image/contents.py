@@ -11,6 +11,8 @@ from splitplace.export.oci_image.layer import ExecutableFile, Files
 from splitplace.export.oci_image.machine_python import machine_python
 from splitplace.export.oci_image.packages import LOADED, package_files, program_files
 
+_ROOM = Path(__file__).parent
+
 
 @dataclass(frozen=True)
 class ImageContents:
@@ -37,10 +39,17 @@ class ImageContents:
         below = self.below if isinstance(self.below, Base) else beside(self.below)
         return ImageContents(below, beside(self.packages), beside(self.program))
 
-    def key(self) -> str:
-        """Of the files as they lie here: by what the disk says of each, none of them read; nobody's image below."""
+    def key(self, room: Path = _ROOM) -> str:
+        """Of the files as they lie here: by what the disk says of each, none of them read; nobody's image below.
+
+        Args:
+            room: The modules that make an image of them, with its environment and configuration: read, for these are
+                in none of the files.
+        """
         assert not isinstance(self.below, Base)
         files, found = {**self.below, **self.packages, **self.program}, hashlib.sha256()
+        for module in sorted(room.glob("*.py")):
+            found.update(repr((module.name, module.read_bytes())).encode())
         for place in sorted(files):
             content = files[place]
             source = content.path if isinstance(content, ExecutableFile) else content

@@ -12,6 +12,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from splitplace.errors import SplitPlaceError
+
 TAR_TYPE = "application/vnd.oci.image.layer.v1.tar"
 GZIP_TYPE = f"{TAR_TYPE}+gzip"
 """Of every layer made here."""
@@ -91,7 +93,8 @@ def write_layer(files: Files, target: BinaryIO, created_by: str) -> PackedLayer:
         created_by: What it is, in a few words.
 
     Raises:
-        OSError: A file cannot be read, or `target` not be written.
+        SplitPlaceError: A file cannot be opened.
+        OSError: It cannot be read to its end, or `target` not be written.
     """
     outside = _Hashed(target)
     folders = {str(above) for path in files for above in PurePosixPath(path).parents if str(above) != "."}
@@ -119,9 +122,16 @@ def _add(tar: tarfile.TarFile, path: str, content: Content | None) -> None:
             return
         case ExecutableFile(source) | (Path() as source):
             entry.mode = _EXECUTABLE if isinstance(content, ExecutableFile) else _FILE
-            with source.open("rb") as file:
+            with _opened(source) as file:
                 entry.size = file.seek(0, 2)
                 file.seek(0)
                 tar.addfile(entry, file)
             return
     tar.addfile(entry)
+
+
+def _opened(source: Path) -> BinaryIO:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise SplitPlaceError(f"cannot read {source}, which belongs into an image: {error.strerror}") from error

@@ -3,6 +3,7 @@
 It lies at /usr/local, wherever it lies here; the C library and its like stay where their loader looks for them.
 """
 
+import logging
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from splitplace.errors import NotReadyError
 from splitplace.export.oci_image.layer import Content, ExecutableFile, FileLink, Files, ScratchFolder
+
+log = logging.getLogger(__name__)
 
 PREFIX = "usr/local"
 USER = 65532
@@ -37,7 +40,10 @@ _MODULES_LEFT_OUT = (
 """Of the library's compiled modules: what talks to terminals, windows and users' databases, with all that they load."""
 _SYSTEM = re.compile(r"(?:/usr)?/lib(?:64|32|x32)?(?:/[a-z0-9_]+-linux-[a-z0-9]+)?")
 """Folders where the loader looks without being told."""
-_LINE = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
+_LINE = re.compile(r"^\s*(?:.+ => )?(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
+_MISSING = re.compile(r"^\s*(.+) => not found$", re.MULTILINE)
+_BUILD_VARIABLES = ("TZPATH", "SOABI", "EXT_SUFFIX", "MULTIARCH")
+"""What is told of the build of this Python, which else says in which folders of which machine that was."""
 _ACCOUNTS: Files = {
     "etc/passwd": b"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%d:nonroot:/:/sbin/nologin\n" % (USER, USER),
     "etc/group": b"root:x:0:\nnonroot:x:%d:\n" % USER,
@@ -87,9 +93,17 @@ def _library(folder: Path, name: str) -> dict[str, Content]:
         unwanted = _LEFT_OUT & set(parts) or parts[0].startswith("config-")
         if path.suffix == ".so" and path.name.startswith(_MODULES_LEFT_OUT):
             continue
-        if not unwanted and path.is_file() and path.suffix != ".a":
-            found[f"{PREFIX}/lib/{name}/{path.relative_to(folder).as_posix()}"] = path.resolve()
+        if not unwanted and path.is_file() and path.suffix in (".py", ".so"):
+            known = path.name.startswith("_sysconfigdata")
+            place = f"{PREFIX}/lib/{name}/{path.relative_to(folder).as_posix()}"
+            found[place] = _build_variables() if known else path.resolve()
     return found
+
+
+def _build_variables() -> bytes:
+    """In place of the module from which `sysconfig` has them; zoneinfo asks for one."""
+    told = {name: value for name in _BUILD_VARIABLES if (value := sysconfig.get_config_var(name)) is not None}
+    return f"build_time_vars = {told!r}\n".replace(sys.base_prefix, f"/{PREFIX}").encode()
 
 
 def _is_shared(content: Content) -> bool:
@@ -108,7 +122,9 @@ def shared_libraries(paths: Iterable[Path]) -> tuple[Path, ...]:
         raise NotReadyError(
             "no ldd here: an image of this machine's Python takes Linux with glibc: give --base"
         ) from error
-    found = {Path(match[2]) for match in _LINE.finditer(done.stdout)}
+    for name in sorted(set(_MISSING.findall(done.stdout))):
+        log.warning("library %s is not found here: what loads it runs neither here nor in the image", name)
+    found = {Path(match[1]) for match in _LINE.finditer(done.stdout)}
     if not any(path.name.startswith(("ld-linux", "ld64")) for path in found):
         raise NotReadyError(
             "this machine's Python does not run on glibc, for which onnxruntime is made: give an image by --base"

@@ -27,6 +27,8 @@ LOADED = (
 PACKAGES = ("numpy", "onnxruntime", "pyzmq", "pydantic", "psutil", "starlette", "uvicorn", "httptools")
 """By whom those modules are run; each brings what it needs itself."""
 _LEFT_OUT = frozenset({"__pycache__", "tests"})
+_BESIDE = frozenset({".onnx"})
+"""Of files beside our modules those that a device reads; what else lies there may be somebody's own."""
 _RECORDS = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 """Of the place where a package is installed here."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -85,19 +87,21 @@ def _files_of(package: Distribution) -> Iterator[tuple[str, Path]]:
 
 
 def program_files() -> Files:
-    """Of this program the modules that the entry points import, at once or later, and the files beside them."""
+    """Of this program the modules that the entry points import, at once or later, and what those read beside them."""
     found: dict[str, Content] = {}
     for name, source in sorted(_modules(ENTRIES).items()):
         path = name.replace(".", "/")
         if source.name == "__init__.py":
             found[f"{FOLDER}/{path}/__init__.py"] = source
             for beside in sorted(source.parent.iterdir()):
-                if beside.is_file() and beside.suffix not in (".py", ".md", ".typed"):
+                if beside.is_file() and beside.suffix in _BESIDE:
                     found[f"{FOLDER}/{path}/{beside.name}"] = beside
         else:
             found[f"{FOLDER}/{path}.py"] = source
     own = distribution("splitplace")
-    found[f"{FOLDER}/splitplace-{own.version}.dist-info/METADATA"] = (own.read_text("METADATA") or "").encode()
+    # The rest of it is as the tool wrote it that installed this program; the version is all that is asked for.
+    about = f"Metadata-Version: 2.1\nName: splitplace\nVersion: {own.version}\n"
+    found[f"{FOLDER}/splitplace-{own.version}.dist-info/METADATA"] = about.encode()
     return found
 
 

@@ -4,7 +4,8 @@ As in the paper's testbed (§6.1), where fragments run in containers. The kernel
 more memory than it is stated to have is killed, and the fleet goes on without it.
 
 Containers are of this machine's network and processes, so that the fleet's own addresses and process numbers hold in
-them; of its files they see the catalog alone, which they cannot write, and they have no capability.
+them; of its files they see the catalog alone, which they cannot write, and they have no capability. They run as the
+user who launches them, whose catalog nobody else need be able to read: as root's, where that is root.
 """
 
 import csv
@@ -35,6 +36,10 @@ CATALOG = "/catalog"
 DEVICE = "splitplace.placement.device.__main__"
 FILES = 1024
 """That a container may open; podman's own number is more than some machines allow."""
+ANSWER_S = 60.0
+"""Within which podman answers what it knows."""
+LOAD_S = 900.0
+"""And takes an image of hundreds of megabytes, on a slow disk."""
 SIGNALLED = 128
 """A container exits with so much more than the number of the signal that ended it."""
 _KEPT = ("XDG_", "CONTAINER", "STORAGE_", "REGISTRIES_", "DBUS_")
@@ -86,7 +91,7 @@ class PodmanEngine(ChildEngine):
                 "--ulimit",
                 "nproc=1024:1024",
             ),
-            *("--read-only", "--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "all"),
+            *("--read-only", *_as_this_user(), "--cap-drop", "all"),
             *("--security-opt", "no-new-privileges", "--security-opt", "label=disable", *limits),
             *("--mount", _csv("type=bind", f"source={config.catalog}", f"destination={CATALOG}", "readonly")),
             *("--entrypoint", json.dumps([self._python, "-P", "-m", DEVICE]), self.image),
@@ -130,6 +135,12 @@ class PodmanEngine(ChildEngine):
         return int(done.stdout)
 
 
+def _as_this_user() -> list[str]:
+    """The same number inside as outside: without root, podman would else map it to one that owns none of our files."""
+    same = ["--userns", "keep-id"] if os.getuid() else []
+    return [*same, "--user", f"{os.getuid()}:{os.getgid()}"]
+
+
 def podman() -> list[str]:
     """The command.
 
@@ -146,17 +157,21 @@ def podman() -> list[str]:
     return [program, "--cgroup-manager", "cgroupfs", "--runtime", "runc"]
 
 
-def ask_podman(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def ask_podman(*arguments: str, timeout_s: float = ANSWER_S) -> "subprocess.CompletedProcess[str]":
     """What a command of podman's answers, whether it worked or not.
+
+    Args:
+        arguments: Behind `podman`.
+        timeout_s: Within which it has to.
 
     Raises:
         NotReadyError: There is no podman, or it does not answer.
     """
     command = [*podman(), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise NotReadyError(f"podman {arguments[0]}: no answer within 60 s") from error
+        raise NotReadyError(f"podman {arguments[0]}: no answer within {timeout_s:g} s") from error
 
 
 def _interpreter(image: str) -> str:

@@ -69,20 +69,15 @@ class StandaloneApp:
         """As ASGI has it."""
         if scope["type"] != "http":
             return
-        self._under_way += 1
         try:
             with self._coming.hold() as hold:
                 scope[HOLD] = hold
                 await self._answer(scope, receive, send)
         except ClientGoneError:
             log.info("%s %s: its client left", scope["method"], scope["path"])
-        finally:
-            self._under_way -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if self._under_way > self.limits.requests:
-                raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
             await self._router(scope, receive, send)
         except (SplitPlaceError, HTTPException) as error:
             await self._refuse(error, scope, receive, send)
@@ -133,7 +128,18 @@ class StandaloneApp:
         return Response()
 
     async def _infer(self, request: Request) -> Response:
-        model, received_s = self._model(request), self._clock()
+        """Of all requests the one kind that is bounded in number: how a busy server is, it still says."""
+        model = self._model(request)
+        if self._under_way >= self.limits.requests:
+            raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
+        self._under_way += 1
+        try:
+            return await self._inferred(model, request)
+        finally:
+            self._under_way -= 1
+
+    async def _inferred(self, model: models.ServedModel, request: Request) -> Response:
+        received_s = self._clock()
         hold: Hold = request.scope[HOLD]
         coding = compression.coding_of(request.headers.get("content-encoding", ""))
         body = await read_body(request.receive, request.headers.get("content-length"), self.limits, hold)

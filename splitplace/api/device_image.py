@@ -7,7 +7,7 @@ from splitplace.errors import SplitPlaceError
 from splitplace.export.oci_image.contents import gather
 from splitplace.export.oci_image.image_writer import ImageBuilder, ImageWriter
 from splitplace.extras import needs
-from splitplace.placement.engines.podman import IMAGE, ask_podman
+from splitplace.placement.engines.podman import IMAGE, LOAD_S, ask_podman
 
 
 def device_image() -> str:
@@ -25,7 +25,7 @@ def device_image() -> str:
     with tempfile.TemporaryDirectory(prefix="splitplace-image-") as scratch:
         writer = ImageWriter(Path(scratch) / "layout")
         built = ImageBuilder(writer, contents, lambda what: None).device("device", "SplitPlace: a device")
-        pulled = ask_podman("pull", "--quiet", f"oci:{writer.path}:{built.tag}")
+        pulled = ask_podman("pull", "--quiet", f"oci:{writer.path}:{built.tag}", timeout_s=LOAD_S)
     if pulled.returncode:
         raise SplitPlaceError(f"podman does not take the image of a device: {_last_line(pulled.stderr)}")
     number = pulled.stdout.strip()

@@ -21,6 +21,7 @@ from splitplace.splitting.artifact import SplitArtifact
 from tests.placement.fleet.conftest import SplitFiles, tree
 
 REFERENCE = "toy.tiny.semantic-2x2"
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 PYTHON = {f"usr/local/bin/{python_name()}": b"", "usr/lib/libstdc++.so.6": b""}
 OTHER_MOOD = """
 import os, sys
@@ -99,7 +100,7 @@ class HandMadeLayout:
                 "schemaVersion": 2,
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
                 "config": self.put_json("application/vnd.oci.image.config.v1+json", document),
-                "layers": [self.put("application/vnd.oci.image.layer.v1.tar+gzip", gzip.compress(tar)) for tar in tars],
+                "layers": [self.put(GZIP, gzip.compress(tar)) for tar in tars],
             },
         )
 
@@ -108,6 +109,14 @@ class HandMadeLayout:
         self.entries.append(entry | {"annotations": {"org.opencontainers.image.ref.name": tag}})
         index = {"schemaVersion": 2, "manifests": self.entries}
         (self.path / "index.json").write_text(json.dumps(index))
+
+
+def repacked(layout: HandMadeLayout, tar: bytes, media_type: str = GZIP, data: bytes | None = None) -> dict[str, Any]:
+    """An image of one layer: this tar, which is stored as `data` if that is given."""
+    entry = layout.image({}, rootfs={"type": "layers", "diff_ids": [digest_of(tar)]})
+    manifest = json.loads((layout.path / "blobs/sha256" / entry["digest"].partition(":")[2]).read_bytes())
+    layers = [layout.put(media_type, gzip.compress(tar) if data is None else data)]
+    return layout.put_json(entry["mediaType"], manifest | {"layers": layers})
 
 
 def packed(files: dict[str, bytes]) -> bytes:

@@ -1,14 +1,19 @@
 """What an image begins with: a layout's or a registry's, and why another will not do."""
 
+import gzip
+import io
 import json
+import lzma
+import tarfile
 
 import pytest
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, UsageError
 from splitplace.export.oci_image.base import architecture, open_base
 from splitplace.export.oci_image.base_sources import LayoutSource
+from splitplace.export.oci_image.layer_tree import MAX_PATH, LayerTree
 from splitplace.export.oci_image.machine_python import python_name
-from tests.export.oci_image.conftest import PYTHON
+from tests.export.oci_image.conftest import GZIP, PYTHON, digest_of, packed, repacked
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -96,3 +101,103 @@ def test_which_base(layout, tmp_path):
         LayoutSource(f"oci:{base.path}:c")
     with pytest.raises(UsageError, match=r"expected :TAG with one of a, b"):
         LayoutSource(f"oci:{base.path}")
+
+
+def with_link(kind: bytes, name: str, target: str) -> bytes:
+    """The tar of a good base, and one link."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for path in PYTHON:
+            tar.addfile(tarfile.TarInfo(path))
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, target
+        tar.addfile(entry)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    "tar",
+    [
+        packed(PYTHON | {"../etc/cron.d/x": b""}),
+        packed(PYTHON | {"usr/../../x": b""}),
+        with_link(tarfile.SYMTYPE, "etc/x", "../../shadow"),
+        with_link(tarfile.SYMTYPE, "etc/x", "/../shadow"),
+        with_link(tarfile.LNKTYPE, "etc/x", "../shadow"),
+    ],
+)
+def test_a_base_that_leads_out_of_itself_is_refused(layout, tar):
+    """By a name or by either kind of link: it would be passed on to whoever unpacks the image."""
+    base = layout()
+    base.name("base", repacked(base, tar))
+    with pytest.raises(IntegrityError, match="leads out of the image"):
+        opened(base)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [(tarfile.SYMTYPE, "../usr/bin/env"), (tarfile.SYMTYPE, "/bin/env"), (tarfile.LNKTYPE, "usr/bin/env")],
+)
+def test_links_within_a_base_are_taken(layout, kind, target):
+    """Up and down again, absolute, by the archive's own name: as every distribution has them."""
+    base = layout()
+    base.name("base", repacked(base, with_link(kind, "etc/x", target)))
+    assert len(opened(base).layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("media_type", "pack"),
+    [(GZIP.removesuffix("+gzip"), gzip.compress), (GZIP, bytes), (GZIP, lzma.compress)],
+    ids=["gzip as plain", "plain as gzip", "xz as gzip"],
+)
+def test_a_layer_is_read_as_what_it_is_stated_to_be(layout, media_type, pack):
+    """And as nothing else that its bytes may be as well."""
+    base, tar = layout(), packed(PYTHON)
+    base.name("base", repacked(base, tar, media_type, pack(tar)))
+    with pytest.raises(IntegrityError, match="no tar that can be read"):
+        opened(base)
+
+
+def test_a_plain_layer_is_read(layout):
+    """By its media type, as a gzipped one is."""
+    base, tar = layout(), packed(PYTHON)
+    base.name("base", repacked(base, tar, GZIP.removesuffix("+gzip"), tar))
+    assert opened(base).python == f"/usr/local/bin/{python_name()}"
+
+
+def test_a_damaged_stream_in_a_layer(layout):
+    """Of the right digest, but no deflate: said as every other damage."""
+    base, tar = layout(), packed(PYTHON)
+    whole = gzip.compress(tar)
+    base.name("base", repacked(base, tar, data=whole[:10] + b"\xff" * (len(whole) - 10)))
+    with pytest.raises(IntegrityError, match="no tar that can be read"):
+        opened(base)
+
+
+def test_another_tar_than_the_config_states(layout):
+    """A runtime that unpacks the layer would refuse the image that is built on it."""
+    base = layout()
+    base.name("base", base.image(PYTHON, rootfs={"type": "layers", "diff_ids": [digest_of(b"")]}))
+    with pytest.raises(IntegrityError, match=f"expected {digest_of(b'')}, as its config says"):
+        opened(base)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"), [({"entries": 3}, "more entries than"), ({"size_bytes": 3 * 10240 - 1}, "more bytes than")]
+)
+def test_bounds_hold_over_all_layers(tmp_path, bounds, said):
+    """Of entries and of unpacked bytes: two layers of two entries, 10,240 bytes each, are below, a third is not."""
+    path = tmp_path / "layer"
+    path.write_bytes(gzip.compress(packed({"a": b"", "b": b""})))
+    tree = LayerTree(**{"entries": 10, "size_bytes": 10**6} | bounds)
+    tree.apply(path, GZIP, "it")
+    with pytest.raises(IntegrityError, match=said):
+        for _ in range(2):
+            tree.apply(path, GZIP, "it")
+
+
+def test_a_path_beyond_what_linux_has(tmp_path):
+    """Is refused before it is kept."""
+    path = tmp_path / "layer"
+    path.write_bytes(packed({"a" * (MAX_PATH + 1): b""}))
+    with pytest.raises(IntegrityError, match=r"a path of 4097 letters, expected 4096 at most"):
+        LayerTree().apply(path, "plain", "it")

@@ -3,13 +3,21 @@
 import gzip
 import importlib.util
 import io
+import logging
 import marshal
 import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
+import pytest
+
+from splitplace.errors import SplitPlaceError
+from splitplace.export.oci_image import machine_python as machine
+from splitplace.export.oci_image import packages
 from splitplace.export.oci_image.bytecode import bytecode_of
+from splitplace.export.oci_image.contents import ImageContents
 from splitplace.export.oci_image.layer import ExecutableFile, FileLink, ScratchFolder, write_layer
 from splitplace.export.oci_image.machine_python import machine_python, python_name, shared_libraries
 from splitplace.export.oci_image.models import fragment_files, graph_files
@@ -139,3 +147,91 @@ def test_what_a_start_imports_is_compiled():
         code = marshal.loads(data[16:])  # noqa: S302 - made here, a moment ago
         assert code.co_filename == f"/{place}"
         assert code.co_code == compile(sources[place].read_bytes(), "", "exec", dont_inherit=True).co_code
+
+
+def python_library(folder: Path, prefix: str, *stray: str) -> Path:
+    """A standard library as it is installed at a prefix, with what else somebody left there."""
+    folder.mkdir()
+    (folder / "os.py").write_text("name = 'posix'")
+    (folder / "_sysconfigdata__linux_here.py").write_text(f"build_time_vars = {{'prefix': {prefix!r}}}")
+    for name in stray:
+        (folder / name).write_text("secret")
+    return folder
+
+
+def packed_python(folder: Path) -> str:
+    """The digest of a layer of it."""
+    return pack(machine._library(folder, python_name()))[0].digest
+
+
+def test_where_python_is_installed_is_in_no_layer(tmp_path):
+    """Two prefixes, one with stray files beside its modules: the same digest."""
+    one = python_library(tmp_path / "one", "/home/one/python")
+    two = python_library(tmp_path / "two", "/home/two/python", ".env", "os.py.orig", "notes.txt")
+    assert packed_python(one) == packed_python(two)
+
+
+def test_what_zoneinfo_asks_of_the_build_is_there(tmp_path):
+    """In a Python whose other build variables are left out, as its own module has it, without a folder of this one."""
+    found = machine_python({})
+    (module,) = [content for place, content in found.items() if "/_sysconfigdata" in place]
+    told: dict[str, dict[str, str]] = {}
+    exec(module, told)  # noqa: S102 - made here, a moment ago
+    assert told["build_time_vars"]["TZPATH"] and sys.base_prefix not in module.decode()
+
+
+def test_stray_files_beside_our_modules_are_left_out(tmp_path, monkeypatch):
+    """What a device reads there is taken; what an editor or a user left is not."""
+    for name in ("__init__.py", "probe.onnx", ".env", "errors.py.orig", "token.json", "core"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(packages, "_modules", lambda entries: {"splitplace": tmp_path / "__init__.py"})
+    found = {path.removeprefix(f"{FOLDER}/") for path in program_files() if "dist-info" not in path}
+    assert found == {"splitplace/__init__.py", "splitplace/probe.onnx"}
+
+
+def test_of_our_metadata_the_version_alone():
+    """Else another build tool would make another digest."""
+    (about,) = [content for path, content in program_files().items() if path.endswith("/METADATA")]
+    assert [line.partition(":")[0] for line in about.decode().splitlines()] == ["Metadata-Version", "Name", "Version"]
+
+
+def test_a_source_that_cannot_be_read_is_named(tmp_path):
+    """And not called a layer that cannot be written."""
+    with pytest.raises(SplitPlaceError, match=rf"cannot read {tmp_path}/gone, .*: No such file"):
+        pack({"a": tmp_path / "gone"})
+
+
+def ldd_says(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """In place of the loader's own."""
+    program = folder / "ldd"
+    program.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(f"\t{line}" for line in lines) + "\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+LOADER = "/lib64/ld-linux-x86-64.so.2 (0x00007f0000000000)"
+
+
+def test_a_library_in_a_folder_with_a_blank(tmp_path, monkeypatch):
+    """Is loaded as any other, by its name or by its path."""
+    one, two = "/home/my user/lib/libz.so.1", "/opt/a b/libq.so"
+    ldd_says(tmp_path, monkeypatch, f"libz.so.1 => {one} (0x00007f01)", f"{two} (0x00007f02)", LOADER)
+    assert {str(path) for path in shared_libraries([])} == {one, two, "/lib64/ld-linux-x86-64.so.2"}
+
+
+def test_a_library_that_is_not_found_is_told(tmp_path, monkeypatch, caplog):
+    """By name: what loads it does not run here either, and need not be what an image runs."""
+    ldd_says(tmp_path, monkeypatch, "libcudart.so.12 => not found", LOADER)
+    with caplog.at_level(logging.WARNING):
+        shared_libraries([])
+    assert [record.getMessage().partition(" is ")[0] for record in caplog.records] == ["library libcudart.so.12"]
+
+
+def test_the_key_is_of_what_makes_the_image_too(tmp_path):
+    """Its environment and configuration stand in none of its files: with them the device's image is another."""
+    contents = ImageContents({"a": b""}, {}, {})
+    (tmp_path / "image_writer.py").write_text("env = 1")
+    before = contents.key(tmp_path)
+    assert contents.key(tmp_path) == before
+    (tmp_path / "image_writer.py").write_text("env = 2")
+    assert contents.key(tmp_path) != before

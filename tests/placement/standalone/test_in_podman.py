@@ -92,6 +92,19 @@ def test_a_container_answers_as_infer_does(images, run, graph, x):
     assert asked("wait", number) == "0"
 
 
+def test_it_is_healthy_at_another_port(images, run):
+    """The image's own check, of which nobody said that the server is elsewhere."""
+    number, _ = run(images[1][REFERENCE], command=("--port", "9000"))
+    check = [f"/usr/local/bin/{python_name()}", "-P", "-m", "splitplace.placement.standalone", "--health"]
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with suppress(AssertionError):  # nobody listens yet
+            asked("exec", number, *check)
+            return
+        time.sleep(0.05)
+    raise AssertionError(asked("exec", number, *check))
+
+
 def test_the_models_of_an_image_are_read_by_another(images, run, x):
     """As an image volume, the way that Kubernetes mounts one beside a server: at /models lies all that is needed."""
     place, numbers = images

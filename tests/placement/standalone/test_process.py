@@ -76,6 +76,47 @@ def test_sigterm_counts_from_its_first_line_on():
     assert (done.returncode, done.stdout) == (0, "False\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_are_taken_before_anything_else_is_imported(number):
+    """Also what it imports itself: whoever stops a container may do so at any moment of its start."""
+    code = (
+        "import os, sys; import splitplace.placement.standalone\n"
+        "class Looked:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name in ('argparse', 'http', 'http.client'):\n"
+        f"            print(name, flush=True); os.kill(os.getpid(), {int(number)}); print('lives')\n"
+        "for name in ('argparse', 'http', 'http.client'): sys.modules.pop(name, None)\n"
+        "sys.meta_path.insert(0, Looked())\n"
+        "import splitplace.placement.standalone.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "argparse\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python3", "-P", "-m", "splitplace.placement.standalone", "--threads", "2", "--port", "{port}"],
+        ["init", "--", "python3", "-P", "-m", "splitplace.placement.standalone", "--port={port}"],
+    ],
+)
+def test_health_is_asked_of_the_port_that_the_container_serves_at(models: Path, tmp_path: Path, words: list[str]):
+    """An image's check is written before anybody says `--port`: by the first process, with or without an init."""
+    process, port = started([*MODULE, "--host", "127.0.0.1", "--port", "0", "--models", str(models)])
+    (tmp_path / "cmdline").write_text("".join(word.format(port=port) + "\0" for word in words))
+    code = (
+        "import sys; from pathlib import Path; from splitplace.placement.standalone import __main__ as module; "
+        "module.FIRST_PROCESS = Path(sys.argv.pop()); module.main()"
+    )
+    asked = [sys.executable, "-P", "-c", code, "--health", str(tmp_path / "cmdline")]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_what_is_wrong_is_one_line(models: Path):
     """A port in use, no models, no thread: exit as the command line's, no traceback."""
     process, port = started([*MODULE, "--host", "127.0.0.1", "--port", "0", "--models", str(models)])

@@ -1,5 +1,8 @@
 """One model by itself over loopback, asked by Triton's own client."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -9,6 +12,8 @@ from splitplace.errors import IntegrityError, NotFoundError, UsageError
 from splitplace.inference.executor import Executor, FragmentSession
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.models import ServedModel
+from splitplace.placement.http.server import HttpServer
+from splitplace.placement.standalone.app import StandaloneApp
 from splitplace.placement.standalone.models_folder import LoadedModel, load_models
 from splitplace.records.fragment import TensorSpec
 from tests.placement.standalone.conftest import given, write_models
@@ -115,6 +120,34 @@ def test_no_more_is_taken_in_than_there_is_room_for(models, serve, x):
     client = serve(load_models(models), limits=Limits(coming_bytes=100))
     with pytest.raises(InferenceServerException, match="hold 0 of 100 bytes"):
         client.infer("toy", given(x=x))
+
+
+def test_a_busy_server_says_that_it_is_well(x):
+    """While every request that is taken on is under way, one more is refused; its health and metadata are told."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def run(inputs):
+        began.set()
+        go_on.wait(60)
+        return {"y": np.zeros((len(inputs["x"]), 1), np.float32)}
+
+    loaded = LoadedModel(ServedModel("m", (spec("x", 16),), (spec("y", 1),)), run)
+    with (
+        HttpServer(StandaloneApp(loaded, "1", Limits(requests=1)), "127.0.0.1", 0) as server,
+        ThreadPoolExecutor(1) as other,
+    ):
+        place = server.url.removeprefix("http://")
+        client = triton.InferenceServerClient(place)
+        first = other.submit(lambda: triton.InferenceServerClient(place).infer("m", given(x=x)))
+        try:
+            assert began.wait(60)
+            with pytest.raises(InferenceServerException, match="1 requests are under way"):
+                client.infer("m", given(x=x))
+            assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("m")
+        finally:
+            go_on.set()
+        assert first.result().as_numpy("y").shape == (5, 1)
+        assert client.infer("m", given(x=x)).as_numpy("y").shape == (5, 1)
 
 
 def test_a_model_that_fails_is_told_in_one_line(serve, x, caplog):
