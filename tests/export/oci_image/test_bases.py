@@ -11,7 +11,7 @@ import pytest
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, UsageError
 from splitplace.export.oci_image.base import architecture, open_base
 from splitplace.export.oci_image.base_sources import LayoutSource
-from splitplace.export.oci_image.layer_tree import MAX_PATH, LayerTree
+from splitplace.export.oci_image.layer_tree import MAX_HEAD_BYTES, MAX_PATH, LayerTree
 from splitplace.export.oci_image.machine_python import python_name
 from tests.export.oci_image.conftest import GZIP, PYTHON, digest_of, packed, repacked
 
@@ -201,3 +201,31 @@ def test_a_path_beyond_what_linux_has(tmp_path):
     path.write_bytes(packed({"a" * (MAX_PATH + 1): b""}))
     with pytest.raises(IntegrityError, match=r"a path of 4097 letters, expected 4096 at most"):
         LayerTree().apply(path, "plain", "it")
+
+
+def test_a_layer_takes_away_of_those_below_not_of_itself(tmp_path):
+    """Whiteouts, in whatever order they stand: a file, a folder with all in it, and what a folder held."""
+    below = {"a/x": b"", "a/y": b"", "b/c/d": b"", "e/f/g": b"", "bc": b""}
+    above = {"a/new": b"", "a/.wh.x": b"", ".wh.b": b"", "e/new": b"", "e/.wh..wh..opq": b""}
+    tree = LayerTree()
+    for name, files in (("below", below), ("above", above)):
+        (tmp_path / name).write_bytes(packed(files))
+        tree.apply(tmp_path / name, "plain", "it")
+    assert tree.paths == {"/a/y", "/a/new", "/bc", "/e/new"}
+
+
+def test_what_is_said_of_an_entry_is_bounded(tmp_path):
+    """Tarfile reads it as a whole, so that a few packed bytes could take all memory; a large file is no such thing."""
+    for name, entry in (("said", tarfile.TarInfo("a")), ("large", tarfile.TarInfo("a"))):
+        if name == "said":
+            entry.pax_headers = {"comment": "x" * (3 * MAX_HEAD_BYTES)}
+        else:
+            entry.size = 3 * MAX_HEAD_BYTES
+        with tarfile.open(tmp_path / name, "w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(entry, io.BytesIO(bytes(entry.size)))
+            tar.addfile(tarfile.TarInfo("b"))
+    tree = LayerTree()
+    tree.apply(tmp_path / "large", "plain", "it")
+    assert tree.paths == {"/a", "/b"}
+    with pytest.raises(IntegrityError, match="more than 1048576 bytes are said of one entry"):
+        tree.apply(tmp_path / "said", "plain", "it")
