@@ -26,6 +26,9 @@ class Answer(NamedTuple):
     grpc_status: str
 
 
+REFUSED = 77
+"""EX_NOPERM of sysexits.h: what is refused for good, so that a supervisor need not start it again."""
+
 CAUSES: dict[Cause, Answer] = {
     "usage": Answer(2, 400, "INVALID_ARGUMENT"),
     "not-found": Answer(2, 404, "NOT_FOUND"),
@@ -37,7 +40,7 @@ CAUSES: dict[Cause, Answer] = {
     "conflict": Answer(1, 409, "ALREADY_EXISTS"),
     "unanswered": Answer(1, 503, "ABORTED"),
     "unknown-caller": Answer(1, 401, "UNAUTHENTICATED"),
-    "forbidden": Answer(1, 403, "PERMISSION_DENIED"),
+    "forbidden": Answer(REFUSED, 403, "PERMISSION_DENIED"),
     "too-large": Answer(1, 413, "OUT_OF_RANGE"),
     "too-slow": Answer(1, 408, "DEADLINE_EXCEEDED"),
 }

@@ -275,7 +275,7 @@ class LiveFleet:
                 case MachineLeft(reason=reason, revoked=revoked):
                     self._part(member, reason, revoked)
                 case Exited(reason=reason):
-                    self.changes.append(Change(member, "gone", reason))
+                    self._gone(member, reason)
         if now_s - self._pinged_s > PING_EVERY_S:
             self._pinged_s = now_s
             self._sequence += 1
@@ -300,10 +300,15 @@ class LiveFleet:
         """Its machine has gone; what was running there is lost, and nobody is that device until one joins."""
         member.here = member.due = False
         if member.launched:
-            self.changes.append(Change(member, "gone", reason))
+            self._gone(member, reason)
         if revoked:
             self.node.expel(member.name)
             member.key = None
+
+    def _gone(self, member: Member, reason: str) -> None:
+        """One process is one loss: a machine may come and leave several times before the next check."""
+        member.launched = False
+        self.changes.append(Change(member, "gone", reason))
 
     def close(self) -> None:
         """End every device and leave nothing behind."""

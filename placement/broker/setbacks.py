@@ -29,6 +29,8 @@ REST_AFTER = 3
 REST_S, MAX_REST_S = 1.0, 60.0
 RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
 """Before a device that ended is started again; doubled each time it ends without having done anything."""
+MAX_DOUBLINGS = 10
+"""Of either: far beyond the longest. A power of some thousand is no float."""
 
 
 def failed(turn: Turn, event: ev.FragmentFailed) -> None:
@@ -128,7 +130,7 @@ def lose(turn: Turn, row: int, reason: str) -> None:
         if other.up:
             turn.tell(other_row, messages.Gone(peer=turn.setup.names[row]))
     turn.todo.append(Kill(row))
-    turn.state.alarm(turn.state.now_s + min(RELAUNCH_S * 2**device.losses, MAX_RELAUNCH_S), "launch", row)
+    turn.state.alarm(turn.state.now_s + min(_doubled(RELAUNCH_S, device.losses), MAX_RELAUNCH_S), "launch", row)
     device.losses += 1
 
 
@@ -158,5 +160,9 @@ def blame(turn: Turn, row: int, task: int) -> None:
     device = turn.state.devices[row]
     device.failing.add(task)
     if len(device.failing) >= REST_AFTER and device.rested_until_s <= turn.state.now_s:
-        device.rested_until_s = turn.state.now_s + min(REST_S * 2**device.rests, MAX_REST_S)
+        device.rested_until_s = turn.state.now_s + min(_doubled(REST_S, device.rests), MAX_REST_S)
         device.rests += 1
+
+
+def _doubled(seconds: float, times: int) -> float:
+    return seconds * 2.0 ** min(times, MAX_DOUBLINGS)

@@ -1,13 +1,13 @@
 """Where a device has its fragments from: a catalog that lies here, or the broker, by digest, verified, and kept."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from splitplace.catalog.blobs import BlobStore
+from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import digest
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError
-from splitplace.files import replace_file
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError, SplitPlaceError
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.protocol.keys import CurveAccess
@@ -51,23 +51,42 @@ class SuppliedBlobs(BlobStore):
         for store in self._places:
             with suppress(IntegrityError):  # missing here, or damaged
                 return store.read_digest(digest_, limit)
-        data = self._bring(digest_, limit)
-        replace_file(self._kept.path(digest_), data)
-        return data
+        return self._bring(digest_, limit)
 
     def _bring(self, digest_: str, limit: int) -> bytes:
+        """What came before this process was ended, and the rest."""
+        part = _Part(self._kept.folder.parent.parent / "parts" / digest_.partition(":")[2])
+        resumed = part.size > 0
+        try:
+            self._pull(digest_, limit, part)
+            data = read_file(part.path, limit, digest_)
+            if (actual := digest(data)) != digest_:
+                raise IntegrityError(f"{digest_}: the broker's {len(data)} bytes have the digest {actual}")
+        except NotReadyError:  # what came of it stays
+            raise
+        except SplitPlaceError as error:
+            part.path.unlink(missing_ok=True)
+            if resumed and isinstance(error, IntegrityError):
+                return self._bring(digest_, limit)  # from the beginning: what lay here may be what is damaged
+            raise
+        self._kept.path(digest_).parent.mkdir(parents=True, exist_ok=True)
+        part.path.replace(self._kept.path(digest_))
+        return data
+
+    def _pull(self, digest_: str, limit: int, part: "_Part") -> None:
         context, socket = joining.knock(self._gate, self._public_key, self._secret_key)
         try:
             pieces: dict[int, bytes] = {}
-            total, waiting, tries = None, {0}, 0
-            socket.send(joining.Want(digest=digest_, offset=0).model_dump_json().encode())
+            """That came before one that is to come first."""
+            total, waiting, tries = None, {part.size}, 0
+            socket.send(joining.Want(digest=digest_, offset=part.size).model_dump_json().encode())
             deadline_s = time.monotonic() + PATIENCE_S
-            while total is None or sum(map(len, pieces.values())) < total:
+            while total is None or part.size < total:
                 if not socket.poll(max(round(1000 * (deadline_s - time.monotonic())), 0)):
                     tries += 1
                     if tries >= TRIES:
                         raise NotReadyError(f"{digest_}: the broker gave no piece of it for {tries * PATIENCE_S:.0f} s")
-                    waiting = {min(waiting, default=0)}
+                    waiting = {min(waiting, default=part.size)}
                     socket.send(joining.Want(digest=digest_, offset=min(waiting)).model_dump_json().encode())
                     deadline_s = time.monotonic() + PATIENCE_S
                     continue
@@ -79,15 +98,18 @@ class SuppliedBlobs(BlobStore):
                             if total > limit:
                                 raise IntegrityError(f"{digest_}: {total} bytes, expected at most {limit}")
                         _check(piece, len(frames[1]), total)
-                        pieces[piece.offset] = frames[1]
+                        if piece.offset >= part.size:  # else it was asked for twice
+                            pieces[piece.offset] = frames[1]
                         waiting.discard(piece.offset)
+                        while part.size in pieces:
+                            part.append(pieces.pop(part.size))
                         tries, deadline_s = 0, time.monotonic() + PATIENCE_S
                     case joining.Missing(reason=reason) | joining.Dismissed(reason=reason):
                         raise NotFoundError(f"{digest_}: the broker gives no such fragment: {reason}")
                     case other:
                         raise ContractError(f"{digest_}: the gate answered {other.type}")
                 ahead = (
-                    offset for offset in range(0, total, joining.PIECE_BYTES)
+                    offset for offset in range(part.size, total, joining.PIECE_BYTES)
                     if offset not in pieces and offset not in waiting
                 )  # fmt: skip
                 while len(waiting) < AHEAD and (offset := next(ahead, None)) is not None:
@@ -96,10 +118,28 @@ class SuppliedBlobs(BlobStore):
         finally:
             socket.close()
             context.term()
-        data = b"".join(pieces[offset] for offset in sorted(pieces))
-        if (actual := digest(data)) != digest_:
-            raise IntegrityError(f"{digest_}: the broker's {len(data)} bytes have the digest {actual}")
-        return data
+
+
+class _Part:
+    """The beginning of a file, in whole pieces: a device that is ended while it pulls need not begin anew.
+
+    The last piece that lies there is asked for again, for how large the file is comes with it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        found = path.stat().st_size if path.exists() else 0
+        self.size = max(found // joining.PIECE_BYTES - 1, 0) * joining.PIECE_BYTES
+
+    def append(self, piece: bytes) -> None:
+        """What comes next."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.truncate(self.size)
+            out.seek(self.size)
+            out.write(piece)
+        self.size += len(piece)
 
 
 def _check(piece: joining.FilePiece, size: int, total: int) -> None:

@@ -1,41 +1,31 @@
 """What runs on a device's machine: joins the fleet, and keeps one device runtime there as the fleet wants it.
 
-Its key pair is made here and never leaves. All that is remembered lies in one folder: who the fleet is, which device
-this machine is of it, its key, and the fragments that it was given.
+All that is remembered lies in one folder (`membership.py`), beside the fragments that it was given.
 """
 
-import fcntl
 import logging
-import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import zmq
-from pydantic import Field
 
-from splitplace.errors import ContractError, ForbiddenError, NotReadyError, UsageError
-from splitplace.files import replace_file
+from splitplace.errors import ContractError, ForbiddenError, NotReadyError
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Exited
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol.keys import CurveAccess, new_pair
-from splitplace.placement.protocol.messages import PROTOCOL, Key, text
+from splitplace.placement.engines.membership import MachineFolder, Membership
+from splitplace.placement.protocol.keys import CurveAccess
+from splitplace.placement.protocol.messages import PROTOCOL, text
 from splitplace.placement.protocol.stream import draw_incarnation
-from splitplace.records import formats
-from splitplace.records.base import Name, Record
-from splitplace.records.formats import Format
 
 log = logging.getLogger(__name__)
 
-JOIN_S = 30.0
-"""How long the gate may take to answer a token."""
 LOOK_S = 0.1
 """How often it is looked whether the device has ended."""
 SILENT_S = 4.0
@@ -44,17 +34,6 @@ STOP_S = 2.0
 """How long the device may take to end when this machine leaves."""
 ORPHAN_S = 60.0
 """Without a word of the fleet, and what runs here is ended: the next broker would not know it."""
-
-
-class Membership(Record):
-    """Which device of which fleet this machine is."""
-
-    file_format: ClassVar[Format | None] = formats.MEMBERSHIP
-    format: Literal[1] = 1
-    gate: joining.GateAddress
-    device: Name
-    public_key: Key
-    secret_key: Annotated[Key, Field(repr=False)]
 
 
 class Agent:
@@ -68,6 +47,7 @@ class Agent:
 
     def __init__(self, folder: Path, catalog: Path | None = None, host: str | None = None):
         self.folder, self._catalog, self._host = folder, catalog, host
+        self.home = MachineFolder(folder)
         self._engine = LocalEngine()
         self._session = draw_incarnation()
         self._running: int | None = None
@@ -75,84 +55,9 @@ class Agent:
         self._reason = ""
         self._stopping = threading.Event()
 
-    @property
-    def path(self) -> Path:
-        """Of what is remembered."""
-        return self.folder / "membership.json"
-
-    def membership(self) -> Membership:
-        """Who this machine is.
-
-        Raises:
-            UsageError: It has never joined, by what lies in the folder.
-        """
-        if not self.path.exists():
-            raise UsageError(f"{self.folder}: this machine has joined no fleet: join one with a token")
-        return Membership.parse(self.path.read_bytes(), str(self.path))
-
     def join(self, token: str) -> Membership:
-        """Become a device of a fleet, in place of what this folder was before.
-
-        Raises:
-            UsageError: No token.
-            ForbiddenError: The fleet does not take it.
-            NotReadyError: The fleet does not answer.
-        """
-        ticket = joining.Ticket.read(token)
-        gate = joining.GateAddress(endpoint=ticket.endpoint, key=ticket.key)
-        self._prepare()
-        public, secret = self._pair(ticket)
-        context, knocking = joining.knock(gate, public, secret)
-        try:
-            knocking.send(joining.Enrol(protocol=PROTOCOL, secret=ticket.secret).model_dump_json().encode())
-            if not knocking.poll(round(JOIN_S * 1000)):
-                raise NotReadyError(
-                    f"nobody who has the fleet's key answers at {gate.endpoint} within {JOIN_S:.0f} s: is it up, and "
-                    "does the network let this machine through?"
-                )
-            told = joining.told(knocking.recv_multipart()[0])
-        finally:
-            knocking.close()
-            context.term()
-        if not isinstance(told, joining.Enrolled):
-            raise ForbiddenError(told.reason if isinstance(told, joining.Dismissed) else f"the gate said {told.type}")
-        found = Membership(gate=gate, device=told.device, public_key=public, secret_key=secret)
-        self._write(self.path, found)
-        self._write(self._tried, None)
-        return found
-
-    def is_member(self, token: str) -> bool:
-        """Whether this machine is, as far as it knows, a device of the fleet that a token is for."""
-        ticket = joining.Ticket.read(token)
-        return self.path.exists() and self.membership().gate == joining.GateAddress(
-            endpoint=ticket.endpoint, key=ticket.key
-        )
-
-    @property
-    def _tried(self) -> Path:
-        return self.folder / "joining.json"
-
-    def _pair(self, ticket: joining.Ticket) -> tuple[str, str]:
-        """A key pair for this token: the same if it is tried again, for it may have been taken the first time."""
-        if self._tried.exists():
-            former = _Trial.parse(self._tried.read_bytes(), str(self._tried))
-            if former.secret == ticket.secret:
-                return former.public_key, former.secret_key
-        public, secret = new_pair()
-        self._write(self._tried, _Trial(secret=ticket.secret, public_key=public, secret_key=secret))
-        return public, secret
-
-    def _prepare(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = self.folder.stat()
-        if about.st_uid != os.geteuid() or about.st_mode & 0o077:
-            raise UsageError(f"{self.folder}: others may enter it: chmod 700 it, or name one that is not there yet")
-
-    def _write(self, path: Path, record: Record | None) -> None:
-        if record is None:
-            path.unlink(missing_ok=True)
-        else:
-            replace_file(path, record.model_dump_json())  # in a folder that nobody else may enter
+        """Become a device of a fleet, as `MachineFolder.join`; `stop` ends it."""
+        return self.home.join(token, self._stopping.is_set)
 
     # While it is a device.
 
@@ -172,22 +77,10 @@ class Agent:
             ForbiddenError: The fleet has put it out.
             NotReadyError: Another process is this device already, or the fleet is of another version.
         """
-        self._prepare()
-        member = self.membership()
-        with self._claimed():
+        self.home.prepare()
+        member = self.home.membership()
+        with self.home.claimed():
             self._serve(member, told, joined)
-
-    @contextmanager
-    def _claimed(self) -> Iterator[None]:
-        """Be the one process that is this device, on this machine."""
-        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as error:
-            raise NotReadyError(f"{self.folder}: another process is this device: end that first") from error
-        finally:
-            os.close(handle)
 
     def _serve(self, member: Membership, told: Callable[[str], None], joined: Callable[[str], None]) -> None:
         context, gate = joining.knock(member.gate, member.public_key, member.secret_key)
@@ -242,7 +135,7 @@ class Agent:
         if isinstance(told, joining.Dismissed):
             if not told.for_good:
                 raise NotReadyError(told.reason)
-            self.path.unlink(missing_ok=True)
+            self.home.forget(member)
             raise ForbiddenError(f"{told.reason}: this machine is no device of that fleet now")
         if not isinstance(told, joining.Wanted) or told.incarnation == self._running:
             return False
@@ -279,14 +172,6 @@ class Agent:
         if self._running is not None:
             self._engine.stop(device, grace_s)
             self._running = None
-
-
-class _Trial(Record):
-    """The key pair that a token is tried with, until it is known whether it was taken."""
-
-    secret: Annotated[str, Field(repr=False)]
-    public_key: Key
-    secret_key: Annotated[Key, Field(repr=False)]
 
 
 def own_address(endpoint: str) -> str:

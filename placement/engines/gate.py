@@ -16,13 +16,14 @@ from zmq.auth import CURVE_ALLOW_ANY
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.catalog.blobs import BlobStore
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
 from splitplace.placement.device import joining
-from splitplace.placement.engines.machines import Machines
+from splitplace.placement.engines.machines import Machines, dismissal
 from splitplace.placement.engines.roster import Roster
+from splitplace.placement.protocol import intake
 from splitplace.placement.protocol.keys import bracketed
 from splitplace.placement.protocol.messages import text
-from splitplace.placement.protocol.stream import drain
+from splitplace.placement.protocol.stream import PAUSE_S, ListeningClock, drain
 
 log = logging.getLogger(__name__)
 _AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
@@ -30,6 +31,11 @@ _AUTHENTICATOR_LOG.setLevel(logging.INFO)
 
 AT_ONCE = 100
 """Messages that are taken in between two looks at what is to be told."""
+QUEUED = 8
+"""Messages that wait for a connection whose other end does not read: a device asks for `supply.AHEAD` pieces, 4."""
+HEARTBEAT_S = 2.0
+UNFINISHED_BYTES = 2**18
+"""What may have come in on a connection and be no whole message yet: an honest machine says some hundred bytes."""
 
 
 class Gate:
@@ -49,7 +55,8 @@ class Gate:
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
-        self.machines = Machines(roster, self._notify)
+        self._clock = ListeningClock()
+        self.machines = Machines(roster, self._notify, lambda: self._clock.now_s)
         self._roster, self._store, self._digests = roster, BlobStore(catalog), frozenset(digests)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator = ThreadAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
@@ -57,23 +64,29 @@ class Gate:
         self._authenticator.configure_curve(domain="*", location=CURVE_ALLOW_ANY)
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 500
-        self._socket.sndhwm = self._socket.rcvhwm = 100
+        self._socket.sndhwm, self._socket.rcvhwm = QUEUED, 100
         self._socket.setsockopt(zmq.MAXMSGSIZE, joining.MAX_SAID_BYTES)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 3000)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, round(1000 * HEARTBEAT_S))
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
         self._socket.curve_server, self._socket.ipv6 = True, ":" in host
         self._socket.curve_publickey, self._socket.curve_secretkey = (
             roster.public_key.encode(), roster.secret_key.encode(),
         )  # fmt: skip
+        counts = intake.counts_bytes("tcp://")
+        self._intake = intake.Intake(self._socket, UNFINISHED_BYTES, HEARTBEAT_S) if counts else None
+        self._pulling: dict[str, int] = {}
+        """The connection over which each key was given pieces last, by its descriptor."""
         try:
             self._bind(host)
         except zmq.ZMQError as error:
             self._close_socket()
+            self._close_pipe()
             place = f"{host}, port {roster.port}" if roster.port else host
             raise NotReadyError(f"nothing can listen at {place}: {error}: name an address of this machine") from error
         endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
-        roster.listens(int(endpoint.rpartition(":")[2]))
+        self._port = int(endpoint.rpartition(":")[2])
+        roster.listens(self._port)
         self.gate = joining.GateAddress(endpoint=endpoint, key=roster.public_key)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
@@ -87,6 +100,9 @@ class Gate:
         self._stopping = True
         self._notify()
         self._thread.join()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         os.close(self._woken)
         os.close(self._wake)
 
@@ -100,10 +116,15 @@ class Gate:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
+        if self._intake is not None:
+            poller.register(self._intake.events, zmq.POLLIN)
         try:
             while not self._stopping:
-                poller.poll(1000)
+                self._clock.advance(PAUSE_S)
+                poller.poll(round(1000 * intake.LOOK_S))
+                self._clock.advance(intake.LOOK_S + PAUSE_S)
                 drain(self._woken)
+                self._mind_connections()
                 for _ in range(AT_ONCE):
                     try:
                         frames = self._socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
@@ -115,22 +136,45 @@ class Gate:
         finally:
             self._close_socket()
 
+    def _mind_connections(self) -> None:
+        if self._intake is None:
+            return
+        changed = self._intake.hear()
+        self._pulling = {key: number for key, number in self._pulling.items() if number not in changed}
+        self._intake.look(self._port)
+
     def _close_socket(self) -> None:
         self._socket.close()
+        if self._intake is not None:
+            self._intake.close()
         self._authenticator.stop()
         self._context.term()
 
     def _take(self, frames: "list[zmq.Frame]") -> None:
         route, key = frames[0].bytes, str(frames[-1].get("User-Id"))
+        if self._intake is not None:
+            self._intake.handed_over(frames[1:])  # the first one was put before them here
         try:
-            message = joining.said(frames[-1].bytes)
-        except SplitPlaceError as error:
-            log.warning("the gate heard no message of ours: %s", text(error)[:200])
+            if len(frames) != 2:
+                raise ContractError(f"{len(frames) - 1} frames, expected one")
+            message = joining.said(frames[1].bytes)
+        except SplitPlaceError as error:  # anybody may say anything: no line of the log for each
+            log.debug("the gate heard no message of ours: %s", text(error)[:200])
             return
         if isinstance(message, joining.Want):
-            self._send(route, *self._piece(key, message))
+            told, data = self._piece(key, message)
+            if data is not None:
+                self._give_up_former(key, int(frames[1].get(zmq.SRCFD)))
+            self._send(route, told, data)
         else:
             self.machines.hear(route, key, message)
+
+    def _give_up_former(self, key: str, connection: int) -> None:
+        """A device pulls over one connection at a time: what is queued for the one before goes with that."""
+        former = self._pulling.get(key, connection)
+        if self._intake is not None and former != connection:
+            self._intake.cut(former, self._port)
+        self._pulling[key] = connection
 
     def _tell(self) -> None:
         for route, told in self.machines.to_tell():
@@ -146,7 +190,7 @@ class Gate:
     def _piece(self, key: str, want: joining.Want) -> tuple[joining.Told, bytes | None]:
         """A piece of a fragment's file. Who asked holds all of them together against the digest."""
         if self._roster.device(key) is None:
-            return joining.Dismissed(reason="this machine is none of this fleet's"), None
+            return dismissal(self._roster, key), None
         if want.digest not in self._digests:
             return joining.Missing(digest=want.digest, reason="no fragment of this fleet"), None
         try:

@@ -105,8 +105,7 @@ class Machines:
             NotFoundError: There is none of this name.
         """
         with self._changed:
-            self.roster.revoke(device)
-            self._forget(device, "revoked")
+            self._forget(device, "revoked", self.roster.revoke(device))
 
     # What machines say.
 
@@ -123,8 +122,7 @@ class Machines:
                 return
             device = self.roster.device(key)
             if device is None:
-                reason = "this machine is none of this fleet's: it was revoked, or another one joined in its place"
-                self._to_tell.append((route, joining.Dismissed(reason=reason)))
+                self._to_tell.append((route, dismissal(self.roster, key)))
             elif isinstance(message, joining.Here):
                 self._here(device, route, key, message)
             else:
@@ -140,12 +138,13 @@ class Machines:
     def _enrol(self, route: bytes, key: str, message: joining.Enrol) -> None:
         device = self.roster.device(key)
         if device is None:  # else it says it again, for the answer was lost
+            former = dict(self.roster.keys)
             try:
                 device = self.roster.redeem(message.secret, key)
             except (SplitPlaceError, OSError) as error:
                 self._to_tell.append((route, joining.Dismissed(reason=text(error))))
                 return
-            self._forget(device, "another machine joined in its place")
+            self._forget(device, "another machine joined in its place", former.get(device))
             log.info("a machine joined as %s", device)
         self._to_tell.append((route, joining.Enrolled(device=device)))
 
@@ -185,19 +184,31 @@ class Machines:
         self._events.append(Exited(device, reason))
 
     def _left(self, device: str, reason: str, revoked: bool = False) -> None:
+        """Told of one that is away as well, if it is revoked: its key is let go of everywhere."""
         machine = self._machines[device]
-        if machine.here:
+        if machine.here or revoked:
             self._events.append(MachineLeft(device, reason, revoked))
         self._machines[device] = _Machine()
 
-    def _forget(self, device: str, reason: str) -> None:
-        """Whoever was this device is so no more."""
+    def _forget(self, device: str, reason: str, key: str | None) -> None:
+        """Whoever was this device, if anybody was, by this key, is so no more."""
         machine = self._machines[device]
         if machine.route:
             self._to_tell.append((machine.route, joining.Dismissed(reason=reason)))
             self._wake()
-        self._left(device, reason, revoked=True)
+        self._left(device, reason, revoked=key is not None)
         self._changed.notify_all()
 
     def _talks(self, machine: _Machine) -> bool:
         return machine.session is not None and self._now_s() - machine.heard_s < SILENT_S
+
+
+def dismissal(roster: Roster, key: str) -> joining.Dismissed:
+    """What to say to a key that is no device of the fleet; one that was enrolled may be so again, by its fleet file."""
+    name = next((name for name, known in roster.keys.items() if known == key), None)
+    if name is not None:
+        reason = f"the fleet file names no device {name} at present: this machine keeps its key, for when it does again"
+        return joining.Dismissed(reason=reason, for_good=False)
+    return joining.Dismissed(
+        reason="this machine is none of this fleet's: it was revoked, or another one joined in its place"
+    )

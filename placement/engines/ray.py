@@ -13,7 +13,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -21,10 +22,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from splitplace.children import child_env, python_code
-from splitplace.errors import UsageError
+from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.extras import needs
 from splitplace.placement.device.joining import Ticket
 from splitplace.placement.engines.joined import JoinedEngine
+from splitplace.placement.engines.machines import Presence
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol.messages import Text, text
 from splitplace.records.base import Name, Record
@@ -37,6 +39,11 @@ INVITED_S = 120.0
 """How long a token for an agent is good."""
 AGAIN_S = 20.0
 """After which an agent that has not come is sent for again."""
+SILENT_REPORTS = 10
+"""So many reports of Ray's nodes in a row in which a device's machine was silent, and it is sent for, which ends what
+still runs there. Not by time: after a pause of the broker's own the whole fleet has been silent for as long."""
+REPORT_S = 0.5
+"""Reports that come faster than that are one: they waited, or somebody was sent for."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 15.0
 """Before the process that talks to Ray is started again."""
 END_S = 10.0
@@ -59,6 +66,8 @@ class Recruited(Record):
     type: Literal["recruited"] = "recruited"
     device: Name
     problem: Text = ""
+    ended: Text = ""
+    """Why the one before it ended by itself."""
 
 
 class Trouble(Record):
@@ -103,7 +112,7 @@ class RayEngine(JoinedEngine):
         self._stopping = threading.Event()
         self._recruiter: subprocess.Popen[bytes] | None = None
         self._writing = threading.Lock()
-        self._recruiting = Recruiting(roster, self._absent, self._ticket, self._say)
+        self._recruiting = Recruiting(roster, self.presence, self._ticket, self._say)
         self._thread = threading.Thread(target=self._keep, name="ray", daemon=True)
         self._thread.start()
 
@@ -144,14 +153,11 @@ class RayEngine(JoinedEngine):
         self._thread.join()
         super().close()
 
-    def _absent(self) -> set[str]:
-        return {name for name, presence in self.presence().items() if presence != "here"}
-
     def _ticket(self, device: str) -> str:
         return Ticket(
             endpoint=self._gate.gate.endpoint,
             key=self._gate.gate.key,
-            secret=self.roster.invite(device, INVITED_S, again=True),
+            secret=self.roster.invite(device, INVITED_S, by_engine=True),
         ).token
 
     def _say(self, request: Request) -> None:
@@ -194,11 +200,11 @@ class RayEngine(JoinedEngine):
 
 
 class Recruiting:
-    """Who is sent for: a device whose node is up, that is not there and was not put out.
+    """Who is sent for: a device whose node is up, that is not there, was not put out, and nobody was invited as.
 
     Args:
         roster: Of the fleet.
-        absent: The devices whose machines are not there.
+        presence: Whether each device's machine is there.
         ticket: Makes a token for one.
         say: To the recruiter.
         now_s: A clock.
@@ -207,14 +213,18 @@ class Recruiting:
     def __init__(
         self,
         roster: Roster,
-        absent: Callable[[], set[str]],
+        presence: Callable[[], Mapping[str, Presence]],
         ticket: Callable[[str], str],
         say: Callable[[Request], None],
         now_s: Callable[[], float] = time.monotonic,
     ):
-        self._roster, self._absent, self._ticket, self._say, self._now_s = roster, absent, ticket, say, now_s
+        self._roster, self._presence, self._ticket, self._say, self._now_s = roster, presence, ticket, say, now_s
         self._sent_s: dict[tuple[str, str], float] = {}
         """When an agent was sent for, by device and node."""
+        self._silent: Counter[str] = Counter()
+        """Reports in a row in which a device was silent."""
+        self._counted_s = -REPORT_S
+        """When a report was counted."""
         self._nodes: dict[str, str] = {}
         self._trouble = ""
 
@@ -228,7 +238,9 @@ class Recruiting:
                 if nodes:
                     self._trouble = ""
                 self._send()
-            case Recruited(device=device, problem=problem):
+            case Recruited(device=device, problem=problem, ended=ended):
+                if ended:
+                    log.warning("the former agent on Ray's node of %s had ended: %s", device, ended)
                 if problem:
                     log.warning("no agent on Ray's node of %s: %s", device, problem)
             case Trouble(reason=reason):
@@ -236,16 +248,38 @@ class Recruiting:
                     log.warning("Ray cannot be asked: %s", reason)
                 self._trouble = reason
 
+    def _missing(self, now_s: float) -> set[str]:
+        """The devices whose machines left, or have been silent for long."""
+        presence = self._presence()
+        silent = {device for device, found in presence.items() if found == "silent"}
+        self._silent = Counter({device: self._silent[device] for device in silent})
+        if now_s - self._counted_s >= REPORT_S:
+            self._counted_s = now_s
+            self._silent.update(silent)
+        absent = {device for device, found in presence.items() if found == "absent"}
+        return absent | {device for device in silent if self._silent[device] >= SILENT_REPORTS}
+
     def _send(self) -> None:
-        absent, now_s = self._absent(), self._now_s()
+        now_s = self._now_s()
+        missing = self._missing(now_s)
         for device, node in self._nodes.items():
-            if device not in absent or device not in self._roster.devices or self._roster.is_out(device):
+            if device not in missing or device not in self._roster.devices:
+                continue
+            if self._roster.is_out(device) or self._roster.is_awaited(device):
                 continue
             if now_s - self._sent_s.get((device, node), -AGAIN_S) < AGAIN_S:
                 continue
             self._sent_s = {key: at_s for key, at_s in self._sent_s.items() if key[0] != device}
             self._sent_s[device, node] = now_s
-            self._say(Recruit(device=device, node=node, token=self._ticket(device)))
+            try:
+                token = self._ticket(device)
+            except (
+                SplitPlaceError,
+                OSError,
+            ) as error:  # no room on the disk, say: it is tried again
+                log.warning("%s cannot be sent for: %s", device, text(error))
+                continue
+            self._say(Recruit(device=device, node=node, token=token))
 
 
 def has_token() -> bool:

@@ -7,10 +7,12 @@ by its name, and JSON as bytes: the token by which an agent joins, and how it fa
 """
 
 import hashlib
+import logging
 import os
 import platform
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,15 +21,21 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from splitplace.errors import SplitPlaceError
-from splitplace.files import at_home
+from splitplace.files import at_home, replace_file
 from splitplace.placement.engines.agent import Agent
 from splitplace.placement.engines.ray import LABEL, REQUESTS, Nodes, Recruit, Recruited, Report, Request, Trouble
 from splitplace.placement.protocol.messages import text
 from splitplace.records.base import Name, Record
 
+log = logging.getLogger(__name__)
+
 EVERY_S = 1.0
 PLACE_S = 60.0
 """How long an actor may take to be there: a node that is busy starts a process for it; one that is gone never does."""
+END_ALL_S = 5.0
+"""How long agents may take to say that they end."""
+ENDED = "ended.txt"
+"""Of a device's folder: why its agent ended by itself."""
 FOLDER_VARIABLE = "SPLITPLACE_DEVICES"
 
 
@@ -39,6 +47,15 @@ class Beginning(Record):
     token: Annotated[str, Field(repr=False)]
 
 
+class Begun(Record):
+    """What it answers."""
+
+    problem: str = ""
+    """Why it did not begin."""
+    ended: str = ""
+    """Why the one before it on this node ended by itself, if that is not told yet."""
+
+
 class AgentActor:
     """Holds an agent, in a process of Ray's on the device's node."""
 
@@ -47,29 +64,49 @@ class AgentActor:
         self._problem = ""
 
     def begin(self, request: bytes) -> bytes:
-        """Join, or come back, and be the device from then on; answers with what went wrong, or with nothing.
+        """Join, or come back, and be the device from then on.
 
         Args:
             request: A `Beginning`, as JSON.
+
+        Returns:
+            A `Begun`, as JSON.
         """
+        return self._begin(request).model_dump_json().encode()
+
+    def _begin(self, request: bytes) -> Begun:
         asked = Beginning.parse(request, "the request to an agent")
         if os.environ.get("RAY_AUTH_MODE") != "token":
-            return b"this node runs without Ray's token: set RAY_AUTH_MODE=token there as well"
+            return Begun(problem="this node runs without Ray's token: set RAY_AUTH_MODE=token there as well")
+        ended = ""
         try:
             agent = Agent(device_folder(asked.fleet, asked.device))
-            if not agent.is_member(asked.token):
+            ended = self._why_ended(agent)
+            if not agent.home.is_member(asked.token):
                 agent.join(asked.token)
         except (SplitPlaceError, OSError) as error:
-            return text(error).encode()
+            return Begun(problem=text(error), ended=ended)
         self._agent = agent
         threading.Thread(target=self._serve, args=(agent,), name="agent", daemon=True).start()
-        return b""
+        return Begun(ended=ended)
 
     def _serve(self, agent: Agent) -> None:
         try:
             agent.serve()
+        except BaseException as error:
+            log.exception("the agent ended")
+            with suppress(OSError):
+                replace_file(agent.folder / ENDED, text(error))
         finally:
             os._exit(0)  # an actor without an agent is of no use; the recruiter sends for another
+
+    def _why_ended(self, agent: Agent) -> str:
+        path = agent.folder / ENDED
+        if not path.is_file():
+            return ""
+        said = text(path.read_bytes()[:1000].decode(errors="replace"))
+        path.unlink()
+        return said
 
     def end(self) -> bytes:
         """Leave in order; the process ends when that is done."""
@@ -119,18 +156,18 @@ class Recruiter:
         """Do what is asked."""
         if isinstance(request, Recruit):
             try:
-                return Recruited(device=request.device, problem=self._recruit(request))
+                begun = self._recruit(request)
+                return Recruited(device=request.device, problem=text(begun.problem), ended=text(begun.ended))
             except Exception as error:  # noqa: BLE001 - whatever Ray raises is what there is to report
                 return Recruited(device=request.device, problem=text(error)[:500])
-        for device in request.devices:
-            self._end(device)
+        self._end(request.devices)
         return None
 
-    def _recruit(self, request: Recruit) -> str:
+    def _recruit(self, request: Recruit) -> Begun:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if self.nodes().get(request.device) != request.node:
-            return "the node has gone meanwhile"
+            return Begun(problem="the node has gone meanwhile")
         self._kill(request.device)
         # Not soft: on another node it would be another device. That the node is up was looked, and it is waited for
         # with a limit, for an actor whose node is gone waits without end.
@@ -145,13 +182,13 @@ class Recruiter:
         )  # fmt: skip
         told = Beginning(device=request.device, fleet=self.fleet, token=request.token).model_dump_json().encode()
         try:
-            problem = self.ray.get(actor.begin.remote(told), timeout=PLACE_S)
+            begun = Begun.parse(self.ray.get(actor.begin.remote(told), timeout=PLACE_S), "an agent's answer")
         except BaseException:
             self.ray.kill(actor)
             raise
-        if problem:
+        if begun.problem:
             self.ray.kill(actor)
-        return text(bytes(problem).decode(errors="replace"))
+        return begun
 
     def _actor(self, device: str) -> Any | None:
         try:
@@ -164,10 +201,15 @@ class Recruiter:
         if (actor := self._actor(device)) is not None:
             self.ray.kill(actor)
 
-    def _end(self, device: str) -> None:
-        if (actor := self._actor(device)) is not None:
+    def _end(self, devices: Iterable[str]) -> None:
+        """All are asked before any is waited for: one whose node hangs keeps no other."""
+        asked = []
+        for device in devices:
             with suppress(Exception):  # it has ended meanwhile, in whichever way Ray says so
-                self.ray.get(actor.end.remote(), timeout=2.0)
+                if (actor := self._actor(device)) is not None:
+                    asked.append(actor.end.remote())
+        if asked:
+            self.ray.wait(asked, num_returns=len(asked), timeout=END_ALL_S)
 
 
 def _report(report: Report) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, BinaryIO, ClassVar, Literal
@@ -35,6 +35,8 @@ class Invitation(Record):
     """Of the secret, which is kept nowhere."""
     expires_s: Positive
     """On this machine's own clock, since 1970."""
+    by_engine: bool = False
+    """Whether an engine made it for a machine that it sends for itself; else somebody was given it."""
 
 
 class RosterFile(Record):
@@ -95,6 +97,11 @@ class Roster:
             if port != self._file.port:
                 self._keep(self._file.model_copy(update={"port": port}))
 
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """The public key of each device that has joined, those among them whose names the fleet no longer has."""
+        return self._file.keys
+
     def key(self, device: str) -> str | None:
         """Of a device that has joined."""
         return self._file.keys.get(device)
@@ -107,20 +114,25 @@ class Roster:
         """Whether it was revoked, and nobody was invited as it since."""
         return device in self._file.out
 
-    def invite(self, device: str, valid_s: float, *, again: bool = False) -> str:
+    def is_awaited(self, device: str) -> bool:
+        """Whether somebody was given an invitation to be it that is still open."""
+        return any(one.device == device and not one.by_engine for one in self._open())
+
+    def invite(self, device: str, valid_s: float, *, by_engine: bool = False) -> str:
         """Let one machine become this device.
 
         Args:
             device: Its name.
             valid_s: How long.
-            again: In place of the invitations to be this device that are open.
+            by_engine: For a machine that an engine sends for: in place of those that it made before, not of those that
+                somebody was given.
 
         Returns:
             The secret that it has to say.
 
         Raises:
             NotFoundError: The fleet has no such device.
-            UsageError: Too long, or too many are open.
+            UsageError: Too long, or too many are open; or an engine is about to bring back who was put out.
         """
         if device not in self.devices:
             raise unknown("device", device, self.devices)
@@ -128,10 +140,14 @@ class Roster:
             raise UsageError(f"an invitation for {valid_s:g} s: expected more than 0 and at most {MAX_VALID_S:.0f}")
         secret = secrets.token_hex(32)
         with self._lock:
-            still = tuple(one for one in self._open() if not (again and one.device == device))
+            still = tuple(one for one in self._open() if not (by_engine and one.by_engine and one.device == device))
             if len(still) >= MAX_OPEN:
                 raise UsageError(f"{len(still)} invitations are open, expected at most {MAX_OPEN}: wait, or revoke")
-            new = Invitation(device=device, sha256=_hash(secret), expires_s=self._now_s() + valid_s)
+            new = Invitation(
+                device=device, sha256=_hash(secret), expires_s=self._now_s() + valid_s, by_engine=by_engine
+            )
+            if by_engine and device in self._file.out:
+                raise UsageError(f"{device} was put out: invite it first")
             out = tuple(name for name in self._file.out if name != device)
             self._keep(self._file.model_copy(update={"invitations": (*still, new), "out": out}))
         return secret

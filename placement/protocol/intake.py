@@ -64,13 +64,23 @@ class Intake:
         """Before the inbox's context ends."""
         self.events.close(linger=0)
 
-    def hear(self) -> None:
-        """Take in which connections there are."""
+    def hear(self) -> set[int]:
+        """Take in which connections there are; the descriptors of those that came or went."""
+        changed = set()
         while self.events.poll(0):
             event = parse_monitor_message(self.events.recv_multipart())
+            changed.add(int(event["value"]))
             self._taken.pop(int(event["value"]), None)
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._taken[int(event["value"])] = 0
+        return changed
+
+    def cut(self, descriptor: int, port: int) -> None:
+        """End the connection of this descriptor, if it is one to this port; what is queued for it goes with it."""
+        for connection, _ in self.held(port):
+            if connection.fileno() == descriptor:
+                with suppress(OSError):  # it ended at this moment
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handed_over(self, frames: "list[zmq.Frame]") -> None:
         """A message came in whole."""

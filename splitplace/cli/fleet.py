@@ -151,7 +151,8 @@ def join(
     """Make this machine a device of a fleet, and be that until SIGTERM or Ctrl-C.
 
     Args:
-        token: What `fleet invite` printed; without one, this machine comes back as what it was.
+        token: What `fleet invite` printed, or - to read it from standard input, where no other user of this machine
+            sees it; without one, this machine comes back as what it was.
         data: Folder for what this machine is, its key and its fragments; yours alone.
         catalog: Folder or oci://HOST/REPOSITORY that has fragments; what is not there comes from the broker.
         address: Of this machine, where the other devices find it; by default the one that leads to the broker.
@@ -166,6 +167,8 @@ def join(
         emit(document, f"this machine is {device} (process {os.getpid()}, in {data.absolute()})", json)
         sys.stdout.flush()
 
+    if token == "-":  # noqa: S105 - standard input
+        token = sys.stdin.readline().strip().removeprefix("splitplace fleet join ")
     sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print, joined=joined)
 
 

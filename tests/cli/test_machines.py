@@ -31,7 +31,7 @@ def test_a_machine_joins_serves_outlives_a_broker_and_is_put_out(room):  # noqa:
         assert room.call(*SUBMIT)["outcome"]["error"] is None
         status = room.call("fleet", "status")
         assert status["engine"] == "joined" and status["devices"][0]["machine"] == "here"
-        assert "was used" in room.call("fleet", "join", told["token"], "--data", "other", code=1)
+        assert "was used" in room.call("fleet", "join", told["token"], "--data", "other", code=77)
         os.kill(started["pid"], signal.SIGKILL)
         room.start({"--engine": "joined"})
         assert room.call(*SUBMIT)["outcome"]["error"] is None
@@ -39,7 +39,7 @@ def test_a_machine_joins_serves_outlives_a_broker_and_is_put_out(room):  # noqa:
         room.call("fleet", "revoke", device)
         assert not state(room)["up"]
         _, err = machine.communicate(timeout=PATIENCE_S)
-        assert machine.returncode == 1 and "splitplace: revoked: this machine is no device of that fleet now" in err
+        assert machine.returncode == 77 and "splitplace: revoked: this machine is no device of that fleet now" in err
         assert "has joined no fleet" in room.call("fleet", "join", "--data", "machine", code=2)
     finally:
         machine.kill()

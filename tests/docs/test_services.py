@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from splitplace.cli import build
+from splitplace.errors import CAUSES
 from splitplace.placement.engines.ray import LABEL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,28 @@ def test_a_unit_starts_again_what_ends_as_a_user_of_its_own(page, title):
     assert service["Restart"] in ("always", "on-failure") and float(service["RestartSec"]) > 0
     assert parsed["Unit"]["After"] == "network-online.target"
     assert parsed["Install"]["WantedBy"] == "multi-user.target"
+
+
+OF_UNIT = re.compile(r"Description|Documentation|Wants|Requires|After|Before|Condition\\w+|StartLimit\\w+|OnFailure")
+"""What systemd reads in [Unit] alone: elsewhere it says so in its log, and does without."""
+
+
+@pytest.mark.parametrize(
+    ("page", "title"), [("machines.md", "splitplace-device.service"), ("ray.md", "splitplace-node.service")]
+)
+def test_each_key_of_a_unit_stands_where_systemd_reads_it(page, title):
+    """What is of the unit there, what is of the service nowhere else."""
+    parsed = unit(page, title)
+    assert all(OF_UNIT.fullmatch(key) for key in parsed["Unit"])
+    assert not [key for section in ("Service", "Install") for key in parsed[section] if OF_UNIT.fullmatch(key)]
+    assert set(parsed["Install"]) <= {"WantedBy", "RequiredBy", "Alias", "Also"}
+
+
+def test_what_is_refused_for_good_is_not_started_again():
+    """A device that was revoked, and a machine that has joined no fleet; what failed is."""
+    codes = set(unit("machines.md", "splitplace-device.service")["Service"]["RestartPreventExitStatus"].split())
+    assert codes == {str(CAUSES[cause].exit_code) for cause in ("forbidden", "usage")}
+    assert str(CAUSES["not-ready"].exit_code) not in codes
 
 
 def test_the_device_unit_calls_a_command_that_there_is():

@@ -43,7 +43,7 @@ def places(tmp_path, artifact: SplitArtifact) -> dict[str, str]:
 
 
 def test_the_table_says_what_a_shell_gets():
-    """2 for what cannot be meant, 1 for what failed; no cause without an answer, and every one provoked below."""
+    """2 for what cannot be meant, 77 for what is refused for good, else 1; each cause has one, and is provoked."""
     assert {cause: answer.exit_code for cause, answer in CAUSES.items()} == {
         "usage": 2,
         "not-found": 2,
@@ -53,7 +53,7 @@ def test_the_table_says_what_a_shell_gets():
         "integrity": 1,
         "failed": 1,
         "conflict": 1,
-    } | dict.fromkeys(OF_A_SERVER, 1)
+    } | dict.fromkeys(OF_A_SERVER, 1) | {"forbidden": 77}
     assert set(COMMANDS) | OF_A_SERVER == set(CAUSES)
 
 

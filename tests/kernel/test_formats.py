@@ -11,7 +11,7 @@ from splitplace.catalog.oci import SplitAnnotation
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.placement.broker.history import read_history
-from splitplace.placement.engines.agent import Membership
+from splitplace.placement.engines.membership import Membership
 from splitplace.placement.engines.roster import RosterFile
 from splitplace.placement.history import Start
 from splitplace.placement.states import Saved

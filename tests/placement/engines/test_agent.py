@@ -9,6 +9,7 @@ from splitplace.errors import ContractError, ForbiddenError, NotReadyError, Usag
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines import agent as agent_module
+from splitplace.placement.engines import membership
 from splitplace.placement.engines.agent import Agent, own_address
 from splitplace.placement.engines.gate import Gate
 from splitplace.placement.engines.roster import Roster
@@ -62,7 +63,7 @@ def agent(gate, tmp_path):
 
 def wanted(agent, number=7, **changes):
     """What the gate says that is to run."""
-    member = agent.membership()
+    member = agent.home.membership()
     access = CurveAccess(public_key=member.public_key, peers={BROKER: new_pair()[0]})
     config = DeviceConfig(
         name=member.device, catalog="the broker's", threads=1, access=access, incarnation=number,
@@ -73,16 +74,16 @@ def wanted(agent, number=7, **changes):
 
 def test_what_only_the_machine_knows_it_adds(agent):
     """Its secret, its address, where its fragments lie: none of that came from the broker."""
-    assert agent._heed(agent.membership(), wanted(agent))
+    assert agent._heed(agent.home.membership(), wanted(agent))
     (config,) = agent._engine.configs
-    assert config.access.secret_key == agent.membership().secret_key and config.access.host == "127.0.0.1"
-    assert config.gate == agent.membership().gate
+    assert config.access.secret_key == agent.home.membership().secret_key and config.access.host == "127.0.0.1"
+    assert config.gate == agent.home.membership().gate
     assert config.catalog == config.kept == str(agent.folder / "fragments")
 
 
 def test_the_same_again_is_nothing_and_another_ends_the_first(agent):
     """With the time that it is given."""
-    member = agent.membership()
+    member = agent.home.membership()
     agent._heed(member, wanted(agent, 7))
     assert not agent._heed(member, joining.Wanted(incarnation=7))
     agent._heed(member, wanted(agent, 8))
@@ -93,7 +94,7 @@ def test_the_same_again_is_nothing_and_another_ends_the_first(agent):
 
 def test_what_ended_is_told_and_not_started_again(agent):
     """The broker says when, under another number."""
-    member = agent.membership()
+    member = agent.home.membership()
     agent._heed(member, wanted(agent, 7))
     agent._engine.next = [agent_module.Exited("a", "killed by signal 9")]
     assert agent._look()
@@ -116,19 +117,19 @@ def test_what_ended_is_told_and_not_started_again(agent):
 def test_a_configuration_of_something_else_is_refused(agent, changes, said):
     """Another device's, another number's, another key's."""
     with pytest.raises(ContractError, match=said):
-        agent._heed(agent.membership(), wanted(agent, 7, **changes))
+        agent._heed(agent.home.membership(), wanted(agent, 7, **changes))
     assert agent._engine.configs == []
 
 
 def test_one_that_was_put_out_forgets_what_it_was(agent):
     """For good; one that is only of another version does not."""
     with pytest.raises(NotReadyError, match="update this machine"):
-        agent._heed(agent.membership(), joining.Dismissed(reason="update this machine", for_good=False))
-    assert agent.membership().device == "a"
+        agent._heed(agent.home.membership(), joining.Dismissed(reason="update this machine", for_good=False))
+    assert agent.home.membership().device == "a"
     with pytest.raises(ForbiddenError, match="revoked: this machine is no device of that fleet now"):
-        agent._heed(agent.membership(), joining.Dismissed(reason="revoked"))
+        agent._heed(agent.home.membership(), joining.Dismissed(reason="revoked"))
     with pytest.raises(UsageError, match="has joined no fleet"):
-        agent.membership()
+        agent.home.membership()
 
 
 def test_a_token_that_was_taken_though_nobody_heard_is_tried_with_the_same_key(gate, tmp_path, monkeypatch):
@@ -136,7 +137,8 @@ def test_a_token_that_was_taken_though_nobody_heard_is_tried_with_the_same_key(g
     token = ticket(gate)
     first = Agent(tmp_path / "machine")
     with monkeypatch.context() as lost:
-        lost.setattr(agent_module, "JOIN_S", 0.0)
+        lost.setattr(membership, "JOIN_S", 0.0)
+        lost.setattr(membership, "LOOK_S", 0.0)
         with pytest.raises(NotReadyError, match="nobody who has the fleet's key answers"):
             first.join(token)
     assert Agent(tmp_path / "machine").join(token).device == "a"
@@ -147,7 +149,7 @@ def test_a_token_that_was_taken_though_nobody_heard_is_tried_with_the_same_key(g
 
 def test_a_folder_is_one_process_and_one_users(agent, tmp_path):
     """A second process would be the device twice; a folder that others may enter holds a secret."""
-    with agent._claimed(), pytest.raises(NotReadyError, match="another process is this device"):
+    with agent.home.claimed(), pytest.raises(NotReadyError, match="another process is this device"):
         agent.serve()
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(UsageError, match="others may enter it"):
@@ -173,3 +175,22 @@ def test_it_serves_until_it_is_told_to_stop(agent, gate):
 def test_the_address_that_leads_there(endpoint, found):
     """Of this machine; nothing is sent."""
     assert own_address(endpoint) == found
+
+
+def test_one_that_is_told_to_end_while_it_joins_does(gate, tmp_path):
+    """It waits no longer for a fleet that does not answer; the token may be tried again."""
+    nobody = joining.Ticket(endpoint=gate.gate.endpoint, key=new_pair()[0], secret="0" * 64)
+    agent = Agent(tmp_path / "machine")
+    agent.stop()
+    with pytest.raises(NotReadyError, match=r"told to end before .* answered"):
+        agent.join(nobody.token)
+    assert not agent.home.path.exists()
+
+
+def test_what_it_joined_meanwhile_is_not_forgotten(agent, gate):
+    """Another process joined in the same folder: the former one's key goes, not the new one's."""
+    former = agent.home.membership()
+    present = Agent(agent.folder).join(ticket(gate))
+    with pytest.raises(ForbiddenError):
+        agent._heed(former, joining.Dismissed(reason="another machine joined in its place"))
+    assert agent.home.membership() == present != former

@@ -1,19 +1,25 @@
 """The gate, over real connections: what a stranger may say, what a member gets, and that it is who it should be."""
 
+import threading
+import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
+import zmq
 
 from splitplace.catalog.oci import digest
 from splitplace.errors import IntegrityError, NotFoundError, NotReadyError, UsageError
 from splitplace.placement.device import joining, supply
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.supply import fragment_store
+from splitplace.placement.engines import machines as machines_module
 from splitplace.placement.engines.engine import MachineJoined, MachineLeft
-from splitplace.placement.engines.gate import Gate
+from splitplace.placement.engines.gate import UNFINISHED_BYTES, Gate
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol.keys import CurveAccess, new_pair
 from splitplace.placement.protocol.messages import PROTOCOL
+from tests.placement.fleet.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.base
 PATIENCE_MS = 30_000
@@ -109,12 +115,97 @@ def test_a_stranger_gets_nothing(gate, said, reason):
     assert gate.machines.events() == [] and set(gate.machines.presence().values()) == {"absent"}
 
 
-def test_nonsense_is_passed_over(gate):
-    """The next word is heard."""
+def test_nonsense_is_passed_over(gate, caplog):
+    """The next word is heard; the log has no line for each, for anybody may say it."""
+    caplog.set_level("INFO")
     with knocked(gate, enrol(gate)) as ask:
         assert ask(b"\x00nonsense", patience_ms=100) is None
         assert ask(b'{"type": "here"}', patience_ms=100) is None
         assert isinstance(ask(here()), joining.Wanted)
+    assert "no message of ours" not in caplog.text
+
+
+def test_a_message_of_several_frames_is_passed_over(gate):
+    """Whatever the last of them says."""
+    context, socket = joining.knock(gate.gate, *enrol(gate))
+    socket.send_multipart([b"", here().model_dump_json().encode()])
+    assert not socket.poll(300)
+    socket.send(here().model_dump_json().encode())
+    assert socket.poll(PATIENCE_MS)
+    socket.close(linger=0)
+    context.term()
+
+
+@contextmanager
+def watched(gate, pair, endpoint=None):
+    """A connection to the gate, and what tells when it is cut."""
+    found = gate.gate if endpoint is None else gate.gate.model_copy(update={"endpoint": endpoint})
+    context, socket = joining.knock(found, *pair)
+    cut = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    yield socket, cut
+    cut.close(linger=0)
+    socket.close(linger=0)
+    context.term()
+
+
+def test_a_strangers_message_without_end_is_cut_off(gate):
+    """Of small frames, as one message, a chunk a time: not far beyond the bound; who behaves is heard."""
+    permits, frame, count = threading.Semaphore(4), bytes(2**14), 4096
+    with (
+        closing(Proxy(gate.gate.endpoint, permits)) as road,
+        watched(gate, new_pair(), road.endpoint) as (bad, cut),
+    ):
+        bad.send_multipart([frame] * count)
+        let_bytes = 0
+        while not cut.poll(150):  # the gate looks every tenth of a second
+            assert let_bytes < len(frame) * count / 4, "it was never cut off"
+            permits.release()
+            let_bytes += CHUNK
+    assert let_bytes > UNFINISHED_BYTES / 2
+    with knocked(gate, enrol(gate)) as ask:
+        assert isinstance(ask(here()), joining.Wanted)
+
+
+def test_a_key_pulls_over_one_connection_at_a_time(gate):
+    """What is queued for the former one goes with it: who opens many and reads none makes the gate hold little."""
+    pair, want = enrol(gate), joining.Want(digest=digest(DATA), offset=0).model_dump_json().encode()
+    with watched(gate, pair) as (first, first_cut), watched(gate, pair) as (second, second_cut):
+        for _ in range(2):
+            first.send(want)
+            assert isinstance(joining.told(first.recv_multipart()[0]), joining.FilePiece)
+        second.send(want)
+        assert isinstance(joining.told(second.recv_multipart()[0]), joining.FilePiece)
+        assert first_cut.poll(PATIENCE_MS) and not second_cut.poll(100)
+
+
+def test_who_speaks_while_nobody_listens_is_not_silent(gate, monkeypatch):
+    """A gate that was held up for long finds its machines there; one that says nothing is found silent later."""
+    monkeypatch.setattr(machines_module, "SILENT_S", 1.0)
+    pair = enrol(gate)
+    with knocked(gate, pair) as ask:
+        ask(here())
+        with gate.machines._changed:  # the gate waits for it
+            time.sleep(2.0)
+            assert gate.machines.presence()["a"] == "here"
+        end_s = time.monotonic() + PATIENCE_MS / 1000
+        while gate.machines.presence()["a"] == "here":
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+    assert gate.machines.presence()["a"] == "silent"
+
+
+def test_a_gate_that_cannot_listen_leaves_nothing_open(tmp_path):
+    """No file, however often it is tried."""
+
+    def trial():
+        with pytest.raises(NotReadyError, match="nothing can listen"):
+            Gate(Roster(tmp_path / "members.json", "ab"), "192.0.2.1", tmp_path, ())
+
+    trial()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        trial()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_somebody_else_in_the_gates_place_is_not_spoken_to(gate):
@@ -186,6 +277,50 @@ def test_what_is_not_right_is_not_kept(gate, tmp_path, catalog):
     with pytest.raises(IntegrityError, match="have the digest"):
         store.read_digest(digest(DATA), 2**30)
     assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+
+
+@contextmanager
+def asked(gate):
+    """The offsets that are asked for meanwhile; pieces beyond `end` are not sent."""
+    piece, send = gate._piece, gate._send
+    gate.offsets, gate.end = [], float("inf")
+
+    def noted(key, want):
+        gate.offsets.append(want.offset)
+        return piece(key, want)
+
+    def sent(route, told, data=None):
+        if data is None or told.offset < gate.end:
+            send(route, told, data)
+
+    gate._piece, gate._send = noted, sent
+    yield gate.offsets
+    gate._piece, gate._send = piece, send
+
+
+def test_a_pull_that_was_broken_off_goes_on_where_it_was(gate, tmp_path, monkeypatch):
+    """By the next process of the device: only the last piece that is there comes again."""
+    monkeypatch.setattr(supply, "TRIES", 2)
+    wants = config(gate, enrol(gate), tmp_path / "kept")
+    with asked(gate) as offsets:
+        gate.end = 2 * joining.PIECE_BYTES
+        with monkeypatch.context() as hasty, pytest.raises(NotReadyError):
+            hasty.setattr(supply, "PATIENCE_S", 1.0)
+            fragment_store(wants).read_digest(digest(DATA), 2**30)
+        gate.end = float("inf")
+        offsets.clear()
+        assert fragment_store(wants).read_digest(digest(DATA), 2**30) == DATA
+        assert sorted(offsets) == [joining.PIECE_BYTES, 2 * joining.PIECE_BYTES]
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [digest(DATA)[7:]]
+
+
+def test_the_beginning_of_a_pull_that_is_damaged_is_pulled_again(gate, tmp_path):
+    """As a power cut leaves it: what is read has the digest."""
+    part = tmp_path / "kept" / "parts" / digest(DATA)[7:]
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(2 * joining.PIECE_BYTES + 5))
+    store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))
+    assert store.read_digest(digest(DATA), 2**30) == DATA and not part.exists()
 
 
 def test_a_gate_that_is_silent_is_given_up(gate, tmp_path, monkeypatch):

@@ -128,3 +128,23 @@ def test_one_that_is_silent_is_not_healthy(place):
     assert place.machines.health() == {"a": False} and place.machines.presence() == {"a": "silent", "b": "absent"}
     place.here(running=7)
     assert place.machines.health() == {"a": True} and place.machines.events() == []
+
+
+def test_one_that_is_revoked_while_it_is_away_is_told_of(place):
+    """Its key is known elsewhere too; of a device that nobody was, nothing is to be told."""
+    place.here()
+    place.hear(joining.GoingAway())
+    place.machines.events()
+    place.machines.revoke("a")
+    place.machines.revoke("b")
+    assert place.machines.events() == [MachineLeft("a", "revoked", revoked=True)]
+
+
+def test_one_whose_name_the_fleet_file_has_no_more_keeps_its_key(place):
+    """The file may name it again; to a key that is enrolled nowhere it is said for good."""
+    roster = Roster(place.machines.roster.path, "b", lambda: place.clock_s)
+    place.machines = Machines(roster, place.wake, lambda: place.clock_s)
+    (told,) = place.here()
+    assert not told.for_good and "names no device a" in told.reason
+    (told,) = place.hear(joining.GoingAway(), key=new_pair()[0])
+    assert told.for_good

@@ -1,15 +1,28 @@
 """Whom the Ray engine sends for, by a fake clock; and what it refuses before it begins."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
 
 from splitplace.children import child_env
-from splitplace.errors import UsageError
+from splitplace.errors import ForbiddenError, UsageError
 from splitplace.placement.device.joining import Ticket
-from splitplace.placement.engines.ray import AGAIN_S, Nodes, RayEngine, Recruit, Recruited, Recruiting, Trouble
-from splitplace.placement.engines.recruiter import AgentActor, Beginning, _explained, device_folder
+from splitplace.placement.engines import recruiter
+from splitplace.placement.engines.agent import Agent
+from splitplace.placement.engines.ray import (
+    AGAIN_S,
+    SILENT_REPORTS,
+    Dismiss,
+    Nodes,
+    RayEngine,
+    Recruit,
+    Recruited,
+    Recruiting,
+    Trouble,
+)
+from splitplace.placement.engines.recruiter import AgentActor, Beginning, Begun, Recruiter, _explained, device_folder
 from splitplace.placement.engines.roster import Roster
 
 TOKEN = Ticket(endpoint="tcp://127.0.0.1:9", key="0" * 40, secret="0" * 64).token
@@ -19,11 +32,19 @@ class Place:
     """A fleet of a and b, what was asked of the recruiter, and a clock."""
 
     def __init__(self, folder):
-        self.now_s, self.said, self.absent = 100.0, [], {"a", "b"}
-        self.roster = Roster(folder / "members.json", "ab")
+        self.now_s, self.said, self.presence = 100.0, [], {"a": "absent", "b": "absent"}
+        self.roster = Roster(folder / "members.json", "ab", lambda: self.now_s)
         self.recruiting = Recruiting(
-            self.roster, lambda: self.absent, lambda device: f"token-{device}", self.said.append, lambda: self.now_s
+            self.roster, lambda: self.presence, self.ticket, self.said.append, lambda: self.now_s
         )
+
+    def ticket(self, device):
+        """As the engine makes one."""
+        return f"token-{device}"
+
+    def no_room(self, device):
+        """The roster cannot be written."""
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     def nodes(self, **nodes):
         """The recruiter reports; what it is asked for then."""
@@ -40,7 +61,7 @@ def place(tmp_path):
 
 def test_an_absent_device_whose_node_is_up_is_sent_for(place):
     """With a token for it; one that is there is not, nor a node that is no device of this fleet."""
-    place.absent = {"a"}
+    place.presence = {"a": "absent", "b": "here"}
     place.recruiting.hear(Nodes(nodes={"a": "1", "b": "2", "c": "3"}))
     assert [(asked.device, asked.node, asked.token) for asked in place.said] == [("a", "1", "token-a")]
 
@@ -56,10 +77,12 @@ def test_one_is_not_sent_for_over_and_over(place):
 
 
 def test_one_that_was_put_out_is_not_sent_for(place):
-    """Until somebody invites it; its node may be up for as long as it likes."""
+    """Until somebody has invited it, and that token can bring nobody else; its node may be up as long as it likes."""
     place.roster.revoke("a")
     assert place.nodes(a="1") == []
     place.roster.invite("a", 60.0)
+    assert place.nodes(a="1") == []
+    place.now_s += 60.0
     assert place.nodes(a="1") == [("a", "1")]
 
 
@@ -108,7 +131,7 @@ def test_an_agent_begins_on_no_node_without_rays_token(monkeypatch, tmp_path):
     monkeypatch.setenv("SPLITPLACE_DEVICES", str(tmp_path / "devices"))
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     told = Beginning(device="a", fleet="f", token=TOKEN).model_dump_json().encode()
-    assert b"set RAY_AUTH_MODE=token there" in AgentActor().begin(told)
+    assert "set RAY_AUTH_MODE=token there" in Begun.parse(AgentActor().begin(told), "").problem
     assert not (tmp_path / "devices").exists()
 
 
@@ -149,3 +172,112 @@ def test_each_fleet_and_device_has_a_folder_of_its_own(monkeypatch, tmp_path):
     monkeypatch.delenv("SPLITPLACE_DEVICES")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(device_folder("key1", "a")).startswith("/home/somebody/.local/share/splitplace/devices/")
+
+
+def test_a_silent_device_is_sent_for_when_it_stays_so(place):
+    """After so many reports in a row, for its agent is ended by that; a word between, and they are counted anew."""
+    place.presence = {"a": "silent", "b": "here"}
+    for _ in range(SILENT_REPORTS - 1):
+        place.now_s += 1.0
+        assert place.nodes(a="1", b="2") == []
+    place.presence["a"] = "here"
+    place.nodes(a="1", b="2")
+    place.presence["a"] = "silent"
+    for _ in range(SILENT_REPORTS - 1):
+        place.now_s += 1.0
+        assert place.nodes(a="1", b="2") == []
+    place.now_s += 1.0
+    assert place.nodes(a="1", b="2") == [("a", "1")]
+
+
+def test_a_broker_that_paused_sends_for_nobody(place):
+    """All were silent meanwhile, as nobody listened, and all reports that waited are read in one moment."""
+    place.presence = {"a": "silent", "b": "silent"}
+    place.nodes(a="1", b="2")
+    place.now_s += 60.0
+    for _ in range(60):
+        assert place.nodes(a="1", b="2") == []
+
+
+def test_who_cannot_be_given_a_token_is_tried_again(place, caplog):
+    """A full disk ends nothing, and is told of."""
+    place.recruiting._ticket = place.no_room
+    assert place.nodes(a="1") == [] and "a cannot be sent for: " in caplog.text
+    place.recruiting._ticket = place.ticket
+    place.now_s += AGAIN_S
+    assert place.nodes(a="1") == [("a", "1")]
+
+
+def test_nobody_is_sent_for_while_somebody_was_given_a_token_for_it(place):
+    """Whoever was invited by hand is awaited; the other devices are sent for."""
+    place.roster.invite("a", 60.0)
+    assert place.nodes(a="1", b="2") == [("b", "2")]
+    place.now_s += 61.0
+    assert place.nodes(a="1", b="2") == [("a", "1"), ("b", "2")]
+
+
+def test_why_an_agent_ended_is_said_with_the_next(monkeypatch, tmp_path, caplog):
+    """By the actor that begins there; once, and in the log of the node."""
+    monkeypatch.setenv("SPLITPLACE_DEVICES", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    ended = []
+    monkeypatch.setattr(recruiter.os, "_exit", ended.append)
+    monkeypatch.setattr(Agent, "join", lambda agent, token: agent.home.prepare())
+    monkeypatch.setattr(Agent, "serve", refused)
+    told = Beginning(device="a", fleet="f", token=TOKEN).model_dump_json().encode()
+    agent = Agent(device_folder("f", "a"))
+    agent.home.prepare()
+    AgentActor()._serve(agent)
+    assert ended == [0] and "the agent ended" in caplog.text and "revoked: no device now" in caplog.text
+    monkeypatch.setattr(Agent, "serve", lambda agent: None)
+    first, second = (Begun.parse(AgentActor().begin(told), "") for _ in range(2))
+    assert (first, second) == (Begun(ended="revoked: no device now"), Begun())
+
+
+def refused(agent):
+    """The fleet has put it out."""
+    raise ForbiddenError("revoked: no device now")
+
+
+def test_why_one_ended_reaches_the_fleets_log(place, caplog):
+    """Beside what became of the next."""
+    place.recruiting.hear(Recruited(device="a", ended="revoked"))
+    assert "the former agent on Ray's node of a had ended: revoked" in caplog.text
+
+
+class AskedRay:
+    """In place of Ray: what was asked of which actor, and what was waited for; `b`'s has ended."""
+
+    def __init__(self):
+        self.done = []
+
+    def get_actor(self, name):
+        """One of that name."""
+        if name == "c":
+            raise ValueError(name)
+        return EndingActor(self, name)
+
+    def wait(self, asked, num_returns, timeout):
+        """For all at once."""
+        self.done.append(("wait", *asked))
+
+
+class EndingActor:
+    """That is asked to end."""
+
+    def __init__(self, ray, name):
+        self.ray, self.name, self.end = ray, name, self
+
+    def remote(self):
+        """As Ray's actors do."""
+        if self.name == "b":
+            raise RuntimeError("the actor died")
+        self.ray.done.append(("end", self.name))
+        return self.name
+
+
+def test_all_agents_are_asked_to_end_before_any_is_waited_for():
+    """One whose node hangs keeps no other; one that has ended, or is not there, none either."""
+    ray = AskedRay()
+    Recruiter("f", ray).heed(Dismiss(devices=tuple("abcd")))
+    assert ray.done == [("end", "a"), ("end", "d"), ("wait", "a", "d")]

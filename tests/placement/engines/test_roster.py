@@ -117,3 +117,30 @@ def test_a_damaged_file_is_refused(roster, clock):
     roster.path.write_text(roster.path.read_text().replace("public_key", "public"))
     with pytest.raises(IntegrityError, match=r"members\.json: not a roster: "):
         Roster(roster.path, "ab", clock)
+
+
+def test_an_engine_replaces_its_own_invitations_alone(roster):
+    """Who was given a token by somebody keeps it."""
+    given, first = roster.invite("a", 60.0), roster.invite("a", 60.0, by_engine=True)
+    second = roster.invite("a", 60.0, by_engine=True)
+    with pytest.raises(NotFoundError):
+        roster.redeem(first, KEY)
+    assert roster.redeem(given, KEY) == roster.redeem(second, OTHER) == "a"
+
+
+def test_who_is_awaited_was_invited_by_somebody(roster, clock):
+    """Not by an engine, and until the token is used or too old."""
+    roster.invite("a", 60.0, by_engine=True)
+    assert not roster.is_awaited("a")
+    secret = roster.invite("a", 60.0)
+    assert roster.is_awaited("a") and not roster.is_awaited("b")
+    roster.redeem(secret, KEY)
+    assert not roster.is_awaited("a")
+
+
+def test_an_engine_brings_nobody_back_who_was_put_out(roster):
+    """Were it about to just then."""
+    roster.revoke("a")
+    with pytest.raises(UsageError, match="a was put out"):
+        roster.invite("a", 60.0, by_engine=True)
+    assert roster.is_out("a")

@@ -242,3 +242,28 @@ def test_a_revoked_device_is_out_at_once(world):
     world.machines.revoke("a")
     world.loop.step([])
     assert shown(world) == set()
+
+
+def test_what_leaves_many_times_before_it_is_looked_is_lost_once(world):
+    """Each loss doubles the pause before it is started again, and there was one process."""
+    world.join("a")
+    settle(world)
+    for _ in range(5):
+        world.leave(world.hosts[0])
+        world.hosts[0].begin()
+        world.tick()
+    gone = [change for change in world.loop.fleet.check() if change.kind == "gone"]
+    assert [change.member.name for change in gone] == ["a"]
+
+
+def test_a_device_that_is_revoked_while_its_machine_is_away_is_no_peer_any_more(world):
+    """Its key is taken from the inbox as well."""
+    world.join("a")
+    settle(world)
+    world.leave(world.hosts[0])
+    settle(world)
+    expelled = []
+    world.expel = expelled.append
+    world.machines.revoke("a")
+    world.loop.step([])
+    assert expelled == ["a"] and world.loop.fleet.members["a"].key is None

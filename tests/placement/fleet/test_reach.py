@@ -12,7 +12,7 @@ from splitplace.placement.broker.effects import EndTask, Tell
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.reach import TRIED, left_out
 from splitplace.placement.broker.rules import Rules
-from splitplace.placement.broker.setbacks import MAX_CUT_OFFS
+from splitplace.placement.broker.setbacks import MAX_CUT_OFFS, MAX_RELAUNCH_S
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.messages import BROKER
@@ -224,3 +224,12 @@ def test_a_device_that_is_asked_to_reach_another_nudges_it(toy):
     assert [message for message, _ in ways["a", "b"]] == [messages.Nudge()]
     other._handle(Received("a", messages.Nudge(), {}))
     assert not ways["b", BROKER] and not ways["b", "a"]
+
+
+def test_a_device_that_ends_for_weeks_is_started_again(fleet):
+    """However often it was lost: the pause before the next start stays the longest."""
+    fleet.state.devices[A].losses = 5000
+    fleet.happen(ev.DeviceGone, device=A, reason="exited with 1")
+    assert fleet.state.devices[A].losses == 5001
+    alarms = [at_s - fleet.state.now_s for at_s, kind, _ in fleet.state.alarms if kind == "launch"]
+    assert alarms == [MAX_RELAUNCH_S]
