@@ -249,5 +249,8 @@ def section(text: bytes, file: Path) -> FileSection:
         {},
         sorted({one.seed for one in found.rewards}),
         [one.commit for one in found.rewards if one.commit],
-        [f"{points} scenarios were looked at, {found.steps} steps for each row; rows by the first of their policies."],
+        [
+            f"{points} scenarios were looked at, {found.steps} steps for each row; rows by the first of their "
+            "policies, learners from nothing at every point: no state was trained for these fleets."
+        ],
     )

@@ -4,7 +4,7 @@ An experiment with `curves` has one row, whose decider is watched; its curves st
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,10 +118,11 @@ def run(
     return results()
 
 
-def last(results: BanditTrainingResults, scenario: str, name: str) -> list[float | None]:
-    """A curve's end, by seed."""
+def last(results: BanditTrainingResults, scenario: str, name: str) -> dict[int, float]:
+    """A curve's end by seed, of the seeds in which it has one."""
     mine = sorted((one for one in results.trainings if one.scenario == scenario), key=lambda one: one.seed)
-    return [one.curves[name][-1] for one in mine if one.curves.get(name)]
+    ends = {one.seed: one.curves[name][-1] for one in mine if one.curves.get(name)}
+    return {seed: end for seed, end in ends.items() if end is not None}
 
 
 def verdict(results: BanditTrainingResults) -> dict[str, str]:
@@ -136,15 +137,19 @@ def verdict(results: BanditTrainingResults) -> dict[str, str]:
         said[claim] = []
         for scenario in dict.fromkeys(one.scenario for one in results.trainings):
             gaps = [_gaps(results, scenario, context) for context in contexts]
-            values = gaps[0] if len(gaps) == 1 else [abs(a) - abs(b) for a, b in zip(*gaps, strict=False)]
-            said[claim].append(_word(scenario, values))
+            values = gaps[0] if len(gaps) == 1 else _differences(*({s: abs(v) for s, v in g.items()} for g in gaps))
+            said[claim].append(_word(scenario, list(values.values())))
     return {claim: summary(found) for claim, found in said.items()}
 
 
-def _gaps(results: BanditTrainingResults, scenario: str, context: str) -> list[float]:
-    """Of the seeds in which both arms were played."""
-    above, below = (last(results, scenario, name) for name in GAPS[context])
-    return [a - b for a, b in zip(above, below, strict=True) if a is not None and b is not None]
+def _gaps(results: BanditTrainingResults, scenario: str, context: str) -> dict[int, float]:
+    """By seed, of those in which both arms were played."""
+    return _differences(*(last(results, scenario, name) for name in GAPS[context]))
+
+
+def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    """Within the seeds that both have."""
+    return {seed: a[seed] - b[seed] for seed in a if seed in b}
 
 
 def _word(scenario: str, values: Sequence[float]) -> tuple[str, str]:
@@ -161,7 +166,7 @@ def section(text: bytes, file: Path) -> FileSection:
     rows: list[Row] = []
     scenarios = list(dict.fromkeys(one.scenario for one in found.trainings))
     for name in dict.fromkeys(name for one in found.trainings for name in one.curves):
-        ends = {scenario: [v for v in last(found, scenario, name) if v is not None] for scenario in scenarios}
+        ends = {scenario: list(last(found, scenario, name).values()) for scenario in scenarios}
         rows.append({"at the end": name} | {scenario: _end(values) for scenario, values in ends.items()})
     return FileSection(
         found.provenance,

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks.cell_detail import CellDetail, detail_of, rounded
+from splitplace.benchmarks.cell_detail import CellDetail, detail_of, rounded, rounded_if_any
 from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.grid_scenario import GridScenario, shift_s
 from splitplace.benchmarks.results_file import Measured
@@ -63,9 +63,9 @@ class GridCell(Measured):
     """Share of the tasks that this and all that follows is of."""
     violation: Fraction
     accuracy: Fraction
-    response_s: NonNegative
-    """Mean, of those that finished."""
-    response_p95_s: NonNegative
+    response_s: NonNegative | None
+    """Mean, of those that finished; None where none did."""
+    response_p95_s: NonNegative | None
     energy_kwh: NonNegative
     """Of the whole run."""
     trained: tuple[str, ...] = ()
@@ -75,11 +75,13 @@ class GridCell(Measured):
     """Where the experiment asks for it."""
 
     def figure(self, name: str) -> float:
-        """A figure by name: of this, of its detail, of `FIGURE:APPLICATION`, or seconds as `..._intervals`.
+        """A figure by name: of this, of its detail, of `FIGURE:APPLICATION`, seconds as `..._intervals`, a sum `A+B`.
 
         Raises:
-            KeyError: There is none of that name, or the cell has no detail.
+            KeyError: There is none of that name, or nothing that it is of, or the cell has no detail.
         """
+        if "+" in name:
+            return sum(self.figure(part) for part in name.split("+"))
         name, _, application = name.partition(":")
         if name.endswith("_intervals"):
             seconds = self.figure(name.removesuffix("_intervals") + "_s" + f":{application}" * bool(application))
@@ -95,7 +97,7 @@ class GridCell(Measured):
         raise KeyError(name)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a figure: an application without a task has none."""
+        """Whether there is such a figure: of an application without a task there is none, nor a response of nobody."""
         try:
             self.figure(name)
         except KeyError:
@@ -208,15 +210,15 @@ def _cell(
         scenario=task.scenario.name,
         load=task.load,
         seed=task.seed,
-        reward=rounded(got.reward),
-        scored=rounded(got.scored),
-        violation=rounded(got.sla_violation),
-        accuracy=rounded(got.accuracy),
-        response_s=rounded(got.response_s.mean),
-        response_p95_s=rounded(got.response_s.p95),
-        energy_kwh=rounded(whole.energy_kwh),
+        reward=rounded(got.reward or 0.0),
+        scored=rounded(got.scored or 0.0),
+        violation=rounded(got.sla_violation or 0.0),
+        accuracy=rounded(got.accuracy or 0.0),
+        response_s=rounded_if_any(got.response_s.mean),
+        response_p95_s=rounded_if_any(got.response_s.p95),
+        energy_kwh=rounded(whole.energy_kwh or 0.0),
         trained=trained,
-        timings=CellTimings(decision_p50_s=rounded(took.p50), decision_p95_s=rounded(took.p95)),
+        timings=CellTimings(decision_p50_s=rounded(took.p50 or 0.0), decision_p95_s=rounded(took.p95 or 0.0)),
         detail=detail,
         commit=provenance.commit(),
     )

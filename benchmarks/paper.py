@@ -2,17 +2,17 @@
 
 A claim says that a row's figure is above or below others', in every case of an experiment, or that it moves along a
 series (`paper_claim.py`). It holds where each difference, within seeds, has that sign and Holm's p over all of the
-claim's others is below .05. It does not hold where the interval of one of them leaves no room for it. Else it cannot be
-told; nor where no row's figure differs from another's.
+claim's others is below .05. It does not hold where one of them is told from none the other way round: Holm's one-sided
+p of them is below .05, so that of true claims at most one in twenty is refuted, over however many rows. Else it cannot
+be told; nor where none of the claim's rows differs from another, or nobody finished whose time it is about.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid_cells import CLEAR, Case, GridCells, summary, told
-from splitplace.benchmarks.paired import Interval, holm, interval, p_value
+from splitplace.benchmarks.paired import Interval, holm, interval, p_below, p_value
 from splitplace.benchmarks.paper_claim import PaperClaim
 
 ALIKE = 1e-4
@@ -33,13 +33,15 @@ class HeldClaim:
 
     without: tuple[str, ...] = ()
     """Others that it is over, and that did not take part there."""
+    untold: str = "nobody differs"
+    """Why there is no difference, where there is none."""
 
     @property
     def why(self) -> str:
         """What the word goes by."""
         without = f"; without {', '.join(sorted(self.without))}" if self.without else ""
         if self.difference is None:
-            return "nobody differs" + without
+            return self.untold + without
         return f"{self.difference}" + (f" to {self.other}" if self.other else "") + without
 
 
@@ -75,34 +77,53 @@ def _situations(results: ExperimentResults, claim: PaperClaim) -> dict[str, tupl
         name: (places[claim.to], places[claim.since])
         for name, places in series(results).items()
         if claim.to in places and claim.since in places
+        if not claim.where or places[claim.to][0] in claim.where
     }
 
 
 def _held(table: GridCells, claim: PaperClaim, where: str, cases: tuple[Case, ...]) -> HeldClaim:
+    if untold := _untold(table, claim, cases):
+        return HeldClaim(claim, where, "cannot be told", untold=untold)
     if claim.near is not None:
         return _near(claim, claim.near, where, interval(table.column(cases[0], claim.row, claim.figure)))
     sign = 1.0 if claim.direction == "above" else -1.0
-    everybody = [table.column(case, row, claim.figure) for case in cases for row in table.rows(case)]
-    scale = max(abs(value) for column in everybody for value in column)
-    means = [interval(column).mean for column in everybody]
-    if max(means) - min(means) <= ALIKE * scale:
+    columns = [table.column(case, row, claim.figure) for case, row in _compared(claim, cases)]
+    scale = max(abs(value) for column in columns for value in column)
+    means = [interval(column).mean for column in columns]
+    if not claim.beside and max(means) - min(means) <= ALIKE * scale:
         return HeldClaim(claim, where, "cannot be told")
     differences = _differences(table, claim, cases)
-    p = holm({other: p_value(values) for other, values in differences.items()})
     found = {other: interval(values) for other, values in differences.items()}
-
-    def at_best(other: str) -> float:
-        """As good for the claim as the interval leaves it."""
-        return found[other].high if sign > 0 else -found[other].low
+    p = holm({other: p_value(values) for other, values in differences.items()})
+    against = holm({other: p_below([sign * value for value in values]) for other, values in differences.items()})
 
     closest = min(found, key=lambda other: sign * found[other].mean)
     if all(p[other] < CLEAR and sign * found[other].mean > 0 for other in found):
         return HeldClaim(claim, where, "holds", closest, found[closest])
-    if refuted := [other for other in found if at_best(other) <= ALIKE * scale]:
-        worst = min(refuted, key=at_best)
+    if refuted := [other for other in found if against[other] < CLEAR]:
+        worst = min(refuted, key=lambda other: sign * found[other].mean)
         return HeldClaim(claim, where, "does not hold", worst, found[worst])
     unclear = max(found, key=p.__getitem__)
     return HeldClaim(claim, where, "cannot be told", unclear, found[unclear])
+
+
+def _compared(claim: PaperClaim, cases: tuple[Case, ...]) -> list[tuple[Case, str]]:
+    """Whose figures it is of, where."""
+    mine = list(zip(cases, (claim.row, claim.row_since or claim.row), strict=False))
+    return [*mine, *((case, other) for case in cases for other in claim.over)]
+
+
+def _untold(table: GridCells, claim: PaperClaim, cases: tuple[Case, ...]) -> str:
+    """Why nothing can be compared; empty if all of it can be."""
+    figures = [claim.figure, *filter(None, [claim.beside])]
+    compared = _compared(claim, cases)
+    none = [row for case, row in compared for cell in table.cells(case, row) if not all(map(cell.has, figures))]
+    if none:
+        return f"nobody finished: {', '.join(dict.fromkeys(none))}"
+    before = [row for case, row in compared if case == cases[-1]]
+    if claim.relative and (zero := [row for row in before if 0.0 in table.column(cases[-1], row, claim.figure)]):
+        return f"no share of nothing: {', '.join(zero)}"
+    return ""
 
 
 def _near(claim: PaperClaim, number: float, where: str, found: Interval) -> HeldClaim:
@@ -117,24 +138,34 @@ def _near(claim: PaperClaim, number: float, where: str, found: Interval) -> Held
 
 
 def _differences(table: GridCells, claim: PaperClaim, cases: tuple[Case, ...]) -> dict[str, list[float]]:
-    """By seed: the row's figure, or its move, less each other's; of a claim without others, the move itself."""
-
-    def moved(row: str, row_since: str = "") -> list[float]:
-        rows = (row, row_since or row)
-        columns = [by_seed(table, case, one, claim.figure) for case, one in zip(cases, rows, strict=False)]
-        seeds = sorted(set.intersection(*map(set, columns)))
-        signs = (1.0, -1.0)[: len(cases)]
-        return [sum(s * column[seed] for s, column in zip(signs, columns, strict=True)) for seed in seeds]
-
-    mine = moved(claim.row, claim.row_since)
+    """Over seeds: the row's figure, or its move, less each other's; of a claim without others, the move itself."""
+    mine = _moved(table, claim, cases, (claim.row, claim.row_since or claim.row), claim.figure)
+    if claim.beside:
+        rest = _moved(table, claim, cases, (claim.row, claim.row), claim.beside)
+        mine = {seed: mine[seed] - rest[seed] for seed in mine}
     if not claim.over:
-        return {"": mine}
-    return {other: [a - b for a, b in zip(mine, moved(other), strict=True)] for other in claim.over}
+        return {"": list(mine.values())}
+    found = {}
+    for other in claim.over:
+        its = _moved(table, claim, cases, (other, other), claim.figure)
+        found[other] = [mine[seed] - its[seed] for seed in mine if seed in its]
+    return found
 
 
-def by_seed(table: GridCells, case: Case, row: str, figure: str) -> Mapping[int, float]:
-    """One figure of one row."""
-    return {cell.seed: cell.figure(figure) for cell in table.cells(case, row)}
+def _moved(
+    table: GridCells, claim: PaperClaim, cases: tuple[Case, ...], rows: tuple[str, str], figure: str
+) -> dict[int, float]:
+    """By seed: the figure of a row in the one case, or how far it is from what it was in the other."""
+    now, *before = (
+        {cell.seed: cell.figure(figure) for cell in table.cells(case, row)}
+        for case, row in zip(cases, rows, strict=False)
+    )
+    if not before:
+        return now
+    was = before[0]
+    return {
+        seed: now[seed] / was[seed] - 1.0 if claim.relative else now[seed] - was[seed] for seed in now if seed in was
+    }
 
 
 def verdict(results: ExperimentResults) -> dict[str, str]:

@@ -36,6 +36,7 @@ class PaperClaim(Record):
     over: tuple[str, ...] = ()
     """Rows that it is held against, each of them; none: against no change at all."""
     figure: str = "reward"
+    """As `GridCell.figure` takes it."""
     direction: Literal["above", "below"] = "above"
     since: float | None = None
     """Place in the series that the figure moves from."""
@@ -46,7 +47,11 @@ class PaperClaim(Record):
     within: Positive = 0.2
     """And how far off it may be, relative."""
     where: tuple[str, ...] = ()
-    """Scenarios in which it is held; all if none is named."""
+    """Scenarios in which it is held, of a move those where it ends; all if none is named."""
+    relative: bool = False
+    """Whether it moves by a share of what it was, in place of a difference."""
+    beside: str = ""
+    """Figure of the same row: what is held is how much further than this one the claimed one moves."""
     row_since: str = ""
     """Whose figure at `since` it is held against; the row's own if not stated."""
 
@@ -56,6 +61,10 @@ class PaperClaim(Record):
             raise ValueError(f"claim {self.said!r}: state both since and to, or neither")
         if self.row_since and (self.over or self.since is None):
             raise ValueError(f"claim {self.said!r}: row_since goes with since, and without over")
+        if (self.relative or self.beside) and self.since is None:
+            raise ValueError(f"claim {self.said!r}: relative and beside are of a move: state since and to")
+        if self.beside and (self.over or self.relative or self.row_since):
+            raise ValueError(f"claim {self.said!r}: beside is of its own move: leave out over, relative and row_since")
         if self.near is not None and (self.over or self.since is not None):
             raise ValueError(f"claim {self.said!r}: near is of the row's own figure: leave out over, since and to")
         if self.since is None and self.near is None and not self.over:

@@ -1,5 +1,6 @@
 """What RESULTS.md and the commands say of the paper's experiments: figures beside those printed, claims by place."""
 
+from functools import cache
 from pathlib import Path
 
 from splitplace.benchmarks import paper as bench
@@ -9,6 +10,8 @@ from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.paper_claim import PaperColumn
 from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.states import trainable
 
 WORDS = {"holds": "holds", "does not hold": "no", "cannot be told": "?"}
 
@@ -79,10 +82,18 @@ def _rows(found: ExperimentResults, case: Case) -> list[GridRow]:
 
 
 def _named(table: GridCells, case: Case, row: GridRow) -> str:
-    """With the placer that was chosen for it, where it had a choice."""
+    """With the placer that was chosen for it, where it had a choice, and with the learners that nobody had trained."""
     cells = table.cells(case, row.name)
     placer = cells[0].policy.partition("+")[2] if cells and len(row.policies) > 1 else ""
-    return row.name + (f" ({placer})" if placer else "")
+    learners = dict.fromkeys(part for cell in cells for part in _learners(cell.policy) if part not in cell.trained)
+    said = [*filter(None, [placer]), *([f"untrained: {', '.join(learners)}"] if learners else [])]
+    return row.name + (f" ({'; '.join(said)})" if said else "")
+
+
+@cache
+def _learners(policy: str) -> list[str]:
+    """Of all cells with one policy, once."""
+    return trainable(parse_policy(policy))
 
 
 def _figure(found: ExperimentResults, table: GridCells, case: Case, row: str, column: PaperColumn) -> str:
@@ -110,6 +121,7 @@ def _claims(found: ExperimentResults) -> list[Row]:
         for place in places:
             one = mine.get(place)
             mean = "" if one is None or one.difference is None else f" {one.difference.mean:+.4g} {one.other}".rstrip()
+            mean = f" {one.untold}" if one is not None and one.difference is None else mean
             without = f", without {', '.join(sorted(one.without))}" if one is not None and one.without else ""
             row[place] = "" if one is None else WORDS[one.word] + mean + without
         rows.append(row)

@@ -71,6 +71,18 @@ def test_an_arm_that_was_never_played_tells_nothing():
     assert "cannot be told in s (an arm or a setting that was not met)" in said[0]
 
 
+def test_settings_are_held_against_each_other_within_a_seed():
+    """Each setting was met in two seeds of three, both in one alone: that is no interval."""
+    found = ends([0.3, 0.3, 0.3], [0.02, 0.02, 0.02])
+    lost = {0: "Q/low-layer", 2: "Q/high-layer"}
+    trainings = [
+        one.model_copy(update={"curves": one.curves | ({lost[one.seed]: (None, None)} if one.seed in lost else {})})
+        for one in found.trainings
+    ]
+    said = list(bench.verdict(found.model_copy(update={"trainings": tuple(trainings)})).values())
+    assert said[:2] == ["holds", "holds"] and "cannot be told in s (an arm or a setting" in said[2]
+
+
 def test_a_policy_that_is_not_in_training_is_refused(tmp_path):
     """Its decider has no ε."""
     (tmp_path / "e.toml").write_text(TOML.replace("epsilon-greedy+gathered", "mab+gathered"))

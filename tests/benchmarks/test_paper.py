@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,9 +13,11 @@ from splitplace.benchmarks.experiment import Experiment, load_experiment
 from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.experiment_text import document_of, experiment_of, shipped
 from splitplace.benchmarks.grid import GridTask, measure_cell
+from splitplace.benchmarks.grid_cells import GridCells
+from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.grid_scenario import GridScenario, TrainedOn
 from splitplace.benchmarks.paper_claim import PaperClaim
-from splitplace.benchmarks.paper_table import section
+from splitplace.benchmarks.paper_table import _named, section
 from splitplace.benchmarks.trained_states import states_of
 from splitplace.cli import main
 from splitplace.errors import NotFoundError, SplitPlaceError
@@ -84,14 +87,26 @@ def held(rewards, claim=CLAIM, scenarios=("s",)):
         for (row, scenario), of in rewards.items()
         for seed, reward in enumerate(of, start=1)
     ]
+    return of_cells(cells, claim, scenarios)
+
+
+def of_cells(cells, claim, scenarios=("s",)):
+    """The same of cells; the scenarios are a series."""
     places = [GridScenario(name=name, series="all", at=float(at)) for at, name in enumerate(scenarios)]
-    rows = [{"name": name, "policies": ["layer+random"]} for name in dict.fromkeys(row for row, _ in rewards)]
-    document = {"name": "e", "about": "E.", "loads": [0.5], "seeds": [1, 2, 3], "intervals": 5, "rows": rows}
+    rows = [{"name": name, "policies": ["layer+random"]} for name in dict.fromkeys(cell.row for cell in cells)]
+    document = {"name": "e", "about": "E.", "loads": [0.5], "seeds": [1, 2, 3, 4, 5], "intervals": 5, "rows": rows}
     document |= {"scenarios": [json.loads(place.model_dump_json()) for place in places]}
     document |= {"claims": [json.loads(claim.model_dump_json())]}
     experiment = Experiment.parse(json.dumps(document), "e")
     found = ExperimentResults(experiment=experiment, tuning=(), cells=tuple(cells), bounds=(), provenance=collect())
     return bench.held(found)
+
+
+def detailed(row, seed, scenario, **numbers):
+    """A cell with these figures of its detail."""
+    others = {name: 1.0 for name in CellDetail.model_fields if name not in ("applications", "tasks")}
+    detail = CellDetail(**{**others, **numbers}, tasks=3, applications=())
+    return cell(row, seed, 0.5, scenario).model_copy(update={"detail": detail})
 
 
 @pytest.mark.parametrize(
@@ -117,11 +132,86 @@ def test_a_claim_over_several_goes_by_the_row_that_is_closest():
     assert one.difference.mean == pytest.approx(-0.0503, abs=1e-3)
 
 
-def test_an_equal_row_beside_one_that_differs_refutes_the_claim():
-    """No advantage at all is told from an advantage."""
+def test_of_equal_rows_nothing_is_told_whoever_else_differs():
+    """A row that is not in the claim has no say in it."""
     rewards = {("a", "s"): [0.8, 0.81, 0.79], ("b", "s"): [0.8, 0.81, 0.79], ("c", "s"): [0.5, 0.51, 0.49]}
     (one,) = held(rewards, PaperClaim(said="a above b", row="a", over=("b",)))
-    assert one.word == "does not hold"
+    assert (one.word, one.why) == ("cannot be told", "nobody differs")
+
+
+def test_of_true_claims_over_many_rows_hardly_any_is_refuted():
+    """Fifteen others as good as the row, five seeds: at most one in twenty is, by chance."""
+    rng, others = np.random.default_rng(7), tuple("bcdefghijklmnop")
+    cases = tuple(f"s{number}" for number in range(300))
+    rewards = {(row, case): rng.normal(0.5, 0.05, 5).tolist() for case in cases for row in ("a", *others)}
+    words = [one.word for one in held(rewards, PaperClaim(said="a above all", row="a", over=others), cases)]
+    assert len(words) == 300 and words.count("does not hold") <= 15
+
+
+def test_of_false_claims_over_many_rows_most_are_refuted():
+    """One of fifteen is clearly better: the same rule sees it."""
+    rng, others = np.random.default_rng(8), tuple("bcdefghijklmnop")
+    rewards = {(row, "s"): rng.normal(0.9 if row == "k" else 0.5, 0.02, 5).tolist() for row in ("a", *others)}
+    (one,) = held(rewards, PaperClaim(said="a above all", row="a", over=others))
+    assert (one.word, one.other) == ("does not hold", "k")
+
+
+def test_a_relative_move_is_a_share_of_what_was_there():
+    """The other falls by more, but the row by the larger share."""
+    rewards = {("a", "s"): [0.2, 0.21, 0.19], ("a", "t"): [0.1, 0.104, 0.096],
+               ("b", "s"): [0.8, 0.81, 0.79], ("b", "t"): [0.6, 0.611, 0.59]}  # fmt: skip
+    fields = {"said": "a falls less", "row": "a", "over": ("b",), "since": 0.0, "to": 1.0}
+    (one,) = held(rewards, PaperClaim(**fields), ("s", "t"))
+    assert one.word == "holds"
+    (one,) = held(rewards, PaperClaim(**fields, relative=True), ("s", "t"))
+    assert one.word == "does not hold" and one.difference.mean == pytest.approx(-0.25, abs=0.01)
+    rewards["b", "s"] = [0.0, 0.0, 0.0]
+    (one,) = held(rewards, PaperClaim(**fields, relative=True), ("s", "t"))
+    assert (one.word, one.why) == ("cannot be told", "no share of nothing: b")
+
+
+@pytest.mark.parametrize(("execute", "word"), [(9.0, "holds"), (2.0, "does not hold")])
+def test_a_move_beside_the_rows_other_moves(execute, word):
+    """What is added to one part of a response, less what is added to the rest of it."""
+    claim = PaperClaim(said="it executes", row="a", figure="execute_s", beside="wait_s+transfer_s", since=0.0, to=1.0)
+    at = {"s": (1.0, 1.0, 1.0), "t": (1.0 + execute, 2.0, 3.0)}
+    cells = [
+        detailed("a", seed, case, execute_s=e + noisy * seed / 100, wait_s=w, transfer_s=t)
+        for noisy, (case, (e, w, t)) in enumerate(at.items())
+        for seed in (1, 2, 3)
+    ]
+    (one,) = of_cells(cells, claim, ("s", "t"))
+    assert one.word == word and one.difference.mean == pytest.approx(execute - 3.0, abs=0.03)
+
+
+def test_a_row_that_finishes_nothing_does_not_answer_fastest():
+    """It has no response, in the claim and in the table."""
+    cells = [cell(row, seed, 0.1) for row in "ab" for seed in (1, 2, 3)]
+    cells[0] = cells[0].model_copy(update={"response_s": None})
+    (one,) = of_cells(cells, PaperClaim(said="a faster", row="a", over=("b",), figure="response_s", direction="below"))
+    assert (one.word, one.why) == ("cannot be told", "nobody finished: a")
+    assert not cells[0].has("response_s") and cells[1].has("response_s")
+
+
+def test_a_claim_of_a_move_is_held_where_it_says():
+    """In the series that end in the scenarios that it names."""
+    rewards = {("a", "s"): [0.8, 0.81, 0.79], ("a", "t"): [0.7, 0.712, 0.69]}
+    fields = {"said": "a falls", "row": "a", "direction": "below", "since": 0.0, "to": 1.0}
+    assert len(held(rewards, PaperClaim(**fields, where=("t",)), ("s", "t"))) == 1
+    assert held(rewards, PaperClaim(**fields, where=("elsewhere",)), ("s", "t")) == []
+
+
+def test_the_table_says_who_started_untrained():
+    """A learner among the row's parts that had no state; a rule has nothing to learn."""
+    policies = {"learner": "mab+daso", "rule": "layer+random"}
+    cells = [
+        cell(row, seed, 0.1, load=None).model_copy(update={"policy": policy, "trained": ("mab",)})
+        for row, policy in policies.items()
+        for seed in (1, 2)
+    ]
+    table = GridCells(cells)
+    rows = [GridRow(name=name, policies=(policy,)) for name, policy in policies.items()]
+    assert [_named(table, ("s", None), row) for row in rows] == ["learner (untrained: daso)", "rule"]
 
 
 def test_a_claim_along_a_series_is_of_the_move():
@@ -168,9 +258,11 @@ def test_a_claim_of_rows_that_were_not_measured_is_not_run():
         ({"row": "a", "since": 1.0}, "state both since and to"),
         ({"row": "a", "over": ["b"], "near": 1.0}, "near is of the row's own figure"),
         ({"row": "a", "over": ["b"], "since": 1.0, "to": 2.0, "row_since": "c"}, "row_since goes with since"),
+        ({"row": "a", "over": ["b"], "relative": True}, "relative and beside are of a move"),
+        ({"row": "a", "over": ["b"], "since": 1.0, "to": 2.0, "beside": "wait_s"}, "beside is of its own move"),
     ],
 )
-def test_a_claim_that_says_nothing_is_refused(fields, said):
+def test_a_claim_thnoisyays_nothing_is_refused(fields, said):
     """In one line that says which."""
     with pytest.raises(SplitPlaceError, match=said):
         PaperClaim.parse(json.dumps({"said": "nothing"} | fields), "claim")
@@ -193,7 +285,7 @@ def test_claims_and_columns_are_of_rows_and_figures_that_there_are(name):
     for claim in experiment.claims:
         assert {claim.row, *claim.over, claim.row_since or claim.row} <= rows
         assert {claim.since, claim.to} - {None} <= places
-        assert found.has(claim.figure)
+        assert found.has(claim.figure) and (not claim.beside or found.has(claim.beside))
     for column in experiment.columns:
         assert found.has(column.figure) or column.figure.endswith(":tiny100")
     assert set(experiment.printed) <= rows
