@@ -226,6 +226,8 @@ class Recruiting:
         self._counted_s = -REPORT_S
         """When a report was counted."""
         self._nodes: dict[str, str] = {}
+        self._of: dict[str, str] = {}
+        """The node that each device's agent is taken to run on: where it was sent for, or first found there."""
         self._trouble = ""
 
     def hear(self, report: Report) -> None:
@@ -249,15 +251,21 @@ class Recruiting:
                 self._trouble = reason
 
     def _missing(self, now_s: float) -> set[str]:
-        """The devices whose machines left, or have been silent for long."""
+        """The devices whose machines left, or have been silent for long; or are silent, and their node is another."""
         presence = self._presence()
         silent = {device for device, found in presence.items() if found == "silent"}
         self._silent = Counter({device: self._silent[device] for device in silent})
         if now_s - self._counted_s >= REPORT_S:
             self._counted_s = now_s
             self._silent.update(silent)
+        for device, node in self._nodes.items():
+            if presence.get(device) == "here":
+                self._of.setdefault(device, node)
+        moved = {  # Ray ended its agent with the former node
+            device for device in silent if device in self._of and self._nodes.get(device) != self._of[device]
+        }
         absent = {device for device, found in presence.items() if found == "absent"}
-        return absent | {device for device in silent if self._silent[device] >= SILENT_REPORTS}
+        return absent | moved | {device for device in silent if self._silent[device] >= SILENT_REPORTS}
 
     def _send(self) -> None:
         now_s = self._now_s()
@@ -279,6 +287,7 @@ class Recruiting:
             ) as error:  # no room on the disk, say: it is tried again
                 log.warning("%s cannot be sent for: %s", device, text(error))
                 continue
+            self._of[device] = node
             self._say(Recruit(device=device, node=node, token=token))
 
 

@@ -120,7 +120,7 @@ def build() -> App:
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
-    """Run one command: exit 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
+    """Run one command: exit 0 done, 1 the work failed, 2 wrong usage, 77 refused for good, 130 interrupted."""
     app = build()
     listen()
     arguments = list(sys.argv[1:] if tokens is None else tokens)

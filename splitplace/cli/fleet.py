@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -140,7 +141,7 @@ def invite(device: str, *, valid: float = 3600.0, data: Path = DATA, json: bool 
 
 
 def join(
-    token: str | None = None,
+    token: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     data: Path = Path("splitplace-device"),
@@ -169,6 +170,8 @@ def join(
 
     if token == "-":  # noqa: S105 - standard input
         token = sys.stdin.readline().strip().removeprefix("splitplace fleet join ")
+    elif token is not None and token.startswith("-"):
+        raise UsageError(f"Unknown option: {token}. See --help.")
     sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print, joined=joined)
 
 

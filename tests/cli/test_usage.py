@@ -1,9 +1,14 @@
 """The command line in the hands of somebody who mistypes: one clear line on stderr, exit 2, no traceback."""
 
+import io
+import sys
+
 import pytest
 from rich.console import Group
 from rich.table import Table
 
+import splitplace as sp
+from splitplace.cli import main
 from splitplace.cli.output import emit
 from tests.cli.conftest import called
 
@@ -39,3 +44,14 @@ def test_no_table_is_cut_off(columns, lines, capsys, monkeypatch):
     rows = [line.split("│")[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert tuple("".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)) == cells
     assert len(rows) == lines
+
+
+@pytest.mark.parametrize("line", ["splitplace fleet join sp1-x\n", "sp1-x\n"])
+def test_a_token_is_taken_from_standard_input(line, monkeypatch):
+    """Where no other user of the machine sees it; the whole line that `fleet invite` printed will do."""
+    taken = []
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+    monkeypatch.setattr(sp, "join_fleet", lambda token, **options: taken.append(token))
+    with pytest.raises(SystemExit) as ended:
+        main(["fleet", "join", "-"])
+    assert taken == ["sp1-x"] and ended.value.code == 0

@@ -190,6 +190,19 @@ def test_a_silent_device_is_sent_for_when_it_stays_so(place):
     assert place.nodes(a="1", b="2") == [("a", "1")]
 
 
+def test_a_silent_device_whose_node_is_another_is_sent_for_at_once(place):
+    """Ray ended its agent with the former node, however soon the new one came; one that speaks from elsewhere stays."""
+    place.presence = {"a": "here", "b": "here"}
+    assert place.nodes(a="1", b="2") == []
+    place.now_s += 1.0
+    assert place.nodes(a="3", b="2") == []
+    place.presence = {"a": "silent", "b": "silent"}
+    place.now_s += 1.0
+    assert place.nodes(a="3", b="2") == [("a", "3")]
+    place.now_s += AGAIN_S
+    assert place.nodes(a="3", b="2") == []
+
+
 def test_a_broker_that_paused_sends_for_nobody(place):
     """All were silent meanwhile, as nobody listened, and all reports that waited are read in one moment."""
     place.presence = {"a": "silent", "b": "silent"}
