@@ -42,6 +42,8 @@ AGAIN_S = 20.0
 SILENT_REPORTS = 10
 """So many reports of Ray's nodes in a row in which a device's machine was silent, and it is sent for, which ends what
 still runs there. Not by time: after a pause of the broker's own the whole fleet has been silent for as long."""
+ABSENT_REPORTS = 4
+"""Likewise, of one that has a key and is not there: after a broker's start its machine comes back by itself in 2 s."""
 REPORT_S = 0.5
 """Reports that come faster than that are one: they waited, or somebody was sent for."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 15.0
@@ -222,7 +224,7 @@ class Recruiting:
         self._sent_s: dict[tuple[str, str], float] = {}
         """When an agent was sent for, by device and node."""
         self._silent: Counter[str] = Counter()
-        """Reports in a row in which a device was silent."""
+        """Reports in a row in which a device was silent, or not there."""
         self._counted_s = -REPORT_S
         """When a report was counted."""
         self._nodes: dict[str, str] = {}
@@ -254,18 +256,20 @@ class Recruiting:
         """The devices whose machines left, or have been silent for long; or are silent, and their node is another."""
         presence = self._presence()
         silent = {device for device, found in presence.items() if found == "silent"}
-        self._silent = Counter({device: self._silent[device] for device in silent})
+        absent = {device for device, found in presence.items() if found == "absent"}
+        self._silent = Counter({device: self._silent[device] for device in silent | absent})
         if now_s - self._counted_s >= REPORT_S:
             self._counted_s = now_s
-            self._silent.update(silent)
+            self._silent.update(silent | absent)
         for device, node in self._nodes.items():
             if presence.get(device) == "here":
                 self._of.setdefault(device, node)
         moved = {  # Ray ended its agent with the former node
             device for device in silent if device in self._of and self._nodes.get(device) != self._of[device]
         }
-        absent = {device for device, found in presence.items() if found == "absent"}
-        return absent | moved | {device for device in silent if self._silent[device] >= SILENT_REPORTS}
+        new = {device for device in absent if self._roster.key(device) is None}
+        away = {device for device in absent if self._silent[device] >= ABSENT_REPORTS}
+        return new | away | moved | {device for device in silent if self._silent[device] >= SILENT_REPORTS}
 
     def _send(self) -> None:
         now_s = self._now_s()

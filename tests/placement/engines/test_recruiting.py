@@ -12,6 +12,7 @@ from splitplace.placement.device.joining import Ticket
 from splitplace.placement.engines import recruiter
 from splitplace.placement.engines.agent import Agent
 from splitplace.placement.engines.ray import (
+    ABSENT_REPORTS,
     AGAIN_S,
     SILENT_REPORTS,
     Dismiss,
@@ -201,6 +202,17 @@ def test_a_silent_device_whose_node_is_another_is_sent_for_at_once(place):
     assert place.nodes(a="3", b="2") == [("a", "3")]
     place.now_s += AGAIN_S
     assert place.nodes(a="3", b="2") == []
+
+
+def test_after_a_brokers_start_those_that_it_knows_may_come_by_themselves(place):
+    """For some reports, for to send ends an agent that knocks. Who never joined is sent for at once."""
+    place.roster.redeem(place.roster.invite("a", 60.0), "0" * 40)
+    assert place.nodes(a="1", b="2") == [("b", "2")]
+    for _ in range(ABSENT_REPORTS - 2):
+        place.now_s += 1.0
+        assert place.nodes(a="1", b="2") == []
+    place.now_s += 1.0
+    assert place.nodes(a="1", b="2") == [("a", "1")]
 
 
 def test_a_broker_that_paused_sends_for_nobody(place):
