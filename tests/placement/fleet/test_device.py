@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict, deque
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -28,14 +29,22 @@ class Bench:
 
     def __init__(self, catalog, peer: StreamNode, broker: StreamNode, access: CurveAccess, engine: LocalEngine):
         self.catalog, self.peer, self.broker, self.access, self.engine = catalog, peer, broker, access, engine
+        self._unread, self._loaded = defaultdict(deque), deque()
 
     def hear(self, kind, node=None, seconds=PATIENCE_S):
-        """The next message of this kind; others are skipped."""
-        end = time.monotonic() + seconds
+        """The next message of this kind; others are skipped, but that something was loaded: it may come at any time."""
+        if kind is messages.Loaded and self._loaded:
+            return self._loaded.popleft()
+        node, end = node or self.broker, time.monotonic() + seconds
+        unread = self._unread[node]
         while time.monotonic() < end:
-            for received in (node or self.broker).receive(0.1):
+            unread.extend(node.receive(0.0 if unread else 0.1))
+            while unread:
+                received = unread.popleft()
                 if isinstance(received.message, kind):
                     return received
+                if isinstance(received.message, messages.Loaded):
+                    self._loaded.append(received)
         raise AssertionError(f"no {kind.__name__} within {seconds} s")
 
     def peers(self, endpoint):
