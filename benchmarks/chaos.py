@@ -89,6 +89,22 @@ class ChaosResults(Record):
     provenance: Provenance
 
 
+def run_folder(work: Path) -> Path:
+    """Where a run's histories go, emptied of an earlier run's.
+
+    Raises:
+        UsageError: It holds something else.
+    """
+    folder = work / "run"
+    if folder.exists() and not (folder / "faults.jsonl").is_file():
+        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
+    if folder.exists():
+        shutil.rmtree(folder)
+    (folder / "clients").mkdir(parents=True)
+    (folder / "faults.jsonl").touch()
+    return folder
+
+
 def run(
     path: Path, work: Path, faults: int, seed: int, say: Callable[[str], None], inputs: Inputs = "broadcast"
 ) -> ChaosResults:
@@ -106,13 +122,7 @@ def run(
         UsageError: The work folder holds something else.
         SplitPlaceError: The fleet did not start (again).
     """
-    load, folder = os.getloadavg()[0], work / "run"
-    if folder.exists() and not (folder / "faults.jsonl").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    (folder / "clients").mkdir(parents=True)
-    (folder / "faults.jsonl").touch()
+    load, folder = os.getloadavg()[0], run_folder(work)
     chaos_splits.write(folder / "catalog", folder / "wholes", seed, chaos_splits.SERVED[inputs])
     begun_s = time.monotonic()
     with chaos_faults.small_disk(folder / "disk", DISK_BYTES + faults * DISK_BYTES_A_FAULT) as disk:

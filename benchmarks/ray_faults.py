@@ -8,7 +8,6 @@ have the device again, is looked at from outside, by `fleet status`.
 
 import json
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -22,11 +21,11 @@ import psutil
 from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_splits
-from splitplace.benchmarks.chaos import END_S, Spread
+from splitplace.benchmarks.chaos import END_S, Spread, run_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
 from splitplace.benchmarks.ray_cluster import RayCluster
 from splitplace.benchmarks.results_file import save
-from splitplace.errors import NotReadyError, UsageError
+from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
 from splitplace.records.base import Count, NonNegative, PositiveCount, Record
 from splitplace.records.provenance import Provenance
@@ -178,13 +177,7 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
         UsageError: The work folder holds something else.
         SplitPlaceError: The cluster or the fleet did not start (again), or a device did not come back.
     """
-    load, folder = os.getloadavg()[0], work / "run"
-    if folder.exists() and not (folder / "faults.jsonl").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    (folder / "clients").mkdir(parents=True)
-    (folder / "faults.jsonl").touch()
+    load, folder = os.getloadavg()[0], run_folder(work)
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
     with _cluster(folder) as cluster:
         run = _Run(folder, cluster, nodes, seed, say)

@@ -16,7 +16,9 @@ from splitplace.records.base import Record
 from splitplace.records.provenance import Provenance
 
 if TYPE_CHECKING:
+    from splitplace.benchmarks.chaos import ChaosResults
     from splitplace.benchmarks.layer_split import PlanCell
+    from splitplace.benchmarks.ray_faults import RayFaultsResults
     from splitplace.benchmarks.training import AccuracyCell
 
 Row = dict[str, str]
@@ -368,6 +370,20 @@ def images(text: bytes, file: Path) -> FileSection:
     )
 
 
+def _became(found: "ChaosResults | RayFaultsResults") -> Row:
+    """What became of the tasks that were sent while things were done to a fleet, by the offline reader."""
+    return {
+        "sent": str(found.sent),
+        "acknowledged": str(found.acknowledged),
+        "answered": str(found.answered),
+        "failed": "; ".join(f"{times} {reason}" for reason, times in found.failed_by_reason.items()) or "0",
+        "lost": str(found.lost),
+        "twice": str(found.twice),
+        "wrong": str(found.wrong),
+        "hung": str(found.hung),
+    }
+
+
 def chaos(text: bytes, file: Path) -> FileSection:
     """What was done to the fleet, what became of the tasks, and how long recovery took."""
     from splitplace.benchmarks import chaos as bench
@@ -375,18 +391,7 @@ def chaos(text: bytes, file: Path) -> FileSection:
     found = bench.ChaosResults.parse(text, str(file))
     faults = [{"fault": kind.replace("_", " "), "times": str(times)} for kind, times in found.faults.items()]
     faults += [{"fault": kind.replace("_", " "), "times": f"not run: {why}"} for kind, why in found.not_run.items()]
-    tasks = [
-        {
-            "sent": str(found.sent),
-            "acknowledged": str(found.acknowledged),
-            "answered": str(found.answered),
-            "failed": "; ".join(f"{times} {reason}" for reason, times in found.failed_by_reason.items()) or "0",
-            "lost": str(found.lost),
-            "twice": str(found.twice),
-            "wrong": str(found.wrong),
-            "hung": str(found.hung),
-        }
-    ]
+    tasks = [_became(found)]
     spreads = {
         "recovery": found.recovery_s,
         "of it, detection": found.detection_s,
@@ -437,18 +442,7 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
         }
         for kind, times in found.faults.items()
     ]
-    tasks = [
-        {
-            "sent": str(found.sent),
-            "acknowledged": str(found.acknowledged),
-            "answered": str(found.answered),
-            "failed": "; ".join(f"{times} {reason}" for reason, times in found.failed_by_reason.items()) or "0",
-            "lost": str(found.lost),
-            "twice": str(found.twice),
-            "wrong": str(found.wrong),
-            "hung": str(found.hung),
-        }
-    ]
+    tasks = [_became(found)]
     memory = [
         {
             "resident of a node": f"{found.node_bytes / 1e6:.0f} MB of Ray's processes",

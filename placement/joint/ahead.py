@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splitplace.placement.joint.estimate import held_s
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.offers import PlanOffers
 from splitplace.records.view import NONE, Floats, Ints, View
@@ -85,8 +86,7 @@ class Ahead:
 
     def _refresh(self) -> None:
         jobs = self._jobs
-        held_MD = np.minimum(jobs.work_s_D, (jobs.count_D + 1) * self._work_MD) / jobs.servers_D
-        self._took_MD = self._alone_MD + held_MD
+        self._took_MD = self._alone_MD + held_s(jobs.work_s_D, jobs.count_D, self._work_MD) / jobs.servers_D
         p_MD = self._p(self._took_MD, self._every_D)
         self._best_M, self._at_M = p_MD.max(axis=1), p_MD.argmax(axis=1)
         p_MD[np.arange(len(p_MD)), self._at_M] = 0.0

@@ -9,7 +9,7 @@ Rows R are devices, or devices as they would be if something came; columns J are
 
 import numpy as np
 
-from splitplace.records.view import Bools, Floats
+from splitplace.records.view import Bools, Floats, Ints
 
 DIRECT = 12
 """Jobs on a device that are compared in pairs; where there are more, their ends are sorted."""
@@ -66,6 +66,15 @@ def overlap(start_RJ: Floats, end_RJ: Floats) -> Floats:
     until_RM = np.empty(moments_RM.shape)
     np.put_along_axis(until_RM, order_RM, summed_RM, axis=1)
     result: Floats = until_RM[:, jobs:] - until_RM[:, :jobs]
+    return result
+
+
+def held_s(work_s: Floats, count: Ints, service_s: Floats) -> Floats:
+    """The most that something is held up on a device by what has so much to do there, in so many jobs.
+
+    It shares with each for no longer than it takes itself, or than all of them have.
+    """
+    result: Floats = np.minimum(work_s, (count + 1) * service_s)
     return result
 
 

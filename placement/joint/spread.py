@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from splitplace.placement.joint.estimate import held_s
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.offers import Offer
 from splitplace.placement.joint.shapes import Shape
@@ -74,8 +75,7 @@ class SpreadSearch:
     @staticmethod
     def _computed(service_s: Floats, work_s: Floats, count: Ints, servers: Floats) -> Floats:
         """Seconds that a fragment computes beside so many jobs, that have so much to do."""
-        held_s = np.minimum(work_s, (count + 1) * service_s)
-        result: Floats = np.maximum((service_s + held_s) / servers, service_s)
+        result: Floats = np.maximum((service_s + held_s(work_s, count, service_s)) / servers, service_s)
         return result
 
     def least_s(self, splits: Sequence[int], whole_SA: Bools) -> list[float]:
