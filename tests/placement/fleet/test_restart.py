@@ -86,7 +86,7 @@ def test_a_broker_that_is_stopped_leaves_its_tasks_to_the_next(toy, start, image
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
         broker.drain()  # of what the first one left
         assert broker.status().tasks.waiting == broker.status().tasks.running == 0
-        assert broker.answer(open_.task_id).result(0).outcome.error is None
+        assert broker.answer(open_.task_id).result(WAIT_S).outcome.error is None
         kept = broker.answer(done.outcome.id).result(WAIT_S)
         assert kept.outcome == done.outcome
         np.testing.assert_array_equal(kept.logits, done.logits)
@@ -108,9 +108,9 @@ def test_a_volatile_task_ends_with_its_broker(toy, start, images, tmp_path):
         assert open_.result(0).outcome.error == "the broker was stopped; the next one goes on"
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
         broker.drain()
-        assert broker.answer(kept.task_id).result(0).outcome.error is None
-        assert broker.answer(by_key.task_id).result(0).outcome.error is None
-        said = broker.answer(lost.task_id).result(0).outcome.error
+        assert broker.answer(kept.task_id).result(WAIT_S).outcome.error is None
+        assert broker.answer(by_key.task_id).result(WAIT_S).outcome.error is None
+        said = broker.answer(lost.task_id).result(WAIT_S).outcome.error
         assert said == "it was volatile, and ended with the fleet's former process: submit it again"
 
 
