@@ -4,7 +4,7 @@ import csv
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
 from splitplace.placement.protocol.messages import Array, Precedence
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Scenario, Workload
+from splitplace.placement.simulator.scenario import CpuLimit, Scenario, Workload
 from splitplace.records.action import Action, Decide, Wait
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device, FleetSpec
@@ -32,6 +32,7 @@ DEADLINE_S = 60.0
 STREAM_INTERVAL_S = 10.0
 """As a broker that plans at once tells its policy."""
 
+NO_LIMITS: Mapping[str, CpuLimit] = {}
 Plan = list[Action]
 Task = tuple[str, int]
 """Application and images."""
@@ -43,6 +44,8 @@ class Overheads:
 
     handover_s: float
     """CPU seconds of a device a micro-batch, without its run, on a core of speed 1."""
+    handover_s_per_byte: float
+    """The same a byte that it receives or sends."""
     broker_s: float
     """What a task takes longer when a broker takes it in, decides and answers."""
 
@@ -99,11 +102,12 @@ def simulated_stream(
     precedence: Precedence,
     stream: Sequence[tuple[float, int]],
     more: Overheads,
+    cpu_limits: Mapping[str, CpuLimit] = NO_LIMITS,
 ) -> dict[str, Floats]:
     """What became of tasks of the demand's application that come at these times: columns as of a simulated run."""
     application = demand.splits[0].split.application
     rows = [(at_s, application, n) for at_s, n in stream]
-    return _simulated(devices, demand, policy, precedence, rows, STREAM_INTERVAL_S, more)
+    return _simulated(devices, demand, policy, precedence, rows, STREAM_INTERVAL_S, more, cpu_limits)
 
 
 def _simulated(
@@ -114,6 +118,7 @@ def _simulated(
     rows: Sequence[tuple[float, str, int]],
     interval_s: float,
     more: Overheads | None,
+    cpu_limits: Mapping[str, CpuLimit] = NO_LIMITS,
 ) -> dict[str, Floats]:
     """The columns of all tasks (arrival, application, images), each of which finishes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +133,9 @@ def _simulated(
             parallelism="intra",
             weights="warm",  # as a fleet keeps them
             broker_bytes_per_s=None,  # a process of the same machine
+            cpu_limits=dict(cpu_limits),
             handover_s=more.handover_s if more else 0.0,
+            handover_s_per_byte=more.handover_s_per_byte if more else 0.0,
             scheduling_delay_s=more.broker_s if more else 0.0,
             workload=Workload(trace=str(path)),
         )

@@ -16,12 +16,17 @@ import numpy as np
 from splitplace.benchmarks.results_file import Measured
 from splitplace.benchmarks.results_tables import FileSection, words
 from splitplace.placement.protocol.messages import Precedence
-from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
+from splitplace.placement.simulator.scenario import CpuLimit
+from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.demand import Demand
+from splitplace.records.device import Device
 from splitplace.records.provenance import Provenance
 from splitplace.records.split import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("full", "layer", "semantic", "compressed")
 THROUGHPUT_BOUND, RUN_BOUND, TASK_BOUND, ORDER_BOUND = 0.05, 0.10, 0.20, 0.9
+STEADY = 0.1
+"""A machine whose profiles change by more meanwhile says nothing of the simulator."""
 PARTS = ("response_s", "wait_s", "execute_s", "transfer_s")
 Times = tuple[NonNegative, ...]
 
@@ -38,6 +43,8 @@ class LoadedCell(Measured):
     images: tuple[PositiveCount, ...]
     arrival_s: Times
     """When the fleet had each."""
+    warm: tuple[tuple[NonNegative, PositiveCount], ...]
+    """When those came that are not counted, and their images."""
     measured: dict[str, Times]
     """By part of the response: wait, execute (with loads and turns on the device), transfer."""
     simulated: dict[str, Times]
@@ -68,15 +75,61 @@ class LoadedCell(Measured):
         return simulated_s / measured_s - 1
 
 
+class FleetCosts(Record):
+    """What one round of profiles says."""
+
+    devices: tuple[Device, ...]
+    demand: Demand
+
+
+class LoadedCosts(Record):
+    """What the simulator is told of one split on one fleet: its cells can be simulated anew."""
+
+    strategy: Strategy
+    cores: PositiveCount
+    before: FleetCosts
+    after: FleetCosts
+    cpu_limits: dict[Name, CpuLimit]
+    """By kind of device, the quotas that make a share of the machine."""
+    handover_s: NonNegative
+    handover_s_per_byte: NonNegative
+    broker_s: NonNegative
+    """See `Overheads`."""
+    load: NonNegative
+    """Processes that wanted to run in the minute before the bench, without ours."""
+    tries: PositiveCount = 1
+    """Rounds of the whole group: one whose profiles changed by more than `STEADY` is not kept while there are tries."""
+
+    @property
+    def policy(self) -> str:
+        """The split's own decider, and the placer of all."""
+        return f"{self.strategy}+least-loaded"
+
+    @property
+    def change(self) -> float:
+        """Of the seconds of a micro-batch through all fragments, after over before less 1, where it is largest."""
+        changes = [
+            _seconds(self.after, row) / _seconds(self.before, row) - 1 for row in range(len(self.before.devices))
+        ]
+        return max(changes, key=abs)
+
+    @property
+    def shaky(self) -> bool:
+        """Whether the machine changed by too much."""
+        return abs(self.change) > STEADY
+
+
+def _seconds(costs: FleetCosts, row: int) -> float:
+    (entry,) = costs.demand.splits
+    return sum(entry.latency_s(fragment.name, costs.devices[row]) for fragment in entry.split.fragments)
+
+
 class LoadedResults(Record):
     """Everything measured so far."""
 
-    handover_s: Positive
-    broker_s: NonNegative
-    """See `Overheads`; of the last group."""
-    load: NonNegative
-    """Processes that wanted to run in the minute before the last group, without ours."""
     cells: tuple[LoadedCell, ...]
+    costs: tuple[LoadedCosts, ...]
+    """Of each split on each fleet."""
     provenance: Provenance
 
 
@@ -136,11 +189,21 @@ def section(text: bytes, file: Path) -> FileSection:
             row[f"{part.removesuffix('_s')} ms"] = f"{simulated_s:.1f} / {measured_s:.1f}"
         rows.append(row | {"drift": f"{cell.drift - 1:+.1%}"})
     tau = orders(found)
+    more = found.costs
     remarks = [
         f"{len(found.cells)} runs; milliseconds are means, simulated / measured. A hand-over takes "
-        f"{1e3 * found.handover_s:.2f} ms of a core of speed 1, the broker {1e3 * found.broker_s:.2f} ms a task; load "
-        f"average before the last group {found.load:.1f}."
+        f"{1e3 * median(each.handover_s for each in more):.2f} ms of a core of speed 1 and "
+        f"{1e9 * median(each.handover_s_per_byte for each in more):.2f} ms a MB, the broker "
+        f"{1e3 * median(each.broker_s for each in more):.2f} ms a task; load average before: "
+        f"{max(each.load for each in more):.1f} at most."
+        if more
+        else "Nothing is measured."
     ]
+    if unsteady := [f"{each.strategy} on {each.cores} core(s) {each.change:+.0%}" for each in more if each.shaky]:
+        remarks.append(f"The machine changed meanwhile, by its profiles: {', '.join(unsteady)}.")
+    if (most := max((each.tries for each in more), default=1)) > 1:
+        again = sum(each.tries - 1 for each in more)
+        remarks.append(f"{again} group(s) were measured again since the machine had changed, up to {most} times.")
     if tau:
         remarks.append(
             f"Kendall's tau over {len(tau)} streams: {min(tau):.2f} at least, {float(np.mean(tau)):.2f} in the mean."

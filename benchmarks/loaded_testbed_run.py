@@ -11,20 +11,28 @@ import numpy as np
 from splitplace import provenance
 from splitplace.benchmarks import testbed
 from splitplace.benchmarks.live_and_simulated import Overheads, simulated_stream, streamed
-from splitplace.benchmarks.loaded_testbed import PARTS, STRATEGIES, LoadedCell, LoadedResults, Times
+from splitplace.benchmarks.loaded_testbed import (
+    PARTS,
+    STRATEGIES,
+    FleetCosts,
+    LoadedCell,
+    LoadedCosts,
+    LoadedResults,
+    Times,
+)
 from splitplace.benchmarks.results_file import save
 from splitplace.catalog.demand import demand as gather
 from splitplace.errors import unknown
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
+from splitplace.inference.cpu_share import quota
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.capacity import capacity
-from splitplace.placement.simulator.scenario import Scenario, Workload
+from splitplace.placement.simulator.scenario import CpuLimit, Scenario, Workload
 from splitplace.placement.simulator.setting import prepare
-from splitplace.records.demand import Demand
-from splitplace.records.device import Device, FleetSpec
+from splitplace.records.device import FleetSpec
 from splitplace.records.split import Strategy
 from splitplace.seeds import derive, generator
 
@@ -35,6 +43,8 @@ SHARES = {1: (0.6, 0.4), 2: (0.4, 0.4)}
 """By cores of a device, its part of each; what is left of this machine's two is the broker's."""
 SIZES = (32, 96, 160, 256)
 """Images a task."""
+TRIES = 3
+"""Of a group, while the machine's profiles change meanwhile."""
 WARM = 8
 """The first tasks of a stream load fragments, and are not counted."""
 
@@ -73,13 +83,12 @@ def run(
     for count in cores:
         if count not in SHARES:
             raise unknown("fleet of devices of so many cores", str(count), map(str, SHARES))
-    kept: list[LoadedCell] = []
-    if path.is_file() and not fresh:
-        kept = list(LoadedResults.parse(path.read_bytes(), str(path)).cells)
-    there = {(cell.strategy, cell.cores) for cell in kept}
+    kept = [] if fresh or not path.is_file() else [LoadedResults.parse(path.read_bytes(), str(path))]
+    cells, costs = [cell for one in kept for cell in one.cells], [each for one in kept for each in one.costs]
+    there = {(each.strategy, each.cores) for each in costs}
     missing = [group for group in product(wanted, cores) if group not in there]
     if not missing and kept:
-        return LoadedResults.parse(path.read_bytes(), str(path))
+        return kept[0]
     say("exporting a chain, a tree, a whole and a compressed model")
     catalog, references = CatalogWriter(work), dict[Strategy, str]()
     for artifact in artifacts.splits("mobilenetv2", 0):
@@ -90,13 +99,44 @@ def run(
     more = testbed.overheads()
     for strategy, count in missing:
         group = _Group(catalog, references, strategy, count, tasks, more, effort, say)
-        kept += group.cells()
-        results = LoadedResults(
-            handover_s=more.handover_s, broker_s=more.broker_s, load=load, cells=tuple(kept),
-            provenance=provenance.collect(0),
-        )  # fmt: skip
+        for tries in range(1, TRIES + 1):
+            found, told = group.measured(load, tries)
+            if not told.shaky:
+                break
+        cells, costs = [*cells, *found], [*costs, told]
+        results = LoadedResults(cells=tuple(cells), costs=tuple(costs), provenance=provenance.collect(0))
         save(path, results)
     return results
+
+
+def simulated_again(path: Path, say: Callable[[str], None]) -> LoadedResults:
+    """What is measured stays, what was simulated is simulated anew: of the costs that the file has, as of now.
+
+    Raises:
+        SplitPlaceError: There is no such file, or it is no such results.
+    """
+    old = LoadedResults.parse(path.read_bytes(), str(path))
+    costs, cells = {(each.strategy, each.cores): each for each in old.costs}, list[LoadedCell]()
+    for cell in old.cells:
+        say(f"{cell.strategy}, {cell.cores} core(s), {cell.precedence}, load {cell.load:g}")
+        came = [*cell.warm, *zip(cell.arrival_s, cell.images, strict=True)]
+        simulated, drift = _simulated(costs[cell.strategy, cell.cores], cell.precedence, came)
+        cells.append(cell.model_copy(update={"simulated": simulated, "drift": drift}))
+    save(path, results := old.model_copy(update={"cells": tuple(cells)}))
+    return results
+
+
+def _simulated(
+    costs: LoadedCosts, precedence: Precedence, came: Sequence[tuple[float, int]]
+) -> tuple[dict[str, Times], float]:
+    """What a cell has of the simulator: the mean of both rounds of profiles, and its drift."""
+    policy, more = parse_policy(costs.policy), Overheads(costs.handover_s, costs.handover_s_per_byte, costs.broker_s)
+    first, last = (
+        simulated_stream(told.devices, told.demand, policy, precedence, came, more, costs.cpu_limits)
+        for told in (costs.before, costs.after)
+    )
+    mean = {name: _short((first[name][WARM:] + last[name][WARM:]) / 2) for name in PARTS}
+    return mean, float(last["response_s"].mean() / first["response_s"].mean())
 
 
 class _Group:
@@ -117,23 +157,32 @@ class _Group:
         self.references, self.more, self.effort, self.say = references, more, effort, say
         _, self.rtt_s, self.bytes_per_s = testbed.link()
 
-    def cells(self) -> Iterable[LoadedCell]:
-        """All of them."""
-        policy = f"{self.strategy}+least-loaded"
+    def measured(self, load: float, tries: int) -> tuple[list[LoadedCell], LoadedCosts]:
+        """All of them, and what the simulator was told."""
         whole = self._profiled("full")
         before = whole if self.strategy == "full" else self._profiled(self.strategy)
-        shares = dict(zip((device.name for device in before[0]), SHARES[self.cores], strict=True))
+        devices, demand = before.devices, before.demand
+        shares = dict(zip((device.name for device in devices), SHARES[self.cores], strict=True))
         done = []
-        for precedence, load in product(PRECEDENCES, LOADS):
-            self.say(f"{policy}, {self.cores} core(s), {precedence}, load {load:g}")
-            rate = load * self._capacity(*whole)
-            stream = self._stream(precedence, load, rate)
-            outcomes = streamed(*before, self.catalog.path, parse_policy(policy), precedence, stream, shares)
-            done.append((precedence, load, rate, outcomes))
-        after = self._profiled(self.strategy)
-        return [self._cell(policy, before, after, *each) for each in done]
+        for precedence, load_ in product(PRECEDENCES, LOADS):
+            self.say(f"{self.strategy}, {self.cores} core(s), {precedence}, load {load_:g}")
+            rate = load_ * self._capacity(whole)
+            stream = self._stream(precedence, load_, rate)
+            policy = parse_policy(f"{self.strategy}+least-loaded")
+            outcomes = streamed(devices, demand, self.catalog.path, policy, precedence, stream, shares)
+            done.append((precedence, load_, rate, outcomes))
+        costs = LoadedCosts(
+            strategy=self.strategy, cores=self.cores, before=before, after=self._profiled(self.strategy),
+            cpu_limits={testbed.kind(share, self.cores): self._limit(share) for share in SHARES[self.cores]},
+            handover_s=self.more.handover_s, handover_s_per_byte=self.more.handover_s_per_byte,
+            broker_s=self.more.broker_s, load=load, tries=tries,
+        )  # fmt: skip
+        return [self._cell(costs, *each) for each in done], costs
 
-    def _profiled(self, strategy: Strategy) -> tuple[tuple[Device, ...], Demand]:
+    def _limit(self, share: float) -> CpuLimit:
+        return CpuLimit(share=share, period_s=quota(share, self.cores)[1] / 1e6)
+
+    def _profiled(self, strategy: Strategy) -> FleetCosts:
         """The devices, and what the split costs on them now."""
         reference, speeds = self.references[strategy], dict[float, float]()
         for share in dict.fromkeys(SHARES[self.cores]):
@@ -142,16 +191,17 @@ class _Group:
             found = profile_split(self.catalog, reference, self.effort, device, again=True)
             speeds[share] = median(profile.core_speed for profile in found)
         devices = testbed.fleet(SHARES[self.cores], speeds, self.rtt_s, self.bytes_per_s, self.cores)
-        return devices, gather(self.catalog, [reference], testbed.MICRO_BATCH)
+        return FleetCosts(devices=devices, demand=gather(self.catalog, [reference], testbed.MICRO_BATCH))
 
-    def _capacity(self, devices: tuple[Device, ...], demand: Demand) -> float:
+    def _capacity(self, whole: FleetCosts) -> float:
         """Tasks a second that the fleet could do of whole models."""
         workload = Workload(rate=1.0, batch=(min(SIZES), max(SIZES)), deadline_intervals={"random": (1, 1)})
         scenario = Scenario(
             name="loaded", interval_s=1.0, parallelism="intra", weights="warm", broker_bytes_per_s=None,
             workload=workload, handover_s=self.more.handover_s,
         )  # fmt: skip
-        found = capacity(scenario, *prepare(scenario, FleetSpec(name="testbed", devices=devices), demand))
+        fleet = FleetSpec(name="testbed", devices=whole.devices)
+        found = capacity(scenario, *prepare(scenario, fleet, whole.demand))
         return found.tasks_per_interval
 
     def _stream(self, precedence: Precedence, load: float, rate: float) -> list[tuple[float, int]]:
@@ -162,27 +212,16 @@ class _Group:
         return list(zip(arrival_s.tolist(), rng.choice(SIZES, count).tolist(), strict=True))
 
     def _cell(
-        self,
-        policy: str,
-        before: tuple[tuple[Device, ...], Demand],
-        after: tuple[tuple[Device, ...], Demand],
-        precedence: Precedence,
-        load: float,
-        rate: float,
-        outcomes: Sequence[TaskOutcome],
+        self, costs: LoadedCosts, precedence: Precedence, load: float, rate: float, outcomes: Sequence[TaskOutcome]
     ) -> LoadedCell:
         came = [(outcome.arrival_s - outcomes[0].arrival_s, outcome.n) for outcome in outcomes]
-        first, last = (
-            simulated_stream(*costs, parse_policy(policy), precedence, came, self.more) for costs in (before, after)
-        )
-        simulated = {name: (first[name][WARM:] + last[name][WARM:]) / 2 for name in PARTS}
-        measured = {name: [getattr(outcome, name) for outcome in outcomes[WARM:]] for name in PARTS}
+        at_s, images = zip(*came, strict=True)
+        measured = {name: _short(getattr(outcome, name) for outcome in outcomes[WARM:]) for name in PARTS}
+        simulated, drift = _simulated(costs, precedence, came)
         return LoadedCell(
             strategy=self.strategy, cores=self.cores, precedence=precedence, load=load, rate=rate,
-            images=tuple(n for _, n in came[WARM:]), arrival_s=_short(at_s for at_s, _ in came[WARM:]),
-            measured={name: _short(times) for name, times in measured.items()},
-            simulated={name: _short(times) for name, times in simulated.items()},
-            drift=float(last["response_s"].mean() / first["response_s"].mean()), commit=provenance.commit(),
+            images=images[WARM:], arrival_s=_short(at_s[WARM:]), warm=tuple(came[:WARM]), measured=measured,
+            simulated=simulated, drift=drift, commit=provenance.commit(),
         )  # fmt: skip
 
 

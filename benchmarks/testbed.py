@@ -34,6 +34,7 @@ from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.provenance import Provenance
+from splitplace.records.split import INPUT
 
 POLICIES = ("layer+least-loaded", "semantic+least-loaded")
 PRECEDENCES: tuple[Precedence, ...] = ("pipelined", "strict")
@@ -42,8 +43,8 @@ SIZES = (32, 256, 1024)
 MICRO_BATCH = 32
 BOUND = 0.25
 LINK_SIZES = 2**18, 2**20
-HANDED_OVER = 300
-"""Micro-batches of which a hand-over's cost is the mean."""
+HANDED_OVER = {chaos_splits.MICRO_BATCH: 300, 16 * chaos_splits.MICRO_BATCH: 60}
+"""By images of a micro-batch, how many a hand-over's cost is the mean of: what is fixed and what goes by bytes."""
 SMALL_TASKS = 20
 
 
@@ -87,6 +88,7 @@ class TestbedResults(Record):
     handover_s: Positive
     broker_s: NonNegative
     """See `Overheads`."""
+    handover_s_per_byte: NonNegative = 0.0
     load: NonNegative
     """Processes that wanted to run in the minute before, without ours: a quiet machine has under 0.1 a core."""
     cells: tuple[TestbedCell, ...]
@@ -108,19 +110,28 @@ def overheads() -> Overheads:
         reader = Catalog(catalog)
         split = next(found for found in map(reader.split, reader.references()) if found.strategy == "layer")
         placed = {fragment.name: f"device-{row}" for row, fragment in enumerate(split.fragments)}
-        inputs = [chaos_splits.images((0, row), chaos_splits.MICRO_BATCH) for row in range(HANDED_OVER)]
         with bare_devices(catalog, dict.fromkeys(placed.values(), 1.0)) as devices:
             devices.load(split, placed)
-            devices.run(split, placed, inputs)  # the first run warms up
-            runs = [devices.run(split, placed, inputs) for _ in range(3)]
-            bare_s = [_seconds(lambda: devices.run(split, placed, inputs[:2])) for _ in range(SMALL_TASKS)]
-        task = (split.application, np.concatenate(inputs[:2]))
+            each_s = {}
+            for rows, count in HANDED_OVER.items():
+                inputs = [chaos_splits.images((rows, row), rows) for row in range(count)]
+                devices.run(split, placed, inputs)  # the first run warms up
+                runs = [devices.run(split, placed, inputs) for _ in range(3)]
+                each_s[rows] = median((run.cpu_s - run.run_cpu_s) / (count * len(placed)) for run in runs)
+            inputs = [chaos_splits.images((0, row), chaos_splits.MICRO_BATCH) for row in range(2)]
+            bare_s = [_seconds(lambda: devices.run(split, placed, inputs)) for _ in range(SMALL_TASKS)]
+        task = (split.application, np.concatenate(inputs))
         stated = tuple(chaos_splits.fleet(len(placed)).units())
         demand = gather(reader, [split.reference], chaos_splits.MICRO_BATCH)
         policy = parse_policy("layer+least-loaded")
         _, (_, *small_s) = measured(stated, demand, catalog, policy, "pipelined", [task] * (SMALL_TASKS + 1))
-    each_s = median((run.cpu_s - run.run_cpu_s) / (len(inputs) * len(placed)) for run in runs)
-    return Overheads(each_s * core_speed(), max(median(small_s) - median(bare_s), 0.0))
+    bytes_an_image = sum(edge.bytes_per_sample * (1 if edge.src == INPUT else 2) for edge in split.edges)
+    (few, few_s), (many, many_s) = each_s.items()
+    image_s = max(many_s - few_s, 0.0) / (many - few)
+    speed, waits_s = core_speed(), median(small_s) - median(bare_s)
+    return Overheads(
+        max(few_s - few * image_s, 0.0) * speed, image_s * len(placed) / bytes_an_image * speed, max(waits_s, 0.0)
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -229,6 +240,7 @@ def run(
                 cells.append(cell)
     results = TestbedResults(
         shares=tuple(shares), hop_s=hop_s, handover_s=more.handover_s, broker_s=more.broker_s, load=load,
+        handover_s_per_byte=more.handover_s_per_byte,
         cells=tuple(cells), provenance=provenance.collect(seed),
     )  # fmt: skip
     save(path, results)

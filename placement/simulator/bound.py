@@ -1,10 +1,10 @@
 """A mean reward (eq. 15) that no policy can exceed on the very tasks of a run, whatever it knows of the future.
 
 Per task and split, a time that its response cannot undercut: each fragment takes at least its service time on the
-device that is fastest for it, alone on a server of it; its input comes at least at the largest
-downlink, its result leaves at the largest uplink, half a round trip each; tensors between fragments may take no time
-(on one device they take none). No queue, no memory limit, no loading, and links
-and devices are the best of any moment of the run.
+device that is fastest for it, alone on a server of it, rested where that has a CPU limit; its input comes at least at
+the largest downlink, its result leaves at the largest uplink, half a round trip each; tensors between fragments may
+take no time (on one device they take none). No queue, no memory limit, no loading, no hand-over, and links and devices
+are the best of any moment of the run.
 A split whose bound is over the deadline is worth p / 2, any other (1 + p) / 2, with the p drawn for this task. The
 task's bound is the best of its application's splits; the run's is their mean over the cohort that is scored.
 
@@ -59,8 +59,8 @@ def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Cos
     down = max(d.down_bytes_per_s for d in devices) * max([1.0, *(s.bandwidth_factor for s in scenario.network)])
     hop_s = min(d.rtt_s for d in devices) / 2 * min([1.0, *(s.rtt_factor for s in scenario.network)])
     graph, f, first = costs.graphs[split], costs.fragments, int(costs.splits.first_S[split])
-    least_FN: list[Floats] = [
-        np.multiply(micro_batches(n_N, int(f.micro_batch_F[row])), float(f.latency_s_FD[row].min()))
+    least_FN = [
+        _computed_s(scenario, devices, f.latency_s_FD[row], micro_batches(n_N, int(f.micro_batch_F[row])))
         for row in range(first, first + graph.count)
     ]
     # In a ring all roots but one have their input from another root, perhaps on the same device.
@@ -82,3 +82,16 @@ def least_response_s(scenario: Scenario, devices: tuple[Device, ...], costs: Cos
     ends_s = path_ends(graph.topological, starts_s, least_FN.__getitem__)
     finished_N: Floats = np.maximum.reduce([ends_s[src] + seconds for src, seconds in back.items()])
     return finished_N
+
+
+def _computed_s(scenario: Scenario, devices: tuple[Device, ...], latency_s_D: Floats, batches_N: Ints) -> Floats:
+    """So many micro-batches of a fragment, alone on the device where they are done first; shape N."""
+    limits = [scenario.cpu_limits.get(device.kind) for device in devices]
+    found = []
+    for limit in set(limits):
+        there_D = np.array([each == limit for each in limits])
+        found.append(np.multiply(batches_N, float(latency_s_D[there_D].min())))
+        if limit is not None:
+            found[-1] = found[-1] - np.minimum(limit.gain_s, limit.spare * found[-1])
+    least_N: Floats = np.minimum.reduce(found)
+    return least_N

@@ -39,6 +39,7 @@ class SimulationEngine(State):
             np.array([scenario.servers(d) for d in devices], np.int64),
             np.array([d.power_w for d in devices]),
             scenario.discipline == "fifo",
+            [scenario.cpu_limits.get(d.kind) for d in devices],
         )
         room_D = np.array([float(d.memory_bytes) for d in devices]) - costs.runtime_base_bytes_D
         self.memory = Memory(room_D, costs.fragments.memory_bytes_FD, scenario.weights, scenario.swap)
@@ -196,11 +197,23 @@ class SimulationEngine(State):
 
     def service_s(self, c: int, device: int) -> float:
         """Seconds the current chunk of a container takes on a server of a device."""
-        batches = self.containers.carry[c]
+        batches, micro = self.containers.carry[c], self._micro[self.containers.fragment[c]]
         if batches == NONE:
             images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
-            batches = micro_batches(images, self._micro[self.containers.fragment[c]])
-        return batches * self.batch_s(self.containers.fragment[c], device)
+            batches = micro_batches(images, micro)
+        else:
+            images = batches * micro
+        seconds = batches * self.batch_s(self.containers.fragment[c], device)
+        if byte_s := self.world.scenario.handover_s_per_byte:
+            seconds += images * self._moved_bytes(c, device) * byte_s / self.world.devices[device].core_speed
+        return seconds
+
+    def _moved_bytes(self, c: int, device: int) -> float:
+        """Of an image, what the container has from elsewhere and sends elsewhere."""
+        task, local = self.containers.task[c], self.containers.local[c]
+        graph, first = self.graph(task), self.tasks.first_c[task]
+        there = [(size, src if dst == local else dst) for src, dst, size in graph.edges if local in (src, dst)]
+        return sum(size for size, other in there if other == NONE or self.containers.device[first + other] != device)
 
     def batch_s(self, fragment: int, device: int) -> float:
         """Seconds that a micro-batch of a fragment takes a server of a device: its run, and what goes with it."""

@@ -9,21 +9,29 @@ FIFO: the same with at most c jobs admitted, the others in order of arrival behi
 
 What a server is says the scenario: all cores together, which take one micro-batch at a time (c = 1), or a core each.
 
+A device under a CPU limit (the kernel's quota: a share of a period) computes at its machine's full speed until the
+period's quota is used up. Who works on without a rest gets the share, which is what profiles have; after a rest of
+G = (1 - share) x period or more the quota is there at once, and the work that follows is done up to G sooner. It is a
+token bucket (Turner 1986) in seconds gained: a second of rest fills in one, up to G; a service of s seconds takes out
+at most (1 - share) s.
+
 State is kept as columns, one list a field: reading one number from a list costs a third of reading it from an array.
 """
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
+from splitplace.placement.simulator.scenario import CpuLimit
 from splitplace.records.view import Floats, Ints
 
 
 class Processors:
     """D devices that run jobs named by integers; a job's service is in seconds of one server of its device."""
 
-    def __init__(self, servers_D: Ints, power_w_D11: Floats, fifo: bool):
+    def __init__(self, servers_D: Ints, power_w_D11: Floats, fifo: bool, cpu_limits: Sequence[CpuLimit | None] = ()):
         count = len(servers_D)
         self.servers = [int(c) for c in servers_D]
         self.on = [True] * count
@@ -41,6 +49,9 @@ class Processors:
         self._queue: list[deque[tuple[int, float]]] = [deque() for _ in range(count)]
         self._fifo = fifo
         self._tag: dict[int, float] = {}
+        self._limits = {device: limit for device, limit in enumerate(cpu_limits) if limit}
+        self._gain_s = {device: limit.gain_s for device, limit in self._limits.items()}
+        """What the next work is done sooner, of devices under a CPU limit."""
         # Watts with k servers busy, and so that share of the cores: SPECpower's curve, linear between its points.
         points = np.linspace(0.0, 1.0, 11)
         curves: dict[tuple[int, bytes], list[float]] = {}
@@ -66,6 +77,8 @@ class Processors:
             self._virtual[device] += elapsed * self.pace[device] * busy / running
         else:
             busy = 0
+            if device in self._gain_s:
+                self._gain_s[device] = min(self._gain_s[device] + elapsed, self._limits[device].gain_s)
         self.energy_j[device] += self._watts[device][busy] * elapsed
         self.on_s[device] += elapsed
 
@@ -78,6 +91,10 @@ class Processors:
             self._admit(device, job, service_s)
 
     def _admit(self, device: int, job: int, service_s: float) -> None:
+        if device in self._gain_s:
+            gained_s = min(self._gain_s[device], self._limits[device].spare * service_s)
+            self._gain_s[device] -= gained_s
+            service_s -= gained_s
         tag = self._virtual[device] + service_s
         self._tag[job] = tag
         heapq.heappush(self._heap[device], (tag, job))

@@ -114,6 +114,25 @@ class Constrain(Record):
     memory: Positive = 1.0
 
 
+class CpuLimit(Record):
+    """A CPU quota, as a container's limit is kept by the kernel (CFS bandwidth control)."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the device's cores, in the long run: what its core_speed and profiles have been measured at."""
+    period_s: Positive
+    """The quota is renewed so often; the kernel's default is 0.1."""
+
+    @property
+    def gain_s(self) -> float:
+        """Seconds that work is done sooner after a rest, in the mean over where in a period it begins."""
+        return (1 - self.share) * self.period_s
+
+    @property
+    def spare(self) -> float:
+        """Of any work's seconds, those that are gained at most."""
+        return 1 - self.share
+
+
 class Mistakes(Record):
     """What policies are told that is not so (`hearsay.py`); links, memory and the fleet they are told as they are."""
 
@@ -162,9 +181,13 @@ class Scenario(Record):
     parallelism: Literal["intra", "inter"] = "intra"
     """How a device computes. `intra`: one micro-batch at a time on all its cores, fragments in turns, as a live device
     does (onnxruntime's intra-op threads). `inter`: a fragment a core, as many at once as there are cores."""
+    cpu_limits: dict[Name, CpuLimit] = Field(default_factory=dict)
+    """By kind of device: those that are no slower machines, but have a quota of the time of a faster one."""
     handover_s: NonNegative = 0.0
     """Core-seconds, on a core of speed 1, that a device takes to receive a micro-batch, account for it and send it on,
     beside running it: profiles have the run alone."""
+    handover_s_per_byte: NonNegative = 0.0
+    """The same a byte that it receives from another device or the broker, or sends there."""
     scheduling_delay_s: NonNegative = 0.0
     """Between a plan and its effect. Measured decision time is a timing, and never enters simulated time."""
     memory_claim_bytes: PositiveCount | None = None

@@ -240,6 +240,7 @@ def testbed_loaded(
     splits: str = "full,layer,semantic,compressed",
     cores: str = "1,2",
     fresh: bool = False,
+    simulate_again: bool = False,
     json: bool = False,
 ) -> None:
     """Hold fleets under load against the simulator; on a machine of two cores that does nothing else.
@@ -254,6 +255,7 @@ def testbed_loaded(
         splits: Of the four, comma-separated.
         cores: Of a device, comma-separated: which fleets.
         fresh: Measure anew what is there.
+        simulate_again: Measure nothing; simulate what the file has measured once more, as the simulator is now.
         json: Print one JSON document.
     """
     at_least_one(tasks=tasks)
@@ -262,7 +264,10 @@ def testbed_loaded(
         from splitplace.benchmarks import loaded_testbed as bench
         from splitplace.benchmarks import loaded_testbed_run
 
-        found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh)
+        if simulate_again:
+            found = loaded_testbed_run.simulated_again(results, say)
+        else:
+            found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh)
         bench.draw(results, found)
     show(bench.section, results, found, json, verdict=bench.verdict(found))
 

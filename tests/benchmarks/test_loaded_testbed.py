@@ -4,6 +4,10 @@ import pytest
 
 from splitplace import provenance
 from splitplace.benchmarks import loaded_testbed as bench
+from splitplace.benchmarks.loaded_testbed_run import WARM, simulated_again
+from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.scenario import CpuLimit, load_fleet
+from splitplace.records.demand import Demand
 
 
 def cell(strategy="full", measured_s=(1.0, 2.0, 3.0), simulated_s=(1.0, 2.0, 3.0), **changes):
@@ -13,18 +17,38 @@ def cell(strategy="full", measured_s=(1.0, 2.0, 3.0), simulated_s=(1.0, 2.0, 3.0
     def parts(times):
         return {"response_s": times, "wait_s": zeros, "execute_s": times, "transfer_s": zeros}
 
-    fields = {"cores": 2, "precedence": "strict", "load": 0.5, "rate": 1.0, "images": (32,) * 3, "drift": 1.02}
+    fields = {
+        "cores": 2,
+        "precedence": "strict",
+        "load": 0.5,
+        "rate": 1.0,
+        "images": (32,) * 3,
+        "drift": 1.02,
+        "warm": ((0.0, 32),),
+    }
     return bench.LoadedCell(
         strategy=strategy, arrival_s=(10.0, 11.0, 12.0), measured=parts(measured_s), simulated=parts(simulated_s),
         **(fields | changes),
     )  # fmt: skip
 
 
+def costs(slower=1.0, **changes):
+    """Of a whole model on the first host of azure10, which computes so many times longer afterwards."""
+    measured = load_demand("measured")
+    entry = next(each for each in measured.splits if each.split.strategy == "full")
+    demand = Demand(splits=(entry,), provenance=measured.provenance)
+    host = load_fleet("azure10").units()[0]
+    before, after = (
+        bench.FleetCosts(devices=(host.model_copy(update={"core_speed": host.core_speed / by}),), demand=demand)
+        for by in (1.0, slower)
+    )
+    fields = {"cores": 2, "cpu_limits": {}, "handover_s": 0.0004, "handover_s_per_byte": 0.0, "broker_s": 0.002}
+    return bench.LoadedCosts(strategy="full", before=before, after=after, load=0.0, **(fields | changes))
+
+
 def results(*cells):
     """A whole file."""
-    return bench.LoadedResults(
-        handover_s=0.0004, broker_s=0.002, load=0.0, cells=cells, provenance=provenance.collect(seed=0)
-    )
+    return bench.LoadedResults(cells=cells, costs=(costs(1.2),), provenance=provenance.collect(seed=0))
 
 
 def four(**times):
@@ -74,5 +98,37 @@ def test_the_table_has_a_row_a_run(tmp_path):
     assert (row["split"], row["response ms"], row["transfer ms"], row["drift"]) == (
         "full", "2000.0 / 2500.0", "0.0 / 0.0", "+2.0%",
     )  # fmt: skip
-    assert section.remarks[1] == "Kendall's tau over 1 streams: 0.91 at least, 0.91 in the mean."
+    assert section.remarks[2] == "Kendall's tau over 1 streams: 0.91 at least, 0.91 in the mean."
     assert "<svg" in bench.draw(tmp_path / "testbed-loaded.json", found).read_text()
+
+
+@pytest.mark.parametrize(("slower", "shaky"), [(1.0, False), (1.09, False), (1.12, True), (1 / 1.12, True)])
+def test_a_machine_that_changed_by_over_a_tenth_is_told(tmp_path, slower, shaky):
+    """Either way, by what a micro-batch takes through all fragments."""
+    found = costs(slower)
+    assert found.change == pytest.approx(slower - 1)
+    assert found.shaky == shaky
+    text = results(*four(**GOOD)).model_dump_json().encode()
+    assert "by its profiles: full on 2 core(s) +20%" in bench.section(text, tmp_path / "r.json").remarks[1]
+
+
+def test_what_was_measured_is_simulated_again_by_hand(tmp_path):
+    """Whole models ten seconds apart: what broker, links, runs and hand-overs take, less what a rested host gains."""
+    limit = CpuLimit(share=0.5, period_s=0.02)
+    told = costs(cpu_limits={load_fleet("azure10").units()[0].kind: limit}, handover_s_per_byte=1e-10)
+    (entry,), (host,) = told.before.demand.splits, told.before.devices
+    n, sizes = 256, (784, 40)  # bytes of an image, and of its ten logits
+    came = [(10.0 * row, n) for row in range(WARM + 3)]
+    at_s, images = zip(*came, strict=True)
+    old = cell(images=images[WARM:], warm=tuple(came[:WARM])).model_copy(update={"arrival_s": at_s[WARM:]})
+    file = bench.LoadedResults(cells=(old,), costs=(told,), provenance=provenance.collect(0))
+    path = tmp_path / "results.json"
+    path.write_text(file.model_dump_json())
+    (found,) = simulated_again(path, print).cells
+    assert bench.LoadedResults.parse(path.read_bytes(), "file").cells == (found,)
+    assert found.measured == old.measured
+    batches = n // entry.micro_batch
+    computed_s = batches * (entry.latency_s("full", host) + 0.0004 / host.core_speed)
+    computed_s += n * sum(sizes) * 1e-10 / host.core_speed
+    moved_s = n * sum(sizes) / host.up_bytes_per_s + host.rtt_s
+    assert found.simulated["response_s"] == pytest.approx([0.002 + moved_s + computed_s - 0.01] * 3, abs=2e-6)

@@ -12,7 +12,7 @@ from splitplace.placement.registry import DECIDERS, parse_policy
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import NetworkShift, Workload, load_fleet, load_scenario, scale
+from splitplace.placement.simulator.scenario import CpuLimit, NetworkShift, Workload, load_fleet, load_scenario, scale
 from splitplace.records.device import FleetSpec
 
 pytestmark = pytest.mark.base
@@ -39,6 +39,8 @@ def one_task(world, tmp_path, deadline_s, **changes):
         (24.9, {"scheduling_delay_s": 3.0}, 0.5),
         (25.1, {"scheduling_delay_s": 3.0}, 1.0),
         (19.9, {"network": (NetworkShift(time_s=50.0, bandwidth_factor=9.0, rtt_factor=0.5),)}, 1.0),  # chain
+        (13.9, {"cpu_limits": {"k": CpuLimit(share=0.2, period_s=10.0)}}, 0.5),  # branches: 20 s less 8
+        (14.1, {"cpu_limits": {"k": CpuLimit(share=0.2, period_s=10.0)}}, 1.0),
         (10.9, {"precedence": "pipelined"}, 0.5),
         (11.1, {"precedence": "pipelined"}, 1.0),
     ],

@@ -50,6 +50,19 @@ def test_handing_over_a_micro_batch_takes_a_device(world, by_hand, precedence, e
     assert responses(run) == pytest.approx([expected])
 
 
+def test_moving_bytes_takes_both_devices_and_only_where_they_move(world, by_hand):
+    """8 bytes an image in, 4 on, 2 back, .01 s each on cores of speed 2: 1000 images."""
+    demand = world.constants(
+        {"core_s": (20.0, 20.0), "input_bytes_per_sample": 8, "output_bytes": (4e3, 2e3)}, micro_batch=1000
+    )
+    fleet = world.fleet(world.device(count=2, core_speed=2.0))
+    rules = {"handover_s_per_byte": 0.01}
+    apart = by_hand([(0, "a", 1000, 99)], fleet, demand, world.spread(), **rules)
+    assert responses(apart) == pytest.approx([10.0 + (8 + 4) * 5.0 + 10.0 + (4 + 2) * 5.0], rel=1e-6)
+    together = by_hand([(0, "a", 1000, 99)], fleet, demand, "layer+gathered", **rules)
+    assert responses(together) == pytest.approx([10.0 + 8 * 5.0 + 10.0 + 2 * 5.0], rel=1e-6)
+
+
 def test_parallel_fragments_join_at_the_slowest(world, by_hand):
     """Three branches of 1, 5 and 2 s on three devices answer after 5 s."""
     demand = world.constants({"core_s": (1.0, 5.0, 2.0), "shape": "parallel"}, micro_batch=1000)
