@@ -15,7 +15,7 @@ NOT_RUN_YET = [
     *("fair.json", "fair-adversaries.json", "policies.json", "robustness.json"),
     "testbed-loaded.json",
 ]
-"""The page says so of them; the last two are to be measured on a machine that does nothing else."""
+"""The page says so of them; the last one is to be measured on a machine that does nothing else."""
 
 
 def test_the_page_is_what_the_script_writes():
