@@ -3,14 +3,19 @@ import os
 import subprocess
 import sys
 from importlib import resources
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from splitplace.benchmarks.ray_cluster import free_port
+from splitplace.errors import NotReadyError, UsageError
 from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
+from splitplace.training.loop import ranks
+from splitplace.training.loop.machines import launched
 
 COMMAND = Path(sys.executable).parent / "splitplace"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
@@ -36,15 +41,37 @@ except SplitPlaceError as error:
 """
 
 
-def train(folder, images, *options, launcher=(), **environment):
-    """What `splitplace train` on several processes prints as JSON, run in `folder`."""
+def command(folder, images, *options):
+    """`splitplace train` of small batches, in `folder`."""
     preset = folder / "small.toml"
     quick = resources.files("splitplace.training") / "presets" / "quick.toml"
     preset.write_text(quick.read_text(encoding="utf-8") + SMALL_BATCHES)
-    command = [*launcher, COMMAND, "train", "shades", "--path", images, "--preset", preset, *options, "--json"]
+    return [COMMAND, "train", "shades", "--path", images, "--preset", preset, *options, "--json"]
+
+
+def train(folder, images, *options, launcher=(), **environment):
+    """What `splitplace train` on several processes prints as JSON, run in `folder`."""
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=200)
+    called = [*launcher, *command(folder, images, *options)]
+    done = subprocess.run(called, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=200)
     return json.loads(done.stdout)
+
+
+def on_two_machines(folders, images):
+    """Exit code, output and remarks of two torchruns of a process each, which meet by an address and a port."""
+    processes, port = [], str(free_port())
+    for rank, folder in enumerate(folders):
+        folder.mkdir(exist_ok=True)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(rank)]
+        torchrun += ["--master-addr", "127.0.0.1", "--master-port", port, "--nproc-per-node", "1", "--no-python"]
+        processes.append(
+            subprocess.Popen(
+                [*torchrun, *command(folder, images)], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    said = [process.communicate(timeout=200) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
 
 
 def test_two_devices_share_every_batch_of_one(data, monkeypatch):
@@ -81,6 +108,61 @@ def test_two_processes_train_a_teacher_and_go_on_to_its_tree(image_folder, tmp_p
     full = json.loads((runs / "shades.mobilenetv2.full" / "metrics.json").read_text())
     assert (full["epochs"], full["n"]) == (1, 8)
     assert (tree["epochs"], tree["teacher_accuracy"]) == (2, full["accuracy"])
+
+
+@pytest.mark.slow
+def test_two_machines_train_in_a_folder_that_both_have(image_folder, tmp_path):
+    """Under a torchrun each, gloo on the CPU: one run, one document, by the first machine."""
+    (code, document, _), (other_code, nothing, _) = on_two_machines([tmp_path, tmp_path], image_folder)
+    assert (code, other_code, nothing) == (0, 0, "")
+    full = json.loads(document)
+    assert full["epochs"] == 1 and Path(full["run"]) == tmp_path / "runs" / "shades.mobilenetv2.full"
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["shades.mobilenetv2.full"]
+    assert not list(tmp_path.rglob(".seen-*"))
+
+
+@pytest.mark.slow
+def test_machines_that_share_no_folder_are_refused(image_folder, tmp_path):
+    """Both, in a sentence, before they train: the second would read what it does not see."""
+    for code, document, said in on_two_machines([tmp_path / "a", tmp_path / "b"], image_folder):
+        assert code != 0 and document == ""
+        assert "a machine does not see what the first one writes there: train in a folder that all of them" in said
+
+
+@pytest.mark.parametrize(
+    ("local", "machines", "world", "found"),
+    [(None, None, None, ("auto", 1)), ("2", None, None, (2, 1)), ("2", "3", "6", (2, 3)), ("2", "2", "3", None)],
+)
+def test_how_many_train_is_as_torchrun_says(monkeypatch, local, machines, world, found):
+    """Without it as Lightning finds; not as many on each machine is refused."""
+    for name, value in {"LOCAL_WORLD_SIZE": local, "GROUP_WORLD_SIZE": machines, "WORLD_SIZE": world}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    if found is not None:
+        assert launched() == found
+        return
+    with pytest.raises(UsageError, match="3 processes on 2 machines, 2 of them here: expected as many on each"):
+        launched()
+
+
+def test_a_run_is_waited_for_until_this_machine_sees_it(monkeypatch, tmp_path):
+    """As where a file system remembers that it was not there; not without end."""
+    clock, looked = count(0.0, 1.0), []
+
+    def later(path):
+        looked.append(path)
+        if len(looked) < 3:
+            raise NotReadyError("no complete run")
+        return "the run"
+
+    monkeypatch.setattr(ranks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(ranks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(ranks.Run, "open", later)
+    assert ranks._seen(tmp_path) == "the run" and len(looked) == 3
+    monkeypatch.setattr(ranks.Run, "open", lambda path: looked.clear() or later(path))
+    with pytest.raises(NotReadyError, match="no complete run"):
+        ranks._seen(tmp_path)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import time
 import warnings
@@ -25,6 +24,7 @@ from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
 from splitplace.training.loop.early_stop import EarlyStop
+from splitplace.training.loop.machines import SharedFolder, launched
 from splitplace.training.loop.statistics import settle
 from splitplace.training.preset import FullRecipe
 
@@ -173,8 +173,9 @@ def fit(
 ) -> Fitted:
     """Train `network` in place, and leave it in eval mode; go on from the checkpoint in `folder` if there is one.
 
-    On one device or on many (all that Lightning finds, or as many processes as torchrun started), each batch is the
-    same: several devices divide it, under DDP. Every process comes back; `ranks.written_once` is for what follows.
+    On one device or on many (all that Lightning finds, or as many processes as torchrun started, on one machine or on
+    several that share a folder), each batch is the same: the devices divide it, under DDP. Every process comes back;
+    `ranks.written_once` is for what follows.
 
     Args:
         network: Raw images (uint8 [B,C,H,W]) to logits [B,K].
@@ -225,6 +226,7 @@ def fit_batches(
     stop: EarlyStop | None = None,
 ) -> Fitted:
     """As `fit`, on batches of anything the network takes."""
+    devices, machines = launched()
     network.train()
     for part in frozen:
         part.requires_grad_(False).eval()  # Lightning keeps the modes it finds
@@ -243,11 +245,13 @@ def fit_batches(
             precision=recipe.precision,
             deterministic=recipe.deterministic,
             accelerator="auto",
-            devices=int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or "auto",  # torchrun says how many it started
+            devices=devices,
+            num_nodes=machines,
             plugins=[SafetensorsIO(request)],
             logger=TensorBoardLogger(folder / LOGS, name="", version=""),
             callbacks=[
                 clock,
+                SharedFolder(folder),
                 _OnDevice(batches),
                 Checkpoints(checkpoint),
                 *callbacks,

@@ -3,6 +3,7 @@
 The others wait for it and read what it wrote: whatever the command does next, all of them do.
 """
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.training.run import Run
 
 _PATIENCE = timedelta(days=1)
 """The longest evaluation that is waited for; the group that trains may give up after ten minutes."""
+_SEEN_S, _LOOK_S = 120.0, 0.5
 
 
 def written_once(path: Path, write: Callable[[], Run]) -> Run:
@@ -38,4 +40,16 @@ def written_once(path: Path, write: Callable[[], Run]) -> Run:
     dist.destroy_process_group(group)
     if not written:
         raise SplitPlaceError(f"{path}: the first process could not finish the run; its own message says why")
-    return Run.open(path)
+    return _seen(path)
+
+
+def _seen(path: Path) -> Run:
+    """The run, when this machine sees it: a network's file system remembers for a minute what was not there."""
+    end_s = time.monotonic() + _SEEN_S
+    while True:
+        try:
+            return Run.open(path)
+        except NotReadyError:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(_LOOK_S)
