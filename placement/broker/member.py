@@ -9,6 +9,9 @@ from splitplace.placement.broker.monitor import Monitor
 from splitplace.placement.protocol import messages
 from splitplace.records.device import Device
 
+HUSH_AFTER = 2
+"""Pings in a row without a word, and whoever asks is told; nothing is taken from the device yet."""
+
 
 @dataclass(eq=False)
 class Member:
@@ -60,6 +63,11 @@ class Member:
     def core_speed(self) -> float:
         """The median over the rounds; as stated, if it has not answered the probe yet."""
         return median(self.core_speeds) if self.core_speeds else self.device.core_speed
+
+    @property
+    def hushed(self) -> bool:
+        """Whether it has been asked some times in a row, and has not said a word."""
+        return self.unanswered > HUSH_AFTER
 
     def ratios(self, first: "Member") -> list[float]:
         """Its speed over another device's, one a round."""

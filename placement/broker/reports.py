@@ -39,7 +39,7 @@ def _status(loop: Loop, member: Member, device: DeviceState, machine: Presence, 
     return DeviceStatus(
         name=member.name,
         up=device.up,
-        suspected=device.up and not loop.state.placeable(member.row, now_s),
+        suspected=device.up and (member.hushed or not loop.state.placeable(member.row, now_s)),
         machine=machine,
         labels=member.device.labels,
         core_speed=member.core_speed,

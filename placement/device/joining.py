@@ -28,6 +28,8 @@ MAX_TOLD_BYTES = 2 * 2**20
 PIECE_BYTES = 2**20
 EVERY_S = 0.5
 """How often a machine says how things are."""
+MAX_FORMER = 8
+"""Sessions of a machine that its folder remembers."""
 
 
 class GateAddress(Record):
@@ -79,6 +81,8 @@ class Here(Record):
     protocol: Whole
     session: Incarnation
     """Drawn when whoever speaks began: with another one, nothing that ran before runs any more."""
+    former: Annotated[tuple[Incarnation, ...], Field(max_length=MAX_FORMER)] = ()
+    """Those that the machine's folder had before, which have ended: one process at a time holds it."""
     running: Incarnation | None = None
     """The device runtime that runs."""
     ended: Incarnation | None = None

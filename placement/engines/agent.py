@@ -50,6 +50,7 @@ class Agent:
         self.home = MachineFolder(folder)
         self._engine = LocalEngine()
         self._session = draw_incarnation()
+        self._former: tuple[int, ...] = ()
         self._running: int | None = None
         self._ended: int | None = None
         self._reason = ""
@@ -78,8 +79,9 @@ class Agent:
             NotReadyError: Another process is this device already, or the fleet is of another version.
         """
         self.home.prepare()
-        member = self.home.membership()
         with self.home.claimed():
+            member = self.home.membership()
+            self._former = self.home.begin(member, self._session)
             self._serve(member, told, joined)
 
     def _serve(self, member: Membership, told: Callable[[str], None], joined: Callable[[str], None]) -> None:
@@ -113,7 +115,12 @@ class Agent:
 
     def _here(self) -> joining.Here:
         return joining.Here(
-            protocol=PROTOCOL, session=self._session, running=self._running, ended=self._ended, reason=self._reason
+            protocol=PROTOCOL,
+            session=self._session,
+            former=self._former,
+            running=self._running,
+            ended=self._ended,
+            reason=self._reason,
         )
 
     def _look(self) -> bool:

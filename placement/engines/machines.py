@@ -20,7 +20,7 @@ from splitplace.placement.protocol.messages import text
 log = logging.getLogger(__name__)
 
 SILENT_S = 3.0
-"""Without a word, and a machine counts as silent: its key may then speak for another session of it."""
+"""Without a word, and a machine counts as silent: its key may then speak for any other session of it."""
 
 Presence = Literal["absent", "silent", "here"]
 
@@ -151,7 +151,7 @@ class Machines:
     def _here(self, device: str, route: bytes, key: str, here: joining.Here) -> None:
         machine = self._machines[device]
         if machine.session != here.session:
-            if machine.session is not None and self._talks(machine):
+            if machine.session is not None and self._talks(machine) and machine.session not in here.former:
                 return  # one at a time: it asks again, and is heard when the other one is silent
             if machine.session is not None:
                 self._left(device, "its machine began anew")

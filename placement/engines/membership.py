@@ -4,6 +4,7 @@ The key pair is made here and never leaves.
 """
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from splitplace.errors import ForbiddenError, NotReadyError, UsageError
 from splitplace.files import replace_file
 from splitplace.placement.device import joining
 from splitplace.placement.protocol.keys import new_pair
-from splitplace.placement.protocol.messages import PROTOCOL, Key
+from splitplace.placement.protocol.messages import PROTOCOL, Incarnation, Key
 from splitplace.records import formats
 from splitplace.records.base import Name, Record
 from splitplace.records.formats import Format
+
+log = logging.getLogger(__name__)
 
 JOIN_S = 30.0
 """How long the gate may take to answer a token."""
@@ -37,6 +40,8 @@ class Membership(Record):
     device: Name
     public_key: Key
     secret_key: Annotated[Key, Field(repr=False)]
+    sessions: tuple[Incarnation, ...] = ()
+    """The latest that this folder has had; none of one that never spoke."""
 
 
 class _Trial(Record):
@@ -113,6 +118,16 @@ class MachineFolder:
         """It is no device by this key any more; what it has become by another one meanwhile, it stays."""
         if self.path.exists() and self.membership().public_key == member.public_key:
             self.path.unlink()
+
+    def begin(self, member: Membership, session: Incarnation) -> tuple[Incarnation, ...]:
+        """A session begins, in a folder that is claimed; answers those before it, all of which have ended."""
+        former = member.sessions[-joining.MAX_FORMER :]
+        try:
+            if self.path.exists() and self.membership().public_key == member.public_key:
+                self._write(self.path, member.model_copy(update={"sessions": (*former, session)}))
+        except OSError as error:  # a full disk, say: it is a device all the same
+            log.warning("%s: this session is not remembered, so the next is let in later: %s", self.path, error)
+        return former
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

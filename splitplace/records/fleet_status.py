@@ -27,7 +27,8 @@ class DeviceStatus(Record):
     name: Name
     up: bool
     suspected: bool
-    """Nothing new is given to it: it is silent, has failed too often, or does not get through to others."""
+    """It does not answer pings, the third by now, or (after five) nothing new is given to it: it is silent, has failed
+    too often, or does not get through to others."""
     machine: Literal["here", "silent", "absent"] = "here"
     """Whether what it runs on is there; of an engine whose machines join, silent since three seconds or never seen."""
     labels: dict[str, str] = Field(default_factory=dict)

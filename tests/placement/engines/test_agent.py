@@ -121,6 +121,38 @@ def test_a_configuration_of_something_else_is_refused(agent, changes, said):
     assert agent._engine.configs == []
 
 
+def test_a_folder_remembers_its_latest_sessions(agent, monkeypatch, caplog):
+    """Those before the one that begins, which says them; a disk that is full ends nothing."""
+    home = agent.home
+    assert home.begin(home.membership(), 100) == ()
+    assert home.begin(home.membership(), 101) == (100,)
+    for session in range(102, 120):
+        former = home.begin(home.membership(), session)
+    assert former == tuple(range(111, 119)) and len(former) == joining.MAX_FORMER
+    assert home.membership().device == "a"
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(membership, "replace_file", full)
+    assert home.begin(home.membership(), 120)[-1] == 119
+    assert "this session is not remembered" in caplog.text
+
+
+def test_what_it_says_names_the_sessions_before(agent, monkeypatch):
+    """From the moment that it serves."""
+    said = []
+
+    def once(self, member, told, joined):
+        said.append(self._here())
+
+    monkeypatch.setattr(Agent, "_serve", once)
+    agent.serve()
+    again = Agent(agent.folder)
+    again.serve()
+    assert [one.former for one in said] == [(), (said[0].session,)]
+
+
 def test_one_that_was_put_out_forgets_what_it_was(agent):
     """For good; one that is only of another version does not."""
     with pytest.raises(NotReadyError, match="update this machine"):

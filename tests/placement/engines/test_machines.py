@@ -108,6 +108,20 @@ def test_two_with_one_key_do_not_take_turns(place):
     assert place.machines.events() == []
 
 
+def test_one_whose_folder_knows_the_former_session_is_heard_at_once(place):
+    """The former one has ended: one process at a time holds the folder. Should it speak on, it is another's copy."""
+    place.here(session=1)
+    place.launch(7)
+    place.here(session=1, running=7)
+    place.machines.events()
+    assert place.here(session=2, former=(5,)) == []
+    place.here(session=3, former=(5, 1))
+    assert place.machines.events() == [MachineLeft("a", "its machine began anew"), MachineJoined("a", KEY)]
+    for _ in range(20):
+        assert place.here(session=1, former=(5,)) == []
+    assert place.machines.events() == []
+
+
 def test_to_stop_one_that_is_silent_takes_no_longer_than_is_said(place):
     """Nobody answers: it is told when it speaks again."""
     place.here()

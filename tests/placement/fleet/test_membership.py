@@ -12,6 +12,7 @@ from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.pace import pace
+from splitplace.placement.broker.reports import device_statuses
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.device import joining
 from splitplace.placement.engines.machines import Machines
@@ -21,10 +22,12 @@ from splitplace.placement.protocol.keys import Accesses, CurveAccess, new_pair
 from splitplace.placement.protocol.stream import Received
 
 NAMES = "abcd"
-TICK_S = 0.25
-SETTLED_S = 4.0
-"""A machine that died is suspected after five pings, 2.5 s; one that comes back is let in when its former self has been
-silent for 3 s."""
+TICK_S = 0.1
+SETTLED_S = 2.0
+"""The third ping that a machine does not answer shows that it may have died; one that comes back says which of its
+sessions have ended."""
+DOUBTED_S = 3.5
+"""Until no plan uses it either."""
 
 
 class Host:
@@ -33,9 +36,11 @@ class Host:
     def __init__(self, number):
         self.route, self.key, self.session = f"host{number}".encode(), new_pair()[0], random.getrandbits(60) + 1
         self.alive, self.running, self.endpoint = True, None, f"tcp://127.0.0.1:{1000 + number}"
+        self.former, self.stalls = (), False
 
     def begin(self):
-        """Once more; nothing that ran does."""
+        """Once more; nothing that ran does. Its folder knows which sessions there were."""
+        self.former = (*self.former, self.session)[-joining.MAX_FORMER :]
         self.alive, self.running, self.session = True, None, random.getrandbits(60) + 1
 
 
@@ -71,7 +76,9 @@ class World:
     def send(self, name, message, values=()):
         """A process that lives answers."""
         for host in self.hosts:
-            if host.alive and host.running == self.expected.get(name) and self.roster.device(host.key) == name:
+            if host.stalls or not host.alive:
+                continue
+            if host.running == self.expected.get(name) and self.roster.device(host.key) == name:
                 if isinstance(message, messages.Ping):
                     pong = messages.Pong(
                         sequence=message.sequence, rss_bytes=1, cpu_s=0.0, sent_bytes=0, received_bytes=0,
@@ -97,7 +104,9 @@ class World:
         self.clock_s += TICK_S
         for host in self.hosts:
             if host.alive:
-                here = joining.Here(protocol=messages.PROTOCOL, session=host.session, running=host.running)
+                here = joining.Here(
+                    protocol=messages.PROTOCOL, session=host.session, former=host.former, running=host.running
+                )
                 self.machines.hear(host.route, host.key, here)
         for route, told in self.machines.to_tell():
             host = next((host for host in self.hosts if host.route == route), None)
@@ -185,6 +194,11 @@ def settle(world, seconds=SETTLED_S):
         world.loop.step([])
 
 
+def told(world):
+    """The devices that `fleet status` says are up."""
+    return {device.name for device in device_statuses(world.loop) if device.up and not device.suspected}
+
+
 def shown(world):
     """The devices that a plan made now may use."""
     devices = world.loop._view([]).devices
@@ -193,14 +207,17 @@ def shown(world):
 
 def walk(world, seed, rounds):
     """Some steps close together, then time for them to be known; over and over."""
-    rng, history, sizes, steps = random.Random(seed), [], set(), 0
+    rng, patience, history, sizes, steps = random.Random(seed), random.Random(-seed), [], set(), 0
     for _ in range(rounds):
         for _ in range(rng.choice((1, 1, 2, 3))):
             history.append(world.step(rng))
             settle(world, rng.choice((0.0, TICK_S, 2 * TICK_S)))
             steps += 1
         settle(world)
-        assert shown(world) == world.truth(), history[-8:]
+        assert told(world) == world.truth(), history[-8:]
+        if patience.random() < 0.3:
+            settle(world, DOUBTED_S - SETTLED_S)
+            assert shown(world) == told(world) == world.truth(), history[-8:]
         sizes.add(len(world.truth()))
     assert len(sizes) > 3, sizes
     return steps
@@ -208,7 +225,7 @@ def walk(world, seed, rounds):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_plan_is_shown_what_there_is(world, seed):
-    """No ghosts, and nobody forgotten, after each of some hundred steps."""
+    """No ghosts, and nobody forgotten, after each of some hundred steps: `fleet status` within 2 s, then plans too."""
     assert walk(world, seed, 100) >= 150
 
 
@@ -222,10 +239,23 @@ def test_the_check_can_fail(world):
     """A machine that died is shown for a moment, as nobody can know it: then the two differ."""
     world.join("a")
     settle(world)
-    assert shown(world) == {"a"} == world.truth()
+    assert shown(world) == told(world) == {"a"} == world.truth()
     world.hosts[0].alive = False
     settle(world, TICK_S)
-    assert shown(world) == {"a"} != world.truth()
+    assert shown(world) == told(world) == {"a"} != world.truth()
+
+
+def test_a_stall_is_told_of_and_takes_nothing(world):
+    """Two seconds without a word: `fleet status` suspects it meanwhile, plans go on with it, and it was never gone."""
+    world.join("a")
+    settle(world)
+    (host,) = world.hosts
+    host.stalls = True
+    settle(world, 2.0)
+    assert told(world) == set() and shown(world) == {"a"}
+    host.stalls = False
+    settle(world, 1.0)
+    assert told(world) == shown(world) == {"a"} and world.loop.state.devices[0].losses == 0
 
 
 def test_the_speed_that_was_measured_is_shown(world):
