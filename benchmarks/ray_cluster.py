@@ -5,7 +5,10 @@ import secrets
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -100,3 +103,21 @@ class RayCluster:
         """End all of it."""
         for name in tuple(self.processes)[::-1]:
             self.kill(name)
+
+
+@contextmanager
+def ray_cluster(devices: Path) -> Iterator[RayCluster]:
+    """One, not started yet, with this process's environment as Ray wants it, for as long as it lasts.
+
+    Args:
+        devices: As of `RayCluster`.
+    """
+    with tempfile.TemporaryDirectory(prefix="sp-ray-", ignore_cleanup_errors=True) as short:
+        cluster, before = RayCluster(Path(short), devices), dict(os.environ)
+        os.environ.update(cluster.environment)
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+            os.environ.clear()
+            os.environ.update(before)

@@ -9,10 +9,9 @@ have the device again, is looked at from outside, by `fleet status`.
 import json
 import os
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,7 +22,7 @@ from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_splits
 from splitplace.benchmarks.chaos import END_S, Spread, run_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
-from splitplace.benchmarks.ray_cluster import RayCluster
+from splitplace.benchmarks.ray_cluster import RayCluster, ray_cluster
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
@@ -62,8 +61,8 @@ class RayFaultsResults(Record):
     wrong: Count
     hung: Count
     noticed_s: dict[str, Spread]
-    """From a kill until no plan is shown the device, by kind; of the head, from when nodes are looked at until Ray has
-    ended them all."""
+    """From a kill until `fleet status` suspects the device, by kind; of the head, from when nodes are looked at until
+    Ray has ended them all."""
     back_s: dict[str, Spread]
     """From its return (a device: its kill) until all devices are in the view, by kind."""
     node_bytes: Count
@@ -98,7 +97,7 @@ class _Run:
         )
 
     def up(self, client: Client) -> set[str]:
-        """The devices that a plan may use."""
+        """The devices of which `fleet status` suspects nothing."""
         return {device.name for device in client.status().devices if device.up and not device.suspected}
 
     def until(self, holds: Callable[[], bool], what: str) -> float:
@@ -179,7 +178,7 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
     """
     load, folder = os.getloadavg()[0], run_folder(work)
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
-    with _cluster(folder) as cluster:
+    with ray_cluster(folder / "devices") as cluster:
         run = _Run(folder, cluster, nodes, seed, say)
         sizes = _stream(run, rounds)
     say("checking every output")
@@ -208,20 +207,6 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
     )
     save(path, results)
     return results
-
-
-@contextmanager
-def _cluster(folder: Path) -> Iterator[RayCluster]:
-    """With this process's environment as Ray wants it, for as long as it lasts."""
-    with tempfile.TemporaryDirectory(prefix="sp-ray-", ignore_cleanup_errors=True) as short:
-        cluster, before = RayCluster(Path(short), folder / "devices"), dict(os.environ)
-        os.environ.update(cluster.environment)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
-            os.environ.clear()
-            os.environ.update(before)
 
 
 def _stream(run: _Run, rounds: int) -> tuple[int, int, int]:
