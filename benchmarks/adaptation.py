@@ -6,7 +6,7 @@ Beside them stand the two arms alone: what the bandit could have had. Everything
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid_jobs
 from splitplace.benchmarks.copies import Foretold
 from splitplace.benchmarks.experiment import load_experiment
 from splitplace.benchmarks.grid_row import GridRow
@@ -190,6 +190,10 @@ class AdaptationTask:
     seed: int
     intervals: int
 
+    def moved(self, place: Callable[[str], str]) -> "AdaptationTask":
+        """The same, its folder where `place` has it."""
+        return replace(self, folder=Path(place(str(self.folder))))
+
 
 def measure_task(task: AdaptationTask) -> AdaptationCell:
     """It."""
@@ -205,9 +209,9 @@ def run(
     placers: Sequence[str],
     seeds: int,
     say: Callable[[str], None],
-    jobs: int = 1,
+    jobs: grid_jobs.Jobs = 1,
 ) -> AdaptationResults:
-    """Measure what the results file lacks, over so many processes, and write it after every cell.
+    """Measure what the results file lacks, and write it after every cell.
 
     Raises:
         UsageError: A placer that does not learn, or a file of another setting.
@@ -242,7 +246,7 @@ def run(
         save(path, results(), indent=None)
 
     tasks = [AdaptationTask(folder.absolute(), demand, *key, intervals) for key in missing]
-    grid.measure(measure_task, tasks, jobs, keep, say, "copies")
+    grid_jobs.measure(measure_task, tasks, jobs, keep, say, "copies")
     return AdaptationResults.parse(path.read_bytes(), str(path)) if not missing else results()
 
 

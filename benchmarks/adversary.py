@@ -9,20 +9,21 @@ judged on seeds that the search did not see, against the row that was best there
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid_jobs
 from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.experiment_run import taking_part
 from splitplace.benchmarks.grid import GridTask, measure_cell
 from splitplace.benchmarks.grid_row import GridRow
-from splitplace.benchmarks.knobs import Point, WorstSearch
+from splitplace.benchmarks.grid_scenario import GridScenario
+from splitplace.benchmarks.knobs import Point
 from splitplace.benchmarks.paired import Interval, interval
-from splitplace.benchmarks.results_file import Measured, save
+from splitplace.benchmarks.results_file import Measured, machines_of, save
 from splitplace.benchmarks.results_tables import FileSection, Row
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.base import Count, Fraction, Record
@@ -69,21 +70,27 @@ class Worst:
 class PointTask:
     """A row at a point on a seed."""
 
-    search: WorstSearch
+    scenario: GridScenario
+    """The point's."""
     point_text: str
     row: GridRow
     seed: int
+    intervals: int
     states: str | None
+
+    def moved(self, place: Callable[[str], str]) -> "PointTask":
+        """The same, its files where `place` has them."""
+        return replace(self, scenario=self.scenario.moved(place))
 
 
 def measure_point(task: PointTask) -> Reward:
     """One run; a point where it cannot be has no reward, for the search goes through such points."""
     point: Point = json.loads(task.point_text)
-    scenario, reward = task.search.scenario(point), None
+    reward = None
     try:
-        if taking_part([task.row], scenario):
-            intervals = task.search.intervals
-            cell = GridTask(scenario, None, task.seed, intervals, task.row, task.row.policies[0], task.states)
+        if taking_part([task.row], task.scenario):
+            policy = task.row.policies[0]
+            cell = GridTask(task.scenario, None, task.seed, task.intervals, task.row, policy, task.states)
             reward = measure_cell(cell).reward
     except SplitPlaceError:
         reward = None
@@ -97,14 +104,16 @@ class Adversary:
         path: The results file.
         experiment: With a `search`.
         steps: For each row.
-        jobs: Processes.
+        jobs: Who measures.
         say: Told how far it is.
 
     Raises:
         UsageError: The experiment has no search, or the file is of another one.
     """
 
-    def __init__(self, path: Path, experiment: Experiment, steps: int, jobs: int, say: Callable[[str], None]):
+    def __init__(
+        self, path: Path, experiment: Experiment, steps: int, jobs: grid_jobs.Jobs, say: Callable[[str], None]
+    ):
         if experiment.search is None:
             raise UsageError(f"experiment {experiment.name} has no table [search]: it says not where to look")
         self.path, self.experiment, self.search = path, experiment, experiment.search
@@ -168,9 +177,9 @@ class Adversary:
 
     def _measure(self, point: Point, rows: list[str], seeds: tuple[int, ...]) -> Mapping[str, float]:
         text = _key(point)
-        named = {row.name: row for row in self.experiment.rows}
+        named, scenario = {row.name: row for row in self.experiment.rows}, self.search.scenario(point)
         tasks = [
-            PointTask(self.search, text, named[row], seed, self.experiment.states)
+            PointTask(scenario, text, named[row], seed, self.search.intervals, self.experiment.states)
             for seed in seeds
             for row in rows
             if (text, row, seed) not in self.rewards
@@ -180,7 +189,7 @@ class Adversary:
             self.rewards[_key(one.point), one.row, one.seed] = one
 
         if tasks:
-            grid.measure(measure_point, tasks, self.jobs, keep, lambda line: None, "points")
+            grid_jobs.measure(measure_point, tasks, self.jobs, keep, lambda line: None, "points")
             self._save()
         return self._means(text, seeds)
 
@@ -253,4 +262,5 @@ def section(text: bytes, file: Path) -> FileSection:
             f"{points} scenarios were looked at, {found.steps} steps for each row; rows by the first of their "
             "policies, learners from nothing at every point: no state was trained for these fleets."
         ],
+        machines_of(found.rewards),
     )

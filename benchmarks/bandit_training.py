@@ -5,18 +5,18 @@ An experiment with `curves` has one row, whose decider is watched; its curves st
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid_jobs
 from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.grid_cells import summary
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.paired import interval
-from splitplace.benchmarks.results_file import Measured, save
+from splitplace.benchmarks.results_file import Measured, machines_of, save
 from splitplace.benchmarks.results_tables import FileSection, Row
 from splitplace.errors import UsageError
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, Witness
@@ -59,6 +59,10 @@ class TrainingTask:
     seed: int
     intervals: int
 
+    def moved(self, place: Callable[[str], str]) -> "TrainingTask":
+        """The same, its files where `place` has them."""
+        return replace(self, scenario=self.scenario.moved(place))
+
 
 def train_once(task: TrainingTask) -> TrainingCurves:
     """One training.
@@ -88,7 +92,7 @@ def _kept(value: float) -> float | None:
 
 
 def run(
-    path: Path, experiment: Experiment, say: Callable[[str], None], part: Experiment, jobs: int, fresh: bool
+    path: Path, experiment: Experiment, say: Callable[[str], None], part: Experiment, jobs: grid_jobs.Jobs, fresh: bool
 ) -> BanditTrainingResults:
     """Train what the results file lacks, and write it after every training; arguments as `experiment_run.run`."""
     found = dict[tuple[str, int], TrainingCurves]()
@@ -114,7 +118,7 @@ def run(
         for scenario in part.scenarios
         if (scenario.name, seed) not in found
     ]
-    grid.measure(train_once, tasks, jobs, keep, say, "training")
+    grid_jobs.measure(train_once, tasks, jobs, keep, say, "training")
     return results()
 
 
@@ -175,6 +179,7 @@ def section(text: bytes, file: Path) -> FileSection:
         sorted({one.seed for one in found.trainings}),
         [one.commit for one in found.trainings if one.commit],
         [found.experiment.about.strip()],
+        machines_of(found.trainings),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid_jobs
 from splitplace.benchmarks.experiment import Experiment
 from splitplace.benchmarks.experiment_file import ExperimentFile, ExperimentResults, TuningCell
 from splitplace.benchmarks.grid import GridBound, GridCell, GridTask, measure_bound, measure_cell
@@ -31,7 +31,7 @@ def run(
     experiment: Experiment,
     say: Callable[[str], None],
     part: Experiment | None = None,
-    jobs: int = 1,
+    jobs: grid_jobs.Jobs = 1,
     fresh: bool = False,
 ) -> ExperimentResults:
     """Measure what the results file lacks, and write it after every cell.
@@ -41,7 +41,7 @@ def run(
         experiment: All of it.
         say: Told how far it is.
         part: Some of its rows and scenarios, to be measured now; all if not stated.
-        jobs: Processes.
+        jobs: Who measures.
         fresh: Measure these again.
 
     Raises:
@@ -76,14 +76,14 @@ def run(
         for policy in row.policies[: None if len(row.policies) > 1 else 0]
         if (row.name, policy, scenario.name, load, seed) not in file.tuning
     ]
-    grid.measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
+    grid_jobs.measure(measure_cell, tuning, jobs, lambda cell: keep(_tried(cell)), say, "choosing placers")
     bounds = [
         task(scenario, load, seed)
         for seed in part.seeds
         for scenario, load in cases
         if experiment.bounds and (scenario.name, load, seed) not in file.bounds
     ]
-    grid.measure(measure_bound, bounds, jobs, keep, say, "bounds")
+    grid_jobs.measure(measure_bound, bounds, jobs, keep, say, "bounds")
     judged = []
     for seed in part.seeds:
         for scenario, load in cases:
@@ -92,7 +92,7 @@ def run(
                 there = file.cells.get((row.name, scenario.name, load, seed))
                 if there is None or there.policy != policy:
                     judged.append(task(scenario, load, seed, row, policy))
-    grid.measure(measure_cell, judged, jobs, keep, say, "judging")
+    grid_jobs.measure(measure_cell, judged, jobs, keep, say, "judging")
     return file.save()
 
 

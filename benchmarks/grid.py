@@ -1,20 +1,13 @@
-"""What x scenario x seed, cell by cell: policies of an experiment on the very same tasks, over all cores.
+"""What x scenario x seed, cell by cell: policies of an experiment on the very same tasks.
 
 A cell is one run and hangs on nothing but what it says it is, so that cells may be measured in any order, by many
-processes, and again later.
+processes (`grid_jobs.py`), and again later.
 """
 
-import os
-import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +17,6 @@ from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.grid_scenario import GridScenario, shift_s
 from splitplace.benchmarks.results_file import Measured
 from splitplace.benchmarks.trained_states import trained_state
-from splitplace.children import end_with_parent, safe_spawn
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import states as store
 from splitplace.placement.metrics import outcome, outcomes_of
@@ -35,11 +27,6 @@ from splitplace.placement.simulator.scenario import Scenario
 from splitplace.records.base import Count, Fraction, NonNegative, Positive, Record
 from splitplace.records.metrics import GroupMetrics, Metrics
 from splitplace.records.view import View
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class CellTimings(Record):
@@ -131,6 +118,11 @@ class GridTask:
     """Likewise."""
     folder: str | None = None
     """Of states trained for the scenario, in place of those that ship."""
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """The same, its files where `place` has them."""
+        folder = None if self.folder is None else place(self.folder)
+        return replace(self, scenario=self.scenario.moved(place), folder=folder)
 
 
 def at_load(scenario: Scenario, load: float | None) -> Scenario:
@@ -229,75 +221,3 @@ def measure_bound(task: GridTask) -> GridBound:
     scenario, fleet, demand = task.scenario.load()
     limit = reward_bound(at_load(scenario, task.load), fleet, demand, task.intervals, task.seed)
     return GridBound(scenario=task.scenario.name, load=task.load, seed=task.seed, reward=rounded(limit))
-
-
-def measure(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    jobs: int,
-    keep: Callable[[Result], None],
-    say: Callable[[str], None],
-    what: str,
-) -> None:
-    """Do every task once; each result is kept as it comes, so that what is interrupted goes on where it stopped.
-
-    Args:
-        work: A function of a module: other processes call it.
-        tasks: What it is called with; first things first.
-        jobs: Processes of one thread each; 1 for this one.
-        keep: Told of every result, in this process.
-        say: Told how far it is, and how long the rest may take.
-        what: Is measured, as it says then.
-
-    Raises:
-        SplitPlaceError: The first that a task raised, or a process died of something else.
-    """
-    began = time.monotonic()
-    for done, result in enumerate(_results(work, tasks, jobs), start=1):
-        keep(result)
-        left_s = (time.monotonic() - began) / done * (len(tasks) - done)
-        say(f"{what}: {done} of {len(tasks)}, about {_duration(left_s)} left")
-
-
-def _results(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
-    if jobs == 1 or len(tasks) < 2:
-        yield from map(work, tasks)
-        return
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), _begin)
-    try:
-        with safe_spawn(), _one_thread():  # all its processes start with the first task
-            asked = [pool.submit(work, task) for task in tasks]
-        for future in as_completed(asked):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise SplitPlaceError(
-            "a process that measured ended by itself (as when memory runs out): go on with fewer --jobs"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin() -> None:
-    """In each process: an interrupt, which the parent gets as well, ends it without a word, and so does the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_parent()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Within, processes start with one thread each: the cores are shared out already."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

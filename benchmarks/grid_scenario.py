@@ -3,13 +3,15 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
-from splitplace.placement.simulator.demands import DemandLike, load_demand
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.errors import SplitPlaceError
+from splitplace.placement.simulator.demands import SHIPPED_DEMANDS, DemandLike, load_demand
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
 from splitplace.records.base import Count, Name, Positive, PositiveCount, Record
 from splitplace.records.device import FleetSpec
 
@@ -46,6 +48,21 @@ class GridSetting(Record):
             document = merged(scenario.model_dump(mode="json"), self.changes)
             scenario = Scenario.parse(json.dumps(document), f"the changes of scenario {self.called}")
         return scenario, load_fleet(self.fleet or scenario.fleet), _demand(self.demand)
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """The same, its files where `place` has them: for a process that does not see this folder."""
+        try:
+            scenario, _, _ = self.load()
+        except SplitPlaceError:  # it is told where it is run
+            return self
+        fleet, colon, size = (self.fleet or scenario.fleet).partition(":")
+        moved = {
+            "scenario": self.stated if self.stated in names("scenario") else place(self.stated),
+            "fleet": (fleet if fleet in names("fleet") else place(fleet)) + colon + size,
+            "demand": self.demand if self.demand in SHIPPED_DEMANDS else place(self.demand),
+            "changes": merged(self.changes, files_moved(scenario, place)),
+        }
+        return self.model_copy(update=moved)
 
 
 class TrainedOn(GridSetting):
@@ -96,6 +113,16 @@ class GridScenario(GridSetting):
     def called(self) -> str:
         """Its own name."""
         return self.name
+
+
+def files_moved(scenario: Scenario, place: Callable[[str], str]) -> dict[str, Any]:
+    """Its fields that name files, with these where `place` has them; as changes of a setting."""
+    found: dict[str, Any] = {}
+    if scenario.workload.trace is not None:
+        found["workload"] = {"trace": place(scenario.workload.trace)}
+    if scenario.mobility is not None and scenario.mobility not in names("mobility"):
+        found["mobility"] = place(scenario.mobility)
+    return found
 
 
 def shift_s(scenario: Scenario) -> float:

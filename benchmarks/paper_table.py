@@ -9,6 +9,7 @@ from splitplace.benchmarks.grid_cells import Case, GridCells, told
 from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.paper_claim import PaperColumn
+from splitplace.benchmarks.results_file import machines_of
 from splitplace.benchmarks.results_tables import FileSection, Row
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.states import trainable
@@ -29,6 +30,7 @@ def section(text: bytes, file: Path) -> FileSection:
         sorted({cell.seed for cell in found.cells}),
         [cell.commit for cell in (*found.tuning, *found.cells) if cell.commit],
         _remarks(found, table),
+        machines_of((*found.tuning, *found.cells)),
     )
 
 

@@ -95,7 +95,7 @@ def run(path: Path, work: Path, repeats: int, batches: int, say: Callable[[str],
         cells.append(
             PipelineCell(
                 what=what, unit=unit, median=statistics.median(values), low=min(values), high=max(values),
-                repeats=len(values), commit=commit, **claimed,
+                repeats=len(values), commit=commit, machine=provenance.machine().words, **claimed,
             )
         )  # fmt: skip
 

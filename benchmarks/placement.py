@@ -6,8 +6,9 @@ plans, whoever made them; `realised` is what came of them. Cells that are in the
 interrupted run goes on where it stopped.
 """
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid_jobs
 from splitplace.benchmarks.experiment import load_experiment
 from splitplace.benchmarks.grid_row import GridRow
+from splitplace.benchmarks.grid_scenario import files_moved, merged
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, save
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError, unknown
@@ -96,6 +98,12 @@ class Setting:
     decider: str = "mab"
     only: tuple[str, ...] = ()
     """Some of the rows; none for all."""
+
+    def moved(self, place: Callable[[str], str]) -> "Setting":
+        """The same, its files where `place` has them."""
+        document = merged(self.scenario.model_dump(mode="json"), files_moved(self.scenario, place))
+        state = None if self.state is None else Path(place(str(self.state)))
+        return replace(self, scenario=Scenario.parse(json.dumps(document), self.scenario.name), state=state)
 
     def __post_init__(self) -> None:
         possible = [row.name for row in self._possible]
@@ -191,6 +199,10 @@ class PlacerTask:
     seed: int
     row: GridRow | None = None
 
+    def moved(self, place: Callable[[str], str]) -> "PlacerTask":
+        """The same, its files where `place` has them."""
+        return replace(self, setting=self.setting.moved(place))
+
 
 def measure_task(task: PlacerTask) -> PlacerCell | Bound:
     """It, in whichever process."""
@@ -200,8 +212,8 @@ def measure_task(task: PlacerTask) -> PlacerCell | Bound:
     return Bound(seed=task.seed, reward=reward_bound(s.scenario, s.fleet, s.demand, s.intervals, task.seed))
 
 
-def run(path: Path, setting: Setting, say: Callable[[str], None], jobs: int = 1) -> PlacementResults:
-    """Measure what the results file lacks, over so many processes, and write it after every cell."""
+def run(path: Path, setting: Setting, say: Callable[[str], None], jobs: grid_jobs.Jobs = 1) -> PlacementResults:
+    """Measure what the results file lacks, and write it after every cell."""
     done: dict[tuple[str, int], PlacerCell] = {}
     bounds: dict[int, Bound] = {}
     fleet = f"{setting.fleet.name}, {len(setting.fleet.units())} devices"
@@ -238,7 +250,7 @@ def run(path: Path, setting: Setting, say: Callable[[str], None], jobs: int = 1)
     missing = [(seed, row) for seed in setting.seeds for row in setting.rows if (row.name, seed) not in done]
     tasks = [PlacerTask(setting, seed) for seed in setting.seeds if seed not in bounds]
     tasks += [PlacerTask(setting, seed, row) for seed, row in missing]
-    grid.measure(measure_task, tasks, jobs, keep, say, "placers")
+    grid_jobs.measure(measure_task, tasks, jobs, keep, say, "placers")
     return results()
 
 

@@ -8,6 +8,7 @@ from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid_cells import GridCells, stated, told
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.policies import Judged
+from splitplace.benchmarks.results_file import machines_of
 from splitplace.benchmarks.results_tables import FileSection, Row
 
 
@@ -24,6 +25,7 @@ def section(text: bytes, file: Path) -> FileSection:
         sorted({cell.seed for cell in found.cells}),
         [cell.commit for cell in (*found.tuning, *found.cells) if cell.commit],
         _remarks(found, cases),
+        machines_of((*found.tuning, *found.cells)),
     )
 
 

@@ -5,15 +5,22 @@ holds that both in the checkout are what this writes. Verdicts are those of the 
 judged here.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.benchmarks import adversary, bandit_training, loaded_testbed, paper_table, policies_table, robustness
+from splitplace.benchmarks import (
+    adversary,
+    bandit_training,
+    loaded_testbed,
+    paper_table,
+    policies_table,
+    ray_overhead,
+    robustness,
+)
 from splitplace.benchmarks import results_tables as tables
 from splitplace.benchmarks.results_tables import FileSection
 from splitplace.files import replace_file
-from splitplace.records.provenance import Provenance
 
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"
@@ -80,6 +87,7 @@ CLAIMS = (
         tables.chaos,
     ),
     Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", tables.ray_faults),
+    Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
@@ -167,7 +175,7 @@ def section(claim: Claim, folder: Path) -> str:
     picture = file.with_suffix(".svg")
     if picture.is_file():
         lines += [f"![{claim.title}](results/{picture.name})", ""]
-    return "\n".join([*lines, where(claim.file, told.provenance, told.commits, told.seeds), ""])
+    return "\n".join([*lines, where(claim.file, told), ""])
 
 
 def judged(claimed: str, word: str) -> str:
@@ -175,16 +183,17 @@ def judged(claimed: str, word: str) -> str:
     return f"- {claimed}: " + (f"**{word}**" if word in ("holds", "does not hold", "not run") else word)
 
 
-def where(file: str, provenance: Provenance, commits: Iterable[str], seeds: Sequence[int]) -> str:
-    """The line on file, commits, machine, date and seeds."""
-    machine = provenance.machine
-    cells = sorted({short(commit) for commit in commits} - {short(provenance.commit)})
+def where(file: str, told: FileSection) -> str:
+    """The line on file, commits, machines, date and seeds."""
+    provenance, machine = told.provenance, told.provenance.machine.words
+    cells = sorted({short(commit) for commit in told.commits} - {short(provenance.commit)})
     of_cells = f" (cells also of {', '.join(cells)})" if cells else ""
+    others = [other for other in told.machines if other != machine]
+    on_others = f" (cells also on {'; '.join(others)})" if others else ""
     versions = ", ".join(f"{name} {provenance.versions[name]}" for name in ("onnxruntime", "torch", "numpy"))
     return (
         f"[{file}](results/{file}) · commit {short(provenance.commit)}{of_cells} · {provenance.created[:10]} · "
-        f"{machine.cpu}, {machine.cores} core(s), {machine.memory_bytes / 2**30:.0f} GiB · {versions} · "
-        f"seeds {', '.join(map(str, seeds))}"
+        f"{machine}{on_others} · {versions} · seeds {', '.join(map(str, told.seeds))}"
     )
 
 

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from splitplace.benchmarks.paired import Interval, Ratio, interval
-from splitplace.benchmarks.results_file import Measured
+from splitplace.benchmarks.results_file import Measured, machines_of
 from splitplace.records.base import Record
 from splitplace.records.provenance import Provenance
 
@@ -35,6 +35,8 @@ class FileSection:
     commits: Sequence[str] = ()
     """Of the cells, where they say it."""
     remarks: Sequence[str] = ()
+    machines: Sequence[str] = ()
+    """Likewise: those that measured them."""
 
 
 def layer_split(text: bytes, file: Path) -> FileSection:
@@ -268,7 +270,7 @@ def placement(text: bytes, file: Path) -> FileSection:
         f"No policy can have a reward above {limit:.4f} on these tasks, whatever it knows of the future.",
     )
     seeds = sorted({cell.seed for cell in found.cells})
-    return FileSection(found.provenance, [rows], verdict, seeds, _commits(found.cells), about)
+    return FileSection(found.provenance, [rows], verdict, seeds, _commits(found.cells), about, machines_of(found.cells))
 
 
 def adaptation(text: bytes, file: Path) -> FileSection:
@@ -286,7 +288,8 @@ def adaptation(text: bytes, file: Path) -> FileSection:
             row["scored after"] = f"{interval(bench.window(found, key, 'scored', bench.AFTER)).mean:.3f}"
         rows.append(row)
     seeds = sorted({cell.seed for cell in found.cells})
-    return FileSection(found.provenance, [rows], bench.verdict(found), seeds, _commits(found.cells))
+    verdict, machines = bench.verdict(found), machines_of(found.cells)
+    return FileSection(found.provenance, [rows], verdict, seeds, _commits(found.cells), machines=machines)
 
 
 def timings(text: bytes, file: Path) -> FileSection:

@@ -12,6 +12,7 @@ from pathlib import Path
 from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid_cells import GridCells
 from splitplace.benchmarks.paired import Interval, interval
+from splitplace.benchmarks.results_file import machines_of
 from splitplace.benchmarks.results_tables import FileSection, Row
 
 MOST = 0.01
@@ -87,4 +88,5 @@ def section(text: bytes, file: Path) -> FileSection:
         sorted({cell.seed for cell in found.cells}),
         [cell.commit for cell in found.cells if cell.commit],
         [found.experiment.about.strip()],
+        machines_of(found.cells),
     )

@@ -35,6 +35,8 @@ KEPT_PREFIXES = (
 )  # fmt: skip
 """Everything else stays here: credentials above all, and what makes Python import by name (PYTHONSTARTUP,
 PYTHONBREAKPOINT, PYTHONWARNINGS)."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Of a process that shares the cores with others of its kind."""
 TOKEN_VARIABLE = "SPLITPLACE_TOKEN"  # noqa: S105 - the variable's name
 """By which a client of the front door is given its token: of ours the one that no process we start may see."""
 

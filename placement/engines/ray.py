@@ -10,6 +10,7 @@ of its own (`recruiter.py`), which is started again; broker and devices go on wi
 
 import logging
 import os
+import platform
 import subprocess
 import threading
 import time
@@ -126,13 +127,7 @@ class RayEngine(JoinedEngine):
             MissingExtraError: It is not installed.
             UsageError: There is no token.
         """
-        needs("the engine ray", "ray")
-        if not has_token():
-            raise UsageError(
-                "Ray without a token runs any code for whoever reaches its ports, which listen on every interface: set "
-                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) on the head, on all nodes and here, and "
-                f"keep ports {PORTS} from other networks"
-            )
+        check_ray("the engine ray")
 
     @staticmethod
     def environment() -> dict[str, str]:
@@ -293,6 +288,36 @@ class Recruiting:
                 continue
             self._of[device] = node
             self._say(Recruit(device=device, node=node, token=token))
+
+
+def check_ray(what: str) -> None:
+    """Refuse where Ray is not installed, or would let in whoever reaches its ports.
+
+    Args:
+        what: Needs it, as the subject of a sentence.
+
+    Raises:
+        MissingExtraError: It is not installed.
+        UsageError: There is no token.
+    """
+    needs(what, "ray")
+    if not has_token():
+        raise UsageError(
+            "Ray without a token runs any code for whoever reaches its ports, which listen on every interface: set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) on the head, on all nodes and here, and "
+            f"keep ports {PORTS} from other networks"
+        )
+
+
+def ray_problem(error: BaseException) -> str:
+    """What Ray raised, on a line; another Python or Ray than here in a sentence of ours."""
+    said = text(error)
+    if "Version mismatch" in said or "version mismatch" in said:
+        return (
+            f"the cluster has another Ray or Python than this machine's {platform.python_version()}, expected the same "
+            f"patch version of both on all machines: {said[:300]}"
+        )
+    return said[:500]
 
 
 def has_token() -> bool:

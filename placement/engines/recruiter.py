@@ -9,7 +9,6 @@ by its name, and JSON as bytes: the token by which an agent joins, and how it fa
 import hashlib
 import logging
 import os
-import platform
 import sys
 import threading
 from collections.abc import Iterable
@@ -23,7 +22,17 @@ from pydantic import Field
 from splitplace.errors import SplitPlaceError
 from splitplace.files import at_home, replace_file
 from splitplace.placement.engines.agent import Agent
-from splitplace.placement.engines.ray import LABEL, REQUESTS, Nodes, Recruit, Recruited, Report, Request, Trouble
+from splitplace.placement.engines.ray import (
+    LABEL,
+    REQUESTS,
+    Nodes,
+    Recruit,
+    Recruited,
+    Report,
+    Request,
+    Trouble,
+    ray_problem,
+)
 from splitplace.placement.protocol.messages import text
 from splitplace.records.base import Name, Record
 
@@ -223,16 +232,6 @@ def _listen(requests: "SimpleQueue[Request | None]") -> None:
     requests.put(None)
 
 
-def _explained(error: BaseException) -> str:
-    said = text(error)
-    if "Version mismatch" in said or "version mismatch" in said:
-        return (
-            f"the cluster has another Ray or Python than this machine's {platform.python_version()}, expected the same "
-            f"patch version of both on all machines: {said[:300]}"
-        )
-    return said[:500]
-
-
 def main() -> None:
     """Until standard input ends."""
     requests: SimpleQueue[Request | None] = SimpleQueue()
@@ -251,5 +250,5 @@ def main() -> None:
                 if (report := recruiter.heed(request)) is not None:
                     _report(report)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine is told, and begins anew
-        _report(Trouble(reason=_explained(error)))
+        _report(Trouble(reason=ray_problem(error)))
     os._exit(0)  # Ray's own threads may wait for a head that is gone

@@ -18,6 +18,7 @@ DATA = files("splitplace.placement") / "data"
 """Fleets, scenarios, demands and traces that ship with the package, as `KIND.NAME.SUFFIX`."""
 
 DemandLike = Demand | Constants
+SHIPPED_DEMANDS = ("measured", "upstream")
 
 
 def load_demand(name: str) -> DemandLike:

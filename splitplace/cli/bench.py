@@ -4,7 +4,7 @@ A bench's tables and verdicts are those of RESULTS.md (`benchmarks/results_table
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.table import Table
 
+from splitplace import provenance
 from splitplace.cli.output import emit, err
 from splitplace.errors import UsageError
 from splitplace.extras import needs
@@ -20,6 +21,7 @@ from splitplace.files import check_file, check_folder
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from splitplace.benchmarks.grid_jobs import Jobs
     from splitplace.benchmarks.results_tables import FileSection
 
 
@@ -43,6 +45,28 @@ def measuring(
         check_folder(folder, f"--{option}")
     with err.status(name) as status:
         yield status.update
+
+
+@contextmanager
+def crew(jobs: int | None, ray: bool) -> "Iterator[Jobs]":
+    """Who measures the cells of an experiment.
+
+    Args:
+        jobs: Processes, or cores of the cluster; one for each core there is, if not stated.
+        ray: The cores of a Ray cluster, in place of this machine's.
+
+    Raises:
+        UsageError: No number of processes; or there is no token for the cluster.
+        MissingExtraError: Ray is not installed.
+    """
+    at_least_one(jobs=jobs)
+    if not ray:
+        yield jobs or provenance.machine().cores
+        return
+    from splitplace.benchmarks.grid_ray import RayCrew
+
+    with closing(RayCrew(jobs)) as found:
+        yield found
 
 
 def show(

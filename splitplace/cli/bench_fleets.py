@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from splitplace import provenance
-from splitplace.cli.bench import at_least_one, measuring, numbers, show
+from splitplace.cli.bench import at_least_one, crew, measuring, numbers, show
 from splitplace.errors import UsageError
 
 RESULTS = Path("benchmarks/results")
@@ -95,8 +94,10 @@ def ray(
     *,
     nodes: int = 3,
     rounds: int = 2,
+    overhead: bool = False,
+    pairs: int = 30,
     seed: int = 1,
-    results: Path = RESULTS / "ray.json",
+    results: Path | None = None,
     work: Path = Path("runs/bench-ray"),
     json: bool = False,
 ) -> None:
@@ -105,22 +106,31 @@ def ray(
     Args:
         nodes: `ray start` processes beside the head, a device each; some 500 MB each.
         rounds: Of one fault of each kind; each takes a minute or two.
+        overhead: Kill nothing, and measure what tasks take there beside a fleet of this machine's own; on a machine
+            that does nothing else.
+        pairs: Rounds of that.
         seed: Of tasks and weights.
-        results: The results file.
+        results: The results file; benchmarks/results/ray.json if not stated, of --overhead ray_overhead.json.
         work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
         json: Print one JSON document.
     """
-    at_least_one(nodes=nodes, rounds=rounds)
+    at_least_one(nodes=nodes, rounds=rounds, pairs=pairs)
     if nodes > 16:
         raise UsageError(f"--nodes {nodes}: expected at most 16, each is a Ray node on this machine")
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected 0 or more")
-    with measuring("ray", results, "export", "ray", work=work) as say:
-        from splitplace.benchmarks import ray_faults as bench
-        from splitplace.benchmarks import results_tables
+    file = results or RESULTS / ("ray_overhead.json" if overhead else "ray.json")
+    with measuring("ray", file, "export", "ray", "sim", packages=("onnx", "ray", "scipy"), work=work) as say:
+        from splitplace.benchmarks import ray_faults, ray_overhead, results_tables
 
-        found = bench.run(results, work, nodes, rounds, seed, say)
-    show(results_tables.ray_faults, results, found, json, verdict=bench.verdict(found))
+        if overhead:
+            taken = ray_overhead.run(file, work, nodes, pairs, seed, say)
+        else:
+            found = ray_faults.run(file, work, nodes, rounds, seed, say)
+    if overhead:
+        show(ray_overhead.section, file, taken, json, verdict=ray_overhead.verdict(taken))
+    else:
+        show(results_tables.ray_faults, file, found, json, verdict=ray_faults.verdict(found))
 
 
 def soak(
@@ -311,6 +321,7 @@ def placement(
     decider: str = "mab",
     rows: tuple[str, ...] = (),
     jobs: int | None = None,
+    ray: bool = False,
     fresh: bool = False,
     json: bool = False,
 ) -> None:
@@ -330,13 +341,14 @@ def placement(
         decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
         rows: Some of the rows, as the table names them; once for each. All if not stated.
         jobs: Processes; one a core if not stated.
+        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
         fresh: Measure everything again.
         json: Print one JSON document.
     """
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
-    at_least_one(jobs=jobs)
-    with measuring("placement", results, "sim", packages=("scipy", "safetensors")) as say:
+    packages = ("scipy", "safetensors")
+    with measuring("placement", results, "sim", packages=packages) as say, crew(jobs, ray) as who:
         import splitplace as sp
         from splitplace.api.simulate import resolve
         from splitplace.benchmarks import placement as bench
@@ -347,7 +359,7 @@ def placement(
         setting = bench.Setting(chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows)
         if fresh:
             results.unlink(missing_ok=True)
-        found = bench.run(results, setting, say, jobs or provenance.machine().cores)
+        found = bench.run(results, setting, say, who)
     facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
     show(results_tables.placement, results, found, json, **facts)
 
@@ -360,6 +372,7 @@ def adaptation(
     placers: str = "daso,daso-warm",
     seeds: int = 5,
     jobs: int | None = None,
+    ray: bool = False,
     fresh: bool = False,
     json: bool = False,
 ) -> None:
@@ -375,13 +388,13 @@ def adaptation(
         placers: Of daso and daso-warm, comma-separated.
         seeds: How many; 0 to N - 1.
         jobs: Processes; one a core if not stated.
+        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
         fresh: Train and measure everything again.
         json: Print one JSON document.
     """
     if not 2 <= seeds <= 100:
         raise UsageError(f"--seeds {seeds}: expected 2 to 100")
-    at_least_one(jobs=jobs)
-    with measuring("adaptation", results, "train", "sim", state=state) as say:
+    with measuring("adaptation", results, "train", "sim", state=state) as say, crew(jobs, ray) as who:
         import splitplace as sp
         from splitplace.benchmarks import adaptation as bench
         from splitplace.benchmarks import results_tables
@@ -389,8 +402,7 @@ def adaptation(
         if fresh:
             for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
                 path.unlink(missing_ok=True)
-        given, processes = sp.load_demand(demand), jobs or provenance.machine().cores
-        found = bench.run(results, state, given, demand, placers.split(","), seeds, say, processes)
+        found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say, who)
         picture = bench.draw(results, found)
     facts = {"picture": str(picture), "verdict": bench.verdict(found)}
     show(results_tables.adaptation, results, found, json, **facts)

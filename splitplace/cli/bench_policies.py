@@ -1,4 +1,4 @@
-"""`splitplace bench` on policies: experiments of many cells, over all cores."""
+"""`splitplace bench` on policies: experiments of many cells, over all cores of this machine or of a cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import Any
 
 from cyclopts import Parameter
 
-from splitplace import provenance
-from splitplace.cli.bench import at_least_one, measuring, show
+from splitplace.cli.bench import crew, measuring, show
 
 RESULTS = Path("benchmarks/results")
 QUICK = Path("runs/bench-quick")
@@ -24,6 +23,7 @@ class GridOptions:
             are written beside it as a table (.parquet), and a picture (.svg).
         quick: Few scenarios, loads, seeds and intervals: minutes instead of hours.
         jobs: Processes; one a core if not stated.
+        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
         only: Some of the rows, as the experiment names them; the others' cells stay as they are.
         scenarios: Some of the scenarios, likewise.
         fresh: Measure these again.
@@ -33,6 +33,7 @@ class GridOptions:
     results: Path | None = None
     quick: bool = False
     jobs: int | None = None
+    ray: bool = False
     only: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
     fresh: bool = False
@@ -143,29 +144,27 @@ def fair(*, adversaries: bool = False, experiment: str = "fair", options: GridOp
         _paper("fair", experiment, "fair", options)
         return
     path = options.file("fair-adversaries")
-    with measuring("fair", path, "sim", packages=PACKAGES) as say:
+    with measuring("fair", path, "sim", packages=PACKAGES) as say, crew(options.jobs, options.ray) as jobs:
         from splitplace.benchmarks.adversary import Adversary, section
         from splitplace.benchmarks.experiment import load_experiment
 
-        at_least_one(jobs=options.jobs)
         whole = load_experiment(experiment).only(options.only)
         steps = 0 if whole.search is None else whole.search.quick_steps if options.quick else whole.search.steps
-        found = Adversary(path, whole, steps, options.jobs or provenance.machine().cores, say).run()
+        found = Adversary(path, whole, steps, jobs, say).run()
     show(section, path, found, options.json)
 
 
 def _measured(bench: str, file: str, experiment: str, options: GridOptions) -> tuple[Path, Any]:
     """What is missing of an experiment, or of a part of it; with the cells as a table beside the file."""
     path = options.file(file)
-    with measuring(bench, path, "sim", packages=PACKAGES) as say:
+    with measuring(bench, path, "sim", packages=PACKAGES) as say, crew(options.jobs, options.ray) as jobs:
         from splitplace.benchmarks import bandit_training, experiment_run
         from splitplace.benchmarks.cells_parquet import write_cells
         from splitplace.benchmarks.experiment import load_experiment
 
-        at_least_one(jobs=options.jobs)
         whole = load_experiment(experiment)
         whole = whole.quickly() if options.quick else whole
-        part, jobs = whole.only(options.only, options.scenarios), options.jobs or provenance.machine().cores
+        part = whole.only(options.only, options.scenarios)
         if whole.curves:
             return path, bandit_training.run(path, whole, say, part, jobs, options.fresh)
         found = experiment_run.run(path, whole, say, part, jobs, options.fresh)

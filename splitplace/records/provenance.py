@@ -12,6 +12,11 @@ class Machine(Record):
     memory_bytes: PositiveCount
     system: str
 
+    @property
+    def words(self) -> str:
+        """What matters of it, on a line."""
+        return f"{self.cpu}, {self.cores} core(s), {self.memory_bytes / 2**30:.0f} GiB"
+
 
 class Provenance(Record):
     """Stamped on every result, so that a reader can ask for it again."""

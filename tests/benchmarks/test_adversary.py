@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,11 +124,10 @@ def test_a_point_where_a_row_cannot_be_run_is_never_its_worst(tmp_path, monkeypa
 def test_a_point_that_is_no_scenario_has_no_reward():
     """A row that lacks a split there, or a run that scores nothing."""
     rows = EXPERIMENT.rows
-    point = json.dumps({"workload.rate": 1.0, "fleet": "upstream-10"})
-    ran = adversary.PointTask(EXPERIMENT.search, point, rows[0], 1, None)
+    point = {"workload.rate": 1.0, "fleet": "upstream-10"}
+    ran = adversary.PointTask(EXPERIMENT.search.scenario(point), json.dumps(point), rows[0], 1, 12, None)
     assert 0 < adversary.measure_point(ran).reward < 1
-    brief = EXPERIMENT.search.model_copy(update={"intervals": 1})
-    assert adversary.measure_point(adversary.PointTask(brief, point, rows[0], 1, None)).reward is None
+    assert adversary.measure_point(replace(ran, intervals=1)).reward is None
 
 
 def test_a_file_of_another_search_is_refused(known, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitplace.benchmarks import grid
+from splitplace.benchmarks import grid, grid_jobs
 from splitplace.benchmarks.experiment import Experiment, load_experiment
 from splitplace.benchmarks.experiment_run import taking_part
 from splitplace.benchmarks.grid import CellTimings, GridCell, GridTask
@@ -97,7 +97,7 @@ def test_a_load_stands_in_place_of_the_scenarios_own():
 def test_every_task_is_done_once_and_its_result_kept(jobs):
     """By this process, or by others."""
     kept, said = [], []
-    grid.measure(math.sqrt, [1.0, 4.0, 9.0], jobs, kept.append, said.append, "roots")
+    grid_jobs.measure(math.sqrt, [1.0, 4.0, 9.0], jobs, kept.append, said.append, "roots")
     assert sorted(kept) == [1.0, 2.0, 3.0]
     assert [line.partition(",")[0] for line in said] == [f"roots: {number} of 3" for number in (1, 2, 3)]
 
@@ -105,8 +105,8 @@ def test_every_task_is_done_once_and_its_result_kept(jobs):
 def test_what_is_left_is_told_from_what_was_done(monkeypatch):
     """A minute a task by a clock of our own: two more take two minutes."""
     clock, said = count(0.0, 60.0), []
-    monkeypatch.setattr(grid.time, "monotonic", lambda: next(clock))
-    grid.measure(math.sqrt, [1.0, 4.0, 9.0], 1, lambda root: None, said.append, "roots")
+    monkeypatch.setattr(grid_jobs.time, "monotonic", lambda: next(clock))
+    grid_jobs.measure(math.sqrt, [1.0, 4.0, 9.0], 1, lambda root: None, said.append, "roots")
     assert said[0] == "roots: 1 of 3, about 2 min left"
     assert said[-1] == "roots: 3 of 3, about 0 s left"
 
@@ -115,21 +115,21 @@ def test_an_error_ends_it_and_what_was_kept_stays():
     """The square root of a negative number is a ValueError."""
     kept = []
     with pytest.raises(ValueError, match="math domain error"):
-        grid.measure(math.sqrt, [4.0, -1.0, 9.0], 1, kept.append, lambda line: None, "roots")
+        grid_jobs.measure(math.sqrt, [4.0, -1.0, 9.0], 1, kept.append, lambda line: None, "roots")
     assert kept == [2.0]
 
 
 def test_a_process_that_dies_is_one_line():
     """As by the system, where memory ran out."""
     with pytest.raises(SplitPlaceError, match=r"ended by itself .* fewer --jobs"):
-        grid.measure(os._exit, [1, 1], 2, lambda nothing: None, lambda line: None, "deaths")
+        grid_jobs.measure(os._exit, [1, 1], 2, lambda nothing: None, lambda line: None, "deaths")
 
 
 def test_the_environment_is_as_it_was(monkeypatch):
     """Only those who measure have one thread."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with grid._one_thread():
+    with grid_jobs._one_thread():
         assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("1", "1")
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
 

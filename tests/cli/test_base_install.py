@@ -90,7 +90,7 @@ NEEDS = {
     "bench timings": ([], "demo,train,export"),
     "bench pipeline": ([], "train,export"),
     "bench chaos": ([], "export"),
-    "bench ray": ([], "export,ray"),
+    "bench ray": ([], "export,ray,sim"),
     "bench soak": ([], "export,sim"),
     "bench serve": ([], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),

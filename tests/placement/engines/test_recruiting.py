@@ -22,8 +22,9 @@ from splitplace.placement.engines.ray import (
     Recruited,
     Recruiting,
     Trouble,
+    ray_problem,
 )
-from splitplace.placement.engines.recruiter import AgentActor, Beginning, Begun, Recruiter, _explained, device_folder
+from splitplace.placement.engines.recruiter import AgentActor, Beginning, Begun, Recruiter, device_folder
 from splitplace.placement.engines.roster import Roster
 
 TOKEN = Ticket(endpoint="tcp://127.0.0.1:9", key="0" * 40, secret="0" * 64).token
@@ -155,7 +156,7 @@ def test_nothing_but_the_recruiters_process_imports_ray():
 
 def test_another_python_is_said_in_one_sentence():
     """Which this machine has, and what Ray wants."""
-    said = _explained(RuntimeError("Version mismatch: The cluster was started with:\n Ray: 2.60.0\n Python: 3.11.8"))
+    said = ray_problem(RuntimeError("Version mismatch: The cluster was started with:\n Ray: 2.60.0\n Python: 3.11.8"))
     assert "expected the same patch version of both on all machines" in said and "3.11.8" in said and "\n" not in said
 
 
