@@ -59,6 +59,11 @@ class Method:
         return ref
 
 
+def id_of(name):
+    """Of a node, as Ray has them."""
+    return name.encode().hex().ljust(56, "0")
+
+
 class OurRay:
     """In place of the module: nodes, actors on them, and answers that come when the test says so."""
 
@@ -68,7 +73,12 @@ class OurRay:
     def nodes(self):
         """As Ray tells of them."""
         return [
-            {"NodeID": name, "Alive": True, "Resources": {"CPU": float(count)}, "NodeManagerAddress": f"at-{name}"}
+            {
+                "NodeID": id_of(name),
+                "NodeManagerAddress": f"at-{name}",
+                "Alive": True,
+                "Resources": {"CPU": 1.0 * count},
+            }
             for name, count in self.cores.items()
         ]
 
@@ -81,8 +91,7 @@ class OurRay:
         """Where it is to be."""
         assert options["num_cpus"] == 1 and options["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
         assert scheduling_strategy.soft is False
-        self.node = scheduling_strategy.node_id
-        return Made(self, self.node)
+        return Made(self, next(name for name in self.cores if id_of(name) == scheduling_strategy.node_id))
 
     def put(self, files):
         """For all nodes."""
