@@ -96,8 +96,6 @@ class GrpcCalls:
     async def ModelInfer(self, asked: Message, call: CallUnderWay) -> Message:  # noqa: N802
         """Tensors in, logits out; who leaves, cancels or lets a deadline of its own pass takes the task back."""
         front = self.front
-        call.visited.bytes_in = asked.ByteSize()
-        call.hold.add(call.visited.bytes_in)
         split = models.pick(await front.splits(), asked.model_name, asked.model_version)
         with front.noting(call, split.application) as note:
             size = call.visited.bytes_in

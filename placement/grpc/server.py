@@ -1,32 +1,52 @@
-"""The gRPC server, in the event loop of the HTTP server: who may call, what is refused, and what is noted."""
+"""The gRPC server, in the event loop of the HTTP server: who may call, what is refused, and what is noted.
+
+Every call is taken as a stream of bytes both ways, which it is on the wire: so its token is looked at before its
+message is read, and messages are read in bounds of ours.
+"""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from splitplace.errors import ContractError, SplitPlaceError, UsageError
+from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UnknownCallerError, UsageError
+from splitplace.placement.grpc import transport
 from splitplace.placement.grpc.calls import CallUnderWay, GrpcCalls, as_they_end
 from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, GrpcCall, Message
+from splitplace.placement.grpc.reading import Context, MessageReader
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Hold
 from splitplace.placement.http.guard import OPEN, Caller, Guard
+from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.refusals import one_line
 from splitplace.placement.http.server import LAST_WORDS_S, Certificate
 from splitplace.placement.http.service import HttpService
 
 log = logging.getLogger(__name__)
-Context = Any
-"""`grpc.aio.ServicerContext`, of messages that are made at import."""
 Handler = Callable[[Message, CallUnderWay], Awaitable[Message]]
 ANYONE = {"ServerLive": OPEN[0], "ServerReady": OPEN[1]}
 """Calls that take no token, as the same questions over HTTP."""
+
+
+class NoSuchCallError(NotFoundError):
+    """A call that the service does not have: programs that try whether a server has it know it by its status."""
+
+    @property
+    def grpc_status(self) -> str:
+        """The protocol's own word for it."""
+        return "UNIMPLEMENTED"
+
+
+class NoMessageError(ContractError):
+    """Bytes that are none of the protocol's messages."""
 
 
 class GrpcServer:
@@ -42,6 +62,7 @@ class GrpcServer:
 
     def __init__(self, front: HttpService, guard: Guard, host: str, port: int, certificate: Certificate | None = None):
         self._front, self._guard, self._calls = front, guard, GrpcCalls(front)
+        self._reader = MessageReader(front.limits)
         self._host, self._certificate = host, certificate
         self.port = port
 
@@ -52,21 +73,9 @@ class GrpcServer:
             UsageError: The address cannot be taken, or the certificate not be read.
         """
         limits = self._front.limits
-        self._server = grpc.aio.server(
-            options=(
-                ("grpc.so_reuseport", 0),  # a port that somebody has is refused
-                ("grpc.max_receive_message_length", limits.body_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_metadata_size", limits.head_bytes),
-                ("grpc.absolute_max_metadata_size", limits.head_bytes),
-                ("grpc.max_concurrent_streams", limits.requests),
-                ("grpc.max_connection_idle_ms", round(1000 * limits.idle_s)),
-            ),
-            maximum_concurrent_rpcs=limits.requests,
-        )
-        handlers = {call.name: self._handler(call) for call in CALLS}
-        generic = grpc.method_handlers_generic_handler(f"{PACKAGE}.{SERVICE}", handlers)
-        self._server.add_generic_rpc_handlers((generic,))
+        handlers = {call.name: _as_bytes(self._behaviour(call)) for call in CALLS}
+        options = options_of(limits, self._reader.most_bytes)
+        self._server = transport.make_server(handlers, _as_bytes(self._unknown), options, limits.requests)
         host = f"[{self._host}]" if ":" in self._host else self._host
         address = f"{host}:{self.port}"
         try:
@@ -92,25 +101,27 @@ class GrpcServer:
         """HOST:PORT, as clients take it."""
         return f"{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
-    def _handler(self, call: GrpcCall) -> Any:
-        both = {"request_deserializer": call.request.FromString, "response_serializer": call.response.SerializeToString}
+    def _behaviour(self, call: GrpcCall) -> Callable[..., Awaitable[None]]:
         if call.streams:
-            return grpc.stream_stream_rpc_method_handler(partial(self._stream, call), **both)
+            return partial(self._stream, call)
         refused = call.name in (*SHARED_MEMORY, *SETTINGS)
         handler: Handler = self._calls.refused if refused else getattr(self._calls, call.name)
-        return grpc.unary_unary_rpc_method_handler(partial(self._answer, call, handler), **both)
+        return partial(self._answer, call, handler)
 
-    async def _answer(self, call: GrpcCall, handler: Handler, asked: Message, context: Context) -> Message:
+    async def _answer(self, call: GrpcCall, handler: Handler, _: object, context: Context) -> None:
         """One request, one answer or one reason."""
         with self._front.coming.hold() as hold:
-            under_way = self._begun(call, hold, context)
+            under_way = self._begun(call.path, call.path, hold, context)
             try:
-                under_way.caller = self._admit(call, context)
-                response = await handler(asked, under_way)
-                under_way.visited.status, under_way.visited.bytes_out = 200, response.ByteSize()
-                return response
+                under_way.caller = self._admit(ANYONE.get(call.name, call.path), context)
+                response = await handler(_parsed(call, under_way, await self._reader.only(context)), under_way)
+                answer = response.SerializeToString()
+                del response
+                hold.add(len(answer))  # its client may take its time
+                await context.write(answer)
+                under_way.visited.status, under_way.visited.bytes_out = 200, len(answer)
             except SplitPlaceError as error:
-                under_way.visited.status, under_way.visited.error = error.http_status, one_line(str(error))
+                _note_refusal(under_way, error)
                 await self._refuse(context, error)
             except asyncio.CancelledError:
                 self._front.metrics.hang_ups.inc()
@@ -124,39 +135,65 @@ class GrpcServer:
             finally:
                 self._front.note_end(under_way, "GRPC")
 
-    async def _stream(self, call: GrpcCall, coming: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
-        """Many requests, answered as they are done; each is admitted and noted by itself."""
+    async def _unknown(self, _: object, context: Context) -> None:
+        """A call that there is not; who may not call does not hear so."""
         with self._front.coming.hold() as hold:
-            opened = self._begun(call, hold, context)
+            under_way = self._begun("", "none", hold, context)
             try:
-                self._admit(call, context)
+                under_way.caller = self._admit("", context)
+                raise NoSuchCallError(f"no such call: expected one of {PACKAGE}.{SERVICE}")
             except SplitPlaceError as error:
-                opened.visited.status, opened.visited.error = error.http_status, one_line(str(error))
-                self._front.note_end(opened, "GRPC")
+                _note_refusal(under_way, error)
                 await self._refuse(context, error)
+            finally:
+                self._front.note_end(under_way, "GRPC")
 
-        async def begun() -> AsyncIterator[asyncio.Task[Message]]:
-            async for asked in coming:
-                yield asyncio.create_task(self._answer_in_stream(call, asked, context))
-
-        try:
-            async for response in as_they_end(begun()):
-                yield response
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except DecodeError:
-            await self._refuse(context, ContractError("a message that is none of the protocol's"))
-        except Exception:
-            log.exception("%s", call.path)
-            await self._refuse(context, SplitPlaceError("the front door failed: its log has why"))
-
-    async def _answer_in_stream(self, call: GrpcCall, asked: Message, context: Context) -> Message:
-        with self._front.coming.hold() as hold:
-            under_way = self._begun(call, hold, context)
+    async def _stream(self, call: GrpcCall, _: object, context: Context) -> None:
+        """Many requests, answered as they are done; each is admitted and noted by itself."""
+        with ExitStack() as place:
+            with self._front.coming.hold() as hold:
+                opened = self._begun(call.path, call.path, hold, context)
+                try:
+                    opened.caller = self._admit(call.path, context)
+                    place.enter_context(self._reader.stream(opened.caller.name))
+                except SplitPlaceError as error:
+                    _note_refusal(opened, error)
+                    self._front.note_end(opened, "GRPC")
+                    await self._refuse(context, error)
             try:
-                under_way.caller = self._admit(call, context)
+                async for response in as_they_end(self._begin_all(call, context, opened.caller)):
+                    await context.write(response.SerializeToString())
+            except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+                raise
+            except SplitPlaceError as error:
+                await self._refuse(context, error)
+            except Exception:
+                log.exception("%s", call.path)
+                await self._refuse(context, SplitPlaceError("the front door failed: its log has why"))
+
+    async def _begin_all(
+        self, call: GrpcCall, context: Context, caller: Caller
+    ) -> AsyncIterator[asyncio.Task[Message]]:
+        under_way = set[asyncio.Task[Message]]()
+        while (data := await self._reader.next(context, lambda: bool(under_way))) is not None:
+            task = asyncio.create_task(self._answer_in_stream(call, data, context, caller))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            yield task
+
+    async def _answer_in_stream(self, call: GrpcCall, data: bytes, context: Context, caller: Caller) -> Message:
+        with self._front.coming.hold() as hold:
+            under_way = self._begun(call.path, call.path, hold, context)
+            under_way.caller, asked = caller, call.request()
+            try:
+                asked = _parsed(call, under_way, data)
+                del data
+                under_way.caller = self._admit(call.path, context)
                 return await self._calls.one_of_a_stream(asked, under_way)
-            except SplitPlaceError as error:  # its token was revoked, or asks too often
+            except (UnknownCallerError, NoMessageError) as error:
+                _note_refusal(under_way, error)
+                raise  # and so ends the stream: its token was revoked, or nothing that it says can be understood
+            except SplitPlaceError as error:  # it asks too often, or there is no room
                 return self._calls.failed_in_stream(asked, under_way, error)
             except asyncio.CancelledError:
                 self._front.metrics.hang_ups.inc()
@@ -168,16 +205,65 @@ class GrpcServer:
             finally:
                 self._front.note_end(under_way, "GRPC")
 
-    def _begun(self, call: GrpcCall, hold: Hold, context: Context) -> CallUnderWay:
-        visited = Visited(context.peer(), "GRPC", call.path, call.path)
+    def _begun(self, path: str, route: str, hold: Hold, context: Context) -> CallUnderWay:
+        visited = Visited(client_of(context.peer()), "GRPC", path, route)
         return CallUnderWay(received_s=self._front.clock(), visited=visited, hold=hold, left_s=context.time_remaining())
 
-    def _admit(self, call: GrpcCall, context: Context) -> Caller:
+    def _admit(self, path: str, context: Context) -> Caller:
         headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return self._guard.admit(headers, ANYONE.get(call.name, call.path))
+        return self._guard.admit(headers, path)
 
     async def _refuse(self, context: Context, error: SplitPlaceError) -> NoReturn:
         if (after_s := await self._front.retry_after_s(error)) is not None:
             context.set_trailing_metadata((("retry-after", str(after_s)),))
-        await context.abort(grpc.StatusCode[error.grpc_status], one_line(str(error)))
+        try:
+            await context.abort(grpc.StatusCode[error.grpc_status], one_line(str(error)))
+        except grpc.aio.InternalError as ended:  # the call is over: nobody is there to be told
+            raise asyncio.CancelledError from ended
         raise AssertionError  # `abort` raises
+
+
+def options_of(limits: Limits, message_bytes: int) -> tuple[tuple[str, int], ...]:
+    """The bounds that gRPC itself keeps, by its own names for them."""
+    return (
+        ("grpc.so_reuseport", 0),  # a port that somebody has is refused
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", limits.head_bytes),
+        ("grpc.absolute_max_metadata_size", limits.head_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_concurrent_streams", limits.requests),
+        ("grpc.max_connection_idle_ms", _ms(limits.idle_s)),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.head_s)),
+        # A client that vanished without a word: it is asked whether it is there, and given up.
+        ("grpc.keepalive_time_ms", _ms(limits.idle_s)),
+        ("grpc.keepalive_timeout_ms", _ms(limits.still_s)),
+        ("grpc.http2.bdp_probe", 0),  # it would have calls hold megabytes before they are read
+    )
+
+
+def _ms(seconds: float) -> int:
+    return max(round(1000 * seconds), 1)
+
+
+def client_of(peer: str) -> str:
+    """Who calls, as the access log has it over HTTP: the address alone; grpc says ipv4:ADDRESS:PORT."""
+    kind, _, address = unquote(peer).partition(":")
+    return address.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else peer
+
+
+def _as_bytes(behaviour: Callable[..., Awaitable[None]]) -> Any:
+    return grpc.stream_stream_rpc_method_handler(behaviour)
+
+
+def _parsed(call: GrpcCall, under_way: CallUnderWay, data: bytes) -> Message:
+    under_way.visited.bytes_in = len(data)
+    under_way.hold.add(len(data))
+    try:
+        return call.request.FromString(data)
+    except DecodeError as error:
+        raise NoMessageError("a message that is none of the protocol's") from error
+
+
+def _note_refusal(under_way: CallUnderWay, error: SplitPlaceError) -> None:
+    under_way.visited.status, under_way.visited.error = error.http_status, one_line(str(error))

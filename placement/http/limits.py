@@ -20,8 +20,17 @@ class Limits:
     body_bytes: int = 2**28
     """Of one request, as it comes in and again when it is decompressed."""
     body_s: float = 120.0
+    """For all of it; over gRPC for a message."""
     still_s: float = 15.0
     """Between two pieces of one body."""
+    message_bytes: int = 2**25
+    """Of one message over gRPC; larger tensors are sent over HTTP."""
+    streams: int = 32
+    """Over gRPC, open at once; in each a message may be read."""
+    streams_of_one: int = 8
+    """Of one token."""
+    stream_s: float = 600.0
+    """Between two requests of a stream of which no answer is waited for."""
     chunks: int = 2**16
     """Of one chunked body."""
     coming_bytes: int = 2**30

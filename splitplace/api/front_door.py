@@ -34,8 +34,8 @@ class FrontDoor:
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.
         default_deadline: Seconds that a request has which states no deadline.
-        grpc_port: Answer over gRPC as well, on a loopback address, at this port; 0 takes a free one, which
-            `grpc_address` tells.
+        grpc_port: Answer over gRPC as well, at this port of the same address; 0 takes a free one, which `grpc_address`
+            tells.
 
     Raises:
         UsageError: An address beyond this machine without tokens and a certificate; no such file, port or address.
@@ -155,11 +155,6 @@ def check_front_door(
     for option, path in (("--tls-cert", tls_cert), ("--tls-key", tls_key)):
         if path is not None and not Path(path).is_file():
             raise UsageError(f"{option} {path}: expected a PEM file")
-    if grpc_port is not None and not is_loopback(host):
-        raise UsageError(
-            f"--host {host} --grpc-port {grpc_port}: over gRPC a message is read before its token is, so that it is "
-            "offered to this machine alone: listen on 127.0.0.1, or leave --grpc-port out"
-        )
     if not is_loopback(host) and (tokens is None or tls_cert is None):
         raise UsageError(
             f"--host {host}: reached from other machines, which takes --tokens, --tls-cert and --tls-key: give them, "

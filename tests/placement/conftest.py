@@ -6,11 +6,13 @@ what a test says, for the doors in front of it.
 
 import itertools
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -424,6 +426,18 @@ def let_go() -> Iterator[Callable[[ExitStack], None]]:
         yield lambda servers: closing.append(pool.submit(servers.close))
         for closed in closing:
             closed.result()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Any:
+    """Of this machine's own making, for 127.0.0.1."""
+    from splitplace.placement.http.server import Certificate
+
+    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return Certificate(chain, key)
 
 
 @pytest.fixture

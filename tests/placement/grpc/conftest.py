@@ -13,7 +13,7 @@ from splitplace.placement.grpc.server import GrpcServer
 from splitplace.placement.http.app import FrontApp
 from splitplace.placement.http.guard import Guard
 from splitplace.placement.http.limits import Limits
-from splitplace.placement.http.server import HttpServer
+from splitplace.placement.http.server import Certificate, HttpServer
 from splitplace.placement.http.service import HttpService
 from splitplace.records.split import Split
 
@@ -33,12 +33,14 @@ def front(broker: Any, pixels: Split, let_go: Callable[[ExitStack], None]) -> It
     """Opens front doors with limits of a test's own; they close after the test."""
     closing = ExitStack()
 
-    def make(tokens: Path | None = None, **limits: Any) -> GrpcOpened:
+    def make(
+        tokens: Path | None = None, certificate: Certificate | None = None, host: str = "127.0.0.1", **limits: Any
+    ) -> GrpcOpened:
         guard = Guard(tokens)
         service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), guard, "0.0")
-        beside = GrpcServer(service, guard, "127.0.0.1", 0)
-        server = closing.enter_context(HttpServer(FrontApp(service), "127.0.0.1", 0, None, beside))
-        return GrpcOpened(service, beside.address, server.url)
+        beside = GrpcServer(service, guard, host, 0, certificate)
+        server = closing.enter_context(HttpServer(FrontApp(service), host, 0, certificate, beside))
+        return GrpcOpened(service, f"127.0.0.1:{beside.port}", server.url)
 
     yield make
     let_go(closing)
@@ -52,12 +54,12 @@ def door(front: Callable[..., GrpcOpened], broker: Any) -> GrpcOpened:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[GrpcOpened], triton.InferenceServerClient]]:
+def connect() -> Iterator[Callable[..., triton.InferenceServerClient]]:
     """Triton's client of a front door."""
     made = []
 
-    def client(door: GrpcOpened) -> triton.InferenceServerClient:
-        made.append(triton.InferenceServerClient(door.address))
+    def client(door: GrpcOpened, **options: Any) -> triton.InferenceServerClient:
+        made.append(triton.InferenceServerClient(door.address, **options))
         return made[-1]
 
     yield client

@@ -262,14 +262,6 @@ def test_a_request_with_an_id_is_one_task(front, broker, connect, tensor, images
     assert raised.value.status() == "StatusCode.ALREADY_EXISTS"
 
 
-def test_beyond_this_machine_it_is_not_offered(tmp_path):
-    """A message is read before its token is."""
-    import splitplace as sp
-
-    with pytest.raises(sp.UsageError, match="offered to this machine alone"):
-        sp.FrontDoor("nowhere", host="192.0.2.1", grpc_port=0)
-
-
 def test_tokens(front, broker, connect, tensor, images, tmp_path):
     """Health is anybody's; all else takes a token, until it is revoked; its rate is one with HTTP's."""
     broker.at_once, tokens = True, tmp_path / "tokens.json"

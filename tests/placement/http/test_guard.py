@@ -3,7 +3,6 @@
 import http.client
 import json
 import ssl
-import subprocess
 
 import pytest
 import tritonclient.http as triton
@@ -188,16 +187,6 @@ def test_beyond_this_machine_it_takes_tokens_and_a_certificate(file, tmp_path):
         sp.FrontDoor("nowhere", tls_cert=pem, tls_key="missing")
     with pytest.raises(UsageError, match="--port 99999"):
         sp.FrontDoor("nowhere", port=99999)
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """Of this machine's own making."""
-    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    return Certificate(chain, key)
 
 
 def test_tls(front, file, certificate, pixels):

@@ -202,6 +202,38 @@ def test_metrics_are_prometheus_own_format(door, image):
     assert found["splitplace_device_up"].value == 1.0
 
 
+def test_what_perf_analyzer_asks_and_reads(door, images):
+    """By the source of 2.60 (model_parser.cc, triton_client_backend.cc, http_client.cc), which is not installed here.
+
+    It parses all of this, and ends where something is missing; a dimension of -1 other than the batch it would refuse.
+    """
+    assert {"statistics", "model_configuration"} <= set(door.ask("GET", "/v2").json["extensions"])
+    told = door.ask("GET", "/v2/models/pixels").json
+    config = door.ask("GET", "/v2/models/pixels/config").json
+    assert config["max_batch_size"] > 0 and config["model_transaction_policy"] == {"decoupled": False}
+    assert not {"sequence_batching", "dynamic_batching", "ensemble_scheduling", "response_cache"} & config.keys()
+    for of_metadata, of_config in (("inputs", "input"), ("outputs", "output")):
+        assert [one["name"] for one in told[of_metadata]] == [one["name"] for one in config[of_config]]
+        assert all(one["shape"][0] == -1 and min(one["shape"][1:]) > 0 for one in told[of_metadata])
+    x = images(3)
+    stated = {"name": "image", "shape": [3, 1, 2, 2], "datatype": "UINT8", "parameters": {"binary_data_size": 12}}
+    asked = {"id": "", "inputs": [stated], "outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}
+    answer = door.infer(asked, x.tobytes(), Content_Type="application/octet-stream", Accept="*/*")
+    head = json.loads(answer.body[: int(answer.headers["inference-header-content-length"])])
+    (output,) = head["outputs"]
+    assert (head["model_name"], head["model_version"], output["datatype"], output["shape"]) == (
+        "pixels",
+        "1",
+        "FP32",
+        [3, 4],
+    )
+    assert output["parameters"]["binary_data_size"] == 48 and answer.status == 200
+    (found,) = door.ask("GET", "/v2/models/pixels/stats").json["model_stats"]
+    assert (found["inference_count"], found["execution_count"]) == (3, 1)
+    for part in ("success", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"):
+        assert found["inference_stats"][part].keys() == {"count", "ns"}
+
+
 def test_a_small_answer_is_not_held_back(door):
     """Small writes go out at once (TCP_NODELAY): asyncio sees only of a socket of stated protocol that it is TCP."""
     import socket

@@ -1,7 +1,6 @@
 """Whom a remote client trusts, and whom it shows its token: URLs, tokens, certificates, and servers that are others."""
 
 import http.server
-import subprocess
 import threading
 
 import pytest
@@ -15,7 +14,6 @@ from splitplace.errors import (
     UnknownCallerError,
     UsageError,
 )
-from splitplace.placement.http.server import Certificate
 from splitplace.placement.http.tokens import add_token, revoke_token
 from splitplace.placement.remote.address import read_address
 from splitplace.placement.remote.remote_client import RemoteClient
@@ -113,16 +111,6 @@ def test_files_that_hold_no_token(tmp_path):
         assert "secret" not in str(raised.value)
     with pytest.raises(UsageError, match="no regular file"):
         RemoteClient("http://127.0.0.1:9", token_file=tmp_path)
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """Of this machine's own making."""
-    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    return Certificate(chain, key)
 
 
 def test_tls(front, certificate, broker, images, tmp_path):
