@@ -79,6 +79,7 @@ class Broker:
         data: Path | None = None,
         task_timeout_s: float = 300.0,
         interval_s: float | None = None,
+        retain_s: float | None = None,
         states: Any | None = None,
         stated: Sequence[Device] | None = None,
     ):
@@ -89,6 +90,7 @@ class Broker:
         self._setup = Setup(
             demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated)
         )
+        self._retain_s = retain_s
         self._history = History(journal)
         self._thread = LoopThread(self._opened)
         self._tasks = HandingIn(self._thread, demand)
@@ -124,7 +126,7 @@ class Broker:
         """The data folder, the devices and the loop; in the loop's thread."""
         with ExitStack() as inside:
             if self._data is not None:
-                self._store = Store(self._data, self._setup)
+                self._store = Store(self._data, self._setup, retain_s=self._retain_s)
                 inside.callback(self._store.close)
             fleet = LiveFleet(
                 self.devices, self.engine, self.catalog, self._shares, self._method, thread.woken,

@@ -146,6 +146,7 @@ class Loop:
         self._write_down(handed_in)
         self._do()
         if self.store is not None:
+            self.store.forget(now_s)
             self.store.compact(self.state)
             if self.store.policy.save_is_due and not self.planner.busy:
                 self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
@@ -198,7 +199,7 @@ class Loop:
                 self._dirty = self._must_write = True
                 if self.store is not None:  # in the commit that says that the task has ended
                     self.store.drop(effect.inputs)
-                    self.store.keep(effect)
+                    self.store.keep(effect, self.state.now_s)
 
     def _write_down(self, handed_in: list[HandedIn]) -> None:
         now_s = self.fleet.now_s()

@@ -68,18 +68,23 @@ class Store:
         folder: Made as needed; nobody but its user may look in.
         setup: Of the run: another one's folder is refused.
         quota_bytes: Of inputs and results.
+        retain_s: How long a result is kept; none: as long as there is room. What an earlier broker left is kept as long
+            again.
 
     Raises:
         SplitPlaceError: Another broker uses it, it is damaged, of another version or setup, or the disk is full.
     """
 
-    def __init__(self, folder: Path, setup: Setup, quota_bytes: int = QUOTA_BYTES):
+    def __init__(self, folder: Path, setup: Setup, quota_bytes: int = QUOTA_BYTES, retain_s: float | None = None):
         make_folder(folder)
         folder.chmod(0o700)
         self.folder, self.setup = folder, setup
         self.journal = Journal(folder / "journal.sqlite")
         self._results: dict[int, tuple[Digest, int]] = {}
         self._results_bytes = 0
+        self._retain_s = retain_s
+        self._ended_s: dict[int, float] = {}
+        """When each of their tasks had ended, by the fleet's clock."""
         try:
             self.spool = Spool(folder / "spool", quota_bytes, self.journal)
         except BaseException:
@@ -108,7 +113,7 @@ class Store:
                 )
             for effect in rules.apply(state, event):
                 if isinstance(effect, EndTask):
-                    self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)))
+                    self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)), state.now_s)
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
         self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
         return state
@@ -129,7 +134,7 @@ class Store:
             fresh = self.setup.first()  # no device is up now, of either fleet
             state.devices, state.ledger, state.alarms = fresh.devices, fresh.ledger, []
         for task, (key, size) in beside.results.items():
-            self._results[task] = key, size
+            self._results[task], self._ended_s[task] = (key, size), state.now_s
             self._results_bytes += size
         return state
 
@@ -208,7 +213,7 @@ class Store:
         if inputs:
             self.spool.drop(inputs)
 
-    def keep(self, finish: EndTask) -> None:
+    def keep(self, finish: EndTask, now_s: float) -> None:
         """A task ended: keep its result, for a while."""
         try:
             body = _encode(TaskResult(finish.outcome, finish.logits))
@@ -216,17 +221,28 @@ class Store:
         except OverloadedError as error:
             log.warning("the result of task %d is not kept: %s", finish.task, error)
             return
-        self._note(finish.task, body, key)
+        self._note(finish.task, body, now_s, key)
 
-    def _note(self, task: int, body: bytes, key: Digest | None = None) -> None:
-        self._results[task] = key or digest(body), len(body)
+    def forget(self, now_s: float) -> None:
+        """Keep no result any more whose time is over."""
+        if self._retain_s is not None:
+            while self._ended_s and now_s - next(iter(self._ended_s.values())) > self._retain_s:
+                self.spool.drop(self._forget_oldest())
+
+    def _note(self, task: int, body: bytes, now_s: float, key: Digest | None = None) -> None:
+        self._results[task], self._ended_s[task] = (key or digest(body), len(body)), now_s
         self._results_bytes += len(body)
         while len(self._results) > KEPT_RESULTS or self._results_bytes > KEPT_RESULTS_BYTES:
-            oldest = next(iter(self._results))
-            gone, size = self._results.pop(oldest)
-            self._results_bytes -= size
+            gone = self._forget_oldest()
             if key is not None:
                 self.spool.drop(gone)
+
+    def _forget_oldest(self) -> Digest:
+        oldest = next(iter(self._results))
+        del self._ended_s[oldest]
+        gone, size = self._results.pop(oldest)
+        self._results_bytes -= size
+        return gone
 
     def result(self, task: int) -> TaskResult:
         """Of a task that ended, also under an earlier broker.

@@ -180,8 +180,9 @@ class TaskDesk:
     # Tasks that were left behind.
 
     def leave(self, future: TaskFuture) -> None:
-        """Nobody waits for this one now; somebody will ask for it by its number."""
+        """Nobody waits for this one now; somebody will ask for it by its number. Its result is the fleet's to keep."""
         self._left_behind[future.task_id] = future
+        future.add_done_callback(lambda ended: self._left_behind.pop(future.task_id, None))
         while len(self._left_behind) > self._most_left:
             self._left_behind.popitem(last=False)
 
@@ -202,9 +203,7 @@ class TaskDesk:
             self.leave(future)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                result = await ended(future)
-                self._left_behind.pop(task, None)  # the fleet keeps it as long as it keeps any
-                return result
+                return await ended(future)
         return None
 
     async def cancel(self, task: int) -> bool:

@@ -44,6 +44,9 @@ POLICY = "joint"
 LOOK_EVERY_S = 0.2
 """How often whoever waits for a fleet looks whether it has ended by itself."""
 
+LONGEST_S = 1e9
+"""That a result may be asked to be kept."""
+
 
 class Fleet:
     """A live fleet that this process runs, as a context manager: its devices, its broker, and the door for clients.
@@ -70,6 +73,8 @@ class Fleet:
         micro_batch: Samples a device runs at once.
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         task_timeout_s: A task without an answer for so long fails.
+        retain_s: Seconds for which a result may be asked for again; if not stated, as long as there is room.
+            There is for the newest 10,000, of up to 256 MiB.
         engine: What runs the devices: `local`, processes; `podman`, containers with limits of memory and of the cores'
             time; `joined`, machines that join with a token; `ray`, those and the nodes of a Ray cluster; or one that a
             package offers.
@@ -101,11 +106,13 @@ class Fleet:
         micro_batch: int = 64,
         cpu_share_method: ShareMethod = "auto",
         task_timeout_s: float = 300.0,
+        retain_s: float | None = None,
         engine: str = ENGINE,
         image: str = "",
         listen: str = HERE,
     ):
         check_interval(interval_s)
+        check_retain(retain_s)
         if seed < 0:
             raise UsageError(f"--seed {seed}: expected 0 or more")
         self.engine = EngineChoice(engine, image, listen)
@@ -116,7 +123,7 @@ class Fleet:
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)
         self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method
-        self._task_timeout_s, self._interval_s = task_timeout_s, interval_s
+        self._task_timeout_s, self._interval_s, self._retain_s = task_timeout_s, interval_s, retain_s
         self._untrained: str | None = None
         self._states = None if state is None else self._trained(Path(state))
         self._stopping = threading.Event()
@@ -155,6 +162,7 @@ class Fleet:
                 data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,
                 interval_s=self._interval_s,
+                retain_s=self._retain_s,
                 states=self._states,
                 stated=self.devices,
             )
@@ -253,6 +261,12 @@ class Fleet:
         """The first split of each application, with what a demand leaves out."""
         first = {entry.split.application: entry.split.reference for entry in reversed(self.demand.splits)}
         return [self.catalog.split(reference) for reference in first.values()]
+
+
+def check_retain(retain_s: float | None) -> None:
+    """Refuse a time for results that is none."""
+    if retain_s is not None and not 0 < retain_s <= LONGEST_S:
+        raise UsageError(f"--retain {retain_s}: expected seconds, above 0 and at most {LONGEST_S:g}")
 
 
 def check_interval(interval_s: float | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from splitplace.api.fleet import POLICY, Fleet, check_interval, load_spec
+from splitplace.api.fleet import POLICY, Fleet, check_interval, check_retain, load_spec
 from splitplace.api.fleet_engine import ENGINE, HERE
 from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
@@ -40,6 +40,7 @@ class FleetRequest(Record):
     policy: str
     state: str | None
     interval_s: float | None
+    retain_s: float | None
     seed: Count
     precedence: Precedence
     inputs: Inputs
@@ -58,6 +59,7 @@ class FleetRequest(Record):
             data=self.data,
             state=self.state,
             interval_s=self.interval_s,
+            retain_s=self.retain_s,
             seed=self.seed,
             precedence=self.precedence,
             inputs=self.inputs,
@@ -78,6 +80,7 @@ def start_fleet(
     data: str | Path = DEFAULT,
     state: str | Path | None = None,
     interval_s: float | None = None,
+    retain_s: float | None = None,
     seed: int = 0,
     precedence: Precedence = "pipelined",
     inputs: Inputs = "broadcast",
@@ -96,6 +99,7 @@ def start_fleet(
         data: Folder for the socket, the log and the history; this user's alone.
         state: As of `Fleet`.
         interval_s: As of `Fleet`.
+        retain_s: As of `Fleet`.
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: As of `Fleet`.
@@ -112,6 +116,7 @@ def start_fleet(
         SplitPlaceError: As of `Fleet`; or it did not come up, and the last line of its log says why.
     """
     check_interval(interval_s)
+    check_retain(retain_s)
     request = FleetRequest(
         devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
         catalog=str(open_catalog(catalog).path.absolute()),
@@ -120,6 +125,7 @@ def start_fleet(
         policy=policy,
         state=None if state is None else str(Path(state).absolute()),
         interval_s=interval_s,
+        retain_s=retain_s,
         seed=seed,
         precedence=precedence,
         inputs=inputs,

@@ -31,6 +31,7 @@ def start(
     policy: str = "joint",
     state: Path | None = None,
     interval: float | None = None,
+    retain: float | None = None,
     data: Path = DATA,
     seed: int = 0,
     precedence: Literal["pipelined", "strict"] = "pipelined",
@@ -53,6 +54,7 @@ def start(
         state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
             what was learned there.
         interval: Seconds: decide and place once in so many, as the paper does; by default at once.
+        retain: Seconds for which a result may be asked for again; by default as long as there is room.
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
@@ -77,6 +79,7 @@ def start(
             policy=policy,
             state=state,
             interval_s=interval,
+            retain_s=retain,
             data=data,
             seed=seed,
             precedence=precedence,
@@ -97,6 +100,7 @@ def start(
         policy=policy,
         state=state,
         interval_s=interval,
+        retain_s=retain,
         data=data,
         seed=seed,
         precedence=precedence,

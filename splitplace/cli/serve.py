@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ def serve(
     tls_key: Path | None = None,
     default_deadline: float = 60.0,
     policy: str = "joint",
+    retain: float | None = None,
     data: Path = Path("splitplace-fleet"),
     json: bool = False,
 ) -> None:
@@ -40,12 +43,13 @@ def serve(
         fleet: Data folder of a fleet that runs already: serve that one.
         host: Address to listen on; beyond this machine it takes tokens and a certificate.
         port: 0 takes a free one.
-        grpc_port: Answer over gRPC as well, to this machine alone, at this port; 0 takes a free one.
+        grpc_port: Answer over gRPC as well, at this port of the same address; 0 takes a free one.
         tokens: Token file, as `splitplace token add` makes it.
         tls_cert: PEM file of the certificate and those that vouch for it.
         tls_key: PEM file of its key.
         default_deadline: Seconds that a request has which states no deadline.
         policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        retain: Seconds for which a result may be asked for again; by default as long as there is room.
         data: Folder for the fleet's socket, log and history; yours alone.
         json: Print one JSON document when it is up.
     """
@@ -63,6 +67,8 @@ def serve(
     )
     if (catalog is None) == (fleet is None):
         raise UsageError("expected a catalog to serve, or --fleet with the data folder of a fleet that runs")
+    if fleet is not None and retain is not None:
+        raise UsageError("--retain with --fleet: results are kept by that fleet, expected it at its `fleet start`")
 
     def opened(behind: "Fleet | Path") -> "sp.FrontDoor":
         return sp.FrontDoor(
@@ -76,15 +82,18 @@ def serve(
             grpc_port=grpc_port,
         )
 
-    _tell_accesses()
     if fleet is not None:
-        with opened(fleet) as door:
+        with _telling_accesses(), opened(fleet) as door:
             _up(door, fleet, json)
             door.serve()
         return
     assert catalog is not None
     step("starting the devices", 0.0)
-    with sp.Fleet(devices, catalog, policy=policy, data=data) as own, opened(own) as door:
+    with (
+        _telling_accesses(),
+        sp.Fleet(devices, catalog, policy=policy, retain_s=retain, data=data) as own,
+        opened(own) as door,
+    ):
         _up(door, data, json)
         own.serve()
 
@@ -97,12 +106,22 @@ def _up(door: "FrontDoor", data: Path, json: bool) -> None:
     sys.stdout.flush()
 
 
-def _tell_accesses() -> None:
-    """The access log goes to standard error, a JSON document a line."""
+@contextmanager
+def _telling_accesses() -> Iterator[None]:
+    """The access log goes to standard error, a JSON document a line, until the front door is closed.
+
+    The handler has the standard error of this moment. Left behind in a program that goes on, it would write what its
+    next front door says to a stream that may have been closed since.
+    """
     logger = logging.getLogger("splitplace.access")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [logging.StreamHandler()]
+    logger.propagate, logger.handlers = False, [logging.StreamHandler()]
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 def token_add(name: str, /, *, tokens: Path, rate: float = 100.0, json: bool = False) -> None:

@@ -31,6 +31,7 @@ RENAMED = {
     "applications": "application",
     "input": "inputs",
     "interval": "interval_s",
+    "retain": "retain_s",
     "for_": "device",
     "deadline": "deadline_s",
 }

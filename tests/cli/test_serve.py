@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 import splitplace as sp
@@ -97,24 +100,42 @@ def asking(url):
     )
 
 
-def test_a_catalog_behind_http(called):
-    """The same logits as `infer`; SIGTERM ends it all, and the access log was on standard error."""
+def test_a_catalog_behind_http_and_grpc(called):
+    """The same logits as `infer`, by Triton's clients and by curl; SIGTERM ends it all; the access log is on stderr."""
     told, process = called.popen(
-        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0"
+        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0", "--grpc-port", "0"
     )
     assert told["models"] == ["pixels"] and told["url"].startswith("http://127.0.0.1:")
     x = np.random.default_rng(0).integers(0, 256, (200, 1, 2, 2), np.uint8)
+    expected = sp.infer(str(called.folder / "catalog"), x).logits
     with asking(told["url"]) as client:
         assert client.is_model_ready("pixels")
         answer = client.infer("pixels", [tensor(x)], parameters={"deadline_s": 60.0})
-        np.testing.assert_array_equal(answer.as_numpy("logits"), sp.infer(str(called.folder / "catalog"), x).logits)
+        np.testing.assert_array_equal(answer.as_numpy("logits"), expected)
         parameters = answer.get_response()["parameters"]
         assert parameters["devices"] in ("d-0", "d-1") and parameters["p_source"] == "prior"
+    with triton_grpc.InferenceServerClient(told["grpc"]) as client:
+        asked = triton_grpc.InferInput("image", x.shape, "UINT8")
+        asked.set_data_from_numpy(x)
+        np.testing.assert_array_equal(client.infer("pixels", [asked]).as_numpy("logits"), expected)
+    (called.folder / "x.raw").write_bytes(x.tobytes())
+    url = f"{told['url']}/v2/models/pixels/infer"
+    curl = ["curl", "-sfD", "head", "--data-binary", "@x.raw", "-H", "Inference-Header-Content-Length: 0", url]
+    done = subprocess.run(curl, cwd=called.folder, capture_output=True, timeout=PATIENCE_S, check=True)
+    head = int(re.search(r"(?i)inference-header-content-length: (\d+)", (called.folder / "head").read_text())[1])
+    assert done.stdout[head:] == expected.tobytes()
     devices = psutil.Process(process.pid).children(recursive=True)
     assert devices and called.end(process) == 0
     assert not [device for device in devices if device.is_running() and device.status() != psutil.STATUS_ZOMBIE]
     lines = [json.loads(line) for line in (called.folder / "err").read_text().splitlines() if line.startswith("{")]
     assert {line["route"] for line in lines} >= {"/v2/models/{model}/infer", "/v2/models/{model}/ready"}
+
+
+def ends(data):
+    """How often each task ended, by the history of all brokers; a line that the kill cut off is none."""
+    lines = [line for file in data.glob("history.jsonl*") for line in file.read_text().splitlines() if line[-1:] == "}"]
+    events = [json.loads(line) for line in lines if '"finish"' in line]
+    return Counter(event["outcome"]["id"] for event in events if event["event"] == "finish")
 
 
 def test_a_device_and_the_broker_die_under_many_clients(called):
@@ -160,6 +181,7 @@ def test_a_device_and_the_broker_die_under_many_clients(called):
         event.task for event in sp.fleet_history(called.folder / "splitplace-fleet") if event.kind == "accepted"
     ]
     assert len(finished) == len(set(finished)) == 6 * asked
+    assert set(ends(called.folder / "splitplace-fleet").values()) == {1}
     assert called.end(front) == 0
 
 
@@ -254,3 +276,21 @@ def test_a_user_s_mistakes_are_one_line(called):
         done = subprocess.run(command, cwd=called.folder, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
     assert not (called.folder / "splitplace-fleet").exists()
+
+
+def test_a_result_is_kept_for_as_long_as_is_stated(called):
+    """It can be asked for, and then it cannot; without --retain it would be there for ever."""
+    told, _ = called.popen(
+        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0", "--retain", "2"
+    )
+    x = np.zeros((1, 1, 2, 2), np.uint8)
+    with sp.RemoteClient(told["url"]) as client:
+        task = client.submit("pixels", x, 60.0, keep=True).task_id
+        assert client.answer(task).result(PATIENCE_S).logits is not None
+        while True:
+            try:
+                client.answer(task).result(PATIENCE_S)
+            except sp.NotFoundError as error:
+                assert "not kept any more" in str(error)
+                break
+            time.sleep(0.2)

@@ -1,6 +1,7 @@
 """The command line in the hands of somebody who mistypes: one clear line on stderr, exit 2, no traceback."""
 
 import io
+import logging
 import sys
 
 import pytest
@@ -55,3 +56,12 @@ def test_a_token_is_taken_from_standard_input(line, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main(["fleet", "join", "-"])
     assert taken == ["sp1-x"] and ended.value.code == 0
+
+
+def test_serve_leaves_the_access_log_as_it_was():
+    """Its handler has this call's standard error, which is closed when the next front door of this process is asked."""
+    logger = logging.getLogger("splitplace.access")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    done = called("serve", "--fleet", "nowhere")
+    assert done.returncode and "no fleet runs in" in done.stderr
+    assert (logger.level, logger.propagate, logger.handlers) == before
