@@ -16,6 +16,7 @@ from splitplace.benchmarks import (
     paper_table,
     policies_table,
     ray_overhead,
+    requests,
     robustness,
 )
 from splitplace.benchmarks import results_tables as tables
@@ -90,6 +91,7 @@ CLAIMS = (
     Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
+    Claim("requests.json", "Requests that nobody thought of", "splitplace bench requests", requests.section),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
     Claim(
         "testbed-loaded.json",

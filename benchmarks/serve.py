@@ -111,8 +111,8 @@ def run(
     cells, crowds, versions = list[WayCell](), list[CrowdCell](), dict[str, str]()
     with ExitStack() as stack:
         say("starting the servers")
-        port, address = stack.enter_context(serve_ways.front_door(folder))
-        doors = {HTTP: (port, serve_ways.path, serve_ways.RAW)}
+        door = stack.enter_context(serve_ways.front_door(folder))
+        doors = {HTTP: (door.port, serve_ways.path, serve_ways.RAW)}
         if ray is not None:
             ray_port, versions = stack.enter_context(serve_ways.ray_serve(ray, folder))
             doors[RAY] = (ray_port, lambda size: f"/{serve_models.application(size)}", {})
@@ -121,7 +121,7 @@ def run(
             x = serve_models.image(size, seed)
             with ExitStack() as asking:
                 session = asking.enter_context(serve_ways.direct(size))
-                ways = {"": session, AGAIN: session, GRPC: asking.enter_context(serve_ways.over_grpc(address, size))}
+                ways = {"": session, AGAIN: session, GRPC: asking.enter_context(serve_ways.over_grpc(door.grpc, size))}
                 for way, (at, where, headers) in doors.items():
                     ways[way] = asking.enter_context(serve_ways.over_http(at, where(size), headers))
                 cells += cells_of(serve_ways.interleaved(ways, x, rounds, WARM), size, x.nbytes)

@@ -14,6 +14,7 @@ from splitplace import provenance
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.fragment import Fragment, TensorSpec
+from splitplace.records.preprocessing import ImageRule, Normalisation, Preprocessing
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact, digest
@@ -23,6 +24,8 @@ Image = NDArray[np.uint8]
 SHAPES = {"small": (1, 32, 32), "1 MB": (1, 1000, 1000), "10 MB": (10, 1000, 1000)}
 """(channels, height, width) of one image of uint8, by what its size is called."""
 QUARTERS = 4
+CLASSES = ("first", "second", "third", "fourth")
+"""Of the quarters."""
 FLEET = """
 name = "served"
 
@@ -93,8 +96,19 @@ def build(size: str) -> SplitArtifact:
         fragments=(fragment,),
         edges=(Edge(src=INPUT, dst="full", tensor="image", bytes_per_sample=size_bytes),),
         merge=Merge(kind="identity", class_order=tuple(range(QUARTERS))),
+        class_names=CLASSES,
+        preprocessing=_grey(size),
     )
     return SplitArtifact(split, {"full": model})
+
+
+def _grey(size: str) -> Preprocessing | None:
+    """How an image file becomes its input; none where it has more channels than an image has."""
+    channels, height, width = SHAPES[size]
+    if channels != 1:
+        return None
+    rule = ImageRule(channels=1, height=height, width=width)
+    return Preprocessing(before=rule, inside=Normalisation(scale=1.0, mean_C=(0.0,), std_C=(1.0,)))
 
 
 def write(folder: Path, seed: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ Ask = Callable[[Image], "np.typing.NDArray[np.float32]"]
 PATIENCE_S = 120.0
 MOST_BYTES = 2**28
 RAY = Path(__file__).with_name("serve_ray.py")
+
+
+@dataclass(frozen=True)
+class FrontDoorProcess:
+    """`splitplace serve`, where it answers."""
+
+    port: int
+    grpc: str
+    """HOST:PORT."""
+    pid: int
 
 
 def path(size: str) -> str:
@@ -97,8 +108,8 @@ def over_grpc(address: str, size: str) -> Iterator[Ask]:
 
 
 @contextmanager
-def front_door(folder: Path) -> Iterator[tuple[int, str]]:
-    """`splitplace serve` in a process of its own; its port, and its address for gRPC."""
+def front_door(folder: Path) -> Iterator[FrontDoorProcess]:
+    """`splitplace serve` in a process of its own."""
     command = python_code(
         "from splitplace.cli import main; main()", "serve", "catalog", "--devices", "fleet.toml", "--policy",
         "full+least-loaded", "--data", "data", "--port", "0", "--grpc-port", "0", "--json",
@@ -117,7 +128,7 @@ def front_door(folder: Path) -> Iterator[tuple[int, str]]:
         else:
             raise NotReadyError(f"the front door ended with {process.wait()}: see {folder / 'serve.log'}")
         told = json.loads(said)
-        yield int(told["url"].rpartition(":")[2]), told["grpc"]
+        yield FrontDoorProcess(int(told["url"].rpartition(":")[2]), told["grpc"], process.pid)
     finally:
         process.terminate()
         process.communicate()

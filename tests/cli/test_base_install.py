@@ -93,6 +93,7 @@ NEEDS = {
     "bench ray": ([], "export,ray,sim"),
     "bench soak": ([], "export,sim"),
     "bench serve": ([], "export,serve,grpc"),
+    "bench requests": ([], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),
     "bench testbed-loaded": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),

@@ -1,6 +1,6 @@
 """Requests that nobody thought of: 0 tracebacks, no 5xx but 503, an answer to each, nothing held afterwards.
 
-The long form of this is run by hand (`EXAMPLES=100000 pytest tests/placement/http/test_generated.py`).
+The long form of this is `splitplace bench requests`, against a front door in a process of its own.
 """
 
 import gzip
@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, openapi
 
+from splitplace.benchmarks.requests_described import document
 from splitplace.placement.http.guard import EVENTS
 from splitplace.placement.http.routes import TABLE
-from tests.placement.http.openapi import document
 
 FEW, EXAMPLES = 100, int(os.environ.get("EXAMPLES", 300))
 """Requests of a test in the fast tests, and in all."""
@@ -150,7 +150,7 @@ def test_requests_by_any_route(quiet, pixels, examples):
     connection.close()
 
 
-OPERATIONS = [found.ok() for found in openapi.from_dict(document()).get_all_operations()]
+OPERATIONS = [found.ok() for found in openapi.from_dict(document("pixels")).get_all_operations()]
 
 
 def test_every_route_is_described():

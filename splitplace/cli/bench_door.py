@@ -1,0 +1,55 @@
+"""`splitplace bench` on the front door: what becomes of requests that nobody thought of."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from splitplace.cli.bench import at_least_one, measuring, show
+from splitplace.errors import MissingExtraError, UsageError
+
+RESULTS = Path("benchmarks/results")
+MOST_COUNT = 10**9
+MOST_CONNECTIONS = 500
+"""Of which each may have a request under way, and open one more."""
+
+
+def requests(
+    *,
+    count: int = 1_000_000,
+    schemathesis: float = 0.05,
+    connections: int = 64,
+    seed: int = 1,
+    results: Path = RESULTS / "requests.json",
+    work: Path = Path("runs/bench-requests"),
+    json: bool = False,
+) -> None:
+    """Ask a front door a million generated requests, whole and broken; then count faults in what clients and log say.
+
+    Args:
+        count: Requests in all.
+        schemathesis: The share of them that Schemathesis makes by the description of the routes; 0 leaves it out.
+        connections: At once.
+        seed: Of the requests.
+        results: The results file.
+        work: Folder for the catalog, the fleet and the histories, half a kilobyte a request; those of an earlier run
+            are removed.
+        json: Print one JSON document.
+    """
+    at_least_one(count=count, connections=connections)
+    if count > MOST_COUNT:
+        raise UsageError(f"--count {count}: expected at most {MOST_COUNT}")
+    if connections > MOST_CONNECTIONS:
+        raise UsageError(f"--connections {connections}: expected at most {MOST_CONNECTIONS}")
+    if not 0 <= schemathesis <= 1:
+        raise UsageError(f"--schemathesis {schemathesis}: expected a share from 0 to 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    with measuring("requests", results, "export", "serve", "grpc", work=work) as say:
+        if schemathesis and find_spec("schemathesis") is None:
+            raise MissingExtraError(
+                "splitplace bench requests needs schemathesis, not installed here: pip install 'schemathesis>=4.20,<5' "
+                "or leave it out with --schemathesis 0"
+            )
+        from splitplace.benchmarks import requests as bench
+
+        found = bench.run(results, work, count, schemathesis, connections, seed, say)
+    show(bench.section, results, found, json, verdict=bench.verdict(found))
