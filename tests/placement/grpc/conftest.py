@@ -26,6 +26,7 @@ class GrpcOpened:
     address: str
     url: str
     """Over HTTP."""
+    server: GrpcServer
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def front(broker: Any, pixels: Split, let_go: Callable[[ExitStack], None]) -> It
         service = HttpService(broker, lambda: {"pixels": pixels}, replace(Limits(), **limits), guard, "0.0")
         beside = GrpcServer(service, guard, host, 0, certificate)
         server = closing.enter_context(HttpServer(FrontApp(service), host, 0, certificate, beside))
-        return GrpcOpened(service, f"127.0.0.1:{beside.port}", server.url)
+        return GrpcOpened(service, f"127.0.0.1:{beside.port}", server.url, beside)
 
     yield make
     let_go(closing)
