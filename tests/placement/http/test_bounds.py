@@ -144,7 +144,7 @@ def test_too_many_outputs(door, image, broker):
         assert refused.status == 400 and not broker.tasks
 
 
-def test_disconnect_in_the_middle(door, image, broker, hear):
+def test_disconnect_in_the_middle(door, image, images, broker):
     """Of the headers, of the body, of a chunk, of the answer: nobody is asked, or the task is taken back."""
     body = json.dumps({"inputs": [image]}).encode()
     for data in (
@@ -154,6 +154,11 @@ def test_disconnect_in_the_middle(door, image, broker, hear):
     ):
         door.raw(data).close()
     assert door.ask("GET", "/v2").status == 200 and not broker.tasks
+    x = images(400_000)  # 6 MB of answer, of which some bytes are read
+    leaving = door.raw(f"{HEAD}content-length: {x.nbytes}\r\ninference-header-content-length: 0\r\n\r\n".encode())
+    leaving.sendall(x.tobytes())
+    assert leaving.recv(100).startswith(b"HTTP/1.1 200")
+    leaving.close()
     while door.service.coming._held or door.service.metrics.under_way._value.get() > 0:
         time.sleep(0.01)
 
