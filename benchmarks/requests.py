@@ -74,7 +74,7 @@ class RequestsResults(Record):
     wrong: Count
     memory: tuple[ProcessHeld, ...]
     growth_bytes: Count
-    """Of all processes together, from after the first few thousand requests to their peak."""
+    """Of all processes together, from after the first few thousand requests to the end: medians of a tenth of that."""
     lived: bool
     """Whether the server was the same process, and ready, at the end."""
     provenance: Provenance

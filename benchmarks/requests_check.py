@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 WARM = 5_000
@@ -53,9 +54,13 @@ class RequestCounts:
 
     @property
     def growth_bytes(self) -> int:
-        """The most that all processes held together, over what they held when they were warm; 0 where none was seen."""
+        """What all processes held together in the last tenth of that time, over what they held in its first: medians.
+
+        In between it rises and falls with what comes in at once, and when the allocator gives pages back.
+        """
         sums = [sum(held.values()) for _, held in self.warm]
-        return max(sums) - sums[0] if sums else 0
+        tenth = -(-len(sums) // 10)
+        return max(round(median(sums[-tenth:]) - median(sums[:tenth])), 0) if sums else 0
 
 
 def is_failure(outcome: str) -> bool:

@@ -205,14 +205,16 @@ def test_each_claim_can_fail(checked, asked, log, claim):
 
 
 def test_memory_is_held_against_what_was_held_when_warm(checked):
-    """The rise before that is none, a peak in the middle is, over all processes together."""
-    begin = [[100, {"front": 10**6}], [5000, {"front": 10**8, "device": 10**8}]]
-    end = [20000, {"front": 10**8, "device": 10**8}]
-    assert failed(checked(["200"], held=[*begin, end])) == []
-    peak = [9000, {"front": 10**8 + 2**25, "device": 10**8 + 2**25 + 1}]
-    found = checked(["200"], held=[*begin, peak, end])
+    """The rise before that is none, nor a peak in the middle; what stays is, of all processes together."""
+    begin = [[100, {"front": 10**6}], *([5000 + row, {"front": 10**8, "device": 10**8}] for row in range(10))]
+    peak = [[9000, {"front": 10**9, "device": 10**8}]]
+    end = [[20000 + row, {"front": 10**8, "device": 10**8}] for row in range(10)]
+    assert failed(checked(["200"], held=[*begin, *peak, *end])) == []
+    more = [[20000 + row, {"front": 10**8 + 2**25, "device": 10**8 + 2**25 + 1}] for row in range(10)]
+    found = checked(["200"], held=[*begin, *peak, *more])
     assert failed(found) == ["memory grows by at most 64 MiB"] and found.growth_bytes == 2**26 + 1
     assert [(one.process, one.first_bytes) for one in found.memory] == [("front", 10**8), ("device", 10**8)]
+    assert found.memory[0].peak_bytes == 10**9
 
 
 def test_what_was_not_made_is_said(checked):
