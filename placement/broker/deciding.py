@@ -13,7 +13,7 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.view import MeasuredUse, build_view
 from splitplace.records.action import Decide, Evict, Migrate, Place
-from splitplace.records.view import View
+from splitplace.records.view import Bools, View
 
 
 def live_view(
@@ -35,7 +35,15 @@ def live_view(
     )
     longest_s = setup.task_timeout_s  # no task is waited for longer
     grain = 1.0 if setup.precedence == "pipelined" else math.inf
-    return build_view(setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s, grain)
+    return build_view(
+        setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s, grain, _relayed_DD(members)
+    )
+
+
+def _relayed_DD(members: Sequence[Member]) -> Bools | None:  # noqa: N802 - shape suffix
+    if not any(member.relayed for member in members):
+        return None
+    return np.array([[other.name in member.relayed for other in members] for member in members])
 
 
 def event_of(answer: PlanAnswer, now_s: float) -> ev.PlanMade | ev.PlanRefused:

@@ -12,6 +12,7 @@ from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.relay import Relay
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, draw_incarnation
 from splitplace.records.device import Device
 
@@ -74,6 +75,7 @@ class LiveFleet:
             member.here = member.name in self._accesses.by_name
         self.node = StreamNode(self._accesses.by_name[messages.BROKER], max_frame_bytes)
         self.node.watch(wake)
+        self.relay = Relay(self._accesses.by_name[messages.BROKER], max_frame_bytes)
         self._max_frame_bytes = max_frame_bytes
         self._rows = tuple(self.members.values())
         self.changes: list[Change] = []
@@ -149,9 +151,11 @@ class LiveFleet:
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
         member.stuck, member.runs, member.cleared_at = False, 0, -1
         member.monitor.forget()
+        member.relayed = frozenset()
         member.meter.rss_bytes = hello.rss_bytes
         self.node.disconnect(member.name)
         self.node.connect(member.name, hello.endpoint)
+        self.relay.meet(member.name, hello.endpoint)
         others = [other for other in self._connected() if other is not member and other.hello]
         peers = tuple(other.peer(other.hello) for other in others if other.hello)
         for other in others:  # first, for they must know its key before it comes
@@ -209,7 +213,9 @@ class LiveFleet:
         member.incarnation = draw_incarnation()
         self.node.expect(member.name, member.incarnation)
         self.engine.launch(
-            launch_config(member, self.catalog, self.method, self._accesses, self.node, self._max_frame_bytes)
+            launch_config(
+                member, self.catalog, self.method, self._accesses, self.node, self.relay.endpoint, self._max_frame_bytes
+            )
         )
 
     def kill(self, row: int) -> None:
@@ -217,6 +223,7 @@ class LiveFleet:
         member = self._rows[row]
         member.connected = member.launched = False
         self.node.disconnect(member.name)
+        self._unlink(member)
         self.node.expect(member.name, draw_incarnation())
         self.engine.stop(member.name, timeout_s=0.0)
 
@@ -251,6 +258,8 @@ class LiveFleet:
                     member.stuck = False
                     self.changes.append(Change(member, "trusted"))
                 member.runs = runs
+            elif isinstance(received.message, messages.Rerouted):
+                self._note_route(member, received.message)
             elif isinstance(received.message, messages.Probed):
                 if not member.core_speeds:
                     member.core_speeds.append(received.message.core_speed)
@@ -295,6 +304,7 @@ class LiveFleet:
         member.here, member.due, member.key = True, True, key
         member.core_speeds.clear()
         self.node.admit(member.name, key)
+        self.relay.know(member.name, key)
 
     def _part(self, member: Member, reason: str, revoked: bool) -> None:
         """Its machine has gone; what was running there is lost, and nobody is that device until one joins."""
@@ -303,7 +313,21 @@ class LiveFleet:
             self._gone(member, reason)
         if revoked:
             self.node.expel(member.name)
+            self._unlink(member)
+            self.relay.know(member.name, None)
             member.key = None
+
+    def _unlink(self, member: Member) -> None:
+        """To a device that is gone nothing is handed on, and nobody goes through here to it."""
+        self.relay.part(member.name)
+        member.relayed = frozenset()
+        for other in self._rows:
+            other.relayed -= {member.name}
+
+    def _note_route(self, member: Member, message: messages.Rerouted) -> None:
+        if member.connected and message.peer in self.members and message.peer != member.name:
+            there = frozenset({message.peer})
+            member.relayed = member.relayed | there if message.relayed else member.relayed - there
 
     def _gone(self, member: Member, reason: str) -> None:
         """One process is one loss: a machine may come and leave several times before the next check."""
@@ -318,4 +342,5 @@ class LiveFleet:
         for name in self.members:
             self.engine.stop(name, max(deadline_s - time.monotonic(), 0.0))
         self.node.close()
+        self.relay.close()
         self._accesses.close()

@@ -11,7 +11,13 @@ from splitplace.placement.protocol.stream import StreamNode
 
 
 def launch_config(
-    member: Member, catalog: Path, method: ShareMethod, accesses: Accesses, node: StreamNode, max_frame_bytes: int
+    member: Member,
+    catalog: Path,
+    method: ShareMethod,
+    accesses: Accesses,
+    node: StreamNode,
+    relay: str,
+    max_frame_bytes: int,
 ) -> DeviceConfig:
     """Of a device, as it is launched now.
 
@@ -21,6 +27,7 @@ def launch_config(
         method: How its emulated share is kept.
         accesses: The broker's, and those of devices whose keys are not made on machines of their own.
         node: The broker's.
+        relay: Where the broker takes what devices cannot say to each other.
         max_frame_bytes: Of the largest tensor that may pass.
     """
     return DeviceConfig(
@@ -34,6 +41,7 @@ def launch_config(
         incarnation=member.incarnation,
         broker_endpoint=node.endpoint,
         broker_incarnation=node.incarnation,
+        relay=relay,
         max_frame_bytes=max_frame_bytes,
     )
 

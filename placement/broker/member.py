@@ -48,6 +48,8 @@ class Member:
     """Micro-batches that its process has run, by its last pong."""
     connected: bool = False
     """Whether a process of it said hello and is not known to have ended."""
+    relayed: frozenset[str] = frozenset()
+    """Devices to which what it sends goes through the broker, by its word."""
     meter: Meter = field(default_factory=Meter)
     monitor: Monitor = field(init=False)
 

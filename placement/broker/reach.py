@@ -1,4 +1,4 @@
-"""Devices that do not reach each other: which of them are left out, so that all that go on do.
+"""Devices that do not reach each other, by no way: which of them are left out, so that all that go on do.
 
 One device's word is about a pair, and which of the two is at fault it does not tell. Who has trouble with most others
 is left out first; where that says nothing, who complained. So whatever one device says, it takes no other one out; and

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.view import (
     NONE,
+    Bools,
     Containers,
     Devices,
     Finished,
@@ -78,6 +79,7 @@ def build_view(
     interval_s: float,
     longest_s: float,
     grain: float = math.inf,
+    relayed_DD: Bools | None = None,
 ) -> View:
     """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
     containers = _containers(statics, state, tasks)
@@ -88,7 +90,7 @@ def build_view(
         longest_s=longest_s,
         applications=statics.applications,
         devices=_devices(statics, devices, state, tasks, containers, measured, now_s),
-        links=statics.links,
+        links=statics.links if relayed_DD is None else replace(statics.links, relayed_DD=relayed_DD),
         splits=statics.splits,
         fragments=statics.fragments,
         tasks=Tasks(

@@ -42,7 +42,7 @@ def main() -> NoReturn:
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:
-        node = StreamNode(config.access, config.max_frame_bytes, config.incarnation)
+        node = StreamNode(config.access, config.max_frame_bytes, config.incarnation, config.relay)
         node.expect(messages.BROKER, config.broker_incarnation)
         node.connect(messages.BROKER, config.broker_endpoint)
         device = DeviceRuntime(config, node, share)

@@ -32,6 +32,8 @@ class DeviceConfig(Record):
     """Drawn for this launch: what another process says in its name, the fleet does not take."""
     broker_endpoint: Endpoint
     broker_incarnation: Incarnation
+    relay: Endpoint | None = None
+    """Where the broker takes what another device is not reached with directly; None, and it is not reached."""
     max_frame_bytes: PositiveCount = MAX_FRAME_BYTES
     max_held_bytes: PositiveCount = 2**31
     """Of input tensors that wait to be run; what goes beyond fails its job, by name."""

@@ -58,6 +58,7 @@ class DeviceRuntime:
         self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
         self._unreachable: frozenset[str] = frozenset()
+        self._relayed: frozenset[str] = frozenset()
         self._told: set[str] = set()
         """Peers whose keys came with `Peers`."""
         self._woken, self._wake = os.pipe()
@@ -327,7 +328,10 @@ class DeviceRuntime:
             self._say(device, messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=count), {})
 
     def _tell_whom_it_reaches(self) -> None:
-        unreachable = self.node.unreachable
+        unreachable, relayed = self.node.unreachable, self.node.relayed
+        for peer in sorted(relayed ^ self._relayed):
+            self._tell(messages.Rerouted(peer=peer, relayed=peer in relayed))
+        self._relayed = relayed
         if not (unreachable or self._unreachable):
             return
         for peer in sorted(unreachable - self._unreachable - {messages.BROKER}):

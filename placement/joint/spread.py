@@ -127,6 +127,9 @@ class SpreadSearch:
                 if (src := found.device.get(parent, self._begun.get(parent))) is None:
                     continue  # its output is there already
                 rate_A = np.minimum(max(float(links.up_bytes_per_s_D[src]), 1.0), self._bytes_per_s_A)
+                if links.relayed_DD is not None:  # what does not get there directly goes over the broker's card
+                    over_A = links.relayed_DD[src, self._devices_A]
+                    rate_A = np.where(over_A, np.minimum(rate_A, links.broker_bytes_per_s), rate_A)
                 moved_A = self.n * size * turn / rate_A + (float(links.rtt_s_D[src]) + self._rtt_A) / 2
                 apart_A = self._devices_A != src
                 fed = ends.get(parent, Ends(0.0, 0.0))

@@ -1,4 +1,8 @@
-"""What goes before every message: who sends, to whom, which number it has, and what came of the other direction."""
+"""What goes before every message: who sends, to whom, which number it has, and what came of the other direction.
+
+Where a message goes through the broker, an address goes before that, in a frame of its own: on its way there the name
+of whom it is for, from there on the name of who sent it. What follows the broker hands on as it is.
+"""
 
 import struct
 from typing import NamedTuple
@@ -10,6 +14,8 @@ _FORM = struct.Struct("<2sBBQQIIQQ")
 """Mark, protocol, flags, sender, receiver, stream, acknowledged stream, number, acknowledged."""
 _MARK = b"SP"
 SIZE_BYTES = _FORM.size
+_ADDRESS_MARK = b"SR"
+_LONGEST_NAME = 128
 
 PROBE = 1
 """Answer at once: what went before stays unacknowledged."""
@@ -17,6 +23,10 @@ ANSWER = 2
 """A probe came in, and all that came in before it is acknowledged here."""
 MISSING = 4
 """A number came in whose predecessors did not: send again what follows the acknowledged one."""
+TRY = 8
+"""Sent directly by a node that goes through the broker: answer `HERE`, directly, with the same number."""
+HERE = 16
+"""What was tried directly came in; the number is the attempt's."""
 
 
 class Envelope(NamedTuple):
@@ -53,10 +63,36 @@ def decode(frame: bytes | memoryview) -> Envelope:
     if len(frame) < SIZE_BYTES or bytes(frame[:2]) != _MARK:
         raise ContractError(f"not a message: no envelope before its header, {len(frame)} bytes")
     _, protocol, flags, sender, receiver, stream, acked_stream, number, acked = _FORM.unpack_from(frame)
+    _same(protocol)
+    return Envelope(sender, receiver, stream, number, acked_stream, acked, flags)
+
+
+def address(name: str) -> bytes:
+    """The frame before a message that goes through the broker."""
+    return _ADDRESS_MARK + bytes([PROTOCOL]) + name.encode("ascii")
+
+
+def is_address(frame: bytes | memoryview) -> bool:
+    """Whether a message goes, or came, through the broker, by its first frame."""
+    return bytes(frame[:2]) == _ADDRESS_MARK
+
+
+def addressed(frame: bytes | memoryview) -> str:
+    """The name in an address; whose that is, if anybody's, is for whoever reads it to look up.
+
+    Raises:
+        ContractError: It is none, or of another version of the protocol.
+    """
+    if not is_address(frame) or not 3 < len(frame) <= 3 + _LONGEST_NAME:
+        raise ContractError(f"not an address: {len(frame)} bytes, expected a name of 1 to {_LONGEST_NAME} after a mark")
+    _same(frame[2])
+    return bytes(frame[3:]).decode("ascii", errors="replace")
+
+
+def _same(protocol: int) -> None:
     if protocol != PROTOCOL:
         older = "other side" if protocol < PROTOCOL else "node here"
         raise ContractError(
             f"the other side speaks protocol {protocol}, the node here protocol {PROTOCOL}: update the {older}, "
             "it is older"
         )
-    return Envelope(sender, receiver, stream, number, acked_stream, acked, flags)

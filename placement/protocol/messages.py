@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 7
+PROTOCOL = 8
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -325,7 +325,7 @@ class Failed(Record):
 
 
 class Unreachable(Record):
-    """Device to broker: what I sent to this peer stays unacknowledged."""
+    """Device to broker: what I sent to this peer stays unacknowledged, through the broker as well as directly."""
 
     type: Literal["unreachable"] = "unreachable"
     peer: PeerName
@@ -338,6 +338,14 @@ class Reachable(Record):
     peer: PeerName
 
 
+class Rerouted(Record):
+    """Device to broker: what I send to this peer goes through the broker from now on, or directly again."""
+
+    type: Literal["rerouted"] = "rerouted"
+    peer: PeerName
+    relayed: bool
+
+
 class Refused(Record):
     """Device to broker: a message came that is none of ours; it was dropped."""
 
@@ -348,7 +356,8 @@ class Refused(Record):
 
 Message = (
     Hello | ProbeOrder | Probed | Peers | Gone | Reach | Nudge | Ping | Pong | Stop | Load | Loaded | LoadFailed
-    | Unload | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Refused
+    | Unload | Assign | Assigned | Cancel | Tensors | Credit | Ran | Failed | Unreachable | Reachable | Rerouted
+    | Refused
 )  # fmt: skip
 
 

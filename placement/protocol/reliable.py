@@ -37,6 +37,8 @@ RETRY_S = 0.02
 """After which the network, which had no room, is asked again."""
 UNREACHABLE_S = 2.0
 """A peer that acknowledges nothing for so long, while something waits for it, is unreachable."""
+SLOWEST_BYTES_PER_S = 2**20
+"""What is acknowledged when it is in whole is waited for as long as that takes on such a road, besides."""
 _FORMER = 16
 """Incarnations of a peer that are remembered, so that what they left in the network is not taken for news."""
 
@@ -57,6 +59,7 @@ class Link:
 
     def __init__(self, own: int, transmit: Transmit):
         self._own, self._transmit = own, transmit
+        self._window, self._window_bytes = WINDOW, WINDOW_BYTES
         self._peer = 0
         self._former: dict[int, tuple[int, int]] = {}
         """Incarnations that another took the place of: what of each had come in, as (stream, next number)."""
@@ -123,6 +126,21 @@ class Link:
         """Say something that may be lost."""
         self._hand_over(0, frames)
 
+    def reroute(self, now_s: float, window: int, window_bytes: int) -> None:
+        """From now on something else carries what is said: all that is unacknowledged is said again, over that.
+
+        What is still under way on the former may come in, too: the peer takes each number once.
+
+        Args:
+            now_s: From when on the peer's silence counts anew.
+            window: Messages that may be under way.
+            window_bytes: Bytes of them, or one message.
+        """
+        self._window, self._window_bytes = window, window_bytes
+        self._cursor, self._flying_bytes, self._probed = self._first, 0, 0
+        self._wait_s, self._since_s, self._progress_s = FIRST_WAIT_S, now_s, now_s
+        self._pump()
+
     def tick(self, now_s: float) -> None:
         """Do what is due; after what came in was taken in."""
         self._pump()
@@ -142,8 +160,8 @@ class Link:
             times.append(self._since_s + self._wait_s - now_s)
         if self._full:
             times.append(RETRY_S)
-        if self._parcels and now_s - self._progress_s <= UNREACHABLE_S:
-            times.append(self._progress_s + UNREACHABLE_S - now_s)
+        if self._parcels and (silent_s := self.silent_s(now_s)) <= UNREACHABLE_S:
+            times.append(UNREACHABLE_S - silent_s)
         return max(min(times), 0.0)
 
     @property
@@ -153,13 +171,19 @@ class Link:
 
     def unreachable(self, now_s: float) -> bool:
         """Whether what was said stays unacknowledged."""
-        return self.overrun or (bool(self._parcels) and now_s - self._progress_s > UNREACHABLE_S)
+        return self.overrun or self.silent_s(now_s) > UNREACHABLE_S
+
+    def silent_s(self, now_s: float) -> float:
+        """How long the peer could have acknowledged something, and did not."""
+        if not self._parcels:
+            return 0.0
+        return now_s - self._progress_s - self._parcels[self._first].size_bytes / SLOWEST_BYTES_PER_S
 
     def _pump(self) -> None:
         while self._cursor < self._next:
             parcel = self._parcels[self._cursor]
             flying = self._cursor - self._first
-            if flying and (flying >= WINDOW or self._flying_bytes + parcel.size_bytes > WINDOW_BYTES):
+            if flying and (flying >= self._window or self._flying_bytes + parcel.size_bytes > self._window_bytes):
                 break
             if not self._hand_over(self._cursor, parcel.frames):
                 self._full = True

@@ -5,6 +5,7 @@ prove who they are (`keys.py`); ZeroMQ's ZAP hands us what was proven with every
 orders from the broker alone. Secrets live in memory: they reach a device through its standard input.
 
 What is sent arrives once and in order, whatever becomes of the connections (`reliable.py`); all but pings and pongs.
+Where a peer is not reached directly it goes through the broker, which says whose it is (`route.py`, `relay.py`).
 """
 
 import logging
@@ -21,22 +22,18 @@ from typing import Self
 import zmq
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.placement.protocol import codec, envelope, intake, messages
+from splitplace.placement.protocol import codec, envelope, messages
 from splitplace.placement.protocol.envelope import Envelope
-from splitplace.placement.protocol.keys import Access, CurveAccess, PatientAuthenticator
-from splitplace.placement.protocol.reliable import WINDOW_BYTES, Frames, Link
+from splitplace.placement.protocol.inbox import Inbox
+from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.messages import BROKER
+from splitplace.placement.protocol.reliable import Frames
+from splitplace.placement.protocol.route import Route
 
 log = logging.getLogger(__name__)
-_AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
-_AUTHENTICATOR_LOG.setLevel(logging.INFO)  # at DEBUG pyzmq writes the tokens that it sees
 
 QUEUED_MESSAGES = 1000
 """That ZeroMQ holds for one peer, on either side; the rest waits in its link."""
-HEARTBEAT_S, SILENT_S = 2.0, 6.0
-"""How often ZeroMQ asks over an idle connection, and how long it may be silent before it is made anew: TCP by itself
-would take minutes to notice that a broken road is whole again."""
-CONNECT_S = 3.0
-"""After which an attempt to connect, or to prove who one is, is made anew, and who has proven nothing is cut off."""
 PAUSE_S = 0.25
 """What a node may take between two calls of `receive` and have it count as listening."""
 
@@ -98,27 +95,23 @@ class StreamNode:
         access: How it proves itself, and whose messages are accepted.
         max_frame_bytes: A larger frame costs its sender the connection, before it is read.
         incarnation: Which process this is; drawn here if it was not before.
+        relay: Where the broker takes what a peer is not reached with directly; none, and such a peer is not reached.
     """
 
-    def __init__(self, access: Access, max_frame_bytes: int = messages.MAX_FRAME_BYTES, incarnation: int | None = None):
-        self.access = access
-        self._names = access.names()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = PatientAuthenticator(self._context, log=_AUTHENTICATOR_LOG)
-        self._authenticator.start()
-        self._inbox = self._context.socket(zmq.PULL)
-        access.guard(self._inbox, self._authenticator)
-        self._inbox.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
-        self._inbox.rcvhwm = QUEUED_MESSAGES
-        self._inbox.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
-        # What an honest peer has under way, and what it says again while this node is busy.
-        most_bytes = 2 * WINDOW_BYTES + messages.MAX_TENSORS * max_frame_bytes
-        counts = intake.counts_bytes(access.address)
-        self._intake = intake.Intake(self._inbox, most_bytes, HEARTBEAT_S) if counts else None
-        self._inbox.bind(access.address)
-        self.endpoint = self._inbox.get_string(zmq.LAST_ENDPOINT)
+    def __init__(
+        self,
+        access: Access,
+        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
+        incarnation: int | None = None,
+        relay: str | None = None,
+    ):
+        self.inbox = Inbox(access, max_frame_bytes, QUEUED_MESSAGES)
+        self.endpoint = self.inbox.endpoint
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._endpoints: dict[str, str] = {}
+        self._relay_endpoint = relay
+        self._to_relay: zmq.Socket[bytes] | None = None
+        """A connection of its own: what the broker is told itself waits behind no tensor of others."""
         self.incarnation = incarnation or draw_incarnation()
         self._expected: dict[str, int] = {}
         """Which process each peer is, where that is known."""
@@ -126,16 +119,14 @@ class StreamNode:
         """Other processes that proved a peer's name: those that it was before, and those that were told of."""
         self._piped: dict[str, int] = {}
         """The incarnation at the end of each pipe: the first that was heard after it was opened, or before."""
-        self._links: dict[str, Link] = {}
-        self._busy: dict[str, Link] = {}
+        self._links: dict[str, Route] = {}
+        self._busy: dict[str, Route] = {}
         """Those that wait for something."""
         self._clock = ListeningClock()
         self.sent_bytes = self.received_bytes = 0
         """Of messages, as handed to the network and as they came in."""
         self._poller = zmq.Poller()
-        self._poller.register(self._inbox, zmq.POLLIN)
-        if self._intake is not None:
-            self._poller.register(self._intake.events, zmq.POLLIN)
+        self.inbox.watched_by(self._poller)
 
     def __enter__(self) -> Self:
         return self
@@ -145,13 +136,17 @@ class StreamNode:
 
     def close(self) -> None:
         """Drop what is queued and close every socket."""
-        for socket in (*self._outgoing.values(), self._inbox):
+        for socket in self._outgoing.values():
             socket.close(linger=0)
-        if self._intake is not None:
-            self._intake.close()
+        if self._to_relay is not None:
+            self._to_relay.close(linger=0)
         self._outgoing.clear()
-        self._authenticator.stop()
-        self._context.term()
+        self.inbox.close()
+
+    @property
+    def access(self) -> Access:
+        """How it proves itself, and whose messages it accepts now."""
+        return self.inbox.access
 
     def watch(self, descriptor: int) -> None:
         """Also end `receive`'s wait when this file descriptor can be read."""
@@ -159,10 +154,15 @@ class StreamNode:
 
     @property
     def unreachable(self) -> frozenset[str]:
-        """The peers that have acknowledged nothing for `UNREACHABLE_S` while something waits for them."""
+        """The peers that have acknowledged nothing for `UNREACHABLE_S` while something waits for them, by any way."""
         return frozenset(
             name for name, link in self._busy.items() if name in self._outgoing and link.unreachable(self._clock.now_s)
         )
+
+    @property
+    def relayed(self) -> frozenset[str]:
+        """The peers to which what is said goes through the broker."""
+        return frozenset(name for name, link in self._busy.items() if link.relayed)
 
     def overrun(self, name: str) -> bool:
         """Whether so much waited for a peer that it was given up: nothing reaches it until it is another process."""
@@ -176,18 +176,7 @@ class StreamNode:
         """
         if self._endpoints.get(name) == endpoint:
             return
-        socket = self._context.socket(zmq.PUSH)
-        socket.sndhwm = QUEUED_MESSAGES
-        socket.linger = 0
-        socket.setsockopt(zmq.HEARTBEAT_IVL, round(1000 * HEARTBEAT_S))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * SILENT_S))
-        socket.setsockopt(zmq.CONNECT_TIMEOUT, round(1000 * CONNECT_S))
-        socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
-        try:
-            self.access.call(socket, name, endpoint)
-        except BaseException:
-            socket.close()
-            raise
+        socket = self.inbox.pipe_to(name, endpoint, QUEUED_MESSAGES)
         self.disconnect(name)
         self._outgoing[name], self._endpoints[name] = socket, endpoint
         self._piped[name] = self._wake(name).peer
@@ -204,18 +193,12 @@ class StreamNode:
 
     def admit(self, name: str, key: str) -> None:
         """From now on this key proves a peer's name, and no other does: of a device that joined since."""
-        self._know(name, key)
+        self.inbox.know(name, key)
 
     def expel(self, name: str) -> None:
         """From now on nothing proves a peer's name: its pipe is dropped, and what it still says."""
         self.disconnect(name)
-        self._know(name, None)
-
-    def _know(self, name: str, key: str | None) -> None:
-        assert isinstance(self.access, CurveAccess), "who has keys may come and go"
-        self.access = self.access.knowing(name, key)
-        self.access.admit(self._authenticator)
-        self._names = self.access.names()
+        self.inbox.know(name, None)
 
     def disconnect(self, name: str) -> None:
         """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
@@ -224,6 +207,7 @@ class StreamNode:
             socket.close(linger=0)
             del self._endpoints[name]
             link, piped = self._links[name], self._piped.pop(name)
+            link.straighten()
             # Who was heard of through another process's pipe is new already.
             link.forget() if link.peer == piped else link.restart()
 
@@ -248,28 +232,18 @@ class StreamNode:
         """
         self._clock.advance(PAUSE_S)
         now_s = self._clock.now_s
-        wait_s = min([timeout_s, *(link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing)])
-        if self._intake is not None:
-            self._intake.look(int(self.endpoint.rpartition(":")[2]))
-            wait_s = min(wait_s, intake.LOOK_S)
+        due_s = [link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing]
+        wait_s = min([timeout_s, self.inbox.look(), *due_s])
         events = dict(self._poller.poll(math.ceil(wait_s * 1000)))
         self._clock.advance(wait_s + PAUSE_S)
-        if self._intake is not None and self._intake.events in events:
-            self._intake.hear()
-        for _ in range(1000 if self._inbox in events else 0):
+        for peer, parts in self.inbox.take(events, 1000):
+            source, relayed, frames = peer, False, [part.buffer for part in parts]
             try:
-                parts = self._inbox.recv_multipart(flags=zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            if self._intake is not None:
-                self._intake.handed_over(parts)
-            peer = self._names.get(str(parts[0].get("User-Id")))
-            if peer is None:
-                continue  # over a connection of before it was expelled
-            try:
-                received = self._taken(peer, [part.buffer for part in parts])
+                if envelope.is_address(frames[0]):
+                    source, relayed, frames = self._vouched_for(peer, frames), True, frames[1:]
+                received = self._taken(source, frames, relayed)
             except SplitPlaceError as error:
-                yield Malformed(peer, messages.text(error))
+                yield Malformed(source, messages.text(error))
                 continue
             if received is not None:
                 yield received
@@ -278,6 +252,14 @@ class StreamNode:
                 link.tick(self._clock.now_s)
             if link.idle:
                 self._busy.pop(name, None)
+
+    def _vouched_for(self, peer: str, frames: Sequence[memoryview]) -> str:
+        """Who sent what came through the broker, which had it proven."""
+        if peer != BROKER:
+            raise ContractError(f"{peer} hands on a message of another node's: only the broker may")
+        if len(frames) < 2:
+            raise ContractError("an address, and no message after it")
+        return envelope.addressed(frames[0])
 
     def _pass_over(self, peer: str, incarnation: int) -> bool:
         """Note that a process is not the peer whose name it proves; answers whether that is news."""
@@ -289,9 +271,11 @@ class StreamNode:
             del known[next(iter(known))]
         return True
 
-    def _taken(self, peer: str, frames: Sequence[memoryview]) -> Received | UnknownProcess | None:
+    def _taken(self, peer: str, frames: Sequence[memoryview], relayed: bool) -> Received | UnknownProcess | None:
         size_bytes = sum(map(len, frames))
         self.received_bytes += size_bytes
+        if relayed and peer not in self._outgoing:
+            return None  # of one that is gone, or that this node was not told of yet: it says it again
         header = frames[0]
         if bytes(header[:1]) == b"{":  # from before envelopes: a hello, which says so
             codec.decode(frames)
@@ -302,30 +286,46 @@ class StreamNode:
             said = f"a process that is not {peer} speaks in its name: its key was copied, or it was given up before"
             return UnknownProcess(peer, said) if news else None
         link = self._wake(peer)
-        deliver = link.take(sealed, size_bytes, self._clock.now_s)
+        deliver = link.take(sealed, size_bytes, self._clock.now_s, relayed)
         if self._piped.get(peer) == 0:
             self._piped[peer] = link.peer
         if not deliver or len(header) == envelope.SIZE_BYTES:
             return None
         return Received(peer, *codec.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))
 
-    def _wake(self, name: str) -> Link:
+    def _wake(self, name: str) -> Route:
         """The link to a peer, which from now on is looked after."""
         link = self._links.get(name)
         if link is None:
-            link = self._links[name] = Link(self.incarnation, partial(self._hand_over, name))
+            relay = partial(self._to_broker, name) if self._relay_endpoint is not None and name != BROKER else None
+            link = Route(self.incarnation, partial(self._hand_over, name), relay, partial(self._reopen, name))
+            self._links[name] = link
         self._busy[name] = link
         return link
 
+    def _reopen(self, name: str) -> None:
+        """Another connection in place of a peer's, and nothing of what that was to carry."""
+        if name in self._outgoing:
+            self._outgoing[name].close(linger=0)
+            self._outgoing[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES)
+
     def _hand_over(self, name: str, sealed: Envelope, frames: Frames) -> bool:
         socket = self._outgoing.get(name)
-        if socket is None:
-            return False
+        return socket is not None and self._push(socket, (), sealed, frames)
+
+    def _to_broker(self, name: str, sealed: Envelope, frames: Frames) -> bool:
+        """Have the broker hand it on."""
+        if self._to_relay is None:
+            assert self._relay_endpoint is not None
+            self._to_relay = self.inbox.pipe_to(BROKER, self._relay_endpoint, QUEUED_MESSAGES)
+        return self._push(self._to_relay, (envelope.address(name),), sealed, frames)
+
+    def _push(self, socket: "zmq.Socket[bytes]", before: Frames, sealed: Envelope, frames: Frames) -> bool:
         first, *rest = frames or (b"",)
         first = sealed.encode() + first
         try:
-            if rest:
-                socket.send_multipart([first, *rest], flags=zmq.NOBLOCK, copy=False)
+            if before or rest:
+                socket.send_multipart([*before, first, *rest], flags=zmq.NOBLOCK, copy=False)
             else:
                 socket.send(first, flags=zmq.NOBLOCK)
         except zmq.Again:

@@ -266,9 +266,12 @@ def _shown(status: "FleetStatus") -> RenderableType:
             str(len(device.fragments)),
             str(device.micro_batches_run),
         )
+    relayed = [f"{device.name} to {peer}" for device in status.devices for peer in device.through_broker]
+    links = (f"through the broker: {', '.join(relayed)}",) if relayed else ()
     tasks = status.tasks
     return Group(
         table,
+        *links,
         f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
         f"{tasks.cancelled} cancelled",
     )

@@ -28,7 +28,7 @@ class DeviceStatus(Record):
     up: bool
     suspected: bool
     """It does not answer pings, the third by now, or (after five) nothing new is given to it: it is silent, has failed
-    too often, or does not get through to others."""
+    too often, or gets through to others by no way."""
     machine: Literal["here", "silent", "absent"] = "here"
     """Whether what it runs on is there; of an engine whose machines join, silent since three seconds or never seen."""
     labels: dict[str, str] = Field(default_factory=dict)
@@ -47,6 +47,8 @@ class DeviceStatus(Record):
     fragments: tuple[str, ...]
     """Loaded on it, as SPLIT/FRAGMENT."""
     micro_batches_run: Count
+    through_broker: tuple[Name, ...] = ()
+    """Devices that what it sends does not reach directly: it goes through the broker, over the broker's card."""
     measured: ResourceUse | None = None
     """None until it has answered, and when it has not lately."""
     power_w: NonNegative | None = None

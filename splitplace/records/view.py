@@ -100,6 +100,9 @@ class Links:
     rtt_s_D: Floats
     broker_bytes_per_s: float = math.inf
     """Of the broker's card, each way: all inputs leave over it, and share it. Infinite where nobody has stated it."""
+    relayed_DD: Bools | None = None
+    """Whether what a device (first) sends to another one does not get there directly: it goes through the broker, over
+    its card. None where all do."""
 
 
 @dataclass(frozen=True, eq=False)

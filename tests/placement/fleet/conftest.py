@@ -232,6 +232,20 @@ class ScriptedDecider:
         return state
 
 
+class NoRelay:
+    """In place of a broker's relay: it hands nothing on."""
+
+    endpoint = "tcp://127.0.0.1:9"
+
+    def meet(self, device: str, endpoint: str = "") -> None:
+        """Of no matter."""
+
+    part = know = meet
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def policy(*splits: int, placer=None) -> Policy:
     """Scripted decisions; best-fit placement unless another placer is given."""
     return Composed(ScriptedDecider(*splits), placer or BestFit())

@@ -17,6 +17,7 @@ from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import Accesses, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
+from tests.placement.fleet.conftest import NoRelay
 from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
 
 PATIENCE_S = 60.0
@@ -151,7 +152,8 @@ def fleet(toy, tmp_path):
     woken, wake = os.pipe()
     fleet = LiveFleet([toy.make_device(name) for name in "ab"], NoEngine(), tmp_path, {}, "auto", woken)
     fleet.node.close()
-    fleet.node = Words()
+    fleet.relay.close()
+    fleet.node, fleet.relay = Words(), NoRelay()
     yield fleet
     os.close(woken)
     os.close(wake)

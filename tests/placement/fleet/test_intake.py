@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
-from splitplace.placement.protocol import codec, intake, messages, stream
+from splitplace.placement.protocol import codec, inbox, intake, messages
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import CHUNK, Proxy
@@ -36,13 +36,13 @@ def hear(node, count):
 def held_bytes(node):
     """What came in and was not handed over, of all connections."""
     port = int(node.endpoint.rpartition(":")[2])
-    return [held for _, held in node._intake.held(port)]
+    return [held for _, held in node.inbox.intake.held(port)]
 
 
 def test_a_message_without_end_is_cut_off(accesses, monkeypatch):
     """A known peer sends small frames, 64 MiB of them, as one message: it is cut long before; who behaves is heard."""
     monkeypatch.setattr(intake, "LOOK_S", 0.0)
-    monkeypatch.setattr(stream, "WINDOW_BYTES", 2**20)
+    monkeypatch.setattr(inbox, "WINDOW_BYTES", 2**20)
     permits = threading.Semaphore(16)  # for the greeting; then chunk by chunk: no machine is too slow to look
     with (
         StreamNode(accesses["a"], max_frame_bytes=2 * PART_BYTES) as node,
@@ -62,7 +62,8 @@ def test_a_message_without_end_is_cut_off(accesses, monkeypatch):
                 assert time.monotonic() < end_s, "it was never cut off"
                 assert list(node.receive(0.0)) == []
                 held = max(held_bytes(node), default=0)
-                gone = most > node._intake.most_bytes - 2 * CHUNK and held < most / 2  # near the bound, and then away
+                bound = node.inbox.intake.most_bytes - 2 * CHUNK
+                gone = most > bound and held < most / 2  # near the bound, and then away
             most = max(most, held)
         good.connect("a", node.endpoint)
         good.send("a", messages.Ping(sequence=1))
@@ -132,13 +133,13 @@ def test_a_message_without_end_that_comes_slowly_is_cut_off_all_the_same(monkeyp
 
 def test_what_is_taken_off_is_what_zeromq_sends(accesses, monkeypatch):
     """Over a real connection that nobody says anything on: by the byte, and more of them than stay counted."""
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(inbox, "HEARTBEAT_S", 0.02)
     monkeypatch.setattr(intake, "LOOK_S", 0.0)
     with StreamNode(accesses["a"]) as node, StreamNode(accesses["b"]) as peer:
         peer.connect("a", node.endpoint)
         peer.send("a", messages.Ping(sequence=0))
         hear(node, 1)
-        monkeypatch.setattr(node._intake, "taken_off", lambda held_bytes, passed_s: 0.0)
+        monkeypatch.setattr(node.inbox.intake, "taken_off", lambda held_bytes, passed_s: 0.0)
         (before,), end_s = held_bytes(node), time.monotonic() + PATIENCE_S
         while (came := held_bytes(node)[0] - before) < 30 * intake.HEARTBEAT_BYTES:
             assert time.monotonic() < end_s, f"{came} bytes came"

@@ -90,7 +90,7 @@ class NotedNode:
     """In place of a device's network: what it was told of peers."""
 
     def __init__(self):
-        self.noted, self.unreachable = [], frozenset()
+        self.noted, self.unreachable, self.relayed = [], frozenset(), frozenset()
 
     def watch(self, descriptor):
         """Of no matter."""

@@ -20,6 +20,7 @@ from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.keys import Accesses, CurveAccess, new_pair
 from splitplace.placement.protocol.stream import Received
+from tests.placement.fleet.conftest import NoRelay
 
 NAMES = "abcd"
 TICK_S = 0.1
@@ -175,7 +176,8 @@ def world(tmp_path, toy, monkeypatch):
     devices, demand = tuple(toy.make_device(name) for name in NAMES), toy.demand_of(toy.chain())
     fleet = LiveFleet(devices, world, tmp_path, {}, "auto", 0)
     fleet.node.close()
-    fleet.node = world
+    fleet.relay.close()
+    fleet.node, fleet.relay = world, NoRelay()
     fleet.start(lambda: False)
     setup = Setup(demand, devices, "pipelined", 4, 300.0)
     loop = Loop(

@@ -32,7 +32,7 @@ OTHERS = [
     ({"protocol": 0}, f"from before versions, the broker protocol {OURS}: update the device"),
     ({"protocol": 1}, f"protocol 1, the broker protocol {OURS}: update the device"),
     ({"protocol": OURS + 1}, f"protocol {OURS + 1}, the broker protocol {OURS}: update the broker"),
-    ({"protocol": 7, "gpus": [1]}, f"protocol 7, the broker protocol {OURS}: update the broker"),
+    ({"protocol": OURS + 2, "gpus": [1]}, f"protocol {OURS + 2}, the broker protocol {OURS}: update the broker"),
 ]
 
 

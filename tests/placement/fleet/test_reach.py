@@ -233,3 +233,14 @@ def test_a_device_that_ends_for_weeks_is_started_again(fleet):
     assert fleet.state.devices[A].losses == 5001
     alarms = [at_s - fleet.state.now_s for at_s, kind, _ in fleet.state.alarms if kind == "launch"]
     assert alarms == [MAX_RELAUNCH_S]
+
+
+def test_a_device_tells_to_whom_it_goes_through_the_broker(toy):
+    """When that begins and when it ends, and not in between; to be unreachable is another matter."""
+    ways = defaultdict(deque)
+    one = fake_device("a", ways, toy.chain().split, None)
+    for relayed in ({"b"}, {"b"}, {"b", "c"}, {"c"}, set()):
+        one.node.relayed = frozenset(relayed)
+        one._tell_whom_it_reaches()
+    said = [(message.peer, message.relayed) for message, _ in ways["a", BROKER]]
+    assert said == [("b", True), ("c", True), ("b", False), ("c", False)]

@@ -254,6 +254,19 @@ def test_a_peer_that_acknowledges_nothing_for_two_seconds_is_unreachable(cut):
     assert not a.unreachable(network.now_s)
 
 
+def test_a_large_message_is_waited_for_as_long_as_a_slow_road_takes_for_it():
+    """It is acknowledged when it is in; of those behind it that is no matter."""
+    network = Network()
+    network.cut.add(("a", "b"))
+    link, size_bytes = network.links["a", "b"], 8 * reliable.SLOWEST_BYTES_PER_S
+    link.put([size_bytes], size_bytes, network.now_s)
+    link.put([size_bytes], size_bytes, network.now_s)
+    network.run(8 + reliable.UNREACHABLE_S - 0.1)
+    assert not link.unreachable(network.now_s) and link.due_s(network.now_s) > 0
+    network.run(0.2)
+    assert link.unreachable(network.now_s)
+
+
 def test_no_more_than_a_window_is_under_way():
     """The rest follows as acknowledgements come in, in order."""
     network = Network()

@@ -127,7 +127,7 @@ class Never:
 class WireEnd:
     """A device's node on the fake network."""
 
-    unreachable = frozenset()
+    unreachable = relayed = frozenset()
 
     def __init__(self, name, ways):
         self.name, self.ways = name, ways

@@ -50,5 +50,6 @@ def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy, tmp_path
         assert third.off(first) == pytest.approx(1.02)
     finally:
         fleet.node.close()
+        fleet.relay.close()
         os.close(woken)
         os.close(wake)

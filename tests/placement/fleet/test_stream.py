@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol import codec, messages, stream
+from splitplace.placement.protocol import codec, inbox, messages
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
@@ -163,7 +163,7 @@ def test_noise_of_a_known_peer_is_told_and_does_no_harm(pair):
 
 def test_who_connects_and_proves_nothing_is_cut_off(monkeypatch):
     """A connection takes a descriptor: it is closed after a moment, and not after the half minute of ZeroMQ's own."""
-    monkeypatch.setattr(stream, "CONNECT_S", 0.1)
+    monkeypatch.setattr(inbox, "CONNECT_S", 0.1)
     with StreamNode(curve_accesses(("a", "b"))["a"]) as node:
         host, port = node.endpoint.removeprefix("tcp://").rsplit(":", 1)
         with socket.create_connection((host, int(port)), 20.0) as stranger:

@@ -82,18 +82,33 @@ def test_nothing_is_decided_that_no_device_holds(view):
     assert [action.split for action in actions if isinstance(action, Decide)] == [SEMANTIC]
 
 
-@pytest.mark.parametrize(("grain", "took_s"), [(np.inf, 8 + 40 + 4.2 + 20), (1.0, 2 + 40 + 1.2 + 5)])
-def test_fragments_that_overlap_take_turns(view, grain, took_s):
-    """A chain of 40 and 20 s on two devices: 16 images, and each four go on as soon as they are done."""
-    now = view(memory_bytes=(70.0, 70.0), deadlines_s=(90.0,))
-    now = replace(now, grain=grain, tasks=replace(now.tasks, n_T=np.array([16])))
+def spread_chain(now):
+    """Where a task's chain would be done first, as `joint` has it, on devices that hold one fragment each."""
     policy = Joint()
     state = policy.init(now)
     jobs = DeviceJobs(now, policy.doubt(now, state))
     offer = PlanSearch(policy.worth, now, state, Room(now), jobs).offers.every((LAYER,))
     spread = SpreadSearch(now, 0, jobs, Room(now), offer, now.fragments.memory_bytes_FD[offer.fragments_F] <= 70.0)
-    found = spread.along(offer.shapes[0], offer.shapes[0].fragments)
+    return spread.along(offer.shapes[0], offer.shapes[0].fragments)
+
+
+@pytest.mark.parametrize(("grain", "took_s"), [(np.inf, 8 + 40 + 4.2 + 20), (1.0, 2 + 40 + 1.2 + 5)])
+def test_fragments_that_overlap_take_turns(view, grain, took_s):
+    """A chain of 40 and 20 s on two devices: 16 images, and each four go on as soon as they are done."""
+    now = view(memory_bytes=(70.0, 70.0), deadlines_s=(90.0,))
+    now = replace(now, grain=grain, tasks=replace(now.tasks, n_T=np.array([16])))
+    found = spread_chain(now)
     assert found.took_s == pytest.approx(took_s) and len(found.parts) == 2
+
+
+def test_what_goes_through_the_broker_goes_over_its_card(view):
+    """Between the same two devices, 400 bytes at 50 a second in place of 100; nothing else of the task is slower."""
+    now = view(memory_bytes=(70.0, 70.0), deadlines_s=(90.0,))
+    now = replace(now, tasks=replace(now.tasks, n_T=np.array([16])), links=replace(now.links, broker_bytes_per_s=50.0))
+    directly = spread_chain(now)
+    relayed = spread_chain(replace(now, links=replace(now.links, relayed_DD=~np.eye(2, dtype=bool))))
+    assert len(directly.parts) == len(relayed.parts) == 2
+    assert relayed.took_s - directly.took_s == pytest.approx(400 / 50 - 400 / 100)
 
 
 def test_who_cannot_be_placed_holds_up_nobody(view):

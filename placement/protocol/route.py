@@ -1,0 +1,130 @@
+"""The way to a peer: directly, or through the broker for as long as that does not get through.
+
+A link (`reliable.py`) is of two nodes, from end to end: what carries it may change at any time, and what was under way
+is said again over the other one, so that nothing is lost, comes twice or out of order.
+
+A node goes through the broker (`relay.py`) when a peer acknowledges nothing for `DETOUR_S`, or is heard through
+the broker itself: who hears only one of two directions cannot be acknowledged. From then on it tries the direct way
+every `TRY_S`, over a connection that is made anew every `ANEW_EVERY` of these: one that was cut off would be mended by
+TCP only after a while, the longer the longer it was. The first that is answered shows that both directions are whole,
+and the node is back on them: some 4 s after they are, at most. An attempt that follows another was not answered, as far
+as the peer knows: who goes directly makes its own connection anew then.
+"""
+
+from collections.abc import Callable
+
+from splitplace.placement.protocol import envelope
+from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.reliable import WINDOW, WINDOW_BYTES, Frames, Link, Transmit
+
+DETOUR_S = 1.0
+"""Before a device that waits for what does not come is doubted, and long before the pair is given up."""
+TRY_S = 1.0
+ANEW_EVERY = 3
+SETTLE_S = 1.0
+"""For so long after a node is back on the direct way, what still comes through the broker is no reason to leave it."""
+RELAY_WINDOW, RELAY_WINDOW_BYTES = 64, 8 * 2**20
+"""What may be under way through the broker: it waits in its memory for a peer that is slow."""
+_PADDING = bytes(16 * 2**10)
+"""Of an attempt, more than any packet holds: a road on which tensors stay behind is none."""
+
+
+class Route(Link):
+    """A link that takes one of two ways. Times are of a clock that stands while nobody listens.
+
+    Args:
+        own: The incarnation of this node.
+        directly: To the peer.
+        relay: To the peer through the broker; none if there is no such way.
+        reopen: Makes the direct connection anew.
+    """
+
+    def __init__(self, own: int, directly: Transmit, relay: Transmit | None, reopen: Callable[[], None]):
+        super().__init__(own, self._carry)
+        self._directly, self._relay, self._reopen = directly, relay, reopen
+        self._relayed = False
+        self._tries = self._first_try = 0
+        """Numbers: of the last attempt, and of the first one since it goes through the broker."""
+        self._asked = -1
+        """Number of the last attempt of the peer's, as long as it says nothing else directly."""
+        self._next_try_s, self._direct_since_s = 0.0, float("-inf")
+
+    @property
+    def relayed(self) -> bool:
+        """Whether what is said goes through the broker."""
+        return self._relayed
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, neither to be acknowledged nor to be told, nor the direct way to be tried."""
+        return super().idle and not self._relayed
+
+    def straighten(self) -> None:
+        """It goes directly; of a peer to which another connection leads now, and that is still to be heard there."""
+        self._relayed = False
+        self._window, self._window_bytes = WINDOW, WINDOW_BYTES
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due; after what came in was taken in."""
+        if not self.overrun and self.silent_s(now_s) > DETOUR_S:
+            self._detour(now_s)
+        super().tick(now_s)
+        if self._relayed and now_s >= self._next_try_s:
+            self._try(now_s)
+
+    def due_s(self, now_s: float) -> float:
+        """Seconds until `tick` has something to do; infinite if it depends on others."""
+        due_s = [super().due_s(now_s)]
+        if self._relayed:
+            due_s.append(self._next_try_s - now_s)
+        elif self._relay is not None and self._parcels and (silent_s := self.silent_s(now_s)) <= DETOUR_S:
+            due_s.append(DETOUR_S - silent_s)
+        return max(min(due_s), 0.0)
+
+    def take(self, sealed: Envelope, size_bytes: int, now_s: float, relayed: bool = False) -> bool:
+        """Take in an envelope that came directly, or through the broker; answers whether what follows is delivered.
+
+        Raises:
+            ContractError: It acknowledges what was never said.
+        """
+        if sealed.flags & (envelope.TRY | envelope.HERE):
+            if not relayed:
+                self._tried(sealed, now_s)
+            return False
+        if not relayed:
+            self._asked = -1
+        elif now_s - self._direct_since_s >= SETTLE_S:
+            self._detour(now_s)
+        return super().take(sealed, size_bytes, now_s)
+
+    def _carry(self, sealed: Envelope, frames: Frames) -> bool:
+        if self._relayed and self._relay is not None:
+            return self._relay(sealed, frames)
+        return self._directly(sealed, frames)
+
+    def _detour(self, now_s: float) -> None:
+        """Go through the broker, if that can be and is not so already."""
+        if self._relayed or self._relay is None:
+            return
+        self._relayed, self._first_try, self._next_try_s = True, self._tries + 1, now_s
+        self.reroute(now_s, RELAY_WINDOW, RELAY_WINDOW_BYTES)
+
+    def _try(self, now_s: float) -> None:
+        self._tries += 1
+        if (self._tries - self._first_try) % ANEW_EVERY == 0:
+            self._reopen()
+        self._directly(Envelope(self._own, self.peer, number=self._tries, flags=envelope.TRY), (_PADDING,))
+        self._next_try_s = now_s + TRY_S
+
+    def _tried(self, sealed: Envelope, now_s: float) -> None:
+        """An attempt came in, or the answer to one: of this node, and not of a time before."""
+        if sealed.flags & envelope.TRY:
+            if sealed.number == self._asked + 1 and not self._relayed:
+                self._reopen()  # the answer to the former did not get there
+            self._asked = sealed.number
+            self._directly(Envelope(self._own, sealed.sender, number=sealed.number, flags=envelope.HERE), ())
+            return
+        ours = sealed.receiver == self._own and self.peer in (0, sealed.sender)
+        if ours and self._relayed and self._first_try <= sealed.number <= self._tries:
+            self._relayed, self._direct_since_s = False, now_s
+            self.reroute(now_s, WINDOW, WINDOW_BYTES)
