@@ -7,12 +7,13 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from splitplace.benchmarks.ray_links import NodeNetwork
 from splitplace.errors import NotReadyError
 
 PATIENCE_S = 90.0
@@ -32,11 +33,14 @@ class RayCluster:
     Args:
         folder: For Ray's own files, a short path: its sockets lie there.
         devices: Where each node keeps what it is.
+        network: That the nodes are on; without, each is at a loopback address.
     """
 
-    def __init__(self, folder: Path, devices: Path):
-        self.folder, self.devices, self.port = folder, devices, free_port()
-        self.address = f"127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, devices: Path, network: NodeNetwork | None = None):
+        self.folder, self.devices, self.network, self.port = folder, devices, network, free_port()
+        self.here = network.here if network is not None else "127.0.0.1"
+        """This machine, as the nodes reach it."""
+        self.address = f"{self.here}:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             "RAY_ADDRESS": self.address,
@@ -55,9 +59,10 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
         }
 
-    def _start(self, name: str, *options: str) -> None:
+    def _start(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
         command = [
-            str(BIN / "ray"), "start", *options, "--disable-usage-stats", "--include-log-monitor=false", "--block",
+            *within, str(BIN / "ray"), "start", *options, "--disable-usage-stats", "--include-log-monitor=false",
+            "--block",
             f"--temp-dir={self.folder}", "--memory=200000000", "--object-store-memory=80000000",
         ]  # fmt: skip
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -76,14 +81,17 @@ class RayCluster:
 
     def start_head(self) -> None:
         """No device: it has no label."""
-        self._start("head", "--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false",
+        at = () if self.network is None else (f"--node-ip-address={self.here}",)
+        self._start("head", "--head", *at, f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false",
                     f"--ray-client-server-port={free_port()}")  # fmt: skip
 
     def start_node(self, device: str) -> None:
-        """A node that is a device, at a loopback address of its own."""
-        own = f"127.0.0.{2 + sum(map(ord, device)) % 200}"
+        """A node that is a device, at an address of its own."""
+        own, within = f"127.0.0.{2 + sum(map(ord, device)) % 200}", list[str]()
+        if self.network is not None:
+            own, within = self.network.addresses[device], self.network.within(device)
         self._start(device, f"--address={self.address}", f"--node-ip-address={own}", "--num-cpus=1",
-                    f"--labels=splitplace-device={device}")  # fmt: skip
+                    f"--labels=splitplace-device={device}", within=within)  # fmt: skip
 
     def kill(self, name: str) -> None:
         """All processes of a node or of the head at once, as when the power goes."""
@@ -106,14 +114,15 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(devices: Path) -> Iterator[RayCluster]:
+def ray_cluster(devices: Path, network: NodeNetwork | None = None) -> Iterator[RayCluster]:
     """One, not started yet, with this process's environment as Ray wants it, for as long as it lasts.
 
     Args:
         devices: As of `RayCluster`.
+        network: Likewise.
     """
     with tempfile.TemporaryDirectory(prefix="sp-ray-", ignore_cleanup_errors=True) as short:
-        cluster, before = RayCluster(Path(short), devices), dict(os.environ)
+        cluster, before = RayCluster(Path(short), devices, network), dict(os.environ)
         os.environ.update(cluster.environment)
         try:
             yield cluster

@@ -1,4 +1,4 @@
-"""Claim: on a Ray cluster, too, every acknowledged task ends once, and right, whatever dies: node, head or broker.
+"""Claim: on a Ray cluster, too, every acknowledged task ends once, and right: nodes, head, broker die, links are cut.
 
 A head and some nodes, each a `ray start` of its own on this machine, and a fleet of the engine `ray` over them, under
 the chaos bench's clients and held to account by its checker (`chaos_check.py`). What dies is killed (SIGKILL, all of
@@ -23,14 +23,19 @@ from splitplace.benchmarks import chaos_check, chaos_splits
 from splitplace.benchmarks.chaos import END_S, Spread, run_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
 from splitplace.benchmarks.ray_cluster import RayCluster, ray_cluster
+from splitplace.benchmarks.ray_links import node_network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
 from splitplace.records.base import Count, NonNegative, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 
-FaultKind = Literal["node_killed", "device_killed", "broker_killed", "head_killed"]
+FaultKind = Literal[
+    "node_killed", "device_killed", "link_cut_one_way", "link_cut_both_ways", "broker_killed", "head_killed"
+]  # fmt: skip
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+CUTS: tuple[FaultKind, ...] = ("link_cut_one_way", "link_cut_both_ways")
+"""Of all links between one node and the other nodes; head and broker reach all of them. Takes a network of its own."""
 CLIENTS = 3
 POLICY = "random+least-loaded"
 LOOK_S = 0.05
@@ -61,10 +66,12 @@ class RayFaultsResults(Record):
     wrong: Count
     hung: Count
     noticed_s: dict[str, Spread]
-    """From a kill until `fleet status` suspects the device, by kind; of the head, from when nodes are looked at until
-    Ray has ended them all."""
+    """From a kill until `fleet status` suspects the device, by kind; of a cut, until it says that a pair goes through
+    the broker, which takes a task that needs it; of the head, from when nodes are looked at until Ray has ended them
+    all."""
     back_s: dict[str, Spread]
-    """From its return (a device: its kill) until all devices are in the view, by kind."""
+    """From its return (a device: its kill) until all devices are in the view, by kind; of a cut, from its end until all
+    pairs go directly again."""
     node_bytes: Count
     """Resident, of one node's processes without the device's."""
     device_bytes: Count
@@ -94,11 +101,16 @@ class _Run:
             seed=self.seed,
             micro_batch=chaos_splits.MICRO_BATCH,
             engine="ray",
+            listen=self.cluster.here,
         )
 
     def up(self, client: Client) -> set[str]:
         """The devices of which `fleet status` suspects nothing."""
         return {device.name for device in client.status().devices if device.up and not device.suspected}
+
+    def relayed(self, client: Client) -> bool:
+        """Whether any device goes through the broker to another one."""
+        return any(device.through_broker for device in client.status().devices)
 
     def until(self, holds: Callable[[], bool], what: str) -> float:
         """How long it takes."""
@@ -126,6 +138,15 @@ class _Run:
             case "device_killed":
                 self.device_process(device).kill()
                 self.noticed[kind].append(self.until(lambda: device not in self.up(client), f"{device} is missed"))
+            case "link_cut_one_way" | "link_cut_both_ways":
+                away = [(device, other) for other in self.devices if other != device]
+                back = [(other, device) for _, other in away] if kind == "link_cut_both_ways" else []
+                assert self.cluster.network is not None
+                self.until(lambda: not self.relayed(client), "all go directly")
+                with self.cluster.network.cut([*away, *back]):
+                    self.noticed[kind].append(self.until(lambda: self.relayed(client), f"{device} goes round"))
+                    time.sleep(APART_S)
+                self.back[kind].append(self.until(lambda: not self.relayed(client), "all go directly again"))
             case "broker_killed":
                 os.kill(client.pid, signal.SIGKILL)
                 client.close()
@@ -143,7 +164,9 @@ class _Run:
                 self.cluster.start_head()
                 for name in self.devices:
                     self.cluster.start_node(name)
-        self.back[kind].append(self.until(lambda: self.up(client) == all_up, f"all devices are up after {kind}"))
+        back_s = self.until(lambda: self.up(client) == all_up, f"all devices are up after {kind}")
+        if kind not in CUTS:
+            self.back[kind].append(back_s)
         self.note(kind, at, device if kind == "device_killed" else None)
         time.sleep(GAP_S)
         return client
@@ -159,6 +182,12 @@ class _Run:
     def family(self, device: str) -> list[psutil.Process]:
         """All processes of a node."""
         return psutil.Process(self.cluster.processes[device].pid).children(recursive=True)
+
+
+def kinds(cluster: RayCluster) -> tuple[FaultKind, ...]:
+    """The faults that can be brought about on a cluster."""
+    apart = cluster.network is not None and len(cluster.network.addresses) > 1
+    return KINDS if apart else tuple(kind for kind in KINDS if kind not in CUTS)
 
 
 def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callable[[str], None]) -> RayFaultsResults:
@@ -178,7 +207,8 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
     """
     load, folder = os.getloadavg()[0], run_folder(work)
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
-    with ray_cluster(folder / "devices") as cluster:
+    names = [unit.name for unit in chaos_splits.fleet(nodes).units()]
+    with node_network(names) as network, ray_cluster(folder / "devices", network) as cluster:
         run = _Run(folder, cluster, nodes, seed, say)
         sizes = _stream(run, rounds)
     say("checking every output")
@@ -229,7 +259,7 @@ def _stream(run: _Run, rounds: int) -> tuple[int, int, int]:
         time.sleep(GAP_S)
         sizes = _sizes(run)
         for row in range(rounds):
-            for kind in KINDS:
+            for kind in kinds(run.cluster):
                 run.say(f"round {row + 1} of {rounds}: {kind}")
                 client = run.inject(kind, row, client)
         patience_s = END_S

@@ -439,11 +439,11 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
     faults = [
         {
             "fault": kind.replace("_", " "),
-            "times": str(times),
+            "times": str(found.faults.get(kind, "not run")),
             "noticed, s": spread(found.noticed_s, kind),
-            "all devices back, s": spread(found.back_s, kind),
+            "all as before, s": spread(found.back_s, kind),
         }
-        for kind, times in found.faults.items()
+        for kind in sorted(bench.KINDS)
     ]
     tasks = [_became(found)]
     memory = [
@@ -455,7 +455,8 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
     ]
     remarks = [
         f"A head and {found.nodes} nodes on one machine; medians. A head's death is noticed when Ray has ended the "
-        f"nodes, which it was told to do after ten seconds. {found.compared} outputs compared with the whole model's. "
+        "nodes, which it was told to do after ten seconds; a cut, when the status says that a pair goes through the "
+        f"broker, which takes a task that needs it. {found.compared} outputs compared with the whole model's. "
         f"Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}."
     ]
     return FileSection(

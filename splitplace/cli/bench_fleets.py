@@ -101,7 +101,7 @@ def ray(
     work: Path = Path("runs/bench-ray"),
     json: bool = False,
 ) -> None:
-    """Kill nodes, devices, the broker and the head of a Ray cluster on this machine under a stream of tasks; check all.
+    """Kill parts of a Ray cluster on this machine, and cut its links where root may, under a stream of tasks; check.
 
     Args:
         nodes: `ray start` processes beside the head, a device each; some 500 MB each.

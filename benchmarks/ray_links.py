@@ -1,0 +1,107 @@
+"""The Ray bench's network: nodes in network namespaces of their own, on a bridge of this machine; links can be cut.
+
+A cut is of one direction, and a black hole: what a node sends to another goes to a hardware address that nobody has.
+Nothing is refused, and nobody is told. Takes Linux and its root; where that is not to be had, links are left whole.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from splitplace.errors import NotReadyError
+
+Pair = tuple[str, str]
+"""Who sends, and to whom."""
+
+NOBODY = "02:00:00:00:00:01"
+"""A hardware address that no card here has."""
+IP_S = 20.0
+
+
+class NodeNetwork:
+    """Of some nodes, each at an address of its own; this machine is at `here`.
+
+    Args:
+        nodes: Their names.
+
+    Raises:
+        NotReadyError: This machine or its user may have no such network.
+    """
+
+    def __init__(self, nodes: Sequence[str]):
+        self._bridge = f"sp{os.getpid()}"
+        self._spaces = {node: f"{self._bridge}-{row}" for row, node in enumerate(nodes)}
+        self._subnet = f"198.18.{os.getpid() % 256}"  # for benchmarks of networks (RFC 2544), and for nothing else
+        self.here = f"{self._subnet}.1"
+        self.addresses = {node: f"{self._subnet}.{row + 2}" for row, node in enumerate(nodes)}
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self) -> None:
+        _ip("link", "add", self._bridge, "type", "bridge")
+        _ip("address", "add", f"{self.here}/24", "dev", self._bridge)
+        _ip("link", "set", self._bridge, "up")
+        for row, (node, space) in enumerate(self._spaces.items()):
+            near = f"{self._bridge}v{row}"
+            _ip("netns", "add", space)
+            _ip("link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("link", "set", near, "master", self._bridge, "up")
+            _ip("-n", space, "address", "add", f"{self.addresses[node]}/24", "dev", "eth0")
+            for card in ("lo", "eth0"):
+                _ip("-n", space, "link", "set", card, "up")
+
+    def close(self) -> None:
+        """Remove it; nothing may run on its nodes any more."""
+        for space in self._spaces.values():
+            _ip("netns", "delete", space, check=False)
+        _ip("link", "delete", self._bridge, check=False)
+
+    def within(self, node: str) -> list[str]:
+        """What goes before a command that is to run on a node."""
+        return [_program(), "netns", "exec", self._spaces[node]]
+
+    @contextmanager
+    def cut(self, pairs: Sequence[Pair]) -> Iterator[None]:
+        """Nothing of what these send to those arrives, as long as it lasts."""
+        for src, dst in pairs:
+            self._on(src, "replace", self.addresses[dst], "lladdr", NOBODY, "nud", "permanent")
+        try:
+            yield
+        finally:
+            for src, dst in pairs:
+                self._on(src, "delete", self.addresses[dst])
+
+    def _on(self, node: str, change: str, address: str, *to: str) -> None:
+        _ip("-n", self._spaces[node], "neighbour", change, address, *to, "dev", "eth0")
+
+
+@contextmanager
+def node_network(nodes: Sequence[str]) -> Iterator[NodeNetwork | None]:
+    """The network for these nodes, as long as it lasts; none where it is not to be had."""
+    try:
+        network = NodeNetwork(nodes)
+    except NotReadyError:
+        yield None
+        return
+    try:
+        yield network
+    finally:
+        network.close()
+
+
+def _ip(*arguments: str, check: bool = True) -> None:
+    done = subprocess.run([_program(), *arguments], capture_output=True, text=True, timeout=IP_S, check=False)
+    if check and done.returncode:
+        raise NotReadyError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def _program() -> str:
+    found = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        raise NotReadyError("there is no command ip here")
+    return found
