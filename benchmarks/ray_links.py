@@ -47,17 +47,21 @@ class NodeNetwork:
         _ip("address", "add", f"{self.here}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
         for row, (node, space) in enumerate(self._spaces.items()):
-            near = f"{self._bridge}v{row}"
             _ip("netns", "add", space)
-            _ip("link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", near, "master", self._bridge, "up")
+            _ip("link", "add", self._card(row), "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("link", "set", self._card(row), "master", self._bridge, "up")
             _ip("-n", space, "address", "add", f"{self.addresses[node]}/24", "dev", "eth0")
             for card in ("lo", "eth0"):
                 _ip("-n", space, "link", "set", card, "up")
 
+    def _card(self, row: int) -> str:
+        """This machine's end of a node's cable."""
+        return f"{self._bridge}v{row}"
+
     def close(self) -> None:
         """Remove it; nothing may run on its nodes any more."""
-        for space in self._spaces.values():
+        for row, space in enumerate(self._spaces.values()):
+            _ip("link", "delete", self._card(row), check=False)  # by itself it goes some time after the namespace
             _ip("netns", "delete", space, check=False)
         _ip("link", "delete", self._bridge, check=False)
 
