@@ -1,13 +1,17 @@
 """Memory left on each device while a plan is made: the one limit that no placer may break."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
 from splitplace.records.action import Evict
 from splitplace.records.view import Bools, Floats, Ints, View
+
+ROUNDING = 1e-12
+"""Relative; of bytes that are taken one after another."""
 
 
 @overload
@@ -24,6 +28,17 @@ def claimed_bytes(need_bytes: float | Floats, shared_here: bool | Bools) -> floa
     if isinstance(shared_here, np.ndarray):
         return np.where(shared_here, 0.0, need_bytes)
     return 0.0 if shared_here else need_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceRoom:
+    """What a ledger says of one device."""
+
+    device: int
+    free_bytes: float
+    left_bytes: float
+    fragments: tuple[Floats, Bools, Bools] | None
+    """Where fragments are shared: what each takes, whether it is loaded, and whether it is idle."""
 
 
 class Room:
@@ -53,6 +68,22 @@ class Room:
             other._left_D, other._cost_FD = self._left_D.copy(), self._cost_FD.copy()
             other._resident_FD, other._idle_FD = self._resident_FD.copy(), self._idle_FD.copy()
         return other
+
+    def device(self, device: int) -> DeviceRoom:
+        """What it says of one device, to `restore`: cheaper than a copy of all."""
+        columns = None
+        if self._shares:
+            tables = self._cost_FD, self._resident_FD, self._idle_FD
+            cost_F, resident_F, idle_F = (table[:, device].copy() for table in tables)
+            columns = cost_F, resident_F, idle_F
+        return DeviceRoom(device, float(self._free_D[device]), float(self._left_D[device]), columns)
+
+    def restore(self, before: DeviceRoom) -> None:
+        """Take back all that was booked on a device since then."""
+        device = before.device
+        self._free_D[device], self._left_D[device] = before.free_bytes, before.left_bytes
+        if before.fragments is not None:
+            self._cost_FD[:, device], self._resident_FD[:, device], self._idle_FD[:, device] = before.fragments
 
     def left_bytes(self, *fragments: int) -> Floats:
         """What would be left on each device after taking all of these and evicting all other idle ones, shape D.
@@ -95,10 +126,24 @@ class Room:
         result: Bools = self.left_bytes(*fragments) >= 0
         return result
 
+    def may_hold(self, fragments: Sequence[int]) -> bool:
+        """Whether all of these might find room somewhere; if not, there is none for them, however they are placed.
+
+        Each fits some device, and all devices together have room for as many of the smallest as they are.
+        """
+        cost_FD = self._cost_FD[list(fragments)]
+        if not (cost_FD <= self._left_D).any(axis=1).all():
+            return False
+        least_D = cost_FD.min(axis=0)
+        if not (least_D > 0).all():
+            return True
+        return bool(np.floor(np.maximum(self._left_D, 0.0) * (1 + ROUNDING) / least_D).sum() >= len(fragments))
+
     def table(self, fragment_C: Ints) -> Bools:
         """The devices that can take each of these fragments now, shape (C, D); each is asked for by itself."""
-        fits = {fragment: self.fits(fragment) for fragment in set(fragment_C.tolist())}
-        return np.stack([fits[fragment] for fragment in fragment_C.tolist()])
+        fragments, row_C = np.unique(fragment_C, return_inverse=True)
+        result: Bools = np.stack([self.fits(fragment) for fragment in fragments.tolist()])[row_C]
+        return result
 
     def fits_on(self, fragment: int, device: int) -> bool:
         """Whether this device can take this fragment now; looks at this device only."""

@@ -2,11 +2,16 @@
 
 Containers by falling memory, each to its highest-P device that still has the room, else to the wait queue. A task waits
 as a whole: a chain half placed would hold memory that another half-placed chain waits for.
+
+So where a container finds no room, what its task has booked is taken back, with all that was booked since, and the
+search goes on from there without the task: as if it had begun anew, but for what is the same until then.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from splitplace.placement.room import Room
+from splitplace.placement.room import DeviceRoom, Room
 from splitplace.placement.surrogates.problem import Problem
 from splitplace.records.action import Action, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE, Floats, Ints, View
@@ -17,47 +22,77 @@ def project(view: View, problem: Problem, free_C: Ints, p_CD: Floats) -> list[Ac
 
     One that has a device already stays there if its best device has no room.
     """
-    memory = problem.demand_CK[free_C, 2]
-    order = sorted(range(len(free_C)), key=lambda i: -memory[i])
-    waiting: set[int] = set()
-    while True:
-        actions, failed = _attempt(view, problem, free_C, p_CD, order, waiting)
-        if failed is None:
-            break
-        waiting.add(failed)  # a task: its bookings are undone by starting over without it
-    for i in range(len(free_C)):
-        row = int(free_C[i])
-        if int(problem.task_C[row]) in waiting and problem.device_C[row] == NONE:
-            actions.append(Wait(int(view.tasks.id_T[problem.task_C[row]]), int(problem.fragment_C[row])))
-    return actions
+    by_memory = np.argsort(-problem.demand_CK[free_C, 2], kind="stable")
+    bookings = _Bookings(view, problem, free_C[by_memory], p_CD[by_memory])
+    at = 0
+    while at < len(by_memory):
+        at = bookings.book(at)
+    actions, waiting = [action for each in bookings.made for action in each.actions], bookings.waiting
+    rows = zip(problem.task_C[free_C].tolist(), free_C.tolist(), strict=True)
+    waits = [(task, row) for task, row in rows if task in waiting and problem.device_C[row] == NONE]
+    return actions + [Wait(int(view.tasks.id_T[task]), int(problem.fragment_C[row])) for task, row in waits]
 
 
-def _attempt(
-    view: View, problem: Problem, free_C: Ints, p_CD: Floats, order: list[int], waiting: set[int]
-) -> tuple[list[Action], int | None]:
-    room, actions = Room(view), list[Action]()
-    for i in order:
-        row = int(free_C[i])
-        task, fragment, now = int(problem.task_C[row]), int(problem.fragment_C[row]), int(problem.device_C[row])
-        if now == NONE and task in waiting:
-            continue
-        if now != NONE and int(np.argmax(p_CD[i])) == now:
-            continue
-        device = _best(room, fragment, p_CD[i])
-        if now != NONE and device in (NONE, now):
-            continue
-        if device == NONE:
-            return [], task
-        evicted: list[Evict] = room.take(fragment, device)
-        name = int(view.tasks.id_T[task])
-        actions += [*evicted, Place(name, fragment, device) if now == NONE else Migrate(name, fragment, device)]
-    return actions, None
+@dataclass(frozen=True)
+class _Booking:
+    """A container that has a device now."""
+
+    at: int
+    task: int
+    before: DeviceRoom
+    """Of its device."""
+    actions: tuple[Action, ...]
 
 
-def _best(room: Room, fragment: int, p_D: Floats) -> int:
-    """The highest-P device with room, the first of equals; -1 for none."""
-    first = int(np.argmax(p_D))
-    if p_D[first] > 0 and room.fits_on(fragment, first):
-        return first
-    fits_D = room.fits(fragment)
-    return int(np.argmax(np.where(fits_D, p_D, -1.0))) if fits_D.any() else NONE
+class _Bookings:
+    """Containers in the order in which they are asked, and what was booked so far."""
+
+    def __init__(self, view: View, problem: Problem, rows_C: Ints, p_CD: Floats):
+        self.made: list[_Booking] = []
+        self.waiting: set[int] = set()
+        """Tasks."""
+        self._room, self._p_CD = Room(view), p_CD
+        self._task, self._fragment, self._device = (
+            column[rows_C].tolist() for column in (problem.task_C, problem.fragment_C, problem.device_C)
+        )
+        first_C = np.argmax(p_CD, axis=1)
+        self._first: list[int] = first_C.tolist()
+        self._wanted: list[bool] = (p_CD[np.arange(len(first_C)), first_C] > 0).tolist()
+        self._began: dict[int, int] = {}
+        """Of each task, its first booking."""
+        self._id_T = view.tasks.id_T
+
+    def book(self, at: int) -> int:
+        """Ask for a device for one container; which is to be asked for next."""
+        task, fragment, now, first = self._task[at], self._fragment[at], self._device[at], self._first[at]
+        if (now == NONE and task in self.waiting) or now == first != NONE:
+            return at + 1
+        device = first if self._wanted[at] and self._room.fits_on(fragment, first) else self._next_best(at)
+        if device == NONE and now == NONE:
+            self.waiting.add(task)
+            return self._back(self._began[task]) if task in self._began else at + 1
+        if device in (NONE, now):
+            return at + 1
+        before = self._room.device(device)
+        evicted: list[Evict] = self._room.take(fragment, device)
+        name = int(self._id_T[task])
+        action = Place(name, fragment, device) if now == NONE else Migrate(name, fragment, device)
+        if now == NONE:
+            self._began.setdefault(task, len(self.made))
+        self.made.append(_Booking(at, task, before, (*evicted, action)))
+        return at + 1
+
+    def _next_best(self, at: int) -> int:
+        """The highest-P device with room, the first of equals; -1 for none."""
+        fits_D = self._room.fits(self._fragment[at])
+        return int(np.argmax(np.where(fits_D, self._p_CD[at], -1.0))) if fits_D.any() else NONE
+
+    def _back(self, booking: int) -> int:
+        """Take a booking back, and all after it; which container comes after the one it was for."""
+        at = self.made[booking].at
+        while len(self.made) > booking:
+            last = self.made.pop()
+            self._room.restore(last.before)
+            if self._began.get(last.task) == len(self.made):
+                del self._began[last.task]
+        return at + 1
