@@ -15,7 +15,7 @@ Deliberate choices, made on training seeds:
   serves any fleet that runs the same splits over such links. Where the devices are not those of the training, its plan
   is held against the rules' (least-loaded, tasks gathered or apart) by an estimate from physics alone (`fluid.py`),
   and the best is the answer.
-* Untrained, the better of the rules is; so it is where more containers are there than can be compared in pairs.
+* Untrained, the better of the rules is; so it is where very many containers are there.
 """
 
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ from splitplace.records.view import NONE, Bools, Floats, Ints, View
 from splitplace.seeds import generator
 
 MOST_CONTAINERS = 2_000
-"""A table of all pairs takes 32 MB then, and an ascent a dozen of them."""
+"""Where more are there, the better rule decides: so it was when plans made tables of all pairs, and in every figure."""
 LEAST_STEPS = 4
 """However many containers there are."""
 ETAS, PEAKS = (10.0, 30.0, 100.0, 300.0), (0.9, 0.5)
@@ -72,8 +72,8 @@ class DasoTasks:
     Args:
         eta: Step of the ascent on the logits, for a state that was not trained.
         steps: Of the ascent, at most.
-        pairs: Of containers that an ascent may look at, step after step: with many, it takes fewer steps, so that a
-            plan for 50 devices stays within 20 ms.
+        pairs: Over the square of how many containers there are, the steps of an ascent, within these bounds: so that a
+            plan for 50 devices stayed within 20 ms when every step looked at all pairs. Every figure hangs on it.
         peak: Share of a container's start on the device it stands for; the rest is spread over all that fit.
         softness: Width of the step at a deadline (see `completion.objective`).
         beta: Weight of response time in O^P (eq. 10).

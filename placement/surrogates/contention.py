@@ -4,7 +4,7 @@ The pooled features of DASO are affine in P and so can say how much stands on a 
 that neighbours of a chain on one device send each other nothing. Both are bilinear in P: containers i and j share a
 device with probability (P P^T)_ij. Under processor sharing, a job is held up by another for the shorter of the two, so
 a row has, for work and for bytes, Σ_j (P diag(1/capacity) P^T)_ij min(own_i, own_j), apart for j of the same task and,
-of other tasks, for j just placed, under way, and waiting for what comes before it.
+of other tasks, for j just placed, under way, and waiting for what comes before it (`sharing.py`: no table of pairs).
 
 All times in scheduling intervals. Readings: a container that has begun to compute has all its bytes; one that has not
 has none (the view does not say how far a transfer is, so rows have the task's age); results to the broker count as
@@ -13,12 +13,14 @@ nothing. Nothing here knows how many devices there are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from splitplace.placement.surrogates.problem import Problem
+from splitplace.placement.surrogates.sharing import Sharing, Sizes, Standing, TaskPairs, repeated
 from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Floats, Ints, View
+from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
 COLUMNS = (
     "work", "bytes in", "bytes out", "1/servers", "semantic", "has parents", "age",
@@ -27,6 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 """Of a container's row: the first three alone on its device, the last eight as held up by others there."""
 WORK, BYTES = 7, 11
+NEW, UNDER_WAY, WAITING = range(3)
 OLDEST = 4.0
 """Age is told up to so many intervals."""
 
@@ -46,15 +49,13 @@ class Paths:
 class Shared:
     """What the rows at one P leave for the way back."""
 
-    p_CD: Floats
+    standing: Standing
     into_C: Floats
     """Bytes that come from other devices."""
     out_C: Floats
     per_byte_C: Floats
-    byte_CC: Floats
-    """Of sharing a link, over its bandwidth."""
-    lesser_CC: Floats
-    """The lesser bytes of two."""
+    servers: Sharing
+    links: Sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +69,14 @@ class Contention:
     """Alone on one server."""
     outside_C: Floats
     """Bytes from outside the view: the task's input, or what a fragment that is done sends."""
-    src_X: Ints
-    dst_X: Ints
-    bytes_X: Floats
-    """Bytes between two containers, nothing if they share a device."""
+    inner: "InnerEdges"
+    """What they send is nothing if they share a device."""
     per_server_D: Floats
     per_byte_D: Floats
     fixed_CF: Floats
     """Columns that P does not change: semantic, has parents, age."""
-    shorter_CC: Floats
-    """The shorter work of two."""
-    same_CC: Floats
-    """1 for another container of the same task."""
-    other_CC: Floats
-    group_CG: Floats
-    """New, under way, or waiting."""
+    work: Sizes
+    """On the mean device; groups are new, under way, and waiting."""
 
     def x(self, p_CD: Floats) -> Floats:
         """The rows, shape (C, COLUMNS)."""
@@ -90,51 +84,33 @@ class Contention:
 
     def shared(self, p_CD: Floats) -> tuple[Floats, "Shared"]:
         """The rows, and what `pull` needs to know of P."""
-        count, scaled_CD = len(p_CD), p_CD * self.per_byte_D
-        server_CC, byte_CC = (p_CD * self.per_server_D) @ p_CD.T, scaled_CD @ p_CD.T
-        apart_X = self.bytes_X * (1.0 - np.einsum("xd,xd->x", p_CD[self.src_X], p_CD[self.dst_X]))
-        into_C = self.outside_C + np.bincount(self.dst_X, apart_X, count)
-        out_C: Floats = np.bincount(self.src_X, apart_X, count).astype(np.float64)
-        per_byte_C, moved_C = p_CD @ self.per_byte_D, into_C + out_C
-        lesser_CC = np.minimum(moved_C[:, None], moved_C)
+        count, standing, (src_X, dst_X, bytes_X) = len(p_CD), Standing.of(p_CD), self.inner
+        apart_X = bytes_X * (1.0 - standing.together(src_X, dst_X, np.ones(p_CD.shape[1])))
+        into_C = self.outside_C + np.bincount(dst_X, apart_X, count)
+        out_C: Floats = np.bincount(src_X, apart_X, count).astype(np.float64)
+        per_byte_C = p_CD @ self.per_byte_D
         own = (np.einsum("cd,cd->c", p_CD, self.work_CD), into_C * per_byte_C, out_C * per_byte_C)
-        columns = (
-            np.stack([*own, p_CD @ self.per_server_D], axis=1),
-            self.fixed_CF,
-            self._gather(server_CC * self.shorter_CC),
-            self._gather(byte_CC * lesser_CC),
-        )
-        return np.concatenate(columns, axis=1), Shared(p_CD, into_C, out_C, per_byte_C, byte_CC, lesser_CC)
+        servers = Sharing(self.work, standing, self.per_server_D)
+        links = Sharing(Sizes(into_C + out_C, self.work.pairs), standing, self.per_byte_D)
+        columns = np.stack([*own, p_CD @ self.per_server_D], axis=1), self.fixed_CF, servers.held(), links.held()
+        return np.concatenate(columns, axis=1), Shared(standing, into_C, out_C, per_byte_C, servers, links)
 
     def pull(self, at: "Shared", dx_CF: Floats, free_C: Ints) -> Floats:
-        """D f / d P of the rows `free_C`, from d f / d x; shape (free, D)."""
-        p_CD, moved_C = at.p_CD, at.into_C + at.out_C
-        d_core = self._spread(dx_CF[:, WORK:BYTES])
-        d_core *= self.shorter_CC
-        d_pair = self._spread(dx_CF[:, BYTES:])
-        d_byte = d_pair * at.lesser_CC
-        # The shorter of two transfers: whose it is takes the slope.
-        d_pair *= at.byte_CC
-        mine = np.where(moved_C[:, None] <= moved_C, d_pair, 0.0)
-        d_moved_C = mine.sum(axis=1) + (d_pair - mine).sum(axis=0)
+        """D f / d P of the rows `free_C`, ascending, from d f / d x; shape (free, D)."""
+        p_CD, d_work_C4, d_bytes_C4 = at.standing.p_CD, dx_CF[:, WORK:BYTES], dx_CF[:, BYTES:]
+        d_moved_C = at.links.size_slope(d_bytes_C4)
         d_into_C, d_out_C = dx_CF[:, 1] * at.per_byte_C + d_moved_C, dx_CF[:, 2] * at.per_byte_C + d_moved_C
-        d_apart_X = (self.bytes_X * (d_into_C[self.dst_X] + d_out_C[self.src_X]))[:, None]
-        dp_CD = dx_CF[:, :1] * self.work_CD + dx_CF[:, 3:4] * self.per_server_D
-        dp_CD += (dx_CF[:, 1] * at.into_C + dx_CF[:, 2] * at.out_C)[:, None] * self.per_byte_D
-        np.subtract.at(dp_CD, self.src_X, d_apart_X * p_CD[self.dst_X])
-        np.subtract.at(dp_CD, self.dst_X, d_apart_X * p_CD[self.src_X])
-        result: Floats = dp_CD[free_C]
-        result += ((d_core[free_C] + d_core[:, free_C].T) @ p_CD) * self.per_server_D
-        result += ((d_byte[free_C] + d_byte[:, free_C].T) @ p_CD) * self.per_byte_D
-        return result
-
-    def _gather(self, pairs_CC: Floats) -> Floats:
-        siblings = np.einsum("ij,ij->i", pairs_CC, self.same_CC)[:, None]
-        return np.concatenate([siblings, (pairs_CC * self.other_CC) @ self.group_CG], axis=1)
-
-    def _spread(self, d_CG: Floats) -> Floats:
-        result: Floats = d_CG[:, :1] * self.same_CC + (d_CG[:, 1:] @ self.group_CG.T) * self.other_CC
-        return result
+        per_byte_F1 = (dx_CF[:, 1] * at.into_C + dx_CF[:, 2] * at.out_C)[free_C, None]
+        result: Floats = dx_CF[free_C, :1] * self.work_CD[free_C] + dx_CF[free_C, 3:4] * self.per_server_D
+        result += per_byte_F1 * self.per_byte_D
+        src_X, dst_X, bytes_X = self.inner
+        d_apart_X = bytes_X * (d_into_C[dst_X] + d_out_C[src_X])
+        row_C = np.full(len(p_CD), NONE)
+        row_C[free_C] = np.arange(len(free_C))
+        for mine_X, other_X in ((src_X, dst_X), (dst_X, src_X)):
+            free_X = np.flatnonzero(row_C[mine_X] != NONE)
+            np.subtract.at(result, row_C[mine_X[free_X]], d_apart_X[free_X, None] * p_CD[other_X[free_X]])
+        return result + at.servers.slope(d_work_C4, free_C) + at.links.slope(d_bytes_C4, free_C)
 
 
 def contention(view: View, problem: Problem) -> Contention:
@@ -146,67 +122,59 @@ def contention(view: View, problem: Problem) -> Contention:
     n_C = view.tasks.n_T[problem.task_C]
     batches_C = micro_batches(n_C, view.fragments.micro_batch_F[problem.fragment_C])
     work_CD = (left_C * batches_C)[:, None] * view.fragments.latency_s_FD[problem.fragment_C] / unit_s
-    outside_C, inner, parents = edges_between(view, problem, left_C, n_C / unit_s)
+    outside_C, inner, parents_CK = edges_between(view, problem, left_C, n_C / unit_s)
     tasks_T, task_of_C = np.unique(problem.task_C, return_inverse=True)
-    same_CC = (task_of_C[:, None] == task_of_C).astype(np.float64)
-    other_CC = 1.0 - same_CC
-    np.fill_diagonal(same_CC, 0.0)
-    has_C = np.array([bool(p) for p in parents], np.float64)
-    old_C = (np.arange(count) < running).astype(np.float64)
+    has_C, old_C = parents_CK[:, 0] < count, np.arange(count) < running
     age_C = old_C * np.minimum(view.tasks.age_s_T[problem.task_C] / unit_s, OLDEST)
-    group = ((1 - has_C) * (1 - old_C), (1 - has_C) * old_C, has_C)
-    work_C = work_CD.mean(axis=1)
+    group_C = np.where(has_C, WAITING, np.where(old_C, UNDER_WAY, NEW))
     bandwidth_D = np.minimum(view.links.up_bytes_per_s_D, view.links.down_bytes_per_s_D)
     return Contention(
-        paths=paths_of(parents, task_of_C, len(tasks_T)),
+        paths=paths_of(parents_CK, task_of_C, len(tasks_T)),
         tasks_T=tasks_T,
         work_CD=work_CD,
         outside_C=outside_C,
-        src_X=np.array([src for src, _, _ in inner], np.int64),
-        dst_X=np.array([dst for _, dst, _ in inner], np.int64),
-        bytes_X=np.array([size for _, _, size in inner], np.float64),
+        inner=inner,
         per_server_D=1.0 / view.devices.servers_D,
         per_byte_D=1.0 / np.maximum(bandwidth_D, 1.0),
-        fixed_CF=np.stack([problem.semantic_C.astype(np.float64), has_C, age_C], axis=1),
-        shorter_CC=np.minimum(work_C[:, None], work_C),
-        same_CC=same_CC,
-        other_CC=other_CC,
-        group_CG=np.stack(group, axis=1),
+        fixed_CF=np.stack([problem.semantic_C.astype(np.float64), has_C.astype(np.float64), age_C], axis=1),
+        work=Sizes(work_CD.mean(axis=1), TaskPairs.of(task_of_C, group_C, 3)),
     )
 
 
-def edges_between(
-    view: View, problem: Problem, left_C: Floats, n_C: Floats
-) -> tuple[Floats, list[tuple[int, int, float]], list[list[int]]]:
-    """Bytes from outside, edges between containers (those still to be sent), and each container's parents."""
-    f = view.fragments
-    into: dict[int, list[tuple[int, float]]] = {}
-    for src, dst, size in zip(f.edge_src_X.tolist(), f.edge_dst_X.tolist(), f.edge_bytes_X.tolist(), strict=True):
-        into.setdefault(dst, []).append((src, size))
-    rows = list(zip(problem.task_C.tolist(), problem.fragment_C.tolist(), strict=True))
-    row_of = {key: row for row, key in enumerate(rows)}
-    outside_C, inner, parents = np.zeros(len(rows)), list[tuple[int, int, float]](), list[list[int]]()
-    for row, (task, fragment) in enumerate(rows):
-        mine = set[int]()
-        for src, size in into.get(fragment, ()):
-            parent = row_of.get((task, src), NONE) if src != NONE else NONE
-            if parent != NONE:
-                mine.add(parent)
-            if left_C[row] < 1.0:
-                continue
-            if parent == NONE:
-                outside_C[row] += size * n_C[row]
-            else:
-                inner.append((parent, row, size * float(n_C[row])))
-        parents.append(sorted(mine))
-    return outside_C, inner, parents
+class InnerEdges(NamedTuple):
+    """Edges between containers that are still to be sent."""
+
+    src_X: Ints
+    dst_X: Ints
+    bytes_X: Floats
 
 
-def paths_of(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
+def edges_between(view: View, problem: Problem, left_C: Floats, n_C: Floats) -> tuple[Floats, InnerEdges, Ints]:
+    """Bytes from outside, edges between containers, and each container's parents, ascending; index C for none."""
+    f, count = view.fragments, len(problem)
+    by_dst, fragments = np.argsort(f.edge_dst_X, kind="stable"), len(f.split_F)
+    edges_F = np.bincount(f.edge_dst_X, minlength=fragments)
+    first_F = np.cumsum(edges_F) - edges_F
+    row_E, at_E = repeated(edges_F[problem.fragment_C])
+    edge_E = by_dst[first_F[problem.fragment_C[row_E]] + at_E]
+    # Containers by task and fragment, to find who sends.
+    key_C = problem.task_C * fragments + problem.fragment_C
+    by_key = np.argsort(key_C)
+    wanted_E = problem.task_C[row_E] * fragments + f.edge_src_X[edge_E]
+    found_E = by_key[np.minimum(np.searchsorted(key_C[by_key], wanted_E), count - 1)] if count else row_E
+    inner_E = (f.edge_src_X[edge_E] != NONE) & (key_C[found_E] == wanted_E)
+    size_E, unsent_E = f.edge_bytes_X[edge_E] * n_C[row_E], left_C[row_E] >= 1.0
+    from_outside, between = np.flatnonzero(unsent_E & ~inner_E), np.flatnonzero(unsent_E & inner_E)
+    outside_C: Floats = np.bincount(row_E[from_outside], size_E[from_outside], count).astype(np.float64)
+    inner = InnerEdges(found_E[between], row_E[between], size_E[between])
+    pairs = np.unique(row_E[inner_E] * max(count, 1) + found_E[inner_E])
+    return outside_C, inner, _padded(pairs // max(count, 1), pairs % max(count, 1), count, count)
+
+
+def paths_of(parents_CK: Ints, task_of_C: Ints, tasks: int) -> Paths:
     """From each container's parents and task."""
-    count = len(parents)
-    parents_CK = _padded(parents, count)
-    has_parents_CK = parents_CK < count
+    count = len(parents_CK)
+    has_parents_CK: Bools = parents_CK < count
     depth = np.zeros(count + 1, np.int64)
     for _ in range(count):
         deeper_C = np.where(has_parents_CK, depth[parents_CK] + 1, 0).max(axis=1)
@@ -214,10 +182,8 @@ def paths_of(parents: list[list[int]], task_of_C: Ints, tasks: int) -> Paths:
             break
         depth[:count] = deeper_C
     levels = [np.flatnonzero(depth[:count] == level) for level in range(1, int(depth.max()) + 1)]
-    members: list[list[int]] = [[] for _ in range(tasks)]
-    for row, task in enumerate(task_of_C.tolist()):
-        members[task].append(row)
-    return Paths(parents_CK, tuple(levels), _padded(members, count))
+    by_task = np.argsort(task_of_C, kind="stable")
+    return Paths(parents_CK, tuple(levels), _padded(task_of_C[by_task], by_task, tasks, count))
 
 
 def side_by_side(moments: Sequence[Paths]) -> Paths:
@@ -243,8 +209,9 @@ def side_by_side(moments: Sequence[Paths]) -> Paths:
     return Paths(joined(parents), tuple(levels), joined(members))
 
 
-def _padded(rows: list[list[int]], nobody: int) -> Ints:
-    table = np.full((len(rows), max(map(len, rows), default=0) or 1), nobody, np.int64)
-    for row, entries in enumerate(rows):
-        table[row, : len(entries)] = entries
+def _padded(row_E: Ints, entry_E: Ints, rows: int, nobody: int) -> Ints:
+    """Each row's entries, of rows ascending, and nobody behind them."""
+    count_R = np.bincount(row_E, minlength=rows)
+    table = np.full((rows, max(int(count_R.max(initial=0)), 1)), nobody, np.int64)
+    table[row_E, repeated(count_R)[1]] = entry_E
     return table

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitplace.placement.surrogates import completion
-from splitplace.placement.surrogates.contention import Paths, edges_between, paths_of
+from splitplace.placement.surrogates.contention import edges_between, paths_of
 from splitplace.placement.surrogates.problem import Problem, carried_out
 from splitplace.records.action import Action
 from splitplace.records.task import micro_batches
@@ -42,23 +42,21 @@ def expected_s(view: View, problem: Problem) -> tuple[Ints, Floats]:
     n_C = view.tasks.n_T[problem.task_C]
     batches_C = micro_batches(n_C, view.fragments.micro_batch_F[problem.fragment_C])
     work_C = left_C * batches_C * view.fragments.latency_s_FD[problem.fragment_C, device_C]
-    into_C, inner, parents = edges_between(view, problem, left_C, n_C.astype(np.float64))
-    out_C = np.zeros(len(problem))
-    apart = [edge for edge in inner if device_C[edge[0]] != device_C[edge[1]]]
-    for src, dst, size in apart:
-        into_C[dst] += size
-        out_C[src] += size
-    links = view.links
-    paths = paths_of(parents, task_of_C, len(tasks_T))
-    compute_s_C = _held_up(work_C, device_C) - _in_turn(work_C, device_C, parents, paths)
+    into_C, inner, parents_CK = edges_between(view, problem, left_C, n_C.astype(np.float64))
+    apart = np.flatnonzero(device_C[inner.src_X] != device_C[inner.dst_X])
+    src_X, dst_X, bytes_X = (column[apart] for column in inner)
+    np.add.at(into_C, dst_X, bytes_X)
+    out_C: Floats = np.bincount(src_X, bytes_X, len(problem)).astype(np.float64)
+    links, paths = view.links, paths_of(parents_CK, task_of_C, len(tasks_T))
+    compute_s_C = _held_up(work_C, device_C) - _in_turn(work_C, device_C, parents_CK)
     compute_s_C = np.maximum(compute_s_C / view.devices.servers_D[device_C], work_C)
     in_s_C, out_s_C = (
         _held_up(bytes_C, device_C) / np.maximum(rate_D[device_C], 1.0)
         for bytes_C, rate_D in ((into_C, links.down_bytes_per_s_D), (out_C, links.up_bytes_per_s_D))
     )
     in_s_C = in_s_C + np.where(into_C > 0, links.rtt_s_D[device_C] / 2, 0.0)
-    for src, dst, _ in apart:
-        in_s_C[dst] = max(in_s_C[dst], out_s_C[src] + (links.rtt_s_D[device_C[src]] + links.rtt_s_D[device_C[dst]]) / 2)
+    hop_s_X = (links.rtt_s_D[device_C[src_X]] + links.rtt_s_D[device_C[dst_X]]) / 2
+    np.maximum.at(in_s_C, dst_X, out_s_C[src_X] + hop_s_X)
     end_C, _ = completion.path_ends(in_s_C + compute_s_C, paths)
     result: Floats = end_C[paths.members_TK].max(axis=1)
     return tasks_T, result
@@ -76,16 +74,16 @@ def _held_up(size_C: Floats, device_C: Ints) -> Floats:
     return result
 
 
-def _in_turn(size_C: Floats, device_C: Ints, parents: list[list[int]], paths: Paths) -> Floats:
+def _in_turn(size_C: Floats, device_C: Ints, parents_CK: Ints) -> Floats:
     """The part of it that comes before or after i within its task: they take turns."""
-    result, before = np.zeros(len(size_C)), [set[int]() for _ in parents]
-    sizes, devices = size_C.tolist(), device_C.tolist()
-    for row in np.concatenate([np.zeros(0, np.int64), *paths.levels]).tolist():
-        for parent in parents[row]:
-            before[row] |= {parent, *before[parent]}
-        for other in before[row]:
-            if devices[other] == devices[row]:
-                shorter = sizes[other] if sizes[other] < sizes[row] else sizes[row]
-                result[row] += shorter
-                result[other] += shorter
+    count = len(size_C)
+    found, row_Q, before_Q = list[Ints](), np.arange(count), np.arange(count)
+    while len(row_Q):  # parents, then their parents
+        at_Q, column_Q = np.nonzero(parents_CK[before_Q] < count)
+        row_Q, before_Q = row_Q[at_Q], parents_CK[before_Q[at_Q], column_Q]
+        found.append(row_Q * count + before_Q)
+    pairs = np.unique(np.concatenate(found))
+    row_Q, before_Q = pairs // count, pairs % count
+    shorter_Q = np.minimum(size_C[row_Q], size_C[before_Q]) * (device_C[row_Q] == device_C[before_Q])
+    result: Floats = np.bincount(row_Q, shorter_Q, count) + np.bincount(before_Q, shorter_Q, count)
     return result

@@ -32,38 +32,32 @@ class Problem:
         return len(self.task_C)
 
 
-Row = tuple[int, int, int, float]
-"""Task row, fragment row, device or -1, share of the work still to do."""
-
-
 def asked(view: View, requests: Sequence[PlacementRequest]) -> Problem:
     """Those that have a device, then every requested fragment in the order of the requests."""
-    wanted = [(request.task, fragment, NONE, 1.0) for request in requests for fragment in request.fragments]
-    return _problem(view, [*_running(view, {}), *wanted])
+    wanted = [(request.task, fragment, NONE) for request in requests for fragment in request.fragments]
+    return _problem(view, view.containers.device_C, wanted)
 
 
 def carried_out(view: View, actions: Sequence[Action]) -> Problem:
     """The containers that have a device once a plan of this view is carried out; those that wait are in none."""
-    row_of = {int(task): row for row, task in enumerate(view.tasks.id_T)}
-    moved = {(row_of[a.task], a.fragment): a.device for a in actions if isinstance(a, Migrate)}
-    new = [(row_of[a.task], a.fragment, a.device, 1.0) for a in actions if isinstance(a, Place)]
-    return _problem(view, [*_running(view, moved), *new])
+    c, row_of = view.containers, {int(task): row for row, task in enumerate(view.tasks.id_T)}
+    device_C = c.device_C
+    if moves := [action for action in actions if isinstance(action, Migrate)]:
+        device_C = device_C.copy()
+        for move in moves:
+            device_C[(c.task_C == row_of[move.task]) & (c.fragment_C == move.fragment)] = move.device
+    new = [(row_of[a.task], a.fragment, a.device) for a in actions if isinstance(a, Place)]
+    return _problem(view, device_C, new)
 
 
-def _running(view: View, moved: dict[tuple[int, int], int]) -> list[Row]:
-    c = view.containers
-    rows = []
-    for row in np.flatnonzero(c.device_C != NONE):
-        key = int(c.task_C[row]), int(c.fragment_C[row])
-        rows.append((*key, moved.get(key, int(c.device_C[row])), float(c.remaining_C[row])))
-    return rows
-
-
-def _problem(view: View, rows: Sequence[Row]) -> Problem:
-    f = view.fragments
-    task_C = np.array([row[0] for row in rows], np.int64)
-    fragment_C = np.array([row[1] for row in rows], np.int64)
-    remaining_C = np.array([row[3] for row in rows], np.float64)
+def _problem(view: View, device_C: Ints, new: Sequence[tuple[int, int, int]]) -> Problem:
+    """The view's containers that have a device, on these; then new ones: task row, fragment row, device or -1."""
+    f, c = view.fragments, view.containers
+    running = np.flatnonzero(c.device_C != NONE)
+    new_N3 = np.array(new, np.int64).reshape(-1, 3)
+    task_C = np.concatenate([c.task_C[running], new_N3[:, 0]])
+    fragment_C = np.concatenate([c.fragment_C[running], new_N3[:, 1]])
+    remaining_C = np.concatenate([c.remaining_C[running], np.ones(len(new_N3))])
     n_C = view.tasks.n_T[task_C]
     semantic_S = np.array([name == "semantic" for name in view.splits.strategies], np.bool_)
     bytes_F = np.bincount(f.edge_dst_X, f.edge_bytes_X, len(f.split_F))
@@ -79,6 +73,6 @@ def _problem(view: View, rows: Sequence[Row]) -> Problem:
         task_C=task_C,
         fragment_C=fragment_C,
         semantic_C=semantic_S[f.split_F[fragment_C]],
-        device_C=np.array([row[2] for row in rows], np.int64),
+        device_C=np.concatenate([device_C[running], new_N3[:, 2]]),
         demand_CK=np.stack(demand, axis=1),
     )

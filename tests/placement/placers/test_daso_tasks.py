@@ -143,8 +143,8 @@ def test_what_is_not_worth_more_than_before_does_not_become_so_on_disk(view):
     assert not placer.unpack(replace(placer.pack(replace(fresh, trained=True)), home=False), view()).home
 
 
-def test_more_containers_than_can_be_compared_go_by_the_rule(view, monkeypatch):
-    """No table of all pairs is made: of five containers where four are the most."""
+def test_more_containers_than_the_ascent_takes_go_by_the_rule(view, monkeypatch):
+    """The surrogate is not asked: of five containers where four are the most."""
     now, rng = heavy(view, (50.0,) * 3), np.random.default_rng(0)
     requests = [CHAIN, BRANCHES, PlacementRequest(2, 0, (0,))]
     monkeypatch.setattr(daso_tasks, "MOST_CONTAINERS", 4)
