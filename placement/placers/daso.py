@@ -31,7 +31,7 @@ from splitplace.placement.states import LoadedPart, Packed, summary
 from splitplace.placement.surrogates import ascent, surrogate
 from splitplace.placement.surrogates.adamw import Moments
 from splitplace.placement.surrogates.experience import Experience
-from splitplace.placement.surrogates.features import FeatureLayout, Pooled, Slots
+from splitplace.placement.surrogates.features import Encoding, FeatureLayout, Pooled, Slots
 from splitplace.placement.surrogates.network import from_arrays, to_arrays
 from splitplace.placement.surrogates.problem import Problem, asked, carried_out
 from splitplace.placement.surrogates.projection import project
@@ -160,22 +160,16 @@ class Daso:
         fits_CD = self._fits(view, problem, free_C)
         possible = fits_CD.any(axis=1)
         climbing_C, fits_CD = free_C[possible], fits_CD[possible]
+        climbed_CD = ascent.start(self._start(view, requests, problem, climbing_C, fits_CD, rng), fits_CD)
         p_CD = np.zeros((len(problem), state.devices if state.surrogate.form == "flat" else len(view.devices.names)))
         placed = problem.device_C != NONE
         p_CD[placed, problem.device_C[placed]] = 1.0
-        encoding = self.features(p_CD.shape[1]).encode(view, problem, state.time_s).given(p_CD, climbing_C)
-
-        begin = ascent.start(self._start(view, requests, problem, climbing_C, fits_CD, rng), fits_CD)
-        net = state.surrogate
-        if net.form == "flat":
-            net = surrogate.narrow(net, encoding.x(begin), encoding.varying())
-
-        def gradient(free_p_CD: Floats) -> Floats:
-            if net.form == "flat":
-                return encoding.pull_moving(surrogate.input_gradient(net, encoding.moving(free_p_CD))[1])
-            return encoding.pull(surrogate.input_gradient(net, encoding.x(free_p_CD))[1])
-
-        climbed_CD, _ = ascent.climb(gradient, begin, state.eta)
+        p_CD[climbing_C] = climbed_CD
+        # Of one that fits one device only, all is there, and stays.
+        moving = np.flatnonzero(fits_CD.sum(axis=1) > 1)
+        if len(moving):
+            encoding = self.features(p_CD.shape[1]).encode(view, problem, state.time_s).given(p_CD, climbing_C[moving])
+            climbed_CD[moving] = _climbed(state, encoding, climbed_CD[moving])
         free_p_CD = np.zeros((len(free_C), p_CD.shape[1]))
         free_p_CD[possible] = climbed_CD
         return project(view, problem, free_C, free_p_CD)
@@ -258,3 +252,24 @@ class Daso:
             x_BN, y_B = np.stack([x for x, _ in chosen]), np.array([y for _, y in chosen])
             net, moments = surrogate.learn(net, moments, x_BN, y_B, self.tune_lr, self.weight_decay)
         return replace(state, surrogate=net, moments=moments, tuned_s=view.now_s)
+
+
+def _climbed(state: DasoState, encoding: Encoding, begin_CD: Floats) -> Floats:
+    """Where eq. 12 leads from a placement of the rows that the encoding is given."""
+    net = state.surrogate
+    if net.form == "shared":
+
+        def of_all(p_CD: Floats) -> Floats:
+            return encoding.pull(surrogate.input_gradient(net, encoding.x(p_CD))[1])
+
+        return ascent.climb(of_all, begin_CD, state.eta)[0]
+    # A device that none of them fits has no part in it.
+    devices_A, end_CD = np.flatnonzero(begin_CD.any(axis=0)), np.zeros_like(begin_CD)
+    there = encoding.among(devices_A)
+    narrow = surrogate.narrow(net, encoding.x(begin_CD), there.varying())
+
+    def of_some(p_CA: Floats) -> Floats:
+        return there.pull_moving(surrogate.input_gradient(narrow, there.moving(p_CA))[1])
+
+    end_CD[:, devices_A], _ = ascent.climb(of_some, begin_CD[:, devices_A], state.eta)
+    return end_CD

@@ -47,16 +47,18 @@ def climb(
     """
     with np.errstate(divide="ignore"):
         logits = np.log(start_CD)
-    p_CD = start_CD
+    p_CD, change = start_CD, np.empty_like(start_CD)
+    spare = [np.empty_like(start_CD), np.empty_like(start_CD)]  # many containers: fresh arrays would cost as much again
     for taken in range(1, steps + 1):
         slope = gradient(p_CD)
-        slope = slope - np.einsum("cd,cd->c", p_CD, slope)[:, None]
-        logits += eta * slope if mirror else eta * p_CD * slope
+        np.subtract(slope, np.einsum("cd,cd->c", p_CD, slope)[:, None], out=change)
+        change *= eta if mirror else np.multiply(eta, p_CD, out=spare[0])
+        logits += change
         logits -= logits.max(axis=1, keepdims=True)
-        moved = np.exp(logits)
+        moved = np.exp(logits, out=spare[0])
         moved /= moved.sum(axis=1, keepdims=True)
-        change = moved - p_CD
-        p_CD = moved
+        np.subtract(moved, p_CD, out=change)
+        p_CD, spare = moved, spare[::-1]
         if float(np.vdot(change, change)) < tolerance * tolerance:
             return p_CD, taken
     return p_CD, steps

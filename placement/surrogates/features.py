@@ -38,6 +38,10 @@ class Encoding(Protocol):
         """X as a function of the rows `free_C` alone, the others as they are in this P."""
         ...
 
+    def among(self, devices_A: Ints) -> "Encoding":
+        """Whose `varying`, `moving` and `pull_moving` are of these devices alone, and of P these columns."""
+        ...
+
     def varying(self) -> Ints:
         """The entries of a flat x that P can change."""
         ...
@@ -99,30 +103,41 @@ class PooledEncoding:
     """Zero in the columns of the other decision."""
     capacity_DK: Floats
     flat: bool
+    devices_A: Ints
+    """Those that may change."""
 
     def x(self, p_CD: Floats) -> Floats:
         """The table, shape (D, STATE + K); flattened for the flat form."""
-        table = np.concatenate([self.state_DS, self.moving(p_CD).reshape(self.load_DK.shape)], axis=1)
+        load_DK = self.load_DK + (p_CD.T @ self.demand_CK) / self.capacity_DK
+        table = np.concatenate([self.state_DS, load_DK], axis=1)
         return table.ravel() if self.flat else table
 
     def pull(self, dx: Floats) -> Floats:
         """Through the sums over containers."""
-        return self.pull_moving(dx.reshape(len(self.state_DS), -1)[:, self.state_DS.shape[1] :])
+        load_DK = dx.reshape(len(self.state_DS), -1)[:, self.state_DS.shape[1] :]
+        result: Floats = self.demand_CK @ (load_DK / self.capacity_DK).T
+        return result
+
+    def among(self, devices_A: Ints) -> "PooledEncoding":
+        """Of the loads, theirs."""
+        return replace(self, devices_A=devices_A)
 
     def varying(self) -> Ints:
-        """The load columns of every device."""
+        """The load columns."""
         width = self.state_DS.shape[1] + self.capacity_DK.shape[1]
         columns = np.arange(len(self.state_DS) * width).reshape(-1, width)
-        result: Ints = columns[:, self.state_DS.shape[1] :].ravel()
+        result: Ints = columns[self.devices_A, self.state_DS.shape[1] :].ravel()
         return result
 
     def moving(self, p_CD: Floats) -> Floats:
         """The loads."""
-        return (self.load_DK + (p_CD.T @ self.demand_CK) / self.capacity_DK).ravel()
+        some = self.devices_A
+        return (self.load_DK[some] + (p_CD.T @ self.demand_CK) / self.capacity_DK[some]).ravel()
 
     def pull_moving(self, d_M: Floats) -> Floats:
         """Through the sums over containers."""
-        result: Floats = self.demand_CK @ (d_M.reshape(self.capacity_DK.shape) / self.capacity_DK).T
+        capacity_AK = self.capacity_DK[self.devices_A]
+        result: Floats = self.demand_CK @ (d_M.reshape(capacity_AK.shape) / capacity_AK).T
         return result
 
     def given(self, p_CD: Floats, free_C: Ints) -> "PooledEncoding":
@@ -152,7 +167,7 @@ class Pooled:
             semantic = problem.semantic_C[:, None]
             demand = np.concatenate([np.where(semantic, 0.0, demand), np.where(semantic, demand, 0.0)], axis=1)
             room = np.concatenate([room, room], axis=1)
-        return PooledEncoding(device_state(view), np.zeros_like(room), demand, room, self.flat)
+        return PooledEncoding(device_state(view), np.zeros_like(room), demand, room, self.flat, np.arange(len(room)))
 
     def renamed(self, x_BN: Floats, order_BD: Ints) -> Floats:
         """The rows of the table change places."""
@@ -169,6 +184,8 @@ class SlotsEncoding:
     """Rows of P that are given; zero in those of `slot_C` and in empty slots."""
     slot_C: Ints
     """Of each container; -1 for one that found none."""
+    devices_A: Ints
+    """Those that may change."""
 
     def x(self, p_CD: Floats) -> Floats:
         """State, then a decision and a row of P for each slot."""
@@ -178,13 +195,19 @@ class SlotsEncoding:
 
     def pull(self, dx: Floats) -> Floats:
         """The slots' rows."""
-        return self.pull_moving(dx[self.varying()])
+        rows_MD = dx[self.state_DS.size :].reshape(len(self.decision_MG), -1)[:, self.decision_MG.shape[1] :]
+        return np.where((self.slot_C != NONE)[:, None], rows_MD[self.slot_C], 0.0)
+
+    def among(self, devices_A: Ints) -> "SlotsEncoding":
+        """Of the rows, their columns."""
+        return replace(self, devices_A=devices_A)
 
     def varying(self) -> Ints:
         """The rows of the slots of `slot_C`."""
         slots, width = len(self.decision_MG), self.decision_MG.shape[1] + self.rows_MD.shape[1]
         columns = self.state_DS.size + np.arange(slots * width).reshape(slots, width)
-        result: Ints = columns[self.slot_C[self.slot_C != NONE], self.decision_MG.shape[1] :].ravel()
+        place_A = self.decision_MG.shape[1] + self.devices_A
+        result: Ints = columns[self.slot_C[self.slot_C != NONE, None], place_A].ravel()
         return result
 
     def moving(self, p_CD: Floats) -> Floats:
@@ -195,8 +218,8 @@ class SlotsEncoding:
     def pull_moving(self, d_M: Floats) -> Floats:
         """Back to the rows of P."""
         has = self.slot_C != NONE
-        pulled = np.zeros((len(self.slot_C), self.rows_MD.shape[1]))
-        pulled[has] = d_M.reshape(-1, self.rows_MD.shape[1])
+        pulled = np.zeros((len(self.slot_C), len(self.devices_A)))
+        pulled[has] = d_M.reshape(-1, len(self.devices_A))
         return pulled
 
     def given(self, p_CD: Floats, free_C: Ints) -> "SlotsEncoding":
@@ -228,7 +251,7 @@ class Slots:
             semantic = problem.semantic_C[slot_C != NONE]
             decision_MG[: len(semantic)] = np.stack([~semantic, semantic], axis=1)
         rows_MD = np.zeros((self.slots, len(view.devices.names)))
-        return SlotsEncoding(device_state(view), decision_MG, rows_MD, slot_C)
+        return SlotsEncoding(device_state(view), decision_MG, rows_MD, slot_C, np.arange(rows_MD.shape[1]))
 
     def renamed(self, x_BN: Floats, order_BD: Ints) -> Floats:
         """The rows of the device table change places, and the columns of P."""

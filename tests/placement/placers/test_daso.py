@@ -16,11 +16,12 @@ from splitplace.placement.placers.gobi import Gobi
 from splitplace.placement.placers.least_loaded import LeastLoaded
 from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, Frozen, Leaving, Placed, PlacementRequest
-from splitplace.placement.surrogates import surrogate
+from splitplace.placement.room import Room
+from splitplace.placement.surrogates import ascent, surrogate
 from splitplace.placement.surrogates.features import STATE, Pooled, Slots, alike
 from splitplace.placement.surrogates.problem import asked, carried_out
 from splitplace.placement.surrogates.projection import project
-from splitplace.records.action import Place, Wait
+from splitplace.records.action import Migrate, Place, Wait
 from splitplace.records.view import NONE
 
 pytestmark = pytest.mark.base
@@ -81,6 +82,10 @@ def test_pull_is_the_transpose_of_x(view, layout):
     flat = x.ravel()
     assert flat[encoding.varying()] == pytest.approx(encoding.moving(p))
     assert encoding.pull_moving(dx.ravel()[encoding.varying()]) == pytest.approx(pulled)
+    # ... and of one device alone.
+    some = encoding.among(np.array([1]))
+    assert flat[some.varying()] == pytest.approx(some.moving(p[:, 1:]))
+    assert some.pull_moving(dx.ravel()[some.varying()]) == pytest.approx(pulled[:, 1:])
 
 
 @pytest.mark.parametrize("layout", [Pooled(), Pooled(False), Slots(), Slots(False)])
@@ -130,6 +135,68 @@ def test_the_projection_is_never_infeasible(view, memory, splits, up, shares, se
     assert len(actions) == len(problem)
     waiting = {a.task for a in actions if isinstance(a, Wait)}
     assert waiting.isdisjoint(a.task for a in placed)
+
+
+def project_anew(now, problem, free, p):
+    """The projection as it is said: whenever a task finds no room, all begins anew without it."""
+    order = sorted(range(len(free)), key=lambda i: -problem.demand_CK[free[i], 2])
+    waiting = set()
+
+    def attempt():
+        room, actions = Room(now), []
+        for i in order:
+            row = free[i]
+            task, fragment, here = int(problem.task_C[row]), int(problem.fragment_C[row]), int(problem.device_C[row])
+            liked = int(np.argmax(p[i]))
+            if (here == NONE and task in waiting) or liked == here:
+                continue
+            fits = room.fits(fragment)
+            device = liked if fits[liked] and p[i, liked] > 0 else int(np.argmax(np.where(fits, p[i], -1.0)))
+            if not fits.any():
+                device = NONE
+            if here != NONE and device in (NONE, here):
+                continue
+            if device == NONE:
+                waiting.add(task)
+                return None
+            name = int(now.tasks.id_T[task])
+            actions += room.take(fragment, device)
+            actions += [Place(name, fragment, device) if here == NONE else Migrate(name, fragment, device)]
+        return actions
+
+    while (actions := attempt()) is None:
+        pass
+    left = [row for row in free if int(problem.task_C[row]) in waiting and problem.device_C[row] == NONE]
+    return actions + [Wait(int(now.tasks.id_T[problem.task_C[row]]), int(problem.fragment_C[row])) for row in left]
+
+
+@given(
+    memory=st.lists(st.integers(20, 160), min_size=1, max_size=3),
+    splits=st.lists(st.integers(0, 1), min_size=1, max_size=9),
+    resident=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=4),
+    running=st.booleans(),
+    shares=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_the_projection_is_as_if_begun_anew_without_who_waits(view, memory, splits, resident, running, shares, seed):
+    """Whatever is taken back and booked again: the very actions, evictions and moves among them."""
+    devices = len(memory)
+    loaded = tuple({(f, d % devices): None for f, d in resident}) if shares else ()
+    sizes = (60, 30, 20, 20)
+    used = [float(sum(sizes[f] for f, d in loaded if d == device)) for device in range(devices)]
+    containers = ((0, 0, 0), (0, 1, devices - 1)) if running and not shares else ()
+    for _, fragment, device in containers:
+        used[device] += sizes[fragment]
+    now = view(
+        memory_bytes=tuple(max(float(m), u) for m, u in zip(memory, used, strict=True)), used_bytes=tuple(used),
+        deadlines_s=(5.0,) * (1 + len(splits)), split=(0 if containers else -1, *[-1] * len(splits)),
+        containers=containers, resident=loaded, shares_fragments=shares,
+    )  # fmt: skip
+    requests = [PlacementRequest(row, s, (0, 1) if s == 0 else (2, 3)) for row, s in enumerate(splits, start=1)]
+    problem = asked(now, requests)
+    free = np.arange(len(problem))
+    p = np.random.default_rng(seed).dirichlet(np.ones(devices), size=len(problem)).round(1)
+    assert project(now, problem, free, p) == project_anew(now, problem, free, p)
 
 
 def test_the_projection_takes_the_best_device_with_room_largest_first(view):
@@ -193,6 +260,28 @@ def test_eq_12_avoids_the_device_the_surrogate_dislikes(view):
         actions = placer.place(state, now, [CHAIN], np.random.default_rng(seed))
         assert [a.device for a in actions] == [1, 1]
         assert placer.predict(state, now, actions) > placer.predict(state, now, [Place(100, 0, 0), Place(100, 1, 0)])
+
+
+def test_who_fits_one_device_only_is_in_the_others_way(view):
+    """30 bytes on device 0, 90 on device 1: the chain's first, of 60, has no choice, and is in the second's way."""
+    now = view(memory_bytes=(30.0, 90.0), deadlines_s=(9.0,), shares_fragments=False)
+    placer = Daso(eta=1e4)
+    net = surrogate.init("flat", placer.features(2).width(2), np.random.default_rng(2))
+    state, problem = replace(placer.init(now), surrogate=net), asked(now, [CHAIN])
+    asked_for = []
+
+    def climb(gradient, begin, *rest):
+        asked_for.append((begin, gradient(begin)))
+        return begin, 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ascent, "climb", climb)
+        placer.place(state, now, [CHAIN], np.random.default_rng(0))
+    ((begin, slope),) = asked_for
+    assert begin.shape == (1, 2)
+    whole = placer.features(2).encode(now, problem, state.time_s)
+    p = np.concatenate([[[0.0, 1.0]], begin])
+    assert slope == pytest.approx(whole.pull(surrogate.input_gradient(net, whole.x(p))[1])[1:])
 
 
 def test_with_eta_as_printed_the_warm_start_is_the_answer(view):
