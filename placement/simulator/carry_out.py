@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from splitplace.placement.simulator.disruptions import migrate
 from splitplace.placement.simulator.engine import SimulationEngine
-from splitplace.records.action import Action, Decide, Evict, Migrate, Place
+from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE
 
 
@@ -16,6 +16,8 @@ def carry_out(engine: SimulationEngine, actions: Sequence[Action]) -> None:
     """Apply a checked plan."""
     late = engine.world.scenario.scheduling_delay_s > 0
     for action in actions:
+        if type(action) is Wait:
+            continue
         done = _apply(engine, action)
         assert done or late, f"{action} came to nothing: check_actions let it pass"
 

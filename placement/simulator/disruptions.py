@@ -17,6 +17,7 @@ def migrate(engine: SimulationEngine, c: int, device: int) -> None:
     containers, edges = engine.containers, engine.edges
     task, source, fragment = containers.task[c], containers.device[c], containers.fragment[c]
     assert source not in (NONE, device) and not containers.complete[c] and containers.moving[c] == NONE
+    engine.changed.add(task)
     graph_edges = engine.graph(task).edges
     full_s = engine.service_s(c, source)
     left_s = engine.stop(c)
@@ -122,6 +123,7 @@ def _tear_down(engine: SimulationEngine, c: int) -> None:
     containers, edges, tasks = engine.containers, engine.edges, engine.tasks
     task, device = containers.task[c], containers.device[c]
     tasks.touch(task, engine.now)
+    engine.changed.add(task)
     if c in engine.unseen:
         engine.unseen.remove(c)
         containers.running[c] = False

@@ -93,6 +93,7 @@ class SimulationEngine(State):
         graph, first = self.world.costs.graphs[split], int(self.world.costs.splits.first_S[split])
         n = int(self.world.n_N[task])
         t.split[task], t.graph[task] = split, graph
+        self.changed.add(task)
         t.tag[task], t.context[task] = tag, context
         strict = scenario.precedence == "strict"
         t.chunk_n[task] = n if strict else min(scenario.pipeline_grain * self._micro[first], n)
@@ -107,6 +108,7 @@ class SimulationEngine(State):
     def place(self, c: int, device: int) -> None:
         """A container gets its device: memory is claimed, weights load, inputs that exist start to come."""
         assert self.containers.device[c] == NONE and self.up[device]
+        self.changed.add(self.containers.task[c])
         self.containers.device[c] = device
         self.dequeue(c)
         self.held[device] += 1
@@ -229,7 +231,8 @@ class SimulationEngine(State):
             return
         if k >= self.tasks.chunks[containers.task[c]] or any(self.edges.received[e] <= k for e in self.inbound(c)):
             return
-        self.processors.start(device, c, self.service_s(c, device), self.now)
+        containers.takes_s[c] = self.service_s(c, device)
+        self.processors.start(device, c, containers.takes_s[c], self.now)
         self._dirty[device] = None
         containers.running[c] = True
         if containers.start_s[c] < 0:
@@ -247,6 +250,7 @@ class SimulationEngine(State):
             return
         for c in self.processors.finish(device, self.now):
             self.containers.end_s[c] = self.now
+            self.changed.add(self.containers.task[c])
             self.containers.done[c] += 1
             self.containers.carry[c] = NONE
             if self.notices_at_once:

@@ -19,6 +19,7 @@ State is kept as columns, one list a field: reading one number from a list costs
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -116,6 +117,14 @@ class Processors:
         self.advance(device, now)
         tag = self._tag.get(job)
         return None if tag is None else max(tag - self._virtual[device], 0.0)
+
+    def all_left_s(self, device_N: Ints, jobs: list[int], now: float) -> Floats:
+        """Likewise of many jobs; NaN for those that have not been admitted yet."""
+        for device in set(device_N.tolist()):
+            self.advance(device, now)
+        tag, none = self._tag, math.nan
+        left_s: Floats = np.array([tag.get(job, none) for job in jobs]) - np.array(self._virtual)[device_N]
+        return np.maximum(left_s, 0.0)
 
     def runs(self, job: int) -> bool:
         """Whether a job has a part of its device's servers."""

@@ -85,6 +85,8 @@ class ContainerColumns:
         """Chunks computed."""
         self.carry: list[int] = []
         """Micro-batches left of the current chunk, if some were done elsewhere before; else -1."""
+        self.takes_s: list[float] = []
+        """Seconds of a server that the chunk takes which is computed, or was last."""
         self.loaded: list[bool] = []
         self.running: list[bool] = []
         """On its device's cores, or queueing for them."""
@@ -113,6 +115,7 @@ class ContainerColumns:
             flags.append(False)
         self.start_s.append(-1.0)
         self.end_s.append(-1.0)
+        self.takes_s.append(0.0)
         return len(self.task) - 1
 
 
@@ -157,6 +160,8 @@ class State(Clock):
         super().__init__()
         self.world = world
         self.tasks, self.containers, self.edges = TaskColumns(), ContainerColumns(), EdgeColumns()
+        self.changed: set[int] = set()
+        """Tasks to whose containers or edges something happened since whoever looks at them last emptied this."""
 
     def graph(self, task: int) -> SplitGraph:
         """The graph of a decided task's split."""
@@ -190,4 +195,5 @@ class State(Clock):
     def phase(self, task: int, counts: list[int], change: int) -> None:
         """One thing more or less that a task is doing."""
         self.tasks.touch(task, self.now)
+        self.changed.add(task)
         counts[task] += change

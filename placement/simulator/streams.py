@@ -40,6 +40,7 @@ class Streams:
                 return
             if source == target:
                 edges.sent[e] += 1
+                engine.changed.add(task)
                 edges.received[e] += 1
                 self._arrived(e)
             else:
@@ -88,6 +89,7 @@ class Streams:
             engine.containers.move_flow[c] = NONE
             engine.schedule(engine.now + delay_s, engine.on_moved, c, engine.containers.epoch[c])
             return
+        engine.changed.add(engine.edges.task[e])
         engine.edges.flow[e] = NONE
         engine.edges.sent[e] += 1
         engine.schedule(engine.now + delay_s, self._on_delivery, e, engine.edges.epoch[e])

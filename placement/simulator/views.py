@@ -10,6 +10,7 @@ from splitplace.errors import NotReadyError
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.engine import SimulationEngine
 from splitplace.placement.simulator.monitor import ResourceMonitor
+from splitplace.placement.simulator.shown import ShownContainers
 from splitplace.placement.simulator.workload import Arrivals
 from splitplace.records.task import micro_batches
 from splitplace.records.view import (
@@ -51,7 +52,7 @@ class Viewer:
         self.engine = engine
         self._told = told
         self.arrivals = arrivals
-        self._monitor = ResourceMonitor(engine)
+        self._monitor, self._shown = ResourceMonitor(engine), ShownContainers(engine)
         self._looks = 0
         world = engine.world
         costs, devices = world.costs, world.devices
@@ -156,65 +157,23 @@ class Viewer:
 
     def _containers(self, tasks: Tasks) -> tuple[list[int], Containers, Floats]:
         """The containers that are not complete, as the engine numbers them and as they are shown; and the backlogs."""
-        engine, columns = self.engine, self.engine.containers
-        task_row: list[int] = []
-        rows: list[int] = []
-        for row, (task, split) in enumerate(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True)):
-            if split != NONE:
-                mine = [c for c in engine.rows(task) if not columns.complete[c]]
-                rows += mine
-                task_row += [row] * len(mine)
-        task_C = np.array(task_row, np.int64)
-        fragment_C = np.array([columns.fragment[c] for c in rows], np.int64)
-        device_C = np.array([columns.device[c] for c in rows], np.int64)
-        remaining_C = self._remaining(rows)
+        shown = self._shown.look(tasks.id_T.tolist())
+        task_C, device_C = np.repeat(np.arange(len(tasks.id_T)), shown.count_T), shown.device_C
         containers = Containers(
             task_C=task_C,
-            fragment_C=fragment_C,
+            fragment_C=shown.fragment_C,
             device_C=device_C,
-            remaining_C=remaining_C,
-            coming_bytes_C=np.array([self._coming_bytes(c) for c in rows], np.float64),
-            ready_C=np.array([engine.ready(c) for c in rows], np.bool_),
+            remaining_C=shown.remaining_C,
+            coming_bytes_C=shown.coming_bytes_C,
+            ready_C=shown.ready_C,
         )
         fragments = self._told.fragments
         placed = device_C != NONE
-        batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C[placed]])
-        work_C = remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C[placed], device_C[placed]]
-        backlog_s_D = np.bincount(device_C[placed], work_C, len(self._names)).astype(np.float64)
-        return rows, containers, backlog_s_D
-
-    def _remaining(self, rows: list[int]) -> Floats:
-        """Share of each container's work still to do, by chunks and by what runs of the current one."""
-        engine, columns = self.engine, self.engine.containers
-        shares = []
-        for c in rows:
-            chunks = engine.tasks.chunks[columns.task[c]]
-            share = 1.0 - columns.done[c] / chunks
-            if columns.running[c] and columns.done[c] < chunks:
-                device = columns.device[c]
-                left_s = engine.processors.left_s(device, c, engine.now)
-                if left_s is not None:
-                    share -= max(1.0 - left_s / engine.service_s(c, device), 0.0) / chunks
-            shares.append(max(share, 0.0))
-        return np.array(shares, np.float64)
-
-    def _coming_bytes(self, c: int) -> float:
-        """What a container's device has still to receive for it."""
-        engine, columns, edges = self.engine, self.engine.containers, self.engine.edges
-        task, total = columns.task[c], 0.0
-        if columns.device[c] == NONE:
-            return total
-        first_c, chunks = engine.tasks.first_c[task], engine.tasks.chunks[task]
-        for e in engine.inbound(c):
-            src, _, size = engine.graph(task).edges[edges.local[e]]
-            if edges.sent[e] == chunks or (src != NONE and columns.device[first_c + src] == columns.device[c]):
-                continue
-            sent = edges.sent[e] * engine.tasks.chunk_n[task]
-            total += size * (int(engine.world.n_N[task]) - sent)
-            if edges.flow[e] != NONE:
-                moving = size * engine.streams.chunk(task, edges.sent[e])
-                total -= moving - engine.links.left_bytes(edges.flow[e], engine.now)
-        return total
+        fragment_C, device_C = shown.fragment_C[placed], device_C[placed]
+        batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C])
+        work_C = shown.remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C, device_C]
+        backlog_s_D = np.bincount(device_C, work_C, len(self._names)).astype(np.float64)
+        return shown.rows, containers, backlog_s_D
 
     def _finished(self, ids: Ints) -> Finished:
         if len(ids) == 0:
