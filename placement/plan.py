@@ -23,6 +23,9 @@ from splitplace.placement.room import Room
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE, Floats, Ints, View
 
+WHOLE = (int, np.integer)
+"""What a number of an action may be."""
+
 
 def first_state(policy: Policy, view: View, make: Callable[[View], Any] | None = None) -> Any:
     """What the policy remembers before anything was seen; or what `make` says that it does.
@@ -124,7 +127,8 @@ def check_actions(view: View, actions: Sequence[Action], ahead: bool = True) -> 
     _check_decisions(view, decided)
     rules = _Rules(view, decided, ahead)
     for action in actions:
-        rules.hold(action)
+        if not (type(action) is Wait and rules.waits(action)):
+            rules.hold(action)
     rules.end()
 
 
@@ -151,7 +155,7 @@ def _check_decisions(view: View, decided: Iterable[Decide]) -> None:
 
 def _check_whole(action: Action) -> None:
     numbers = [getattr(action, name) for name in action.__slots__]
-    if not all(isinstance(number, int | np.integer) and -(2**63) <= number < 2**63 for number in numbers):
+    if not all(isinstance(number, WHOLE) and -(2**63) <= number < 2**63 for number in numbers):
         raise ContractError(f"{action!r}: expected whole numbers")
 
 
@@ -163,13 +167,19 @@ class _Rules:
         tasks = view.tasks
         self.split_of = dict(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True))
         self.split_of |= {decision.task: decision.split for decision in decided}
-        self.open = {
-            (int(tasks.id_T[request.task]), fragment)
-            for request in _requests(view, decided, ahead)
-            for fragment in request.fragments
-        }
+        requests = [(int(tasks.id_T[one.task]), one.fragments) for one in _requests(view, decided, ahead)]
+        self.open = {(task, fragment) for task, fragments in requests for fragment in fragments}
         """The containers, as (task, fragment), that may have a device and have none yet."""
         self.acted: set[tuple[int, int]] = set()
+
+    def waits(self, action: Wait) -> bool:
+        """Whether it is one of those that may: of thousands that wait, nothing else needs to be asked."""
+        task, fragment = container = action.task, action.fragment
+        if not (type(task) is type(fragment) is int and container in self.open):
+            return False
+        self.open.remove(container)
+        self.acted.add(container)
+        return True
 
     def hold(self, action: Action) -> None:
         """One action; it is booked."""
@@ -250,15 +260,15 @@ class _Rules:
 
 def _requests(view: View, decided: Iterable[Decide], ahead: bool) -> list[PlacementRequest]:
     """The waiting containers, oldest task first, then those of the tasks just decided."""
-    waiting: dict[int, list[int]] = {}
-    may_have = view.containers.device_C == NONE
+    c, waiting = view.containers, dict[int, list[int]]()
+    may_have = c.device_C == NONE
     if not ahead:
-        may_have &= view.containers.ready_C
-    for row in np.flatnonzero(may_have):
-        waiting.setdefault(int(view.containers.task_C[row]), []).append(int(view.containers.fragment_C[row]))
+        may_have &= c.ready_C
+    for task, fragment in zip(c.task_C[may_have].tolist(), c.fragment_C[may_have].tolist(), strict=True):
+        waiting.setdefault(task, []).append(fragment)
     requests = [PlacementRequest(task, int(view.tasks.split_T[task]), tuple(rows)) for task, rows in waiting.items()]
     requests.sort(key=lambda request: -view.tasks.age_s_T[request.task])
-    row_of = {int(task): row for row, task in enumerate(view.tasks.id_T)}
+    row_of = {task: row for row, task in enumerate(view.tasks.id_T.tolist())}
     later = set() if ahead else set(view.fragments.edge_dst_X[view.fragments.edge_src_X != NONE].tolist())
     for decision in decided:
         fragments = tuple(row for row in view.splits.fragments(decision.split) if row not in later)

@@ -20,13 +20,20 @@ def place_whole_tasks(view: View, requests: list[PlacementRequest], score: Score
     deadlock. Within a task, fragments go by falling memory.
     """
     room, backlog_s_D = Room(view), view.devices.backlog_s_D.copy()
+    largest_F = view.fragments.memory_bytes_FD.max(axis=1)
+    full: set[tuple[int, ...]] = set()  # room only shrinks within a plan
     actions: list[Action] = []
     for request in requests:
         task, n = int(view.tasks.id_T[request.task]), int(view.tasks.n_T[request.task])
+        if request.fragments in full:
+            actions += [Wait(task, waiting) for waiting in request.fragments]
+            continue
         tried, backlog_tried, placed = room.copy(), backlog_s_D.copy(), list[Action]()
-        for fragment in sorted(request.fragments, key=lambda row: -view.fragments.memory_bytes_FD[row].max()):
+        for fragment in sorted(request.fragments, key=lambda row: -largest_F[row]):
             fits_D = tried.fits(fragment)
             if not fits_D.any():
+                if not room.may_hold(request.fragments):
+                    full.add(request.fragments)
                 actions += [Wait(task, waiting) for waiting in request.fragments]
                 break
             device = int(np.argmin(np.where(fits_D, score(tried, backlog_tried, fragment, n), np.inf)))

@@ -169,3 +169,35 @@ def test_plan_asks_again_for_waiting_fragments_oldest_first(view):
     policy = Composed(Mab(), BestFit())
     actions, _ = plan(policy, now, policy.init(now), RNG)
     assert actions == [Place(100, 0, 0), Place(100, 1, 0)]
+
+
+@given(
+    memory=st.lists(st.integers(0, 130), min_size=1, max_size=4),
+    splits=st.lists(st.integers(0, 1), min_size=1, max_size=8),
+    resident=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=4),
+    shares=st.booleans(),
+    placer=st.sampled_from([BestFit(), EarliestFinish()]),
+)
+def test_who_waits_without_a_try_would_not_have_found_room(view, memory, splits, resident, shares, placer):
+    """The same actions where every task is tried, however full the fleet is."""
+    devices, sizes = len(memory), (60, 30, 20, 20)
+    loaded = tuple({(f, d % devices): None for f, d in resident}) if shares else ()
+    used = tuple(float(sum(sizes[f] for f, d in loaded if d == device)) for device in range(devices))
+    now = view(
+        memory_bytes=tuple(float(m) + u for m, u in zip(memory, used, strict=True)), used_bytes=used,
+        deadlines_s=(9.0,) * len(splits), resident=loaded, shares_fragments=shares,
+    )  # fmt: skip
+    now = replace(now, tasks=replace(now.tasks, n_T=1 + 7 * np.arange(len(splits))))
+    requests = [PlacementRequest(row, s, (0, 1) if s == 0 else (2, 3)) for row, s in enumerate(splits)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Room, "may_hold", lambda self, fragments: True)
+        tried = placer.place(None, now, requests, RNG)
+    assert placer.place(None, now, requests, RNG) == tried
+
+
+def test_room_for_fewer_than_there_are_is_none(view):
+    """Of branches of 20 bytes, 39 on one device hold one and 19 on the other none; 20 there, and both may be held."""
+    full, enough = (Room(view(memory_bytes=(39.0, free), shares_fragments=False)) for free in (19.0, 20.0))
+    assert not full.may_hold((2, 3))
+    assert enough.may_hold((2, 3))
+    assert not enough.may_hold((0,))
