@@ -133,11 +133,12 @@ class SharedLinks:
                 ended.append(flow)
         return ended
 
-    def left_bytes(self, flow: int, now: float) -> float:
-        """What a transfer has still to move."""
-        route = self._route[flow]
-        self._advance(route, now)
-        return max(self._end_at[flow] - self._virtual[route], 0.0)
+    def left_bytes(self, flows: list[int], now: float) -> list[float]:
+        """What transfers have still to move."""
+        routes, end_at, virtual = [self._route[flow] for flow in flows], self._end_at, self._virtual
+        for route in dict.fromkeys(routes):
+            self._advance(route, now)
+        return [max(end_at[flow] - virtual[route], 0.0) for flow, route in zip(flows, routes, strict=True)]
 
     def ends(self, flow: int) -> tuple[int, int]:
         """The nodes a transfer goes from and to."""

@@ -112,14 +112,8 @@ class Processors:
         self._one_less(device)
         return max(left, 0.0)
 
-    def left_s(self, device: int, job: int, now: float) -> float | None:
-        """Seconds a running job still needs; None if it has not been admitted yet."""
-        self.advance(device, now)
-        tag = self._tag.get(job)
-        return None if tag is None else max(tag - self._virtual[device], 0.0)
-
-    def all_left_s(self, device_N: Ints, jobs: list[int], now: float) -> Floats:
-        """Likewise of many jobs; NaN for those that have not been admitted yet."""
+    def left_s(self, device_N: Ints, jobs: list[int], now: float) -> Floats:
+        """Seconds that jobs on these devices still need; NaN for those that have not been admitted yet."""
         for device in set(device_N.tolist()):
             self.advance(device, now)
         tag, none = self._tag, math.nan

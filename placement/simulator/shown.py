@@ -26,8 +26,12 @@ class TaskRows:
     ready: list[bool] = field(default_factory=list)
     computing: list[int] = field(default_factory=list)
     """Which of them are on their device's cores, or queue for them, with a chunk."""
-    receiving: list[tuple[int, int, float]] = field(default_factory=list)
-    """Which of them are sent something, by which transfer, and how large it is."""
+    receiving: list[int] = field(default_factory=list)
+    """Which of them are sent something: once a transfer,"""
+    flows: list[int] = field(default_factory=list)
+    """by which,"""
+    sizes: list[float] = field(default_factory=list)
+    """and how large it is."""
 
 
 @dataclass
@@ -57,7 +61,7 @@ class ShownContainers:
         engine, kept, graphs = self._engine, self._kept, self._engine.tasks.graph
         found: dict[int, TaskRows] = {}
         counts, every = list[int](), TaskRows()
-        computing, receiving = every.computing, every.receiving
+        computing, receiving, coming = every.computing, every.receiving, every.coming
         for task in tasks:
             if graphs[task] is None:
                 counts.append(0)
@@ -69,12 +73,14 @@ class ShownContainers:
             every.fragment += mine.fragment
             every.device += mine.device
             every.remaining += mine.remaining
-            every.coming += mine.coming
+            coming += mine.coming
             every.ready += mine.ready
             if mine.computing:
                 computing += [first + at for at in mine.computing]
             if mine.receiving:
-                receiving += [(first + at, flow, size) for at, flow, size in mine.receiving]
+                receiving += [first + at for at in mine.receiving]
+                every.flows += mine.flows
+                every.sizes += mine.sizes
             counts.append(len(mine.rows))
         self._kept = found
         engine.changed.clear()
@@ -82,11 +88,12 @@ class ShownContainers:
         if computing:
             at_N = np.array(computing)
             remaining_C[at_N] -= self._computed([every.rows[at] for at in computing], device_C[at_N])
-        for at, flow, size in receiving:
-            every.coming[at] -= size - engine.links.left_bytes(flow, engine.now)
+        left_bytes = engine.links.left_bytes(every.flows, engine.now)
+        for at, size, left in zip(receiving, every.sizes, left_bytes, strict=True):
+            coming[at] -= size - left
         return ShownRows(
             every.rows, np.array(counts, np.int64), np.array(every.fragment, np.int64), device_C,
-            np.maximum(remaining_C, 0.0), np.array(every.coming, np.float64), np.array(every.ready, np.bool_),
+            np.maximum(remaining_C, 0.0), np.array(coming, np.float64), np.array(every.ready, np.bool_),
         )  # fmt: skip
 
     def _of(self, task: int) -> TaskRows:
@@ -110,8 +117,9 @@ class ShownContainers:
                     continue
                 coming += size * (int(engine.world.n_N[task]) - edges.sent[e] * t.chunk_n[task])
                 if edges.flow[e] != NONE:
-                    moving = size * engine.streams.chunk(task, edges.sent[e])
-                    found.receiving.append((place, edges.flow[e], moving))
+                    found.receiving.append(place)
+                    found.flows.append(edges.flow[e])
+                    found.sizes.append(size * engine.streams.chunk(task, edges.sent[e]))
             found.coming.append(coming)
         return found
 
@@ -121,7 +129,7 @@ class ShownContainers:
             self._engine, self._engine.containers.takes_s, self._engine.containers.task, self._engine.tasks.chunks,
         )  # fmt: skip
         takes_s_N = np.array([takes_s[c] for c in rows])
-        left_s_N = engine.processors.all_left_s(device_N, rows, engine.now)
+        left_s_N = engine.processors.left_s(device_N, rows, engine.now)
         done_N = np.maximum(1.0 - np.where(np.isnan(left_s_N), takes_s_N, left_s_N) / takes_s_N, 0.0)
         result: Floats = done_N / np.array([chunks[task[c]] for c in rows])
         return result

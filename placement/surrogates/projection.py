@@ -28,9 +28,11 @@ def project(view: View, problem: Problem, free_C: Ints, p_CD: Floats) -> list[Ac
     while at < len(by_memory):
         at = bookings.book(at)
     actions, waiting = [action for each in bookings.made for action in each.actions], bookings.waiting
-    rows = zip(problem.task_C[free_C].tolist(), free_C.tolist(), strict=True)
-    waits = [(task, row) for task, row in rows if task in waiting and problem.device_C[row] == NONE]
-    return actions + [Wait(int(view.tasks.id_T[task]), int(problem.fragment_C[row])) for task, row in waits]
+    columns = problem.task_C[free_C], problem.fragment_C[free_C], problem.device_C[free_C]
+    for task, fragment, device in zip(*(column.tolist() for column in columns), strict=True):
+        if task in waiting and device == NONE:
+            actions.append(Wait(int(view.tasks.id_T[task]), fragment))
+    return actions
 
 
 @dataclass(frozen=True)
