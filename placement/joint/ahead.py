@@ -66,17 +66,13 @@ class Ahead:
             return
         alone, works = list[Floats](), list[Floats]()
         for application, n, _ in arrivals.tasks:
-            splits = offers.of_application(application)
-            offer = offers.every(splits)
-            work_SA, least_SA = offer.takes_s(n, np.arange(len(splits)))
+            # By time alone: it may be in a hurry.
+            offer = offers.every(offers.of_application(application))
             devices_A = offer.devices_A
-            base_SA = n * offer.inputs_S[:, None] / jobs.bytes_per_s_D[devices_A] + np.maximum(
-                work_SA / jobs.servers_D[devices_A], least_SA
-            )
-            best_A = base_SA.argmin(axis=0), np.arange(len(devices_A))  # by time alone: it may be in a hurry
+            base_A, work_A = offer.quickest_alone(n, jobs.bytes_per_s_D[devices_A], jobs.servers_D[devices_A])
             alone_D, work_D = np.full(len(off_D), NEVER_S), np.zeros(len(off_D))
-            alone_D[devices_A] = (base_SA[best_A] + view.links.rtt_s_D[devices_A]) * off_D[devices_A]
-            work_D[devices_A] = work_SA[best_A]
+            alone_D[devices_A] = (base_A + view.links.rtt_s_D[devices_A]) * off_D[devices_A]
+            work_D[devices_A] = work_A
             alone.append(alone_D)
             works.append(work_D)
         self._alone_MD, self._work_MD = np.array(alone), np.array(works)

@@ -24,7 +24,11 @@ def received_s(down_bytes_RJ: Floats, here_RJ: Bools, bytes_per_s_R: Floats) -> 
         bytes_per_s_R: The downlink.
     """
     down_RJ = np.where(here_RJ, down_bytes_RJ, 0.0)
-    result: Floats = overlap(np.zeros(down_RJ.shape), down_RJ) / bytes_per_s_R[:, None]
+    if down_RJ.shape[1] <= DIRECT:  # as `overlap` has it of spans that all begin now
+        shared_RJ: Floats = np.minimum(down_RJ[:, :, None], down_RJ[:, None, :]).sum(axis=2)
+    else:
+        shared_RJ = overlap(np.zeros(down_RJ.shape), down_RJ)
+    result: Floats = shared_RJ / bytes_per_s_R[:, None]
     return result
 
 

@@ -100,7 +100,7 @@ class DeviceJobs:
         self._take_in(view)
 
     def _take_in(self, view: View) -> None:
-        c, all_shapes = view.containers, shapes(view)
+        c, all_shapes = view.containers, shapes(view.fragments, view.splits)
         placed = np.flatnonzero(c.device_C != NONE)
         tasks, fragments, devices = c.task_C[placed], c.fragment_C[placed], c.device_C[placed]
         batches = micro_batches(view.tasks.n_T[tasks], view.fragments.micro_batch_F[fragments])

@@ -5,7 +5,7 @@ that are looked at, X what the broker sends of a split, transfer by transfer.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.shapes import Shape, shapes
 from splitplace.placement.room import Room
 from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Bools, Floats, Fragments, Ints, View
+from splitplace.records.view import NONE, Bools, Floats, Fragments, Ints, Splits, View
 
 AHEAD = 128
 """Placements after which devices are looked out for anew; so many more than a look takes are kept of each split."""
+MOST_KEPT = 64
+"""Sizes of tasks."""
 LEAST_LOADED = 8
 """Devices with the least to compute that are among them."""
 
@@ -93,6 +95,25 @@ class Offer:
         totals, paths = zip(*mine, strict=True)
         return np.stack(totals), np.stack(paths)
 
+    @cached_property
+    def _alone(self) -> dict[tuple[int, bytes], tuple[Floats, Floats]]:
+        return {}
+
+    def quickest_alone(self, n: int, bytes_per_s_A: Floats, servers_A: Floats) -> tuple[Floats, Floats]:
+        """On each device, of the split that is done first there: how long it takes, and its server-seconds; shape A.
+
+        Kept for the next plan, for tasks like the last ones come into several.
+        """
+        key = n, bytes_per_s_A.tobytes() + servers_A.tobytes()
+        if key not in self._alone:
+            if len(self._alone) >= MOST_KEPT:
+                self._alone.clear()
+            work_SA, least_SA = self.takes_s(n, np.arange(len(self.shapes)))
+            base_SA = n * self.inputs_S[:, None] / bytes_per_s_A + np.maximum(work_SA / servers_A, least_SA)
+            best_A = base_SA.argmin(axis=0), np.arange(len(self.devices_A))
+            self._alone[key] = base_SA[best_A], work_SA[best_A]
+        return self._alone[key]
+
     def service_s(self, n: int) -> Floats:
         """Server-seconds of each fragment on each device, shape (F, A)."""
         batches_F = micro_batches(np.array(n), self.fragments.micro_batch_F[self.fragments_F])
@@ -100,18 +121,60 @@ class Offer:
         return result
 
 
+class StandingOffers:
+    """What does not change from plan to plan while the same devices are there: offers with all of them."""
+
+    def __init__(self, fragments: Fragments, splits: Splits, devices_A: Ints, memory_bytes_A: Floats):
+        self._fragments, self._splits, self._shapes = fragments, splits, shapes(fragments, splits)
+        self._devices_A, self._memory_bytes_A = devices_A, memory_bytes_A
+        self._of_application: dict[int, tuple[int, ...]] = {}
+        self._held: dict[int, bool] = {}
+        self._every: dict[tuple[int, ...], Offer] = {}
+
+    def of_application(self, application: int) -> tuple[int, ...]:
+        """All its splits that could be placed at all."""
+        if application not in self._of_application:
+            mine: list[int] = np.flatnonzero(self._splits.application_S == application).tolist()
+            self._of_application[application] = tuple([split for split in mine if self.held(split)] or mine)
+        return self._of_application[application]
+
+    def held(self, split: int) -> bool:
+        """Whether each of its fragments fits some device there is, if nobody else were there."""
+        if split not in self._held:
+            rows = np.array(self._shapes[split].fragments)
+            fits_FA = self._fragments.memory_bytes_FD[rows[:, None], self._devices_A] <= self._memory_bytes_A
+            self._held[split] = bool(fits_FA.any(axis=1).all())
+        return self._held[split]
+
+    def every(self, splits: tuple[int, ...]) -> Offer:
+        """With all devices."""
+        if splits not in self._every:
+            mine, application = tuple(self._shapes[split] for split in splits), self._splits.application_S[splits[0]]
+            self._every[splits] = Offer(
+                int(application), np.array(splits), mine, self._fragments, self._devices_A, every=True
+            )
+        return self._every[splits]
+
+
+@lru_cache(maxsize=2)
+def _standing(fragments: Fragments, splits: Splits, devices_A: bytes, memory_bytes_A: bytes) -> StandingOffers:
+    """A memo of the last: plans of one fleet come one after another."""
+    devices, memory_bytes = np.frombuffer(devices_A, np.int64), np.frombuffer(memory_bytes_A, np.float64)
+    return StandingOffers(fragments, splits, devices, memory_bytes)
+
+
 class PlanOffers:
     """The offers of one plan: to each application, and to tasks that are decided."""
 
     def __init__(self, view: View, room: Room, jobs: DeviceJobs, devices: Bools, look: int):
-        self.view, self.shapes = view, shapes(view)
+        self.view = view
         self._room, self._jobs, self._look = room, jobs, look
         self._devices_A = np.flatnonzero(devices)
-        self._of_application: dict[int, tuple[int, ...]] = {}
-        self._held: dict[int, bool] = {}
+        memory_bytes_A = view.devices.memory_bytes_D[self._devices_A].astype(np.float64)
+        standing = _standing(view.fragments, view.splits, self._devices_A.tobytes(), memory_bytes_A.tobytes())
+        self.of_application, self.held, self.every = standing.of_application, standing.held, standing.every
         self._near: dict[tuple[int, ...], tuple[int, Offer]] = {}
         """By splits; and how many placements there were when its devices were chosen."""
-        self._every: dict[tuple[int, ...], Offer] = {}
         self.placed = 0
 
     def splits(self, row: int) -> tuple[int, ...]:
@@ -119,22 +182,6 @@ class PlanOffers:
         if (split := int(self.view.tasks.split_T[row])) != NONE:
             return (split,)
         return self.of_application(int(self.view.tasks.application_T[row]))
-
-    def of_application(self, application: int) -> tuple[int, ...]:
-        """All its splits that could be placed at all."""
-        if application not in self._of_application:
-            mine: list[int] = np.flatnonzero(self.view.splits.application_S == application).tolist()
-            self._of_application[application] = tuple([split for split in mine if self.held(split)] or mine)
-        return self._of_application[application]
-
-    def held(self, split: int) -> bool:
-        """Whether each of its fragments fits some device there is, if nobody else were there."""
-        if split not in self._held:
-            f, memory_bytes_A = self.view.fragments, self.view.devices.memory_bytes_D[self._devices_A]
-            rows = np.array(self.shapes[split].fragments)
-            fits_FA = f.memory_bytes_FD[rows[:, None], self._devices_A] <= memory_bytes_A
-            self._held[split] = bool(fits_FA.any(axis=1).all())
-        return self._held[split]
 
     def near(self, splits: tuple[int, ...]) -> Offer:
         """With the devices worth a look: all of a small fleet, else where tasks of a mean size would be done first."""
@@ -145,14 +192,6 @@ class PlanOffers:
             offer = self._choose(splits)
             self._near[splits] = self.placed, offer
         return offer
-
-    def every(self, splits: tuple[int, ...]) -> Offer:
-        """With all devices."""
-        if splits not in self._every:
-            mine = tuple(self.shapes[split] for split in splits)
-            application, fragments = int(self.view.splits.application_S[splits[0]]), self.view.fragments
-            self._every[splits] = Offer(application, np.array(splits), mine, fragments, self._devices_A, every=True)
-        return self._every[splits]
 
     def _choose(self, splits: tuple[int, ...]) -> Offer:
         every, devices_A, most = self.every(splits), self._devices_A, self._look + AHEAD

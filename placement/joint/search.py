@@ -58,7 +58,6 @@ class Later:
     """A split to wait with for the next plan."""
 
     value: float
-    """Less than any where somebody would stand idle meanwhile."""
     split: int
     use_s: float
     """Of the scarcest there is."""
@@ -97,11 +96,13 @@ class PlanSearch:
             self.worth.behind = len(agenda) - 1 - at + sharing
             splits = self.offers.splits(row)
             task = self.worth.to(row, splits)
-            later = self._later(task)
-            best = self._best(row, splits, task, later.value) if looks < LOOKS else None
+            wait_s = self._wait_s()
+            later = None if wait_s is None else self._later(task, wait_s)
+            best = self._best(row, splits, task, later.value if later else -np.inf) if looks < LOOKS else None
             # Who finds no room holds up nobody who might.
-            looks = 0 if best is not None else looks + (later.value > -np.inf)
+            looks = 0 if best is not None else looks + (later is not None)
             if best is None:
+                later = later or self._later(task, 0.0)
                 solution.waits.add(row)
                 solution.split[row] = later.split
                 self._queued_s += later.use_s
@@ -129,13 +130,16 @@ class PlanSearch:
         in_time, late = least_late(due_s_T.tolist(), takes_s_T.tolist(), float(busy_s[worth.scarce]))
         return [rows[at] for at in (*in_time, *late)]
 
-    def _later(self, task: TaskWorth) -> Later:
-        """The split to wait with, if whoever is on the way and whoever waits already is served first."""
+    def _wait_s(self) -> float | None:
+        """Until whoever is on the way and whoever waits already is served; None: somebody would stand idle."""
         free_s = self.jobs.busy_s(self.candidates_D)
-        worth_it = self.state.next_plan_s < free_s < np.inf
-        values_S = task.later(free_s + self._queued_s if worth_it else 0.0)
+        return free_s + self._queued_s if self.state.next_plan_s < free_s < np.inf else None
+
+    def _later(self, task: TaskWorth, wait_s: float) -> Later:
+        """The split to wait with for so long."""
+        values_S = task.later(wait_s)
         at = int(np.argmax(values_S))
-        return Later(float(values_S[at]) if worth_it else -np.inf, int(task.split_S[at]), float(task.use_S[at]))
+        return Later(float(values_S[at]), int(task.split_S[at]), float(task.use_S[at]))
 
     def parts(self, requests: Iterable[PlacementRequest]) -> list[Action]:
         """Fragments of tasks that have begun elsewhere, each task's together or not at all."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from splitplace.records.dag import Seconds, path_ends, topological
 from splitplace.records.task import micro_batches
-from splitplace.records.view import NONE, Floats, Fragments, Ints, View
+from splitplace.records.view import NONE, Floats, Fragments, Ints, Splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +83,16 @@ class Shape:
 _SHAPES: WeakKeyDictionary[Fragments, tuple[Shape, ...]] = WeakKeyDictionary()
 
 
-def shapes(view: View) -> tuple[Shape, ...]:
+def shapes(fragments: Fragments, splits: Splits) -> tuple[Shape, ...]:
     """Of every split on offer; worked out once for a table of fragments."""
-    found = _SHAPES.get(view.fragments)
+    found = _SHAPES.get(fragments)
     if found is None:
-        found = _SHAPES[view.fragments] = tuple(_shape(view, split) for split in range(len(view.splits.references)))
+        found = _SHAPES[fragments] = tuple(_shape(fragments, splits, split) for split in range(len(splits.references)))
     return found
 
 
-def _shape(view: View, split: int) -> Shape:
-    f, rows = view.fragments, view.splits.fragments(split)
+def _shape(f: Fragments, splits: Splits, split: int) -> Shape:
+    rows = splits.fragments(split)
     mine = (f.edge_dst_X >= rows.start) & (f.edge_dst_X < rows.stop)
     inputs: dict[int, float] = {}
     feeds: dict[int, dict[int, float]] = {row: {} for row in rows}
