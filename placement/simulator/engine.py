@@ -85,6 +85,7 @@ class SimulationEngine(State):
         """The next task is here; its number."""
         task = self.tasks.arrive(self.now)
         self.active[task] = None
+        self.changed.add(task)
         return task
 
     def decide(self, task: int, split: int, tag: int = 0, context: int = 0) -> None:
@@ -296,6 +297,7 @@ class SimulationEngine(State):
         self.tasks.touch(task, self.now)
         self.tasks.finish_s[task] = self.now
         del self.active[task]
+        self.changed.add(task)
         self.left.append(task)
         for c in self.rows(task):
             self.let_go(self.containers.device[c])

@@ -17,11 +17,12 @@ ceases to hold up, which the devices' shares tell, kept in order.
 
 import heapq
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from splitplace.placement.simulator.hub import Entry, Hub
-from splitplace.records.view import Floats
+from splitplace.records.view import Floats, Ints
 
 Due = tuple[float, int, int]
 """When the next transfer of a route will end, the route's number and version; or that of a hub, -1 - its link."""
@@ -133,12 +134,18 @@ class SharedLinks:
                 ended.append(flow)
         return ended
 
-    def left_bytes(self, flows: list[int], now: float) -> list[float]:
-        """What transfers have still to move."""
-        routes, end_at, virtual = [self._route[flow] for flow in flows], self._end_at, self._virtual
-        for route in dict.fromkeys(routes):
+    def mark(self, flow: int) -> tuple[float, int]:
+        """The virtual time of its route at which a transfer ends, and the route: the same while it is under way."""
+        return self._end_at[flow], self._route[flow]
+
+    def left_bytes(self, routes: Iterable[int], route_M: Ints, end_bytes_M: Floats, now: float) -> Floats:
+        """What transfers with these marks have still to move; `routes` has each of theirs once."""
+        virtual = np.zeros(len(self._virtual))
+        for route in routes:
             self._advance(route, now)
-        return [max(end_at[flow] - virtual[route], 0.0) for flow, route in zip(flows, routes, strict=True)]
+            virtual[route] = self._virtual[route]
+        result: Floats = np.maximum(end_bytes_M - virtual[route_M], 0.0)
+        return result
 
     def ends(self, flow: int) -> tuple[int, int]:
         """The nodes a transfer goes from and to."""

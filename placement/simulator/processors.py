@@ -19,7 +19,6 @@ State is kept as columns, one list a field: reading one number from a list costs
 """
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -112,12 +111,15 @@ class Processors:
         self._one_less(device)
         return max(left, 0.0)
 
-    def left_s(self, device_N: Ints, jobs: list[int], now: float) -> Floats:
-        """Seconds that jobs on these devices still need; NaN for those that have not been admitted yet."""
-        for device in set(device_N.tolist()):
+    def tag_s(self, job: int) -> float | None:
+        """The virtual time of its device at which a job ends, the same for as long as it runs; None before."""
+        return self._tag.get(job)
+
+    def left_s(self, device_N: Ints, tag_s_N: Floats, now: float) -> Floats:
+        """Seconds that jobs with these tags, on these devices, still need."""
+        for device in np.flatnonzero(np.bincount(device_N)).tolist():
             self.advance(device, now)
-        tag, none = self._tag, math.nan
-        left_s: Floats = np.array([tag.get(job, none) for job in jobs]) - np.array(self._virtual)[device_N]
+        left_s: Floats = tag_s_N - np.array(self._virtual)[device_N]
         return np.maximum(left_s, 0.0)
 
     def runs(self, job: int) -> bool:

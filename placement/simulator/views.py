@@ -75,7 +75,7 @@ class Viewer:
         costs = engine.world.costs
         ids = np.fromiter(engine.active, np.int64, len(engine.active))
         tasks = self._tasks(ids)
-        rows, containers, backlog_s_D = self._containers(tasks)
+        rows_C, containers, backlog_s_D = self._containers(tasks)
         left, engine.left = engine.left, []
         self._looks += 1
         return View(
@@ -90,15 +90,15 @@ class Viewer:
             tasks=tasks,
             containers=containers,
             finished=self._finished(np.array(left, np.int64)),
-            measure=partial(self._measure, rows, self._looks),
+            measure=partial(self._measure, rows_C, self._looks),
             grain=self._grain,
             foresight=Foresight(self.arrivals.p_NS[ids]) if self._clairvoyant else None,
         )
 
-    def _measure(self, rows: list[int], look: int) -> Utilisation:
+    def _measure(self, rows_C: Ints, look: int) -> Utilisation:
         if look != self._looks:
             raise NotReadyError("the utilisation of an earlier view: look at it in the plan that the view is for")
-        return self._monitor.look(rows)
+        return self._monitor.look(rows_C.tolist())
 
     def _devices(self, backlog_s_D: Floats) -> Devices:
         engine, before = self.engine, self._mark
@@ -155,9 +155,9 @@ class Viewer:
             split_T=np.array([split[task] for task in ids.tolist()], np.int64),
         )
 
-    def _containers(self, tasks: Tasks) -> tuple[list[int], Containers, Floats]:
+    def _containers(self, tasks: Tasks) -> tuple[Ints, Containers, Floats]:
         """The containers that are not complete, as the engine numbers them and as they are shown; and the backlogs."""
-        shown = self._shown.look(tasks.id_T.tolist())
+        shown = self._shown.look(tasks.id_T)
         task_C, device_C = np.repeat(np.arange(len(tasks.id_T)), shown.count_T), shown.device_C
         containers = Containers(
             task_C=task_C,
@@ -173,7 +173,7 @@ class Viewer:
         batches_C = micro_batches(tasks.n_T[task_C[placed]], fragments.micro_batch_F[fragment_C])
         work_C = shown.remaining_C[placed] * batches_C * fragments.latency_s_FD[fragment_C, device_C]
         backlog_s_D = np.bincount(device_C, work_C, len(self._names)).astype(np.float64)
-        return shown.rows, containers, backlog_s_D
+        return shown.rows_C, containers, backlog_s_D
 
     def _finished(self, ids: Ints) -> Finished:
         if len(ids) == 0:
