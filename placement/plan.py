@@ -69,9 +69,10 @@ def plan(
         _check_decisions(view, decided)
         state = policy.update(state, Taken(view, tuple(decided)))
 
-        placed = list(policy.place(state, view, _requests(view, decided, ahead), rng))
+        requests = _requests(view, decided, ahead)
+        placed = list(policy.place(state, view, list(requests), rng))
         actions = [*decided, *placed]
-        check_actions(view, actions, ahead)
+        _check_actions(view, actions, requests)
         return actions, policy.update(state, Placed(view, tuple(decided), tuple(placed)))
     except (Exception, SystemExit) as error:
         raise PolicyError(policy.name, _said(error)) from error
@@ -124,8 +125,15 @@ def check_actions(view: View, actions: Sequence[Action], ahead: bool = True) -> 
         ContractError: The first rule that is broken, and by which action.
     """
     decided = [action for action in actions if isinstance(action, Decide)]
+    _check_decisions(view, decided)  # before anything is made of them
+    _check_actions(view, actions, _requests(view, decided, ahead))
+
+
+def _check_actions(view: View, actions: Sequence[Action], requests: Sequence[PlacementRequest]) -> None:
+    """The same, given what the decisions leave to be placed."""
+    decided = [action for action in actions if isinstance(action, Decide)]
     _check_decisions(view, decided)
-    rules = _Rules(view, decided, ahead)
+    rules = _Rules(view, decided, requests)
     for action in actions:
         if not (type(action) is Wait and rules.waits(action)):
             rules.hold(action)
@@ -162,13 +170,13 @@ def _check_whole(action: Action) -> None:
 class _Rules:
     """One plan, action after action: who may still act, and the memory left."""
 
-    def __init__(self, view: View, decided: Iterable[Decide], ahead: bool):
+    def __init__(self, view: View, decided: Iterable[Decide], requests: Iterable[PlacementRequest]):
         self.view, self.room = view, Room(view)
         tasks = view.tasks
         self.split_of = dict(zip(tasks.id_T.tolist(), tasks.split_T.tolist(), strict=True))
         self.split_of |= {decision.task: decision.split for decision in decided}
-        requests = [(int(tasks.id_T[one.task]), one.fragments) for one in _requests(view, decided, ahead)]
-        self.open = {(task, fragment) for task, fragments in requests for fragment in fragments}
+        asked = [(int(tasks.id_T[request.task]), request.fragments) for request in requests]
+        self.open = {(task, fragment) for task, fragments in asked for fragment in fragments}
         """The containers, as (task, fragment), that may have a device and have none yet."""
         self.acted: set[tuple[int, int]] = set()
 

@@ -73,9 +73,8 @@ class Room:
         """What it says of one device, to `restore`: cheaper than a copy of all."""
         columns = None
         if self._shares:
-            tables = self._cost_FD, self._resident_FD, self._idle_FD
-            cost_F, resident_F, idle_F = (table[:, device].copy() for table in tables)
-            columns = cost_F, resident_F, idle_F
+            loaded_F, idle_F = self._resident_FD[:, device].copy(), self._idle_FD[:, device].copy()
+            columns = self._cost_FD[:, device].copy(), loaded_F, idle_F
         return DeviceRoom(device, float(self._free_D[device]), float(self._left_D[device]), columns)
 
     def restore(self, before: DeviceRoom) -> None:

@@ -5,7 +5,9 @@ most. So they are kept in blocks of tasks, and a block is built anew when someth
 how far computations and transfers are that are under way is worked out in every look.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -111,8 +113,8 @@ class ShownContainers:
     def _block(self, tasks: list[int]) -> TaskBlock:
         lists = _Lists()
         queueing = [self._add(task, lists) for task in tasks]
-        at_N, tag_s_N, takes_s_N, chunks_N = _columns(lists.computing, 4)
-        at_M, end_bytes_M, route_M, size_M = _columns(lists.receiving, 4)
+        at_N, tag_s_N, takes_s_N, chunks_N = _columns(lists.computing)
+        at_M, end_bytes_M, route_M, size_M = _columns(lists.receiving)
         return TaskBlock(
             _shown(lists),
             np.array(at_N, np.int64), np.array(tag_s_N), np.array(takes_s_N), np.array(chunks_N, np.int64),
@@ -158,13 +160,16 @@ class ShownContainers:
 
 def _shown(lists: _Lists) -> ShownRows:
     rows, counts, fragments, devices, remaining, coming, ready = lists.shown
-    whole = (np.array(column, np.int64) for column in (rows, counts, fragments, devices))
-    return ShownRows(*whole, np.array(remaining, np.float64), np.array(coming, np.float64), np.array(ready, np.bool_))
+    return ShownRows(
+        np.array(rows, np.int64), np.array(counts, np.int64), np.array(fragments, np.int64),
+        np.array(devices, np.int64), np.array(remaining, np.float64), np.array(coming, np.float64),
+        np.array(ready, np.bool_),
+    )  # fmt: skip
 
 
-def _columns(rows: list, count: int) -> list:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+def _columns(rows: list[Any]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
 
 
-def _joined(parts: list) -> np.ndarray:
+def _joined(parts: Sequence[Any]) -> Any:
     return np.concatenate(parts)

@@ -44,7 +44,7 @@ def expected_s(view: View, problem: Problem) -> tuple[Ints, Floats]:
     work_C = left_C * batches_C * view.fragments.latency_s_FD[problem.fragment_C, device_C]
     into_C, inner, parents_CK = edges_between(view, problem, left_C, n_C.astype(np.float64))
     apart = np.flatnonzero(device_C[inner.src_X] != device_C[inner.dst_X])
-    src_X, dst_X, bytes_X = (column[apart] for column in inner)
+    src_X, dst_X, bytes_X = inner.src_X[apart], inner.dst_X[apart], inner.bytes_X[apart]
     np.add.at(into_C, dst_X, bytes_X)
     out_C: Floats = np.bincount(src_X, bytes_X, len(problem)).astype(np.float64)
     links, paths = view.links, paths_of(parents_CK, task_of_C, len(tasks_T))
@@ -85,5 +85,6 @@ def _in_turn(size_C: Floats, device_C: Ints, parents_CK: Ints) -> Floats:
     pairs = np.unique(np.concatenate(found))
     row_Q, before_Q = pairs // count, pairs % count
     shorter_Q = np.minimum(size_C[row_Q], size_C[before_Q]) * (device_C[row_Q] == device_C[before_Q])
-    result: Floats = np.bincount(row_Q, shorter_Q, count) + np.bincount(before_Q, shorter_Q, count)
+    behind_C, ahead_C = (np.bincount(each, shorter_Q, count).astype(np.float64) for each in (row_Q, before_Q))
+    result: Floats = behind_C + ahead_C
     return result

@@ -224,8 +224,8 @@ class Sharing:
         """Σ over the pairs of i, by the group of j; shape (C, G)."""
         pairs, count = self._sizes.pairs, len(self._sizes.size_C)
         cell_Q = pairs.i_Q * pairs.groups + pairs.group_C[pairs.j_Q]
-        result: Floats = np.bincount(cell_Q, value_Q, count * pairs.groups).reshape(count, pairs.groups)
-        return result
+        sums = np.bincount(cell_Q, value_Q, count * pairs.groups).astype(np.float64)
+        return sums.reshape(count, pairs.groups)
 
     def _weights(self, d_C4: Floats) -> Floats:
         """What each container's slopes, by group, lay on its row of P; shape (C, G, D)."""
