@@ -8,6 +8,7 @@ have the device again, is looked at from outside, by `fleet status`.
 
 import json
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_splits
 from splitplace.benchmarks.chaos import END_S, Spread, run_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
+from splitplace.benchmarks.chaos_faults import Handle, send_signal
 from splitplace.benchmarks.ray_cluster import RayCluster, ray_cluster
 from splitplace.benchmarks.ray_links import node_network
 from splitplace.benchmarks.results_file import save
@@ -148,7 +150,9 @@ class _Run:
                     time.sleep(APART_S)
                 self.back[kind].append(self.until(lambda: not self.relayed(client), "all go directly again"))
             case "broker_killed":
-                os.kill(client.pid, signal.SIGKILL)
+                with Handle(client.pid) as process:
+                    send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [])  # until it has ended: what it holds is free then
                 client.close()
                 client = self.start()
             case "head_killed":
