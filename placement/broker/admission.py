@@ -13,7 +13,7 @@ MAX_PENDING_BYTES = 2**30
 
 
 class Admission:
-    """Counts what has been taken on and has not left. `take` and `left` are called by one thread at a time.
+    """Counts what has been taken on and has not left. `take`, `take_over`, `left`: by one thread at a time.
 
     Raises:
         SplitPlaceError: A split of the demand does not take one input.
@@ -68,6 +68,10 @@ class Admission:
             )
         self._tasks += 1
         self._bytes += size_bytes
+
+    def take_over(self, tasks: int) -> None:
+        """So many that an earlier broker took are here, whatever the bounds; their images are on the disk."""
+        self._tasks += tasks
 
     def left(self, size_bytes: int) -> None:
         """One that was taken is answered or has failed."""

@@ -1,6 +1,7 @@
 """The tasks that are here, for those who handed them in: their images, and the futures of their results."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from splitplace.errors import OverloadedError, SplitPlaceError
@@ -32,11 +33,11 @@ class AwaitedTasks:
     Args:
         state: Which tasks there are; it is only read.
         store: Where images and results are kept, if they are to outlive this process.
-        left: Told of each task that has left.
+        leaving: Entered around the end of each task: in it, who waits for the task is told.
     """
 
-    def __init__(self, state: FleetState, store: Store | None, left: Callable[[int], None]):
-        self._state, self._store, self._left = state, store, left
+    def __init__(self, state: FleetState, store: Store | None, leaving: Callable[[int], AbstractContextManager[None]]):
+        self._state, self._store, self._leaving = state, store, leaving
         self._answers: dict[int, list[BrokerFuture]] = {}
         self._images: dict[int, Array] = {}
         self._kept = Kept()
@@ -49,16 +50,16 @@ class AwaitedTasks:
         event = post.event
         known = self._state.keys.get(event.key) if event.key is not None else None
         if known is not None:
-            self._left(event.task)
-            post.answer.task_id = known
+            with self._leaving(event.task):
+                post.answer.task_id = known
             self._known.append((post, self.await_answer(post.answer)))
             return None
         if self._store is not None:
             try:
                 event = self._store.take_in(event, None if post.volatile else post.images)
             except OverloadedError as error:
-                self._left(event.task)
-                post.durable(error)
+                with self._leaving(event.task):
+                    post.durable(error)
                 return None
         self._answers[event.task], self._images[event.task] = [post.answer], post.images
         return event
@@ -101,15 +102,15 @@ class AwaitedTasks:
         result = TaskResult(effect.outcome, effect.logits)
         if self._store is None:
             self._kept.put(effect.task, result)
-        for answer in self._answers.pop(effect.task, ()):
-            answer.settle(result)
-        self._left(effect.task)
+        with self._leaving(effect.task):
+            for answer in self._answers.pop(effect.task, ()):
+                answer.settle(result)
 
     def close(self, reason: str) -> None:
         """The broker ends: who still waits for a task is told why that is in vain."""
         for task, answers in tuple(self._answers.items()):
             outcome = TaskOutcome(**self._state.tasks[task].task.model_dump(), error=reason)
-            for answer in answers:
-                answer.settle(TaskResult(outcome))
-            self._left(task)
+            with self._leaving(task):
+                for answer in answers:
+                    answer.settle(TaskResult(outcome))
         self._answers.clear()

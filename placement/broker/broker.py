@@ -139,10 +139,10 @@ class Broker:
     def _open(self, fleet: LiveFleet) -> Loop:
         loop = Loop(
             fleet, self._setup, self.policy, pace(self._setup, self._interval_s), self._seed, self._history,
-            store=self._store, states=self._states, wake=self._thread.wake, left=self._tasks.left,
+            store=self._store, states=self._states, wake=self._thread.wake, leaving=self._tasks.leaving,
         )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
-        self._tasks.next_task = loop.state.next_task
+        self._tasks.take_over(loop.state)
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,

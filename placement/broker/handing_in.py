@@ -1,6 +1,8 @@
 """Tasks on their way to the loop: held against what is taken on, copied, numbered, and counted until they have left."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.placement.broker import events as ev
@@ -10,6 +12,7 @@ from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
+from splitplace.placement.broker.state import FleetState
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
 
@@ -24,11 +27,17 @@ class HandingIn:
 
     def __init__(self, thread: LoopThread, demand: Demand):
         self._thread, self._changed = thread, thread.changed
-        self.next_task = 0
+        self._next_task = 0
         self.draining = False
         self._admission, self._callbacks = Admission(demand), Callbacks()
         self._sizes: dict[int, int] = {}
-        """Bytes of images and labels of each task that has not left."""
+        """Bytes of images and labels of each task that has not left; none of those that an earlier broker took on."""
+
+    def take_over(self, state: FleetState) -> None:
+        """What an earlier broker took on is here as well; before the loop's first step."""
+        self._next_task = state.next_task
+        self._sizes = dict.fromkeys(state.tasks, 0)
+        self._admission.take_over(len(state.tasks))
 
     def submit(
         self,
@@ -78,8 +87,8 @@ class HandingIn:
         written: Future[None] = Future()
         with self._changed:
             self._not_stopping()
-            task = self.next_task
-            self.next_task += 1
+            task = self._next_task
+            self._next_task += 1
             self._sizes[task] = size_bytes
             answer = BrokerFuture(task, self._callbacks, self.drop)
             numbered = event.model_copy(update={"task": task})
@@ -95,27 +104,31 @@ class HandingIn:
         return answer
 
     def has(self, task_id: int) -> bool:
-        """Whether a task is here, or on its way."""
-        state = self._loop.state
-        return task_id in state.tasks or (task_id >= state.next_task and task_id in self._sizes)
+        """Whether a task is here, or on its way: until who waits for it has been told of its end."""
+        with self._changed:
+            return task_id in self._sizes
 
     def drop(self, task_id: int) -> None:
         """Nobody wants the task any more."""
         now_s = self._loop.fleet.now_s()
         self._thread.post(ev.TaskCancelled(at_s=now_s, task=task_id, reason=CANCELLED))
 
-    def left(self, task: int) -> None:
-        """It has ended; for the loop's thread."""
+    @contextmanager
+    def leaving(self, task: int) -> Iterator[None]:
+        """It has ended, and in this context who waits for it is told; for the loop's thread.
+
+        Whoever hears of it finds the room that it made, and who drains hears of it last.
+        """
         with self._changed:
+            yield
             self._admission.left(self._sizes.pop(task, 0))
             self._changed.notify_all()
 
     def drain(self) -> None:
         """Take no more tasks, and return when all have ended, or the loop has."""
-        tasks = self._loop.state.tasks  # those of an earlier broker, too
         with self._changed:
             self.draining = True
-            self._changed.wait_for(lambda: self._thread.stopping or not (self._sizes or tasks))
+            self._changed.wait_for(lambda: self._thread.stopping or not self._sizes)
 
     @property
     def _loop(self) -> Loop:

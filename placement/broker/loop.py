@@ -9,7 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from splitplace import seeds
@@ -74,7 +74,7 @@ class Loop:
         store: Where events and inputs are kept, if they are to outlive this process.
         states: What the policy starts from, where the store has nothing of it.
         wake: Ends the wait of `fleet.hear`, from any thread.
-        left: Told of each task that has left, in the loop's thread.
+        leaving: Entered around the end of each task, in the loop's thread: in it, who waits for the task is told.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Loop:
         store: Store | None,
         states: Any | None,
         wake: Callable[[], None],
-        left: Callable[[int], None],
+        leaving: Callable[[int], AbstractContextManager[None]],
     ):
         self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
         self.members = tuple(fleet.members.values())
@@ -98,7 +98,7 @@ class Loop:
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
-        self.awaited = AwaitedTasks(self.state, store, left)
+        self.awaited = AwaitedTasks(self.state, store, leaving)
         self._feeds: dict[int, Feed] = {}
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []

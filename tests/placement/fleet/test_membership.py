@@ -4,6 +4,7 @@ Broker's loop, rules, fleet and machines are the real ones; the clock, the netwo
 """
 
 import random
+from contextlib import nullcontext
 
 import pytest
 
@@ -182,7 +183,7 @@ def world(tmp_path, toy, monkeypatch):
     setup = Setup(demand, devices, "pipelined", 4, 300.0)
     loop = Loop(
         fleet, setup, toy.policy(0), pace(setup, None), 0, History(None), store=None, states=None,
-        wake=world.nothing, left=world.nothing,
+        wake=world.nothing, leaving=lambda task: nullcontext(),
     )  # fmt: skip
     world.loop = loop
     yield world

@@ -1,6 +1,7 @@
 """Once an interval, or at once: the broker's own loop on a fake clock, with devices of a few lines."""
 
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ class World:
         self.loop = Loop(
             self.fleet, setup, self.policy, pace.pace(setup, interval_s), 0, History(None),
             store=None if folder is None else Store(folder, setup),
-            states=None, wake=lambda: None, left=lambda task: None,
+            states=None, wake=lambda: None, leaving=lambda task: nullcontext(),
         )  # fmt: skip
         self.until(0.0)
 

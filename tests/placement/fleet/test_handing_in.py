@@ -1,0 +1,90 @@
+"""Who hears that a task has ended finds it gone: its room, its number, those who drain; the order of threads forced."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from splitplace.errors import OverloadedError
+from splitplace.placement.broker import admission
+from splitplace.placement.broker.handing_in import HandingIn
+from splitplace.placement.outcome import TaskOutcome, TaskResult
+from tests.placement.fleet.conftest import WIDTH, chain, demand_of
+
+PATIENCE_S = 120.0
+MOMENT_S = 0.1
+"""In which somebody who does not wait would go on."""
+
+
+@pytest.fixture
+def handing():
+    """Tasks on their way to a loop that takes none of them: one and no more may wait."""
+    loop = SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0))
+    thread = SimpleNamespace(
+        changed=threading.Condition(threading.Lock()), loop=loop, stopping=False, put=lambda post: None,
+        not_stopping=lambda: None,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admission, "MAX_PENDING_TASKS", 1)
+        yield HandingIn(thread, demand_of(chain()))
+
+
+@pytest.fixture
+def beside():
+    """Another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def submit(handing):
+    """One task; its future."""
+    answer, _ = handing.submit("toy", np.zeros((3, WIDTH), np.float32), 9.0, None, False, False, None, False)
+    return answer
+
+
+def ended(answer):
+    """Who waits for it is told."""
+    answer.settle(
+        TaskResult(TaskOutcome(id=answer.task_id, application="toy", n=3, deadline_s=9.0, arrival_s=0.0, error="over"))
+    )
+
+
+def test_who_has_an_answer_finds_the_room_that_its_task_made(handing, beside):
+    """However soon he comes, and though the loop's thread is held up when it has told him."""
+    first = submit(handing)
+    with pytest.raises(OverloadedError):
+        submit(handing)
+    coming = beside.submit(lambda: first.result() and submit(handing))
+    with handing.leaving(first.task_id):
+        ended(first)
+        assert threading.Event().wait(MOMENT_S) is False and not coming.done()
+    assert coming.result(PATIENCE_S).task_id == first.task_id + 1
+
+
+def test_who_has_an_answer_cannot_cancel_its_task(handing, beside):
+    """It is here until he was told, and then it is not."""
+    first = submit(handing)
+    assert handing.has(first.task_id) and not handing.has(first.task_id + 1)
+    asking = beside.submit(lambda: (first.result(), handing.has(first.task_id))[1])
+    with handing.leaving(first.task_id):
+        ended(first)
+        assert threading.Event().wait(MOMENT_S) is False and not asking.done()
+    assert asking.result(PATIENCE_S) is False
+
+
+def test_who_drains_hears_of_the_end_last(handing, beside):
+    """Those that an earlier broker took on are waited for as well, until they have left, and count among those here."""
+    left = {4: None, 7: None}
+    handing.take_over(SimpleNamespace(tasks=left, next_task=8))
+    with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 1"):
+        submit(handing)
+    draining = beside.submit(handing.drain)
+    for task in tuple(left):
+        del left[task]  # the rules know already
+        assert handing.has(task) and not draining.done()
+        with handing.leaving(task):
+            assert threading.Event().wait(MOMENT_S) is False and not draining.done()
+    draining.result(PATIENCE_S)
+    assert not handing.has(4) and not handing.has(7)
