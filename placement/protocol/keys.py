@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -211,8 +212,9 @@ def socket_folder() -> Path | None:
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{_PREFIX}*-sockets-*"):
         owner = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)) and left.stat().st_uid == os.getuid():
-            shutil.rmtree(left, ignore_errors=True)  # somebody else's sweep may come first
+        with suppress(FileNotFoundError):  # somebody else's sweep may come first
+            if owner.isdecimal() and not psutil.pid_exists(int(owner)) and left.stat().st_uid == os.getuid():
+                shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-sockets-"))
     if len(os.fsencode(folder)) + 10 > MAX_SOCKET_PATH:
         folder.rmdir()

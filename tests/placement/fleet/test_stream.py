@@ -1,5 +1,6 @@
 """Nodes on this machine: who may speak to whom, and what a bad peer can do."""
 
+import os
 import shutil
 import socket
 import stat
@@ -99,15 +100,34 @@ def test_a_server_without_the_right_key_hears_nothing():
         assert hear(node, seconds=0.7) == []
 
 
-def test_socket_files_are_for_their_user_alone():
+def test_socket_files_are_for_their_user_alone(monkeypatch):
     """Nobody else may enter their folder, and a dead process's is removed by whoever makes the next."""
-    ended = subprocess.run([sys.executable, "-c", LEAVE_A_FOLDER], capture_output=True, text=True, check=True)
-    left = Path(ended.stdout.strip())
-    assert left.is_dir()
-    folder = socket_folder()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert not left.exists()
-    folder.rmdir()
+    with tempfile.TemporaryDirectory() as parent:  # of its own: any process of this machine sweeps in the common one
+        env = os.environ | {"TMPDIR": parent}
+        said = subprocess.run(
+            [sys.executable, "-c", LEAVE_A_FOLDER], env=env, capture_output=True, text=True, check=True
+        )
+        left = Path(said.stdout.strip())
+        assert left.is_dir() and left.parent == Path(parent)
+        monkeypatch.setattr(tempfile, "tempdir", parent)
+        assert stat.S_IMODE(socket_folder().stat().st_mode) == 0o700
+        assert not left.exists()
+
+
+def test_a_folder_that_another_sweep_removes_first_is_no_trouble(monkeypatch):
+    """Two processes that start at once both find what a dead one left."""
+    with tempfile.TemporaryDirectory() as parent:
+        monkeypatch.setattr(tempfile, "tempdir", parent)
+        left = Path(parent, "splitplace-7-sockets-x")
+        left.mkdir()
+
+        def swept_first(pid):
+            left.rmdir()
+            return False
+
+        monkeypatch.setattr("splitplace.placement.protocol.keys.psutil.pid_exists", swept_first)
+        folder = socket_folder()
+        assert list(Path(parent).iterdir()) == [folder]
 
 
 def test_a_long_temporary_folder_takes_no_socket_files(tmp_path, monkeypatch):
@@ -166,7 +186,7 @@ def test_who_connects_and_proves_nothing_is_cut_off(monkeypatch):
     monkeypatch.setattr(inbox, "CONNECT_S", 0.1)
     with StreamNode(curve_accesses(("a", "b"))["a"]) as node:
         host, port = node.endpoint.removeprefix("tcp://").rsplit(":", 1)
-        with socket.create_connection((host, int(port)), 20.0) as stranger:
+        with socket.create_connection((host, int(port)), 120.0) as stranger:
             while stranger.recv(100):
                 pass
 
