@@ -93,7 +93,7 @@ def test_a_load_stands_in_place_of_the_scenarios_own():
     assert (workload.load, workload.rate, workload.utilisation) == (0.25, None, None)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_task_is_done_once_and_its_result_kept(jobs):
     """By this process, or by others."""
     kept, said = [], []
@@ -119,6 +119,7 @@ def test_an_error_ends_it_and_what_was_kept_stays():
     assert kept == [2.0]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_line():
     """As by the system, where memory ran out."""
     with pytest.raises(SplitPlaceError, match=r"ended by itself .* fewer --jobs"):
@@ -264,7 +265,7 @@ def test_an_experiment_without_quick_says_so():
 def bandit(**changes):
     """The bandit with the published constants, where what it learns shows within a run."""
     row = GridRow(name="mab", policies=("mab+gathered",), **changes)
-    return grid.measure_cell(task(row, intervals=60, load=0.9, details=True))
+    return grid.measure_cell(task(row, intervals=20, load=0.9, details=True))
 
 
 def test_a_frozen_part_learns_nothing_and_one_that_stops_nothing_more():

@@ -142,10 +142,10 @@ def test_of_equal_rows_nothing_is_told_whoever_else_differs():
 def test_of_true_claims_over_many_rows_hardly_any_is_refuted():
     """Fifteen others as good as the row, five seeds: at most one in twenty is, by chance."""
     rng, others = np.random.default_rng(7), tuple("bcdefghijklmnop")
-    cases = tuple(f"s{number}" for number in range(300))
+    cases = tuple(f"s{number}" for number in range(100))
     rewards = {(row, case): rng.normal(0.5, 0.05, 5).tolist() for case in cases for row in ("a", *others)}
     words = [one.word for one in held(rewards, PaperClaim(said="a above all", row="a", over=others), cases)]
-    assert len(words) == 300 and words.count("does not hold") <= 15
+    assert len(words) == 100 and words.count("does not hold") <= 5
 
 
 def test_of_false_claims_over_many_rows_most_are_refuted():

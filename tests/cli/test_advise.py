@@ -60,11 +60,11 @@ GOOD = {"fleet": "fleet.toml", "rate": 0.2, "deadline": 5.0, "batch": 100}
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A fleet, a demand, and streams of 60 requests."""
+    """A fleet, a demand, and streams of 20 requests."""
     from splitplace.placement.advice import trial
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trial, "LEAST", 60)
+    monkeypatch.setattr(trial, "LEAST", 20)
     (tmp_path / "fleet.toml").write_text(FLEET)
     (tmp_path / "demand.toml").write_text(DEMAND)
     return tmp_path

@@ -39,12 +39,14 @@ def catalog(tmp_path):
     return writer
 
 
+@pytest.mark.slow
 def test_made_up_indices_are_in_every_table(catalog):
     """Zero and one: a table of five rows is profiled."""
     (profile,) = profile_split(catalog, "custom.model.layer-1", SHORT)
     assert [row.batch_size for row in profile.latency] == [1, 3]
 
 
+@pytest.mark.slow
 def test_a_profile_is_taken_on_the_examples(catalog):
     """The user's own rows are what runs: one that no table has is refused, in the words of who ran it."""
     examples = np.array([[0, 4, 2], [3, 3, 1]])
@@ -56,6 +58,7 @@ def test_a_profile_is_taken_on_the_examples(catalog):
         profile_split(catalog, "custom.model.layer-1", SHORT, again=True, examples=examples.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_examples_are_measured_on_where_a_profile_exists(catalog):
     """One taken on made-up rows is no answer to somebody who gives real ones: these run, and fail as they must."""
     profile_split(catalog, "custom.model.layer-1", SHORT)

@@ -81,8 +81,8 @@ def raced(
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams of 60 requests, where it is not numbers that are looked at."""
-    monkeypatch.setattr(trial, "LEAST", 60)
+    """Streams of 20 requests, where it is not numbers that are looked at."""
+    monkeypatch.setattr(trial, "LEAST", 20)
 
 
 @pytest.fixture(scope="session")

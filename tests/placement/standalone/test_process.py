@@ -117,6 +117,7 @@ def test_health_is_asked_of_the_port_that_the_container_serves_at(models: Path, 
         process.communicate()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(models: Path):
     """A port in use, no models, no thread: exit as the command line's, no traceback."""
     process, port = started([*MODULE, "--host", "127.0.0.1", "--port", "0", "--models", str(models)])
