@@ -77,8 +77,7 @@ def test_a_cut_hands_nothing_on_and_breaks_nothing(links, pair):
     """Neither what was sent before it was cut, if it was still on its way, nor what is sent meanwhile, is lost."""
     near, far = pair
     links.cut({(ME, ME)})
-    probe = links._orders
-    eventually(probe.empty)
+    eventually(lambda: links._cut == {(ME, ME)})
     near.sendall(b"meanwhile")
     far.settimeout(0.2)
     with pytest.raises(TimeoutError):

@@ -142,7 +142,7 @@ WORKS = {
         *FLEET,
     ],
     "fleet status": FLEET,
-    "submit": ["pixels", "--input", "x.npy", "--deadline", "60", "--detach", *FLEET],
+    "submit": ["pixels", "--input", "x.npy", "--deadline", "1000", "--detach", *FLEET],
     "fleet answer": ["0", *FLEET],
     "fleet cancel": ["0", *FLEET],
     "fleet drain": FLEET,

@@ -21,10 +21,10 @@ from splitplace.splitting import split_folder
 from splitplace.splitting.artifact import SplitArtifact
 from tests.cli.brightest import FLEET, MODEL
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 MAIN = "from splitplace.cli import main; main()"
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,10 @@ class Called:
                 return json.loads(text), process
         raise AssertionError((self.folder / "err").read_text())
 
-    def fleet(self):
+    def fleet(self, *options):
         """`fleet start`, in the foreground of a process of its own."""
-        return self.popen(
-            "fleet", "start", "--devices", "fleet.toml", "--catalog", "catalog", "--policy", "full+least-loaded"
-        )
+        usual = "--devices", "fleet.toml", "--catalog", "catalog", "--policy", "full+least-loaded"
+        return self.popen("fleet", "start", *usual, *options)
 
     def end(self, process, number=signal.SIGTERM):
         """Its exit code."""
@@ -110,7 +109,7 @@ def test_a_catalog_behind_http_and_grpc(called):
     expected = sp.infer(str(called.folder / "catalog"), x).logits
     with asking(told["url"]) as client:
         assert client.is_model_ready("pixels")
-        answer = client.infer("pixels", [tensor(x)], parameters={"deadline_s": 60.0})
+        answer = client.infer("pixels", [tensor(x)], parameters={"deadline_s": 1000.0})
         np.testing.assert_array_equal(answer.as_numpy("logits"), expected)
         parameters = answer.get_response()["parameters"]
         assert parameters["devices"] in ("d-0", "d-1") and parameters["p_source"] == "prior"
@@ -151,10 +150,10 @@ def test_a_device_and_the_broker_die_under_many_clients(called):
             for turn in range(6):
                 if turn == 3:
                     killed.wait(PATIENCE_S)
-                for attempt in range(600):
+                for attempt in range(6000):
                     try:
                         answer = client.infer(
-                            "pixels", [tensor(x)], request_id=f"{number}-{turn}", parameters={"deadline_s": 100.0}
+                            "pixels", [tensor(x)], request_id=f"{number}-{turn}", parameters={"deadline_s": 1000.0}
                         )
                     except triton.InferenceServerException as error:
                         refusals.append((error.status(), str(error.message())))
@@ -199,7 +198,7 @@ def test_submit_by_url_is_submit(called):
     x = np.random.default_rng(0).integers(0, 256, (40, 1, 2, 2), np.uint8)
     np.save(called.folder / "x.npy", x)
     np.save(called.folder / "y.npy", x.reshape(40, 4).argmax(axis=1))
-    asked = ("submit", "pixels", "--input", "x.npy", "--labels", "y.npy", "--deadline", "60", "--json")
+    asked = ("submit", "pixels", "--input", "x.npy", "--labels", "y.npy", "--deadline", "1000", "--json")
     documents = []
     for where in (("--data", "splitplace-fleet"), ("--url", told["url"])):
         done = command(called.folder, *asked, *where, "--out", "logits.npy")
@@ -212,7 +211,7 @@ def test_submit_by_url_is_submit(called):
     assert {k: v for k, v in by_folder.items() if k not in its_own} == {
         k: v for k, v in by_url.items() if k not in its_own
     }
-    assert by_url["correct"] == 40 and by_url["p_source"] == "labels" and 59 < by_url["deadline_s"] <= 60
+    assert by_url["correct"] == 40 and by_url["p_source"] == "labels" and 500 < by_url["deadline_s"] <= 1000
     left = json.loads(command(called.folder, *asked, "--url", told["url"], "--detach").stdout)["task"]
     found = command(called.folder, "fleet", "answer", str(left), "--url", told["url"], "--json")
     assert json.loads(found.stdout)["outcome"]["id"] == left
@@ -221,28 +220,22 @@ def test_submit_by_url_is_submit(called):
 
 
 def test_ctrl_c_takes_back_what_was_submitted_by_url(called):
-    """The devices are stopped, so that the task is under way; it is cancelled, and the command says so: exit 130."""
-    called.fleet()
+    """The fleet decides once an hour, so that the task waits; it is cancelled, and the command says so: exit 130."""
+    called.fleet("--interval", "3600")
     told, _ = called.popen("serve", "--fleet", "splitplace-fleet", "--port", "0")
     np.save(called.folder / "x.npy", np.zeros((4, 1, 2, 2), np.uint8))
     with sp.Client(called.folder / "splitplace-fleet") as client:
-        devices = [psutil.Process(device.pid) for device in client.status().devices]
-        for device in devices:
-            device.suspend()
-        task = ("submit", "pixels", "--input", "x.npy", "--deadline", "100")
+        task = ("submit", "pixels", "--input", "x.npy", "--deadline", "1000")
         asking = subprocess.Popen(
             [sys.executable, "-c", MAIN, *task, "--url", told["url"]],
             cwd=called.folder, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while not (client.status().tasks.waiting + client.status().tasks.running):
+        while not client.status().tasks.waiting:
             time.sleep(0.05)
         asking.send_signal(signal.SIGINT)
         _, err = asking.communicate(timeout=PATIENCE_S)
         assert asking.returncode == 130 and err.count("\n") == 1
         assert client.status().tasks.cancelled == 1
-        for device in devices:
-            if device.is_running():
-                device.resume()
 
 
 def test_mistakes_with_a_url_are_one_line(called):

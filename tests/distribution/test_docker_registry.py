@@ -166,7 +166,7 @@ def test_skopeo_copies_to_it_and_back(registry, catalog, tmp_path):
 
     def copy(source, target):
         told = ["--src-tls-verify=false", "--dest-tls-verify=false"]
-        subprocess.run([skopeo, "copy", "--all", *told, source, target], check=True, timeout=60, capture_output=True)
+        subprocess.run([skopeo, "copy", "--all", *told, source, target], check=True, timeout=300, capture_output=True)
 
     copy(f"oci:{catalog.path}:{REFERENCE}", f"docker://{registry}/by-skopeo:{REFERENCE}")
     (pulled,) = sp.pull(f"oci://{registry}/by-skopeo:{REFERENCE}", tmp_path / "ours").splits
@@ -221,7 +221,7 @@ def certificate(folder, name):
         ],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     return paths
 

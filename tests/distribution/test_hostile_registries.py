@@ -220,15 +220,15 @@ def test_nobody_waits_for_an_hour(filled, tmp_path):
 
 def test_nobody_there(catalog, tmp_path):
     """A port where nothing listens: at once, with what was expected there."""
-    with socket.socket() as probe:
+    with socket.socket() as probe:  # it keeps the port from others meanwhile
         probe.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(
-        NotReadyError, match=f"http://{host}: the registry cannot be reached .Connection refused.: expected"
-    ):
-        sp.pull(f"oci://{host}/team/nets", tmp_path / "new")
-    with pytest.raises(NotReadyError, match="cannot be reached"):
-        sp.push(catalog.path, f"oci://{host}/team/nets")
+        with pytest.raises(
+            NotReadyError, match=f"http://{host}: the registry cannot be reached .Connection refused.: expected"
+        ):
+            sp.pull(f"oci://{host}/team/nets", tmp_path / "new")
+        with pytest.raises(NotReadyError, match="cannot be reached"):
+            sp.push(catalog.path, f"oci://{host}/team/nets")
     assert not (tmp_path / "new").exists()
 
 

@@ -198,7 +198,7 @@ def test_two_writers_at_once_both_succeed(make_artifact, tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(300)
         assert writer.exitcode == 0
     catalog = Catalog(tmp_path / "c")
     assert catalog.references() == tuple(sorted(f"toy.linear.semantic-{i}" for i in range(20)))
@@ -220,7 +220,7 @@ def test_writers_may_create_the_catalog_at_once(tmp_path):
         for writer in writers:
             writer.start()
         for writer in writers:
-            writer.join(60)
+            writer.join(300)
             assert writer.exitcode == 0
 
 
@@ -278,7 +278,7 @@ def test_kill_9_at_any_point_leaves_the_old_or_the_new(artifact, make_artifact, 
         old, new = Catalog(path).split(REFERENCE), make_artifact(seed=line + 2)
         writer = context.Process(target=write_up_to, args=(line, new))
         writer.start()
-        writer.join(60)
+        writer.join(300)
         assert writer.exitcode == -signal.SIGKILL
         catalog = Catalog(path)
         split = catalog.split(REFERENCE)
@@ -299,7 +299,7 @@ def _child(function):
     context = multiprocessing.get_context("fork")
     child = context.Process(target=lambda: os._exit(function()))
     child.start()
-    child.join(60)
+    child.join(300)
     return child.exitcode
 
 
@@ -383,7 +383,7 @@ def test_skopeo_reads_and_copies_it_there_and_back(artifact, make_artifact, tmp_
     catalog.attach(REFERENCE, profile(artifact))
 
     def run(*arguments):
-        return subprocess.run([skopeo, *arguments], capture_output=True, check=True, timeout=60).stdout
+        return subprocess.run([skopeo, *arguments], capture_output=True, check=True, timeout=300).stdout
 
     raw = run("inspect", "--raw", f"oci:{catalog.path}:{REFERENCE}")
     assert raw == catalog.blobs.path(digest).read_bytes()

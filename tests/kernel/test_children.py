@@ -62,7 +62,7 @@ def test_nor_by_a_script_of_others(traps, tmp_path):
     """Its own folder is not searched for modules, nor is the current one."""
     script = tmp_path / "here" / "script.py"
     script.write_text("import json\nprint(json.dumps(1))\n")
-    child = subprocess.run(python_script(script), env=child_env(), capture_output=True, timeout=60)
+    child = subprocess.run(python_script(script), env=child_env(), capture_output=True, timeout=300)
     assert child.stdout == b"1\n" and not traps.exists()
 
 
@@ -70,9 +70,9 @@ def test_nor_by_a_spawned_process(traps):
     """`multiprocessing` starts its children with -c, which searches the current folder as -m does."""
     code = "import json"
     with safe_spawn():
-        subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
     assert not traps.exists() and "PYTHONSAFEPATH" not in os.environ
-    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
     assert traps.exists()
 
 

@@ -47,7 +47,7 @@ def test_of_several_cores_the_mean_speed_is_told(monkeypatch):
     monkeypatch.setattr(probe, "open_session", lambda model, threads, source: opened.append(threads) or len(opened))
 
     def on_a_core(self, session, block_s):
-        together.wait(timeout=10)  # breaks unless both are there
+        together.wait(timeout=300)  # breaks unless both are there
         return session * probe.REFERENCE_S
 
     monkeypatch.setattr(probe.Probe, "_on_a_core", on_a_core)

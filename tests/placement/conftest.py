@@ -41,7 +41,7 @@ from splitplace.records.view import (
 )
 
 LAYER, SEMANTIC = 0, 1
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 MakeView = Callable[..., View]
 
@@ -354,11 +354,9 @@ class FakeBroker:
             if options["key"] in self.keys:
                 return self.tasks[self.keys[options["key"]]]
             task = TaskFuture(next(self._numbers), options["key"])
+            task.set_running_or_notify_cancel()
             if options["key"] is not None:
                 self.keys[options["key"]] = task.task_id
-            self.tasks[task.task_id] = task
-        task.set_running_or_notify_cancel()
-        with self.changed:
             self.tasks[task.task_id], self.images[task.task_id] = task, images
             self.labels[task.task_id], self.options[task.task_id] = labels, options | {"deadline_s": deadline_s}
             self.changed.notify_all()

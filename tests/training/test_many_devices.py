@@ -53,7 +53,7 @@ def train(folder, images, *options, launcher=(), **environment):
     """What `splitplace train` on several processes prints as JSON, run in `folder`."""
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     called = [*launcher, *command(folder, images, *options)]
-    done = subprocess.run(called, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=200)
+    done = subprocess.run(called, cwd=folder, env=env, stdout=subprocess.PIPE, check=True, timeout=300)
     return json.loads(done.stdout)
 
 

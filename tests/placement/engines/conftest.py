@@ -46,7 +46,7 @@ class Machine:
         if self.process is not None:
             if self.process.poll() is None:
                 self.process.terminate()
-            self.said = self.process.communicate(timeout=60)[1]
+            self.said = self.process.communicate(timeout=300)[1]
             self.process = None
 
     def kill(self):
@@ -104,7 +104,7 @@ def joined_engine(tmp_path, machine):
             inside.callback(engine.close)
             for name in "ab":
                 one = machine(name)
-                one.begin(engine.invite(name, 60.0))
+                one.begin(engine.invite(name, 600.0))
                 inside.callback(one.end)
             yield engine
 

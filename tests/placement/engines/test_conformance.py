@@ -14,7 +14,7 @@ from splitplace.placement.protocol.stream import StreamNode, draw_incarnation
 from tests.placement.engines.conftest import ENGINES
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Bench:

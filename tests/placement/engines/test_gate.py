@@ -1,5 +1,6 @@
 """The gate, over real connections: what a stranger may say, what a member gets, and that it is who it should be."""
 
+import gc
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ from splitplace.placement.protocol.stream import PAUSE_S
 from tests.placement.fleet.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.base
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 DATA = bytes(range(256)) * 12_000  # three pieces, the last one short
 SECRET = b"what is not offered"
 
@@ -66,7 +67,7 @@ def enrol(gate, device="a", pair=None):
     """A machine that has joined: its key pair."""
     pair = pair or new_pair()
     with knocked(gate, pair) as ask:
-        told = ask(joining.Enrol(protocol=PROTOCOL, secret=gate.machines.roster.invite(device, 60.0)))
+        told = ask(joining.Enrol(protocol=PROTOCOL, secret=gate.machines.roster.invite(device, 600.0)))
         assert told == joining.Enrolled(device=device)
     return pair
 
@@ -205,10 +206,11 @@ def test_a_gate_that_cannot_listen_leaves_nothing_open(tmp_path):
             Gate(Roster(tmp_path / "members.json", "ab"), "192.0.2.1", tmp_path, ())
 
     trial()
+    gc.collect()  # what earlier tests left is closed now, not in between
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         trial()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_somebody_else_in_the_gates_place_is_not_spoken_to(gate):
@@ -305,9 +307,18 @@ def test_a_pull_that_was_broken_off_goes_on_where_it_was(gate, tmp_path, monkeyp
     """By the next process of the device: only the last piece that is there comes again."""
     wants = config(gate, enrol(gate), tmp_path / "kept")
     with asked(gate) as offsets:
-        gate.end = 2 * joining.PIECE_BYTES
+        gate.end, append = 2 * joining.PIECE_BYTES, supply._Part.append
         with monkeypatch.context() as hasty, pytest.raises(NotReadyError):
-            hasty.setattr(supply, "PATIENCE_S", 3.0)
+
+            def appended(part, piece):
+                append(part, piece)
+                if part.size == gate.end:  # all that comes: of the piece that does not, the gate was asked already
+                    while gate.end not in offsets:
+                        time.sleep(0.01)
+                    hasty.setattr(supply, "PATIENCE_S", 0.1)
+
+            hasty.setattr(supply._Part, "append", appended)
+            hasty.setattr(supply, "PATIENCE_S", PATIENCE_MS / 1000)
             hasty.setattr(supply, "TRIES", 1)
             fragment_store(wants).read_digest(digest(DATA), 2**30)
         gate.end = float("inf")

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +15,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 from splitplace import provenance
+from splitplace.placement import history as book
+from splitplace.placement.broker import fleet, loop, running
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.policy import Composed, Policy, Taken
+from splitplace.placement.protocol.messages import ANSWER
 from splitplace.records.action import Decide
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
@@ -28,6 +34,7 @@ WIDTH, CLASSES = 16, 4
 MICRO_BATCH = 4
 FRAGMENT_BYTES = 1000
 BASE_BYTES = 500
+PATIENCE_S = 240.0
 
 
 def dense(rng: np.random.Generator, src: str, dst: str, inputs: int, outputs: int, layers: int = 1) -> bytes:
@@ -267,8 +274,9 @@ def catalog(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def start(catalog) -> Callable[..., Broker]:
-    """Makes a broker of local devices for these graphs."""
+def start(catalog, monkeypatch) -> Callable[..., Broker]:
+    """Makes a broker of local devices for these graphs; it begins with all of them, however slow the machine."""
+    monkeypatch.setattr(fleet, "JOIN_S", fleet.START_TIMEOUT_S)
 
     def make(*graphs: SplitFiles, devices, demand=None, decide=(0,), placer=None, **options) -> Broker:
         demand = demand or demand_of(*graphs)
@@ -277,6 +285,58 @@ def start(catalog) -> Callable[..., Broker]:
         return Broker(devices, demand, catalog(*graphs), chosen, engine, **options)
 
     return make
+
+
+@pytest.fixture
+def undisturbed(monkeypatch) -> None:
+    """No device is doubted however slow the machine, nor any report missed: attempts end by what a test does alone."""
+    monkeypatch.setattr(fleet, "DOUBT_AFTER", 10**9)
+    monkeypatch.setattr(loop, "STUCK_S", 1e9)
+    monkeypatch.setattr(running, "REPORTS_S", 1e9)
+
+
+@pytest.fixture
+def turn_clock(monkeypatch) -> Callable[[float], None]:
+    """Moves the clock of every broker on by so many seconds, at once."""
+    turned, now_s = [0.0], fleet.LiveFleet.now_s
+    monkeypatch.setattr(fleet.LiveFleet, "now_s", lambda self: now_s(self) + turned[0])
+
+    def turn(seconds: float) -> None:
+        turned[0] += seconds
+
+    return turn
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits until something holds; fails if it never does."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < end_s, "it never came about"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def kill_at_first_answer() -> Callable[[Broker, Callable[[], str]], None]:
+    """Kills a device in the broker's own thread as it learns of the first answer: much of the task is still to run."""
+
+    def arm(broker: Broker, choose: Callable[[], str]) -> None:
+        history, killed = broker._running().history, threading.Event()
+        append = history.append
+
+        def appended(event: book.Event) -> None:
+            append(event)
+            if isinstance(event, book.Send) and event.dst == ANSWER and not killed.is_set():
+                killed.set()
+                os.kill(broker.engine.pid(choose()), signal.SIGKILL)
+
+        history.append = appended
+
+    return arm
 
 
 @pytest.fixture(scope="session")

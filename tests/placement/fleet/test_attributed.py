@@ -21,7 +21,7 @@ def test_a_real_fleets_tasks_are_taken_apart_whole(toy, start, images, precedenc
     graph = toy.chain(width=512, layers=2)
     broker = start(graph, devices=[toy.make_device("a"), toy.make_device("b")], precedence=precedence)
     with broker:
-        futures = [broker.submit("toy", images(40, 512), 60.0) for _ in range(6)]
+        futures = [broker.submit("toy", images(40, 512), 1000.0) for _ in range(6)]
         results = [future.result(PATIENCE_S) for future in futures]
         events = broker.history(most=10_000).events
     for result in results:

@@ -271,7 +271,7 @@ def test_a_fleet_goes_on_beside_somebody_with_a_copied_key(start, toy, images, c
                 copied.send(BROKER, messages.Unreachable(peer="a"))
                 copied.send("a", codec.tensors(job, "f1", "f2", 0, 0.0, {"f1.out": x[:4]}), [x[:4]])
                 list(copied.receive(0.0))
-                result = broker.submit("toy", x, 100.0).result(WAIT_S)
+                result = broker.submit("toy", x, 1000.0).result(WAIT_S)
                 assert result.outcome.error is None
                 np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)
         end_s = time.monotonic() + WAIT_S
@@ -279,5 +279,5 @@ def test_a_fleet_goes_on_beside_somebody_with_a_copied_key(start, toy, images, c
             time.sleep(0.05)
         assert [event.device for event in of_kind(broker, book.DeviceUp)][2:] == ["b"]
         assert [event.device for event in of_kind(broker, book.DeviceDown)] == ["b"]
-        assert broker.submit("toy", x, 100.0).result(WAIT_S).outcome.error is None
+        assert broker.submit("toy", x, 1000.0).result(WAIT_S).outcome.error is None
     assert "a process that is not b speaks in its name" in caplog.text

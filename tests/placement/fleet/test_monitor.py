@@ -142,7 +142,7 @@ def test_a_fragment_that_computes_is_seen_to(toy, start):
         rng, end_s = np.random.default_rng(0), time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
             x = rng.standard_normal((200, 1024)).astype(np.float32)
-            assert broker.submit("toy", x, 200.0).result(PATIENCE_S).outcome.error is None
+            assert broker.submit("toy", x, 1000.0).result(PATIENCE_S).outcome.error is None
             (status,) = broker.status().devices
             use = status.measured_fragments.get(f"{graph.split.reference}/f0")
             if use is not None and use.cpu > 0 and use.received_bytes_per_s > 0 and views[-1].cpu_U.any():

@@ -42,7 +42,7 @@ SCRIPT = """
         rng = np.random.default_rng(3)
         for n in (400, 9, 700, 1, 30):
             x = rng.standard_normal((n, 1024)).astype(np.float32)
-            print("acknowledged", broker.submit("toy", x, 200.0, key=f"task of {{n}}").task_id, flush=True)
+            print("acknowledged", broker.submit("toy", x, 1000.0, key=f"task of {{n}}").task_id, flush=True)
         time.sleep(100)
 """
 
@@ -64,13 +64,13 @@ def test_kill_9_of_the_broker_loses_no_acknowledged_task(toy, catalog, start, tm
     with start(graph, devices=[toy.make_device(name) for name in "ab"], data=data) as broker:
         for task, n in enumerate((400, 9, 700, 1, 30)):
             x = rng.standard_normal((n, 1024)).astype(np.float32)
-            again = broker.submit("toy", x, 200.0, key=f"task of {n}")
+            again = broker.submit("toy", x, 1000.0, key=f"task of {n}")
             result = broker.answer(task).result(WAIT_S)
             assert result.outcome.error is None
             np.testing.assert_allclose(result.logits, reference(graph, x, toy.micro_batch), rtol=1e-5, atol=1e-6)
             assert again.result(WAIT_S).outcome == result.outcome
             assert again.task_id == task
-        assert broker.submit("toy", x, 200.0).task_id >= 5
+        assert broker.submit("toy", x, 1000.0).task_id >= 5
         finished = [event.outcome.id for event in broker.events if isinstance(event, book.Finish)]
         assert len(finished) == len(set(finished))
 
@@ -120,9 +120,9 @@ def test_large_images_of_a_volatile_task_are_never_written(toy, start, images, t
     x = np.zeros((5000, toy.width), np.float32)
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
         os.kill(broker.engine.pid("a"), signal.SIGSTOP)
-        broker.submit("toy", x, 100.0, volatile=True)
+        broker.submit("toy", x, 1000.0, volatile=True)
         assert list((data / "spool").iterdir()) == []
-        broker.submit("toy", x, 100.0)
+        broker.submit("toy", x, 1000.0)
         assert len(list((data / "spool").iterdir())) == 1
 
 
@@ -136,7 +136,7 @@ def test_two_brokers_do_not_share_a_folder(toy, start, tmp_path):
         ):
             pytest.fail("it came up")
         x = np.zeros((3, toy.width), np.float32)
-        assert broker.submit("toy", x, 100.0).result(WAIT_S).outcome.error is None
+        assert broker.submit("toy", x, 1000.0).result(WAIT_S).outcome.error is None
 
 
 def test_another_fleet_may_have_the_folder_once_nothing_waits_there(toy, start, images, tmp_path):

@@ -6,8 +6,6 @@ order. Splits are random graphs, in which some of those that take the input wait
 
 import os
 import random
-import signal
-import time
 from collections import Counter, defaultdict, deque
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -403,14 +401,14 @@ def broker_bytes(broker):
 @pytest.mark.slow
 @pytest.mark.parametrize("precedence", ["pipelined", "strict"])
 @pytest.mark.parametrize("inputs", ["ring", "broadcast"])
-def test_a_brokers_bytes_are_the_inputs_once(start, toy, images, inputs, precedence):
+def test_a_brokers_bytes_are_the_inputs_once(start, toy, images, inputs, precedence, undisturbed):
     """A tree of three trunks on three devices: by broadcast it sends them three times; the answers are the same."""
     graph, x = forest(), images(200)
     devices = [toy.make_device(name, 10) for name in "abc"]
     with start(graph, devices=devices, placer=SpreadPlacer(), inputs=inputs, precedence=precedence) as broker:
         assert broker.status().inputs == inputs
         counted = broker_bytes(broker)
-        result = broker.submit("toy", x, 100.0).result(WAIT_S)
+        result = broker.submit("toy", x, 1000.0).result(WAIT_S)
         placed = {event.fragment: event.device for event in of_kind(broker, book.FragmentPlaced)}
     assert len({placed[root] for root in graph.split.roots}) == 3
     assert +counted == ({placed["trunk0"]: x.nbytes} if inputs == "ring" else dict.fromkeys("abc", x.nbytes))
@@ -420,18 +418,16 @@ def test_a_brokers_bytes_are_the_inputs_once(start, toy, images, inputs, precede
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", range(3))
-def test_a_device_of_the_ring_that_is_killed_costs_no_task(start, toy, tmp_path, victim):
+def test_a_device_of_the_ring_that_is_killed_costs_no_task(
+    start, toy, tmp_path, victim, undisturbed, kill_at_first_answer
+):
     """The first, the middle or the last: the input comes from the broker again, what was answered stays."""
     graph, journal = forest(width=1024, layers=8), tmp_path / "journal.jsonl"
     x = np.random.default_rng(1).standard_normal((800, 1024)).astype(np.float32)
     devices = [toy.make_device(name, 10) for name in "abc"]
     with start(graph, devices=devices, placer=SpreadPlacer(), inputs="ring", journal=journal) as broker:
-        running = broker.submit("toy", x, 200.0)
-        end_s = time.monotonic() + WAIT_S
-        while not any(event.dst == ANSWER for event in of_kind(broker, book.Send)) and time.monotonic() < end_s:
-            time.sleep(0.01)
-        os.kill(broker.engine.pid("abc"[victim]), signal.SIGKILL)
-        result = running.result(WAIT_S)
+        kill_at_first_answer(broker, lambda: "abc"[victim])
+        result = broker.submit("toy", x, 1000.0).result(WAIT_S)
     assert result.outcome.error is None
     expected = Executor(graph.split, graph.models.__getitem__).run({"x": x}, MICRO_BATCH)
     np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)

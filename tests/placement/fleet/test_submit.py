@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import NotReadyError, OverloadedError
+from splitplace.placement import history as book
 from splitplace.placement.broker import admission
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Wait
@@ -33,11 +34,11 @@ def test_a_buffer_may_be_used_again_at_once(start, toy, images):
     """Each task keeps the images and labels it was handed in with, whatever becomes of the caller's arrays."""
     buffer, labels = np.empty((9, toy.width), np.float32), np.empty(9, np.int64)
     with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
-        expected = [broker.submit("toy", images(9) * scale, 30.0).result(PATIENCE_S).logits for scale in (1, 2)]
+        expected = [broker.submit("toy", images(9) * scale, 1000.0).result(PATIENCE_S).logits for scale in (1, 2)]
         tasks = []
         for scale, logits in zip((1, 2), expected, strict=True):
             buffer[:], labels[:] = images(9) * scale, logits.argmax(axis=1)
-            tasks.append(broker.submit("toy", buffer, 30.0, labels))
+            tasks.append(broker.submit("toy", buffer, 1000.0, labels))
         buffer[:], labels[:] = 0.0, -1
         results = [task.result(PATIENCE_S) for task in tasks]
     for result, logits in zip(results, expected, strict=True):
@@ -65,36 +66,39 @@ def test_images_are_copied_unless_nobody_can_change_them():
 def test_what_is_no_number_is_no_answer(start, toy, images, value):
     """Images that make a logit NaN or infinite: an error with its reason, not the first class; the fleet goes on."""
     with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
-        bad = broker.submit("toy", np.full((9, toy.width), value, np.float32), 30.0).result(PATIENCE_S)
-        good = broker.submit("toy", images(9), 30.0).result(PATIENCE_S)
+        bad = broker.submit("toy", np.full((9, toy.width), value, np.float32), 1000.0).result(PATIENCE_S)
+        good = broker.submit("toy", images(9), 1000.0).result(PATIENCE_S)
     assert "logits of micro-batch 0 are NaN or infinite, expected numbers" in bad.outcome.error
     assert bad.logits is None and bad.outcome.p is None
     assert good.outcome.error is None
 
 
-def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch):
+def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch, eventually, turn_clock):
     """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
     size_bytes = images(5).nbytes
     monkeypatch.setattr(admission, "MAX_PENDING_BYTES", 2 * size_bytes)
     with idle() as broker:
-        tasks = [broker.submit("toy", images(5), 30.0) for _ in range(2)]
+        tasks = [broker.submit("toy", images(5), 1000.0) for _ in range(2)]
         with pytest.raises(OverloadedError, match=f"^{3 * size_bytes} bytes.*expected at most {2 * size_bytes}: try"):
-            broker.submit("toy", images(5), 30.0)
+            broker.submit("toy", images(5), 1000.0)
         with pytest.raises(OverloadedError, match=f"a task of {3 * size_bytes} bytes.*as several tasks"):
-            broker.submit("toy", images(15), 30.0)
+            broker.submit("toy", images(15), 1000.0)
         assert all(task.cancel() for task in tasks)  # only now may they leave
         assert [task.result(PATIENCE_S).outcome.error for task in tasks] == ["it was cancelled"] * 2
-        last = broker.submit("toy", images(10), 0.1).result(PATIENCE_S).outcome
-        assert last.error == "its deadline of 0.1 s has passed: it found no place on the devices' memory"
+        last = broker.submit("toy", images(10), 100.0)
+        eventually(lambda: last.task_id in [event.task for event in broker.events if isinstance(event, book.Decided)])
+        turn_clock(100.0)
+        error = last.result(PATIENCE_S).outcome.error
+        assert error == "its deadline of 100 s has passed: it found no place on the devices' memory"
 
 
 def test_waiting_tasks_are_bounded_in_number(idle, images, monkeypatch):
     """Likewise."""
     monkeypatch.setattr(admission, "MAX_PENDING_TASKS", 2)
     with idle() as broker:
-        tasks = [broker.submit("toy", images(1), 30.0) for _ in range(2)]
+        tasks = [broker.submit("toy", images(1), 1000.0) for _ in range(2)]
         with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 2: try again"):
-            broker.submit("toy", images(1), 30.0)
+            broker.submit("toy", images(1), 1000.0)
     assert [task.result(0).outcome.error for task in tasks] == ["the broker was stopped"] * 2
 
 
@@ -115,7 +119,7 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
 
     def submit():
         try:
-            raised.append(broker.submit("toy", images(1), 30.0).result(PATIENCE_S).outcome.error)
+            raised.append(broker.submit("toy", images(1), 1000.0).result(PATIENCE_S).outcome.error)
         except BaseException as error:  # noqa: BLE001 - it is what is looked at
             raised.append(error)
 
@@ -142,19 +146,19 @@ def test_a_callback_that_takes_its_time_holds_up_nobody(start, toy, images):
 
         def next_one(future):
             assert future.result().outcome.error is None
-            broker.submit("toy", images(5), 100.0).add_done_callback(lambda _: chained.set())
+            broker.submit("toy", images(5), 1000.0).add_done_callback(lambda _: chained.set())
 
         for callback in (lambda _: held.wait(PATIENCE_S), lambda _: [][1], lambda _: exit(3), next_one):
-            broker.submit("toy", images(5), 100.0).add_done_callback(callback)
+            broker.submit("toy", images(5), 1000.0).add_done_callback(callback)
         assert chained.wait(PATIENCE_S)
-        assert broker.submit("toy", images(5), 100.0).result(PATIENCE_S).outcome.error is None
+        assert broker.submit("toy", images(5), 1000.0).result(PATIENCE_S).outcome.error is None
         held.set()
 
 
 def test_a_cancelled_task_says_so(idle, images):
     """By its future or by its number; one that has left cannot be."""
     with idle() as broker:
-        task = broker.submit("toy", images(5), 100.0)
+        task = broker.submit("toy", images(5), 1000.0)
         assert broker.cancel(task.task_id)
         assert task.result(PATIENCE_S).outcome.error == "it was cancelled"
         assert not broker.cancel(task.task_id) and not broker.cancel(99) and not task.cancel()

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from splitplace.placement.grpc.calls import AT_ONCE, as_they_end
 from splitplace.placement.http.tokens import add_token, revoke_token
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def test_health_and_metadata(client):
@@ -150,12 +150,12 @@ def test_a_stream_is_answered_as_its_requests_end(front, broker, connect, tensor
     """Each with its id, the quick before the slow; one that is wrong is told so, and the stream goes on."""
     client, told = connect(front()), Queue()
     client.start_stream(lambda result, error: told.put((result, error)))
-    for request_id in ("slow", "quick"):
+    for taken, request_id in enumerate(("slow", "quick"), 1):
         client.async_stream_infer("pixels", [tensor(images(1))], request_id=request_id)
+        assert broker.until(lambda taken=taken: len(broker.tasks) == taken)
     client.async_stream_infer("nobody", [tensor(images(1))], request_id="wrong")
     _, error = told.get(timeout=PATIENCE_S)
     assert "unknown model 'nobody'" in str(error)
-    assert broker.until(lambda: len(broker.tasks) == 2)
     for task, request_id in ((1, "quick"), (0, "slow")):
         broker.finish(task)
         result, error = told.get(timeout=PATIENCE_S)
@@ -231,6 +231,15 @@ def test_an_id_that_was_refused_may_say_something_else(front, broker, connect, t
     assert client.infer("pixels", [tensor(images(2))], request_id="z").as_numpy("logits").shape == (2, 4)
 
 
+def asked_in_vain(client, broker, *asked, **options):
+    """Asks until the fleet has got a task of it and the client has given it up by its own deadline."""
+    before, timeout_s = len(broker.tasks), 0.5
+    while len(broker.tasks) == before:  # on a slow machine the time may be over before it is there
+        with pytest.raises(InferenceServerException, match="Deadline"):
+            client.infer(*asked, **options, client_timeout=timeout_s)
+        timeout_s *= 2
+
+
 def test_a_cancelled_request_takes_its_task_back(front, broker, connect, tensor, images):
     """By the client's word, by its own deadline, and by its leaving in the middle of a stream."""
     client, told = connect(front()), threading.Event()
@@ -239,21 +248,20 @@ def test_a_cancelled_request_takes_its_task_back(front, broker, connect, tensor,
     call.cancel()
     assert told.wait(PATIENCE_S)
     assert broker.until(lambda: broker.cancelled == [0])
-    with pytest.raises(InferenceServerException, match="Deadline"):
-        client.infer("pixels", [tensor(images(1))], client_timeout=0.5)
-    assert broker.until(lambda: broker.cancelled == [0, 1])
+    asked_in_vain(client, broker, "pixels", [tensor(images(1))])
+    assert broker.until(lambda: sorted(broker.cancelled) == list(broker.tasks))
+    taken = len(broker.tasks)
     client.start_stream(lambda result, error: None)
     client.async_stream_infer("pixels", [tensor(images(1))])
-    assert broker.until(lambda: len(broker.tasks) == 3)
+    assert broker.until(lambda: len(broker.tasks) > taken)
     client.stop_stream(cancel_requests=True)
-    assert broker.until(lambda: broker.cancelled == [0, 1, 2])
+    assert broker.until(lambda: sorted(broker.cancelled) == list(broker.tasks))
 
 
 def test_a_request_with_an_id_is_one_task(front, broker, connect, tensor, images):
     """Asked again it is the same, also when its client left; another body under the id is refused."""
     client = connect(front())
-    with pytest.raises(InferenceServerException, match="Deadline"):
-        client.infer("pixels", [tensor(images(1))], request_id="once", client_timeout=0.5)
+    asked_in_vain(client, broker, "pixels", [tensor(images(1))], request_id="once")
     broker.finish(0)
     again = client.infer("pixels", [tensor(images(1))], request_id="once")
     assert again.as_numpy("logits").shape == (1, 4) and len(broker.tasks) == 1 and not broker.cancelled
@@ -265,16 +273,15 @@ def test_a_request_with_an_id_is_one_task(front, broker, connect, tensor, images
 def test_tokens(front, broker, connect, tensor, images, tmp_path):
     """Health is anybody's; all else takes a token, until it is revoked; its rate is one with HTTP's."""
     broker.at_once, tokens = True, tmp_path / "tokens.json"
-    headers = {"authorization": f"Bearer {add_token(tokens, 'ann', 3)}"}
+    headers = {"authorization": f"Bearer {add_token(tokens, 'ann', 0.01)}"}
     client = connect(front(tokens))
     assert client.is_server_live() and client.is_server_ready()
     with pytest.raises(InferenceServerException, match="no token") as raised:
         client.get_server_metadata()
     assert raised.value.status() == "StatusCode.UNAUTHENTICATED"
     assert client.infer("pixels", [tensor(images(1))], headers=headers).as_numpy("logits").shape == (1, 4)
-    with pytest.raises(InferenceServerException, match="more than 3 requests a second"):
-        for _ in range(100):
-            client.get_server_metadata(headers=headers)
+    with pytest.raises(InferenceServerException, match=r"more than 0\.01 requests a second"):
+        client.get_server_metadata(headers=headers)
     revoke_token(tokens, "ann")
     with pytest.raises(InferenceServerException, match="not known, or was revoked"):
         client.infer("pixels", [tensor(images(1))], headers=headers)

@@ -195,7 +195,7 @@ def test_tls(front, file, certificate, pixels):
     door = front(tokens=file, certificate=certificate, host=EVERYWHERE)
     assert door.url.startswith("https://")
     context = ssl.create_default_context(cafile=str(certificate.chain))
-    connection = http.client.HTTPSConnection("127.0.0.1", door.port, context=context, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", door.port, context=context, timeout=120)
     connection.request("GET", "/v2", headers=bearer(ann))
     assert json.load(connection.getresponse())["name"] == "splitplace"
     connection.close()

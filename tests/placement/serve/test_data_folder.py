@@ -76,7 +76,7 @@ def test_where_no_fleet_ever_ran(tmp_path):
 
 def test_where_one_was_killed(folder, broker):
     """Its socket and its number are left: that is said, and the next fleet takes their place."""
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder.path)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder.path)], timeout=300)
     assert done.returncode == -9
     assert folder.socket.exists()
     with pytest.raises(NotReadyError, match=r"\(process \d+\) was killed: start it again"):

@@ -6,7 +6,7 @@ from splitplace.errors import NotReadyError
 from splitplace.placement.serve.door import Door
 from splitplace.placement.serve.standing_client import StandingClient
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def test_it_dials_again(broker, folder, pixels, images):
@@ -16,14 +16,14 @@ def test_it_dials_again(broker, folder, pixels, images):
             client = StandingClient(folder.path)
             assert list(client.applications()) == ["pixels"] and client.status().policy == "p"
             assert client.history().events == ()
-            task = client.submit("pixels", images(2), 5.0, key="a", late=True)
+            task = client.submit("pixels", images(2), 1000.0, key="a", late=True)
         with pytest.raises(NotReadyError, match="has ended"):
             task.result(PATIENCE_S)
-        for call in (client.status, lambda: client.submit("pixels", images(1), 1.0), lambda: client.answer(0)):
+        for call in (client.status, lambda: client.submit("pixels", images(1), 1000.0), lambda: client.answer(0)):
             with pytest.raises(NotReadyError):
                 call()
         with Door(broker, [pixels], folder, lambda: None):
-            again = client.submit("pixels", images(2), 5.0, key="a")
+            again = client.submit("pixels", images(2), 1000.0, key="a")
             assert again.task_id == task.task_id
             broker.finish(again.task_id)
             assert len(again.result(PATIENCE_S).logits) == 2 and client.cancel(again.task_id) is False
