@@ -68,12 +68,12 @@ def test_a_policy_that_fails_every_plan_fails_its_tasks(start, toy, rogue, image
     """Each after its time, with the policy's name and the reason; it is not asked more often than once a second."""
     monkeypatch.setattr(pace, "RETRY_S", 1.0)
     with start(toy.chain(), devices=[toy.make_device("a")], policy=rogue(ASLEEP, always=True)) as broker:
-        task = broker.submit("toy", images(5), 1000.0)
+        task = broker.submit("toy", images(5), 100.0)
         eventually(lambda: len(failures(broker)) >= 2)
         count, now_s = len(failures(broker)), broker.wall_s
-        turn_clock(1000.0)
+        turn_clock(100.0)
         outcome = task.result(PATIENCE_S).outcome
-    assert outcome.error == "its deadline of 1000 s has passed: policy rogue failed: KeyError: 'asleep'"
+    assert outcome.error == "its deadline of 100 s has passed: policy rogue failed: KeyError: 'asleep'"
     assert count <= now_s + 1
 
 
