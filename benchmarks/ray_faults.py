@@ -158,7 +158,7 @@ class _Run:
             case "head_killed":
                 self.cluster.kill("head")
                 time.sleep(APART_S)
-                if self.up(client) != all_up:
+                if {device.name for device in client.status().devices if device.up} != all_up:
                     raise NotReadyError("the head's death took devices with it")
                 # Nodes end by themselves when it stays away (`ray_cluster.py` says after how long); a supervisor starts
                 # them again. On one machine Ray refuses a head at an address that some node still calls its own.

@@ -85,7 +85,7 @@ class TestbedResults(Record):
     """Of a core, by device."""
     hop_s: Positive
     """Of a tensor of 256 KiB between two processes, from which the simulator's link is."""
-    handover_s: Positive
+    handover_s: NonNegative
     broker_s: NonNegative
     """See `Overheads`."""
     handover_s_per_byte: NonNegative = 0.0

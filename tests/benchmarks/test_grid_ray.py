@@ -67,6 +67,7 @@ def test_an_experiment_is_the_same_there_and_here(there, tmp_path, monkeypatch):
     here = experiment_run.run(tmp_path / "here.json", experiment, **QUIET)
     said = []
     with closing(RayCrew()) as crew:
+        both_hired(crew)
         part = experiment.only(["layer"])
         experiment_run.run(tmp_path / "ray.json", experiment, said.append, part, jobs=crew)
         first = len(said)
@@ -79,6 +80,12 @@ def test_an_experiment_is_the_same_there_and_here(there, tmp_path, monkeypatch):
     assert first == 2 + 2 + 2 and said[first].startswith("judging: 1 of ")
 
 
+def both_hired(crew):
+    """Cells that nobody needs, until both nodes have come to measure."""
+    while len(crew.nodes) < 2:
+        list(crew.results(measure_cell, [task(seed=seed) for seed in range(8)]))
+
+
 @slow
 @patient
 def test_a_cell_whose_node_dies_is_measured_by_another(there, monkeypatch, caplog):
@@ -89,11 +96,12 @@ def test_a_cell_whose_node_dies_is_measured_by_another(there, monkeypatch, caplo
 
     def keep(cell):
         found.append(cell)
-        if not dead and len(crew.nodes) == 2:  # both measure, and there is more to be measured
+        if not dead:  # both measure, and there is more to be measured
             dead.append("n2")
             there.kill("n2")
 
     with closing(RayCrew()) as crew, caplog.at_level(logging.WARNING):
+        both_hired(crew)
         grid_jobs.measure(measure_cell, cells, crew, keep, lambda line: None, "cells")
     there.start_node("n2")
     assert dead and "has ended: it is measured again" in caplog.text
@@ -120,6 +128,7 @@ def test_nodes_of_another_version_are_refused_in_a_sentence(tmp_path, monkeypatc
     stale = tmp_path / "stale" / "splitplace-0.0.1.dist-info"
     stale.mkdir(parents=True)
     (stale / "METADATA").write_text("Metadata-Version: 2.1\nName: splitplace\nVersion: 0.0.1\n")
+    monkeypatch.chdir(tmp_path)  # Ray has workers look there first, and a checkout may hold what an installation left
     with cluster() as made:
         for name, value in made.environment.items():
             monkeypatch.setenv(name, value)

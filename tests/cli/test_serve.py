@@ -274,11 +274,11 @@ def test_a_user_s_mistakes_are_one_line(called):
 def test_a_result_is_kept_for_as_long_as_is_stated(called):
     """It can be asked for, and then it cannot; without --retain it would be there for ever."""
     told, _ = called.popen(
-        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0", "--retain", "2"
+        "serve", "catalog", "--devices", "fleet.toml", "--policy", "full+random", "--port", "0", "--retain", "20"
     )
     x = np.zeros((1, 1, 2, 2), np.uint8)
     with sp.RemoteClient(told["url"]) as client:
-        task = client.submit("pixels", x, 60.0, keep=True).task_id
+        task = client.submit("pixels", x, 1000.0, keep=True).task_id
         assert client.answer(task).result(PATIENCE_S).logits is not None
         while True:
             try:

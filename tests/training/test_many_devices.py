@@ -70,7 +70,11 @@ def on_two_machines(folders, images):
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
         )  # fmt: skip
-    said = [process.communicate(timeout=200) for process in processes]
+    try:
+        said = [process.communicate(timeout=500) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
 
 

@@ -1,6 +1,7 @@
 """Several machines that train together, as torchrun starts them: how many there are, and that they share a folder."""
 
 import os
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -51,8 +52,9 @@ class SharedFolder(Callback):
         """
         if trainer.num_nodes < 2:
             return
-        # A name that nobody has looked for: a network's file system remembers what was not there.
-        drawn = torch.randint(2**62, (1,)).to(trainer.strategy.root_device)
+        # A name that nobody has looked for, at no run before either, so no draw of the training's own generator:
+        # a network's file system remembers what was not there.
+        drawn = torch.tensor([secrets.randbits(62)]).to(trainer.strategy.root_device)
         dist.broadcast(drawn, src=0)
         seen = self.folder / f".seen-{int(drawn):x}"
         if trainer.is_global_zero:
