@@ -13,7 +13,7 @@ PAPER = [f"fig{number}.json" for number in (9, 10, 13, 16, 19)]
 NOT_RUN_YET = [
     *PAPER,
     *("fair.json", "fair-adversaries.json", "policies.json", "robustness.json"),
-    *("requests.json", "ray_overhead.json", "testbed-loaded.json"),
+    *("requests.json", "ray_overhead.json"),
 ]
 """The page says so of them; the last two are to be measured on a machine that does nothing else."""
 
