@@ -1,7 +1,7 @@
 """The gRPC server, in the event loop of the HTTP server: who may call, what is refused, and what is noted.
 
 Every call is taken as a stream of bytes both ways, which it is on the wire: so its token is looked at before its
-message is read, and messages are read in bounds of ours.
+message is read, and messages are read in bounds of ours. Of a call that takes no token nothing is read.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from splitplace.placement.http.service import HttpService
 log = logging.getLogger(__name__)
 Handler = Callable[[Message, CallUnderWay], Awaitable[Message]]
 ANYONE = {"ServerLive": OPEN[0], "ServerReady": OPEN[1]}
-"""Calls that take no token, as the same questions over HTTP."""
+"""Calls that take no token, as the same questions over HTTP. Their messages have no fields: none is waited for."""
 
 
 class NoSuchCallError(NotFoundError):
@@ -114,7 +114,7 @@ class GrpcServer:
             under_way = self._begun(call.path, call.path, hold, context)
             try:
                 under_way.caller = self._admit(ANYONE.get(call.name, call.path), context)
-                response = await handler(_parsed(call, under_way, await self._reader.only(context)), under_way)
+                response = await handler(await self._asked(call, under_way, context), under_way)
                 answer = response.SerializeToString()
                 del response
                 hold.add(len(answer))  # its client may take its time
@@ -134,6 +134,11 @@ class GrpcServer:
                 await self._refuse(context, SplitPlaceError("the front door failed: its log has why"))
             finally:
                 self._front.note_end(under_way, "GRPC")
+
+    async def _asked(self, call: GrpcCall, under_way: CallUnderWay, context: Context) -> Message:
+        if call.name in ANYONE:  # who has shown no token is not waited for
+            return call.request()
+        return _parsed(call, under_way, await self._reader.only(context))
 
     async def _unknown(self, _: object, context: Context) -> None:
         """A call that there is not; who may not call does not hear so."""

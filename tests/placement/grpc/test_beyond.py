@@ -183,6 +183,16 @@ def test_no_message_is_read_of_who_has_no_token(front, tokens, silent, broker, n
     assert refused(silent(door, name, authorization="Bearer sp_nobody")[0])[0] == "UNAUTHENTICATED"
 
 
+def test_silent_calls_of_anyone_take_no_place(front, connect, tokens, silent, broker, images, tensor):
+    """More of them than messages may be read at once: each is answered unheard, and a token's call beside them."""
+    headers, broker.at_once = bearer(add_token(tokens, "ann")), True
+    door = front(tokens, coming_bytes=2**21, message_bytes=2**20)
+    calls = [silent(door, name)[0] for name in ("ServerLive", "ServerReady") * 4]
+    told = connect(door).infer("pixels", [tensor(images(1))], headers=headers, client_timeout=PATIENCE_S)
+    assert told.as_numpy("logits").shape == (1, 4)
+    assert all(service_pb2.ServerLiveResponse.FromString(next(call)).live for call in calls)
+
+
 def test_a_call_that_there_is_not(front, connect, tokens, silent, caplog):
     """UNIMPLEMENTED, as programs expect that try; it is noted."""
     headers, door = bearer(add_token(tokens, "ann")), front(tokens)
