@@ -95,6 +95,10 @@ class Kept:
         while len(self._results) > self._most or self._bytes > self._most_bytes:
             self._bytes -= _size_bytes(self._results.pop(next(iter(self._results))))
 
+    def keeps(self, task: int) -> bool:
+        """Whether a task's result is here."""
+        return task in self._results
+
     def result(self, task: int) -> TaskResult:
         """Of a task that ended.
 

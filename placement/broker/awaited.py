@@ -46,10 +46,13 @@ class AwaitedTasks:
         """What is to be told when what this step has changed is on the disk."""
 
     def take_in(self, post: HandedIn) -> ev.TaskAccepted | None:
-        """Take a task in, unless it is known by its key, or there is no room for it; answers what has happened then."""
+        """Take a task in, unless it is known by its key, or there is no room for it; answers what has happened then.
+
+        A key stands for a result: when that is not kept any more, it is a new task's.
+        """
         event = post.event
         known = self._state.keys.get(event.key) if event.key is not None else None
-        if known is not None:
+        if known is not None and (self._is_here(known) or (self._store or self._kept).keeps(known)):
             with self._leaving(event.task):
                 post.answer.task_id = known
             self._known.append((post, self.await_answer(post.answer)))
@@ -66,7 +69,7 @@ class AwaitedTasks:
 
     def await_answer(self, answer: BrokerFuture) -> SplitPlaceError | None:
         """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
-        if answer.task_id in self._state.tasks:
+        if self._is_here(answer.task_id):
             self._answers.setdefault(answer.task_id, []).append(answer)
             return None
         try:
@@ -74,6 +77,10 @@ class AwaitedTasks:
         except SplitPlaceError as error:
             return error
         return None
+
+    def _is_here(self, task: int) -> bool:
+        """Also one that has ended in this step, of which nobody has been told yet."""
+        return task in self._state.tasks or task in self._answers
 
     def tell(self, refused: Mapping[int, SplitPlaceError]) -> None:
         """Tell who asked for a task again, now that all is on the disk but what was refused for want of it."""

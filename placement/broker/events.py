@@ -209,9 +209,17 @@ class BrokerClosed(_Event):
     reason: str
 
 
+class ResultsForgotten(_Event):
+    """Results of tasks that ended are not kept, or not any more. Of the store alone: it changes no state."""
+
+    kind: Literal["forgotten"] = "forgotten"
+    tasks: tuple[Count, ...]
+
+
 Event = (
     BrokerOpened | BrokerClosed | TaskAccepted | TaskCancelled | PlanMade | PlanRefused | AlarmRang
     | DeviceJoined | DeviceGone | DeviceDoubted | DeviceTrusted | DeviceCutOff | DeviceReached
     | DeviceLoaded | DeviceLoadFailed | DeviceAssigned | DeviceRan | SinkAnswered | FragmentFailed
+    | ResultsForgotten
 )  # fmt: skip
 EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -146,7 +146,8 @@ class Loop:
         self._write_down(handed_in)
         self._do()
         if self.store is not None:
-            self.store.forget(now_s)
+            if self.store.forget(now_s):
+                self._wait_to_write()
             self.store.compact(self.state)
             if self.store.policy.save_is_due and not self.planner.busy:
                 self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
@@ -188,8 +189,7 @@ class Loop:
         todo = self.rules.apply(self.state, event)
         self._todo += todo
         self._must_write |= not isinstance(event, INNER)
-        if self._unwritten_s is None:
-            self._unwritten_s = self.fleet.now_s()
+        self._wait_to_write()
         if isinstance(event, ev.PlanMade):
             self._dirty |= bool(event.evicted)  # else the same view would have the same answer
         else:
@@ -200,6 +200,10 @@ class Loop:
                 if self.store is not None:  # in the commit that says that the task has ended
                     self.store.drop(effect.inputs)
                     self.store.keep(effect, self.state.now_s)
+
+    def _wait_to_write(self) -> None:
+        if self._unwritten_s is None:
+            self._unwritten_s = self.fleet.now_s()
 
     def _write_down(self, handed_in: list[HandedIn]) -> None:
         now_s = self.fleet.now_s()

@@ -125,6 +125,7 @@ def accept(turn: Turn, event: ev.TaskAccepted) -> None:
     turn.state.next_task = max(turn.state.next_task, task.id + 1)
     turn.state.waiting[task.id] = None
     if event.key is not None:
+        turn.state.keys.pop(event.key, None)  # of a task whose result is forgotten: the key is the newest again
         turn.state.keys[event.key] = task.id
     turn.state.alarm(event.at_s + patience_s(turn, turn.state.tasks[task.id]), "task", task.id)
     note = book.Arrive(

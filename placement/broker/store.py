@@ -26,7 +26,7 @@ from splitplace.errors import (
 )
 from splitplace.files import make_folder
 from splitplace.placement.broker.effects import EndTask
-from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, TaskAccepted
+from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, ResultsForgotten, TaskAccepted
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
@@ -111,6 +111,10 @@ class Store:
                     f"{self.folder}: a fleet of {', '.join(event.devices)} was killed there: start that one again and "
                     "drain it, or give another folder"
                 )
+            if isinstance(event, ResultsForgotten):
+                for task in self._results.keys() & set(event.tasks):
+                    self._forget(task)
+                continue
             for effect in rules.apply(state, event):
                 if isinstance(effect, EndTask):
                     self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)), state.now_s)
@@ -220,29 +224,43 @@ class Store:
             key = self.spool.put(body)
         except OverloadedError as error:
             log.warning("the result of task %d is not kept: %s", finish.task, error)
+            self.append(ResultsForgotten(at_s=now_s, tasks=(finish.task,)))
             return
         self._note(finish.task, body, now_s, key)
 
-    def forget(self, now_s: float) -> None:
-        """Keep no result any more whose time is over."""
-        if self._retain_s is not None:
-            while self._ended_s and now_s - next(iter(self._ended_s.values())) > self._retain_s:
-                self.spool.drop(self._forget_oldest())
+    def forget(self, now_s: float) -> bool:
+        """Keep no result any more whose time is over; answers whether there was one.
+
+        The next `commit` takes it off the disk, and says so to whoever replays the end of its task: what is then
+        missing without a word is damage.
+        """
+        if self._retain_s is None:
+            return False
+        gone = list[int]()
+        while self._ended_s and now_s - next(iter(self._ended_s.values())) > self._retain_s:
+            gone.append(next(iter(self._ended_s)))
+            self.spool.drop(self._forget(gone[-1]))
+        if gone:
+            self.append(ResultsForgotten(at_s=now_s, tasks=tuple(gone)))
+        return bool(gone)
 
     def _note(self, task: int, body: bytes, now_s: float, key: Digest | None = None) -> None:
         self._results[task], self._ended_s[task] = (key or digest(body), len(body)), now_s
         self._results_bytes += len(body)
         while len(self._results) > KEPT_RESULTS or self._results_bytes > KEPT_RESULTS_BYTES:
-            gone = self._forget_oldest()
+            gone = self._forget(next(iter(self._results)))
             if key is not None:
                 self.spool.drop(gone)
 
-    def _forget_oldest(self) -> Digest:
-        oldest = next(iter(self._results))
-        del self._ended_s[oldest]
-        gone, size = self._results.pop(oldest)
+    def _forget(self, task: int) -> Digest:
+        del self._ended_s[task]
+        gone, size = self._results.pop(task)
         self._results_bytes -= size
         return gone
+
+    def keeps(self, task: int) -> bool:
+        """Whether the result of a task that ended is to be here."""
+        return task in self._results
 
     def result(self, task: int) -> TaskResult:
         """Of a task that ended, also under an earlier broker.

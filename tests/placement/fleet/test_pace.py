@@ -123,13 +123,13 @@ class Watcher:
 class World:
     """A loop, its devices, and time that passes when it is told to."""
 
-    def __init__(self, interval_s=None, policy=None, folder=None):
+    def __init__(self, interval_s=None, policy=None, folder=None, retain_s=None):
         self.fleet, self.policy = FakeFleet("ab"), policy or Watcher()
         devices = tuple(member.device for member in self.fleet.members.values())
         setup = Setup(demand_of(GRAPH), devices, "pipelined", 4, 1e6)
         self.loop = Loop(
             self.fleet, setup, self.policy, pace.pace(setup, interval_s), 0, History(None),
-            store=None if folder is None else Store(folder, setup),
+            store=None if folder is None else Store(folder, setup, retain_s=retain_s),
             states=None, wake=lambda: None, leaving=lambda task: nullcontext(),
         )  # fmt: skip
         self.until(0.0)
@@ -144,11 +144,15 @@ class World:
                 return
             self.fleet.clock_s = min(self.fleet.clock_s + step_s, at_s)
 
-    def submit(self, at_s, deadline_s=1e5, waits=True):
+    def submit(self, at_s, deadline_s=1e5, waits=True, key=None):
         """A task of three images comes then; its number."""
         self.until(at_s, waits=waits)
+        return self.hand_in(at_s, deadline_s, key)
+
+    def hand_in(self, at_s, deadline_s=1e5, key=None):
+        """The same in the very next step."""
         task = self.loop.state.next_task
-        event = ev.TaskAccepted(at_s=at_s, task=task, application="toy", n=3, deadline_s=deadline_s, inputs="")
+        event = ev.TaskAccepted(at_s=at_s, task=task, application="toy", n=3, deadline_s=deadline_s, inputs="", key=key)
         answer = BrokerFuture(task, Callbacks(), lambda task: None)
         self.loop.step([HandedIn(event, np.zeros((3, WIDTH), np.float32), answer, lambda error: None)])
         return answer
