@@ -15,7 +15,7 @@ NOT_RUN_YET = [
     *("fair.json", "fair-adversaries.json", "policies.json", "robustness.json"),
     *("requests.json", "ray_overhead.json"),
 ]
-"""The page says so of them; the last two are to be measured on a machine that does nothing else."""
+"""The page says so of them; the last is to be measured on a machine that does nothing else."""
 
 
 @pytest.fixture(scope="module")
