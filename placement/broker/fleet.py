@@ -148,13 +148,17 @@ class LiveFleet:
         if member.connected:
             log.warning("%s says hello once more: it is passed over", member.name)
             return
+        self.node.disconnect(member.name)
+        try:
+            self.node.connect(member.name, hello.endpoint)
+        except ContractError as error:  # a device says what it likes: it is none of this fleet's until it says better
+            log.warning("%s says hello and cannot be answered: %s", member.name, error)
+            return
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
         member.stuck, member.runs, member.cleared_at = False, 0, -1
         member.monitor.forget()
         member.relayed = frozenset()
         member.meter.rss_bytes = hello.rss_bytes
-        self.node.disconnect(member.name)
-        self.node.connect(member.name, hello.endpoint)
         self.relay.meet(member.name, hello.endpoint)
         others = [other for other in self._connected() if other is not member and other.hello]
         peers = tuple(other.peer(other.hello) for other in others if other.hello)

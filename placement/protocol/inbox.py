@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import zmq
 
+from splitplace.errors import ContractError
 from splitplace.placement.protocol import intake, messages
 from splitplace.placement.protocol.keys import Access, CurveAccess, PatientAuthenticator
 from splitplace.placement.protocol.reliable import WINDOW_BYTES
@@ -98,7 +99,7 @@ class Inbox:
         """A socket that leads to a peer's inbox, as the same node.
 
         Raises:
-            ContractError: An endpoint where no peer of this access listens.
+            ContractError: An endpoint where no peer of this access listens, or that is none.
         """
         socket = self.context.socket(zmq.PUSH)
         socket.sndhwm = queued_messages
@@ -109,6 +110,11 @@ class Inbox:
         socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         try:
             self.access.call(socket, name, endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise ContractError(
+                f"{name} listens at {endpoint!r}, expected a place to connect to ({error}): it has to say another one"
+            ) from error
         except BaseException:
             socket.close()
             raise
