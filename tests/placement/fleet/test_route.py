@@ -34,10 +34,11 @@ class Roads:
         loss: Chance that something is dropped; of being repeated likewise.
         delay_s: The longest time under way: what is sent later may come first.
         largest: Bytes of what the direct way lets through.
+        held_s: What the broker keeps everything for besides, in order.
     """
 
-    def __init__(self, seed=0, loss=0.0, repeat=0.0, delay_s=0.0, largest=10**9, relay=True):
-        self.rng = random.Random(seed)
+    def __init__(self, seed=0, loss=0.0, repeat=0.0, delay_s=0.0, largest=10**9, relay=True, held_s=0.0):
+        self.rng, self.held_s = random.Random(seed), held_s
         self.loss, self.repeat, self.delay_s, self.largest = loss, repeat, delay_s, largest
         self.now_s, self.order, self.way, self.numbers = 0.0, count(), [], count(1)
         self.cut = {DIRECTLY: set(), RELAY: set()}
@@ -59,7 +60,7 @@ class Roads:
                 return False  # the pipe is full now and then
             self.carried[kind, src, "try" if sealed.flags & envelope.TRY else "said" if frames else "told"] += 1
             for _ in range(1 + (self.rng.random() < self.repeat)):
-                at_s = self.now_s + self.rng.random() * self.delay_s
+                at_s = self.now_s + self.rng.random() * self.delay_s + (self.held_s if kind == RELAY else 0.0)
                 if self.passes(kind, src, dst, frames) and self.rng.random() >= self.loss:
                     heapq.heappush(self.way, (at_s, next(self.order), kind, src, dst, sealed.encode(), tuple(frames)))
             return True
@@ -296,6 +297,45 @@ def test_what_is_late_through_the_broker_leads_nobody_back_there():
     roads.way = sorted(late)
     roads.run(10.0)
     assert roads.detours == {A: 1, B: 1} and roads.heard[B] == said
+
+
+@pytest.mark.parametrize("cut", [{(A, B)}, {(B, A)}, BOTH], ids=["there", "back", "both"])
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "falls silent"])
+def test_what_a_slow_broker_still_holds_leads_nobody_back_there(cut, goes_on):
+    """It holds everything for three seconds: both are back in time, and stay, whatever comes from there later."""
+    for seed in range(20):
+        rng, roads = random.Random(seed), Roads(seed, held_s=3.0)
+        roads.break_off(DIRECTLY, cut)
+        said = {A: [], B: []}
+
+        def talk(roads=roads, rng=rng, said=said):
+            for own, peer in sorted(BOTH):
+                said[peer].append(roads.say(own))
+            roads.run(rng.random() * 0.4)
+
+        roads.until(lambda roads=roads, talk=talk: talk() or roads.relayed == {A, B}, 4.0)
+        for _ in range(60):
+            talk()
+        roads.heal()
+        roads.until(lambda roads=roads: not roads.relayed, DIRECT_AGAIN_S)
+        detours = roads.detours.copy()
+        for _ in range(60 if goes_on else 0):
+            talk()
+        roads.run(20.0)
+        assert roads.detours == detours and not roads.relayed and roads.heard == said, f"seed {seed}"
+        assert all(one.idle for one in roads.routes.values())
+
+
+def test_a_way_that_breaks_as_the_last_word_is_heard_is_left_by_both():
+    """It was heard, the answer was not, nothing new is said: asked in vain, who heard it goes through the broker."""
+    roads = Roads()
+    roads.routes[A].put([b"1"], 8, 0.0)
+    roads.way = [one for one in roads.way if one[4] == B]
+    roads.run(STEP_S)
+    roads.break_off(DIRECTLY, BOTH)
+    roads.until(lambda: roads.relayed == {A, B}, route.DETOUR_S + reliable.FIRST_WAIT_S + route.ASK_S + 0.1)
+    roads.run(reliable.UNREACHABLE_S)
+    assert roads.heard[B] == [1] and not roads.routes[A].unreachable(roads.now_s) and not roads.routes[A]._parcels
 
 
 def test_less_may_be_under_way_through_the_broker():
