@@ -274,7 +274,12 @@ class LiveFleet:
                 yield member, received
 
     def check(self) -> list[Change]:
-        """Ping the devices now and then; what became of them since the last check. Call after `hear`."""
+        """Ping the devices now and then; what became of them since the last check. Call after `hear`.
+
+        Raises:
+            SplitPlaceError: What hands on between the devices has failed.
+        """
+        self.relay.check()
         now_s = time.monotonic()
         for member in self._rows:
             if member.due:

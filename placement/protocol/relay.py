@@ -115,6 +115,7 @@ class Relay(threading.Thread):
         self._backlog = Backlog()
         self._complained: set[str] = set()
         self._ending = False
+        self._failure: BaseException | None = None
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         self._poller = zmq.Poller()
@@ -135,6 +136,17 @@ class Relay(threading.Thread):
     def know(self, device: str, key: str | None) -> None:
         """From now on this key alone proves a device's name; without one, nothing does."""
         self._inbox.know(device, key)
+
+    def check(self) -> None:
+        """Whoever needs the relay is to know when it runs no more.
+
+        Raises:
+            SplitPlaceError: It ended before it was closed; says of what.
+        """
+        if not self.is_alive():
+            raise SplitPlaceError(
+                f"the relay has ended ({self._failure!r}), and is to run as long as the broker: start that again"
+            ) from self._failure
 
     def close(self) -> None:
         """End, with whatever waits."""
@@ -160,6 +172,8 @@ class Relay(threading.Thread):
                 for src, parts in self._inbox.take(events, AT_ONCE):
                     self._accept(src, parts)
                 self._hand_on(self._backlog.awaited)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that checks
+            self._failure = error
         finally:
             for _, socket in self._pipes.values():
                 socket.close(linger=0)

@@ -252,6 +252,8 @@ class NoRelay:
     def close(self) -> None:
         """Nothing is open."""
 
+    check = close
+
 
 def policy(*splits: int, placer=None) -> Policy:
     """Scripted decisions; best-fit placement unless another placer is given."""

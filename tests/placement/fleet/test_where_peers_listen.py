@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from splitplace.errors import ContractError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
@@ -15,6 +15,7 @@ from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Received, StreamNode
 from tests.placement.fleet.test_incarnation import NoEngine, hello
 
+PATIENCE_S = 240.0
 NO_PLACES = ["ipc:///x", "tcp://x", "tcp://a:b"]
 """Of another kind than this fleet's, without a port, and with none that is a number."""
 
@@ -48,6 +49,29 @@ def test_a_hello_from_nowhere_ends_no_broker(fleet, monkeypatch, caplog, endpoin
     assert [(change.member.name, change.kind) for change in fleet.check()] == [("b", "joined")]
     hear(fleet, monkeypatch, ("a", hello("tcp://127.0.0.1:3")))
     assert [(change.member.name, change.kind) for change in fleet.check()] == [("a", "joined")]
+
+
+@pytest.mark.parametrize("endpoint", NO_PLACES)
+def test_a_relay_that_is_told_of_no_place_goes_on(fleet, caplog, endpoint):
+    """What was for there is dropped."""
+    fleet.relay.meet("a", endpoint)
+    assert fleet.relay._pipe("a") is None and "nothing can be handed on to a" in caplog.text
+    fleet.relay.check()
+
+
+def test_a_relay_that_has_failed_ends_the_broker_with_the_reason(fleet, monkeypatch):
+    """Devices that need it would wait for ever, and nobody would know why; and it can be closed still."""
+    fleet.check()
+
+    def fails(*_):
+        raise OSError("no more of something")
+
+    monkeypatch.setattr(fleet.relay, "_let_go", fails)
+    fleet.relay.part("a")
+    fleet.relay.join(PATIENCE_S)
+    with pytest.raises(SplitPlaceError, match=r"the relay has ended \(OSError\('no more of something'\)\)") as told:
+        fleet.check()
+    assert isinstance(told.value.__cause__, OSError)
 
 
 @pytest.mark.parametrize("endpoint", NO_PLACES)
