@@ -34,8 +34,7 @@ class Proxy:
         for end in sockets:
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+            _close(end)
 
     def stall(self) -> None:
         """Nothing goes through any more, either way; the connections stay."""
@@ -48,7 +47,7 @@ class Proxy:
     def close(self) -> None:
         """Break and accept no more."""
         self._closed = True
-        self._listener.close()
+        _close(self._listener)
         self.heal()
         self.reset()
 
@@ -71,4 +70,11 @@ class Proxy:
                     permits.acquire()
                 dst.sendall(data)
         for end in (src, dst):
-            end.close()
+            _close(end)
+
+
+def _close(end: socket.socket) -> None:
+    """Whoever waits on it is woken: a descriptor that is closed under a thread that waits may be another's by then."""
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()

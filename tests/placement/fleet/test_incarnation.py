@@ -20,7 +20,7 @@ from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 from tests.placement.fleet.conftest import NoRelay
 from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 FIRST, SECOND = 11, 12
 
 

@@ -14,7 +14,7 @@ from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import CHUNK, Proxy
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 PART_BYTES = 2**16
 
 

@@ -12,7 +12,7 @@ from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, new_
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import StreamNode
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 def said(number):

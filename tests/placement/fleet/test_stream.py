@@ -204,8 +204,8 @@ def test_an_oversized_frame_is_never_read(pair):
 def test_sending_to_nobody_does_not_block():
     """A peer that is gone has its own news; the sender goes on."""
     accesses = curve_accesses(("a", "gone"))
-    node = StreamNode(accesses["a"])
-    node.connect("gone", "tcp://127.0.0.1:1")
-    for _ in range(100):
-        node.send("gone", PING)
-    node.send("never-met", PING)
+    with StreamNode(accesses["a"]) as node:
+        node.connect("gone", "tcp://127.0.0.1:1")
+        for _ in range(100):
+            node.send("gone", PING)
+        node.send("never-met", PING)
