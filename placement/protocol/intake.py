@@ -113,7 +113,8 @@ class Intake:
             except OSError:  # closed meanwhile
                 continue
             try:
-                if connection.getsockname()[1] == port:  # else another file has its number by now
+                name = connection.getsockname()
+                if isinstance(name, tuple) and name[1] == port:  # else another file has its number by now
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
                     yield connection, round(_RECEIVED.unpack(info)[0] - taken)
             except OSError:  # it ended at this moment

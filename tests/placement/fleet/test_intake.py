@@ -1,5 +1,6 @@
 """What an inbox holds of messages that are not whole yet, over real encrypted connections."""
 
+import socket
 import threading
 import time
 from contextlib import closing
@@ -149,3 +150,13 @@ def test_what_is_taken_off_is_what_zeromq_sends(accesses, monkeypatch):
         while held_bytes(node)[0] > 2 * intake.HEARTBEAT_BYTES:
             assert time.monotonic() < end_s, f"{held_bytes(node)} bytes stay counted"
             list(node.receive(0.01))
+
+
+def test_another_file_that_has_a_connections_number_by_now_is_passed_over(accesses):
+    """As a pair of sockets that have no name: it is none of this inbox's."""
+    near, far = socket.socketpair()
+    with StreamNode(accesses["a"]) as node, near, far:
+        node.inbox.intake._taken[near.fileno()] = 0
+        assert held_bytes(node) == []
+        near.sendall(b"x")
+        assert far.recv(1) == b"x"
