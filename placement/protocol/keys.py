@@ -57,6 +57,13 @@ class PatientAuthenticator(ThreadAuthenticator):
         for_now = b"300" if status_code == b"400" else status_code
         super()._send_zap_reply(request_id, for_now, status_text, user_id)
 
+    def stop(self) -> None:
+        """End its thread; one that has failed would not hear of it, and telling it would wait for ever."""
+        if self.pipe is not None and not self.is_alive():
+            self.pipe.close(linger=0)
+            self.pipe = None  # type: ignore[assignment]  # as pyzmq does
+        super().stop()
+
 
 class CurveAccess(Record):
     """Between machines: whoever connects holds the secret of a key that was given beforehand."""

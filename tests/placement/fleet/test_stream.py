@@ -7,11 +7,13 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import codec, inbox, messages
@@ -199,6 +201,20 @@ def test_an_oversized_frame_is_never_read(pair):
         assert hear(node, seconds=0.7) == []
     with speak(access, node, PING):
         assert len(hear(node)) == 1
+
+
+def test_a_node_whose_authenticator_has_failed_can_be_closed():
+    """Its thread is told nothing then: nobody would take it."""
+    node = StreamNode(curve_accesses(("a", "b"))["a"])
+    authenticator = node.inbox._authenticator
+    authenticator.pipe.send(b"TERMINATE")
+    authenticator.thread.join()
+    while authenticator.pipe.poll(0, zmq.POLLOUT):  # until it is known there that nobody is at the other end
+        time.sleep(0.01)
+    closing = threading.Thread(target=node.close, daemon=True)
+    closing.start()
+    closing.join(240.0)
+    assert not closing.is_alive()
 
 
 def test_sending_to_nobody_does_not_block():
