@@ -54,6 +54,8 @@ class Route(Link):
         self._asked = -1
         """Number of the last attempt of the peer's, as long as it says nothing else directly."""
         self._next_try_s, self._direct_since_s, self._heard_s = 0.0, float("-inf"), float("-inf")
+        self._reopened_s = float("-inf")
+        """When the connection was last made anew because the peer asked again."""
         self._leave_s = float("inf")
         """When the direct way is left, which was asked, unless it answers before."""
 
@@ -151,7 +153,9 @@ class Route(Link):
     def _tried(self, sealed: Envelope, now_s: float) -> None:
         """An attempt came in, or the answer to one: of this node, and not of a time before."""
         if sealed.flags & envelope.TRY:
-            if sealed.number == self._asked + 1 and not self._relayed:
+            again = sealed.number == self._asked + 1 and not self._relayed
+            if again and now_s - self._reopened_s >= ANEW_EVERY * TRY_S:  # however often it asks
+                self._reopened_s = now_s
                 self._reopen()  # the answer to the former did not get there
             self._asked = sealed.number
             self._directly(Envelope(self._own, sealed.sender, number=sealed.number, flags=envelope.HERE), ())

@@ -299,6 +299,15 @@ def test_what_is_late_through_the_broker_leads_nobody_back_there():
     assert roads.detours == {A: 1, B: 1} and roads.heard[B] == said
 
 
+def test_who_asks_again_and_again_has_no_connection_made_anew_each_time():
+    """As often as a node that tries the way by itself does it, and no more."""
+    roads = Roads()
+    for number in range(1, 601):
+        roads.now_s += STEP_S
+        roads.routes[A].take(Envelope(B, A, number=number, flags=envelope.TRY), 0, roads.now_s)
+    assert roads.reopened[A] == 4  # in 12 s
+
+
 @pytest.mark.parametrize("cut", [{(A, B)}, {(B, A)}, BOTH], ids=["there", "back", "both"])
 @pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "falls silent"])
 def test_what_a_slow_broker_still_holds_leads_nobody_back_there(cut, goes_on):
