@@ -6,8 +6,9 @@ of its own likewise. It decodes nothing and copies no tensor; numbers, acknowled
 devices (`route.py`). So neither the broker's loop nor its journal nor its own word to a device waits for a tensor of
 others, and what is slow, or full, costs whoever goes through here and nobody else.
 
-What it holds is bounded: of each pair twice what a device may have under way, and all together. What goes beyond is
-dropped, and said again by who said it: an honest device never gets there alone.
+What it holds is bounded: of each pair twice what a device may have under way, for each receiver a quarter of what there
+is room for, and all together. What goes beyond is dropped, and said again by who said it: an honest device never gets
+there alone, and a receiver that hangs leaves room for all others.
 """
 
 import logging
@@ -34,6 +35,7 @@ QUEUED_IN, QUEUED_OUT = 16, 4
 PAIR_MESSAGES, PAIR_BYTES = 4 * RELAY_WINDOW, 2 * RELAY_WINDOW_BYTES
 """Of one device to another: what may be under way, once more after it was said again, and acknowledgements."""
 ALL_BYTES = 256 * 2**20
+RECEIVER_BYTES = ALL_BYTES // 4
 AT_ONCE = 64
 """Messages that are taken in before it is looked what can be handed on."""
 
@@ -45,12 +47,16 @@ class Backlog:
         self._waiting: dict[str, dict[str, deque[tuple[Parts, int]]]] = {}
         """By who it is for, and from whom: who is next comes first."""
         self._pair_bytes: dict[tuple[str, str], int] = {}
+        self._receiver_bytes: dict[str, int] = {}
         self.held_bytes = 0
 
     def put(self, src: str, dst: str, parts: Parts, size_bytes: int) -> bool:
         """Take in a message; answers whether there was room. One goes at any size, where nothing else waits."""
         pair_bytes, queue = self._pair_bytes.get((src, dst), 0), self._waiting.get(dst, {}).get(src, ())
         if queue and (len(queue) >= PAIR_MESSAGES or pair_bytes + size_bytes > PAIR_BYTES):
+            return False
+        receiver_bytes = self._receiver_bytes.get(dst, 0)
+        if receiver_bytes and receiver_bytes + size_bytes > RECEIVER_BYTES:
             return False
         if self.held_bytes and self.held_bytes + size_bytes > ALL_BYTES:
             return False
@@ -89,6 +95,9 @@ class Backlog:
         self._pair_bytes[src, dst] = self._pair_bytes.get((src, dst), 0) + size_bytes
         if not self._pair_bytes[src, dst]:
             del self._pair_bytes[src, dst]
+        self._receiver_bytes[dst] = self._receiver_bytes.get(dst, 0) + size_bytes
+        if not self._receiver_bytes[dst]:
+            del self._receiver_bytes[dst]
 
 
 class Relay(threading.Thread):

@@ -255,6 +255,19 @@ def test_what_waits_of_a_pair_is_bounded():
     assert backlog.put("a", "y", (b"",), 1)
 
 
+def test_what_waits_for_one_receiver_is_bounded():
+    """However many send to it: one that hangs leaves room for all others, and is told more once it takes something."""
+    backlog = Backlog()
+    taken = sum(backlog.put(f"d{row}", "hangs", (b"",), relay.PAIR_BYTES) for row in range(1000))
+    assert taken == relay.RECEIVER_BYTES // relay.PAIR_BYTES and relay.RECEIVER_BYTES < relay.ALL_BYTES
+    assert backlog.put("a", "x", (b"",), relay.PAIR_BYTES)
+    backlog.done("hangs")
+    assert backlog.put("d999", "hangs", (b"",), relay.PAIR_BYTES)
+    backlog.drop("hangs")
+    backlog.drop("x")
+    assert not backlog._receiver_bytes and backlog.held_bytes == 0
+
+
 def test_what_waits_of_all_is_bounded():
     """However many pairs there are; what goes to one that is gone makes room."""
     backlog = Backlog()
