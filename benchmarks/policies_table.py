@@ -68,9 +68,10 @@ def _remarks(found: ExperimentResults, cases: Sequence[Judged]) -> list[str]:
         f"{experiment.about.strip()} A difference counts where Holm's p over all others is below .05. In brackets, the "
         f"placer that got most on the seeds {', '.join(map(str, experiment.tuning_seeds))}."
     ]
-    there = {judged.case for judged in cases}
-    if missing := [case for scenario, load in experiment.cases if (case := (scenario.name, load)) not in there]:
-        said.append(f"Not run yet: {', '.join(map(told, missing))}.")
+    there, begun = {judged.case for judged in cases}, {judged.case[0] for judged in cases}
+    lacking = [case for scenario, load in experiment.cases if (case := (scenario.name, load)) not in there]
+    if missing := dict.fromkeys(told(case) if case[0] in begun else case[0] for case in lacking):
+        said.append(f"Not run yet: {', '.join(missing)}.")
     if alike := [told(judged.case) for judged in cases if judged.alike]:
         said.append(f"Nobody's reward differs in {', '.join(alike)}: these tell nothing of policies.")
     scored = {(cell.scenario, cell.load): cell.scored for cell in found.cells}

@@ -260,6 +260,17 @@ def test_a_case_without_ours_is_not_judged():
     assert section(made_up({"layer": [0.1, 0.2]}).model_dump_json().encode(), None).tables == []
 
 
+def test_what_is_not_run_yet_is_said_by_scenario_and_load():
+    """A scenario of which nothing is there by its name alone."""
+    found = made_up({"joint": [0.8, 0.8], "layer": [0.7, 0.7]})
+    other = found.experiment.scenarios[0].model_copy(update={"name": "unequal", "demand": "measured"})
+    more = found.experiment.model_copy(update={"loads": (0.5, 0.75), "scenarios": (*found.experiment.scenarios, other)})
+    told = section(found.model_copy(update={"experiment": more}).model_dump_json().encode(), None)
+    assert "Not run yet: upstream-10 at 0.75, unequal." in told.remarks
+    whole = section(found.model_dump_json().encode(), None)
+    assert not any(remark.startswith("Not run yet") for remark in whole.remarks)
+
+
 def test_the_page_says_where_nobody_differs_and_where_few_tasks_are_scored():
     """Neither tells who is better."""
     found = made_up({"joint": [0.8, 0.8], "layer": [0.8, 0.8]})
