@@ -101,11 +101,6 @@ class LoadedCosts(Record):
     """Rounds of the whole group: one whose profiles changed by more than `STEADY` is not kept while there are tries."""
 
     @property
-    def policy(self) -> str:
-        """The split's own decider, and the placer of all."""
-        return f"{self.strategy}+least-loaded"
-
-    @property
     def change(self) -> float:
         """Of the seconds of a micro-batch through all fragments, after over before less 1, where it is largest."""
         changes = [
@@ -117,6 +112,11 @@ class LoadedCosts(Record):
     def shaky(self) -> bool:
         """Whether the machine changed by too much."""
         return abs(self.change) > STEADY
+
+
+def policy_of(strategy: Strategy) -> str:
+    """A split's own decider, and the placer of all."""
+    return f"{strategy}+least-loaded"
 
 
 def _seconds(costs: FleetCosts, row: int) -> float:

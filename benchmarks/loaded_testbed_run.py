@@ -19,10 +19,11 @@ from splitplace.benchmarks.loaded_testbed import (
     LoadedCosts,
     LoadedResults,
     Times,
+    policy_of,
 )
 from splitplace.benchmarks.results_file import save
 from splitplace.catalog.demand import demand as gather
-from splitplace.errors import unknown
+from splitplace.errors import NotReadyError, unknown
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
 from splitplace.inference.cpu_share import quota
@@ -113,8 +114,11 @@ def simulated_again(path: Path, say: Callable[[str], None]) -> LoadedResults:
     """What is measured stays, what was simulated is simulated anew: of the costs that the file has, as of now.
 
     Raises:
-        SplitPlaceError: There is no such file, or it is no such results.
+        NotReadyError: There is no such file.
+        SplitPlaceError: It is none of such results.
     """
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there: measure first, without --simulate-again")
     old = LoadedResults.parse(path.read_bytes(), str(path))
     costs, cells = {(each.strategy, each.cores): each for each in old.costs}, list[LoadedCell]()
     for cell in old.cells:
@@ -130,7 +134,10 @@ def _simulated(
     costs: LoadedCosts, precedence: Precedence, came: Sequence[tuple[float, int]]
 ) -> tuple[dict[str, Times], float]:
     """What a cell has of the simulator: the mean of both rounds of profiles, and its drift."""
-    policy, more = parse_policy(costs.policy), Overheads(costs.handover_s, costs.handover_s_per_byte, costs.broker_s)
+    policy, more = (
+        parse_policy(policy_of(costs.strategy)),
+        Overheads(costs.handover_s, costs.handover_s_per_byte, costs.broker_s),
+    )
     first, last = (
         simulated_stream(told.devices, told.demand, policy, precedence, came, more, costs.cpu_limits)
         for told in (costs.before, costs.after)
@@ -163,12 +170,12 @@ class _Group:
         before = whole if self.strategy == "full" else self._profiled(self.strategy)
         devices, demand = before.devices, before.demand
         shares = dict(zip((device.name for device in devices), SHARES[self.cores], strict=True))
-        done = []
+        done, most = [], self._capacity(whole)
         for precedence, load_ in product(PRECEDENCES, LOADS):
             self.say(f"{self.strategy}, {self.cores} core(s), {precedence}, load {load_:g}")
-            rate = load_ * self._capacity(whole)
+            rate = load_ * most
             stream = self._stream(precedence, load_, rate)
-            policy = parse_policy(f"{self.strategy}+least-loaded")
+            policy = parse_policy(policy_of(self.strategy))
             outcomes = streamed(devices, demand, self.catalog.path, policy, precedence, stream, shares)
             done.append((precedence, load_, rate, outcomes))
         costs = LoadedCosts(

@@ -5,6 +5,7 @@ import pytest
 from splitplace import provenance
 from splitplace.benchmarks import loaded_testbed as bench
 from splitplace.benchmarks.loaded_testbed_run import WARM, simulated_again
+from splitplace.errors import NotReadyError
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.scenario import CpuLimit, load_fleet
 from splitplace.records.demand import Demand
@@ -110,6 +111,12 @@ def test_a_machine_that_changed_by_over_a_tenth_is_told(tmp_path, slower, shaky)
     assert found.shaky == shaky
     text = results(*four(**GOOD)).model_dump_json().encode()
     assert "by its profiles: full on 2 core(s) +20%" in bench.section(text, tmp_path / "r.json").remarks[1]
+
+
+def test_nothing_measured_is_nothing_to_simulate_again(tmp_path):
+    """Said in a line."""
+    with pytest.raises(NotReadyError, match=r"none\.json is not there: measure first"):
+        simulated_again(tmp_path / "none.json", print)
 
 
 def test_what_was_measured_is_simulated_again_by_hand(tmp_path):
