@@ -1,12 +1,16 @@
 """What an image runs: installed packages that a device needs, and of this program what its entry points import."""
 
 import ast
+import json
 import re
+import subprocess
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from functools import cache
+from importlib.metadata import Distribution
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
+from splitplace.children import child_env, python_code
 from splitplace.errors import MissingExtraError, NotReadyError
 from splitplace.export.oci_image.layer import Content, Files
 
@@ -57,19 +61,29 @@ def _closure(names: Iterable[str]) -> list[Distribution]:
         key = re.sub(r"[-_.]+", "-", name).lower()
         if key in found:
             continue
-        try:
-            found[key] = distribution(name)
-        except PackageNotFoundError as error:
+        package = _installed(name)
+        if package is None:
             if name in PACKAGES:
-                raise MissingExtraError(
-                    f"no package {name} to put into an image: pip install 'splitplace[serve]'"
-                ) from error
+                raise MissingExtraError(f"no package {name} to put into an image: pip install 'splitplace[serve]'")
             continue  # required on other systems alone
-        for stated in found[key].requires or ():
+        found[key] = package
+        for stated in package.requires or ():
             requirement, _, marker = stated.partition(";")
             if "extra" not in marker and (match := _NAME.match(requirement)):
                 left.append(match[0])
     return [found[key] for key in sorted(found)]
+
+
+def _installed(name: str) -> Distribution | None:
+    """A package as a process that starts now finds it."""
+    return next(iter(Distribution.discover(name=name, path=list(_search_path()))), None)
+
+
+@cache
+def _search_path() -> tuple[str, ...]:
+    """Of a process that starts now: what is imported here may have put folders before it, as Ray does with a psutil."""
+    code = python_code("import json, sys; json.dump(sys.path, sys.stdout)")
+    return tuple(json.loads(subprocess.run(code, env=child_env(), capture_output=True, check=True).stdout))
 
 
 def _files_of(package: Distribution) -> Iterator[tuple[str, Path]]:
@@ -98,7 +112,8 @@ def program_files() -> Files:
                     found[f"{FOLDER}/{path}/{beside.name}"] = beside
         else:
             found[f"{FOLDER}/{path}.py"] = source
-    own = distribution("splitplace")
+    own = _installed("splitplace")
+    assert own is not None  # whose module this is
     # The rest of it is as the tool wrote it that installed this program; the version is all that is asked for.
     about = f"Metadata-Version: 2.1\nName: splitplace\nVersion: {own.version}\n"
     found[f"{FOLDER}/splitplace-{own.version}.dist-info/METADATA"] = about.encode()

@@ -1,6 +1,7 @@
 """Layers: one form only, whatever the files are like on this disk, and what they hold."""
 
 import gzip
+import importlib.metadata
 import importlib.util
 import io
 import logging
@@ -122,6 +123,19 @@ def test_packages_are_whole_and_of_no_place():
         assert path.startswith(f"{FOLDER}/") and ".." not in path
         assert not path.endswith((".pyc", "RECORD", "direct_url.json")) and "/tests/" not in path, path
     assert not any("/torch/" in path or "/sympy/" in path for path in found)
+
+
+def test_what_is_imported_here_changes_no_package(tmp_path, monkeypatch):
+    """A folder before all others on this process's path, as Ray's with a psutil of its own: a device runs ours."""
+    before = package_files(), program_files()
+    for name in ("psutil", "splitplace"):
+        about = tmp_path / f"{name}-99.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
+        (about / "RECORD").write_text(f"{name}/__init__.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.metadata.version("psutil") == importlib.metadata.version("splitplace") == "99"
+    assert (package_files(), program_files()) == before
 
 
 def test_this_machines_python_has_all_that_it_loads():
