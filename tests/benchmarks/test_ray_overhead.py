@@ -1,4 +1,4 @@
-"""`bench ray --overhead`: the same tasks by two fleets, in turns; and what may be said of how long they took."""
+"""`bench ray --overhead`: the same tasks by three fleets, in turns; and what may be said of how long they took."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from splitplace.benchmarks.paired import Ratio
 def found(ray, same):
     """Results of one case, of (median, low, high) ratios."""
     ray, same = (Ratio(median=m, low=low, high=high, pairs=30) for m, low, high in (ray, same))
-    case = bench.OverheadCase(images=256, tasks=8, local_s=0.1, ray=ray, same=same)
+    case = bench.OverheadCase(images=256, tasks=8, local_s=0.1, ray=ray, joined=same, ray_itself=same, same=same)
     return bench.RayOverheadResults(nodes=3, load=1.0, load_after=1.0, cases=(case,), provenance=provenance.collect(1))
 
 
@@ -33,10 +33,11 @@ def test_a_bound_holds_if_the_intervals_lower_end_is_under_it(ray, same, word):
 
 @pytest.mark.slow
 @pytest.mark.timeout(590)
-def test_both_fleets_answer_the_same_tasks(tmp_path, monkeypatch):
+def test_all_fleets_answer_the_same_tasks(tmp_path, monkeypatch):
     """On a head and a node; every case has its ratio, and local one to itself. Nothing is left behind."""
-    monkeypatch.setattr(bench, "CASES", ((1, 1), (64, 2)))
+    monkeypatch.setattr(bench, "CASES", ((1, 1, 2), (64, 2, 1)))
     results = bench.run(tmp_path / "r.json", tmp_path / "work", 1, 2, 1, lambda line: None)
     assert [(case.images, case.tasks) for case in results.cases] == [(1, 1), (64, 2)]
-    assert all(case.local_s > 0 and case.ray.pairs == case.same.pairs == 2 for case in results.cases)
+    assert [(case.ray.pairs, case.joined.pairs, case.same.pairs) for case in results.cases] == [(4, 4, 4), (2, 2, 2)]
+    assert all(case.local_s > 0 for case in results.cases)
     assert bench.RayOverheadResults.parse((tmp_path / "r.json").read_bytes(), "") == results
