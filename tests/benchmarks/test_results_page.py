@@ -13,9 +13,9 @@ PAPER = [f"fig{number}.json" for number in (9, 10, 13, 16, 19)]
 NOT_RUN_YET = [
     *PAPER,
     *("fair.json", "fair-adversaries.json", "robustness.json"),
-    *("requests.json", "ray_overhead.json"),
+    "requests.json",
 ]
-"""The page says so of them; the last is to be measured on a machine that does nothing else."""
+"""The page says so of them."""
 
 
 @pytest.fixture(scope="module")
