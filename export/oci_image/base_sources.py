@@ -79,5 +79,5 @@ class RegistrySource:
 
     def bring(self, descriptor: Descriptor) -> Path:
         """As `BlobSource`."""
-        self._places.fixed(lambda place: download(place, self._layout, descriptor, lambda came: None))
+        self._places.fixed(lambda place: download(place, self._layout.blobs, descriptor, lambda came: None))
         return self._layout.blobs.path(descriptor.digest)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
 
-from splitplace.catalog.layout_writer import LayoutWriter
+from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import Descriptor
 from splitplace.distribution.replies import BusyError, Reply, SlowError, UnreachableError, after_s
 from splitplace.distribution.repository import Repository, Sent
@@ -22,12 +22,12 @@ from splitplace.files import SCRATCH, sync
 _AT_ONCE = 2**20
 
 
-def download(repository: Repository, layout: LayoutWriter, descriptor: Descriptor, came: Sent) -> None:
-    """Bring a blob into a layout, unless it is there.
+def download(repository: Repository, blobs: BlobStore, descriptor: Descriptor, came: Sent) -> None:
+    """Bring a blob into the blobs of a layout, unless it is there.
 
     Args:
         repository: Where from.
-        layout: Where to.
+        blobs: Where to; their folder is there.
         descriptor: Its digest and size.
         came: Told of bytes that came in.
 
@@ -35,23 +35,28 @@ def download(repository: Repository, layout: LayoutWriter, descriptor: Descripto
         IntegrityError: Other bytes than those of the digest; nothing of them stays.
         SplitPlaceError: The registry refuses it, or cannot be reached for as long as patience goes.
     """
-    if layout.blobs.holds(descriptor):
+    if blobs.holds(descriptor):
         return
-    with _unfinished(layout, descriptor.digest) as (file, path):
-        if layout.blobs.holds(descriptor):  # whoever held it before us was at the same blob
+    with _unfinished(blobs, descriptor.digest) as (file, path):
+        if blobs.holds(descriptor):  # whoever held it before us was at the same blob
             path.unlink()
             return
         _fill(repository, file, descriptor, came)
         file.flush()
         os.fsync(file.fileno())
-        path.replace(layout.blobs.path(descriptor.digest))
-        sync(layout.blobs.folder)
+        path.replace(blobs.path(descriptor.digest))
+        sync(blobs.folder)
+
+
+def unfinished(blobs: BlobStore, digest: str) -> Path:
+    """Where lies what there is of a blob, as long as that is not all."""
+    return blobs.folder.parent.parent / f"{SCRATCH}blob-{digest.partition(':')[2]}"
 
 
 @contextmanager
-def _unfinished(layout: LayoutWriter, digest: str) -> Iterator[tuple[BufferedRandom, Path]]:
+def _unfinished(blobs: BlobStore, digest: str) -> Iterator[tuple[BufferedRandom, Path]]:
     """What there is of a blob, for one at a time; gone when it is found to be wrong."""
-    path = layout.path / f"{SCRATCH}blob-{digest.partition(':')[2]}"
+    path = unfinished(blobs, digest)
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -80,7 +85,7 @@ def _fill(repository: Repository, file: BufferedRandom, descriptor: Descriptor, 
             if not repository.transport.reached:
                 raise
             if attempt >= patience.attempts:
-                raise type(error)(f"{error}: run the same command again to go on") from error
+                raise type(error)(f"{error}: {patience.then}") from error
             patience.wait(attempt - 1, after_s(error))
 
 

@@ -252,4 +252,4 @@ def pull_split(places: Places, split: RemoteSplit, layout: LayoutWriter, progres
 
 
 def _downloading(layout: LayoutWriter, part: Descriptor, told: Sent) -> Callable[[Repository], None]:
-    return lambda place: download(place, layout, part, told)
+    return lambda place: download(place, layout.blobs, part, told)

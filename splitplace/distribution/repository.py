@@ -144,6 +144,19 @@ class Repository:
         """Whether a blob is there."""
         return self.transport.call("HEAD", f"{self.base}/blobs/{digest}", {200, 404}).status == 200
 
+    def blob_size(self, digest: str) -> int:
+        """How many bytes a blob has, by the registry's word.
+
+        Raises:
+            NotFoundError: It has none of this digest.
+            ContractError: It does not say.
+        """
+        answer = self.transport.call("HEAD", self.blob(digest), {200})
+        stated = answer.headers.get("Content-Length", "")
+        if not (stated.isascii() and stated.isdecimal() and len(stated) < 20):
+            raise ContractError(f"{self}: the size of the blob {digest} is {stated!r:.40}, expected a Content-Length")
+        return int(stated)
+
     def read_blob(self, descriptor: Descriptor) -> bytes:
         """A small blob, held against what its descriptor states.
 

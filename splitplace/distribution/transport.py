@@ -42,6 +42,8 @@ class Patience:
     first_s: float = 0.5
     longest_s: float = 60.0
     sleep: Callable[[float], None] = time.sleep
+    then: str = "run the same command again to go on"
+    """What comes after it, as the end of a sentence."""
 
     def wait(self, attempt: int, stated_s: float | None = None) -> None:
         """Before trying once more: as long as the registry says, else twice as long each time."""

@@ -57,7 +57,7 @@ class _Upload:
                     attempt, furthest = 0, self.offset
                 attempt += 1
                 if attempt >= patience.attempts:
-                    raise type(error)(f"{error}: run the same command again to go on") from error
+                    raise type(error)(f"{error}: {patience.then}") from error
                 patience.wait(attempt - 1, after_s(error))
 
     def _go_on(self) -> bool:

@@ -97,7 +97,7 @@ def test_a_download_does_not_wait_for_who_never_answered(two, catalog, tmp_path)
     waits, model = [], catalog.fragments(REFERENCE)[0].manifest.layers[0]
     place = repository(mirror.host, NAME, Patience(sleep=waits.append))
     with pytest.raises(NotReadyError, match="cannot be reached"):
-        download(place, LayoutWriter(tmp_path / "new"), model, lambda size: None)
+        download(place, LayoutWriter(tmp_path / "new").blobs, model, lambda size: None)
     assert waits == []
 
 

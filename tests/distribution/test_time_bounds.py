@@ -92,7 +92,7 @@ def test_a_blob_that_drips_is_no_progress(small_registry, catalog, tmp_path):
     place = Repository(Transport(registry.host, patience=NO_WAIT, clock=clock), place.reference)
     model = catalog.fragments(REFERENCE)[0].manifest.layers[0]
     with pytest.raises(SlowError, match="run the same command again to go on"):
-        download(place, LayoutWriter(tmp_path / "new"), model, lambda size: None)
+        download(place, LayoutWriter(tmp_path / "new").blobs, model, lambda size: None)
     assert len(registry.seen) == NO_WAIT.attempts
 
 
