@@ -52,7 +52,8 @@ class Hearing:
         """What a device said, if it is of something that it was asked and that is not over."""
         now_s, row = self.fleet.now_s(), member.row
         match received.message:
-            case messages.Loaded(digest=digest, start_s=start_s, end_s=end_s):
+            case messages.Loaded(digest=digest, start_s=start_s, end_s=end_s) as message:
+                member.had(message)
                 took_s = max(end_s - start_s, 0.0)  # durations travel, not instants, but on one machine
                 end_s = min(self.fleet.on_clock(end_s), now_s) if self.fleet.engine.same_machine else now_s
                 start_s = max(end_s - took_s, 0.0)

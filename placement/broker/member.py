@@ -1,5 +1,7 @@
 """One device of a live fleet as the broker's side of it knows it, and what may become of it."""
 
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
@@ -8,6 +10,9 @@ from splitplace.placement.broker.meter import Meter
 from splitplace.placement.broker.monitor import Monitor
 from splitplace.placement.protocol import messages
 from splitplace.records.device import Device
+from splitplace.records.fragment import FragmentSource
+
+log = logging.getLogger(__name__)
 
 HUSH_AFTER = 2
 """Pings in a row without a word, and whoever asks is told; nothing is taken from the device yet."""
@@ -50,6 +55,10 @@ class Member:
     """Whether a process of it said hello and is not known to have ended."""
     relayed: frozenset[str] = frozenset()
     """Devices to which what it sends goes through the broker, by its word."""
+    loaded: Counter[FragmentSource] = field(default_factory=Counter)
+    """Fragments, by where it had their files from."""
+    registry_problem: str = ""
+    """Why it had one from the broker, and not from the registry, since it had one from there."""
     meter: Meter = field(default_factory=Meter)
     monitor: Monitor = field(init=False)
 
@@ -75,6 +84,17 @@ class Member:
         """Its speed over another device's, one a round."""
         rounds = zip(self.core_speeds, first.core_speeds, strict=False)  # a device that joined later has had fewer
         return [mine / its for mine, its in rounds] or [self.core_speed / first.core_speed]
+
+    def had(self, message: messages.Loaded) -> None:
+        """It has loaded a fragment."""
+        self.loaded[message.source] += 1
+        if message.source == "here":
+            return
+        if message.problem and message.problem != self.registry_problem:
+            log.warning("%s has a fragment from the broker, not from the registry: %s", self.name, message.problem)
+        elif self.registry_problem and not message.problem:
+            log.info("%s has fragments from the registry again", self.name)
+        self.registry_problem = message.problem
 
     def peer(self, hello: messages.Hello) -> messages.Peer:
         """Who it is to the other devices, by what its process said of itself."""

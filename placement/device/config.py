@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.device.joining import GateAddress
@@ -19,6 +19,8 @@ class DeviceConfig(Record):
     """Folder of the OCI image layout it reads fragments from."""
     gate: GateAddress | None = None
     """Who has the fragments that are not there; None where all are."""
+    registry: Annotated[str, StringConstraints(pattern=r"^oci://[^\s@]{1,520}$")] | None = None
+    """Repository that has them, too, `oci://HOST/REPOSITORY`: asked before the gate is."""
     kept: str | None = None
     """Folder where those are kept; the catalog's if none is stated."""
     threads: PositiveCount

@@ -22,7 +22,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
-from splitplace.placement.device.supply import fragment_store
+from splitplace.placement.device.supply import fragment_store, origin
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
@@ -250,9 +250,15 @@ class DeviceRuntime:
             return
         took = future.result()
         self.fragments.opened(fragment, took.result)
+        had = origin(self.fragments.store, fragment.digest)
         self._tell(
             messages.Loaded(
-                digest=fragment.digest, start_s=took.start_s, end_s=took.end_s, rss_bytes=memory.rss_bytes()
+                digest=fragment.digest,
+                start_s=took.start_s,
+                end_s=took.end_s,
+                rss_bytes=memory.rss_bytes(),
+                source=had.source,
+                problem=had.problem,
             )
         )
 

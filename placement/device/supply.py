@@ -1,9 +1,11 @@
-"""Where a device has its fragments from: a catalog that lies here, or the broker, by digest, verified, and kept."""
+"""Where a device has its fragments from, by digest, verified, and kept: here, the catalog's registry, or the broker."""
 
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from splitplace.catalog.blobs import BlobStore, read_file
 from splitplace.catalog.oci import digest
@@ -11,12 +13,26 @@ from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotR
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.protocol.keys import CurveAccess
+from splitplace.placement.protocol.messages import text
+from splitplace.records.fragment import FragmentSource
+
+if TYPE_CHECKING:
+    from splitplace.placement.device.from_registry import RegistrySource
 
 AHEAD = 4
 """Pieces that are asked for before the first of them is there."""
 PATIENCE_S = 10.0
 """Without a piece; then what is missing is asked for again."""
 TRIES = 6
+
+
+@dataclass(frozen=True)
+class FragmentOrigin:
+    """Where the file of a fragment was had from."""
+
+    source: FragmentSource = "here"
+    problem: str = ""
+    """Why not from the registry, where there is one."""
 
 
 def fragment_store(config: DeviceConfig) -> BlobStore:
@@ -26,11 +42,16 @@ def fragment_store(config: DeviceConfig) -> BlobStore:
     return SuppliedBlobs(config, config.gate)
 
 
+def origin(store: BlobStore, digest_: str) -> FragmentOrigin:
+    """Where what was read of this digest last came from."""
+    return store.origins.get(digest_, FragmentOrigin()) if isinstance(store, SuppliedBlobs) else FragmentOrigin()
+
+
 class SuppliedBlobs(BlobStore):
     """Blobs that lie in a folder of this machine, where those that do not are brought to.
 
     Args:
-        config: Of the device; its key opens the gate.
+        config: Of the device; its key opens the gate, and its registry, if it names one, is asked first.
         gate: Who has the others.
     """
 
@@ -40,22 +61,49 @@ class SuppliedBlobs(BlobStore):
         self._kept = BlobStore(Path(config.kept or config.catalog))
         self._places = (BlobStore(Path(config.catalog)), self._kept)
         self._gate, self._public_key, self._secret_key = gate, config.access.public_key, config.access.secret_key
+        self._registry = None if config.registry is None else _registry(config.registry, self._kept)
+        self.origins: dict[str, FragmentOrigin] = {}
+        """Of those that were brought when they were read last, by digest."""
 
     def read_digest(self, digest_: str, limit: int) -> bytes:
-        """The bytes of this digest, from here if they are here and right, else from the broker.
+        """The bytes of this digest, from here if they are here and right, else from the registry, else from the broker.
 
         Raises:
             IntegrityError: Too large, or the broker has others.
-            SplitPlaceError: The broker has none, or does not answer.
+            SplitPlaceError: The broker has none, or does not answer; and why the registry does not give it.
         """
         for store in self._places:
             with suppress(IntegrityError):  # missing here, or damaged
-                return store.read_digest(digest_, limit)
-        return self._bring(digest_, limit)
+                data = store.read_digest(digest_, limit)
+                self.origins.pop(digest_, None)
+                return data
+        problem = ""
+        if self._registry is not None:
+            try:
+                self._registry.bring(digest_, limit)
+                data = self._kept.read_digest(digest_, limit)
+                self._part(digest_).path.unlink(missing_ok=True)
+                self.origins[digest_] = FragmentOrigin("registry")
+                return data
+            except SplitPlaceError as error:
+                problem = text(error)
+        try:
+            data = self._bring(digest_, limit)
+        except SplitPlaceError as error:
+            if problem:
+                raise type(error)(f"{error}; nor from the registry: {problem}") from error
+            raise
+        if self._registry is not None:
+            self._registry.drop(digest_)
+        self.origins[digest_] = FragmentOrigin("broker", problem)
+        return data
+
+    def _part(self, digest_: str) -> "_Part":
+        return _Part(self._kept.folder.parent.parent / "parts" / digest_.partition(":")[2])
 
     def _bring(self, digest_: str, limit: int) -> bytes:
         """What came before this process was ended, and the rest."""
-        part = _Part(self._kept.folder.parent.parent / "parts" / digest_.partition(":")[2])
+        part = self._part(digest_)
         resumed = part.size > 0
         try:
             self._pull(digest_, limit, part)
@@ -118,6 +166,12 @@ class SuppliedBlobs(BlobStore):
         finally:
             socket.close()
             context.term()
+
+
+def _registry(place: str, kept: BlobStore) -> "RegistrySource":
+    from splitplace.placement.device.from_registry import RegistrySource  # others load no TLS
+
+    return RegistrySource(place, kept)
 
 
 class _Part:

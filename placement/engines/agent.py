@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from splitplace.distribution.docker_config import VARIABLES
 from splitplace.errors import ContractError, ForbiddenError, NotReadyError
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
@@ -48,7 +49,7 @@ class Agent:
     def __init__(self, folder: Path, catalog: Path | None = None, host: str | None = None):
         self.folder, self._catalog, self._host = folder, catalog, host
         self.home = MachineFolder(folder)
-        self._engine = LocalEngine()
+        self._engine = LocalEngine(VARIABLES)
         self._session = draw_incarnation()
         self._former: tuple[int, ...] = ()
         self._running: int | None = None

@@ -22,6 +22,7 @@ class JoinedEngine:
         host: Address of this machine where the others find it.
         catalog: Folder of the layout that holds the fragments.
         digests: Of the fragments that the fleet offers.
+        registry: Repository that has them as well, `oci://HOST/REPOSITORY`: devices ask there first, each as itself.
 
     Raises:
         NotReadyError: Nothing can listen there.
@@ -30,8 +31,8 @@ class JoinedEngine:
     name: ClassVar[str] = "joined"
     same_machine: ClassVar[bool] = False
 
-    def __init__(self, roster: Roster, host: str, catalog: Path, digests: Collection[str]):
-        self.roster, self._host = roster, host
+    def __init__(self, roster: Roster, host: str, catalog: Path, digests: Collection[str], registry: str | None = None):
+        self.roster, self._host, self._registry = roster, host, registry
         self._gate = Gate(roster, host, catalog, digests)
         self._machines = self._gate.machines
 
@@ -44,7 +45,7 @@ class JoinedEngine:
 
     def launch(self, config: DeviceConfig) -> None:
         """On its machine; at once, or when that is there again."""
-        self._machines.launch(config.model_copy(update={"gate": self._gate.gate}))
+        self._machines.launch(config.model_copy(update={"gate": self._gate.gate, "registry": self._registry}))
 
     def stop(self, device: str, timeout_s: float = 5.0) -> None:
         """By its machine, if that is there; one that is cut off ends it when it hears of it, or of nothing for long."""

@@ -1,6 +1,7 @@
 """The `local` engine: device runtimes as processes of this machine, which end with the process that launched them."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from splitplace.children import child_env, python_child
@@ -11,10 +12,18 @@ from splitplace.placement.protocol.keys import Accesses
 
 
 class LocalEngine(ChildEngine):
-    """Launches each device as a process of this interpreter."""
+    """Launches each device as a process of this interpreter.
+
+    Args:
+        variables: Of this process's environment what a device gets besides what every process of ours does.
+    """
 
     name: ClassVar[str] = "local"
     same_machine: ClassVar[bool] = True
+
+    def __init__(self, variables: Collection[str] = ()):
+        super().__init__()
+        self._variables = variables
 
     def accesses(self, names: Iterable[str]) -> Accesses:
         """Tokens for processes of this user."""
@@ -24,7 +33,7 @@ class LocalEngine(ChildEngine):
         return python_child("splitplace.placement.device.__main__")
 
     def _environment(self) -> dict[str, str]:
-        return child_env()
+        return child_env(**{name: os.environ[name] for name in self._variables if name in os.environ})
 
     def launch(self, config: DeviceConfig) -> None:
         """As every engine; what devices left that were killed is swept first."""

@@ -10,7 +10,6 @@ of its own (`recruiter.py`), which is started again; broker and devices go on wi
 
 import logging
 import os
-import platform
 import subprocess
 import threading
 import time
@@ -23,11 +22,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from splitplace.children import child_env, python_code
-from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.extras import needs
+from splitplace.errors import SplitPlaceError
 from splitplace.placement.device.joining import Ticket
 from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.engines.machines import Presence
+from splitplace.placement.engines.ray_check import check_ray
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol.messages import Text, text
 from splitplace.records.base import Name, Record
@@ -52,7 +51,6 @@ BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 15.0
 END_S = 10.0
 """How long it may take to end all agents."""
 CODE = "from splitplace.placement.engines.recruiter import main; main()"
-PORTS = "6379, 10001, and all that `ray start` lets float (--node-manager-port, --min-worker-port and the like)"
 
 
 class Nodes(Record):
@@ -110,8 +108,8 @@ class RayEngine(JoinedEngine):
 
     name: ClassVar[str] = "ray"
 
-    def __init__(self, roster: Roster, host: str, catalog: Path, digests: Collection[str]):
-        super().__init__(roster, host, catalog, digests)
+    def __init__(self, roster: Roster, host: str, catalog: Path, digests: Collection[str], registry: str | None = None):
+        super().__init__(roster, host, catalog, digests, registry)
         self._stopping = threading.Event()
         self._recruiter: subprocess.Popen[bytes] | None = None
         self._writing = threading.Lock()
@@ -288,41 +286,3 @@ class Recruiting:
                 continue
             self._of[device] = node
             self._say(Recruit(device=device, node=node, token=token))
-
-
-def check_ray(what: str) -> None:
-    """Refuse where Ray is not installed, or would let in whoever reaches its ports.
-
-    Args:
-        what: Needs it, as the subject of a sentence.
-
-    Raises:
-        MissingExtraError: It is not installed.
-        UsageError: There is no token.
-    """
-    needs(what, "ray")
-    if not has_token():
-        raise UsageError(
-            "Ray without a token runs any code for whoever reaches its ports, which listen on every interface: set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) on the head, on all nodes and here, and "
-            f"keep ports {PORTS} from other networks"
-        )
-
-
-def ray_problem(error: BaseException) -> str:
-    """What Ray raised, on a line; another Python or Ray than here in a sentence of ours."""
-    said = text(error)
-    if "Version mismatch" in said or "version mismatch" in said:
-        return (
-            f"the cluster has another Ray or Python than this machine's {platform.python_version()}, expected the same "
-            f"patch version of both on all machines: {said[:300]}"
-        )
-    return said[:500]
-
-
-def has_token() -> bool:
-    """Whether Ray, as it is set here, asks for a token and has one; what it does unasked differs between versions."""
-    if os.environ.get("RAY_AUTH_MODE") != "token":
-        return False
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()

@@ -31,8 +31,8 @@ from splitplace.placement.engines.ray import (
     Report,
     Request,
     Trouble,
-    ray_problem,
 )
+from splitplace.placement.engines.ray_check import ray_problem
 from splitplace.placement.protocol.messages import text
 from splitplace.records.base import Name, Record
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, StringConstraints
 
 from splitplace.records.base import Digest, Name, Positive, Record
-from splitplace.records.fragment import ITEM_BYTES, DType, Fragment
+from splitplace.records.fragment import ITEM_BYTES, DType, Fragment, FragmentSource
 from splitplace.records.profile import CpuShareMethod
 
 Array = npt.NDArray[Any]
@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 8
+PROTOCOL = 9
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -207,6 +207,10 @@ class Loaded(Record):
     start_s: Seconds
     end_s: Seconds
     rss_bytes: Whole
+    source: FragmentSource = "here"
+    """Where its file was had from."""
+    problem: Text = ""
+    """Why not from the registry, where there is one that was to be asked first."""
 
 
 class LoadFailed(Record):

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from splitplace.api.demand import demand as gather
-from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice
+from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice, registry_of
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
 from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
@@ -81,7 +81,9 @@ class Fleet:
         image: Of podman's images the one to run, as `build_images` makes them; by default one is made of this machine's
             own Python.
         listen: Address of this machine where machines that join find it.
-
+        registry: `oci://HOST/REPOSITORY` that has the splits as well: machines that join pull fragments there,
+            by digest and as whoever they are logged in as, and from the broker where it cannot be reached. If not
+            stated, it is that of the catalog, where this is `oci://`.
 
     Raises:
         UsageError: Unknown names, no such file, numbers out of range.
@@ -110,12 +112,13 @@ class Fleet:
         engine: str = ENGINE,
         image: str = "",
         listen: str = HERE,
+        registry: str | None = None,
     ):
         check_interval(interval_s)
         check_retain(retain_s)
         if seed < 0:
             raise UsageError(f"--seed {seed}: expected 0 or more")
-        self.engine = EngineChoice(engine, image, listen)
+        self.engine = EngineChoice(engine, image, listen, registry or registry_of(engine, catalog))
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy

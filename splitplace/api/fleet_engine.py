@@ -1,11 +1,14 @@
 """Which engine runs the devices of a `Fleet`: checked before the work, made when it begins."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from splitplace.catalog import Catalog
+from splitplace.distribution.reference import is_loopback, is_remote, parse_remote
 from splitplace.errors import UsageError, unknown
 from splitplace.placement.engines.engine import Engine
 from splitplace.placement.engines.podman import PodmanEngine, podman
@@ -19,6 +22,8 @@ ENGINE, HERE = "local", "127.0.0.1"
 MEMBERS = "members.json"
 """The roster, in a fleet's data folder."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class EngineChoice:
@@ -28,10 +33,11 @@ class EngineChoice:
         name: Of the engine.
         image: Of podman's images the one to run; none, and one is made of this machine's own Python.
         listen: Address of this machine where machines that join find it.
+        registry: Repository where those ask for fragments before they ask the broker.
 
     Raises:
-        UsageError: No such engine; an image for one that runs none, an address for one that nobody joins, or one that
-            nobody can be told; or Ray without a token.
+        UsageError: No such engine; an image for one that runs none, an address or a registry for one that nobody joins,
+            or what is none that others can be told; or Ray without a token.
         MissingExtraError: The engine is there, but not the packages that it needs.
         NotReadyError: There is no podman on this machine.
     """
@@ -39,6 +45,7 @@ class EngineChoice:
     name: str = ENGINE
     image: str = ""
     listen: str = HERE
+    registry: str | None = None
 
     def __post_init__(self) -> None:
         if self.name not in engine_names():
@@ -52,8 +59,21 @@ class EngineChoice:
         if self.name not in JOINED and self.listen != HERE:
             raise UsageError(f"--listen {self.listen}: nobody joins a fleet of the engine {self.name}: leave it out")
         check_address("--listen", self.listen)
+        if self.registry is not None:
+            self._check_registry(self.registry)
         if self.name == RayEngine.name:
             RayEngine.check()
+
+    def _check_registry(self, registry: str) -> None:
+        if self.name not in JOINED:
+            raise UsageError(
+                f"--registry {registry}: devices of the engine {self.name} read the catalog where it lies: leave it out"
+            )
+        asked = parse_remote(registry)
+        if asked.tag or asked.digest:
+            raise UsageError(
+                f"--registry {registry}: expected oci://HOST/REPOSITORY: fragments have digests of their own"
+            )
 
     def environment(self) -> dict[str, str]:
         """What of this process's environment the engine needs, besides what all processes of ours get."""
@@ -77,8 +97,17 @@ class EngineChoice:
             return
         digests = {fragment.digest for entry in demand.splits for fragment in entry.split.fragments}
         roster = Roster(data / MEMBERS, [device.name for device in devices])
-        with closing(JOINED[self.name](roster, self.listen, catalog, digests)) as engine:
+        with closing(JOINED[self.name](roster, self.listen, catalog, digests, self._told_registry())) as engine:
             yield engine
+
+    def _told_registry(self) -> str | None:
+        """What machines are told to ask: each takes a loopback address for its own."""
+        if self.registry is None or not is_loopback(parse_remote(self.registry).host):
+            return self.registry
+        if ip_address(self.listen).is_loopback:
+            return self.registry
+        _log.warning("%s is found on this machine alone: the others have their fragments from here", self.registry)
+        return None
 
     def _made(self) -> Engine:
         if self.name != PodmanEngine.name:
@@ -87,6 +116,13 @@ class EngineChoice:
         from splitplace.api.device_image import device_image
 
         return PodmanEngine(self.image or device_image())
+
+
+def registry_of(engine: str, catalog: str | Path | Catalog) -> str | None:
+    """Where machines that join ask first, unless it is said otherwise: the repository that the catalog is named by."""
+    if engine not in JOINED or isinstance(catalog, Catalog) or not is_remote(str(catalog)):
+        return None
+    return str(parse_remote(str(catalog)).at())
 
 
 def check_address(option: str, address: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from splitplace.api.fleet import POLICY, Fleet, check_interval, check_retain, load_spec
-from splitplace.api.fleet_engine import ENGINE, HERE
+from splitplace.api.fleet_engine import ENGINE, HERE, registry_of
 from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
@@ -48,6 +48,7 @@ class FleetRequest(Record):
     engine: str
     image: str
     listen: str
+    registry: str | None
 
     def fleet(self) -> Fleet:
         """The fleet that is asked for, not started."""
@@ -67,6 +68,7 @@ class FleetRequest(Record):
             engine=self.engine,
             image=self.image,
             listen=self.listen,
+            registry=self.registry,
         )
 
 
@@ -88,6 +90,7 @@ def start_fleet(
     engine: str = ENGINE,
     image: str = "",
     listen: str = HERE,
+    registry: str | None = None,
 ) -> Client:
     """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
 
@@ -107,6 +110,7 @@ def start_fleet(
         engine: As of `Fleet`.
         image: As of `Fleet`.
         listen: As of `Fleet`.
+        registry: As of `Fleet`.
 
     Returns:
         A client of it; it is up.
@@ -133,6 +137,7 @@ def start_fleet(
         engine=engine,
         image=image,
         listen=listen,
+        registry=registry or registry_of(engine, catalog),
     )
     fleet = request.fleet()  # what is wrong with the request is told before there is a process
     request = request.model_copy(update={"splits": tuple(entry.split.reference for entry in fleet.demand.splits)})

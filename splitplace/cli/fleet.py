@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from splitplace.cli.output import emit, err, step
 from splitplace.errors import NotReadyError, UsageError
@@ -40,6 +41,7 @@ def start(
     engine: str = "local",
     image: str = "",
     listen: str = "127.0.0.1",
+    registry: str | None = None,
     detach: bool = False,
     json: bool = False,
 ) -> None:
@@ -64,6 +66,7 @@ def start(
         image: Of podman's images the one to run, as `splitplace image` makes them; by default one of this machine's own
             Python.
         listen: Address of this machine where machines that join find it.
+        registry: oci://HOST/REPOSITORY where these pull fragments before they ask the broker; by default the catalog's.
         detach: Serve in a process of its own, with a log in the data folder; return when it is up.
         data: Folder for the socket, the log and the history; yours alone.
         json: Print one JSON document when it is up.
@@ -88,6 +91,7 @@ def start(
             engine=engine,
             image=image,
             listen=listen,
+            registry=registry,
         ) as client:
             _started(client.status(), data, client.pid, json)
         return
@@ -109,6 +113,7 @@ def start(
         engine=engine,
         image=image,
         listen=listen,
+        registry=registry,
     )
     step("starting the devices", 0.0)
     with fleet:
@@ -267,14 +272,27 @@ def _shown(status: "FleetStatus") -> RenderableType:
             str(device.micro_batches_run),
         )
     relayed = [f"{device.name} to {peer}" for device in status.devices for peer in device.through_broker]
-    links = (f"through the broker: {', '.join(relayed)}",) if relayed else ()
+    lines = [f"through the broker: {', '.join(relayed)}"] if relayed else []
+    lines += _supplied(status)
     tasks = status.tasks
     return Group(
         table,
-        *links,
+        *map(Text, lines),
         f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
         f"{tasks.cancelled} cancelled",
     )
+
+
+def _supplied(status: "FleetStatus") -> list[str]:
+    """Whose fragments came from the registry, and whose did not, though they were to."""
+    pulled = {device.name: device.loaded_from.get("registry", 0) for device in status.devices}
+    came = ", ".join(f"{count} to {name}" for name, count in pulled.items() if count)
+    lines = [f"fragments from the registry: {came}"] if came else []
+    return lines + [
+        f"fragments from the broker to {device.name}, not from the registry: {device.registry_problem}"
+        for device in status.devices
+        if device.registry_problem
+    ]
 
 
 def _gone(machine: str) -> str:

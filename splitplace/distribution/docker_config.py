@@ -16,6 +16,11 @@ from splitplace.errors import IntegrityError, SplitPlaceError, UsageError, first
 from splitplace.files import at_home
 
 MAX_BYTES = 2**20
+VARIABLES = (
+    "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "CONTAINERS_REGISTRIES_CONF", "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)  # fmt: skip
+"""By which is said in what files logins, mirrors (`mirrors.py`) and certificates are: paths, no secrets."""
 HELPER_TIMEOUT_S = 60
 _TOKEN_USER = "<token>"  # noqa: S105 - what helpers call the user of an identity token
 

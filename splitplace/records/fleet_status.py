@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.fragment import FragmentSource
 
 
 class ResourceUse(Record):
@@ -49,6 +50,10 @@ class DeviceStatus(Record):
     micro_batches_run: Count
     through_broker: tuple[Name, ...] = ()
     """Devices that what it sends does not reach directly: it goes through the broker, over the broker's card."""
+    loaded_from: dict[FragmentSource, Count] = Field(default_factory=dict)
+    """How many fragments it has loaded since the broker began, by where it had their files from."""
+    registry_problem: str = ""
+    """Why it had one from the broker, and not from the registry; nothing once it has had one from there."""
     measured: ResourceUse | None = None
     """None until it has answered, and when it has not lately."""
     power_w: NonNegative | None = None

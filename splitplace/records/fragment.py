@@ -6,6 +6,9 @@ from pydantic import Field
 
 from splitplace.records.base import Count, Digest, Name, PositiveCount, Record
 
+FragmentSource = Literal["here", "registry", "broker"]
+"""Where a device has a fragment's file from: its own disk, the registry of the fleet's catalog, or the broker."""
+
 BATCH: Final = "batch"
 """The symbolic first dimension of every boundary tensor."""
 

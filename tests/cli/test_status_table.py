@@ -6,15 +6,21 @@ from splitplace.cli.fleet import _shown
 from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
 
 
+def device(name, **said):
+    """One that is up."""
+    return DeviceStatus(
+        name=name, up=True, suspected=False, cpu_share=1.0, busy_share=0.0, memory_bytes=1, memory_used_bytes=0,
+        fragments=(), micro_batches_run=0, measured_fragments={}, **said,
+    )  # fmt: skip
+
+
 def shown(**through):
     """The text for devices of these names, which go through the broker to those."""
-    devices = tuple(
-        DeviceStatus(
-            name=name, up=True, suspected=False, cpu_share=1.0, busy_share=0.0, memory_bytes=1, memory_used_bytes=0,
-            fragments=(), micro_batches_run=0, through_broker=peers, measured_fragments={},
-        )
-        for name, peers in through.items()
-    )  # fmt: skip
+    return text(*(device(name, through_broker=peers) for name, peers in through.items()))
+
+
+def text(*devices):
+    """Of a fleet of these."""
     status = FleetStatus(
         policy="p", uptime_s=1.0, accepting=True, devices=devices,
         tasks=TaskTally(waiting=0, running=0, answered=0, failed=0, cancelled=0),
@@ -33,3 +39,15 @@ def test_pairs_that_go_through_the_broker_are_named():
 def test_a_fleet_that_goes_directly_says_nothing_of_it():
     """As nearly all do."""
     assert "through the broker" not in shown(a=(), b=())
+
+
+def test_where_fragments_come_from_is_said_where_a_registry_is_asked():
+    """How many of each device's from there; whose not, and why, whatever the registry calls it."""
+    found = text(
+        device("a", loaded_from={"registry": 2, "here": 1}),
+        device("b", loaded_from={"broker": 1}, registry_problem="oci://x/y: answers 500 [/bold]"),
+        device("c", loaded_from={"broker": 1}),
+    )
+    assert "fragments from the registry: 2 to a\n" in found
+    assert "fragments from the broker to b, not from the registry: oci://x/y: answers 500 [/bold]\n" in found
+    assert " to c" not in found and "the registry" not in text(device("a", loaded_from={"broker": 1}))

@@ -87,3 +87,55 @@ def test_a_pinned_split_needs_no_registry_twice(small_registry, catalog, cache):
     assert open_catalog(pinned).path == first.path
     with pytest.raises(NotReadyError, match="cannot be reached"):
         open_catalog(f"{remote}:{REFERENCE}")
+
+
+@pytest.fixture
+def joinable(small_registry, catalog, cache):
+    """Makes fleets of a catalog in a registry, which machines may join; with its host."""
+    registry = small_registry()
+    push_to(registry.host, catalog)
+
+    def make(remote=f"oci://{registry.host}/team/nets:{REFERENCE}", **options):
+        return sp.Fleet("azure10:2", remote, policy="semantic+random", **{"engine": "joined", **options})
+
+    make.registry = registry
+    return make
+
+
+@pytest.mark.parametrize("engine", ["joined", "ray"])
+def test_machines_that_join_are_told_the_catalogs_registry(joinable, engine, monkeypatch):
+    """Its repository: fragments have digests of their own. A fleet of this machine's processes needs none."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
+    assert joinable(engine=engine).engine.registry == f"oci://{joinable.registry.host}/team/nets"
+    assert joinable(engine="local").engine.registry is None
+
+
+def test_a_folders_fleet_may_name_a_registry(joinable, catalog):
+    """That was pushed to; if none is named, there is none."""
+    assert joinable(catalog.path).engine.registry is None
+    assert joinable(catalog.path, registry="oci://other.example/nets").engine.registry == "oci://other.example/nets"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"registry": "oci://other.example/nets", "engine": "local"}, "read the catalog where it lies: leave it out"),
+        ({"registry": "oci://other.example/nets:tag"}, "expected oci://HOST/REPOSITORY: fragments have digests"),
+        ({"registry": "other.example/nets"}, "no place in a registry: expected oci://"),
+        ({"registry": "oci://user:secret@other.example/nets"}, "no place in a registry: expected oci://"),
+    ],
+)
+def test_a_registry_that_nobody_can_be_told_is_refused(joinable, options, said):
+    """Before anything is started."""
+    with pytest.raises(UsageError, match=said):
+        joinable(**options)
+
+
+def test_a_registry_of_this_machine_is_not_told_to_others(joinable, caplog):
+    """Each would take its address for its own: they have their fragments from the broker, and the log says so."""
+    assert joinable().engine._told_registry() == f"oci://{joinable.registry.host}/team/nets"
+    assert joinable(listen="192.0.2.7").engine._told_registry() is None
+    assert "is found on this machine alone: the others have their fragments from here" in caplog.text
+    away = joinable(registry="oci://other.example/nets", listen="192.0.2.7")
+    assert away.engine._told_registry() == "oci://other.example/nets"

@@ -59,6 +59,7 @@ BESIDE: dict[str, list[str]] = {
     "export --calibration": ["--source=split", "--catalog=another", "--precision=float16"],
     "simulate --state": ["--policy=mab+random", "--scenario=measured-50", "--intervals=1"],
     "fleet start --state": ["--devices=fleet.toml", "--catalog=catalog", f"--splits={WHOLE}", "--policy=mab+random"],
+    "fleet start --registry": ["--devices=fleet.toml", "--catalog=catalog", f"--splits={WHOLE}", "--engine=joined"],
     "infer --missing": [f"--location=catalog:{CHAIN}", "--input=f.npy"],
     "infer --input": [f"--location=catalog:{CHAIN}"],
     "split --random-weights": ["--source=mobilenetv2", "--fragments=2"],

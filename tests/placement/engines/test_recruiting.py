@@ -3,6 +3,8 @@
 import errno
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +24,8 @@ from splitplace.placement.engines.ray import (
     Recruited,
     Recruiting,
     Trouble,
-    ray_problem,
 )
+from splitplace.placement.engines.ray_check import NO_NODE, OTHER_VERSION, ray_problem
 from splitplace.placement.engines.recruiter import AgentActor, Beginning, Begun, Recruiter, device_folder
 from splitplace.placement.engines.roster import Roster
 
@@ -158,6 +160,21 @@ def test_another_python_is_said_in_one_sentence():
     """Which this machine has, and what Ray wants."""
     said = ray_problem(RuntimeError("Version mismatch: The cluster was started with:\n Ray: 2.60.0\n Python: 3.11.8"))
     assert "expected the same patch version of both on all machines" in said and "3.11.8" in said and "\n" not in said
+
+
+def test_a_machine_that_runs_no_node_is_told_what_to_do():
+    """Start one, or ask the client server."""
+    said = ray_problem(RuntimeError(f"No node info found matching attributes: '' {NO_NODE}."))
+    assert "start one here" in said and "RAY_ADDRESS=ray://HEAD:10001" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("words", [OTHER_VERSION, NO_NODE])
+def test_rays_words_are_rays(words):
+    """Of the version that is installed here."""
+    found = find_spec("ray")
+    assert found is not None and found.origin is not None
+    private = Path(found.origin).parent / "_private"
+    assert any(words in (private / name).read_text() for name in ("services.py", "utils.py"))
 
 
 def test_what_an_agent_is_told_hides_its_token():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from splitplace.catalog.blobs import BlobStore
 from splitplace.inference.executor import Executor
 from splitplace.placement import history as book
 from splitplace.placement.broker.broker import Broker
@@ -15,6 +16,7 @@ from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Place
+from tests.distribution.small_registry import SmallRegistry
 from tests.placement.engines.conftest import machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
@@ -42,15 +44,21 @@ class Joinable:
         self.catalog = catalog(self.graph)
 
     @contextmanager
-    def up(self):
+    def up(self, make=JoinedEngine, registry=None):
         """A broker over it; the next one has the same folder."""
         digests = [fragment.digest for fragment in self.graph.split.fragments]
         roster = Roster(self.data / "members.json", "ab")
-        with closing(JoinedEngine(roster, "127.0.0.1", self.catalog, digests)) as engine:
+        with closing(make(roster, "127.0.0.1", self.catalog, digests, registry)) as engine:
             policy = self.toy.policy(0, placer=Spread())
             devices, demand = [self.toy.make_device(name) for name in "ab"], self.toy.demand_of(self.graph)
             with Broker(devices, demand, self.catalog, policy, engine, data=self.data, **self.options) as broker:
                 yield broker
+
+    def push_to(self, registry):
+        """Its fragments into a registry; answers where they are there."""
+        blobs = BlobStore(self.catalog)
+        registry.blobs["team/nets"] = {digest: blobs.read_digest(digest, 2**30) for digest in blobs.digests()}
+        return f"oci://{registry.host}/team/nets"
 
     def check(self, broker, x):
         """A task is answered, as the whole model answers it."""
@@ -91,6 +99,35 @@ def test_tasks_run_on_machines_that_joined(fleet, machine, images):  # noqa: F81
         assert kept == {fragment.digest[7:] for fragment in fleet.graph.split.fragments}
         for each in (one, other):
             assert (each.folder / "membership.json").exists() and not (each.folder / "joining.json").exists()
+
+
+def loaded_from(broker):
+    """Of each device, where it has had its fragments from."""
+    return {device.name: device.loaded_from for device in broker.status().devices}
+
+
+def test_fragments_come_from_the_catalogs_registry(fleet, machine, images):  # noqa: F811
+    """And stay: a machine that dies has them when it is back, the registry being gone; others have the broker."""
+    with closing(SmallRegistry()) as registry, fleet.up(registry=fleet.push_to(registry)) as broker:
+        one, other = machine("one"), machine("other")
+        one.begin(broker.invite("a", 600.0))
+        other.begin(broker.invite("b", 600.0))
+        until(broker, a=True, b=True)
+        fleet.check(broker, images(20))
+        assert loaded_from(broker) == {"a": {"registry": 2}, "b": {"registry": 1}}
+        one.kill()
+        until(broker, a=False)
+        one.begin()
+        until(broker, a=True)
+        registry.close()
+        fleet.check(broker, images(20))
+        assert loaded_from(broker) == {"a": {"registry": 2, "here": 2}, "b": {"registry": 1}}
+        other.kill()
+        until(broker, b=False)
+        fleet.check(broker, images(20))
+        first, _ = broker.status().devices
+        assert first.loaded_from == {"registry": 2, "here": 2, "broker": 1}
+        assert "the registry cannot be reached" in first.registry_problem
 
 
 def test_a_machine_that_is_revoked_is_out(fleet, machine, images):  # noqa: F811
