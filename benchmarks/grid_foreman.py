@@ -27,7 +27,7 @@ from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CellDone, Cell
 from splitplace.children import ONE_THREAD
 from splitplace.errors import MissingExtraError, SplitPlaceError, UsageError
 from splitplace.extras import needs
-from splitplace.placement.engines.ray import ray_problem
+from splitplace.placement.engines.ray_check import ray_problem
 from splitplace.placement.protocol.messages import text
 
 LOOK_S = 1.0

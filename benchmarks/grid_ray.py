@@ -16,7 +16,8 @@ from splitplace.benchmarks.grid_wire import CellAgain, CellAsked, CellBatch, Cel
 from splitplace.benchmarks.results_file import stamped
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
-from splitplace.placement.engines.ray import RayEngine, check_ray
+from splitplace.placement.engines.ray import RayEngine
+from splitplace.placement.engines.ray_check import check_ray
 
 log = logging.getLogger(__name__)
 

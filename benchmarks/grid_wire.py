@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, get_type_hints, runtime_checkable
 
@@ -35,8 +36,12 @@ class CodeFacts(Record):
 
     splitplace: str
     commit: str
-    """As in `Provenance`."""
+    """As in `Provenance`: for words alone."""
+    code: str
+    """As `provenance.code_digest` has it."""
     numpy: str
+    scipy: str
+    """Nothing where there is none."""
     machine: str
     """As `Machine.words` has it."""
 
@@ -46,20 +51,24 @@ class CodeFacts(Record):
         return cls(
             splitplace=version("splitplace"),
             commit=provenance.commit(),
+            code=provenance.code_digest(),
             numpy=np.__version__,
+            scipy=version("scipy") if find_spec("scipy") else "",
             machine=provenance.machine().words,
         )
 
     def difference(self, other: "CodeFacts") -> str:
         """What of another's is not as it is here, in words; empty where cells would be the same."""
-        for name in ("splitplace", "numpy"):
+        for name in ("splitplace", "numpy", "scipy"):
             mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
+            if mine != its and its:
                 return f"it has {name} {its}, expected {mine} as here: install that there"
-        heads = [one.commit.partition("+")[0] for one in (self, other)]
-        if "unknown" not in heads and heads[0] != heads[1]:
-            return f"its splitplace is of commit {heads[1][:9]}, expected {heads[0][:9]} as here: update it there"
-        return ""
+        if self.code == other.code:
+            return ""
+        mine, its = (re.sub(r"^([0-9a-f]{9})[0-9a-f]+", r"\1", one.commit) for one in (self, other))
+        if mine == its:
+            return f"its splitplace is another than here, though both say commit {its}: install there what is here"
+        return f"its splitplace is of commit {its}, expected {mine} as here: update it there"
 
 
 class NodeHello(Record):

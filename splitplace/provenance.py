@@ -1,11 +1,13 @@
 """Collects a `Provenance`: what is needed to ask for a figure again."""
 
+import hashlib
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,9 @@ from splitplace.records.provenance import Machine, Provenance
 
 COMMIT_VARIABLE = "SPLITPLACE_COMMIT"
 """Says the commit of a copy that was taken somewhere without its history."""
+_ROOMS = ("", ".placement", ".benchmarks", ".splitting", ".training", ".export")
+"""Packages that may lie in folders of their own."""
+_READ = frozenset({".toml", ".json", ".parquet", ".safetensors"})
 _LIBRARIES = (
     "numpy",
     "onnxruntime",
@@ -89,3 +94,22 @@ def commit() -> str:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]  # `git` by name: where it lives differs by system
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of this package's modules, and of the data that simulations read: of those that are imported here.
+
+    It tells apart what no commit does: changes that are in none, and copies that came without their history.
+    """
+    found = dict[str, Path]()
+    for room in _ROOMS:
+        spec = find_spec(f"splitplace{room}")
+        for folder in [] if spec is None else spec.submodule_search_locations or []:
+            for file in Path(folder).rglob("*.*"):
+                if file.suffix == ".py" or (file.parent.name == "data" and file.suffix in _READ):
+                    found[f"{room.replace('.', '/')}/{file.relative_to(folder).as_posix()}"] = file
+    whole = hashlib.sha256()
+    for name, file in sorted(found.items()):
+        whole.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()

@@ -22,7 +22,7 @@ from splitplace.placement.simulator.demands import DATA, load_demand
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 from tests.benchmarks.test_grid import LAYER, SCENARIO, figures, task
 
-FACTS = CodeFacts(splitplace="1.0", commit="abc", numpy="2.0", machine="a board")
+FACTS = CodeFacts(splitplace="1.0", commit="abc", code="c1", numpy="2.0", scipy="1.9", machine="a board")
 
 
 @dataclass(eq=False)
@@ -245,7 +245,12 @@ def test_a_cell_that_ends_whoever_measures_it_fails():
     [
         ({"splitplace": "0.9"}, "", "it has splitplace 0.9, expected 1.0 as here: install that there"),
         ({"numpy": "1.0"}, "", "it has numpy 1.0, expected 2.0 as here"),
-        ({"commit": "def"}, "", "its splitplace is of commit def, expected abc as here: update it there"),
+        ({"scipy": "1.8"}, "", "it has scipy 1.8, expected 1.9 as here"),
+        ({"commit": "def", "code": "c2"}, "", "its splitplace is of commit def, expected abc as here: update it there"),
+        ({"commit": "unknown", "code": "c2"}, "", "its splitplace is of commit unknown, expected abc as here"),
+        ({"commit": "abc+dirty", "code": "c2"}, "", "its splitplace is of commit abc+dirty, expected abc as here"),
+        ({"code": "c2"}, "", "its splitplace is another than here, though both say commit abc: install there"),
+        ({"scipy": ""}, "a node that measures needs scipy", "a node that measures needs scipy"),
         ({}, "a node that measures needs scipy", "a node that measures needs scipy"),
     ],
 )
@@ -284,6 +289,15 @@ def test_a_node_without_splitplace_is_told_how_to_have_it():
     with pytest.raises(NoNodeError, match=r"it has no splitplace, expected 1\.0: pip install 'splitplace\[ray,sim\]'"):
         place.step()
         place.step()
+
+
+@pytest.mark.parametrize("commit", ["def", "unknown", "abc+dirty"])
+def test_the_same_code_measures_whatever_it_is_called(commit):
+    """Commits that differ in no module, a copy without its history, a checkout with changes elsewhere."""
+    place = Place(a=1)
+    place.ask(1)
+    place.greet(FACTS.model_copy(update={"commit": commit}))
+    assert place.measures() == [(0, "a")] and place.told("refused") == []
 
 
 def test_cores_that_do_not_come_free_are_not_waited_for_without_end():
