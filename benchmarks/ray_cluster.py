@@ -38,6 +38,8 @@ class RayCluster:
 
     def __init__(self, folder: Path, devices: Path, network: NodeNetwork | None = None):
         self.folder, self.devices, self.network, self.port = folder, devices, network, free_port()
+        self.client_port = free_port()
+        """Where Ray's client is let in, that need not run on a node."""
         self.here = network.here if network is not None else "127.0.0.1"
         """This machine, as the nodes reach it."""
         self.address = f"{self.here}:{self.port}"
@@ -83,7 +85,7 @@ class RayCluster:
         """No device: it has no label."""
         at = () if self.network is None else (f"--node-ip-address={self.here}",)
         self._start("head", "--head", *at, f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false",
-                    f"--ray-client-server-port={free_port()}")  # fmt: skip
+                    f"--ray-client-server-port={self.client_port}")  # fmt: skip
 
     def start_node(self, device: str) -> None:
         """A node that is a device, at an address of its own."""
@@ -92,6 +94,10 @@ class RayCluster:
             own, within = self.network.addresses[device], self.network.within(device)
         self._start(device, f"--address={self.address}", f"--node-ip-address={own}", "--num-cpus=1",
                     f"--labels=splitplace-device={device}", within=within)  # fmt: skip
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a `ray start` has ended by itself: what it started is of no more use."""
+        return self.processes[name].poll() is not None
 
     def kill(self, name: str) -> None:
         """All processes of a node or of the head at once, as when the power goes."""

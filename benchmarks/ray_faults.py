@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import psutil
+from pydantic import Field
 
 from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
@@ -25,7 +26,7 @@ from splitplace.benchmarks.chaos import END_S, Spread, run_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
 from splitplace.benchmarks.chaos_faults import Handle, send_signal
 from splitplace.benchmarks.ray_cluster import RayCluster, ray_cluster
-from splitplace.benchmarks.ray_links import node_network
+from splitplace.benchmarks.ray_links import HERE, node_network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError
 from splitplace.placement.serve.client import Client
@@ -33,11 +34,14 @@ from splitplace.records.base import Count, NonNegative, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 
 FaultKind = Literal[
-    "node_killed", "device_killed", "link_cut_one_way", "link_cut_both_ways", "broker_killed", "head_killed"
+    "node_killed", "device_killed", "link_cut_one_way", "link_cut_both_ways", "node_cut_off", "broker_killed",
+    "head_killed",
 ]  # fmt: skip
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 CUTS: tuple[FaultKind, ...] = ("link_cut_one_way", "link_cut_both_ways")
-"""Of all links between one node and the other nodes; head and broker reach all of them. Takes a network of its own."""
+"""Of all links between one node and the other nodes; head and broker reach all of them."""
+NETWORKED: tuple[FaultKind, ...] = (*CUTS, "node_cut_off")
+"""What takes a network of its own."""
 CLIENTS = 3
 POLICY = "random+least-loaded"
 LOOK_S = 0.05
@@ -71,13 +75,17 @@ class RayFaultsResults(Record):
     """From a kill until `fleet status` suspects the device, by kind; of a cut, until it says that a pair goes through
     the broker, which takes a task that needs it; of the head, from when nodes are looked at until Ray has ended them
     all."""
+    ended_s: Annotated[dict[str, Spread], Field(default_factory=dict)]
+    """From when a node was cut off, from the head as well, until Ray had ended it; not looked at in older files."""
     back_s: dict[str, Spread]
     """From its return (a device: its kill) until all devices are in the view, by kind; of a cut, from its end until all
     pairs go directly again."""
     node_bytes: Count
     """Resident, of one node's processes without the device's."""
     device_bytes: Count
-    """Resident, of a device's runtime on a node."""
+    """Resident, of a device's runtime on a node, with fragments."""
+    device_empty_bytes: Count | None = None
+    """Likewise, before the first; not looked at in older files."""
     agent_bytes: Count
     """Resident, of the process of Ray's that an agent runs in."""
     provenance: Provenance
@@ -92,6 +100,7 @@ class _Run:
         self.data = folder / "data"
         self.noticed: dict[str, list[float]] = {kind: [] for kind in KINDS}
         self.back: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        self.ended: dict[str, list[float]] = {"node_cut_off": []}
 
     def start(self) -> Client:
         """The fleet, (again)."""
@@ -149,6 +158,15 @@ class _Run:
                     self.noticed[kind].append(self.until(lambda: self.relayed(client), f"{device} goes round"))
                     time.sleep(APART_S)
                 self.back[kind].append(self.until(lambda: not self.relayed(client), "all go directly again"))
+            case "node_cut_off":
+                assert self.cluster.network is not None
+                with self.cluster.network.cut([(device, other) for other in (HERE, *self.devices) if other != device]):
+                    begun_s = time.monotonic()
+                    self.noticed[kind].append(self.until(lambda: device not in self.up(client), f"{device} is missed"))
+                    self.until(lambda: self.cluster.has_ended(device), f"Ray ends the node of {device}")
+                    self.ended[kind].append(time.monotonic() - begun_s)
+                self.cluster.kill(device)  # what is left of it; then a supervisor starts it again
+                self.cluster.start_node(device)
             case "broker_killed":
                 with Handle(client.pid) as process:
                     send_signal(process, signal.SIGKILL)
@@ -191,7 +209,7 @@ class _Run:
 def kinds(cluster: RayCluster) -> tuple[FaultKind, ...]:
     """The faults that can be brought about on a cluster."""
     apart = cluster.network is not None and len(cluster.network.addresses) > 1
-    return KINDS if apart else tuple(kind for kind in KINDS if kind not in CUTS)
+    return KINDS if apart else tuple(kind for kind in KINDS if kind not in NETWORKED)
 
 
 def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callable[[str], None]) -> RayFaultsResults:
@@ -233,9 +251,11 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
         wrong=len(found.wrong),
         hung=len(found.hung),
         noticed_s={kind: Spread.of(values) for kind, values in run.noticed.items() if values},
+        ended_s={kind: Spread.of(values) for kind, values in run.ended.items() if values},
         back_s={kind: Spread.of(values) for kind, values in run.back.items() if values},
         node_bytes=sizes[0],
         device_bytes=sizes[1],
+        device_empty_bytes=sizes[3],
         agent_bytes=sizes[2],
         provenance=provenance.collect(seed),
     )
@@ -243,8 +263,8 @@ def run(path: Path, work: Path, nodes: int, rounds: int, seed: int, say: Callabl
     return results
 
 
-def _stream(run: _Run, rounds: int) -> tuple[int, int, int]:
-    """Tasks and faults, until all has ended; answers with what a node, a device and an agent hold."""
+def _stream(run: _Run, rounds: int) -> tuple[int, int, int, int]:
+    """Tasks and faults, until all has ended; answers with what a node, a device, an agent, an empty device hold."""
     run.say("starting the cluster")
     run.cluster.start_head()
     for name in run.devices:
@@ -258,10 +278,12 @@ def _stream(run: _Run, rounds: int) -> tuple[int, int, int]:
     patience_s = 0.0
     try:
         run.until(lambda: run.up(client) == set(run.devices), "all devices are up")
+        empty_bytes = run.device_process(run.devices[0]).memory_info().rss
         for one in clients:
             one.start()
+        run.until(lambda: bool(client.status().devices[0].fragments), "the first device has a fragment")
         time.sleep(GAP_S)
-        sizes = _sizes(run)
+        sizes = *_sizes(run), empty_bytes
         for row in range(rounds):
             for kind in kinds(run.cluster):
                 run.say(f"round {row + 1} of {rounds}: {kind}")

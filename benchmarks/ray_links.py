@@ -15,6 +15,8 @@ from splitplace.errors import NotReadyError
 Pair = tuple[str, str]
 """Who sends, and to whom."""
 
+HERE = ""
+"""In place of a node's name: this machine, where head and broker are."""
 NOBODY = "02:00:00:00:00:01"
 """A hardware address that no card here has."""
 IP_S = 20.0
@@ -71,14 +73,15 @@ class NodeNetwork:
 
     @contextmanager
     def cut(self, pairs: Sequence[Pair]) -> Iterator[None]:
-        """Nothing of what these send to those arrives, as long as it lasts."""
+        """Nothing of what these nodes send to those, or to this machine, arrives, as long as it lasts."""
+        places = self.addresses | {HERE: self.here}
         for src, dst in pairs:
-            self._on(src, "replace", self.addresses[dst], "lladdr", NOBODY, "nud", "permanent")
+            self._on(src, "replace", places[dst], "lladdr", NOBODY, "nud", "permanent")
         try:
             yield
         finally:
             for src, dst in pairs:
-                self._on(src, "delete", self.addresses[dst])
+                self._on(src, "delete", places[dst])
 
     def _on(self, node: str, change: str, address: str, *to: str) -> None:
         _ip("-n", self._spaces[node], "neighbour", change, address, *to, "dev", "eth0")

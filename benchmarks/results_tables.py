@@ -443,6 +443,7 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
             "noticed, s": spread(found.noticed_s, kind),
             "all as before, s": spread(found.back_s, kind),
         }
+        | ({"ended by Ray, s": spread(found.ended_s, kind)} if found.ended_s else {})
         for kind in sorted(bench.KINDS)
     ]
     tasks = [_became(found)]
@@ -453,6 +454,8 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
             "and the device's runtime": f"{found.device_bytes / 1e6:.0f} MB",
         }
     ]
+    if found.device_empty_bytes is not None:
+        memory[0]["that before its first fragment"] = f"{found.device_empty_bytes / 1e6:.0f} MB"
     remarks = [
         f"A head and {found.nodes} nodes on one machine; medians. A head's death is noticed when Ray has ended the "
         "nodes, which it was told to do after ten seconds; a cut, when the status says that a pair goes through the "

@@ -20,10 +20,12 @@ def test_one_fault_of_each_kind_on_a_head_and_three_nodes(tmp_path):
     """All is as before after each; every acknowledged task ends once and right, by the offline checker."""
     said = []
     found = ray_faults.run(tmp_path / "ray.json", tmp_path / "work", nodes=3, rounds=1, seed=2, say=said.append)
-    kinds = set(ray_faults.KINDS) - (set() if can_be_cut() else set(ray_faults.CUTS))
+    kinds = set(ray_faults.KINDS) - (set() if can_be_cut() else set(ray_faults.NETWORKED))
     assert Counter(found.faults) == Counter(dict.fromkeys(kinds, 1))
     assert (found.lost, found.twice, found.wrong, found.hung) == (0, 0, 0, 0)
     assert set(ray_faults.verdict(found).values()) == {True}
     assert found.answered > 0 and found.compared >= found.answered
+    assert found.device_empty_bytes is not None and 0 < found.device_empty_bytes < found.device_bytes
+    assert set(found.ended_s) == kinds & {"node_cut_off"}
     assert set(found.back_s) == kinds and set(found.noticed_s) == kinds - {"broker_killed"}
     assert ray_faults.RayFaultsResults.parse((tmp_path / "ray.json").read_bytes(), "") == found

@@ -57,13 +57,15 @@ def answers(network, src, dst, patience_s=PATIENCE_S):
 
 
 def cut_and_mended(network):
-    """Answered or not: before, cut there, cut back, cut both ways, of others meanwhile, and after."""
+    """Answered or not: before, cut there, cut back, both ways, off from this machine, others meanwhile, and after."""
     found = [answers(network, "one", "two")]
     for pairs in ([("one", "two")], [("two", "one")], [("one", "two"), ("two", "one")]):
         with network.cut(pairs):
             found.append(answers(network, "one", "two", CUT_S))
             others = answers(network, "three", "two") and answers(network, "", "two")
-    return [*found, others, answers(network, "one", "two")]
+    with network.cut([("two", ray_links.HERE)]):
+        found += [answers(network, "", "two", CUT_S), answers(network, "three", "two")]
+    return [*found, others, answers(network, "one", "two") and answers(network, "", "two")]
 
 
 def test_what_is_cut_is_not_answered_until_it_is_whole():
@@ -74,7 +76,7 @@ def test_what_is_cut_is_not_answered_until_it_is_whole():
                 NodeNetwork(("one",))
             return
         with echo(network, "two"):
-            assert cut_and_mended(network) == [True, False, False, False, True, True]
+            assert cut_and_mended(network) == [True, False, False, False, False, True, True, True]
     left = subprocess.run([ray_links._program(), "link"], capture_output=True, text=True, check=True).stdout
     assert network._bridge not in left
 
