@@ -172,3 +172,19 @@ def test_the_command_takes_the_cluster(there, tmp_path, capsys):
     assert plain(experiment_run.ExperimentResults.parse(results.read_bytes(), "")) == plain(
         experiment_run.run(tmp_path / "here.json", EXPERIMENT, **QUIET)
     )
+
+
+@slow
+@patient
+def test_from_a_machine_that_is_no_node_rays_client_server_is_asked(there, monkeypatch):
+    """`RAY_ADDRESS=ray://HEAD:10001`: the same cells; and a place where there is none is said as such."""
+    cells = [task(seed=seed) for seed in range(3)]
+    monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{there.client_port}")
+    with closing(RayCrew()) as crew:
+        found = list(crew.results(measure_cell, cells))
+    assert sorted(str(figures(cell.model_copy(update={"machine": None}))) for cell in found) == sorted(
+        str(figures(measure_cell(cell))) for cell in cells
+    )
+    monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{free_port()}")
+    with closing(RayCrew()) as crew, pytest.raises(NotReadyError, match="no Ray cluster answers at ray://"):
+        list(crew.results(measure_cell, cells))

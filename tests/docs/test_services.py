@@ -105,11 +105,11 @@ def test_the_manifest_is_of_a_cluster_whose_workers_are_devices(ray_options):
     assert f"ray=={spec['rayVersion']}" in (ROOT / "constraints.txt").read_text().split()
     (worker,) = spec["workerGroupSpecs"]
     assert worker["minReplicas"] == worker["maxReplicas"] == worker["replicas"] == 1
-    label, _, name = worker["rayStartParams"]["labels"].partition("=")
-    assert label == LABEL and name == worker["groupName"]
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)
+    assert worker["labels"] == {LABEL: worker["groupName"]}
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", worker["groupName"])
     for group in (spec["headGroupSpec"], worker):
         parameters = group["rayStartParams"]
+        assert "labels" not in parameters  # since 1.5 KubeRay refuses the whole cluster for it
         assert {f"--{name}" for name in parameters} <= ray_options
         assert all(isinstance(value, str) for value in parameters.values())  # KubeRay takes no numbers
         (container,) = group["template"]["spec"]["containers"]
