@@ -26,7 +26,7 @@ AGAIN_S = 60.0
 PATIENCE = Patience(attempts=3, longest_s=2.0, then="it is left for now")
 
 
-class RegistrySource:
+class FragmentRegistry:
     """One repository, asked as whoever this machine's user is logged in as there, and by its mirrors here.
 
     Args:
@@ -71,7 +71,7 @@ class _Pull(threading.Thread):
         self._error: SplitPlaceError | None = None
 
     def wait(self) -> None:
-        """Until it is there, or has failed, or is left; as `RegistrySource.bring`."""
+        """Until it is there, or has failed, or is left; as `FragmentRegistry.bring`."""
         self.start()
         while not self._ended.wait(max(self._deadline_s - self._now_s(), 0.0)):
             if self._now_s() >= self._deadline_s:

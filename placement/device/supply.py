@@ -17,7 +17,7 @@ from splitplace.placement.protocol.messages import text
 from splitplace.records.fragment import FragmentSource
 
 if TYPE_CHECKING:
-    from splitplace.placement.device.from_registry import RegistrySource
+    from splitplace.placement.device.from_registry import FragmentRegistry
 
 AHEAD = 4
 """Pieces that are asked for before the first of them is there."""
@@ -168,10 +168,10 @@ class SuppliedBlobs(BlobStore):
             context.term()
 
 
-def _registry(place: str, kept: BlobStore) -> "RegistrySource":
-    from splitplace.placement.device.from_registry import RegistrySource  # others load no TLS
+def _registry(place: str, kept: BlobStore) -> "FragmentRegistry":
+    from splitplace.placement.device.from_registry import FragmentRegistry  # others load no TLS
 
-    return RegistrySource(place, kept)
+    return FragmentRegistry(place, kept)
 
 
 class _Part:

@@ -13,7 +13,7 @@ from splitplace.distribution.docker_config import VARIABLES
 from splitplace.errors import IntegrityError, NotFoundError
 from splitplace.placement.device import from_registry
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.device.from_registry import AGAIN_S, RegistrySource
+from splitplace.placement.device.from_registry import AGAIN_S, FragmentRegistry
 from splitplace.placement.device.supply import FragmentOrigin, fragment_store, origin
 from splitplace.placement.engines.agent import Agent
 from splitplace.placement.engines.gate import Gate
@@ -129,7 +129,7 @@ def test_a_registry_that_is_not_there_is_left_for_the_broker(store, registry, gi
 def test_one_that_did_not_answer_is_asked_again_later(store, registry, given):
     """Until then nobody waits for it; then it gives what it has."""
     device, now_s = store(), [1000.0]
-    device._registry = RegistrySource(f"oci://{registry.host}/{NAME}", device._kept, lambda: now_s[0])
+    device._registry = FragmentRegistry(f"oci://{registry.host}/{NAME}", device._kept, lambda: now_s[0])
     registry.before = lambda method, path, body: (503, {"Retry-After": "0"}, b"")
     device.read_digest(digest(DATA), 2**30)
     asked = len(registry.seen)
@@ -270,7 +270,7 @@ def test_a_machine_may_refuse_to_ask(store, registry, given, tmp_path):
 def test_a_pull_that_is_left_ends_with_the_next_byte(registry, tmp_path, monkeypatch):
     """It does not go on beside the broker's."""
     kept = BlobStore(tmp_path / "kept")
-    source = RegistrySource(f"oci://{registry.host}/{NAME}", kept)
+    source = FragmentRegistry(f"oci://{registry.host}/{NAME}", kept)
     monkeypatch.setattr(from_registry, "QUIET_S", 0.2)
     waiting, over = threading.Event(), threading.Event()
 
