@@ -130,7 +130,8 @@ def parse_policy(text: str) -> Policy:
     parts = text.split("+")
     if len(parts) == 2 and all(parts):
         return Composed(DECIDERS.make(parts[0]), PLACERS.make(parts[1]))
-    if len(parts) == 1 and (":" in text or text in POLICIES.names()):
+    known = ":" in text or text in POLICIES.shipped  # else packages are asked, which takes longer than most plans
+    if len(parts) == 1 and (known or text in POLICIES.names()):
         return cast(Policy, POLICIES.make(text))
     whole = POLICIES.names()
     raise NotFoundError(

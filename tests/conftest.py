@@ -20,24 +20,58 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("counted", deadline=None)
 hypothesis.settings.load_profile("counted")
 
-ONE_DEMO = {"test_demo.py", "test_documentation.py"}
-"""Files whose tests use the one trained demo."""
+TOGETHER = {
+    **dict.fromkeys(("cli/test_demo.py", "cli/test_documentation.py"), "the demo"),
+    **dict.fromkeys(
+        (f"export/test_{name}.py" for name in ("measure", "conformance", "onnx_export", "precision", "triton")),
+        "the tree's files",
+    ),
+}
+"""Files whose tests use one thing that takes long to make: a trained demo, an exported tree."""
+LONG = (
+    "the tree's files",
+    "training/test_spare.py",
+    "distribution/test_docker_registry.py",
+    "placement/advice/test_trials.py",
+    "placement/advice/test_verdict.py",
+    "placement/advice/test_race.py",
+    "placement/fleet/test_relay.py",
+    "placement/engines/test_gate.py",
+    "placement/fleet/test_stream.py",
+    "placement/standalone/test_process.py",
+    "placement/http/test_generated.py",
+    "placement/simulator/test_shown.py",
+    "placement/joint/test_search.py",
+    "placement/fleet/test_keys_that_change.py",
+    "export/test_conversions.py",
+    "examples/test_examples.py",
+    "kernel/test_fresh_interpreter.py",
+    "kernel/test_catalog_mutation.py",
+    "benchmarks/test_bandit_training.py",
+)
+"""What takes seconds by few tests. It begins first: what has the fewest tests ends last, and one process would do that
+alone."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side (`-n`), a file's tests stay in one process, and so do those of the files that share the demo.
+    """Side by side (`-n`), a file's tests stay in one process, and so do those of files that share what takes long.
 
     (xdist's own groups do nothing under this pytest: they are written into a field that it no longer reads.)
     """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
-        """Files, of which some are one."""
+        """Files, of which some are one and some come first."""
 
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "the demo" if file.rpartition("/")[2] in ONE_DEMO else file
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            return TOGETHER.get(file, file)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if self.config.option.loadscopereorder and (first := next(filter(self.workqueue.__contains__, LONG), None)):
+                self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
 
     return ByFile(config, log)
 

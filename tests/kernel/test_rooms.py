@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG, TOGETHER
+
 pytestmark = pytest.mark.base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,3 +35,9 @@ def test_a_room_says_in_a_glance_what_is_in_it(package):
     assert len(text.splitlines()) <= 60 or package == Path("placement")
     named = set(re.findall(r"`([a-z0-9_/]+\.py)`", text))
     assert [name for name in named if not (ROOT / package / name).exists() and not (ROOT / name).exists()] == []
+
+
+def test_files_that_the_suite_orders_are_there():
+    """A file that was renamed would lose its place, in silence."""
+    named = [*TOGETHER, *(name for name in LONG if name not in TOGETHER.values())]
+    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []
