@@ -39,8 +39,8 @@ def names(model: str) -> dict[str, Any]:
     }
 
 
-WAIT = {"type": "number", "minimum": 0, "maximum": 0.01}
-QUERIES = {"/v2/splitplace/tasks/{task}": {"wait_s": WAIT, "binary": {"type": "boolean"}}}
+WAIT, COUNT = {"type": "number", "minimum": 0, "maximum": 0.01}, {"type": "integer", "minimum": 0}
+QUERIES = {"/v2/splitplace/tasks/{task}": {"wait_s": WAIT, "binary": {"type": "boolean"}, "classification": COUNT}}
 HEADERS = {
     "/infer": {
         "inference-header-content-length": {"type": "integer", "minimum": 0},

@@ -48,7 +48,10 @@ ASKED = (
     *((method, path) for method, path, _ in TABLE),
     *(("GET", path) for path in ("/", "/v2/", "/v3", "/v2/models", "*", "//", "/v2/models//infer")),
 )
-QUERIES = ("", "", "", "?wait_s=0", "?wait_s=0.01", "?wait_s=x", "?wait_s=1e9", "?binary=true", "?%", "?a=b&a=c")
+QUERIES = (
+    "", "", "", "?wait_s=0", "?wait_s=0.01", "?wait_s=x", "?wait_s=1e9", "?binary=true", "?classification=2", "?%",
+    "?a=b&a=c",
+)  # fmt: skip
 PUT = (b"", b"", b"", b"\r\n", b"\0", b"\r\n\r\n", b": ", b"HTTP/1.1", b"9" * 30)
 """Among bytes; nothing stands for any."""
 METHODS = ("GET", "GET", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "PATCH", "TRACE")

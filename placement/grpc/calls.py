@@ -11,7 +11,7 @@ from splitplace.placement.grpc import translate
 from splitplace.placement.grpc.protocol import Message, message
 from splitplace.placement.http import models, routes
 from splitplace.placement.http.asking import parameters
-from splitplace.placement.http.desk import TaskOrder, fresh_key
+from splitplace.placement.http.desk import TaskOrder, key_of
 from splitplace.placement.http.refusals import one_line
 from splitplace.placement.http.service import HttpService, Ongoing
 
@@ -25,6 +25,8 @@ class CallUnderWay(Ongoing):
 
     left_s: float | None
     """What the client's own deadline leaves of it; none stated."""
+    raw: tuple[memoryview, ...] = ()
+    """The raw tensors of a request, wherever they lie."""
 
 
 class GrpcCalls:
@@ -99,19 +101,18 @@ class GrpcCalls:
         split = models.pick(await front.splits(), asked.model_name, asked.model_version)
         with front.noting(call, split.application) as note:
             size = call.visited.bytes_in
-            question = await front.computing(size, partial(translate.question, asked, split, front.limits))
-            wish, key = question.wish, None
-            if question.id:
-                said = await front.computing(size, partial(asked.SerializeToString, deterministic=True))
-                key = front.ids.key(call.caller.name, split.application, question.id, said)
-            elif wish.detach:
-                key = fresh_key()
+            reading = partial(translate.question, asked, call.raw, size, split, front.limits)
+            question = await front.computing(size, reading)
+            said = partial(translate.all_of, asked, call.raw)
+            named = await front.named(call.caller, split.application, question.id, size, said)
+            wish, key = question.wish, key_of(named, question.wish)
             left_s = front.left_s(call, wish.deadline_s, call.left_s)
             (images,) = question.inputs.values()
-            order = TaskOrder(split.application, images, question.labels, wish, left_s, key)
+            order = TaskOrder(split.application, images, question.labels, wish, left_s, key, named)
             future = await front.hand_over(call, order)
             question = question.without_tensors()
-            del order, images, asked
+            call.raw = ()
+            del order, images, asked, reading, said
             if wish.detach:
                 note.detached = True
                 front.desk.leave(future)

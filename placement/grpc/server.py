@@ -18,7 +18,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UnknownCallerError, UsageError
-from splitplace.placement.grpc import transport
+from splitplace.placement.grpc import transport, wire
 from splitplace.placement.grpc.calls import CallUnderWay, GrpcCalls, as_they_end
 from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, SETTINGS, SHARED_MEMORY, GrpcCall, Message
 from splitplace.placement.grpc.reading import Context, MessageReader
@@ -265,7 +265,10 @@ def _parsed(call: GrpcCall, under_way: CallUnderWay, data: bytes) -> Message:
     under_way.visited.bytes_in = len(data)
     under_way.hold.add(len(data))
     try:
-        return call.request.FromString(data)
+        if call.request is not wire.REQUEST:
+            return call.request.FromString(data)
+        asked, under_way.raw = wire.infer_request(data)
+        return asked
     except DecodeError as error:
         raise NoMessageError("a message that is none of the protocol's") from error
 

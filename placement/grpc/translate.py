@@ -1,6 +1,6 @@
 """Between the protocol's messages and what the front door works with: the same questions and answers as over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from splitplace.errors import ContractError, TooLargeError
@@ -33,11 +33,13 @@ MOST_INPUTS = 64
 _Response, _Parameter, _Output = map(message, ("ModelInferResponse", "InferParameter", "InferOutputTensor"))
 
 
-def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
+def question(asked: Message, raw: Sequence[memoryview], size: int, split: Split, limits: Limits) -> codec.Question:
     """What a `ModelInferRequest` comes to.
 
     Args:
         asked: It.
+        raw: Its `raw_input_contents`, wherever they lie.
+        size: Of all of it, in bytes.
         split: Of the model that it names.
         limits: In force.
 
@@ -50,10 +52,9 @@ def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
     ):
         if count > most:
             raise ContractError(f"{count} {what}, expected at most {most}")
-    raw = list(asked.raw_input_contents)
-    if (size := asked.ByteSize() - sum(map(len, raw))) > limits.json_bytes:
+    if (beside := size - sum(map(len, raw))) > limits.json_bytes:
         raise TooLargeError(
-            f"{size} bytes beside raw_input_contents, expected at most {limits.json_bytes}: send tensors as those"
+            f"{beside} bytes beside raw_input_contents, expected at most {limits.json_bytes}: send tensors as those"
         )
     if raw and len(raw) != len(asked.inputs):
         raise ContractError(f"{len(raw)} raw_input_contents, expected one for each of the {len(asked.inputs)} inputs")
@@ -88,8 +89,14 @@ def question(asked: Message, split: Split, limits: Limits) -> codec.Question:
             "outputs": tuple(outputs) or None,
         },
     )
-    tail = memoryview(raw[0] if len(raw) == 1 else b"".join(raw))
+    tail = raw[0] if len(raw) == 1 else memoryview(b"".join(raw))
     return codec.question_of(request, tail, models.served(split), limits)
+
+
+def all_of(asked: Message, raw: Sequence[memoryview]) -> Iterator[bytes | memoryview]:
+    """What a request says, the same however its maps are ordered."""
+    yield asked.SerializeToString(deterministic=True)
+    yield from raw
 
 
 def _contents(given: Message) -> list[Any]:

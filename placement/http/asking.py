@@ -9,8 +9,9 @@ from starlette.responses import Response
 from splitplace.errors import ContractError
 from splitplace.placement.http import codec, models, uploads
 from splitplace.placement.http.body import unless_gone
-from splitplace.placement.http.desk import TaskOrder, fresh_key
+from splitplace.placement.http.desk import TaskOrder, key_of
 from splitplace.placement.http.guard import Caller
+from splitplace.placement.http.ids import NamedRequest
 from splitplace.placement.http.requests import ELAPSED, LONGEST_S, Wish
 from splitplace.placement.http.service import HttpService
 from splitplace.placement.http.tensors import Array
@@ -41,9 +42,10 @@ async def _ask(front: HttpService, request: Request, split: Split) -> tuple[Task
     question: codec.Question = await front.computing(
         len(body), partial(codec.decode, body, stated, models.served(split), front.limits)
     )
-    key = front.task_key(request, split.application, question.id, body)
+    caller = front.caller(request)
+    named = await front.named(caller, split.application, question.id, len(body), lambda: (body,))
     (images,) = question.inputs.values()
-    future = await _submit(front, request, split, images, question.labels, question.wish, key)
+    future = await _submit(front, request, split, images, question.labels, question.wish, named)
     return future, question.without_tensors()
 
 
@@ -53,7 +55,7 @@ async def classify(front: HttpService, request: Request, split: Split) -> Respon
         upload = await uploads.read(request, await front.body(request), front.limits)
         images = await front.desk.reading(partial(uploads.images, upload, split))
         names = [name for name, _ in upload.files]
-        future = await _submit(front, request, split, images, None, upload.wish, None)
+        future = await _submit(front, request, split, images, None, upload.wish)
         wish = upload.wish
         del upload, images
         head = _head(split, "")
@@ -77,7 +79,7 @@ async def task(front: HttpService, request: Request) -> Response:
     ticket, query = request.path_params["task"], request.query_params
     number = front.caller(request).task(ticket)
     wait_s = _seconds("wait_s", query.get("wait_s", "0"), front.limits.wait_s)
-    wanted = codec.WantedOutput(models.LOGITS, query.get("binary", "false") == "true")
+    classes = _count("classification", query.get("classification", "0"))
     look = front.desk.look(number, max(wait_s, 0.05))
     result = await unless_gone(look, front.ongoing(request).gone())
     head: Head = {"task": ticket, "state": "under way"}
@@ -90,6 +92,9 @@ async def task(front: HttpService, request: Request) -> Response:
         )
     split = models.pick(await front.splits(), result.outcome.application)
     head |= {"state": "answered"} | _head(split, "")
+    if classes and not split.n_classes:
+        raise ContractError(f"classification {classes}: what {split.application} answers are no classes")
+    wanted = codec.WantedOutput(models.LOGITS, query.get("binary", "false") == "true", min(classes, split.n_classes))
     return await _told(front, request, head, result, (wanted,), split)
 
 
@@ -103,16 +108,26 @@ def _seconds(what: str, stated: str, most: float) -> float:
     return found
 
 
+def _count(what: str, stated: str) -> int:
+    if not (stated.isascii() and stated.isdigit()) or len(stated) > 9:
+        raise ContractError(f"{what} {stated[:40]!r}, expected how many")
+    return int(stated)
+
+
 async def _submit(
-    front: HttpService, request: Request, split: Split, images: Array, labels: Array | None, wish: Wish, key: str | None
+    front: HttpService,
+    request: Request,
+    split: Split,
+    images: Array,
+    labels: Array | None,
+    wish: Wish,
+    named: NamedRequest | None = None,
 ) -> TaskFuture:
-    if wish.detach and key is None:
-        key = fresh_key()  # so that it goes on whoever leaves
     left_s = front.left_s(front.ongoing(request), wish.deadline_s)
     left_s -= _seconds(ELAPSED, request.headers.get(ELAPSED, "0"), LONGEST_S)
-    order = TaskOrder(split.application, images, labels, wish, left_s, key)
+    order = TaskOrder(split.application, images, labels, wish, left_s, key_of(named, wish), named)
     future = await front.hand_over(front.ongoing(request), order)
-    future.key = key
+    future.key = order.key
     return future
 
 

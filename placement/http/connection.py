@@ -93,10 +93,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body, handed to its reader; as the base does, but for how much may lie here."""
+        """A piece of a body, for its reader: as it is, if that comes for each; no more may lie here than so much."""
         if self.cycle.response_complete:
             return
-        self.cycle.body += body
+        if not self.cycle.body:
+            self.cycle.body = body  # type: ignore[assignment]  # who takes it asks for `bytes` of it, which it is
+        elif isinstance(self.cycle.body, bytes):
+            self.cycle.body = bytearray(self.cycle.body) + body
+        else:
+            self.cycle.body += body
         if len(self.cycle.body) > READ_AHEAD_BYTES:
             self.flow.pause_reading()
         self.cycle.message_event.set()

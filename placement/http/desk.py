@@ -1,7 +1,6 @@
 """What becomes of a task that a request asks for: handed to the fleet, waited for, taken back where nobody waits."""
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections import OrderedDict
@@ -12,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from splitplace.errors import ConflictError, UnansweredError
+from splitplace.errors import NotFoundError, UnansweredError
 from splitplace.placement.http.body import unless_gone
 from splitplace.placement.http.departures import Departures
+from splitplace.placement.http.ids import KnownId, KnownIds, NamedRequest
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
@@ -44,47 +44,8 @@ class TaskOrder:
     """What is left of it."""
     key: str | None
     """It is the same task as the first of this key, and goes on whoever leaves."""
-
-
-class KnownIds:
-    """What requests with an `id` said, by digest: the same id says the same, or is refused.
-
-    Args:
-        most: Ids that are remembered, the newest.
-    """
-
-    def __init__(self, most: int):
-        self._most = most
-        self._said: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
-        self._places: dict[str, tuple[str, str, str]] = {}
-        """By key."""
-
-    def key(self, caller: str, application: str, request_id: str, body: bytes | bytearray) -> str:
-        """The task key of a request: of its caller, its model, its id and all that it says.
-
-        Raises:
-            ConflictError: The id stands for a request that said something else.
-        """
-        place = (caller, application, request_id)
-        said = hashlib.sha256(body).digest()
-        if self._said.setdefault(place, said) != said:
-            raise ConflictError(f"id {request_id[:100]!r} stands for another request already: give each its own")
-        self._said.move_to_end(place)
-        while len(self._said) > self._most:
-            gone, what = self._said.popitem(last=False)
-            self._places.pop(_key(gone, what), None)
-        key = _key(place, said)
-        self._places[key] = place
-        return key
-
-    def forget(self, key: str | None) -> None:
-        """No task came of this one."""
-        if key is not None and (place := self._places.pop(key, None)) is not None:
-            del self._said[place]
-
-
-def _key(place: tuple[str, str, str], said: bytes) -> str:
-    return hashlib.sha256(b"\0".join((*(part.encode() for part in place), said))).hexdigest()
+    named: NamedRequest | None = None
+    """The request, if it has an id, which the key is of."""
 
 
 class TaskDesk:
@@ -97,7 +58,7 @@ class TaskDesk:
     """
 
     def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
-        self.broker, self.departures = broker, Departures(clock)
+        self.broker, self.departures, self.ids = broker, Departures(clock), KnownIds(limits.ids)
         self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
         self._asking = ThreadPoolExecutor(ASKING, "http-ask")
         self._reading = ThreadPoolExecutor(READING, "http-read")
@@ -128,10 +89,12 @@ class TaskDesk:
 
         Raises:
             UnansweredError: Its deadline has passed already, and no late answer is wanted.
+            ConflictError: Its id stands for another request, whose task the fleet has, or the result of it.
             SplitPlaceError: The fleet does not take it.
         """
         if order.deadline_s <= 0 and not order.wish.late:
             raise UnansweredError("its deadline had passed when the request was read: send it sooner, or allow more")
+        standing = None if order.named is None else await self._take(order.named)
         hand_over = partial(
             self.broker.submit,
             order.application,
@@ -144,6 +107,8 @@ class TaskDesk:
             volatile=order.key is None,  # its client hears nothing before the answer, and goes with it
         )
         submitting = asyncio.ensure_future(self.working(hand_over))
+        if order.named is not None and standing is not None:
+            submitting.add_done_callback(partial(self._settle, order.named, standing))
         try:
             future = await asyncio.shield(submitting)
         except asyncio.CancelledError:
@@ -152,6 +117,25 @@ class TaskDesk:
             raise
         future.add_done_callback(lambda _: self.departures.left())
         return future
+
+    async def _take(self, named: NamedRequest) -> KnownId:
+        """Have an id stand for this request; what it stood for may be forgotten by now, which is the fleet's to say."""
+        other = self.ids.other(named)
+        if other is not None and not await self._is_known(other):
+            self.ids.free(named, other)
+        return self.ids.take(named)
+
+    async def _is_known(self, task: int) -> bool:
+        """Whether a task is under way, or its result is kept."""
+        try:
+            await self.asking(partial(self.broker.answer, task))
+        except NotFoundError:
+            return False
+        return True
+
+    def _settle(self, named: NamedRequest, standing: KnownId, submitting: "asyncio.Future[TaskFuture]") -> None:
+        taken = not submitting.cancelled() and submitting.exception() is None
+        self.ids.settle(named, standing, submitting.result().task_id if taken else None)
 
     def _take_back(self, submitting: "asyncio.Future[TaskFuture]") -> None:
         if not submitting.cancelled() and submitting.exception() is None:
@@ -227,6 +211,8 @@ def answered(result: TaskResult) -> TaskResult:
     return result
 
 
-def fresh_key() -> str:
-    """Of a task that nobody has named."""
-    return secrets.token_hex(16)
+def key_of(named: NamedRequest | None, wish: Wish) -> str | None:
+    """The key of a request's task: its id's, one of its own for what goes on whoever leaves; else none."""
+    if named is not None:
+        return named.key
+    return secrets.token_hex(16) if wish.detach else None

@@ -16,8 +16,9 @@ from splitplace.placement.dashboard.watch import FleetWatch
 from splitplace.placement.http import compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
-from splitplace.placement.http.desk import KnownIds, TaskDesk, TaskOrder
+from splitplace.placement.http.desk import TaskDesk, TaskOrder
 from splitplace.placement.http.guard import Caller, Guard
+from splitplace.placement.http.ids import Bytes, NamedRequest, said_by
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.metrics import HttpMetrics
 from splitplace.placement.http.statistics import ModelStatistics
@@ -100,7 +101,6 @@ class HttpService:
         self._splits: Mapping[str, Split] = {}
         self._splits_s = -SPLITS_KEPT_S
         self._statistics: dict[str, ModelStatistics] = {}
-        self.ids = KnownIds(limits.ids)
 
     def ongoing(self, request: Request) -> OngoingRequest:
         """What is known of a request."""
@@ -190,11 +190,7 @@ class HttpService:
 
     async def hand_over(self, ongoing: Ongoing, order: TaskOrder) -> TaskFuture:
         """Give a task to the fleet; it is noted whose it is."""
-        try:
-            future = await self.desk.submit(order)
-        except SplitPlaceError:
-            self.ids.forget(order.key)  # it stands for nothing: the next may say something else
-            raise
+        future = await self.desk.submit(order)
         ongoing.visited.task = future.task_id
         ongoing.hold.let_go()
         return future
@@ -231,11 +227,22 @@ class HttpService:
         """What takes as long as so many bytes do: at once, or in a thread."""
         return work() if size <= AT_ONCE_BYTES else await self.desk.working(work)
 
-    def task_key(self, request: Request, name: str, request_id: str, body: bytes | bytearray) -> str | None:
-        """The key of a task with an id; None without one."""
+    async def named(
+        self, caller: Caller, application: str, request_id: str, size: int, said: Callable[[], Iterable[Bytes]]
+    ) -> NamedRequest | None:
+        """A request with an id; None without one.
+
+        Args:
+            caller: Who asks.
+            application: The model that is asked.
+            request_id: Empty without one.
+            size: Of all that it says, in bytes.
+            said: Gives that, the same for the same request.
+        """
         if not request_id:
             return None
-        return self.ids.key(self.caller(request).name, name, request_id, body)
+        digest = await self.computing(size, lambda: said_by(said()))
+        return NamedRequest(caller.name, application, request_id, digest)
 
     def left_s(self, ongoing: Ongoing, *stated: float | None) -> float:
         """What is left of a deadline, which counts from the receipt of the request: of the first that is stated."""

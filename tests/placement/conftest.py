@@ -410,6 +410,12 @@ class FakeBroker:
         logits = self.images[task_id].reshape(len(self.images[task_id]), -1).astype(np.float32)
         self.tasks[task_id].set_result(TaskResult(outcome, logits))
 
+    def forget(self, task_id):
+        """Keep its result no longer: what it was called by is free."""
+        with self.changed:
+            del self.tasks[task_id]
+            self.keys = {key: task for key, task in self.keys.items() if task != task_id}
+
     def until(self, what: Callable[[], bool]) -> bool:
         """Whether it came about; wakes with each task that is taken or cancelled."""
         with self.changed:

@@ -270,6 +270,33 @@ def test_a_request_with_an_id_is_one_task(front, broker, connect, tensor, images
     assert raised.value.status() == "StatusCode.ALREADY_EXISTS"
 
 
+def test_an_id_is_free_when_its_result_is_forgotten(client, broker, tensor, images):
+    """Another body may have it then, and the same one runs anew."""
+    first, second = [tensor(images(1))], [tensor(images(2))]
+    for asked, task in ((first, 0), (second, 1), (second, 2)):
+        told = client.infer("pixels", asked, request_id="once").get_response()
+        assert told.parameters["task"].string_param == str(task)
+        broker.forget(task)
+
+
+def test_an_id_whose_client_left_early_is_free_when_its_result_is_forgotten(front, broker, connect, tensor, images):
+    """Before the fleet had taken its task: the task goes on, and the front door hears its number all the same."""
+    client, told = connect(front()), threading.Event()
+    broker.at_once = True
+    broker.may_submit.clear()
+    call = client.async_infer("pixels", [tensor(images(1))], lambda result, error: told.set(), request_id="once")
+    assert broker.until(lambda: broker.waiting == 1)
+    call.cancel()
+    assert told.wait(PATIENCE_S)
+    with pytest.raises(InferenceServerException, match="stands for another"):
+        client.infer("pixels", [tensor(images(2))], request_id="once")
+    broker.may_submit.set()
+    assert client.infer("pixels", [tensor(images(1))], request_id="once").as_numpy("logits").shape == (1, 4)
+    assert list(broker.tasks) == [0] and not broker.cancelled
+    broker.forget(0)
+    assert client.infer("pixels", [tensor(images(2))], request_id="once").as_numpy("logits").shape == (2, 4)
+
+
 def test_tokens(front, broker, connect, tensor, images, tmp_path):
     """Health is anybody's; all else takes a token, until it is revoked; its rate is one with HTTP's."""
     broker.at_once, tokens = True, tmp_path / "tokens.json"

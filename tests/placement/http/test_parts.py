@@ -13,7 +13,7 @@ from splitplace.errors import CAUSES, ConflictError, ContractError, OverloadedEr
 from splitplace.placement.http import codec, compression, models
 from splitplace.placement.http.body import Coming
 from splitplace.placement.http.departures import Departures
-from splitplace.placement.http.desk import KnownIds
+from splitplace.placement.http.ids import KnownIds, NamedRequest, said_by
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.refusals import refusal
 from splitplace.placement.http.requests import Wish
@@ -61,22 +61,49 @@ def test_codings_agree_with_the_standard_library(data, most):
         assert sum(held) <= most + 1
 
 
+def named(caller="ann", application="m", id="a", said=b"x"):
+    """A request with an id."""
+    return NamedRequest(caller, application, id, said_by([said]))
+
+
+def test_a_task_s_key_is_of_all_that_its_request_says():
+    """The same request has the same key whenever it comes; another caller's, model's, id's or body another."""
+    others = {"caller": "bob", "application": "n", "id": "b", "said": b"y"}
+    keys = [named().key, *(named(**{part: other}).key for part, other in others.items())]
+    assert named().key == keys[0] and len(set(keys)) == 5 and all(len(key) == 64 for key in keys)
+
+
+def test_parts_are_told_apart():
+    """The same bytes, divided elsewhere, say something else."""
+    assert len({said_by(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [b"abc", b""])}) == 4
+
+
 def test_the_newest_ids_are_remembered():
-    """So many; the same request has the same key whenever it comes, and another caller's, model's or body another."""
+    """So many; those that were asked with lately."""
     ids = KnownIds(2)
-    first = ids.key("ann", "m", "a", b"x")
-    assert first == ids.key("ann", "m", "a", b"x") and len(first) == 64
-    others = {
-        ids.key("bob", "m", "a", b"x"),
-        KnownIds(1).key("ann", "n", "a", b"x"),
-        KnownIds(1).key("ann", "m", "b", b"x"),
-    }
-    assert len(others | {first}) == 4
+    for name in ("a", "b", "a", "c"):
+        request = named(id=name)
+        ids.settle(request, ids.take(request), 7)
+    with pytest.raises(ConflictError, match="id 'a' stands for another"):
+        ids.take(named(id="a", said=b"y"))
+    assert ids.take(named(id="b", said=b"y")).task is None and len(ids._known) == 2
+
+
+def test_an_id_stands_for_a_request_until_none_of_it_comes_to_a_task():
+    """Also while others of it are on their way; the fleet may take it later, and an older word does not free it."""
+    ids, one, other = KnownIds(9), named(), named(said=b"y")
+    first, second = ids.take(one), ids.take(one)
+    ids.settle(one, first, None)
     with pytest.raises(ConflictError):
-        ids.key("ann", "m", "a", b"y")
-    ids.key("ann", "m", "c", b"x")
-    assert ids.key("bob", "m", "a", b"x") in others and len(ids._said) == len(ids._places) == 2
-    assert ids.key("ann", "m", "a", b"y") != first  # forgotten by now
+        ids.take(other)
+    assert ids.other(other) is None  # it is on its way
+    ids.settle(one, second, 3)
+    assert ids.other(other) == 3 and ids.other(one) is None
+    ids.free(other, 2)
+    assert ids.other(other) == 3
+    ids.free(other, 3)
+    ids.settle(other, ids.take(other), None)
+    assert not ids._known
 
 
 def test_room_is_given_back():

@@ -153,6 +153,52 @@ def test_an_id_of_a_request_that_was_not_taken_is_free(door, image, broker):
     assert door.infer(wishing(image) | {"id": "a"}).status == 409
 
 
+def test_an_id_is_free_when_its_result_is_forgotten(door, image, broker):
+    """Then another request may have it, and the same one runs anew; not a moment before."""
+    first, second = wishing(image) | {"id": "a"}, wishing(image, late=True) | {"id": "a"}
+    assert door.infer(first).status == 200 and door.infer(second).status == 409
+    broker.forget(0)
+    assert door.infer(second).json["parameters"]["task"] == "1"
+    assert door.infer(first).status == 409
+    broker.forget(1)
+    assert door.infer(second).json["parameters"]["task"] == "2"
+    assert door.infer(first).status == 409
+
+
+def test_a_fleet_that_does_not_say_what_it_knows_frees_no_id(door, image, broker, monkeypatch):
+    """It is not there just now: come again."""
+    assert door.infer(wishing(image) | {"id": "a"}).status == 200
+
+    def away(task_id):
+        raise NotReadyError("the fleet has ended")
+
+    monkeypatch.setattr(broker, "answer", away)
+    refused = door.infer(wishing(image, late=True) | {"id": "a"})
+    assert refused.status == 503 and refused.headers["retry-after"] and len(broker.tasks) == 1
+
+
+def test_a_repeat_that_is_refused_leaves_its_id_to_the_first(front, image, broker):
+    """That one is under way: another body is still another request."""
+    door, answers = front(), []
+    asking = threading.Thread(target=lambda: answers.append(door.infer(wishing(image) | {"id": "a"}).status))
+    asking.start()
+    assert broker.until(lambda: broker.tasks)
+    broker.draining = True
+    assert door.infer(wishing(image) | {"id": "a"}).status == 503
+    broker.draining = False
+    assert door.infer(wishing(image, late=True) | {"id": "a"}).status == 409
+    broker.finish(0)
+    asking.join(PATIENCE_S)
+    assert answers == [200]
+
+
+def test_an_id_of_a_request_that_was_wrong_is_free(door, image):
+    """Whatever was wrong with it, its headers say."""
+    refused = door.infer(wishing(image) | {"id": "a"}, splitplace_elapsed_s="soon")
+    assert refused.status == 400 and "splitplace-elapsed-s" in refused.error
+    assert door.infer(wishing(image, late=True) | {"id": "a"}).status == 200
+
+
 def test_a_request_with_an_id_goes_on_when_its_client_leaves(door, image, broker):
     """It will come again, and ask for the same."""
     broker.at_once = False
@@ -207,6 +253,19 @@ def test_a_task_left_behind_may_fail_or_be_cancelled(front, image, broker):
     assert door.ask("GET", "/v2/splitplace/tasks/1?wait_s=20").json["error"] == "it was cancelled"
 
 
+def test_a_task_left_behind_tells_its_classes(front, image, broker):
+    """As `classification` asks an output for them: the highest, by value, number and name, no more than there are."""
+    door = front()
+    path = door.infer(wishing(image, detach=True)).json["parameters"]["url"]
+    broker.finish(0)
+    for asked, told in (
+        (1, ["200.000000:3:d"]),
+        (99, ["200.000000:3:d", "2.000000:2:c", "1.000000:1:b", "0.000000:0:a"]),
+    ):
+        (output,) = door.ask("GET", f"{path}?wait_s=20&classification={asked}").json["outputs"]
+        assert output == {"name": "logits", "datatype": "BYTES", "shape": [1, len(told)], "data": told}
+
+
 def test_who_waits_for_a_task_and_hangs_up_is_waited_for_no_more(front, image, broker):
     """The task goes on; the request is over at once, however long it was to wait."""
     door = front()
@@ -220,10 +279,11 @@ def test_who_waits_for_a_task_and_hangs_up_is_waited_for_no_more(front, image, b
 @pytest.mark.parametrize(
     ("path", "status"),
     [("9", 404), ("x", 404), ("-1", 404), ("9" * 40, 404)]
-    + [(f"0?wait_s={wait}", 400) for wait in ("x", "1e9", "nan")],
+    + [(f"0?wait_s={wait}", 400) for wait in ("x", "1e9", "nan")]
+    + [(f"0?classification={classes}", 400) for classes in ("x", "-1", "", "9" * 10)],
 )
 def test_tasks_that_are_none(door, path, status):
-    """And waits that are none."""
+    """And waits and counts that are none."""
     refused = door.ask("GET", f"/v2/splitplace/tasks/{path}")
     assert refused.status == status and refused.error
 
