@@ -142,7 +142,7 @@ class Broker:
             store=self._store, states=self._states, wake=self._thread.wake, leaving=self._tasks.leaving,
         )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
-        self._tasks.take_over(loop.state)
+        self._tasks.take_over(loop.state, self._store is not None and self._store.killed)
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,

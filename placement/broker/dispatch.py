@@ -9,7 +9,7 @@ beside it, corrects that.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
@@ -62,18 +62,21 @@ class Dispatch:
             return tasks
         decided, chosen = [task for task in queue if task.decision is not None], list[TaskState]()
         stuck = Counter(task.task.application for task in decided)
-        under_way = _UnderWay([self._left_s(state, job) for job in state.jobs], up)
-        ranks = [self._rank(task, now_s, under_way) for task in queue]
-        for row in sorted(range(len(queue)), key=lambda row: -ranks[row]):
+        left_s = [self._left_s(state, job) for job in state.jobs]
+        before, under_way = _UnderWay(left_s, up), _UnderWay(list(left_s), up)
+        full = set[float]()
+        """Tasks of which length have enough before them, and so will have for the rest of this plan."""
+        for task in self._best_first(queue, now_s, before, full):
             if under_way.count >= MOST_A_DEVICE * up:
                 break
-            task = queue[row]
             takes_s, work_s = self._costs(task.task.application, _size(task.task.n))
             if task.decision is not None or stuck[task.task.application] >= ENOUGH_A_DEVICE * up:
                 continue
             wait_s = under_way.wait_s(takes_s)
             if under_way.count >= LEAST_A_DEVICE * up:  # more would make those late that are there, and be late
                 enough = under_way.like(takes_s) >= ENOUGH_A_DEVICE * up and self.slowdown * wait_s >= AHEAD_S
+                if enough:
+                    full.add(takes_s)
                 if enough or not (task.late or self._has_time(task, now_s, under_way)):
                     continue
             self._expected_s[task.task.id] = wait_s + takes_s
@@ -109,6 +112,26 @@ class Dispatch:
                 self._under_way[job] = self._expected_s.pop(attempt.task), attempt
         for task in [task for task in self._expected_s if task not in state.tasks]:
             del self._expected_s[task]
+
+    def _best_first(
+        self, queue: Iterable[TaskState], now_s: float, before: "_UnderWay", full: Container[float]
+    ) -> Iterator[TaskState]:
+        """By rank, and of one rank in their order, without those that take as long as something in `full`.
+
+        Nobody is looked at before it is asked for: a queue may be long.
+        """
+        later: tuple[list[TaskState], list[TaskState]] = [], []
+        for task in queue:
+            takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+            if takes_s in full:
+                continue
+            rank = self._rank(task, now_s, before)
+            if rank == 2:
+                yield task
+            else:
+                later[rank].append(task)
+        yield from later[1]
+        yield from later[0]
 
     def _rank(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> int:
         """2 with time enough, 1 if there might be, 0 if an idle fleet would hardly be in time.

@@ -32,7 +32,7 @@ class BrokerOpened(_Event):
 
 
 class TaskAccepted(_Event):
-    """A client's task; once this is on disk the client is told."""
+    """A client's task; once this is on disk the client is told, whom a volatile one's end alone is told."""
 
     kind: Literal["accepted"] = "accepted"
     task: Count

@@ -2,7 +2,8 @@
 
 Nothing that anybody outside is told (that a task is taken on, how it ended) leaves before the events it follows from
 are on the disk, if there is a journal. What the fleet alone is told need not wait: devices end with their broker, and
-the next one plans anew what was under way. Such events are written with the next that must be, or a tick later.
+the next one plans anew what was under way. Nor need it that a volatile task came, of which nobody is told before its
+end. Such events are written with the next that must be, or a tick later.
 """
 
 import logging
@@ -170,25 +171,28 @@ class Loop:
     # In.
 
     def _take(self, posts: Iterable[Post]) -> list[HandedIn]:
-        """What other threads have; answers the tasks that are to be told when they are on disk."""
+        """What other threads have; answers the tasks whose senders are to be told when they are on disk."""
         taken = []
         for post in posts:
             if isinstance(post, HandedIn):
                 if event := self.awaited.take_in(post):
-                    self._apply(event)
-                    taken.append(post)
+                    self._apply(event, inner=post.volatile)
+                    if post.volatile:  # nobody outside is told of it before its end
+                        post.durable(None)
+                    else:
+                        taken.append(post)
             elif isinstance(post, ev.BrokerOpened | ev.TaskCancelled):
                 self._apply(post)
             else:
                 post(self)
         return taken
 
-    def _apply(self, event: ev.Event) -> None:
+    def _apply(self, event: ev.Event, *, inner: bool = False) -> None:
         if self.store is not None:
             self.store.append(event)
         todo = self.rules.apply(self.state, event)
         self._todo += todo
-        self._must_write |= not isinstance(event, INNER)
+        self._must_write |= not (inner or isinstance(event, INNER))
         self._wait_to_write()
         if isinstance(event, ev.PlanMade):
             self._dirty |= bool(event.evicted)  # else the same view would have the same answer

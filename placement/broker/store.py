@@ -92,6 +92,8 @@ class Store:
             raise
         self.policy = PolicyFolder(folder / "policy", setup)
         self._since_snapshot = 0
+        self.killed = False
+        """Whether the last broker ended in the middle: with a snapshot, it had written all that it knew."""
 
     def state(self, rules: Rules) -> FleetState:
         """The state as the last broker left it.
@@ -102,6 +104,7 @@ class Store:
         snapshot, events = self.journal.replay()
         state = self.setup.first() if snapshot is None else self._read(snapshot)
         for _, body in events:
+            self.killed = True
             try:
                 event = EVENTS.validate_json(body)
             except ValidationError as error:

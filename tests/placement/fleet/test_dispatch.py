@@ -215,16 +215,44 @@ def test_what_came_to_nothing_is_no_sign_of_speed():
     assert queue.dispatch.slowdown == 1.0
 
 
-def test_a_plan_looks_at_so_many_of_those_that_wait():
-    """However many there are."""
+@pytest.mark.parametrize(
+    ("deadline_s", "least", "most"),
+    [(100.0, 1, 2 * dispatch.MOST_A_DEVICE + 1), (0.001, dispatch.LOOKED_AT, 2 * dispatch.LOOKED_AT)],
+)
+def test_a_plan_looks_at_so_many_of_those_that_wait(deadline_s, least, most):
+    """However many there are: where they have time at as many as may be started, where they have none at the first."""
     queue = Queue()
     for _ in range(3000):
-        queue.submit(100.0)
+        queue.submit(deadline_s)
     looked = []
     has_time = queue.dispatch._has_time
     queue.dispatch._has_time = lambda *given: looked.append(1) or has_time(*given)
     queue.shown()
-    assert dispatch.LOOKED_AT <= len(looked) <= 2 * dispatch.LOOKED_AT
+    assert least <= len(looked) <= most
+
+
+class RanksAll(Dispatch):
+    """Looks at everybody before it shows anybody."""
+
+    def _best_first(self, queue, now_s, before, full):
+        return sorted(queue, key=lambda task: -self._rank(task, now_s, before))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whoever_is_not_looked_at_would_not_have_been_shown(seed):
+    """The same tasks in the same order as by one that looks at all, in queues of all kinds."""
+    rng = random.Random(seed)
+    queue = Queue(rng.choice((0.3, 1.0, 3.0)))
+    thorough = RanksAll(queue.setup)
+    for _ in range(200):
+        for _ in range(rng.randrange(5)):
+            deadline_s = rng.choice((0.001, 0.3, 1.0, 3.0, 50.0))
+            queue.submit(deadline_s, n=rng.choice((1, 5, 40)), late=rng.random() < 0.2)
+        shown = [task.task.id for task in thorough.shown(queue.state, queue.now_s) if task.job is None]
+        assert queue.shown() == shown
+        for id_ in shown[: rng.randrange(5)]:
+            queue.place(id_)
+        queue.advance(rng.random() / 3)
 
 
 def test_nothing_is_remembered_of_tasks_that_left():

@@ -74,6 +74,42 @@ def test_a_tasks_way_is_written_when_it_is_taken_on_and_when_it_ends(kept):
     assert len(kept.written) == 2 and answer.done()
 
 
+def test_a_volatile_task_waits_for_the_disk_once(kept):
+    """It is begun at once, and its sender is told so; when its end is told, that and its beginning are on the disk."""
+    kept.submit(1.0)  # a device has the fragment then
+    kept.until(2.0)
+    kept.written.clear()
+    kept.told.clear()
+    answer = kept.submit(2.0, volatile=True)
+    assert kept.told == [None] and not kept.written
+    kept.until(2.0)
+    assert len(kept.written) == 1 and answer.done()
+    assert sum(b'"accepted"' in body for _, body in kept.loop.store.journal.history()) == 2
+
+
+def test_a_volatile_task_that_takes_long_is_written_a_tick_later(kept):
+    """Whoever comes after a kill says of it what became of it."""
+    kept.submit(1.0)
+    kept.until(2.0)
+    kept.fleet.held = True
+    kept.submit(2.0, volatile=True)
+    before = kept.loop.store.journal.last
+    kept.until(2.0 + 2 * loop_module.TICK_S, step_s=loop_module.TICK_S)
+    assert kept.loop.store.journal.last > before and len(kept.loop.state.tasks) == 1
+
+
+def test_a_volatile_task_is_refused_where_the_disk_is_full(kept, disk):
+    """Its end could not be told as one that is on the disk; one that was begun before that ends all the same."""
+    kept.submit(1.0)
+    kept.until(2.0)
+    kept.told.clear()
+    disk.full = True
+    begun = kept.submit(2.0, volatile=True)
+    kept.until(2.0)
+    kept.submit(2.0, volatile=True)
+    assert begun.done() and kept.told[0] is None and isinstance(kept.told[1], OverloadedError)
+
+
 def test_what_the_fleet_alone_is_told_is_written_a_tick_later(kept):
     """Also if nothing else happens."""
     kept.fleet.held = True

@@ -124,6 +124,8 @@ class World:
     """A loop, its devices, and time that passes when it is told to."""
 
     def __init__(self, interval_s=None, policy=None, folder=None, retain_s=None):
+        self.told = []
+        """What each sender was told of its task's being taken on: why it was not, or none."""
         self.fleet, self.policy = FakeFleet("ab"), policy or Watcher()
         devices = tuple(member.device for member in self.fleet.members.values())
         setup = Setup(demand_of(GRAPH), devices, "pipelined", 4, 1e6)
@@ -144,17 +146,17 @@ class World:
                 return
             self.fleet.clock_s = min(self.fleet.clock_s + step_s, at_s)
 
-    def submit(self, at_s, deadline_s=1e5, waits=True, key=None):
+    def submit(self, at_s, deadline_s=1e5, waits=True, key=None, volatile=False):
         """A task of three images comes then; its number."""
         self.until(at_s, waits=waits)
-        return self.hand_in(at_s, deadline_s, key)
+        return self.hand_in(at_s, deadline_s, key, volatile)
 
-    def hand_in(self, at_s, deadline_s=1e5, key=None):
+    def hand_in(self, at_s, deadline_s=1e5, key=None, volatile=False):
         """The same in the very next step."""
         task = self.loop.state.next_task
         event = ev.TaskAccepted(at_s=at_s, task=task, application="toy", n=3, deadline_s=deadline_s, inputs="", key=key)
         answer = BrokerFuture(task, Callbacks(), lambda task: None)
-        self.loop.step([HandedIn(event, np.zeros((3, WIDTH), np.float32), answer, lambda error: None)])
+        self.loop.step([HandedIn(event, np.zeros((3, WIDTH), np.float32), answer, self.told.append, volatile)])
         return answer
 
     @property
