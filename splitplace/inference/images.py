@@ -1,6 +1,7 @@
 """Image files to tensors, by the one rule that training and inference share."""
 
 import io
+import struct
 import warnings
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,16 @@ _DEEP_FORMATS = ("PNG", "PPM")
 """Whose mode I is 16 bits."""
 _SHRINKABLE = ("JPEG", "MPO")
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""What undoes each orientation of EXIF 2.3, as Pillow calls it; the first is none."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -153,11 +164,18 @@ def _bound(image: "Image.Image", where: str) -> None:
 
 
 def _turned(image: "Image.Image") -> "Image.Image":
-    from PIL import ImageOps
+    from PIL import Image
 
-    if image.getexif().get(_ORIENTATION, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
+
+
+def _orientation(image: "Image.Image") -> Any:
+    """What the EXIF note says; nothing where the note is damaged, as viewers have it: the picture is all there."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except (SyntaxError, ValueError, TypeError, LookupError, EOFError, OSError, struct.error):  # Pillow parses a TIFF
+        return None
 
 
 def _plain(image: "Image.Image", kind: str | None, where: str) -> "Image.Image":

@@ -1,6 +1,7 @@
 """An image file becomes a tensor by one rule, held against what a viewer shows and against arithmetic by hand."""
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -49,6 +50,33 @@ def test_an_image_is_turned_as_its_exif_note_says(orientation):
     note[0x0112] = orientation
     file = encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=note)
     np.testing.assert_array_equal(read_image(file, RGB), COLOURS.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"Exif\0\0no TIFF at all",
+        b"Exif\0\0II*\0\x08\0\0\0\x05\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI", 0x0112, 2, 2) + b"6\0\0\0" + bytes(4),
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x0112, 3, 1, 9, 0) + bytes(4),
+    ],
+    ids=["garbage", "cut short", "a text", "no turn of the eight"],
+)
+def test_a_damaged_exif_note_says_nothing(note):
+    """The picture is all there, as every viewer shows it."""
+    image = Image.fromarray(COLOURS)
+    np.testing.assert_array_equal(
+        read_image(encoded(image, "JPEG", quality=95, exif=note), RGB),
+        read_image(encoded(image, "JPEG", quality=95), RGB),
+    )
+
+
+def test_an_exif_note_that_cannot_be_written_again_still_turns():
+    """A tag of a type that is not its own; nobody asks for the note once the image is turned."""
+    tags = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 0x8769, 4, 1, 2**31)
+    note = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + tags + bytes(4)
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(COLOURS)))
+    np.testing.assert_array_equal(read_image(encoded(stored, exif=note), RGB), COLOURS.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM", "JPEG2000"])
