@@ -76,3 +76,19 @@ def test_weights_that_timm_cannot_reach_are_one_line(monkeypatch):
         open_weights("timm", "test_resnet")
     with pytest.raises(UsageError, match="is a network of your own"):
         open_weights("timm", "nets:Small")
+
+
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "net.backbone."])
+def test_what_a_wrapper_put_before_all_names_is_taken_off(published, tmp_path, before):
+    """DataParallel, torch.compile, a larger module: the tensors are the network's all the same."""
+    file, network = published
+    state = {f"{before}{name}": tensor for name, tensor in network.state_dict().items()}
+    state["scheduler.step"] = torch.ones(1)
+    safetensors.torch.save_file(state, tmp_path / "wrapped.safetensors")
+    found, plain = (
+        build("resnet10t", 3, (1, 28, 28), GREY, weights=open_weights(str(place), "resnet10t"))
+        for place in (tmp_path / "wrapped.safetensors", file)
+    )
+    for name, tensor in plain.state_dict().items():
+        if "classifier" not in name:  # fresh in both
+            assert torch.equal(found.state_dict()[name], tensor)

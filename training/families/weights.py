@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def open_weights(source: str, model: str) -> Weights:
 def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -> None:
     """Give a network the weights that fit it: same name, same shape; the rest stays fresh, and is said.
 
-    The first convolution's are brought to the network's image channels, as timm does: summed to one, or divided among
+    Whatever a wrapper (DataParallel, torch.compile, a larger module) put before all names is taken off. The first
+    convolution's are brought to the network's image channels, as timm does: summed to one, or divided among
     several.
 
     Args:
@@ -92,6 +94,7 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
         state = stages.state_dict()
     else:
         state = network.state_dict()
+        given = _unwrapped(given, state)
     first = next((name for name, value in state.items() if value.ndim == 4), "")
     taken, fresh = [], []
     with torch.no_grad():
@@ -112,3 +115,19 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
     log.warning(
         "%d of %d tensors from %s; fresh: %s", len(taken), len(state), weights.source, ", ".join(fresh) or "none"
     )
+
+
+def _unwrapped(given: Mapping[str, Tensor], wanted: Collection[str]) -> Mapping[str, Tensor]:
+    """Tensors by the network's own names: without the beginning, as `module.`, after which most of them are wanted."""
+    if 2 * sum(name in wanted for name in given) >= len(wanted):
+        return given
+    found: Counter[str] = Counter()
+    for name in given:
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            if ".".join(parts[i:]) in wanted:
+                found["".join(f"{part}." for part in parts[:i])] += 1
+    if not found:
+        return given
+    before = found.most_common(1)[0][0]
+    return {name.removeprefix(before): tensor for name, tensor in given.items() if name.startswith(before)}
