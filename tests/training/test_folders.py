@@ -1,12 +1,13 @@
 """Folders of images as people have them: parts by other names, what systems leave behind, copies, links."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from splitplace.errors import ContractError, IntegrityError, UsageError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError, UsageError, explained
 from splitplace.training.data.own import load_own
 from splitplace.training.data.parts import part_called
 
@@ -193,4 +194,89 @@ def test_a_part_without_its_companion_is_refused(tmp_path):
     """Not learned as a class."""
     write(tmp_path / "Training" / "ant", 2)
     with pytest.raises(UsageError, match=r"got the folder\(s\) Training, but no test: expected train/CLASS"):
+        load_own(tmp_path, "insects")
+
+
+@pytest.mark.parametrize(
+    "names", [("seg_train", "seg_test"), ("train_2021", "test_2021"), ("pets-train-64", "pets-test-64")]
+)
+@pytest.mark.parametrize("doubled", [False, True])
+def test_parts_are_told_by_what_their_names_differ_in(tmp_path, names, doubled):
+    """Beside what else lies there; and a folder in one of the same name, as archives leave it, is that one."""
+    for name, n in zip(names, (6, 2), strict=True):
+        for animal in ("ant", "bee"):
+            write(tmp_path / name / (name if doubled else "") / animal, n, seed=n)
+    write(tmp_path / "seg_pred", 1)
+    data = load_own(tmp_path, "insects")
+    assert (data.class_names, counts(data)) == (("ant", "bee"), (12, 4))
+    assert data.notes == (f"beside training and test, seg_pred of {tmp_path} was not read",)
+
+
+def test_classes_that_bear_the_name_of_a_part_are_classes(tmp_path):
+    """Their names differ in more than that."""
+    for name in ("bullet_train", "pregnancy_test", "train ride"):
+        write(tmp_path / name, 3)
+    assert load_own(tmp_path, "things").class_names == ("bullet_train", "pregnancy_test", "train ride")
+
+
+def test_training_and_validation_beside_something_else_are_no_classes(tmp_path):
+    """The third folder does not make them any."""
+    for name in ("train", "val", "docs"):
+        write(tmp_path / name / "ant", 2)
+    with pytest.raises(UsageError, match=r"got the folder\(s\) docs, train, val, but no test"):
+        load_own(tmp_path, "insects")
+
+
+def test_a_test_part_without_classes_is_not_held_out(tmp_path):
+    """As competitions give it: a part of the training images is, and it is said."""
+    for name in ("ant", "bee"):
+        write(tmp_path / "train" / name, 5)
+    write(tmp_path / "test", 3)
+    data = load_own(tmp_path, "insects")
+    assert counts(data) == (8, 2)
+    assert data.notes == (f"{tmp_path / 'test'} has no class folders, so that its 3 image(s) cannot be held out",)
+
+
+def test_a_class_without_held_out_images_is_said(tmp_path):
+    """Whether its folder is empty or not there; a class that training lacks is refused as ever."""
+    for name in ("ant", "bee", "cat", "dog"):
+        write(tmp_path / "train" / name, 4)
+    for name in ("ant", "bee"):
+        write(tmp_path / "test" / name, 2, seed=1)
+    (tmp_path / "test" / "cat").mkdir()
+    data = load_own(tmp_path, "animals")
+    assert (counts(data), data.n_classes) == ((16, 4), 4)
+    assert data.notes == (f"2 class(es) have no image in {tmp_path / 'test'}: cat, dog",)
+    shutil.rmtree(tmp_path / "train" / "bee")
+    with pytest.raises(ContractError, match=r"test: the class bee is not in .*train"):
+        load_own(tmp_path, "animals")
+
+
+def test_links_to_folders_are_folders(tmp_path):
+    """What they lead to belongs to the class, each folder once, and none that the class itself lies in."""
+    for name in ("ant", "bee"):
+        write(tmp_path / "images" / name, 4)
+    write(tmp_path / "disk", 3)
+    (tmp_path / "images" / "ant" / "more").symlink_to(tmp_path / "disk")
+    (tmp_path / "images" / "ant" / "again").symlink_to(tmp_path / "disk")
+    (tmp_path / "images" / "ant" / "itself").symlink_to(tmp_path / "images" / "ant")
+    (tmp_path / "images" / "ant" / "above").symlink_to(tmp_path)
+    data = load_own(tmp_path / "images", "insects")
+    assert sum(counts(data)) == 11 and data.notes == ()
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(tmp_path, monkeypatch):
+    """Whoever runs the tests may read anything, so the system's refusal is played."""
+    for name in ("ant", "bee"):
+        write(tmp_path / name, 4)
+    write(tmp_path / "bee" / "secret", 2)
+    listed = os.scandir
+
+    def refusing(place):
+        if str(place).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(SplitPlaceError, match="bee/secret: Permission denied"), explained():
         load_own(tmp_path, "insects")

@@ -168,3 +168,87 @@ def test_foreign_metadata_is_no_mistake_of_the_user(tmp_path, about):
     table = pa.table({"image": [png(i) for i in range(4)], "label": [0, 1] * 2})
     pq.write_table(table.replace_schema_metadata({b"huggingface": about}), tmp_path / "all.parquet")
     assert load_own(tmp_path / "all.parquet", "pets").class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "left_out"),
+    [
+        ([0.0, 1.0] * 5, ("0", "1"), 0),
+        ([None, 1.0, *[0.0, 1.0] * 4], ("0", "1"), 1),
+        ([float("nan"), 1.0, *[0.0, 1.0] * 4], ("0", "1"), 1),
+        ([True, False] * 5, ("false", "true"), 0),
+        (["", "b", *["a", "b"] * 4], ("a", "b"), 1),
+        (pa.array([None, "b", *["a", "b"] * 4]).dictionary_encode(), ("a", "b"), 1),
+        (pa.array(["a", "b"] * 5, pa.large_string()), ("a", "b"), 0),
+        (pa.array(["a", "b"] * 5, pa.string_view()), ("a", "b"), 0),
+        (pa.array([0, 1] * 5, pa.uint8()), ("0", "1"), 0),
+    ],
+)
+def test_labels_are_read_in_whatever_form_a_library_keeps_them(tmp_path, labels, names, left_out):
+    """Pandas makes floats of whole numbers of which one is missing; an empty text is no class."""
+    pq.write_table(pa.table({"image": [png(i) for i in range(10)], "label": labels}), tmp_path / "all.parquet")
+    data = load_own(tmp_path / "all.parquet", "pets", skip_corrupt=True)
+    assert data.class_names == names
+    assert len(data.y_train_N) + len(data.y_test_N) == 10 - left_out
+    if left_out:
+        with pytest.raises(IntegrityError, match=r"all\.parquet row 0 \(no label\)"):
+            load_own(tmp_path / "all.parquet", "pets")
+
+
+@pytest.mark.parametrize("value", [0.5, float("inf")])
+def test_a_label_between_two_classes_is_refused(tmp_path, value):
+    """It is a measure, of which there are no classes."""
+    pq.write_table(pa.table({"image": [png(0), png(1)], "label": [0.0, value]}), tmp_path / "all.parquet")
+    with pytest.raises(ContractError, match=f"column label is double and has {value}, expected whole numbers or names"):
+        load_own(tmp_path / "all.parquet", "pets")
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())])
+def test_images_are_bytes_in_whatever_form(tmp_path, kind):
+    """The same data set."""
+    images = pa.array([png(i) for i in range(10)])
+    pq.write_table(pa.table({"image": images, "label": [0, 1] * 5}), tmp_path / "plain.parquet")
+    column = images.dictionary_encode() if pa.types.is_dictionary(kind) else images.cast(kind)
+    pq.write_table(pa.table({"image": column, "label": [0, 1] * 5}), tmp_path / "other.parquet")
+    plain, other = (load_own(tmp_path / f"{name}.parquet", "pets") for name in ("plain", "other"))
+    assert (plain.sha256, plain.train_sha256) == (other.sha256, other.train_sha256)
+
+
+@pytest.mark.parametrize("validation", [True, False])
+@pytest.mark.parametrize("secret", [-1, None])
+def test_a_test_part_whose_labels_are_secret_is_not_held_out(tmp_path, validation, secret):
+    """As the hub has it of competitions: the validation part is, else a part of training."""
+    pq.write_table(hub([0, 1, 2] * 5), tmp_path / "train.parquet")
+    pq.write_table(hub(pa.array([secret] * 4, pa.int64()), first=40), tmp_path / "test.parquet")
+    if validation:
+        pq.write_table(hub([0, 1, 2] * 2, first=20), tmp_path / "validation.parquet")
+    data = load_own(tmp_path, "pets")
+    assert (len(data.y_train_N), len(data.y_test_N)) == ((15, 6) if validation else (12, 3))
+    notes = [f"the test part of {tmp_path} has no labels and was left out"]
+    notes += [f"{tmp_path} has no test part with labels: its validation part is held out"] * validation
+    assert data.notes == tuple(notes)
+
+
+def test_a_shard_without_rows_is_nothing(tmp_path):
+    """As Spark leaves them; none with rows is refused."""
+    pq.write_table(hub([0, 1, 2] * 5), tmp_path / "part-0.parquet")
+    pq.write_table(hub([0]).slice(1), tmp_path / "part-1.parquet")
+    assert len(load_own(tmp_path, "pets").y_train_N) == 12
+    (tmp_path / "part-0.parquet").unlink()
+    with pytest.raises(ContractError, match="no rows"):
+        load_own(tmp_path, "pets")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("pets_train.parquet", "pets_test.parquet"),
+        ("pets-train-00000-of-00001.parquet", "pets-test-00000-of-00001.parquet"),
+    ],
+)
+def test_files_that_differ_in_the_name_of_a_part_are_parts(tmp_path, train, test):
+    """Test images are never trained on because the set's own name stands first."""
+    pq.write_table(hub([0, 1, 2] * 3), tmp_path / train)
+    pq.write_table(hub([0, 1, 2], first=20), tmp_path / test)
+    data = load_own(tmp_path, "pets")
+    assert (len(data.y_train_N), len(data.y_test_N)) == (9, 3)

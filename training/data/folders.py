@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from splitplace.errors import ContractError, UsageError
 from splitplace.inference.images import image_suffixes
-from splitplace.training.data.parts import EncodedPart, Found, in_order, is_hidden, part_called, some
+from splitplace.training.data.parts import EncodedPart, Found, in_order, is_hidden, part_called, parts_among, some
 
 
 def read_folder(path: Path) -> Found:
@@ -25,17 +25,33 @@ def read_folder(path: Path) -> Found:
         raise ContractError(
             f"{train}: {len(class_names)} class folder(s) ({', '.join(class_names) or 'none'}), expected at least 2"
         )
+    if test is not None and not _folders(test):
+        notes.append(f"{test} has no class folders, so that its {len(_files(test))} image(s) cannot be held out")
+        test = None
     left_out: Counter[str] = Counter()
-    parts = [_part(root, class_names, left_out) for root in (train, test) if root is not None]
+    parts = [_part([train / name for name in class_names], left_out)]
+    if empty := [class_names[c] for c in np.setdiff1d(np.arange(len(class_names)), parts[0].y_N)]:
+        known = some(sorted(image_suffixes()), 99)
+        raise ContractError(f"{train / empty[0]}: no image in it, expected files named {known}")
     if test is not None:
-        extra = [entry.name for entry in _folders(test) if entry.name not in class_names]
+        found = {entry.name for entry in _folders(test)}
+        extra = sorted(found - set(class_names))
         if extra:
             raise ContractError(f"{test}: the class {extra[0]} is not in {train}")
+        parts.append(_part([test / name if name in found else None for name in class_names], left_out))
+        absent = [class_names[c] for c in np.setdiff1d(np.arange(len(class_names)), parts[1].y_N)]
+        if len(absent) == len(class_names):
+            raise ContractError(f"{test}: no image in its class folders")
+        if absent:
+            notes.append(f"{len(absent)} class(es) have no image in {test}: {some(absent)}")
     if left_out:
         kinds = some([f"{kind} ({n})" for kind, n in left_out.most_common()], most=5)
         notes.append(
             f"{left_out.total()} file(s) below {path} were left out, their names are not those of images: {kinds}"
         )
+    astray = [entry for root in (train, test) if root is not None for entry in root.iterdir() if _leads_nowhere(entry)]
+    if astray:
+        notes.append(f"{len(astray)} link(s) beside the classes lead nowhere and were left out, as {min(astray)}")
     beside = [entry for root in (train, test) if root is not None for entry in _files(root)]
     if beside:
         notes.append(f"{len(beside)} image(s) stand in no class folder and were left out, as {beside[0]}")
@@ -45,12 +61,12 @@ def read_folder(path: Path) -> Found:
 def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:
     """The folders that hold class folders: of training and of test, or `path` alone; and what was not read."""
     folders = _folders(path)
-    named = {part_called(folder.name): folder for folder in folders}
+    named = {part: path / name for name, part in parts_among([folder.name for folder in folders]).items()}
     if "train" in named and "test" in named:
         others = [folder.name for folder in folders if folder not in (named["train"], named["test"])]
         notes = [f"beside training and test, {some(others)} of {path} was not read"] if others else []
-        return named["train"], named["test"], notes
-    if folders and None not in named:
+        return _inner(named["train"]), _inner(named["test"]), notes
+    if folders and (("train" in named and len(named) > 1) or all(part_called(folder.name) for folder in folders)):
         missing = [name for name in ("train", "test") if name not in named]
         raise UsageError(
             f"{path}: got the folder(s) {', '.join(folder.name for folder in folders)}, but no "
@@ -60,9 +76,19 @@ def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:
     return path, None, []
 
 
+def _inner(part: Path) -> Path:
+    """The folder of a part, which archives hold in another one of the same name."""
+    return part / part.name if [entry.name for entry in _folders(part)] == [part.name] else part
+
+
 def _folders(path: Path) -> list[Path]:
     """The folders in a folder that a user sees."""
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry))
+
+
+def _leads_nowhere(entry: Path) -> bool:
+    """Whether what it leads to is not there: perhaps a class."""
+    return entry.is_symlink() and not entry.exists() and not is_hidden(entry) and not _is_image(entry)
 
 
 def _files(path: Path) -> list[Path]:
@@ -70,30 +96,47 @@ def _files(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if not entry.is_dir() and not is_hidden(entry) and _is_image(entry))
 
 
-def _part(root: Path, class_names: tuple[str, ...], left_out: Counter[str]) -> EncodedPart:
+def _part(classes: Sequence[Path | None], left_out: Counter[str]) -> EncodedPart:
+    """The images in a folder for each class, as far as there is one."""
     files: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(class_names):
+    for label, folder in enumerate(classes):
         found = []
-        for file in _walk(root / name):
+        for file in _walk(folder) if folder is not None else ():
             if _is_image(file):
                 found.append(file)
             else:
                 left_out[file.suffix.lower() or "no ending"] += 1
-        if not found:
-            raise ContractError(
-                f"{root / name}: no image in it, expected files named {some(sorted(image_suffixes()), 99)}"
-            )
         files += sorted(found)
         labels += [label] * len(found)
     return EncodedPart([str(file) for file in files], files, np.asarray(labels, np.int64))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every entry below that is no folder and that a user sees; what is no file (a broken link) among them."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(Path(name))]
+    """Every entry below that is no folder and that a user sees; what is no file (a broken link) among them.
+
+    A link to a folder is one, unless it leads to where the walk has been or to a folder around it.
+    """
+    been = {_identity(above) for above in folder.resolve().parents}
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        here = _identity(Path(place))
+        if here in been:
+            folders.clear()
+            continue
+        been.add(here)
+        folders[:] = sorted(name for name in folders if not is_hidden(Path(name)))
         yield from (Path(place, name) for name in files if not is_hidden(Path(name)))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """The same for a folder and all links to it."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read is not left out without a word."""
+    raise error
 
 
 def _is_image(file: Path) -> bool:

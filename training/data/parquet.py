@@ -1,7 +1,9 @@
 """Parquet with encoded images and labels, in one file or as the Hugging Face hub stores a data set: shards by part."""
 
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,22 @@ import pyarrow.parquet as pq
 
 from splitplace.errors import ContractError, IntegrityError, UsageError
 from splitplace.training.data.dataset import Labels
-from splitplace.training.data.parts import EncodedPart, Found, PartName, in_order, is_hidden, part_called, some
+from splitplace.training.data.parts import (
+    EncodedPart,
+    Found,
+    PartName,
+    in_order,
+    is_hidden,
+    part_called,
+    parts_among,
+    some,
+)
 
 SUFFIX = ".parquet"
 IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NO_LABEL = -1
 MAX_CLASSES = 2**16
 """Numbers go up to this: beyond, they are no classes but hashes, years or identifiers."""
@@ -36,17 +49,17 @@ def parquet_files(path: Path) -> list[Path]:
     """The Parquet files at or below `path`."""
     if path.is_file():
         return [path]
-    found = (file for file in path.rglob(f"*{SUFFIX}") if file.is_file())
+    found = (file for file in path.rglob("*") if file.suffix.lower() == SUFFIX and file.is_file())
     return sorted(file for file in found if not any(map(is_hidden, _inside(file, path))))
 
 
 def read_parquet(path: Path) -> Found:
     """The images of a Parquet file, or of a folder of them.
 
-    A column of encoded images (bytes, or a struct with a field `bytes`) and one of labels: whole numbers from 0, or
-    the classes' names. What numbers are called stands in the schema's metadata, under `class_names` (a JSON list) or as
-    the hub writes it (`huggingface`, a ClassLabel). Files are told apart by `train`, `test` and `validation` at the
-    start of their names or as folders.
+    A column of encoded images (bytes, or a struct with a field `bytes`) and one of labels: whole numbers from 0 (also
+    as floats, where pandas kept missing ones as NaN), truth values, or the classes' names. What numbers are called
+    stands in the schema's metadata, under `class_names` (a JSON list) or as the hub writes it (`huggingface`, a
+    ClassLabel). Files are told apart by `train`, `test` and `validation` in their names or as folders.
 
     Raises:
         UsageError: Several data sets below one folder, or files for testing alone.
@@ -54,17 +67,27 @@ def read_parquet(path: Path) -> Found:
         IntegrityError: Not Parquet.
     """
     parts = _by_part(path, parquet_files(path))
-    notes = []
-    held_out: PartName = "test"
-    if "test" not in parts and "validation" in parts:
-        held_out = "validation"
-        notes.append(f"{path} has no test part: its validation part is held out")
-    elif "validation" in parts:
-        notes.append(f"beside training and test, the validation part of {path} was not read")
-    shards = {part: [_read(file) for file in parts[part]] for part in ("train", held_out) if part in parts}
-    class_names = _class_names(path, [shard for group in shards.values() for shard in group])
-    train, *test = (_part(group, class_names) for group in shards.values())
-    return Found("Parquet", train, test[0] if test else None, class_names, tuple(notes))
+    notes: list[str] = []
+    train = [_read(file) for file in parts["train"]]
+    test = _held_out(path, parts, notes)
+    class_names = _class_names(path, [*train, *test])
+    held_out = _part(path, test, class_names) if test else None
+    return Found("Parquet", _part(path, train, class_names), held_out, class_names, tuple(notes))
+
+
+def _held_out(path: Path, parts: Mapping[PartName, Sequence[Path]], notes: list[str]) -> list[_Shard]:
+    """The files of the test part, else of the validation part; none where nobody says what their images show."""
+    if "test" in parts:
+        test = [_read(file) for file in parts["test"]]
+        if any(label not in (None, _NO_LABEL) for shard in test for label in shard.labels):
+            if "validation" in parts:
+                notes.append(f"beside training and test, the validation part of {path} was not read")
+            return test
+        notes.append(f"the test part of {path} has no labels and was left out")
+    if "validation" not in parts:
+        return []
+    notes.append(f"{path} has no test part{' with labels' if notes else ''}: its validation part is held out")
+    return [_read(file) for file in parts["validation"]]
 
 
 def _inside(file: Path, folder: Path) -> list[Path]:
@@ -82,13 +105,19 @@ def _by_part(path: Path, files: Sequence[Path]) -> dict[PartName, list[Path]]:
     unnamed = []
     for file in files:
         folders = [step.name for step in reversed(_inside(file, path)[1:])]
-        start = file.name.removesuffix(SUFFIX).split("-")[0].split(".")[0]
+        start = file.stem.split("-")[0].split(".")[0]
         part = next((part for name in (*folders, start) if (part := part_called(name))), None)
         if part is None:
             unnamed.append(file)
         else:
             parts.setdefault(part, []).append(file)
         homes.setdefault("/".join(name for name in folders if not part_called(name)), file)
+    if not parts:  # pets_train.parquet and pets_test.parquet
+        called = parts_among(sorted({_stem(file) for file in unnamed}))
+        for file in unnamed:
+            if _stem(file) in called:
+                parts.setdefault(called[_stem(file)], []).append(file)
+        unnamed = [file for file in unnamed if _stem(file) not in called]
     if len(homes) > 1 or (parts and unnamed):
         shown = some(sorted(str(file.relative_to(path)) for file in homes.values()))
         raise UsageError(
@@ -104,32 +133,45 @@ def _by_part(path: Path, files: Sequence[Path]) -> dict[PartName, list[Path]]:
     return parts
 
 
+def _stem(file: Path) -> str:
+    """A file's name without its number among shards."""
+    return re.sub(r"-\d+-of-\d+.*", "", file.stem)
+
+
 def _read(file: Path) -> _Shard:
     try:
-        table = pq.read_table(file)
+        with pq.ParquetFile(file) as opened:
+            schema = opened.schema_arrow
+            features = _hub_features(schema)
+            image = _column(schema.names, IMAGE_COLUMNS, _described(features, "Image"))
+            label = _column(schema.names, LABEL_COLUMNS, _described(features, "ClassLabel"))
+            if image is None or label is None:
+                raise ContractError(
+                    f"{file}: got the columns {schema.names}, expected image and label (or, as others call them, "
+                    f"{', '.join(IMAGE_COLUMNS[1:])}; {', '.join(LABEL_COLUMNS[1:])})"
+                )
+            for name in (image, label):
+                if schema.names.count(name) > 1:
+                    raise ContractError(f"{file}: several columns are called {name}, expected one")
+            table = opened.read(columns=[image, label])
     except (pa.ArrowException, OSError) as error:
         raise IntegrityError(f"{file}: not a Parquet file: {str(error).splitlines()[0]}") from error
-    if table.num_rows == 0:
-        raise ContractError(f"{file}: no rows")
-    features = _hub_features(table)
-    image = _column(table, IMAGE_COLUMNS, [name for name, kind in features.items() if kind.get("_type") == "Image"])
-    label = _column(
-        table, LABEL_COLUMNS, [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
-    )
-    if image is None or label is None:
-        raise ContractError(
-            f"{file}: got the columns {table.column_names}, expected image and label (or, as others call them, "
-            f"{', '.join(IMAGE_COLUMNS[1:])}; {', '.join(LABEL_COLUMNS[1:])})"
-        )
     names = [f"{file.name} row {row}" for row in range(table.num_rows)]
-    return _Shard(names, _images(table, image, file), _labels(table, label, file), _names(table, features, label, file))
+    return _Shard(
+        names, _images(table, image, file), _labels(table, label, file), _names(schema, features, label, file)
+    )
 
 
-def _column(table: Any, known: Sequence[str], described: Sequence[str]) -> str | None:
+def _column(columns: Sequence[str], known: Sequence[str], described: Sequence[str]) -> str | None:
     """The column of that use: by the names people give it, else the only one that the hub's description says is."""
-    by_name = next((name for name in known if name in table.column_names), None)
-    present = [name for name in described if name in table.column_names]
-    return by_name or (present[0] if len(present) == 1 else None)
+    by_name = (column for name in known for column in columns if column.lower() == name)
+    present = [name for name in described if name in columns]
+    return next(by_name, present[0] if len(present) == 1 else None)
+
+
+def _described(features: Mapping[str, Any], kind: str) -> list[str]:
+    """The columns that the hub says are of this kind."""
+    return [name for name, feature in features.items() if feature.get("_type") == kind]
 
 
 def _images(table: Any, name: str, file: Path) -> list[bytes | None]:
@@ -144,27 +186,44 @@ def _images(table: Any, name: str, file: Path) -> list[bytes | None]:
         column = (
             column.field("bytes") if not column.null_count else pa.array([v and v["bytes"] for v in column.to_pylist()])
         )
+    column = _plain(column)
     if pa.types.is_null(column.type):
         return [None] * len(column)
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+    if not any(test(column.type) for test in _BYTES):
         raise ContractError(f"{file}: column {name} is {column.type}, expected encoded images (binary) in every row")
     values: list[bytes | None] = column.to_pylist()
     return values
 
 
 def _labels(table: Any, name: str, file: Path) -> list[int | str | None]:
-    column = table[name]
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not any(test(column.type) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)):
+    column = _plain(table[name])
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.string())
+    if pa.types.is_floating(column.type):
+        return [_whole(value, f"{file}: column {name} is {column.type}") for value in column.to_pylist()]
+    if not any(test(column.type) for test in (pa.types.is_integer, pa.types.is_null, *_TEXT)):
         raise ContractError(f"{file}: column {name} is {column.type}, expected whole numbers or names in every row")
     values: list[int | str | None] = column.to_pylist()
-    return values
+    return [None if value == "" else value for value in values]
 
 
-def _names(table: Any, features: dict[str, Any], label: str, file: Path) -> tuple[str, ...] | None:
+def _plain(column: Any) -> Any:
+    """Values in place of their numbers in a dictionary."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _whole(value: float | None, where: str) -> int | None:
+    """A label among those that pandas made floats, since some are missing."""
+    if value is None or math.isnan(value):
+        return None
+    if not value.is_integer():
+        raise ContractError(f"{where} and has {value}, expected whole numbers or names in every row")
+    return int(value)
+
+
+def _names(schema: Any, features: dict[str, Any], label: str, file: Path) -> tuple[str, ...] | None:
     """What this file calls its classes, by number."""
-    own = (table.schema.metadata or {}).get(b"class_names")
+    own = (schema.metadata or {}).get(b"class_names")
     try:
         names = json.loads(own) if own is not None else features.get(label, {}).get("names")
     except ValueError as error:
@@ -178,10 +237,10 @@ def _names(table: Any, features: dict[str, Any], label: str, file: Path) -> tupl
     return tuple(names)
 
 
-def _hub_features(table: Any) -> dict[str, Any]:
+def _hub_features(schema: Any) -> dict[str, Any]:
     """What the hub says of each column; nothing where it did not write the file, or in another form."""
     try:
-        features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     return (
@@ -198,7 +257,10 @@ def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:
             raise ContractError(f"{path}: one file names the class(es) {some(unknown)}, which another does not have")
         return named[0]
     labels = {label for shard in shards for label in shard.labels if label is not None}
-    if any(isinstance(label, str) for label in labels):
+    texts = {label for label in labels if isinstance(label, str)}
+    if texts and texts != labels:
+        raise ContractError(f"{path}: some files name the class of a row, others number it: expected one of the two")
+    if texts:
         return tuple(in_order([str(label) for label in labels]))
     n_classes = 1 + max((int(label) for label in labels), default=0)
     if n_classes > MAX_CLASSES:
@@ -209,8 +271,10 @@ def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:
     return tuple(str(c) for c in range(n_classes))
 
 
-def _part(shards: Sequence[_Shard], class_names: tuple[str, ...]) -> EncodedPart:
+def _part(path: Path, shards: Sequence[_Shard], class_names: tuple[str, ...]) -> EncodedPart:
     """The rows of all shards, their labels as `class_names` numbers them."""
+    if not any(shard.names for shard in shards):  # one shard may be empty, as Spark leaves them
+        raise ContractError(f"{path}: no rows")
     numbers = {name: c for c, name in enumerate(class_names)}
 
     def number(shard: _Shard, label: int | str | None) -> int:
@@ -222,6 +286,9 @@ def _part(shards: Sequence[_Shard], class_names: tuple[str, ...]) -> EncodedPart
         return numbers[own[label]] if own is not None and label < len(own) else label
 
     labels: Labels = np.array([number(shard, label) for shard in shards for label in shard.labels], np.int64)
+    if labels.max() >= len(class_names):
+        strange = next(label for shard in shards for label in shard.labels if number(shard, label) >= len(class_names))
+        raise ContractError(f"{path}: got a label {strange!r}, which is none of its {len(class_names)} classes")
     return EncodedPart(
         [name for shard in shards for name in shard.names],
         [image for shard in shards for image in shard.images],

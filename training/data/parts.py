@@ -1,7 +1,7 @@
 """What is read of a user's own data set before anything is decoded: its parts, its classes, what was left out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -62,6 +62,21 @@ def part_called(name: str) -> PartName | None:
     """Which part of a data set a folder or file of this name is (`Training`, `test_set`, `val`); None if none."""
     word = re.sub(r"[^a-z]", "", name.lower())
     return _WORDS.get(word) or _WORDS.get(re.sub(r"(set|data|images)$", "", word))
+
+
+def parts_among(names: Collection[str]) -> dict[str, PartName]:
+    """Which of these folders or files are parts of one data set: by their names, else by what tells alike ones apart.
+
+    `seg_train` and `seg_test` are parts; `bullet_train` beside `pregnancy_test` is a class.
+    """
+    plain = {name: part for name in names if (part := part_called(name))}
+    alike: dict[tuple[str, str], dict[str, PartName]] = {}
+    for name in names:
+        for word in re.finditer("[A-Za-z]+", name):
+            if part := part_called(word[0]):
+                alike.setdefault((name[: word.start()], name[word.end() :]), {})[name] = part
+    every = [plain, *alike.values()]
+    return next((parts for parts in every if "train" in parts.values() and len(set(parts.values())) > 1), plain)
 
 
 def is_hidden(path: Path) -> bool:
