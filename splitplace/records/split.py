@@ -17,7 +17,8 @@ from splitplace.records.preprocessing import Preprocessing
 Strategy = Literal["layer", "semantic", "full", "compressed"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Value = TypeVar("Value")
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+MAX_CLASS_NAME = 256
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CLASS_NAME)]
 INPUT = "input"
 """The source of an edge that carries the task's own input."""
 

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
 from splitplace.training.data.dataset import Dataset, split_by_seed
 
 
@@ -96,3 +97,10 @@ def test_the_draw_leaves_an_image_of_every_class_to_train_on():
     train, test = split_by_seed(y_N, 0.95, seed=0)
     assert np.bincount(y_N[train]).tolist() == [1, 1, 1]
     assert np.bincount(y_N[test]).tolist() == [9, 1]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257, "caf\udce9"])
+def test_a_class_that_no_record_can_name_is_refused_before_anything_is_trained(data, name):
+    """No text, too long for a catalog, or a folder's name that is no UTF-8."""
+    with pytest.raises(ContractError, match=r"the class name '.*expected text in UTF-8 of 1 to 256 letters: rename"):
+        replace(data, class_names=(name, *data.class_names[1:]))

@@ -16,6 +16,7 @@ from splitplace.records.base import Name, PositiveCount, Record
 from splitplace.records.formats import Format
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.preprocessing import ImageRule
+from splitplace.records.split import MAX_CLASS_NAME
 from splitplace.seeds import generator
 
 Images = npt.NDArray[np.uint8]
@@ -60,7 +61,8 @@ class Dataset:
         notes: What a user should know of how it was read, a line each.
 
     Raises:
-        SplitPlaceError: The arrays do not fit together, hold a single class, or a class without a training image.
+        SplitPlaceError: The arrays do not fit together, hold a single class, or a class without a training image; or a
+            class has no name that a record takes.
     """
 
     application: str
@@ -74,6 +76,12 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in self.class_names:
+            if not 1 <= len(name) <= MAX_CLASS_NAME or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise ContractError(
+                    f"{self.application}: the class name {name!r:.80}: expected text in UTF-8 of 1 to {MAX_CLASS_NAME} "
+                    "letters: rename it"
+                )
         for part, x, y in (("train", self.x_train_NCHW, self.y_train_N), ("test", self.x_test_NCHW, self.y_test_N)):
             where = f"{self.application}: {part}"
             if x.dtype != np.uint8 or x.ndim != 4 or y.dtype != np.int64 or y.shape != x.shape[:1] or not len(x):
