@@ -16,7 +16,7 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
 from splitplace.inference.cpu_share import sweep
-from splitplace.inference.executor import Array, boundary_values
+from splitplace.inference.executor import MAX_THREADS, Array, boundary_values
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.trial import packed
 from splitplace.progress import Progress, silent
@@ -50,8 +50,10 @@ def fingerprint(kind: str | None = None, threads: int = 1, cpu_share: float = 1.
         threads: onnxruntime threads.
         cpu_share: Below 1, profiles are taken under a CPU quota of this share of the threads' cores.
     """
-    if threads < 1 or not 0 < cpu_share <= 1:
-        raise UsageError(f"{threads} threads at a CPU share of {cpu_share}: expected at least 1, and above 0 to 1")
+    if not 1 <= threads <= MAX_THREADS or not 0 < cpu_share <= 1:
+        raise UsageError(
+            f"{threads} threads at a CPU share of {cpu_share}: expected 1 to {MAX_THREADS}, and above 0 to 1"
+        )
     machine = provenance.machine()
     short = re.sub(r"[^A-Za-z0-9]+", "-", machine.cpu).strip("-").lower()[:64]
     return DeviceFingerprint(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
-from splitplace.inference.executor import Array
+from splitplace.inference.executor import Array, check_counts
 from splitplace.inference.inputs import named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
@@ -63,8 +63,7 @@ def evaluate(
     from splitplace.export.measure.evaluation import as_numbered, data_sha256
     from splitplace.export.measure.evaluation import evaluate as measure
 
-    if micro_batch < 1 or threads < 1:
-        raise UsageError(f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each")
+    check_counts(micro_batch, threads)
     if plot is not None:
         check_picture(Path(plot))
     source, reference = open_split(location)
@@ -76,6 +75,8 @@ def evaluate(
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
     if sum(given is not None for given in (images, data, path)) > 1:
         raise UsageError("--images and --path (or data) each say what to measure on: give one of them")
+    if skip_corrupt and (images is not None or data is not None):
+        raise UsageError("--skip-corrupt is for your own images that are still to be read (--path)")
     if images is None and data is None:
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()

@@ -64,7 +64,8 @@ def export(
         check_images: Real inputs (n, ...), n >= 32, or their .npy file, to hold the exported run against its torch
             source with.
         precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
-        calibration: Real inputs (n, ...), n >= 32, not held-out ones, or their .npy file, that int8 is calibrated on.
+        calibration: Real inputs (n, ...), n >= 32, not held-out ones, or their .npy file, that int8 is calibrated on
+            and float16 held against float32 on.
         format: triton writes a Triton model repository to the folder `catalog`, in place of a catalog.
         progress: Told what is being done.
 
@@ -74,7 +75,7 @@ def export(
     Raises:
         MissingExtraError: A run, and the extras `train` and `export` are not both installed; or another precision, and
             `export` is not.
-        UsageError: `source` is neither, or `catalog` holds something else.
+        UsageError: `source` is neither, `catalog` holds something else, or an option without effect.
         SplitPlaceError: A fragment that does not equal its source, or a disk that is full.
         IntegrityError: A file that is not what its digest says.
     """
@@ -88,6 +89,8 @@ def export(
         check_catalog(folder)
     else:
         check_folder(folder, "--catalog")
+    if calibration is not None and precision == "float32":
+        raise UsageError("--calibration: for --precision float16 and int8 only, float32 is converted to nothing")
     artifact = _artifact(source, _array(check_images), progress)
     if precision != "float32":
         from splitplace.export.convert.precision import with_precision

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.catalog.location import open_split
-from splitplace.errors import UsageError, explained, unknown
-from splitplace.inference.executor import Array, Executor
+from splitplace.errors import explained, unknown
+from splitplace.inference.executor import Array, Executor, check_counts
 from splitplace.inference.inputs import named_inputs, read_inputs
 from splitplace.records.split import Split
 
@@ -70,8 +70,7 @@ def infer(
         SplitPlaceError: Inputs of another dtype or shape than the split takes, or a file that cannot be read.
         IntegrityError: A fragment that is not what its digest says.
     """
-    if micro_batch < 1 or threads < 1:
-        raise UsageError(f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each")
+    check_counts(micro_batch, threads)
     source, reference = open_split(location)
     split = source.split(reference)
     for name in missing:

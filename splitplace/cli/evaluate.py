@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from splitplace.cli.output import bar, emit
@@ -71,7 +70,7 @@ def evaluate(
 def _by_class(measured: "ByClass", class_names: Sequence[str]) -> Table:
     """How right each class is, and what it is taken for most often; of many, the worst."""
     table = Table("class", "top-1", "images", "most often taken for")
-    names = [escape(name) for name in class_names] or [str(c) for c in range(len(measured.accuracy_by_class))]
+    names = list(class_names) or [str(c) for c in range(len(measured.accuracy_by_class))]
     found = [(accuracy, c) for c, accuracy in enumerate(measured.accuracy_by_class) if accuracy is not None]
     if len(found) > _SHOWN:
         table.title = f"the {_SHOWN} worst of {len(found)} classes"

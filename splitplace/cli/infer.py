@@ -62,12 +62,13 @@ def infer(
         document |= {"labels": labels.tolist(), "names": done.names}
         document |= {"logits": _plain(answer)} if logits else {}
     document |= {"out": str(out.absolute())} if out is not None else {}
-    what = ("answer",) if labels is None else ("label", "class")
+    what = ("answer",) if labels is None else ("logits",) if logits else ("label", "class")
     table = Table("input", *what, title=f"{reference}: {len(answer)} inputs in {1e3 * done.run_s:.1f} ms")
     files = [str(path) for path in input] if len(input) == len(answer) else [str(i) for i in range(len(answer))]
     names = done.names or [""] * len(answer)
     for i, file in enumerate(files[:SHOWN]):
-        said = (np.array2string(answer[i], threshold=8),) if labels is None else (str(labels[i]), names[i])
+        numbers = np.array2string(answer[i], threshold=8)
+        said = (numbers,) if labels is None or logits else (str(labels[i]), names[i])
         table.add_row(file, *said)
     if len(answer) > SHOWN:
         table.add_row("...", *("..." for _ in what))

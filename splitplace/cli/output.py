@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from splitplace.progress import Progress
 
-err = Console(stderr=True)
-"""Progress and remarks, away from what another program may read."""
+err = Console(stderr=True, markup=False, emoji=False)
+"""Progress and remarks, away from what another program may read; names and paths are printed as they are."""
 
 UNCUT = 160
 """Columns that every table fits in."""
@@ -34,12 +35,15 @@ def emit(document: BaseModel | dict[str, Any], people: RenderableType, json: boo
 
 
 def _print_whole(people: RenderableType) -> None:
-    """Cells are broken where the terminal is narrow, never cut off; in a file or a pipe there is room."""
+    """Cells are broken where the terminal is narrow, never cut off; in a file or a pipe there is room.
+
+    What stands in brackets or between colons is part of a name, no markup.
+    """
     for part in people.renderables if isinstance(people, Group) else [people]:
         for column in part.columns if isinstance(part, Table) else ():
             column.overflow = "fold"
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if narrow else UNCUT).print(people)
+    Console(width=None if narrow else UNCUT, markup=False, emoji=False).print(people)
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def bar() -> "Iterator[Progress]":
 
     def at(what: str, share: float) -> None:
         shown.start()  # not before: what draws a bar of its own may come first
-        shown.update(task, description=what, completed=share)
+        shown.update(task, description=escape(what), completed=share)  # the bar has markup of its own
 
     try:
         yield at
@@ -68,7 +72,7 @@ def step(what: str, share: float) -> None:
 
 def remark(what: str) -> None:
     """What there is to say besides the answer, on stderr, whoever watches."""
-    err.print(what, soft_wrap=True, markup=False)
+    err.print(what, soft_wrap=True)
 
 
 class _Remarks(logging.Handler):

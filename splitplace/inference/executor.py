@@ -8,12 +8,15 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _native
 
-from splitplace.errors import ContractError, IntegrityError, NotReadyError
+from splitplace.errors import ContractError, IntegrityError, NotReadyError, UsageError
 from splitplace.inference.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import Split
 
 Array = npt.NDArray[Any]
+
+MAX_THREADS = 1024
+"""More than a device has cores; onnxruntime starts all of them at once."""
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *(kind for kind in vars(_native).values() if isinstance(kind, type) and issubclass(kind, Exception)),
@@ -36,6 +39,19 @@ def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.I
     session._model_bytes = None
     trim()
     return session
+
+
+def check_counts(micro_batch: int, threads: int) -> None:
+    """Refuse numbers that nothing can be run with.
+
+    Raises:
+        UsageError: Below 1, or so many threads that they would take the machine down.
+    """
+    if micro_batch < 1 or not 1 <= threads <= MAX_THREADS:
+        raise UsageError(
+            f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each, and at most "
+            f"{MAX_THREADS} threads"
+        )
 
 
 def one_line(error: Exception) -> str:
@@ -141,8 +157,14 @@ class Executor:
         """Logits (n, n_classes) for inputs by tensor name, each (n, ...), in micro-batches; errors as `outputs`."""
         found = self.outputs(inputs, micro_batch)
         if not len(next(iter(inputs.values()))):
-            return np.zeros((0, self.split.n_classes), np.float32)
+            return self._none()
         return merge(self.split, found)
+
+    def _none(self) -> Array:
+        """The answer to no inputs: of the shape and type that one to some has."""
+        spec = self.split.by_name[self.split.sinks[0]].outputs[0]
+        sizes = (self.split.n_classes,) if self.split.n_classes else spec.shape[1:]
+        return np.zeros((0, *(int(size) for size in sizes)), spec.dtype)
 
     def outputs(
         self,

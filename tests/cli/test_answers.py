@@ -1,6 +1,7 @@
 """`infer` and `evaluate` on splits that take several inputs, or answer something else than scores of classes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def numbers(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
-def catalog(place: Path, inputs: tuple[str, ...], answer: list, *last: object) -> str:
+def catalog(place: Path, inputs: tuple[str, ...], answer: list, *last: object, names: Sequence[str] = ()) -> str:
     """CATALOG of a split: the inputs added up, a layer to h, then these nodes to y."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -29,7 +30,7 @@ def catalog(place: Path, inputs: tuple[str, ...], answer: list, *last: object) -
         [numpy_helper.from_array(numbers(4, 3), "w"), numpy_helper.from_array(np.array([1]), "axis")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    CatalogWriter(place / "catalog").write(cutting.split(model.SerializeToString(), 1))
+    CatalogWriter(place / "catalog").write(cutting.split(model.SerializeToString(), 1).described(tuple(names), None))
     return str(place / "catalog")
 
 
@@ -74,6 +75,58 @@ def test_an_answer_without_classes_is_given_as_it_is(
         np.testing.assert_allclose(document["answers"], expected.sum(axis=1), rtol=1e-5)
     with pytest.raises(sp.SplitPlaceError, match="no scores of classes"):
         sp.evaluate(where, images=numbers(5, 4), labels=np.zeros(5, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("last", "answer", "expected"),
+    [
+        (helper.make_node("Tanh", ["h"], ["y"]), ["n", 3], ((0, 3), np.float32)),
+        (helper.make_node("ReduceSum", ["h", "axis"], ["y"], keepdims=0), ["n"], ((0,), np.float32)),
+        (helper.make_node("Unsqueeze", ["h", "axis"], ["y"]), ["n", 1, 3], ((0, 1, 3), np.float32)),
+    ],
+)
+def test_no_inputs_are_answered_in_the_form_of_some(
+    tmp_path: Path, last: object, answer: list, expected: tuple
+) -> None:
+    """Whatever that is: scores, a number a sample, a map."""
+    where = catalog(tmp_path, ("x",), answer, last)
+    none = sp.infer(where, numbers(0, 4)).logits
+    assert (none.shape, none.dtype) == expected
+    assert sp.infer(where, numbers(2, 4)).logits.dtype == none.dtype
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_a_table_shows_names_as_they_are_and_logits_where_they_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], logits: bool
+) -> None:
+    """Brackets and colons are part of a name, not markup of the table's."""
+    names = ["[red]fox[/]", ":cat:", "dog [small]"]
+    where = catalog(tmp_path, ("x",), ["n", 3], helper.make_node("Floor", ["h"], ["y"]), names=names)
+    np.save(
+        tmp_path / "x.npy", 777.5 * np.linalg.pinv(numbers(4, 3)).astype(np.float32)
+    )  # class c is the largest of row c
+    with pytest.raises(SystemExit) as ended:
+        main(["infer", where, "--input", str(tmp_path / "x.npy"), *["--logits"] * logits])
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert all((name in said) is not logits for name in names)
+    assert ("777." in said) is logits
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"calibration": numbers(40, 4)}, "for --precision float16 and int8 only"),
+        ({"calibration": "nobody.npy"}, "for --precision float16 and int8 only"),
+    ],
+)
+def test_export_refuses_an_option_without_effect(tmp_path: Path, given: dict, words: str) -> None:
+    """Before it is looked at."""
+    where = catalog(tmp_path, ("x",), ["n", 3], helper.make_node("Tanh", ["h"], ["y"]))
+    with pytest.raises(sp.UsageError, match=words):
+        sp.export(tmp_path / "split", tmp_path / "another", **given)
+    with pytest.raises(sp.UsageError, match="--skip-corrupt is for your own images"):
+        sp.evaluate(where, images=numbers(5, 4), labels=np.zeros(5, np.int64), skip_corrupt=True)
 
 
 @pytest.mark.parametrize(
