@@ -12,6 +12,8 @@ FragmentSource = Literal["here", "registry", "broker"]
 BATCH: Final = "batch"
 """The symbolic first dimension of every boundary tensor."""
 
+MAX_TENSOR_NAME = 512
+
 DType = Literal["float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"]
 ITEM_BYTES: dict[str, int] = {
     "float32": 4,
@@ -29,7 +31,7 @@ ITEM_BYTES: dict[str, int] = {
 class TensorSpec(Record):
     """A named tensor at a fragment's boundary; `shape` starts with the symbolic batch."""
 
-    name: Annotated[str, Field(min_length=1, max_length=512)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_TENSOR_NAME)]
     dtype: DType
     shape: Annotated[tuple[PositiveCount | Literal["batch"], ...], Field(min_length=1, max_length=16)]
 

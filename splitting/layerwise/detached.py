@@ -94,6 +94,39 @@ def serialised(proto: onnx.ModelProto, beside: Mapping[str, ir.TensorProtocol]) 
     return Detached(data, {name: tensor.numpy() for name, tensor in beside.items()}) if beside else data
 
 
+def leading_to(model: Model, output: str) -> Model:
+    """The part of a model that leads to one output, and the inputs which that part reads; nothing in it is changed."""
+    proto = onnx.ModelProto.FromString(message(model))
+    graph = proto.graph
+    maker = {name: node for node in graph.node for name in node.output if name}
+    wanted: set[str] = set()
+    waiting = [output]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += _read(maker[name]) if name in maker else ()
+    for entries in (graph.input, graph.output):
+        kept = [entry for entry in entries if entry.name in (wanted if entries is graph.input else {output})]
+        del entries[:]
+        entries.extend(kept)
+    for i in reversed(range(len(graph.node))):
+        if wanted.isdisjoint(graph.node[i].output):
+            del graph.node[i]
+    data: bytes = proto.SerializeToString()
+    return Detached(data, model.beside) if isinstance(model, Detached) else data
+
+
+def _read(node: onnx.NodeProto) -> list[str]:
+    """The names that a node reads, in its subgraphs, too; those that are made there do no harm."""
+    found = list(node.input)
+    for attribute in node.attribute:
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            found += [value.name for value in graph.output]
+            found += [name for inner in graph.node for name in _read(inner)]
+    return found
+
+
 def as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which weights that lie beside are inputs, for the checker, which would look for their files."""
     copy = onnx.ModelProto()

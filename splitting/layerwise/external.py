@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from math import ceil, prod
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import psutil
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
@@ -94,7 +96,7 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     size = file.stat().st_size
     try:
         offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", str(size - offset)))
+        length = int(entries.get("length", min(_bytes(tensor), size - offset)))
     except ValueError as error:
         raise IntegrityError(f"{path}: external data of {tensor.name!r}: {error}") from error
     if offset < 0 or length < 0 or offset + length > size:
@@ -103,6 +105,13 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
             f"{size}: truncated, or not this model's"
         )
     return file, offset, length
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    """What its numbers take, where nobody says how many bytes of the file are its own."""
+    bits: int = ir.DataType(tensor.data_type).bitwidth
+    numbers: int = prod(tensor.dims)
+    return ceil(numbers * bits / 8)
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

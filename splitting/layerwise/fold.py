@@ -18,7 +18,9 @@ MAX_SHAPE_SIZE = 64
 
 
 def constant(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    """A new initializer."""
+    """A new initializer, of this name or one like it that is free."""
+    while name in graph.initializers:
+        name += "_"
     value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
     graph.register_initializer(value)
     return value

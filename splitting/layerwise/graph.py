@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from splitplace.errors import ContractError
-from splitplace.records.fragment import BATCH, DType, TensorSpec
+from splitplace.records.fragment import BATCH, MAX_TENSOR_NAME, DType, TensorSpec
 from splitplace.splitting.layerwise.detached import Model, serialised, write
 from splitplace.splitting.layerwise.fold import batch_of, constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
@@ -155,9 +155,9 @@ def _bound(source: str, fixed: int, why: object) -> str:
 def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> str:
     """Why what the model answers is no answer for each sample."""
     answer = _told(first, second)
+    if first[0] and fixed is not None:
+        return _bound(source, fixed, f"it answers {answer}{' for any' if first[1] == second[1] else ''}")
     if first[0] and first[1] == second[1]:
-        if fixed is not None:
-            return _bound(source, fixed, f"it answers {answer} for any")
         return f"{source}: the batch does not reach its output, which is {answer}; export it with a symbolic batch"
     return f"{source}: it answers {answer}, {_EXPECTED}"
 
@@ -185,9 +185,16 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
     if not inputs:
         raise ContractError(f"{source}: no inputs, expected at least one with a leading batch dimension")
     for value in inputs:
+        if len(value.name or "") > MAX_TENSOR_NAME:
+            raise ContractError(
+                f"{source}: input {value.name!r:.80}: a name of {len(value.name or '')} letters, expected at most "
+                f"{MAX_TENSOR_NAME}"
+            )
         if not isinstance(value.type, ir.TensorType) or not value.shape:
-            raise ContractError(f"{source}: input {value.name!r} has no shape, expected [batch, ...]")
-        sizes = [dim if isinstance(dim, int) else 0 for dim in value.shape]
+            what = "has no shape" if value.shape is None else "is one value for all samples"
+            raise ContractError(f"{source}: input {value.name!r} {what}, expected [batch, ...]")
+        # Some exporters write -1 for a size that varies.
+        sizes = [max(dim, 0) if isinstance(dim, int) else 0 for dim in value.shape]
         for i, size in enumerate(sizes[1:], 1):
             if not size:
                 raise ContractError(
@@ -196,7 +203,8 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
                 )
         leading.add(sizes[0] or None)
     if len(leading) > 1:
-        raise ContractError(f"{source}: its inputs have different batch sizes {leading}, expected one batch for all")
+        told = ", ".join(f"{value.name} {value.shape}" for value in inputs)
+        raise ContractError(f"{source}: its inputs have different batch sizes ({told}), expected one batch for all")
     return leading.pop()
 
 

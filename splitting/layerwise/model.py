@@ -4,6 +4,7 @@ Normal form: local functions inlined, constants as initializers, what can be fol
 targets made literal), nothing dead, nodes in topological order with a name each, no annotations.
 """
 
+import hashlib
 import logging
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
+from splitplace.records.fragment import MAX_TENSOR_NAME
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
 from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
 from splitplace.splitting.layerwise.simplify import simplify
@@ -125,20 +127,19 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     beside = whole.beside if isinstance(whole, Detached) else {}
     if not _is_sorted(model.graph):
         model = _sorted(model)  # onnxruntime takes nodes in any order
-    try:
-        onnx.checker.check_model(as_inputs(model) if beside else model)
-    except onnx.checker.ValidationError as error:
-        raise IntegrityError(f"{source}: the ONNX checker refuses it: {_line(error)}") from error
+    _check(model, source, bool(beside))
     external = (tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL)
     if any(tensor.name not in beside for tensor in external):
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
     try:
         _densify(model, source)
+        _drop_maps(model.graph, output)
         graph = ir.from_proto(model)
         attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
         _choose_output(graph.graph, output, source)
         InlinePass()(graph)
         simplify(graph)
+        _shorten_names(graph.graph)
     except SplitPlaceError:
         raise
     except Exception as error:
@@ -148,6 +149,36 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     normal = ir.from_proto(_clean(proto))
     attach(normal, left_out)
     return normal
+
+
+def _check(model: onnx.ModelProto, source: str, aside: bool) -> None:
+    """Hold a model against the ONNX checker, which asks more than onnxruntime: that inputs and outputs state a shape.
+
+    Args:
+        model: As it is afterwards.
+        source: What to call it.
+        aside: Whether weights are not in it.
+
+    Raises:
+        IntegrityError: The checker refuses it.
+    """
+    declared = [*model.graph.input, *model.graph.output]
+    untyped = [value for value in declared if value.type.WhichOneof("value") is None]
+    for value in untyped:
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    of_tensors = [value.type.tensor_type for value in declared if value.type.WhichOneof("value") == "tensor_type"]
+    shapeless = [tensor for tensor in of_tensors if not tensor.HasField("shape")]
+    for tensor in shapeless:
+        tensor.shape.SetInParent()
+    try:
+        onnx.checker.check_model(as_inputs(model) if aside else model)
+    except onnx.checker.ValidationError as error:
+        raise IntegrityError(f"{source}: the ONNX checker refuses it: {_line(error)}") from error
+    finally:
+        for tensor in shapeless:
+            tensor.ClearField("shape")
+        for value in untyped:
+            value.ClearField("type")
 
 
 def _is_sorted(graph: onnx.GraphProto) -> bool:
@@ -172,6 +203,13 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     return ordered
 
 
+def _drop_maps(graph: onnx.GraphProto, chosen: str | None) -> None:
+    """Leave out the outputs that are maps, which the tools here do not know, unless one of them is to be answered."""
+    for i, value in reversed(list(enumerate(graph.output))):
+        if "map_type" in str(value.type) and (value.name != chosen if chosen is not None else i):
+            del graph.output[i]
+
+
 def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:
     """Keep one output, the first unless another is named; what only the others need is dead."""
     names = [value.name or "" for value in graph.outputs]
@@ -180,6 +218,14 @@ def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:
     if name is not None and name not in names:
         raise unknown(f"output of {source}", name, names)
     graph.outputs[:] = [graph.outputs[names.index(name) if name is not None else 0]]
+
+
+def _shorten_names(graph: ir.Graph) -> None:
+    """Give values that no record can name a name of their own; inputs keep theirs, by which they are fed."""
+    for value in (value for node in graph for value in node.outputs):
+        if value.name and len(value.name) > MAX_TENSOR_NAME:
+            told = hashlib.sha256(value.name.encode()).hexdigest()[:16]
+            value.name = f"{value.name[: MAX_TENSOR_NAME - len(told) - 1]}-{told}"
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

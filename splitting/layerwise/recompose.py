@@ -1,6 +1,6 @@
 """The contract every split keeps: put together again, it answers what the whole model answers, or it is refused."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from splitplace.inference.noise import draw
 from splitplace.records.fragment import TensorSpec
 from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise.detached import Detached, Model, open_whole
+from splitplace.splitting.layerwise.detached import Detached, Model, leading_to, open_whole
 
 TOLERANCE = 1e-4
 """Largest absolute error, as a share of the output's range (largest less smallest answer of the whole)."""
@@ -85,9 +85,15 @@ def check(
     made = {spec.name: spec.dtype for fragment in split.fragments for spec in fragment.outputs}
     passed = {dtype for name, dtype in made.items() if name not in {spec.name for spec in split.inputs}}
     tolerance = max([tolerance, *(NARROW_TOLERANCES[dtype] for dtype in passed if dtype in NARROW_TOLERANCES)])
-    answer = _session(whole, output) if isinstance(whole, bytes | Detached) else whole
+    answer = _session(whole, output, inputs) if isinstance(whole, bytes | Detached) else whole
     executor = Executor(split, artifact.models.__getitem__)
     expected = {batch: answer({name: value[:batch] for name, value in inputs.items()}) for batch in batches}
+    for batch, answered in expected.items():
+        if answered.shape[:1] != (batch,):
+            raise IntegrityError(
+                f"{split.reference} is refused: the whole model answers {answered.dtype}{list(answered.shape)} to a "
+                f"batch of {batch}, expected {batch} rows: its graph drops the batch (as a Squeeze without axes does)"
+            )
     compare = _Comparison(split.reference, expected[max(batches)], tolerance)
     worst = 0.0
     for batch in batches:
@@ -142,29 +148,23 @@ def noise(specs: Sequence[TensorSpec], n: int, seed: int = 0) -> dict[str, Array
     return {spec.name: draw(spec, n, generator(seed, "recompose", spec.name)) for spec in specs}
 
 
-def _session(model: Model, output: str | None) -> Whole:
-    if isinstance(model, bytes):
-        session = open_session(model, source="the whole model")
-    else:
-        try:
-            session = open_whole(model, session_options(threads=1))
-        except Exception as error:
-            # onnxruntime raises a dozen unrelated classes of its own here; each means that the model does not load.
-            raise IntegrityError(f"the whole model: onnxruntime cannot load it: {one_line(error)}") from error
+def _session(model: Model, output: str | None, given: Collection[str]) -> Whole:
+    session = _open(model)
     name = output or session.get_outputs()[0].name
+    if any(node.name not in given for node in session.get_inputs()):
+        # What nobody reads, or only another output needs, may be of any type and size: nothing made up would do.
+        session = _open(leading_to(model, name))
     taken = session.get_inputs()
     fixed = taken[0].shape[0] if taken[0].shape else None
 
     def run(inputs: Mapping[str, Array]) -> Array:
         n = len(next(iter(inputs.values())))
         # A model that takes one batch size only: piece by piece, the last one filled up with its last row.
-        size = fixed if isinstance(fixed, int) else n
+        size = fixed if isinstance(fixed, int) and fixed > 0 else n
         parts = []
         for start in range(0, n, size):
             rows = np.minimum(np.arange(start, start + size), n - 1)
-            feed = {
-                node.name: inputs[node.name][rows] if node.name in inputs else _unread(node, size) for node in taken
-            }
+            feed = {node.name: inputs[node.name][rows] for node in taken}
             try:
                 parts.append(np.asarray(session.run([name], feed)[0]))
             except RUNTIME_ERRORS as error:
@@ -174,13 +174,14 @@ def _session(model: Model, output: str | None) -> Whole:
     return run
 
 
-def _unread(node: ort.NodeArg, batch: int) -> Array:
-    """Zeros for an input that no fragment takes, because nothing that leads to the answer reads it."""
-    known = [size if isinstance(size, int) else 1 for size in node.shape]
-    if node.shape and not isinstance(node.shape[0], int):
-        known[0] = batch
-    name = node.type.removeprefix("tensor(").removesuffix(")")
-    return np.zeros(known, {"float": "float32", "double": "float64"}.get(name, name))
+def _open(model: Model) -> ort.InferenceSession:
+    if isinstance(model, bytes):
+        return open_session(model, source="the whole model")
+    try:
+        return open_whole(model, session_options(threads=1))
+    except Exception as error:
+        # onnxruntime raises a dozen unrelated classes of its own here; each means that the model does not load.
+        raise IntegrityError(f"the whole model: onnxruntime cannot load it: {one_line(error)}") from error
 
 
 class _Comparison:
@@ -221,6 +222,8 @@ class _Comparison:
             ours = np.nan_to_num(got.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
             chosen = np.take_along_axis(wide, ours.argmax(-1)[..., None], -1)[..., 0]
             best = wide.max(-1)
-            if np.any((best != chosen) & ~(best - chosen <= self.tolerance * self.span)):
+            with np.errstate(invalid="ignore"):  # two infinities have no difference, and are equal
+                another = (best != chosen) & ~(best - chosen <= self.tolerance * self.span)
+            if another.any():
                 raise IntegrityError(f"{self.reference} is refused {where}: another argmax than the whole model")
         return error

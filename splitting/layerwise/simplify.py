@@ -117,6 +117,7 @@ def simplify(model: ir.Model) -> None:
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     )
     fold_weights(model)
+    _end_in_own(model)
     _run(
         model,
         passes.RemoveUnusedNodesPass(),
@@ -125,6 +126,22 @@ def simplify(model: ir.Model) -> None:
         passes.NameFixPass(),
         passes.ClearMetadataAndDocStringPass(),
     )
+
+
+def _end_in_own(model: ir.Model) -> None:
+    """Give each subgraph outputs of its own: onnxruntime refuses one that is a value from around it.
+
+    The elimination of Identity nodes leaves such, as of a branch that hands on what another one changes.
+    """
+    for graph in model.graph.subgraphs():
+        for i, value in enumerate(graph.outputs):
+            maker = value.producer()
+            own = value in graph.inputs if maker is None else maker.graph is graph
+            if not own and graph.initializers.get(value.name or "") is not value:
+                node = ir.node("Identity", [value], name=f"{value.name}_as_it_is")
+                node.outputs[0].name = f"{value.name}_as_it_is"
+                graph.append(node)
+                graph.outputs[i] = node.outputs[0]
 
 
 def _run(model: ir.Model, *steps: ir.passes.PassBase) -> list[bool]:

@@ -1,0 +1,171 @@
+"""What models of other exporters declare oddly: sizes, names, inputs that nobody reads, weights in other files."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from splitplace.errors import ContractError, IntegrityError
+from splitplace.inference.executor import Executor, open_session
+from splitplace.records.fragment import MAX_TENSOR_NAME
+from splitplace.splitting.artifact import SplitArtifact
+from splitplace.splitting.layerwise import cutting
+from splitplace.splitting.layerwise import model as reading
+
+RNG = np.random.default_rng(9)
+LAYERS = "a = MatMul (x, v) h = Tanh (a) b = MatMul (h, v) t = Tanh (b) y = MatMul (t, w)"
+
+
+def graph(x: str = "float[n, 8] x", body: str = LAYERS, y: str = "float[n, 4] y") -> onnx.ModelProto:
+    """A model in ONNX's text form of the weights v [8, 8] and w [8, 4]."""
+    made = parser.parse_graph(f"g ({x}) => ({y}) {{ {body} }}")
+    for name, shape in (("v", (8, 8)), ("w", (8, 4))):
+        made.initializer.append(numpy_helper.from_array(RNG.normal(0, 0.4, shape).astype(np.float32), name))
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def cut(whole: onnx.ModelProto, fragments: int = 2) -> SplitArtifact:
+    """The verified split."""
+    return cutting.split(whole.SerializeToString(), fragments, slack=0.0)
+
+
+def test_a_batch_of_minus_one_varies() -> None:
+    """As some exporters write what they do not know."""
+    whole = graph()
+    for value in (whole.graph.input[0], whole.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    artifact = cut(whole)
+    x = RNG.normal(size=(5, 8)).astype(np.float32)
+    (expected,) = open_session(whole.SerializeToString()).run(["y"], {"x": x})
+    np.testing.assert_allclose(Executor(artifact.split, artifact.models.__getitem__).run({"x": x}), expected, atol=1e-5)
+    assert len(artifact.models) == 2 and artifact.split.inputs[0].shape == ("batch", 8)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ("float[n, m] x", "dimension 1 of input 'x' is m; expected a size"),
+        ("float[n, -1] x", "dimension 1 of input 'x' is -1; expected a size"),
+        ("float x", "input 'x' is one value for all samples, expected"),
+        ("float[] x", "input 'x' has no shape, expected"),
+        ("float[n, 8] x, float[1, 8] z", r"different batch sizes \(x \[n,8\], z \[1,8\]\), expected one"),
+    ],
+)
+def test_an_input_that_no_batch_can_be_of_is_said_as_it_is(x: str, words: str) -> None:
+    """By name, with what it is."""
+    whole = graph(x.replace("-1", "1"), "s = Mul (x, z) y = MatMul (s, w)" if "z" in x else LAYERS)
+    if "-1" in x:
+        whole.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -1
+    with pytest.raises(ContractError, match=words):
+        cut(whole)
+
+
+def test_values_with_names_longer_than_any_record_are_cut() -> None:
+    """Scopes in scopes: they get shorter names, each its own; that of the input, by which it is fed, is refused."""
+    long = {name: f"{'block/' * 100}{name}" for name in "ahbty"}
+    whole = graph()
+    for node in whole.graph.node:
+        node.input[:] = [long.get(name, name) for name in node.input]
+        node.output[:] = [long[name] for name in node.output]
+    whole.graph.output[0].name = long["y"]
+    artifact = cut(whole, 3)
+    names = [spec.name for fragment in artifact.split.fragments for spec in fragment.outputs]
+    assert len(names) == len(set(names)) == 3 and max(map(len, names)) == MAX_TENSOR_NAME
+
+
+UNREAD = {
+    "text": helper.make_tensor_value_info("u", TensorProto.STRING, ["n"]),
+    "one text": helper.make_tensor_value_info("u", TensorProto.STRING, []),
+    "bfloat16": helper.make_tensor_value_info("u", TensorProto.BFLOAT16, ["n", 3]),
+    "float8": helper.make_tensor_value_info("u", TensorProto.FLOAT8E4M3FN, ["n", 3]),
+    "a truth value": helper.make_tensor_value_info("u", TensorProto.BOOL, []),
+    "no shape": helper.make_tensor_value_info("u", TensorProto.FLOAT, None),
+    "a sequence": helper.make_tensor_sequence_value_info("u", TensorProto.FLOAT, None),
+}
+
+
+@pytest.mark.parametrize("unread", UNREAD.values(), ids=UNREAD)
+def test_an_input_that_nobody_reads_may_be_of_any_type(unread: onnx.ValueInfoProto) -> None:
+    """File names, flags, what another version of the model took: no value for it need be made up."""
+    whole = graph()
+    whole.graph.input.append(unread)
+    artifact = cut(whole)
+    assert [spec.name for spec in artifact.split.inputs] == ["x"] and len(artifact.models) == 2
+
+
+def test_what_only_another_output_reads_need_not_run() -> None:
+    """A second head that no made-up input suits: the first is cut and held against the whole."""
+    body = f"{LAYERS} z = Reshape (t, sizes)"
+    whole = graph("float[n, 8] x, int64[2] sizes", body, "float[n, 4] y, float[p, q] z")
+    artifact = cut(whole)
+    assert [spec.name for spec in artifact.split.inputs] == ["x"]
+
+
+def test_external_weights_need_not_say_how_long_they_are(tmp_path: Path) -> None:
+    """By the standard that is optional; they are as long as their numbers are."""
+    place = tmp_path / "m.onnx"
+    onnx.save(graph(), place, save_as_external_data=True, location="m.data", size_threshold=0)
+    expected = cutting.split(reading.read(place), 2, slack=0.0).models
+    shown = onnx.load(place, load_external_data=False)
+    for tensor in shown.graph.initializer:
+        kept = [(entry.key, entry.value) for entry in tensor.external_data if entry.key != "length"]
+        del tensor.external_data[:]
+        for key, value in kept:
+            tensor.external_data.add(key=key, value=value)
+    place.write_bytes(shown.SerializeToString())
+    assert cutting.split(reading.read(place), 2, slack=0.0).models == expected
+
+
+@pytest.mark.parametrize("what", ["shape", "type"])
+def test_an_answer_need_not_state_its_shape_or_type(what: str) -> None:
+    """Onnxruntime infers them; what the checker asks for besides is not what the fragments hang on."""
+    whole, bare = graph(), graph()
+    value = bare.graph.output[0]
+    value.type.tensor_type.ClearField("shape") if what == "shape" else value.ClearField("type")
+    for tensor, same in zip(bare.graph.initializer, whole.graph.initializer, strict=True):
+        tensor.CopyFrom(same)
+    assert cut(bare).models == cut(whole).models
+
+
+def test_an_answer_beside_maps_is_cut() -> None:
+    """As converters of scikit-learn write a classifier: a label, and the scores as a map of each sample."""
+    scores = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    whole = graph(y="float[n, 4] y", body=f"{LAYERS} m = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1, 2, 3]> (y)")
+    whole.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    whole.graph.output.append(helper.make_value_info("m", helper.make_sequence_type_proto(scores)))
+    artifact = cut(whole)
+    operators = {node.op_type for data in artifact.models.values() for node in onnx.load_from_string(data).graph.node}
+    assert len(artifact.models) == 2 and operators == {"MatMul", "Tanh"}
+
+
+def test_a_batch_of_one_that_is_dropped_is_said() -> None:
+    """Squeeze without axes takes every size of 1 away, the batch's too."""
+    whole = graph(body="a = MatMul (x, v) h = Tanh (a) s = Squeeze (h) y = MatMul (s, w)")
+    with pytest.raises(IntegrityError, match=r"answers float32\[4\] to a batch of 1, expected 1 rows: .*Squeeze"):
+        cut(whole)
+
+
+def test_names_that_the_splitter_would_give_may_be_taken() -> None:
+    """A target that is written for a Reshape does not take the place of a weight of that name."""
+    body = "a = MatMul (x, v) r = Reshape (a, r_target) h = Tanh (r) f = Reshape (h, flat) y = MatMul (f, w)"
+    whole = graph("float[1, 8] x", body, "float[1, 4] y")
+    whole.graph.node[1].name = "r"
+    for name, sizes in (("r_target", [1, 2, 4]), ("flat", [1, 8])):
+        whole.graph.initializer.append(numpy_helper.from_array(np.array(sizes), name))
+    assert len(cut(whole).models) == 2
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_branch_that_hands_on_a_value_from_around_it_is_cut(nested: bool) -> None:
+    """Its Identity is no dead weight: without it the branch would have an output that it does not make."""
+    same, more = "{ i = Identity (h) }", "{ j = Add (h, h) }"
+    inner = f"If (c) <then_branch = one () => (float[n, 8] j) {more}, else_branch = two () => (float[n, 8] i) {same}>"
+    if nested:
+        outer = f"then_branch = t () => (float[n, 8] k) {{ k = {inner} }}"
+        inner = f"If (c) <{outer}, else_branch = e () => (float[n, 8] l) {{ l = Add (h, h) }}>"
+    head = "a = MatMul (x, v) h = Tanh (a) m = ReduceMax <keepdims = 0> (x) c = Less (m, low)"
+    whole = graph(body=f"{head} z = {inner} y = MatMul (z, w)")
+    whole.graph.initializer.append(numpy_helper.from_array(np.float32(-100), "low"))
+    assert len(cut(whole).models) == 2
