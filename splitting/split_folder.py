@@ -12,15 +12,26 @@ from splitplace.records.split_document import SPLIT_FILE, SplitDocument
 from splitplace.splitting.artifact import SplitArtifact
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, source: Path | None = None) -> None:
     """Refuse, before any work, a place where the result could not go.
 
+    Args:
+        folder: The SPLIT folder.
+        source: What is cut, if that is a file.
+
     Raises:
-        UsageError: Something is there that is no SPLIT folder, or no folder can be made there.
+        UsageError: Something is there that is no SPLIT folder, or no folder can be made there; or the result would
+            take the place of its source.
     """
     check_folder(folder, "--out")
     if folder.exists() and not (folder / SPLIT_FILE).is_file() and _holds_something(folder):
         raise UsageError(f"{folder} is there and is no SPLIT folder: give another --out, or remove it")
+    if (
+        source is not None
+        and source.is_file()
+        and source.resolve() in [folder.resolve() / name for name in _files(folder)]
+    ):
+        raise UsageError(f"--out {folder}: {source.name} in it is what is to be cut: give another --out")
 
 
 def write(artifact: SplitArtifact, folder: Path) -> None:

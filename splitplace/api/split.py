@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from splitplace.training.run import Run
 
 MAX_FRAGMENTS = 10_000
+MAX_SIZE = 4096
+"""Pixels of a side, as in training: beyond, activations take the memory of a machine."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -101,6 +103,8 @@ def split(
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")
+    if size is not None and size > MAX_SIZE:
+        raise UsageError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
     if fragments > MAX_FRAGMENTS:
         raise UsageError(f"--fragments {fragments}: no network has so many blocks, expected at most {MAX_FRAGMENTS}")
     if not 0 <= slack <= 1:
@@ -108,7 +112,7 @@ def split(
     if application is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", application):
         raise UsageError(f"--application {application!r}: expected at most 64 of a-z, 0-9, - and _, for a reference")
     if out is not None:
-        split_folder.check_writable(Path(out))
+        split_folder.check_writable(Path(out), Path(source) if isinstance(source, str | Path) else None)
     if plot is not None:
         check_picture(Path(plot))
     hosts = _hosts(devices, fragments, _bytes(memory_limit))

@@ -84,6 +84,18 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path: Path, place
         split_folder.check_writable(tmp_path / place)
 
 
+@pytest.mark.parametrize("source", ["f1.onnx", "link.onnx"])
+def test_a_fragment_is_not_replaced_by_what_is_cut_out_of_it(tmp_path: Path, source: str) -> None:
+    """Not by a link to it either; a model of the user's own beside the fragments stays there."""
+    split_folder.write(chain(2), tmp_path / "split")
+    (tmp_path / "split" / "link.onnx").symlink_to("f1.onnx")
+    (tmp_path / "split" / "own.onnx").write_bytes(b"model")
+    with pytest.raises(UsageError, match=rf"{source} in it is what is to be cut: give another --out"):
+        split_folder.check_writable(tmp_path / "split", tmp_path / "split" / source)
+    split_folder.check_writable(tmp_path / "split", tmp_path / "split" / "own.onnx")
+    split_folder.check_writable(tmp_path / "elsewhere", tmp_path / "split" / source)
+
+
 def test_a_full_disk_leaves_the_former_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All is written aside before anything is replaced."""
     split_folder.write(chain(2), tmp_path)
