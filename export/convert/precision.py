@@ -40,6 +40,8 @@ TRIAL_ROWS = 4
 LARGEST_FLOAT16 = 65504.0
 MARGIN = 4.0
 """How much larger than on the inputs that were seen a number may become."""
+PER_CHANNEL_SINCE = 13
+"""The opset from which on a weight may have a scale for each channel."""
 FLOAT16_BOUND = 0.05
 """Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 
@@ -190,6 +192,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publi
 
 def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     """Weights and activations in int8 between quantised tensors, calibrated on these inputs."""
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
         quantize_static(
@@ -199,7 +202,7 @@ def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            per_channel=True,
+            per_channel=opset >= PER_CHANNEL_SINCE,
         )
         return onnx.load(out)
 

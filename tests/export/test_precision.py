@@ -3,12 +3,14 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from splitplace.catalog import Catalog
 from splitplace.errors import SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.precision import with_precision
 from splitplace.inference.executor import Executor, boundary_values
+from splitplace.splitting.layerwise import cutting
 
 
 def images(n, seed=0):
@@ -62,6 +64,28 @@ def test_int8_without_real_inputs_is_refused(full_artifact):
     for calibration in (None, images(3)):
         with pytest.raises(SplitPlaceError, match="int8 needs calibration on real inputs"):
             with_precision(full_artifact, "int8", calibration)
+
+
+def test_int8_of_an_old_opset_has_one_scale_a_weight():
+    """A scale for each channel has been an attribute since opset 13."""
+    x, y = (
+        helper.make_tensor_value_info(name, 1, ["n", *sides]) for name, sides in (("x", (3, 8, 8)), ("y", (4, 8, 8)))
+    )
+    kernel = numpy_helper.from_array(np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32), "k")
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "k"], ["y"], pads=[1] * 4)], "g", [x], [y], [kernel])
+    for opset in (11, 13):
+        whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+        artifact = cutting.split(whole.SerializeToString(), 1)
+        given = np.random.default_rng(1).normal(size=(40, 3, 8, 8)).astype(np.float32)
+        narrow = with_precision(artifact, "int8", given)
+        scales = [
+            tensor
+            for tensor in onnx.load_from_string(narrow.models["f0"]).graph.initializer
+            if "k_scale" in tensor.name
+        ]
+        assert [tuple(scale.dims) for scale in scales] == [() if opset < 13 else (4,)]
+        got, expected = (Executor(one.split, one.models.__getitem__).run({"x": given}) for one in (narrow, artifact))
+        assert np.abs(got - expected).max() < 0.05 * np.ptp(expected)
 
 
 def test_boundary_values_are_what_the_fragments_pass(tree_artifact):
