@@ -38,6 +38,11 @@ class Admission:
             raise unknown("application", application, {entry.split.application for entry in self.demand.splits})
         for entry in entries:
             check_tensor(entry.split.inputs[0], images, entry.split.reference)
+            if not entry.split.n_classes:
+                raise ContractError(
+                    f"{entry.split.reference} answers no scores of classes, so that nobody can tell how often it is "
+                    "right, which a fleet decides by: run it by `splitplace infer`, or as an image"
+                )
             if labels is None and entry.evaluation is None:
                 raise ContractError(f"{entry.split.reference} has no evaluation, so a task needs labels")
         if len(images) == 0:

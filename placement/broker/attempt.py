@@ -96,11 +96,10 @@ def logits_of(split: Split, state: TaskState, sinks: Iterable[str]) -> dict[str,
     """The logits of these sinks, (n, classes of the sink) each; all their micro-batches must be answered."""
     found = {}
     for sink in sinks:
-        fragment, rows = split.by_name[sink], state.answers[sink]
+        spec, rows = split.by_name[sink].outputs[0], state.answers[sink]
         joined = b"".join(rows[index] for index in sorted(rows))
-        found[sink] = np.frombuffer(joined, fragment.outputs[0].dtype).reshape(
-            state.task.n, len(fragment.classes) or -1
-        )
+        sizes = (int(size) for size in spec.shape[1:])
+        found[sink] = np.frombuffer(joined, spec.dtype).reshape(state.task.n, *sizes)
     return found
 
 

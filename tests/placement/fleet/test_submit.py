@@ -1,12 +1,15 @@
 """What a caller may do to the broker from threads of its own: hand tasks in, ask, and end it, all at once."""
 
+import hashlib
 import os
 import threading
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
-from splitplace.errors import NotReadyError, OverloadedError
+from splitplace.errors import ContractError, NotReadyError, OverloadedError
 from splitplace.placement import history as book
 from splitplace.placement.broker import admission
 from splitplace.placement.placers.best_fit import BestFit
@@ -71,6 +74,33 @@ def test_what_is_no_number_is_no_answer(start, toy, images, value):
     assert "logits of micro-batch 0 are NaN or infinite, expected numbers" in bad.outcome.error
     assert bad.logits is None and bad.outcome.p is None
     assert good.outcome.error is None
+
+
+def test_a_class_that_is_ruled_out_is_an_answer(start, toy, images):
+    """A model says -inf of it, as of a masked action; the largest of the others is what it answers."""
+    split, models = toy.chain()
+    model = onnx.load_from_string(models["f2"])
+    model.graph.node[-1].output[0] = "open"
+    model.graph.node.append(helper.make_node("Add", ["open", "mask"], ["f2.out"]))
+    mask = np.array([0, -np.inf, 0, -np.inf], np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(mask, "mask"))
+    models["f2"] = model.SerializeToString()
+    digest = "sha256:" + hashlib.sha256(models["f2"]).hexdigest()
+    *before, last = split.fragments
+    fields = {name: getattr(split, name) for name in type(split).model_fields}
+    masked = type(split)(**fields | {"fragments": (*before, last.model_copy(update={"digest": digest}))})
+    with start(type(toy.chain())(masked, models), devices=[toy.make_device("a")]) as broker:
+        result = broker.submit("toy", images(9), 1000.0).result(PATIENCE_S)
+    assert result.outcome.error is None
+    assert np.isneginf(result.logits[:, [1, 3]]).all() and np.isfinite(result.logits[:, [0, 2]]).all()
+
+
+def test_a_task_of_a_split_without_classes_is_refused(toy, images):
+    """Policies decide by how often an answer is right, which of a number or a map nobody can tell."""
+    numbers = toy.make_graph("toy", "layer", "1", [("f0", "input", 1, ())])
+    taken = admission.Admission(toy.demand_of(numbers))
+    with pytest.raises(ContractError, match=r"toy\.tiny\.layer-1 answers no scores of classes, .*`splitplace infer`"):
+        taken.check("toy", images(3), None, 1.0)
 
 
 def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch, eventually, turn_clock):
