@@ -134,6 +134,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     try:
         _densify(model, source)
         _drop_maps(model.graph, output)
+        _level_functions(model)
         graph = ir.from_proto(model)
         attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
         _choose_output(graph.graph, output, source)
@@ -208,6 +209,14 @@ def _drop_maps(graph: onnx.GraphProto, chosen: str | None) -> None:
     for i, value in reversed(list(enumerate(graph.output))):
         if "map_type" in str(value.type) and (value.name != chosen if chosen is not None else i):
             del graph.output[i]
+
+
+def _level_functions(model: onnx.ModelProto) -> None:
+    """Give functions the model's opsets, to inline them: the checker saw that what they call is the same in both."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for function in model.functions:
+        for entry in function.opset_import:
+            entry.version = versions.get(entry.domain, entry.version)
 
 
 def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:

@@ -15,10 +15,13 @@ from onnxscript.rewriter.rules import common as rules
 
 from splitplace.splitting.layerwise.weights import fold_weights
 
-# It warns of every operator that it does not fold, which is no fault of the model's.
-logging.getLogger("onnxscript").setLevel(logging.ERROR)
+# They warn of every operator that is not folded, and of weights that are answers: no faults of the model's.
+for library in ("onnxscript", "onnx_ir"):
+    logging.getLogger(library).setLevel(logging.ERROR)
 
 ROUNDS = 2
+_KEPT = "KeptIdentity"
+"""What nodes are called that the elimination of Identity nodes must not see."""
 MANY_SLICES = 200
 """The rule that joins slices looks at pairs of them."""
 
@@ -113,11 +116,10 @@ def simplify(model: ir.Model) -> None:
         # The rules fold what onnxruntime would fold across a later cut; only for inference, so BatchNorm is affine.
         *_rewriting(model, ["BatchNormalization"]),
         *_unused(),
-        passes.IdentityEliminationPass(),
-        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     )
+    _eliminate_identities(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_weights(model)
-    _end_in_own(model)
     _run(
         model,
         passes.RemoveUnusedNodesPass(),
@@ -128,20 +130,26 @@ def simplify(model: ir.Model) -> None:
     )
 
 
-def _end_in_own(model: ir.Model) -> None:
-    """Give each subgraph outputs of its own: onnxruntime refuses one that is a value from around it.
+def _eliminate_identities(model: ir.Model) -> None:
+    """Drop nodes that hand on what they read, but for those by which a subgraph hands on a value from around it.
 
-    The elimination of Identity nodes leaves such, as of a branch that hands on what another one changes.
+    Without them it would have an output that it does not make, or two subgraphs one between them.
     """
-    for graph in model.graph.subgraphs():
-        for i, value in enumerate(graph.outputs):
-            maker = value.producer()
-            own = value in graph.inputs if maker is None else maker.graph is graph
-            if not own and graph.initializers.get(value.name or "") is not value:
-                node = ir.node("Identity", [value], name=f"{value.name}_as_it_is")
-                node.outputs[0].name = f"{value.name}_as_it_is"
-                graph.append(node)
-                graph.outputs[i] = node.outputs[0]
+    makers = [(graph, value.producer()) for graph in model.graph.subgraphs() for value in graph.outputs]
+    kept = [
+        node for graph, node in makers if node is not None and node.op_type == "Identity" and _reads_around(node, graph)
+    ]
+    for node in kept:
+        node.op_type = _KEPT
+    passes.IdentityEliminationPass()(model)
+    for node in kept:
+        node.op_type = "Identity"
+
+
+def _reads_around(node: ir.Node, graph: ir.Graph) -> bool:
+    """Whether a node of a subgraph reads a value that is made around it."""
+    maker = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return node.graph is graph and maker is not None and maker.graph is not graph
 
 
 def _run(model: ir.Model, *steps: ir.passes.PassBase) -> list[bool]:

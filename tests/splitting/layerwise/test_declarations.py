@@ -158,9 +158,10 @@ def test_names_that_the_splitter_would_give_may_be_taken() -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_branch_that_hands_on_a_value_from_around_it_is_cut(nested: bool) -> None:
+@pytest.mark.parametrize("other", ["Add (h, h)", "Identity (h)"])
+def test_a_branch_that_hands_on_a_value_from_around_it_is_cut(nested: bool, other: str) -> None:
     """Its Identity is no dead weight: without it the branch would have an output that it does not make."""
-    same, more = "{ i = Identity (h) }", "{ j = Add (h, h) }"
+    same, more = "{ i = Identity (h) }", f"{{ j = {other} }}"
     inner = f"If (c) <then_branch = one () => (float[n, 8] j) {more}, else_branch = two () => (float[n, 8] i) {same}>"
     if nested:
         outer = f"then_branch = t () => (float[n, 8] k) {{ k = {inner} }}"
@@ -169,3 +170,19 @@ def test_a_branch_that_hands_on_a_value_from_around_it_is_cut(nested: bool) -> N
     whole = graph(body=f"{head} z = {inner} y = MatMul (z, w)")
     whole.graph.initializer.append(numpy_helper.from_array(np.float32(-100), "low"))
     assert len(cut(whole).models) == 2
+
+
+@pytest.mark.parametrize(("operator", "same"), [("Relu", True), ("ReduceMean", False)])
+def test_a_function_may_be_of_another_opset_than_the_model(operator: str, same: bool) -> None:
+    """As long as what it calls is the same in both; else it is refused, not called by another opset's rules."""
+    attributes = {} if same else {"axes": [1], "keepdims": 1}
+    call = helper.make_node(operator, ["X"], ["Y"], **attributes)
+    function = helper.make_function("own", "Act", ["X"], ["Y"], [call], [helper.make_opsetid("", 14)])
+    whole = graph(body="a = MatMul (x, v) h = own.Act (a) b = MatMul (h, v) y = MatMul (b, w)")
+    whole.opset_import.append(helper.make_opsetid("own", 1))
+    whole.functions.append(function)
+    if same:
+        assert len(cut(whole).models) == 2
+        return
+    with pytest.raises(IntegrityError, match=r"ReduceMean.* not compatible with the version imported by model"):
+        cut(whole)
