@@ -52,8 +52,8 @@ def fingerprint(kind: str | None = None, threads: int = 1, cpu_share: float = 1.
     """
     if not 1 <= threads <= MAX_THREADS or not 0 < cpu_share <= 1:
         raise UsageError(
-            f"{threads} threads at a CPU share of {cpu_share}: expected at least 1 and at most {MAX_THREADS}, and above "
-            "0 to 1"
+            f"{threads} threads at a CPU share of {cpu_share}: expected at least 1 and at most {MAX_THREADS}, and "
+            "above 0 to 1"
         )
     machine = provenance.machine()
     short = re.sub(r"[^A-Za-z0-9]+", "-", machine.cpu).strip("-").lower()[:64]
