@@ -91,36 +91,37 @@ class History:
             run=self.run, events=events, next=start + len(events), missed=start - after
         )
 
-    def append(self, event: Event) -> None:
-        """Write one event; it is in the file when this returns, whatever becomes of the process.
+    def append(self, *events: Event) -> None:
+        """Write events, at once; they are in the file when this returns, whatever becomes of the process.
 
         What a full disk does not take is left out, with a remark: no task depends on it. Once there is room the file
         goes on, with the run's start before what follows. One that is full is put aside as NAME.1, in place of the one
         before it.
         """
-        self._kept.append((self._appended, event))
-        self._appended += 1
-        if isinstance(event, Start):
-            self._start = event
-        if self._path is None:
+        for event in events:
+            self._kept.append((self._appended, event))
+            self._appended += 1
+            if isinstance(event, Start):
+                self._start = event
+        if self._path is None or not events:
             return
         if self._failed_s is not None and time.monotonic() < self._failed_s + self._retry_s:
             return
-        line = event.model_dump_json() + "\n"
+        lines = "".join(event.model_dump_json() + "\n" for event in events)
         start = f"{self._start.model_dump_json()}\n" if self._start else ""
         try:
             if self._file is None:
                 self._open(self._path)
-                line = start + line
-            elif self._size_bytes + len(line) > self._limit_bytes and self._size_bytes:
+                lines = start + lines
+            elif self._size_bytes + len(lines) > self._limit_bytes and self._size_bytes:
                 self._end()
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
                 self._open(self._path)
-                line = start + line
+                lines = start + lines
             assert self._file is not None
-            self._file.write(line)
+            self._file.write(lines)
             self._file.flush()
-            self._size_bytes += len(line)
+            self._size_bytes += len(lines)
             self._failed_s = None
         except OSError as error:
             if self._failed_s is None:

@@ -16,6 +16,7 @@ from typing import Any
 from splitplace import seeds
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.inference import memory
+from splitplace.placement import history as book
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
@@ -234,22 +235,32 @@ class Loop:
     def _do(self) -> None:
         """All that is to be done, in its order; what follows from doing it is for the next step."""
         todo, self._todo = self._todo, []
-        for effect in todo:
-            match effect:
-                case do.Note(event=event):
-                    self.history.append(event)
-                case do.Tell(device=device, message=message):
-                    self.fleet.send(self.setup.names[device], message)
-                case do.StartFeed(job=job):
-                    self._feed(job)
-                case do.StopFeed(job=job):
-                    self._feeds.pop(job, None)
-                case do.Kill(device=device):
-                    self.fleet.kill(device)
-                case do.Launch(device=device):
-                    self.fleet.launch(device)
-                case do.EndTask():
-                    self.awaited.finish(effect)
+        noted = list[book.Event]()
+        try:
+            for effect in todo:
+                self._do_one(effect, noted)
+        finally:
+            self.history.append(*noted)
+
+    def _do_one(self, effect: do.Effect, noted: list[book.Event]) -> None:
+        """One of them; what is to be noted is noted together, but before anybody is told that a task has ended."""
+        match effect:
+            case do.Note(event=event):
+                noted.append(event)
+            case do.Tell(device=device, message=message):
+                self.fleet.send(self.setup.names[device], message)
+            case do.StartFeed(job=job):
+                self._feed(job)
+            case do.StopFeed(job=job):
+                self._feeds.pop(job, None)
+            case do.Kill(device=device):
+                self.fleet.kill(device)
+            case do.Launch(device=device):
+                self.fleet.launch(device)
+            case do.EndTask():
+                self.history.append(*noted)
+                noted.clear()
+                self.awaited.finish(effect)
 
     def _feed(self, job: int) -> None:
         attempt = self.state.jobs.get(job)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from splitplace.errors import OverloadedError
+from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import loop as loop_module
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.awaited import HandedIn
+from splitplace.placement.broker.history import History
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Received
 from tests.placement.fleet.conftest import WIDTH
@@ -108,6 +110,36 @@ def test_a_volatile_task_is_refused_where_the_disk_is_full(kept, disk):
     kept.until(2.0)
     kept.submit(2.0, volatile=True)
     assert begun.done() and kept.told[0] is None and isinstance(kept.told[1], OverloadedError)
+
+
+class CountedFile:
+    """A file that counts how often it was written to the system."""
+
+    def __init__(self, file):
+        self.file, self.flushed = file, 0
+        self.write, self.close = file.write, file.close
+
+    def flush(self):
+        """As the file's."""
+        self.flushed += 1
+        self.file.flush()
+
+
+def test_what_a_step_has_to_note_is_written_at_once(kept, tmp_path):
+    """Not event by event; and a task's end is in the file before anybody is told of it."""
+    kept.submit(1.0)
+    kept.until(2.0)
+    history = kept.loop.history = History(tmp_path / "history.jsonl")
+    found = []
+    answer = kept.submit(2.0)
+    answer.settle = lambda result: found.append((tmp_path / "history.jsonl").read_text().count('"finish"'))
+    kept.until(2.0)
+    assert found == [1]
+    history._file = CountedFile(history._file)
+    kept.loop._todo = [do.Note(event) for event in history.events[:5]]
+    kept.loop._do()
+    assert history._file.flushed == 1
+    history.close()
 
 
 def test_what_the_fleet_alone_is_told_is_written_a_tick_later(kept):
