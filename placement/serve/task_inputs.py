@@ -1,12 +1,11 @@
 """What a client is given for a task, before it is sent: images as arrays or files, labels, a deadline, a key."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import ContractError, NotFoundError, UsageError, unknown
+from splitplace.errors import ContractError, UsageError, unknown
 from splitplace.placement.serve.frames import Array
 from splitplace.records.split import Split
 
@@ -54,7 +53,7 @@ def images_of(images: Images, split: Callable[[], Split]) -> Array:
         found = images
     else:
         paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
-        found = _read(_images_in(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths, split)
+        found = _read(paths, split)
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise ContractError("images: some values are NaN or infinite, expected numbers")
     return found
@@ -94,15 +93,3 @@ def _read_array(path: Path) -> Array:
     from splitplace.inference.inputs import read_array
 
     return read_array(path)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """The image files of a folder by their names; hidden ones are not taken."""
-    from splitplace.inference.images import image_suffixes
-
-    known = image_suffixes()
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    found = [folder / name for name in names if Path(name).suffix.lower() in known]
-    if not found:
-        raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
-    return found

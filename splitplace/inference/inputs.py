@@ -113,12 +113,26 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
     return {name: given[name] for name in names}
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder by their names; hidden ones are not taken.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    known = image_suffixes()
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    found = [folder / name for name in names if Path(name).suffix.lower() in known]
+    if not found:
+        raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
+    return found
+
+
 def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
     """The inputs of a split by name, held against its contract.
 
     Args:
         paths: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as the split's
-            contract says.
+            contract says; or a folder of them, in the order of their names.
         split: What takes them.
 
     Raises:
@@ -126,6 +140,8 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
         NotFoundError: No such file.
         IntegrityError: A file that cannot be read.
     """
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = images_in(paths[0])
     suffixes = sorted({path.suffix.lower() for path in paths})
     if paths and all("=" in str(path) and not path.exists() for path in paths):
         return named_inputs(split.inputs, read_arrays(",".join(map(str, paths))), split.reference)

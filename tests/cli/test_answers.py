@@ -49,6 +49,8 @@ def test_several_inputs_are_given_by_name(tmp_path: Path) -> None:
         sp.infer(where, given["a"])
     with pytest.raises(sp.UsageError, match="expected at least 1 of each"):
         sp.evaluate(where, images=given, labels=done.labels, micro_batch=-5)
+    with pytest.raises(sp.UsageError, match="at most 1024 threads"):
+        sp.infer(where, given, threads=100_000)
     with pytest.raises(sp.SplitPlaceError, match="as many rows for every input"):
         sp.infer(where, given | {"b": given["b"][:7]})
 
@@ -135,6 +137,7 @@ def test_export_refuses_an_option_without_effect(tmp_path: Path, given: dict, wo
         (["split", "m.onnx", "--fragments", "1.5"], "expected a whole number"),
         (["split", "m.onnx", "--fragments", "30000000"], "no network has so many blocks"),
         (["split", "m.onnx", "--fragments", "2", "--application", "My App"], "--application 'My App'"),
+        (["split", "m.onnx", "--fragments", "2", "--size", "100000"], "--size 100000: expected 1 to 4096 pixels"),
         (["split", "m.onnx", "--fragments", "2", "--random-weights"], "for a timm name only"),
         (["split", "m.onnx", "--fragments", "2", "--out", "m.onnx/below"], "give another place"),
         (["export", "m.onnx", "--catalog", "c"], "cut it first, by `splitplace split"),

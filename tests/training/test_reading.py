@@ -15,6 +15,7 @@ from timm.data import create_transform, resolve_data_config
 from torchvision.transforms import Compose, Normalize
 
 from splitplace.catalog import Catalog
+from splitplace.errors import NotFoundError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.from_timm import preprocessing
 from splitplace.export.convert.onnx_export import to_onnx
@@ -191,3 +192,18 @@ def test_timm_networks_read_images_as_timm_does(name):
         want = np.round(Compose(transform.transforms[:-1])(image).numpy() * 255)
         np.testing.assert_array_equal(read_image(file.getvalue(), contract.before), want)
     np.testing.assert_allclose(contract.inside.mean_C, settings["mean"])
+
+
+def test_a_folder_of_images_is_read_in_the_order_of_names(catalog, folder, tmp_path):
+    """Hidden files and others are not taken; one without images is refused."""
+    split = catalog[0].split(REFERENCE)
+    files = sorted(folder.joinpath("ant").iterdir())
+    for file in files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    (got,), (expected,) = read_inputs([tmp_path], split).values(), read_inputs(files, split).values()
+    np.testing.assert_array_equal(got, expected)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFoundError, match="empty: no image file in it, expected one of"):
+        read_inputs([tmp_path / "empty"], split)
