@@ -24,7 +24,7 @@ from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.knobs import Point
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import Measured, machines_of, save
-from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.benchmarks.results_section import FileSection, Row
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.records.base import Count, Fraction, Record
 from splitplace.records.provenance import Provenance

@@ -17,7 +17,7 @@ from splitplace.benchmarks.grid_cells import summary
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.results_file import Measured, machines_of, save
-from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.benchmarks.results_section import FileSection, Row
 from splitplace.errors import UsageError
 from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy, Witness
 from splitplace.placement.policy import Composed

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from splitplace.benchmarks.results_file import Measured
-from splitplace.benchmarks.results_tables import FileSection, words
+from splitplace.benchmarks.results_section import FileSection, words
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.simulator.scenario import CpuLimit
 from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record

@@ -10,7 +10,7 @@ from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.paper_claim import PaperColumn
 from splitplace.benchmarks.results_file import machines_of
-from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.benchmarks.results_section import FileSection, Row
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.states import trainable
 

@@ -9,7 +9,7 @@ from splitplace.benchmarks.grid_cells import GridCells, stated, told
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.policies import Judged
 from splitplace.benchmarks.results_file import machines_of
-from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.benchmarks.results_section import FileSection, Row
 
 
 def section(text: bytes, file: Path) -> FileSection:

@@ -25,7 +25,7 @@ from splitplace.benchmarks.chaos_check import TOLERANCE
 from splitplace.benchmarks.paired import Ratio, paired_ratios
 from splitplace.benchmarks.ray_cluster import ray_cluster
 from splitplace.benchmarks.results_file import save
-from splitplace.benchmarks.results_tables import FileSection, Row, ratio, words
+from splitplace.benchmarks.results_section import FileSection, Row, ratio, words
 from splitplace.children import child_env, python_code
 from splitplace.errors import ContractError, NotReadyError
 from splitplace.placement.serve.client import Client

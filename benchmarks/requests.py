@@ -21,7 +21,7 @@ import psutil
 from splitplace import provenance
 from splitplace.benchmarks import requests_asked, requests_check, requests_made, serve_models, serve_ways
 from splitplace.benchmarks.results_file import save
-from splitplace.benchmarks.results_tables import FileSection, words
+from splitplace.benchmarks.results_section import FileSection, words
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, UsageError
 from splitplace.records.base import Count, NonNegative, PositiveCount, Record

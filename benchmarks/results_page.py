@@ -12,15 +12,17 @@ from pathlib import Path
 from splitplace.benchmarks import (
     adversary,
     bandit_training,
+    fleets_tables,
     loaded_testbed,
+    models_tables,
     paper_table,
     policies_table,
     ray_overhead,
     requests,
     robustness,
+    simulator_tables,
 )
-from splitplace.benchmarks import results_tables as tables
-from splitplace.benchmarks.results_tables import FileSection
+from splitplace.benchmarks.results_section import FileSection
 from splitplace.files import replace_file
 
 FOLDER = Path(__file__).parent / "results"
@@ -44,55 +46,62 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("layer_split.json", "Layer-wise splits", "splitplace bench layer-split", tables.layer_split),
-    Claim("foreign.json", "Models that others wrote", "splitplace bench foreign", tables.foreign),
+    Claim("layer_split.json", "Layer-wise splits", "splitplace bench layer-split", models_tables.layer_split),
+    Claim("foreign.json", "Models that others wrote", "splitplace bench foreign", models_tables.foreign),
     Claim(
         "training.json",
         "Training",
         "splitplace bench training --train mnist,fashionmnist --pairs 110",
-        tables.training,
+        models_tables.training,
     ),
-    Claim("semantic.json", "Semantic splits, ten classes", "splitplace bench semantic --plot PICTURE", tables.semantic),
+    Claim(
+        "semantic.json",
+        "Semantic splits, ten classes",
+        "splitplace bench semantic --plot PICTURE",
+        models_tables.semantic,
+    ),
     Claim(
         "semantic-tiny100.json",
         "Semantic splits, a hundred classes",
         "splitplace bench semantic tiny100 --path FOLDER",
-        tables.semantic,
+        models_tables.semantic,
     ),
-    Claim("timings.json", "What is promised in seconds", "splitplace bench timings", tables.timings),
-    Claim("artifacts.json", "Fragments that know their own cost", "splitplace bench artifacts", tables.artifacts),
-    Claim("images.json", "Images that run", "splitplace bench images", tables.images),
+    Claim("timings.json", "What is promised in seconds", "splitplace bench timings", fleets_tables.timings),
+    Claim(
+        "artifacts.json", "Fragments that know their own cost", "splitplace bench artifacts", models_tables.artifacts
+    ),
+    Claim("images.json", "Images that run", "splitplace bench images", models_tables.images),
     Claim(
         "simulator-upstream.json",
         "The simulator's speed, published constants",
         "splitplace bench simulator",
-        tables.simulator,
+        simulator_tables.simulator,
     ),
     Claim(
         "simulator-measured.json",
         "The simulator's speed, measured demand",
         "splitplace bench simulator --demand measured",
-        tables.simulator,
+        simulator_tables.simulator,
     ),
-    Claim("pipeline.json", "A hop, and a chain of devices", "splitplace bench pipeline", tables.pipeline),
+    Claim("pipeline.json", "A hop, and a chain of devices", "splitplace bench pipeline", fleets_tables.pipeline),
     Claim(
         "chaos.json",
         "Tasks while devices and broker die",
         "splitplace bench chaos --faults 60 --seed 3",
-        tables.chaos,
+        fleets_tables.chaos,
     ),
     Claim(
         "chaos-1000.json",
         "Tasks while devices and broker die, a thousand faults",
         "splitplace bench chaos --faults 1000 --seed 17 --results benchmarks/results/chaos-1000.json",
-        tables.chaos,
+        fleets_tables.chaos,
     ),
-    Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", tables.ray_faults),
+    Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", fleets_tables.ray_faults),
     Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
-    Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", tables.soak),
-    Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", tables.serve),
+    Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", fleets_tables.soak),
+    Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", fleets_tables.serve),
     Claim("requests.json", "Requests that nobody thought of", "splitplace bench requests", requests.section),
-    Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", tables.testbed),
+    Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", fleets_tables.testbed),
     Claim(
         "testbed-loaded.json",
         "Fleets under load beside their simulation",
@@ -121,38 +130,38 @@ CLAIMS = (
     ),
     Claim("policies.json", "Policies, each with its best placer", "splitplace bench policies", policies_table.section),
     Claim("robustness.json", "Policies that are told wrong", "splitplace bench robustness", robustness.section),
-    Claim("placement.json", "Placers under the bandit", "splitplace bench placement", tables.placement),
+    Claim("placement.json", "Placers under the bandit", "splitplace bench placement", simulator_tables.placement),
     Claim(
         "placement-20-seeds.json",
         "`daso-tasks` under the bandit, twenty seeds",
         'splitplace bench placement --seeds 20 --rows least-loaded --rows daso-tasks --rows "daso-tasks, no ascent" '
         "--results benchmarks/results/placement-20-seeds.json",
-        tables.placement,
+        simulator_tables.placement,
     ),
     Claim(
         "placement-layer.json",
         "`daso-tasks` on chains alone",
         "splitplace bench placement --decider layer --rows least-loaded --rows daso-tasks "
         '--rows "daso-tasks, no ascent" --rows random --results benchmarks/results/placement-layer.json',
-        tables.placement,
+        simulator_tables.placement,
     ),
     Claim(
         "placement-azure10.json",
         "Placers on ten devices, the exact one among them",
         "splitplace bench placement --fleet azure10 --state FOLDER --results benchmarks/results/placement-azure10.json",
-        tables.placement,
+        simulator_tables.placement,
     ),
     Claim(
         "adaptation.json",
         "Learning during a run, from the least-loaded placement",
         "splitplace bench adaptation --placers daso-warm",
-        tables.adaptation,
+        simulator_tables.adaptation,
     ),
     Claim(
         "adaptation-daso.json",
         "Learning during a run, from a random placement",
         "splitplace bench adaptation --placers daso --results benchmarks/results/adaptation-daso.json",
-        tables.adaptation,
+        simulator_tables.adaptation,
     ),
 )
 """In the page's order; a file without an entry here fails a test."""

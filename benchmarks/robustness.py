@@ -13,7 +13,7 @@ from splitplace.benchmarks.experiment_file import ExperimentResults
 from splitplace.benchmarks.grid_cells import GridCells
 from splitplace.benchmarks.paired import Interval, interval
 from splitplace.benchmarks.results_file import machines_of
-from splitplace.benchmarks.results_tables import FileSection, Row
+from splitplace.benchmarks.results_section import FileSection, Row
 
 MOST = 0.01
 """Of reward that may be lost."""

@@ -1,6 +1,6 @@
 """What the `splitplace bench` commands share: extras asked for first, a line on what is measured, and how it is shown.
 
-A bench's tables and verdicts are those of RESULTS.md (`benchmarks/results_tables.py`), made of what its file holds.
+A bench's tables and verdicts are those of RESULTS.md (`benchmarks/results_section.py`), made of what its file holds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from splitplace.benchmarks.grid_jobs import Jobs
-    from splitplace.benchmarks.results_tables import FileSection
+    from splitplace.benchmarks.results_section import FileSection
 
 
 @contextmanager

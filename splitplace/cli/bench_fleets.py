@@ -25,11 +25,11 @@ def timings(
     """
     at_least_one(repeats=repeats)
     with measuring("timings", results, "demo", "train", "export") as say:
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
         from splitplace.benchmarks import timings as bench
 
         found = bench.run(results, repeats, demo, say)
-    show(results_tables.timings, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.timings, results, found, json, verdict=bench.verdict(found))
 
 
 def pipeline(
@@ -54,10 +54,10 @@ def pipeline(
         raise UsageError(f"--batches {batches}: expected at least 2, for there is a first and a last")
     with measuring("pipeline", results, "train", "export", work=work) as say:
         from splitplace.benchmarks import pipeline as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
 
         found = bench.run(results, work, repeats, batches, say)
-    show(results_tables.pipeline, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.pipeline, results, found, json, verdict=bench.verdict(found))
 
 
 def chaos(
@@ -84,10 +84,10 @@ def chaos(
         raise UsageError(f"--seed {seed}: expected 0 or more")
     with measuring("chaos", results, "export", work=work) as say:
         from splitplace.benchmarks import chaos as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
 
         found = bench.run(results, work, faults, seed, say, inputs)
-    show(results_tables.chaos, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.chaos, results, found, json, verdict=bench.verdict(found))
 
 
 def ray(
@@ -121,7 +121,7 @@ def ray(
         raise UsageError(f"--seed {seed}: expected 0 or more")
     file = results or RESULTS / ("ray_overhead.json" if overhead else "ray.json")
     with measuring("ray", file, "export", "ray", "sim", packages=("onnx", "ray", "scipy"), work=work) as say:
-        from splitplace.benchmarks import ray_faults, ray_overhead, results_tables
+        from splitplace.benchmarks import ray_faults, ray_overhead, fleets_tables
 
         if overhead:
             taken = ray_overhead.run(file, work, nodes, pairs, seed, say)
@@ -130,7 +130,7 @@ def ray(
     if overhead:
         show(ray_overhead.section, file, taken, json, verdict=ray_overhead.verdict(taken))
     else:
-        show(results_tables.ray_faults, file, found, json, verdict=ray_faults.verdict(found))
+        show(fleets_tables.ray_faults, file, found, json, verdict=ray_faults.verdict(found))
 
 
 def soak(
@@ -162,11 +162,11 @@ def soak(
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected 0 or more")
     with measuring("soak", results, "export", "sim", packages=("onnx", "scipy"), work=work) as say:
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
         from splitplace.benchmarks import soak as bench
 
         found = bench.run(results, work, minutes, utilisation, share, seed, say)
-    show(results_tables.soak, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.soak, results, found, json, verdict=bench.verdict(found))
 
 
 def serve(
@@ -203,11 +203,11 @@ def serve(
     if ray is not None and not (ray.is_file() and os.access(ray, os.X_OK)):
         raise UsageError(f"--ray {ray}: expected a Python interpreter")
     with measuring("serve", results, "export", "serve", "grpc", work=work) as say:
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
         from splitplace.benchmarks import serve as bench
 
         found = bench.run(results, work, rounds, seconds, crowds, ray, seed, say)
-    show(results_tables.serve, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.serve, results, found, json, verdict=bench.verdict(found))
 
 
 def testbed(
@@ -235,11 +235,11 @@ def testbed(
     if not all(0 < part <= 1 for part in parts):
         raise UsageError(f"--shares {shares}: expected shares above 0, up to 1")
     with measuring("testbed", results, "train", "export", "sim", work=work) as say:
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import fleets_tables
         from splitplace.benchmarks import testbed as bench
 
         found = bench.run(results, work, parts, repeats, say)
-    show(results_tables.testbed, results, found, json, verdict=bench.verdict(found))
+    show(fleets_tables.testbed, results, found, json, verdict=bench.verdict(found))
 
 
 def testbed_loaded(
@@ -302,11 +302,11 @@ def simulator(
     at_least_one(pairs=pairs)
     file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
     with measuring("simulator", file, "sim", packages=("scipy",)) as say:
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import simulator_tables
         from splitplace.benchmarks import simulator as bench
 
         found = bench.run(file, pairs, not quick, say, demand)
-    show(results_tables.simulator, file, found, json, verdict=bench.verdict(found))
+    show(simulator_tables.simulator, file, found, json, verdict=bench.verdict(found))
 
 
 def placement(
@@ -352,7 +352,7 @@ def placement(
         import splitplace as sp
         from splitplace.api.simulate import resolve
         from splitplace.benchmarks import placement as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import simulator_tables
 
         sp.parse_policy(f"{decider}+random")  # a wrong name is told before anything runs
         chosen, devices, costs = resolve(scenario, fleet, demand)
@@ -361,7 +361,7 @@ def placement(
             results.unlink(missing_ok=True)
         found = bench.run(results, setting, say, who)
     facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
-    show(results_tables.placement, results, found, json, **facts)
+    show(simulator_tables.placement, results, found, json, **facts)
 
 
 def adaptation(
@@ -397,7 +397,7 @@ def adaptation(
     with measuring("adaptation", results, "train", "sim", state=state) as say, crew(jobs, ray) as who:
         import splitplace as sp
         from splitplace.benchmarks import adaptation as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import simulator_tables
 
         if fresh:
             for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
@@ -405,4 +405,4 @@ def adaptation(
         found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say, who)
         picture = bench.draw(results, found)
     facts = {"picture": str(picture), "verdict": bench.verdict(found)}
-    show(results_tables.adaptation, results, found, json, **facts)
+    show(simulator_tables.adaptation, results, found, json, **facts)

@@ -48,7 +48,7 @@ def layer_split(
     counts, sizes = numbers("fragments", fragments), numbers("batches", batches)
     with measuring("layer-split", results, "train", "export") as say:
         from splitplace.benchmarks import layer_split as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import models_tables
 
         settings = bench.LayerSplitSettings(fragments=counts, batches=sizes, pairs=pairs)
         if models:
@@ -56,7 +56,7 @@ def layer_split(
         if fresh:
             results.unlink(missing_ok=True)
         found = bench.run(results, settings, say)
-    show(results_tables.layer_split, results, found, json, verdict=bench.verdict(found))
+    show(models_tables.layer_split, results, found, json, verdict=bench.verdict(found))
 
 
 def training(
@@ -82,7 +82,7 @@ def training(
     at_least_one(pairs=pairs)
     with measuring("training", results, "train", runs=runs) as say:
         from splitplace.api.fetch import check_applications
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import models_tables
         from splitplace.benchmarks import training as bench
 
         applications = train.split(",") if train else []
@@ -90,7 +90,7 @@ def training(
         if fresh:
             results.unlink(missing_ok=True)
         found = bench.run(results, runs, applications, pairs, say=say)
-    show(results_tables.training, results, found, json, verdict=bench.verdict(found))
+    show(models_tables.training, results, found, json, verdict=bench.verdict(found))
 
 
 def semantic(
@@ -135,7 +135,7 @@ def semantic(
         check_picture(plot)
     with measuring("semantic", results, "train", "export") as say:
         import splitplace as sp
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import models_tables
         from splitplace.benchmarks import semantic as bench
         from splitplace.benchmarks.semantic_runs import SemanticSettings, default_jobs
 
@@ -151,7 +151,7 @@ def semantic(
     if plot is not None:
         bench.draw(plot, found)
     facts = {"verdict": bench.verdict(found), "cells": bench.cells(file.parent)}
-    show(results_tables.semantic, file, found, json, **facts)
+    show(models_tables.semantic, file, found, json, **facts)
 
 
 def foreign(
@@ -178,11 +178,11 @@ def foreign(
     at_least_one(jobs=jobs)
     with measuring("foreign", results, "train", "export", work=work) as say:
         from splitplace.benchmarks import foreign as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import models_tables
 
         chosen = bench.select(only.split(",") if only else ())
         found = bench.run(results, work.absolute(), chosen, jobs, fresh, say)
-    show(results_tables.foreign, results, found, json, verdict=bench.verdict(found))
+    show(models_tables.foreign, results, found, json, verdict=bench.verdict(found))
 
 
 def artifacts(
@@ -206,11 +206,11 @@ def artifacts(
     """
     with measuring("artifacts", results, "train", "export", work=work) as say:
         from splitplace.benchmarks import artifacts as bench
-        from splitplace.benchmarks import results_tables
+        from splitplace.benchmarks import models_tables
 
         families = tuple(models.split(",")) if models else bench.FAMILIES
         found = bench.run(results, work, families, again=fresh, say=say)
-    show(results_tables.artifacts, results, found, json)
+    show(models_tables.artifacts, results, found, json)
 
 
 def images(
@@ -234,12 +234,12 @@ def images(
     """
     at_least_one(repeats=repeats)
     with measuring("images", results, "train", "export", "serve", work=work) as say:
-        from splitplace.benchmarks import artifacts, results_tables
+        from splitplace.benchmarks import artifacts, models_tables
         from splitplace.benchmarks import images as bench
 
         families = tuple(models.split(",")) if models else artifacts.FAMILIES
         found = bench.run(results, work, families, repeats, say)
-    show(results_tables.images, results, found, json, verdict=bench.verdict(found))
+    show(models_tables.images, results, found, json, verdict=bench.verdict(found))
 
 
 def demand(

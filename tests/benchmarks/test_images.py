@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splitplace.benchmarks import images as bench
-from splitplace.benchmarks import results_tables
+from splitplace.benchmarks import models_tables
 from splitplace.placement.http import codec
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.models import ServedModel
@@ -53,7 +53,7 @@ def test_every_image_is_started_and_told(monkeypatch, tmp_path):
     assert [build.images for build in found.builds] == [2, 4] and len(found.layers) == 3
     assert all(np.array(cell.peak_rss_bytes) > 2**24 for cell in found.cells)
     assert bench.ImageResults.parse((tmp_path / "images.json").read_bytes(), "file") == found
-    section = results_tables.images((tmp_path / "images.json").read_bytes(), tmp_path / "images.json")
+    section = models_tables.images((tmp_path / "images.json").read_bytes(), tmp_path / "images.json")
     assert [len(table) for table in section.tables] == [3, 5, 2]
     large = found.model_copy(update={"cells": tuple(c.model_copy(update={"file_bytes": 1}) for c in found.cells)})
     hungry = [c.model_copy(update={"peak_rss_bytes": (1 if c.whole else 2,)}) for c in found.cells]

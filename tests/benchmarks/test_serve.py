@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from splitplace.benchmarks import results_tables, serve, serve_crowd, serve_models
+from splitplace.benchmarks import fleets_tables, serve, serve_crowd, serve_models
 from splitplace.inference.executor import FragmentSession
 
 
@@ -116,6 +116,6 @@ def test_a_short_run(tmp_path):
         (way, size) for way in ("direct, again", "gRPC", "HTTP") for size in serve_models.SHAPES
     }
     assert [(cell.clients, cell.lost) for cell in found.crowds] == [(1, 0), (8, 0)]
-    section = results_tables.serve(file.read_bytes(), file)
+    section = fleets_tables.serve(file.read_bytes(), file)
     assert section.verdict["HTTP, small: no slower than Ray Serve in the same run (median)"] == "not run"
     assert section.tables[0][-1]["way"] == "Ray Serve"

@@ -6,7 +6,7 @@ That it runs a fleet and a simulation of the same tasks is held in tests/placeme
 import pytest
 
 from splitplace import provenance
-from splitplace.benchmarks import results_tables, testbed
+from splitplace.benchmarks import fleets_tables, testbed
 
 
 def cell(simulated_s=1.0, measured_s=(1.0,), same=True):
@@ -49,7 +49,7 @@ def test_every_task_counts(cells, holds):
 def test_the_table_has_every_cell_and_all_tasks_together(tmp_path):
     """Milliseconds and percent, from the file as written."""
     text = results(cell(0.1, (0.1, 0.11)), cell(0.2, (0.25,))).model_dump_json().encode()
-    section = results_tables.testbed(text, tmp_path / "testbed.json")
+    section = fleets_tables.testbed(text, tmp_path / "testbed.json")
     ((first, second),) = section.tables
     assert (first["simulated ms"], first["measured ms"], first["worst"]) == ("100.0", "105.0", "+10.0%")
     assert (second["median error"], second["drift"]) == ("+25.0%", "+10.0%")
