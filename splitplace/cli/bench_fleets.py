@@ -1,15 +1,12 @@
-"""`splitplace bench` on fleets: the simulator, placers, learning during a run, and what is promised in seconds."""
+"""`splitplace bench` on live fleets: hops, faults, long runs, their simulation; and what is promised in seconds."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
-from splitplace.cli.bench import at_least_one, crew, measuring, numbers, show
+from splitplace.cli.bench import at_least_one, measuring, numbers, show
 from splitplace.errors import UsageError
 
 RESULTS = Path("benchmarks/results")
-MOST_CLIENTS = 1_000
-"""That a front door takes on at once."""
 
 
 def timings(
@@ -169,47 +166,6 @@ def soak(
     show(fleets_tables.soak, results, found, json, verdict=bench.verdict(found))
 
 
-def serve(
-    *,
-    results: Path = RESULTS / "serve.json",
-    work: Path = Path("runs/bench-serve"),
-    rounds: int = 1000,
-    clients: str = "1,2,4,8,16,32,64,128,256,512",
-    seconds: float = 10.0,
-    ray: Path | None = None,
-    seed: int = 1,
-    json: bool = False,
-) -> None:
-    """Measure the front door over a direct call, and under many clients; on a machine that does nothing else.
-
-    Args:
-        results: The results file.
-        work: Folder for the catalog and the fleet; those of an earlier run are removed.
-        rounds: Of each size of body, every way once.
-        clients: How many at once, comma-separated.
-        seconds: Of each number of clients.
-        ray: A Python interpreter that has ray[serve] and onnxruntime, which runs Ray Serve beside; without, "not run".
-        seed: Of the images.
-        json: Print one JSON document.
-    """
-    at_least_one(rounds=rounds)
-    crowds = numbers("clients", clients)
-    if max(crowds) > MOST_CLIENTS:
-        raise UsageError(f"--clients {clients}: expected numbers up to {MOST_CLIENTS}")
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--seconds {seconds}: expected more than 0")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected 0 or more")
-    if ray is not None and not (ray.is_file() and os.access(ray, os.X_OK)):
-        raise UsageError(f"--ray {ray}: expected a Python interpreter")
-    with measuring("serve", results, "export", "serve", "grpc", work=work) as say:
-        from splitplace.benchmarks import fleets_tables
-        from splitplace.benchmarks import serve as bench
-
-        found = bench.run(results, work, rounds, seconds, crowds, ray, seed, say)
-    show(fleets_tables.serve, results, found, json, verdict=bench.verdict(found))
-
-
 def testbed(
     *,
     results: Path = RESULTS / "testbed.json",
@@ -280,129 +236,3 @@ def testbed_loaded(
             found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh)
         bench.draw(results, found)
     show(bench.section, results, found, json, verdict=bench.verdict(found))
-
-
-def simulator(
-    *,
-    results: Path | None = None,
-    demand: str = "upstream",
-    pairs: int = 30,
-    quick: bool = False,
-    json: bool = False,
-) -> None:
-    """Measure how fast the simulator is, on one thread.
-
-    Args:
-        results: The results file; benchmarks/results/simulator-DEMAND.json by default.
-        demand: What the splits cost: upstream (constants), measured or a file.
-        pairs: Interleaved pairs a ratio.
-        quick: Leave out the run of 10,000 devices for 100 intervals.
-        json: Print one JSON document.
-    """
-    at_least_one(pairs=pairs)
-    file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
-    with measuring("simulator", file, "sim", packages=("scipy",)) as say:
-        from splitplace.benchmarks import simulator_tables
-        from splitplace.benchmarks import simulator as bench
-
-        found = bench.run(file, pairs, not quick, say, demand)
-    show(simulator_tables.simulator, file, found, json, verdict=bench.verdict(found))
-
-
-def placement(
-    *,
-    results: Path = RESULTS / "placement.json",
-    scenario: str = "measured-50",
-    fleet: str | None = None,
-    demand: str = "measured",
-    state: Path | None = None,
-    seeds: int = 5,
-    intervals: int = 50,
-    decider: str = "mab",
-    rows: tuple[str, ...] = (),
-    jobs: int | None = None,
-    ray: bool = False,
-    fresh: bool = False,
-    json: bool = False,
-) -> None:
-    """Measure what DASO and daso-tasks are worth: realised O^P beside controls and bounds, on paired workloads.
-
-    Cells already in the results file are kept, so an interrupted run goes on where it stopped. On fleets of up to 10
-    devices, the exact placer takes part.
-
-    Args:
-        results: The results file.
-        scenario: A shipped scenario, or a TOML file.
-        fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated.
-        demand: As in `simulate`.
-        state: Folder of trained states; those that ship if not stated.
-        seeds: How many; 0 to N - 1.
-        intervals: Of each run.
-        decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
-        rows: Some of the rows, as the table names them; once for each. All if not stated.
-        jobs: Processes; one a core if not stated.
-        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
-        fresh: Measure everything again.
-        json: Print one JSON document.
-    """
-    if not 2 <= seeds <= 100 or intervals < 2:
-        raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
-    packages = ("scipy", "safetensors")
-    with measuring("placement", results, "sim", packages=packages) as say, crew(jobs, ray) as who:
-        import splitplace as sp
-        from splitplace.api.simulate import resolve
-        from splitplace.benchmarks import placement as bench
-        from splitplace.benchmarks import simulator_tables
-
-        sp.parse_policy(f"{decider}+random")  # a wrong name is told before anything runs
-        chosen, devices, costs = resolve(scenario, fleet, demand)
-        setting = bench.Setting(chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows)
-        if fresh:
-            results.unlink(missing_ok=True)
-        found = bench.run(results, setting, say, who)
-    facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
-    show(simulator_tables.placement, results, found, json, **facts)
-
-
-def adaptation(
-    *,
-    results: Path = RESULTS / "adaptation.json",
-    state: Path = Path("build/adaptation-states"),
-    demand: str = "measured",
-    placers: str = "daso,daso-warm",
-    seeds: int = 5,
-    jobs: int | None = None,
-    ray: bool = False,
-    fresh: bool = False,
-    json: bool = False,
-) -> None:
-    """Measure what learning during a run is worth: rate, mix or network shift half-way; online against frozen copies.
-
-    Cells already in the results file are kept, so an interrupted run goes on where it stopped. A picture over time goes
-    beside the results (.svg).
-
-    Args:
-        results: The results file.
-        state: Folder of states trained for the time before the shift; made if they are not there (minutes).
-        demand: As in `simulate`.
-        placers: Of daso and daso-warm, comma-separated.
-        seeds: How many; 0 to N - 1.
-        jobs: Processes; one a core if not stated.
-        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
-        fresh: Train and measure everything again.
-        json: Print one JSON document.
-    """
-    if not 2 <= seeds <= 100:
-        raise UsageError(f"--seeds {seeds}: expected 2 to 100")
-    with measuring("adaptation", results, "train", "sim", state=state) as say, crew(jobs, ray) as who:
-        import splitplace as sp
-        from splitplace.benchmarks import adaptation as bench
-        from splitplace.benchmarks import simulator_tables
-
-        if fresh:
-            for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
-                path.unlink(missing_ok=True)
-        found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say, who)
-        picture = bench.draw(results, found)
-    facts = {"picture": str(picture), "verdict": bench.verdict(found)}
-    show(simulator_tables.adaptation, results, found, json, **facts)

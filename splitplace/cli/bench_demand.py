@@ -1,0 +1,123 @@
+"""`splitplace bench demand`: makes the demand that ships with the simulator, and says what there is of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Group
+from rich.table import Table
+
+from splitplace.cli.bench import at_least_one
+from splitplace.cli.output import bar, emit, err
+from splitplace.errors import UsageError
+from splitplace.extras import needs
+from splitplace.files import check_file, check_folder
+
+if TYPE_CHECKING:
+    from splitplace.benchmarks.demand_plan import CellStatus
+
+
+def demand(
+    *,
+    cells: str | None = None,
+    work: Path = Path("runs/demand"),
+    out: Path | None = None,
+    status: bool = False,
+    device: Literal["cpu", "gpu"] | None = None,
+    preset: str | None = None,
+    jobs: int | None = None,
+    until: Literal["train", "export", "evaluate", "profile"] = "profile",
+    share: float = 1.0,
+    seed: int = 0,
+    tiny100: Path | None = None,
+    again: bool = False,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Make the demand that ships with the simulator: three networks on three data sets, trained, split, measured.
+
+    Says what it will do and how long that may take, then each step as it is done. What the work folder holds already is
+    used: killed at any moment, the same command goes on with the step that it was at.
+
+    Args:
+        cells: APPLICATION.MODEL, comma-separated, in the order to make them in; the nine by default.
+        work: Folder of the RUNs, the catalogs and the notes of what is done.
+        out: The demand file, of the cells that are complete; demand.json in the work folder by default.
+        status: Say what there is of each cell and what is missing, and do nothing.
+        device: What trains; a GPU where there is one.
+        preset: Of the trainings; demand, or demand-gpu on a GPU.
+        jobs: How many trainings and exports at once, which share the cores; 1 by default, on a GPU one a core.
+        until: The last kind of step to do.
+        share: Of the images, trained on and held out; .01 to see the whole way through.
+        seed: Of weights, groups, order and augmentation; another one than 0 has a folder of its own in the work folder.
+        tiny100: Folder of tiny100's train.parquet and test.parquet, the first time.
+        again: Measure the profiles anew, on a quiet machine; the rest stays.
+        quick: Profile in a quarter of the time.
+        json: Print one JSON document.
+    """
+    needs("splitplace bench demand", "train", "export")
+    at_least_one(jobs=jobs)
+    if not 0 < share <= 1:
+        raise UsageError(f"--share {share:g}: expected a share of the images, above 0 and at most 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected at least 0")
+    from splitplace.benchmarks import demand as bench
+    from splitplace.benchmarks import demand_file
+    from splitplace.benchmarks.demand_cells import NINE, DemandSettings, parse_cells
+    from splitplace.benchmarks.demand_plan import status as status_of
+    from splitplace.catalog.demand import write_demand
+
+    chosen = NINE if cells is None else parse_cells(cells)
+    trains = bench.choose_device(device)
+    settings = DemandSettings(
+        preset=preset or ("demand" if trains == "cpu" else "demand-gpu"),
+        share=share,
+        until=until,
+        device=trains,
+        seed=seed,
+    )
+    settings = settings.quick() if quick else settings
+    bench.check_preset(settings)
+    folder = work / f"seed-{seed}" if seed else work
+    file = out or folder / "demand.json"
+    if status:
+        found = tuple(status_of(folder, cell, settings) for cell in chosen)
+        emit(_demand_document(folder, found), _demand_table(found), json)
+        return
+    check_file(file, "--out")
+    check_folder(folder, "--work")
+    with bar() as progress:
+        fetch = bench.images({cell.application for cell in chosen}, tiny100, share, progress)
+        found = bench.run(
+            folder.absolute(),
+            chosen,
+            fetch,
+            settings,
+            lambda line: err.print(line, markup=False, highlight=False, soft_wrap=True),
+            progress,
+            jobs or (bench.default_jobs() if trains == "gpu" else 1),
+            again,
+        )
+        value = demand_file.collect(folder, chosen, fetch, settings) if until == "profile" else None
+    facts = {} if value is None else {"demand": str(file.absolute()), "size_bytes": write_demand(value, file)}
+    rows = demand_file.table(value) if value is not None else ()
+    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
+    for row in rows:
+        table.add_row(*row.cells())
+    told = f"{file}: {len(rows)} splits, {facts['size_bytes']} bytes" if facts else "no cell is complete: no demand yet"
+    document = _demand_document(folder, found) | facts | {"splits": [row.model_dump(mode="json") for row in rows]}
+    emit(document, Group(_demand_table(found), *[table] * bool(rows), told), json)
+
+
+def _demand_document(folder: Path, found: "Sequence[CellStatus]") -> dict[str, Any]:
+    """What there is, for programs."""
+    cells = [one.model_dump(mode="json") | {"complete": one.complete} for one in found]
+    return {"work": str(folder.absolute()), "cells": cells}
+
+
+def _demand_table(found: "Sequence[CellStatus]") -> Table:
+    """What there is, for people."""
+    table = Table(*found[0].row(), title="Cells")
+    for one in found:
+        table.add_row(*one.row().values())
+    return table
