@@ -1,27 +1,18 @@
-"""`splitplace fleet`: a live fleet of devices, and what its users ask of it."""
+"""`splitplace fleet`: starts one, lets machines in and out, ends it."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from splitplace.cli.output import emit, err, step
-from splitplace.errors import NotReadyError, UsageError
+from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
     from splitplace import FleetStatus
-    from splitplace.records.fleet_status import ResourceUse
 
 DATA = Path("splitplace-fleet")
-WATCH_EVERY_S = 1.0
 
 
 def start(
@@ -199,118 +190,6 @@ def revoke(device: str, *, data: Path = DATA, json: bool = False) -> None:
     emit({"revoked": device}, f"{device} is out", json)
 
 
-def status(
-    *,
-    data: Path = DATA,
-    watch: bool = False,
-    json: bool = False,
-) -> None:
-    """Show a fleet's devices and tasks.
-
-    Args:
-        data: Folder of the fleet.
-        watch: Show it again every second, until Ctrl-C or the fleet's end.
-        json: Print one JSON document.
-    """
-    import splitplace as sp
-
-    if watch and json:
-        raise UsageError("--watch and --json exclude each other")
-    with sp.Client(data) as client:
-        if not watch:
-            found = client.status()
-            emit(found.model_dump(mode="json") | {"pid": client.pid}, _shown(found), json)
-            return
-        try:
-            with _board() as show:
-                while True:
-                    show(_shown(client.status()))
-                    time.sleep(WATCH_EVERY_S)
-        except NotReadyError as error:
-            err.print(str(error))
-        except KeyboardInterrupt:
-            return
-
-
-@contextmanager
-def _board() -> Iterator[Callable[[RenderableType], None]]:
-    """What shows one thing in place of the former; in a file or a pipe, below it."""
-    if not sys.stdout.isatty():
-        yield _print
-        return
-    with Live(auto_refresh=False) as live:
-        yield lambda thing: live.update(thing, refresh=True)
-
-
-def _print(thing: RenderableType) -> None:
-    emit({}, thing, False)
-    sys.stdout.flush()
-
-
-def _shown(status: "FleetStatus") -> RenderableType:
-    mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
-    mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
-    mode += "" if status.accepting else ", draining"
-    joins = status.engine in ("joined", "ray")  # then it is a machine of its own, of no share and no process here
-    table = Table(
-        "device", "labels" if joins else "pid", "state", "speed" if joins else "share", "busy", "memory", "cpu",
-        "resident", "network", "disk", "fragments", "runs",
-    )  # fmt: skip
-    mode = ("" if status.engine == "local" else f", engine {status.engine}") + mode
-    table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
-    for device in status.devices:
-        state = "suspected" if device.suspected else "up" if device.up else _gone(device.machine)
-        table.add_row(
-            device.name,
-            " ".join(f"{name}={value}" for name, value in device.labels.items()) if joins else str(device.pid or ""),
-            state,
-            f"{device.core_speed if joins else device.cpu_share:.2f}",
-            f"{device.busy_share:.0%}",
-            f"{device.memory_used_bytes / 1e6:.0f} of {device.memory_bytes / 1e6:.0f} MB",
-            *_measured(device.measured),
-            str(len(device.fragments)),
-            str(device.micro_batches_run),
-        )
-    relayed = [f"{device.name} to {peer}" for device in status.devices for peer in device.through_broker]
-    lines = [f"through the broker: {', '.join(relayed)}"] if relayed else []
-    lines += _supplied(status)
-    tasks = status.tasks
-    return Group(
-        table,
-        *map(Text, lines),
-        f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
-        f"{tasks.cancelled} cancelled",
-    )
-
-
-def _supplied(status: "FleetStatus") -> list[str]:
-    """Whose fragments came from the registry, and whose did not, though they were to."""
-    pulled = {device.name: device.loaded_from.get("registry", 0) for device in status.devices}
-    came = ", ".join(f"{count} to {name}" for name, count in pulled.items() if count)
-    lines = [f"fragments from the registry: {came}"] if came else []
-    return lines + [
-        f"fragments from the broker to {device.name}, not from the registry: {device.registry_problem}"
-        for device in status.devices
-        if device.registry_problem
-    ]
-
-
-def _gone(machine: str) -> str:
-    return {"here": "down", "silent": "silent"}.get(machine, "not joined")
-
-
-def _measured(use: "ResourceUse | None") -> tuple[str, str, str, str]:
-    if use is None:
-        return "", "", "", ""
-    moved, disk = use.sent_bytes_per_s + use.received_bytes_per_s, use.disk_read_bytes_per_s
-    return (
-        f"{use.cpu:.0%}",
-        f"{use.memory_bytes / 1e6:.0f} MB",
-        f"{moved / 1e6:.1f} MB/s",
-        "" if disk is None else f"{disk / 1e6:.1f} MB/s",
-    )
-
-
 def drain(*, data: Path = DATA, json: bool = False) -> None:
     """Have a fleet take no more tasks, and wait until all have ended.
 
@@ -340,24 +219,3 @@ def stop(*, data: Path = DATA, json: bool = False) -> None:
         pid = client.pid
         client.stop()
     emit({"stopped": True, "pid": pid, "data": str(data.absolute())}, f"stopped (process {pid})", json)
-
-
-def history(*, data: Path = DATA, json: bool = False) -> None:
-    """Print what happened to a fleet, event by event, as its journal has it.
-
-    Args:
-        data: Folder of the fleet.
-        json: Print one JSON document.
-    """
-    import splitplace as sp
-
-    events = [event.model_dump(mode="json") for event in sp.fleet_history(data)]
-    table = Table("at s", "event", "what", title=f"{len(events)} events")
-    for event in events:
-        told = ", ".join(
-            f"{name} {value!s:.60}"
-            for name, value in event.items()
-            if name not in ("at_s", "kind") and value not in (None, [], False)
-        )
-        table.add_row(f"{event['at_s']:.3f}", event["kind"], told)
-    emit({"events": events}, table, json)

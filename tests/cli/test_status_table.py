@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from splitplace.cli.fleet import _shown
+from splitplace.cli.fleet_status import _shown
 from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
 
 
