@@ -19,7 +19,7 @@ from typing import TextIO
 import psutil
 
 from splitplace import provenance
-from splitplace.benchmarks import requests_asked, requests_check, requests_made, serve_models, serve_ways
+from splitplace.benchmarks import requests_asked, requests_check, requests_parts, serve_models, serve_ways
 from splitplace.benchmarks.results_file import save
 from splitplace.benchmarks.results_section import FileSection, words
 from splitplace.children import child_env, python_child
@@ -276,8 +276,8 @@ def _is_ready(door: serve_ways.FrontDoorProcess) -> bool:
     if not psutil.pid_exists(door.pid):
         return False
     try:
-        with serve_ways.over_http(door.port, requests_made.INFER, serve_ways.RAW) as ask:
-            x = serve_models.image(requests_made.MODEL, 0)
+        with serve_ways.over_http(door.port, requests_parts.INFER, serve_ways.RAW) as ask:
+            x = serve_models.image(requests_parts.MODEL, 0)
             return bool((ask(x) == serve_models.answer(x)).all())
     except (OSError, NotReadyError):
         return False

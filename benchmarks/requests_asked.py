@@ -25,7 +25,7 @@ import grpc.aio
 import numpy as np
 
 from splitplace.benchmarks import requests_made
-from splitplace.benchmarks.requests_made import HEADER_LENGTH, GeneratedRequest
+from splitplace.benchmarks.requests_parts import HEADER_LENGTH, GeneratedRequest
 from splitplace.placement.grpc.protocol import message
 
 PATIENCE_S = 60.0

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from splitplace.benchmarks.requests_asked import GARBLED, HUNG, UNANSWERED, GarbledError, HttpAnswer, check_error
 from splitplace.benchmarks.requests_check import DESCRIBED
-from splitplace.benchmarks.requests_made import MODEL, OTHER
+from splitplace.benchmarks.requests_parts import MODEL, OTHER
 from splitplace.placement.http.guard import EVENTS
 from splitplace.placement.http.requests import InferRequest, RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.routes import TABLE

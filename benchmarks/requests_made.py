@@ -19,22 +19,23 @@ import json
 import random
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-
-from splitplace.benchmarks import serve_models
-from splitplace.placement.grpc.protocol import CALLS, PACKAGE, SERVICE, message
+from splitplace.benchmarks import requests_grpc
+from splitplace.benchmarks.requests_parts import (
+    HEADER_LENGTH,
+    IMAGE_BYTES,
+    INFER,
+    MODEL,
+    OTHER,
+    SHAPE,
+    GeneratedRequest,
+    changed,
+    logits_of,
+)
 from splitplace.placement.http.routes import TABLE
 
-MODEL, OTHER = "small", "10mb"
-"""Who is asked, and who may be taken out of service."""
-SHAPE = serve_models.SHAPES[MODEL]
-IMAGE_BYTES = int(np.prod(SHAPE))
-INFER = f"/v2/models/{MODEL}/infer"
-HEADER_LENGTH = "inference-header-content-length"
 PATIENT_SHARE = 0.005
 """Of requests of changed bytes, those whose client waits for the server's own patience to end."""
 ODD: tuple[Any, ...] = (
@@ -52,8 +53,6 @@ QUERIES = (
     "", "", "", "?wait_s=0", "?wait_s=0.01", "?wait_s=x", "?wait_s=1e9", "?binary=true", "?classification=2", "?%",
     "?a=b&a=c",
 )  # fmt: skip
-PUT = (b"", b"", b"", b"\r\n", b"\0", b"\r\n\r\n", b": ", b"HTTP/1.1", b"9" * 30)
-"""Among bytes; nothing stands for any."""
 METHODS = ("GET", "GET", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "PATCH", "TRACE")
 HEADERS: Mapping[str, tuple[str, ...]] = {
     HEADER_LENGTH: ("0", "-1", "100000", "9" * 30, "1e2", "x", "", "+4", "0x4"),
@@ -73,24 +72,6 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
     "last-event-id": ("7", "x"),
     "range": ("bytes=0-1", "x"),
 }
-
-
-@dataclass(frozen=True)
-class GeneratedRequest:
-    """One request."""
-
-    kind: str
-    data: bytes
-    """All that its client says."""
-    method: str = "POST"
-    """Of HTTP: what is asked with HEAD has no body."""
-    logits: bytes = b""
-    """What a valid one is answered, float32; empty: nobody knows."""
-    patient: bool = False
-    """Whether its client waits for as long as the server does."""
-    path: str = ""
-    """Of gRPC, as `metadata`."""
-    metadata: tuple[tuple[str, str], ...] = ()
 
 
 def make(seed: int, number: int) -> GeneratedRequest:
@@ -122,11 +103,6 @@ def _question(rng: random.Random, number: int) -> tuple[dict[str, Any], bytes, b
     return document, tail, images
 
 
-def _logits(images: bytes) -> bytes:
-    x = np.frombuffer(images, np.uint8).reshape(-1, *SHAPE)
-    return serve_models.answer(x).tobytes()
-
-
 def _compressed(body: bytes, coding: str) -> bytes:
     return gzip.compress(body, 1, mtime=0) if coding == "gzip" else zlib.compress(body, 1)
 
@@ -149,7 +125,7 @@ def _valid(rng: random.Random, number: int) -> GeneratedRequest:
         body, headers["content-encoding"] = _compressed(body, coding), coding
     if rng.random() < 0.3:
         headers["accept-encoding"] = rng.choice(("gzip", "deflate"))
-    return GeneratedRequest("valid", _http(INFER, body, headers), logits=_logits(images))
+    return GeneratedRequest("valid", _http(INFER, body, headers), logits=logits_of(images))
 
 
 def _places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -249,7 +225,7 @@ def _form(rng: random.Random, number: int) -> GeneratedRequest:
     for row in range(rng.choice((0, 1, 1, 1, 2, 5))):
         file = rng.choice(_pictures())
         if rng.random() < 0.5:
-            file = _changed(rng, file)
+            file = changed(rng, file)
         name = rng.choice((f"{row}.png", "", "../../x", "\u00e4", "x" * 500, 'a"b'))
         parts.append((f'name="image"; filename="{name}"', file))
     for _ in range(rng.choice((0, 0, 1, 2, 20))):
@@ -261,7 +237,7 @@ def _form(rng: random.Random, number: int) -> GeneratedRequest:
     )
     body += f"--{boundary}--\r\n".encode()
     if rng.random() < 0.3:
-        body = _changed(rng, body)
+        body = changed(rng, body)
     kind = {"content-type": f"multipart/form-data; boundary={boundary}"} if rng.random() < 0.95 else {}
     return GeneratedRequest("form", _http(f"/v2/splitplace/apps/{MODEL}/classify", body, kind))
 
@@ -269,7 +245,7 @@ def _form(rng: random.Random, number: int) -> GeneratedRequest:
 def _chunked(rng: random.Random, number: int) -> GeneratedRequest:
     if rng.random() < 0.5:
         document, tail, images = _question(rng, number)
-        text, logits = json.dumps(document).encode(), _logits(images)
+        text, logits = json.dumps(document).encode(), logits_of(images)
         body, headers = text + tail, {HEADER_LENGTH: str(len(text))} if tail else {}
     else:
         (body, headers), logits = _mutated_body(rng, number), b""
@@ -285,15 +261,6 @@ def _chunked(rng: random.Random, number: int) -> GeneratedRequest:
     return GeneratedRequest("chunked", head.encode() + b"".join(pieces), logits=logits)
 
 
-def _changed(rng: random.Random, data: bytes) -> bytes:
-    """Bytes cut, put in and replaced."""
-    for _ in range(rng.randint(1, 3)):
-        at, cut = rng.randrange(len(data) + 1), rng.choice((0, 0, 1, 1, 2, 20, 500))
-        put = rng.choice(PUT) or rng.randbytes(rng.randint(0, 20))
-        data = data[:at] + put + data[at + cut :]
-    return data
-
-
 def _whole(rng: random.Random, number: int) -> GeneratedRequest:
     return rng.choice((_valid, _mutated, _route, _form, _chunked))(rng, number)
 
@@ -302,68 +269,13 @@ def _bytes(rng: random.Random, number: int) -> GeneratedRequest:
     data = _whole(rng, number).data
     # Most of a request's bytes are of its body; it is by those before it that a connection is read.
     head = data.find(b"\r\n\r\n") + 4
-    data = _changed(rng, data[:head]) + data[head:] if rng.random() < 0.7 else _changed(rng, data)
+    data = changed(rng, data[:head]) + data[head:] if rng.random() < 0.7 else changed(rng, data)
     return GeneratedRequest("bytes", data, "?", patient=rng.random() < PATIENT_SHARE)
 
 
 def _left(rng: random.Random, number: int) -> GeneratedRequest:
     data = _whole(rng, number).data
     return GeneratedRequest("left", data[: rng.randint(1, len(data))])
-
-
-def _grpc(rng: random.Random, number: int) -> GeneratedRequest:
-    call = rng.choice(CALLS)
-    if call.name in ("ModelInfer", "ModelStreamInfer") or rng.random() < 0.5:
-        name = rng.choice(("ModelInfer", "ModelInfer", "ModelStreamInfer"))
-        call = next(one for one in CALLS if one.name == name)
-        asked, logits = _grpc_question(rng, number)
-    else:
-        asked, logits = call.request(), b""
-        for field in ("name", "model_name", "version"):
-            if field in call.request.DESCRIPTOR.fields_by_name and rng.random() < 0.7:
-                unloads = call.name == "RepositoryModelUnload"
-                setattr(asked, field, rng.choice((OTHER if unloads else MODEL, "nobody", "1", "x" * 300)))
-    data, path = asked.SerializeToString(), call.path
-    if rng.random() < 0.3:
-        data, logits = _changed(rng, data), b""
-    if rng.random() < 0.02:
-        path, logits = f"/{PACKAGE}.{SERVICE}/{rng.choice(('', 'x', 'modelinfer', 'ModelInfer/'))}", b""
-    metadata = {"authorization": "Bearer x", "x-more": "y" * rng.choice((1, 3000))}
-    stated = tuple((name, metadata[name]) for name in rng.sample(list(metadata), rng.choice((0, 0, 1))))
-    return GeneratedRequest("grpc", data, logits=logits, path=path, metadata=stated)
-
-
-def _grpc_question(rng: random.Random, number: int) -> tuple[Any, bytes]:
-    images = rng.randbytes(IMAGE_BYTES * rng.choice((1, 1, 3)))
-    asked = message("ModelInferRequest")(model_name=MODEL, raw_input_contents=[images])
-    tensor = asked.inputs.add(name="image", datatype="UINT8", shape=[len(images) // IMAGE_BYTES, *SHAPE])
-    asked.parameters["deadline_s"].double_param = 30.0
-    if rng.random() < 0.1:
-        asked.id = f"request {number}"
-    logits = _logits(images)
-    what = rng.randrange(16)
-    if what >= 8:
-        return asked, logits
-    match what:
-        case 0:
-            asked.model_name = rng.choice(("", "nobody", "x" * 3000))
-        case 1:
-            tensor.shape[0] = rng.choice((0, -1, 2**62, 2))
-        case 2:
-            tensor.datatype = rng.choice(("", "FP32", "BYTES", "x" * 100))
-        case 3:
-            asked.raw_input_contents.append(b"x")
-        case 4:
-            tensor.contents.uint_contents.extend([1, 2, 2**31])
-        case 5:
-            asked.outputs.add(name=rng.choice(("logits", "x"))).parameters["classification"].int64_param = rng.choice(
-                (0, 2, -1, 2**62)
-            )
-        case 6:
-            asked.parameters["deadline_s"].string_param = "x"
-        case 7:
-            del asked.inputs[:]
-    return asked, b""
 
 
 Maker = Callable[[random.Random, int], GeneratedRequest]
@@ -375,6 +287,6 @@ KINDS: dict[str, tuple[float, Maker]] = {
     "chunked": (0.06, _chunked),
     "bytes": (0.14, _bytes),
     "left": (0.05, _left),
-    "grpc": (0.05, _grpc),
+    "grpc": (0.05, requests_grpc.any_call),
 }
 """Shares of all, and what makes them."""

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from splitplace import provenance
-from splitplace.benchmarks import requests, requests_asked, requests_check, requests_made, serve_models
-from splitplace.benchmarks.requests_made import KINDS, GeneratedRequest, make
+from splitplace.benchmarks import requests, requests_asked, requests_check, requests_made, requests_parts, serve_models
+from splitplace.benchmarks.requests_made import KINDS, make
+from splitplace.benchmarks.requests_parts import GeneratedRequest
 from splitplace.placement.http import codec, models
 from splitplace.placement.http.limits import Limits
 
-KIB = b"x" * requests_made.IMAGE_BYTES
+KIB = b"x" * requests_parts.IMAGE_BYTES
 
 
 def test_a_request_is_its_numbers():
@@ -47,7 +48,7 @@ def test_valid_requests_are_valid_and_their_answers_the_models():
             from splitplace.placement.http.compression import decompress
 
             body = decompress(body, coding, 10**7, lambda size: None)
-        question = codec.decode(body, stated.get(requests_made.HEADER_LENGTH), served, Limits())
+        question = codec.decode(body, stated.get(requests_parts.HEADER_LENGTH), served, Limits())
         assert serve_models.answer(question.inputs["image"]).tobytes() == made.logits
         seen += 1
     assert seen > 200
