@@ -50,8 +50,8 @@ def pipeline(
     if batches < 2:
         raise UsageError(f"--batches {batches}: expected at least 2, for there is a first and a last")
     with measuring("pipeline", results, "train", "export", work=work) as say:
-        from splitplace.benchmarks import pipeline as bench
         from splitplace.benchmarks import fleets_tables
+        from splitplace.benchmarks import pipeline as bench
 
         found = bench.run(results, work, repeats, batches, say)
     show(fleets_tables.pipeline, results, found, json, verdict=bench.verdict(found))
@@ -118,7 +118,7 @@ def ray(
         raise UsageError(f"--seed {seed}: expected 0 or more")
     file = results or RESULTS / ("ray_overhead.json" if overhead else "ray.json")
     with measuring("ray", file, "export", "ray", "sim", packages=("onnx", "ray", "scipy"), work=work) as say:
-        from splitplace.benchmarks import ray_faults, ray_overhead, fleets_tables
+        from splitplace.benchmarks import fleets_tables, ray_faults, ray_overhead
 
         if overhead:
             taken = ray_overhead.run(file, work, nodes, pairs, seed, say)

@@ -28,8 +28,8 @@ def simulator(
     at_least_one(pairs=pairs)
     file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
     with measuring("simulator", file, "sim", packages=("scipy",)) as say:
-        from splitplace.benchmarks import simulator_tables
         from splitplace.benchmarks import simulator as bench
+        from splitplace.benchmarks import simulator_tables
 
         found = bench.run(file, pairs, not quick, say, demand)
     show(simulator_tables.simulator, file, found, json, verdict=bench.verdict(found))
