@@ -168,7 +168,7 @@ def test_a_broker_that_is_killed(room):
     assert f"(process {pid}) was killed: start it again" in room.call(*SUBMIT, code=1)
     assert room.start()["pid"] != pid
     assert [room.call("fleet", "answer", str(task))["labels"] for task in tasks] == [[0, 1, 2, 3]] * 2
-    assert room.call(*SUBMIT)["outcome"]["id"] == tasks[-1] + 1
+    assert room.call(*SUBMIT)["outcome"]["id"] > tasks[-1]  # of none that the killed one may have given
     events = [event["kind"] for event in room.call("fleet", "history")["events"]]
     assert events.count("opened") == 2 and events.count("accepted") == 3
 
