@@ -15,8 +15,9 @@ from splitplace.inference.executor import Array
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.keys import Accesses
-from splitplace.placement.protocol.stream import Received, StreamNode, draw_incarnation
+from splitplace.placement.protocol.stream import Received, StreamNode
 from splitplace.records.split import INPUT, Split
 
 PATIENCE_S = 300.0

@@ -12,8 +12,9 @@ from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.relay import Relay
-from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, draw_incarnation
+from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
 from splitplace.records.device import Device
 
 log = logging.getLogger(__name__)

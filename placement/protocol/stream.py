@@ -11,8 +11,6 @@ Where a peer is not reached directly it goes through the broker, which says whos
 import logging
 import math
 import os
-import secrets
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +23,9 @@ from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.protocol import codec, envelope, messages
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.inbox import Inbox
+from splitplace.placement.protocol.incarnations import Incarnations, draw_incarnation
 from splitplace.placement.protocol.keys import Access
+from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.reliable import Frames
 from splitplace.placement.protocol.route import Route
@@ -34,33 +34,6 @@ log = logging.getLogger(__name__)
 
 QUEUED_MESSAGES = 1000
 """That ZeroMQ holds for one peer, on either side; the rest waits in its link."""
-PAUSE_S = 0.25
-"""What a node may take between two calls of `receive` and have it count as listening."""
-
-
-_PASSED_OVER = 16
-
-
-def draw_incarnation() -> int:
-    """A number for a process, that no other process has and nobody can guess."""
-    return secrets.randbits(64) or 1
-
-
-class ListeningClock:
-    """Seconds that a node has listened to its peers: what it did not ask for, nobody was late with.
-
-    A process that was stopped, or that did something long between two calls, has heard nothing meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self._at_s = time.monotonic()
-
-    def advance(self, most_s: float) -> None:
-        """Time has passed, of which no more than so much counts."""
-        at_s = time.monotonic()
-        self.now_s += min(at_s - self._at_s, most_s)
-        self._at_s = at_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +86,7 @@ class StreamNode:
         self._to_relay: zmq.Socket[bytes] | None = None
         """A connection of its own: what the broker is told itself waits behind no tensor of others."""
         self.incarnation = incarnation or draw_incarnation()
-        self._expected: dict[str, int] = {}
-        """Which process each peer is, where that is known."""
-        self._passed_over: dict[str, dict[int, None]] = {}
-        """Other processes that proved a peer's name: those that it was before, and those that were told of."""
+        self._processes = Incarnations()
         self._piped: dict[str, int] = {}
         """The incarnation at the end of each pipe: the first that was heard after it was opened, or before."""
         self._links: dict[str, Route] = {}
@@ -186,10 +156,7 @@ class StreamNode:
 
         What the one before it said and is still under way is dropped in silence, any other is told of once.
         """
-        former = self._expected.get(name, incarnation)
-        if former != incarnation:
-            self._pass_over(name, former)
-        self._expected[name] = incarnation
+        self._processes.expect(name, incarnation)
 
     def admit(self, name: str, key: str) -> None:
         """From now on this key proves a peer's name, and no other does: of a device that joined since."""
@@ -261,16 +228,6 @@ class StreamNode:
             raise ContractError("an address, and no message after it")
         return envelope.addressed(frames[0])
 
-    def _pass_over(self, peer: str, incarnation: int) -> bool:
-        """Note that a process is not the peer whose name it proves; answers whether that is news."""
-        known = self._passed_over.setdefault(peer, {})
-        if incarnation in known:
-            return False
-        known[incarnation] = None
-        while len(known) > _PASSED_OVER:
-            del known[next(iter(known))]
-        return True
-
     def _taken(self, peer: str, frames: Sequence[memoryview], relayed: bool) -> Received | UnknownProcess | None:
         size_bytes = sum(map(len, frames))
         self.received_bytes += size_bytes
@@ -281,8 +238,8 @@ class StreamNode:
             codec.decode(frames)
             raise ContractError("not a message: no envelope before its header")
         sealed = envelope.decode(header)
-        if self._expected.get(peer, sealed.sender) != sealed.sender:
-            news = self._pass_over(peer, sealed.sender)
+        if not self._processes.is_peer(peer, sealed.sender):
+            news = self._processes.pass_over(peer, sealed.sender)
             said = f"a process that is not {peer} speaks in its name: its key was copied, or it was given up before"
             return UnknownProcess(peer, said) if news else None
         link = self._wake(peer)

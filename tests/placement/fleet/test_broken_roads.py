@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from splitplace.placement.protocol import codec, messages, stream
+from splitplace.placement.protocol import codec, listening_clock, messages
 from splitplace.placement.protocol.keys import curve_accesses
-from splitplace.placement.protocol.stream import ListeningClock, StreamNode
+from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
+from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import Proxy
 
 PATIENCE_S = 120.0
@@ -74,14 +75,14 @@ def test_a_stalled_road_is_noticed_and_what_waited_arrives(pair):
 def test_what_a_node_did_not_listen_to_nobody_was_late_with(monkeypatch):
     """A stop of 20 s counts as a moment; what it waited for counts in full."""
     now_s = [100.0]
-    monkeypatch.setattr(stream.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(listening_clock.time, "monotonic", lambda: now_s[0])
     clock = ListeningClock()
     now_s[0] += 20.0
-    clock.advance(stream.PAUSE_S)
-    assert clock.now_s == stream.PAUSE_S
+    clock.advance(PAUSE_S)
+    assert clock.now_s == PAUSE_S
     now_s[0] += 1.0
-    clock.advance(1.0 + stream.PAUSE_S)
-    assert clock.now_s == stream.PAUSE_S + 1.0
+    clock.advance(1.0 + PAUSE_S)
+    assert clock.now_s == PAUSE_S + 1.0
 
 
 def test_a_peer_at_another_endpoint_is_connected_to_anew():
