@@ -1,19 +1,17 @@
 """What a device runtime does, apart from being a process: takes orders and tensors in, works, sends results on.
 
-One thread talks to the network and never computes; one worker runs one thing at a time: orders first (loads, the
-probe), then micro-batches, every container served alike (`containers.py`).
+One thread talks to the network and never computes; another one computes (`worker.py`): micro-batches, every container
+served alike (`containers.py`), and before these what it is ordered to do.
 """
 
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
-from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
+from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.speed import measured_core_speed
@@ -22,7 +20,9 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
 from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
+from splitplace.placement.device.neighbours import Neighbours
 from splitplace.placement.device.supply import fragment_store, origin
+from splitplace.placement.device.worker import SessionWorker, Then, Work
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
@@ -30,12 +30,7 @@ from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[], Any]
-Then = Callable[[Future[Any]], None]
-
 POLL_S = 1.0
-MAX_ORDERS = 4096
-"""Loads and probes that may wait."""
 
 
 class DeviceRuntime:
@@ -51,16 +46,11 @@ class DeviceRuntime:
         self.config, self.node, self.share = config, node, share
         self.fragments = LoadedFragments(fragment_store(config), config.threads, share)
         self.containers = ContainerQueue(config.max_held_bytes)
-        self._orders: deque[tuple[Work, Then]] = deque()
+        self.neighbours = Neighbours(node)
+        self.worker = SessionWorker(self.wake)
         self._own: deque[Received] = deque()
         """What it has said to itself: taken in by and by, as what others say, and not in the middle of something."""
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._working: tuple[Future[Any], Then] | None = None
         self._stopping = False
-        self._unreachable: frozenset[str] = frozenset()
-        self._relayed: frozenset[str] = frozenset()
-        self._told: set[str] = set()
-        """Peers whose keys came with `Peers`."""
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         node.watch(self._woken)
@@ -85,7 +75,7 @@ class DeviceRuntime:
 
     def _advance(self) -> None:
         """Take in what the worker has done, and give it something to do."""
-        self._collect()
+        self.worker.collect()
         self._hear_itself()
         self._work()
         self._hear_itself()
@@ -119,7 +109,7 @@ class DeviceRuntime:
                 for peer in peers:
                     self._meet(peer)
             case messages.Gone(peer=name):
-                self._part(name)  # `Reachable` follows: that it is not may come late, of whoever it is then
+                self.neighbours.part(name)  # `Reachable` follows: that it is not may come late, of whoever it is then
             case messages.Reach(peer=name):
                 self.node.send(name, messages.Nudge())
             case messages.Ping(sequence=sequence):
@@ -142,20 +132,9 @@ class DeviceRuntime:
 
     def _meet(self, peer: messages.Peer) -> None:
         try:
-            if peer.key is not None:
-                self.node.admit(peer.name, peer.key)
-                self._told.add(peer.name)
-            self.node.connect(peer.name, peer.endpoint)
-            self.node.expect(peer.name, peer.incarnation)
+            self.neighbours.meet(peer)
         except ContractError as error:
             self._refuse(messages.BROKER, str(error))
-
-    def _part(self, name: str) -> None:
-        if name in self._told:
-            self._told.remove(name)
-            self.node.expel(name)
-        else:
-            self.node.disconnect(name)
 
     def _load(self, fragment: Fragment) -> None:
         try:
@@ -166,10 +145,10 @@ class DeviceRuntime:
         self._later(partial(self.fragments.open, fragment), partial(self._loaded, fragment))
 
     def _later(self, work: Work, then: Then) -> None:
-        if len(self._orders) >= MAX_ORDERS:
-            self._refuse(messages.BROKER, f"{MAX_ORDERS} orders wait here already: send fewer")
-            return
-        self._orders.append((work, then))
+        try:
+            self.worker.order(work, then)
+        except OverloadedError as error:
+            self._refuse(messages.BROKER, str(error))
 
     def _assign(self, assign: messages.Assign) -> None:
         if self.containers.get(assign.job, assign.fragment) is not None:
@@ -212,10 +191,7 @@ class DeviceRuntime:
 
     def _work(self) -> None:
         """Give the worker its next piece, if it is idle and there is one."""
-        if self._working is not None:
-            return
-        if self._orders:
-            self._start(*self._orders.popleft())
+        if not self.worker.idle or self.worker.start_order():
             return
         while (taken := self.containers.take()) is not None:
             container, micro_batch, values, sent_s, ready_s = taken
@@ -225,19 +201,8 @@ class DeviceRuntime:
                 self._fail(container.assign.job, container.assign.fragment, error)
                 continue
             self._return_credits(container)
-            self._start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
+            self.worker.start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
             return
-
-    def _start(self, work: Work, then: Then) -> None:
-        future = self._worker.submit(work)
-        self._working = future, then
-        future.add_done_callback(lambda _: self.wake())
-
-    def _collect(self) -> None:
-        if self._working is not None and self._working[0].done():
-            future, then = self._working
-            self._working = None
-            then(future)
 
     def _probed(self, future: Future[float]) -> None:
         self._tell(messages.Probed(core_speed=future.result()))
@@ -334,18 +299,9 @@ class DeviceRuntime:
             self._say(device, messages.Credit(job=assign.job, src=src, dst=assign.fragment, count=count), {})
 
     def _tell_whom_it_reaches(self) -> None:
-        unreachable, relayed = self.node.unreachable, self.node.relayed
-        for peer in sorted(relayed ^ self._relayed):
-            self._tell(messages.Rerouted(peer=peer, relayed=peer in relayed))
-        self._relayed = relayed
-        if not (unreachable or self._unreachable):
-            return
-        for peer in sorted(unreachable - self._unreachable - {messages.BROKER}):
-            self._tell(messages.Unreachable(peer=peer))
-        for peer in sorted(self._unreachable - unreachable - {messages.BROKER}):
-            self._tell(messages.Reachable(peer=peer))
-        self._unreachable = unreachable
-        if messages.BROKER in unreachable and self.node.overrun(messages.BROKER):
+        for change in self.neighbours.changes():
+            self._tell(change)
+        if self.neighbours.broker_lost:
             raise NotReadyError("the broker takes in nothing: too much waits for it, the device ends")
 
     def _tell(self, message: messages.Message) -> None:

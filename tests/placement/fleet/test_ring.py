@@ -25,6 +25,7 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.fragments import TimedWork
 from splitplace.placement.device.host import DeviceRuntime
+from splitplace.placement.device.worker import SessionWorker
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.messages import ANSWER, BROKER
@@ -150,7 +151,8 @@ def fake_device(name, ways, split, ran):
         broker_endpoint="tcp://127.0.0.1:1", broker_incarnation=2,
     )  # fmt: skip
     device = DeviceRuntime(config, WireEnd(name, ways), None)
-    device.fragments, device._worker, device.wake = FakeFragments(split, ran), AtOnce(), lambda: None
+    device.fragments, device.worker = FakeFragments(split, ran), SessionWorker(lambda: None)
+    device.worker._thread = AtOnce()
     return device
 
 
@@ -291,7 +293,7 @@ def test_a_device_whose_worker_hangs_is_the_one_that_has_work(first):
     for seed in range(first, first + BATCH):
         world = RingWorld(seed, "ring")
         row = world.rng.choice(sorted(set(world.attempt.devices.values())))
-        world.devices[world.names[row]]._worker = Never()
+        world.devices[world.names[row]].worker._thread = Never()
         world.run()
         setup = SimpleNamespace(entry=lambda split, found=world.entry: found, precedence=world.precedence)
         waiting = [
@@ -326,7 +328,7 @@ def test_a_slow_branch_holds_up_no_other_where_a_degraded_answer_will_do():
         for degrade in (False, True):
             world = RingWorld(seed, "ring", degrade)
             hanging = world.names[world.attempt.devices[world.split.roots[0]]]
-            world.devices[hanging]._worker = Never()
+            world.devices[hanging].worker._thread = Never()
             world.run()
             free, rows = beside(world, hanging), len(world.attempt.micro_batches)
             if degrade:
