@@ -7,9 +7,9 @@ from pathlib import Path
 
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
-from splitplace.inference.speed import median_error
 from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
+from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.incarnations import draw_incarnation
@@ -20,14 +20,6 @@ from splitplace.records.device import Device
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
-PROBE_TIMEOUT_S = 120.0
-PROBE_ROUNDS = (4, 8)
-"""At least and at most. Each round probes every device once, one right after the other: a shared machine's own speed
-drifts by a quarter within seconds, and a ratio taken within a round does not feel that."""
-RATIO_ERROR = 0.04
-"""Rounds go on until the standard error of every speed ratio is below this share of it. An emulated share that is off
-by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
-MAX_TRIM = 1.25
 PING_EVERY_S = 0.5
 DOUBT_AFTER = 4
 """Pings in a row without a word: what such a device has to run goes elsewhere, and if it stays silent it is given up.
@@ -121,7 +113,7 @@ class LiveFleet:
             raise NotReadyError("; ".join(reasons) or f"no device started within {START_TIMEOUT_S:.0f} s")
         for name, reason in ended.items():
             log.warning("device %s did not start: %s", name, reason)
-        self._measure(stopping)
+        SpeedProbe(self._order_probe, self._listen, stopping).measure(self._connected())
         # The run begins: what came before is none of its time.
         self.origin_s = time.monotonic()
         self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]
@@ -169,38 +161,15 @@ class LiveFleet:
             self.send(member.name, messages.Peers(peers=peers))
         self.changes.append(Change(member, "joined"))
 
-    def _measure(self, stopping: Callable[[], bool]) -> None:
-        """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured."""
-        members = self._connected()
-        self._probe(members, stopping)
-        wrong = [member for member in members if abs(member.off(members[0]) - 1) > RATIO_ERROR]
-        for member in wrong:
-            member.trim = min(max(1 / member.off(members[0]), 1 / MAX_TRIM), MAX_TRIM)
-        if wrong:
-            for member in members:
-                member.core_speeds.clear()
-            self._probe(members, stopping)
+    def _order_probe(self, member: Member) -> None:
+        self.send(member.name, messages.ProbeOrder(trim=member.trim))
 
-    def _probe(self, members: Sequence[Member], stopping: Callable[[], bool]) -> None:
-        """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough."""
-        at_least, at_most = PROBE_ROUNDS if any(member.cpu_share < 1 for member in members) else (1, 1)
-        for done in range(at_most):
-            if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
-                return
-            for member in members:
-                self.send(member.name, messages.ProbeOrder(trim=member.trim))
-                self._await_probe(member, done + 1, stopping)
-
-    def _await_probe(self, member: Member, times: int, stopping: Callable[[], bool]) -> None:
-        deadline_s, ended = time.monotonic() + PROBE_TIMEOUT_S, dict[str, str]()
-        while len(member.core_speeds) < times:
-            ended |= self._ended()
-            if member.name in ended:
-                raise NotReadyError(f"device {member.name} did not answer the probe: {ended[member.name]}")
-            if stopping() or time.monotonic() > deadline_s:
-                raise NotReadyError(f"device {member.name} did not answer the probe within {PROBE_TIMEOUT_S:.0f} s")
-            for received in self.node.receive(0.1):
-                self._greet(received, ended)
+    def _listen(self) -> dict[str, str]:
+        """Take in what is said, for a moment before the run begins; who has ended meanwhile, and why."""
+        ended = self._ended()
+        for received in self.node.receive(0.1):
+            self._greet(received, ended)
+        return ended
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
         """To a device; dropped if it is gone."""
@@ -236,7 +205,7 @@ class LiveFleet:
         """A device does nothing though it could; what it had is taken from it, so that it is asked to do something."""
         member = self._rows[row]
         member.stuck = True
-        self.send(member.name, messages.ProbeOrder(trim=member.trim))
+        self._order_probe(member)
 
     def hear(self, timeout_s: float) -> Iterable[tuple[Member, Received]]:
         """What the devices said; what is only about their health is taken in here."""
@@ -251,7 +220,7 @@ class LiveFleet:
             member.unanswered = 0
             if isinstance(received.message, messages.Hello):
                 self._welcome(member, received.message)
-                self.send(member.name, messages.ProbeOrder(trim=member.trim))
+                self._order_probe(member)
             elif isinstance(received.message, messages.Pong):
                 if not member.answered < received.message.sequence <= self._sequence:
                     continue  # nobody asked: what a device says of itself is kept for seconds, and it may say much

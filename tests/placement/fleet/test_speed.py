@@ -1,14 +1,13 @@
 """How well a speed is known, and what the fleet does about a share that came out wrong."""
 
-import os
 import statistics
 
 import numpy as np
 import pytest
 
 from splitplace.inference.speed import median_error
-from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.broker.member import Member
+from splitplace.placement.broker.probing import SpeedProbe
 
 
 def test_the_error_of_a_median_is_its_scatter_over_many_samples():
@@ -25,31 +24,20 @@ def test_one_outlier_does_not_move_the_error():
     assert median_error([*calm, 5.0]) < 2 * median_error(calm)
 
 
-class ScriptedFleet(LiveFleet):
-    """A fleet whose devices answer the probe with stated share x trim x a machine's error."""
-
-    errors = (1.0, 0.85, 1.02)
-
-    def _probe(self, members, stopping):
-        for member, error in zip(members, self.errors, strict=True):
-            member.core_speeds += [member.cpu_share * member.trim * error] * 4
+ERRORS = {"a": 1.0, "b": 0.85, "c": 1.02}
+"""Of a machine, by device."""
 
 
-def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy, tmp_path):
+def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy):
     """15 % too slow: the share grows by 1/0.85; 2 % off stays; what is reported is the second measurement."""
-    devices = tuple(toy.make_device(name) for name in ("a", "b", "c"))
-    woken, wake = os.pipe()
-    fleet = ScriptedFleet(devices, LocalEngine(), tmp_path, {"a": 0.8, "b": 0.5, "c": 0.4}, "auto", woken)
-    for member in fleet.members.values():
-        member.connected = True
-    try:
-        fleet._measure(lambda: False)
-        first, second, third = fleet.members.values()
-        assert [member.trim for member in (first, second, third)] == [1.0, pytest.approx(1 / 0.85), 1.0]
-        assert second.off(first) == pytest.approx(1.0)
-        assert third.off(first) == pytest.approx(1.02)
-    finally:
-        fleet.node.close()
-        fleet.relay.close()
-        os.close(woken)
-        os.close(wake)
+    shares = {"a": 0.8, "b": 0.5, "c": 0.4}
+    members = [Member(toy.make_device(name), row, share) for row, (name, share) in enumerate(shares.items())]
+
+    def answer(member):
+        member.core_speeds.append(member.cpu_share * member.trim * ERRORS[member.name])
+
+    SpeedProbe(answer, dict, lambda: False).measure(members)
+    first, second, third = members
+    assert [member.trim for member in members] == [1.0, pytest.approx(1 / 0.85), 1.0]
+    assert second.off(first) == pytest.approx(1.0)
+    assert third.off(first) == pytest.approx(1.02)

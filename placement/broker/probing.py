@@ -1,0 +1,69 @@
+"""How fast the devices of a fleet are: the fixed probe, in rounds before the run, and emulated shares that are trimmed."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from splitplace.errors import NotReadyError
+from splitplace.inference.speed import median_error
+from splitplace.placement.broker.member import Member
+
+PROBE_TIMEOUT_S = 120.0
+PROBE_ROUNDS = (4, 8)
+"""At least and at most. Each round probes every device once, one right after the other: a shared machine's own speed
+drifts by a quarter within seconds, and a ratio taken within a round does not feel that."""
+RATIO_ERROR = 0.04
+"""Rounds go on until the standard error of every speed ratio is below this share of it. An emulated share that is off
+by more is trimmed once: a device that pauses finds cold caches, and how much that costs differs between machines."""
+MAX_TRIM = 1.25
+
+
+class SpeedProbe:
+    """Asks one device at a time, for they may share a machine.
+
+    Args:
+        ask: Orders the probe of a device; its answer goes to `Member.core_speeds`.
+        listen: Takes in what devices say, for a moment; returns those that have ended meanwhile, and why.
+        stopping: Whether nobody wants to know any more.
+    """
+
+    def __init__(
+        self, ask: Callable[[Member], None], listen: Callable[[], dict[str, str]], stopping: Callable[[], bool]
+    ):
+        self._ask, self._listen, self._stopping = ask, listen, stopping
+
+    def measure(self, members: Sequence[Member]) -> None:
+        """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured.
+
+        Args:
+            members: Those that are up; the first is what the others are compared with.
+
+        Raises:
+            NotReadyError: One of them does not answer.
+        """
+        self._probe(members)
+        wrong = [member for member in members if abs(member.off(members[0]) - 1) > RATIO_ERROR]
+        for member in wrong:
+            member.trim = min(max(1 / member.off(members[0]), 1 / MAX_TRIM), MAX_TRIM)
+        if wrong:
+            for member in members:
+                member.core_speeds.clear()
+            self._probe(members)
+
+    def _probe(self, members: Sequence[Member]) -> None:
+        """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough."""
+        at_least, at_most = PROBE_ROUNDS if any(member.cpu_share < 1 for member in members) else (1, 1)
+        for done in range(at_most):
+            if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
+                return
+            for member in members:
+                self._ask(member)
+                self._await_answer(member, done + 1)
+
+    def _await_answer(self, member: Member, times: int) -> None:
+        deadline_s, ended = time.monotonic() + PROBE_TIMEOUT_S, dict[str, str]()
+        while len(member.core_speeds) < times:
+            if member.name in ended:
+                raise NotReadyError(f"device {member.name} did not answer the probe: {ended[member.name]}")
+            if self._stopping() or time.monotonic() > deadline_s:
+                raise NotReadyError(f"device {member.name} did not answer the probe within {PROBE_TIMEOUT_S:.0f} s")
+            ended = self._listen()
