@@ -7,6 +7,7 @@ from pathlib import Path
 
 from splitplace.errors import ContractError, NotReadyError, unknown
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.placement.broker.health import DeviceHealth
 from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.probing import SpeedProbe
@@ -20,10 +21,6 @@ from splitplace.records.device import Device
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
-PING_EVERY_S = 0.5
-DOUBT_AFTER = 4
-"""Pings in a row without a word: what such a device has to run goes elsewhere, and if it stays silent it is given up.
-Counted in what was asked, so that a pause of the broker's own is no silence of theirs; it answers while it computes."""
 JOIN_S = 10.0
 """How long the fleet waits at its start for the rest, once one device is up; they join later."""
 STOP_S = 5.0
@@ -74,8 +71,7 @@ class LiveFleet:
         self.changes: list[Change] = []
         """What `check` has to tell."""
         self.origin_s = time.monotonic()
-        self._pinged_s = 0.0
-        self._sequence = 0
+        self.health = DeviceHealth(self.send)
 
     def now_s(self) -> float:
         """The run's clock: 0 when every device was up."""
@@ -222,24 +218,11 @@ class LiveFleet:
                 self._welcome(member, received.message)
                 self._order_probe(member)
             elif isinstance(received.message, messages.Pong):
-                if not member.answered < received.message.sequence <= self._sequence:
-                    continue  # nobody asked: what a device says of itself is kept for seconds, and it may say much
-                member.answered = received.message.sequence
-                member.meter.rss_bytes = max(member.meter.rss_bytes, received.message.rss_bytes)
-                member.monitor.heard(self.now_s(), received.message)
-                runs = sum(fragment.micro_batches for fragment in received.message.fragments)
-                if member.stuck and runs > member.runs:
-                    member.stuck = False
-                    self.changes.append(Change(member, "trusted"))
-                member.runs = runs
+                self.changes += self.health.answered(member, received.message, self.now_s())
             elif isinstance(received.message, messages.Rerouted):
                 self._note_route(member, received.message)
             elif isinstance(received.message, messages.Probed):
-                if not member.core_speeds:
-                    member.core_speeds.append(received.message.core_speed)
-                if member.stuck and member.cleared_at != member.runs:
-                    member.stuck, member.cleared_at = False, member.runs
-                    self.changes.append(Change(member, "trusted"))
+                self.changes += self.health.probed(member, received.message.core_speed)
             elif member.connected:
                 yield member, received
 
@@ -250,7 +233,6 @@ class LiveFleet:
             SplitPlaceError: What hands on between the devices has failed.
         """
         self.relay.check()
-        now_s = time.monotonic()
         for member in self._rows:
             if member.due:
                 member.due = False
@@ -264,17 +246,8 @@ class LiveFleet:
                     self._part(member, reason, revoked)
                 case Exited(reason=reason):
                     self._gone(member, reason)
-        if now_s - self._pinged_s > PING_EVERY_S:
-            self._pinged_s = now_s
-            self._sequence += 1
-            for member in self._connected():
-                member.unanswered += 1
-                self.send(member.name, messages.Ping(sequence=self._sequence))
-        for member in self._connected():
-            if (member.unanswered > DOUBT_AFTER) != member.doubted:
-                member.doubted = not member.doubted
-                said = f"no word in answer to {DOUBT_AFTER} pings" if member.doubted else ""
-                self.changes.append(Change(member, "doubted" if member.doubted else "trusted", said))
+        self.health.ping(self._connected(), time.monotonic())
+        self.changes += self.health.doubts(self._connected())
         changes, self.changes = self.changes, []
         return changes
 

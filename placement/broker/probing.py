@@ -1,4 +1,4 @@
-"""How fast the devices of a fleet are: the fixed probe, in rounds before the run, and emulated shares that are trimmed."""
+"""How fast the devices of a fleet are: the fixed probe, in rounds, and emulated shares that are trimmed by it."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from splitplace import provenance
 from splitplace.placement import history as book
-from splitplace.placement.broker import fleet, loop, running
+from splitplace.placement.broker import fleet, health, loop, running
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
@@ -292,7 +292,7 @@ def start(catalog, monkeypatch) -> Callable[..., Broker]:
 @pytest.fixture
 def undisturbed(monkeypatch) -> None:
     """No device is doubted however slow the machine, nor any report missed: attempts end by what a test does alone."""
-    monkeypatch.setattr(fleet, "DOUBT_AFTER", 10**9)
+    monkeypatch.setattr(health, "DOUBT_AFTER", 10**9)
     monkeypatch.setattr(loop, "STUCK_S", 1e9)
     monkeypatch.setattr(running, "REPORTS_S", 1e9)
 

@@ -12,7 +12,7 @@ import pytest
 from splitplace.errors import SplitPlaceError
 from splitplace.placement import history as book
 from splitplace.placement.broker import fleet as live_fleet
-from splitplace.placement.broker import loop, pace, planning, setbacks
+from splitplace.placement.broker import health, loop, pace, planning, setbacks
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.records.action import Migrate
@@ -41,7 +41,7 @@ def fleet(toy, rogue, tmp_path_factory):
         patch.setattr(setbacks, "MAX_RELAUNCH_S", 1e9)
         patch.setattr(setbacks, "RELAUNCH_S", 1e9)  # it stays gone, however slow the machine
         patch.setattr(live_fleet, "JOIN_S", live_fleet.START_TIMEOUT_S)  # all are there at the start
-        patch.setattr(live_fleet, "DOUBT_AFTER", 10**9)  # and no news of theirs has it plan before it is told to
+        patch.setattr(health, "DOUBT_AFTER", 10**9)  # and no news of theirs has it plan before it is told to
         patch.setattr(loop, "STUCK_S", 1e9)
         with Broker(devices, toy.demand_of(*graphs), folder, rogue(), LocalEngine()) as broker:
             os.kill(broker.engine.pid("dead"), signal.SIGKILL)
