@@ -1,4 +1,4 @@
-"""The other devices, as this one knows them: their keys and pipes, whom it does not reach, and whom by way of the broker."""
+"""The other devices, as this one knows them: keys and pipes, whom it does not reach, and whom through the broker."""
 
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import StreamNode
@@ -44,7 +44,9 @@ class Neighbours:
         found: list[messages.Message] = [
             messages.Rerouted(peer=peer, relayed=peer in relayed) for peer in sorted(relayed ^ self._relayed)
         ]
-        found += [messages.Unreachable(peer=peer) for peer in sorted(unreachable - self._unreachable - {messages.BROKER})]
+        found += [
+            messages.Unreachable(peer=peer) for peer in sorted(unreachable - self._unreachable - {messages.BROKER})
+        ]
         found += [messages.Reachable(peer=peer) for peer in sorted(self._unreachable - unreachable - {messages.BROKER})]
         self._unreachable, self._relayed = unreachable, relayed
         return found

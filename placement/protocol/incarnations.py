@@ -1,4 +1,4 @@
-"""Which process a peer is: its name is proven by whoever has its key, its incarnation tells one such process from another.
+"""Which process a peer is: its name is proven by whoever has its key, its incarnation tells one process from another.
 
 A process that starts again draws another number, and what the one before it said and is still under way is not of it.
 """
@@ -6,7 +6,7 @@ A process that starts again draws another number, and what the one before it sai
 import secrets
 
 _REMEMBERED = 16
-"""Of the processes that are not a peer and prove its name; who comes again is told of once more after so many others."""
+"""Of the processes that prove a peer's name and are not it; who comes again after so many others is told of again."""
 
 
 def draw_incarnation() -> int:

@@ -9,8 +9,8 @@ import pytest
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Exited, MachineJoined
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.keys import CurveAccess
 from splitplace.placement.protocol.incarnations import draw_incarnation
+from splitplace.placement.protocol.keys import CurveAccess
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.engines.conftest import ENGINES
 

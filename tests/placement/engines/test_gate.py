@@ -20,8 +20,8 @@ from splitplace.placement.engines.gate import UNFINISHED_BYTES, Gate
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol.intake import LOOK_S
 from splitplace.placement.protocol.keys import CurveAccess, new_pair
-from splitplace.placement.protocol.messages import PROTOCOL
 from splitplace.placement.protocol.listening_clock import PAUSE_S
+from splitplace.placement.protocol.messages import PROTOCOL
 from tests.placement.fleet.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.base
