@@ -7,6 +7,7 @@ a device that waits for them does nothing else. One that is left ends by itself,
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import WEIGHT_TYPE, Descriptor
@@ -19,8 +20,10 @@ from splitplace.distribution.transport import Patience, Transport
 from splitplace.errors import IntegrityError, NotReadyError, OverloadedError, SplitPlaceError, of_system
 
 QUIET_S = 10.0
-"""Without a byte of a blob, or behind LEAST_BYTES_PER_S, and it is left: well before the broker takes the device for
-one that does nothing (`broker/stuck.py`)."""
+"""So long without a byte of a blob, or so far behind LEAST_BYTES_PER_S, and it is left."""
+PULL_S = 30.0
+"""A blob that is not there by then is left, whatever comes of it: the broker takes a device that loads for longer than
+a minute for one that does nothing (`broker/stuck.py`), and is to have the other half of it for giving the same."""
 AGAIN_S = 60.0
 """After which a registry that did not answer is asked again: others need not wait for it one after another."""
 PATIENCE = Patience(attempts=3, longest_s=2.0, then="it is left for now")
@@ -66,21 +69,25 @@ class _Pull(threading.Thread):
     def __init__(self, place: str, blobs: BlobStore, digest: str, limit: int, now_s: Callable[[], float]):
         super().__init__(name="registry", daemon=True)
         self._place, self._blobs, self._digest, self._limit, self._now_s = place, blobs, digest, limit, now_s
-        self._deadline_s = now_s() + QUIET_S
+        self._end_s, self._behind_s = now_s() + PULL_S, now_s() + QUIET_S
         self._ended, self._left = threading.Event(), False
         self._error: SplitPlaceError | None = None
 
     def wait(self) -> None:
         """Until it is there, or has failed, or is left; as `FragmentRegistry.bring`."""
         self.start()
-        while not self._ended.wait(max(self._deadline_s - self._now_s(), 0.0)):
-            if self._now_s() >= self._deadline_s:
-                self._left = True
-                raise NotReadyError(
-                    f"{self._place} gave nothing for {QUIET_S:g} s, or less than {LEAST_BYTES_PER_S // 1024} KiB/s"
-                )
+        while not self._ended.wait(max(min(self._behind_s, self._end_s) - self._now_s(), 0.0)):
+            now_s = self._now_s()
+            if now_s >= self._end_s:
+                self._leave(f"did not give all of it within {PULL_S:g} s")
+            if now_s >= self._behind_s:
+                self._leave(f"gave nothing for {QUIET_S:g} s, or less than {LEAST_BYTES_PER_S // 1024} KiB/s")
         if self._error is not None:
             raise self._error
+
+    def _leave(self, why: str) -> NoReturn:
+        self._left = True
+        raise NotReadyError(f"{self._place} {why}")
 
     def run(self) -> None:
         """In its thread."""
@@ -91,6 +98,8 @@ class _Pull(threading.Thread):
         except OSError as error:
             self._error = of_system(error)
         finally:
+            if self._left and self._blobs.path(self._digest).exists():  # had elsewhere: nobody goes on with this one
+                unfinished(self._blobs, self._digest).unlink(missing_ok=True)
             self._ended.set()  # what else it was, the thread says; the blob is not there then
 
     def _bring(self) -> None:
@@ -111,4 +120,5 @@ class _Pull(threading.Thread):
     def _came(self, size: int) -> None:
         if self._left:
             raise NotReadyError(f"{self._place}: nobody waits for it any more")
-        self._deadline_s += size / LEAST_BYTES_PER_S
+        # What came fast is no credit for silence.
+        self._behind_s = min(self._behind_s + size / LEAST_BYTES_PER_S, self._now_s() + QUIET_S)

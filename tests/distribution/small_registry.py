@@ -32,6 +32,8 @@ class SmallRegistry:
         """Asked first; what it answers is answered."""
         self.cut_after: Callable[[str, str], int | None] = lambda method, path: None
         """How much of a request's or an answer's body passes before the connection ends."""
+        self.at_cut: Callable[[], object] = lambda: None
+        """Called before an answer's connection ends so."""
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -84,7 +86,9 @@ class SmallRegistry:
         if method != "HEAD":
             limit = self.cut_after(method, request.path) if method == "GET" else None
             request.wfile.write(data if limit is None else data[:limit])
-            request.close_connection |= limit is not None and limit < len(data)
+            if limit is not None and limit < len(data):
+                self.at_cut()
+                request.close_connection = True
 
     def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         """What a good registry answers."""

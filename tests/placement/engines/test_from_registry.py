@@ -10,10 +10,11 @@ import pytest
 from splitplace.catalog.blobs import BlobStore
 from splitplace.catalog.oci import digest
 from splitplace.distribution.docker_config import VARIABLES
-from splitplace.errors import IntegrityError, NotFoundError
+from splitplace.errors import IntegrityError, NotFoundError, NotReadyError
+from splitplace.placement.broker.stuck import LOAD_S
 from splitplace.placement.device import from_registry
 from splitplace.placement.device.config import DeviceConfig
-from splitplace.placement.device.from_registry import AGAIN_S, FragmentRegistry
+from splitplace.placement.device.from_registry import AGAIN_S, PULL_S, QUIET_S, FragmentRegistry, _Pull
 from splitplace.placement.device.supply import FragmentOrigin, fragment_store, origin
 from splitplace.placement.engines.agent import Agent
 from splitplace.placement.engines.gate import Gate
@@ -34,6 +35,7 @@ NAME = "team/nets"
 def patience(monkeypatch, tmp_path):
     """A busy machine is waited for; nobody's logins, mirrors or certificates are those of whoever runs this."""
     monkeypatch.setattr(from_registry, "QUIET_S", 120.0)
+    monkeypatch.setattr(from_registry, "PULL_S", 240.0)
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
@@ -211,6 +213,62 @@ def test_one_that_says_nothing_more_is_left(store, registry, given, monkeypatch,
     finally:
         over.set()
         those_that_ask_end()
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [("QUIET_S", "gave nothing for 0.2 s"), ("PULL_S", "did not give all of it within 0.2 s")],
+)
+def test_one_that_gave_much_and_then_nothing_is_left(store, registry, given, monkeypatch, tmp_path, bound, said):
+    """What came fast is no credit for silence; nor is it waited for without end however much comes."""
+    monkeypatch.setattr(from_registry, "LEAST_BYTES_PER_S", 1)  # half of DATA would be worth weeks
+    monkeypatch.setattr(from_registry, bound, 0.2)
+    over = threading.Event()
+    registry.cut_after = lambda method, path: len(DATA) // 2
+    registry.at_cut = lambda: over.wait(120)
+    device = store()
+    try:
+        assert device.read_digest(digest(DATA), 2**30) == DATA
+        found = origin(device, digest(DATA))
+        assert found.source == "broker" and said in found.problem
+        assert set(given) == {digest(DATA)}
+    finally:
+        over.set()
+        those_that_ask_end()
+    assert left(tmp_path) == [digest(DATA)[7:]]
+
+
+def test_credit_is_bounded_however_much_comes(tmp_path):
+    """By a clock of ours: from each byte on QUIET_S are waited at most, and behind the least pace they get fewer."""
+    now_s = [100.0]
+    pull = _Pull("oci://registry.example/nets", BlobStore(tmp_path), digest(DATA), 2**30, lambda: now_s[0])
+    for seconds, size, left_s in [(0.0, 2**25, 120.0), (30.0, 0, 90.0), (0.0, 10 * 2**16, 100.0), (1.0, 2**30, 120.0)]:
+        now_s[0] += seconds
+        pull._came(size)
+        assert pull._behind_s - now_s[0] == pytest.approx(left_s)
+
+
+def test_the_broker_has_as_much_time_as_the_registry():
+    """Before it takes the device that loads for one that does nothing."""
+    assert QUIET_S < PULL_S <= LOAD_S / 2
+
+
+def test_a_pull_that_comes_too_late_leaves_nothing(registry, tmp_path, monkeypatch):
+    """It was left before it had begun, the blob was had elsewhere meanwhile, and the registry has another one."""
+    kept = BlobStore(tmp_path / "kept")
+    source = FragmentRegistry(f"oci://{registry.host}/{NAME}", kept)
+    monkeypatch.setattr(from_registry, "QUIET_S", 0.2)
+    registry.blobs[NAME][digest(DATA)] = OTHER
+    over = threading.Event()
+    registry.before = lambda method, path, body: over.wait(120) and None
+    with pytest.raises(NotReadyError, match=r"gave nothing for 0\.2 s"):
+        source.bring(digest(DATA), 2**30)
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    kept.path(digest(DATA)).write_bytes(DATA)
+    source.drop(digest(DATA))
+    over.set()
+    those_that_ask_end()
+    assert "GET" in [method for method, _, _ in registry.seen] and left(tmp_path) == [digest(DATA)[7:]]
 
 
 def those_that_ask_end():
