@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -133,8 +134,8 @@ def refusal(host: str, method: str, reply: Reply | WholeReply, data: bytes) -> S
 
 
 def shown(url: str) -> str:
-    """A URL as messages have it: what stands behind the ? is long, and may be a key to it."""
-    return url.partition("?")[0]
+    """A URL as messages have it: what stands behind the ?, or before an @, may be a key to it."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
 
 
 def reason(error: Exception) -> str:

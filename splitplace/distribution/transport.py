@@ -161,15 +161,17 @@ class Transport:
             target = urljoin(url, location)
             parts = urlsplit(target)
             meant = bool(location) and parts.port != 0 and is_host(parts.netloc)
-            meant = meant and target.isascii() and target.isprintable()
+            meant = meant and target.isascii() and target.isprintable() and " " not in target
         except ValueError:
             meant = False
         if not meant or parts.scheme not in ("http", "https"):
-            raise SplitPlaceError(f"{shown(url)}: the registry sends on to {location!r:.200}: expected a URL")
+            raise SplitPlaceError(f"{shown(url)}: the registry sends on to {shown(location)!r:.200}: expected a URL")
         if parts.netloc == self.host:  # a registry behind a server that ends TLS may not know that there is one
             return parts._replace(scheme=urlsplit(self.url).scheme).geturl()
         if parts.scheme == "http" and not self.plain:
-            raise SplitPlaceError(f"{shown(url)}: the registry sends on to {target!r:.200}, without TLS: not followed")
+            raise SplitPlaceError(
+                f"{shown(url)}: the registry sends on to {shown(target)!r:.200}, without TLS: not followed"
+            )
         return target
 
     def refused(self, method: str, reply: Reply | WholeReply, data: bytes) -> SplitPlaceError:
@@ -240,7 +242,7 @@ class Transport:
         request = TokenRequest.of(challenge, login)
         parts = urlsplit(request.url)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
-            raise SplitPlaceError(f"{self.url}: tokens are to be had at {request.url!r:.200}: expected https")
+            raise SplitPlaceError(f"{self.url}: tokens are to be had at {shown(request.url)!r:.200}: expected https")
         if login and parts.scheme != "https" and not is_loopback(parts.netloc):
             raise UsageError(
                 f"{self.url}: the credentials for {self.host} would go unencrypted to {shown(request.url)!r:.200}: "

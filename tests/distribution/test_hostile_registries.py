@@ -369,6 +369,7 @@ def test_a_redirection_gets_no_credentials(small_registry, filled, catalog, tmp_
         "http://u:p@127.0.0.1/",
         "http://a..b/",
         f"http://{'a' * 64}.example.com/",
+        "http://127.0.0.1/a b",
     ],
 )
 def test_a_redirection_to_nowhere(filled, catalog, tmp_path, where):
@@ -390,6 +391,24 @@ def test_tls_is_not_left_by_a_redirection():
         transport.joined("https://registry.example.com/v2/", "http://elsewhere.example.com/x")
     own = transport.joined("https://registry.example.com/v2/", "http://registry.example.com/x?y")
     assert own == "https://registry.example.com/x?y"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "http://elsewhere.example.com/x?sig=secret",
+        "ftp://elsewhere.example.com/x?sig=secret",
+        "https://elsewhere.example.com/a b?sig=secret",
+        "https://u:secret@elsewhere.example.com/x",
+        "?secret\xe9",
+    ],
+)
+def test_no_message_shows_what_opens_a_place_that_is_not_followed(where):
+    """A signed URL is a key: the message goes into logs, and from a device to its broker."""
+    transport = Transport("registry.example.com", patience=NO_WAIT)
+    with pytest.raises(SplitPlaceError, match="the registry sends on to") as told:
+        transport.joined("https://registry.example.com/v2/?secret", where)
+    assert "secret" not in str(told.value)
 
 
 def test_a_pull_leaves_gc_nothing_to_break(tmp_path, monkeypatch):
