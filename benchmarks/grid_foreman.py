@@ -213,13 +213,19 @@ class Foreman:
             self._lost(hand, error)
             return
         if hand.cell is None:
-            self._greet(hand, wire.NodeHello.parse(answer, "a node's hello"))
+            self._greet(hand, answer)
             return
         hand.cell = None
         said = wire.ANSWERS.validate_json(answer)
         self._report(said.model_copy(update={"machine": hand.machine}) if isinstance(said, CellDone) else said)
 
-    def _greet(self, hand: _Hand, hello: wire.NodeHello) -> None:
+    def _greet(self, hand: _Hand, answer: bytes) -> None:
+        try:
+            hello = wire.NodeHello.parse(answer, "its hello")
+        except SplitPlaceError as error:  # of before what a hello has now, or of after it
+            here = self._asked.facts.splitplace
+            self._refuse(hand, f"its splitplace is another than here ({here}): install there what is here ({error})")
+            return
         if problem := self._asked.facts.difference(hello.facts) or hello.problem:
             self._refuse(hand, problem)
         else:

@@ -107,7 +107,7 @@ class OurRay:
         answer = self.answers.pop(ref)
         if isinstance(answer, Exception):
             raise answer
-        return answer.model_dump_json().encode()
+        return answer if isinstance(answer, bytes) else answer.model_dump_json().encode()
 
     def kill(self, actor):
         """It ends."""
@@ -271,13 +271,34 @@ def test_a_node_that_is_other_is_refused_in_a_sentence(change, problem, said):
     assert said in str(told.value) and "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("commit", ["abc+dirty", "unknown"])
-def test_who_cannot_tell_its_commit_measures(commit):
-    """Each cell says by which it was measured; files that differ are no other commit."""
-    place = Place(a=1)
-    place.ask(1)
-    place.greet(FACTS.model_copy(update={"commit": commit}))
-    assert place.measures() == [(0, "a")]
+def hello_without(*missing, **more):
+    """As another version's node says it."""
+    facts = {name: value for name, value in FACTS.model_dump().items() if name not in missing}
+    return json.dumps({"facts": facts | more, "problem": ""}).encode()
+
+
+@pytest.mark.parametrize(
+    ("hello", "which"),
+    [
+        (hello_without("code", "scipy"), "facts.code: Field required"),
+        (hello_without(compiler="gcc"), "facts.compiler: Extra inputs are not permitted"),
+        (b"hello", "not a nodehello"),
+    ],
+    ids=["older", "newer", "else"],
+)
+def test_a_node_of_another_form_of_hello_is_left_out(hello, which):
+    """As any whose splitplace is another one: the others measure."""
+    place = Place(a=2, b=1)
+    place.ask(3)
+    place.greet(nodes=["b"])
+    ref = next(ref for ref, (actor, _) in place.ray.waiting.items() if actor.node == "a")
+    place.ray.answers[ref] = hello
+    place.step()
+    (refused,) = place.told("refused")
+    said = "its splitplace is another than here (1.0): install there what is here"
+    assert refused.node == "at-a" and refused.reason.startswith(said) and which in refused.reason
+    assert "\n" not in refused.reason
+    assert place.measures() == [(0, "b")] and place.ray.killed == ["a", "a"]
 
 
 def test_a_node_without_splitplace_is_told_how_to_have_it():
