@@ -12,7 +12,7 @@ from splitplace.benchmarks.ray_cluster import RayCluster
 from splitplace.distribution.docker_config import VARIABLES
 from splitplace.placement.engines.ray import RayEngine
 from tests.distribution.small_registry import SmallRegistry
-from tests.placement.fleet.test_joined_fleet import fleet, loaded_from, until  # noqa: F401 - a fixture
+from tests.placement.fleet.test_joined_fleet import fleet, until, until_loaded  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
 LOGIN = base64.b64encode(b"node:of-the-nodes-alone").decode()
@@ -70,16 +70,14 @@ def test_nodes_pull_fragments_from_the_registry_themselves(fleet, there, images)
         Path(there.environment["DOCKER_CONFIG"], "config.json").write_text(json.dumps(logins))
         with fleet.up(Noted, fleet.push_to(registry)) as broker:
             until(broker, a=True, b=True)
-            fleet.check(broker, images(20))
-            assert loaded_from(broker) == {"a": {"registry": 2}, "b": {"registry": 1}}
+            until_loaded(fleet, broker, images(20), a="registry", b="registry")
             assert {headers.get("Authorization", "") for _, _, headers in registry.seen} == {"", f"Basic {LOGIN}"}
             there.kill("a")
             until(broker, a=False)
             there.start_node("a")
             until(broker, a=True)
             registry.close()
-            fleet.check(broker, images(20))
-            assert loaded_from(broker) == {"a": {"registry": 2, "here": 2}, "b": {"registry": 1}}
+            until_loaded(fleet, broker, images(20), a="here")
     assert said and not [line for line in said if registry.host in line or LOGIN in line]
 
 
