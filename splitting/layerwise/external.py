@@ -96,8 +96,8 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     size = file.stat().st_size
     try:
         offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", min(_bytes(tensor), size - offset)))
-    except ValueError as error:
+        length = int(entries["length"]) if "length" in entries else min(_bytes(tensor), size - offset)
+    except (TypeError, ValueError) as error:  # the former of a type whose numbers have no size, as text
         raise IntegrityError(f"{path}: external data of {tensor.name!r}: {error}") from error
     if offset < 0 or length < 0 or offset + length > size:
         raise IntegrityError(

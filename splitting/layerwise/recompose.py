@@ -10,7 +10,7 @@ from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import RUNTIME_ERRORS, Array, Executor, check_tensor, one_line, open_session
 from splitplace.inference.memory import session_options
 from splitplace.inference.noise import draw
-from splitplace.records.fragment import TensorSpec
+from splitplace.records.fragment import ITEM_BYTES, TensorSpec
 from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise.detached import Detached, Model, leading_to, open_whole
@@ -154,17 +154,20 @@ def _session(model: Model, output: str | None, given: Collection[str]) -> Whole:
     if any(node.name not in given for node in session.get_inputs()):
         # What nobody reads, or only another output needs, may be of any type and size: nothing made up would do.
         session = _open(leading_to(model, name))
-    taken = session.get_inputs()
-    fixed = taken[0].shape[0] if taken[0].shape else None
+    taken = sorted(session.get_inputs(), key=lambda node: node.name not in given)
+    fixed = next((sizes[0] for sizes in (node.shape for node in taken) if sizes and _is_size(sizes[0])), None)
 
     def run(inputs: Mapping[str, Array]) -> Array:
         n = len(next(iter(inputs.values())))
         # A model that takes one batch size only: piece by piece, the last one filled up with its last row.
-        size = fixed if isinstance(fixed, int) and fixed > 0 else n
+        size = fixed or n
         parts = []
         for start in range(0, n, size):
             rows = np.minimum(np.arange(start, start + size), n - 1)
-            feed = {node.name: inputs[node.name][rows] for node in taken}
+            feed = {
+                node.name: inputs[node.name][rows] if node.name in inputs else _of_any_numbers(node, size)
+                for node in taken
+            }
             try:
                 parts.append(np.asarray(session.run([name], feed)[0]))
             except RUNTIME_ERRORS as error:
@@ -172,6 +175,28 @@ def _session(model: Model, output: str | None, given: Collection[str]) -> Whole:
         return parts[0] if size == n else np.concatenate(parts)[:n]
 
     return run
+
+
+def _is_size(dimension: int | str | None) -> bool:
+    """Whether it is stated: neither a name nor the -1 of some exporters."""
+    return isinstance(dimension, int) and dimension > 0
+
+
+def _of_any_numbers(node: ort.NodeArg, batch: int) -> Array:
+    """Zeros for an input that no fragment takes: of it the shape alone is read, or what no sample ever comes to.
+
+    Raises:
+        ContractError: An input of which onnxruntime takes no numpy array.
+    """
+    known = [size if _is_size(size) else batch if not i else 1 for i, size in enumerate(node.shape)]
+    name = node.type.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64", "string": "str"}.get(name, name)
+    if dtype not in (*ITEM_BYTES, "uint16", "uint32", "uint64", "str"):
+        raise ContractError(
+            f"the whole model asks for {node.name!r} of {node.type}, though no number in it matters: expected numbers "
+            "that numpy has; export the model without this input"
+        )
+    return np.zeros(known, dtype)
 
 
 def _open(model: Model) -> ort.InferenceSession:

@@ -219,6 +219,34 @@ def test_classes_that_bear_the_name_of_a_part_are_classes(tmp_path):
     assert load_own(tmp_path, "things").class_names == ("bullet_train", "pregnancy_test", "train ride")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("left-test-1", "left-train-1", "right"),
+        ("covid test", "pregnancy test", "pregnancy train", "steam train"),
+        ("lift_train", "lift_val"),
+    ],
+)
+def test_classes_of_alike_names_are_classes_where_images_lie_in_them(tmp_path, names):
+    """A part of a data set holds folders."""
+    for name in names:
+        write(tmp_path / name, 3)
+    assert load_own(tmp_path, "things").class_names == names
+
+
+def test_what_is_missing_in_folders_of_alike_names_is_said_with_what_they_were_taken_for(tmp_path):
+    """They may be classes whose images lie deeper; folders called plainly need no such word."""
+    for name in ("seg_train", "seg_test"):
+        write(tmp_path / "alike" / name / "ant", 3)
+        write(tmp_path / "plain" / name.removeprefix("seg_") / "ant", 3)
+    with pytest.raises(
+        ContractError, match="expected at least 2; seg_train and seg_test were read as the parts of one"
+    ):
+        load_own(tmp_path / "alike", "insects")
+    with pytest.raises(ContractError, match=r"expected at least 2$"):
+        load_own(tmp_path / "plain", "insects")
+
+
 def test_training_and_validation_beside_something_else_are_no_classes(tmp_path):
     """The third folder does not make them any."""
     for name in ("train", "val", "docs"):

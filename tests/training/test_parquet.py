@@ -48,6 +48,36 @@ def test_of_several_labels_the_fine_one_is_taken(tmp_path):
     assert load_own(tmp_path / "all.parquet", "pets").class_names == ("cat", "dog", "eel")
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("other", "exact"), [("Label", "label"), ("LABEL", "class"), ("Image", "image"), ("Image", "img")]
+)
+def test_the_very_name_of_a_column_goes_before_one_in_other_letters(tmp_path, other, exact, first):
+    """Wherever it stands: beside numbers somebody kept the text they were made of."""
+    columns = {"image": [png(i) for i in range(10)], "label": [0, 1] * 5}
+    columns = {exact if name == ("image" if other == "Image" else "label") else name: v for name, v in columns.items()}
+    columns = {other: ["x", "y"] * 5, **columns} if first else {**columns, other: ["x", "y"] * 5}
+    pq.write_table(pa.table(columns), tmp_path / "all.parquet")
+    assert load_own(tmp_path / "all.parquet", "pets").class_names == ("0", "1")
+
+
+def test_what_the_hub_says_a_column_is_goes_before_a_name_in_other_letters(tmp_path):
+    """`Image` is the file's name here."""
+    table = hub([0, 1, 2] * 5, "scan", "kind").append_column("Image", pa.array(["a.png"] * 15))
+    pq.write_table(table.append_column("Label", pa.array(["x"] * 15)), tmp_path / "all.parquet")
+    assert load_own(tmp_path / "all.parquet", "pets").class_names == ("cat", "dog", "eel")
+
+
+def test_columns_that_differ_in_capital_letters_alone_are_refused(tmp_path):
+    """Neither is called as expected, so nobody can tell which is meant; one of them alone is taken."""
+    images = [png(i) for i in range(10)]
+    pq.write_table(pa.table({"Image": images, "Label": [0, 1] * 5}), tmp_path / "one.parquet")
+    assert load_own(tmp_path / "one.parquet", "pets").class_names == ("0", "1")
+    pq.write_table(pa.table({"Image": images, "Label": [0, 1] * 5, "LABEL": ["x", "y"] * 5}), tmp_path / "two.parquet")
+    with pytest.raises(ContractError, match="columns Label, LABEL differ in capital letters alone, expected one of"):
+        load_own(tmp_path / "two.parquet", "pets")
+
+
 @pytest.mark.parametrize(
     "files",
     [

@@ -24,6 +24,7 @@ def read_folder(path: Path) -> Found:
     if len(class_names) < 2:
         raise ContractError(
             f"{train}: {len(class_names)} class folder(s) ({', '.join(class_names) or 'none'}), expected at least 2"
+            f"{_as_parts(train, test)}"
         )
     if test is not None and not _folders(test):
         notes.append(f"{test} has no class folders, so that its {len(_files(test))} image(s) cannot be held out")
@@ -37,7 +38,7 @@ def read_folder(path: Path) -> Found:
         found = {entry.name for entry in _folders(test)}
         extra = sorted(found - set(class_names))
         if extra:
-            raise ContractError(f"{test}: the class {extra[0]} is not in {train}")
+            raise ContractError(f"{test}: the class {extra[0]} is not in {train}{_as_parts(train, test)}")
         parts.append(_part([test / name if name in found else None for name in class_names], left_out))
         absent = [class_names[c] for c in np.setdiff1d(np.arange(len(class_names)), parts[1].y_N)]
         if len(absent) == len(class_names):
@@ -61,7 +62,9 @@ def read_folder(path: Path) -> Found:
 def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:
     """The folders that hold class folders: of training and of test, or `path` alone; and what was not read."""
     folders = _folders(path)
-    named = {part: path / name for name, part in parts_among([folder.name for folder in folders]).items()}
+    # A class may be called alike, too (`pregnancy test` and `pregnancy train`): images lie in it, not folders.
+    parts = parts_among([folder.name for folder in folders], lambda name: bool(_folders(path / name)))
+    named = {part: path / name for name, part in parts.items()}
     if "train" in named and "test" in named:
         others = [folder.name for folder in folders if folder not in (named["train"], named["test"])]
         notes = [f"beside training and test, {some(others)} of {path} was not read"] if others else []
@@ -74,6 +77,13 @@ def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:
             "or CLASS/* alone, of which a part is then held out (give that folder)"
         )
     return path, None, []
+
+
+def _as_parts(train: Path, test: Path | None) -> str:
+    """For a message: what the folders were taken for where only a likeness of their names says so."""
+    if test is None or (part_called(train.name) and part_called(test.name)):
+        return ""
+    return f"; {train.name} and {test.name} were read as the parts of one data set: if they are classes, rename them"
 
 
 def _inner(part: Path) -> Path:

@@ -143,8 +143,8 @@ def _read(file: Path) -> _Shard:
         with pq.ParquetFile(file) as opened:
             schema = opened.schema_arrow
             features = _hub_features(schema)
-            image = _column(schema.names, IMAGE_COLUMNS, _described(features, "Image"))
-            label = _column(schema.names, LABEL_COLUMNS, _described(features, "ClassLabel"))
+            image = _column(schema.names, IMAGE_COLUMNS, _described(features, "Image"), file)
+            label = _column(schema.names, LABEL_COLUMNS, _described(features, "ClassLabel"), file)
             if image is None or label is None:
                 raise ContractError(
                     f"{file}: got the columns {schema.names}, expected image and label (or, as others call them, "
@@ -162,11 +162,26 @@ def _read(file: Path) -> _Shard:
     )
 
 
-def _column(columns: Sequence[str], known: Sequence[str], described: Sequence[str]) -> str | None:
-    """The column of that use: by the names people give it, else the only one that the hub's description says is."""
-    by_name = (column for name in known for column in columns if column.lower() == name)
+def _column(columns: Sequence[str], known: Sequence[str], described: Sequence[str], file: Path) -> str | None:
+    """The column of that use: by the very names people give it, else the only one that the hub's description says is.
+
+    Else by these names in other letters (`Label`), which mean nothing where one of the others is there.
+    """
     present = [name for name in described if name in columns]
-    return next(by_name, present[0] if len(present) == 1 else None)
+    if exact := next((name for name in known if name in columns), None):
+        return exact
+    if len(present) == 1:
+        return present[0]
+    for name in known:
+        alike = list(dict.fromkeys(column for column in columns if column.lower() == name))
+        if len(alike) > 1:
+            raise ContractError(
+                f"{file}: the columns {', '.join(alike)} differ in capital letters alone, expected one of them to be "
+                f"called {name}"
+            )
+        if alike:
+            return alike[0]
+    return None
 
 
 def _described(features: Mapping[str, Any], kind: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What is read of a user's own data set before anything is decoded: its parts, its classes, what was left out."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -64,10 +64,14 @@ def part_called(name: str) -> PartName | None:
     return _WORDS.get(word) or _WORDS.get(re.sub(r"(set|data|images)$", "", word))
 
 
-def parts_among(names: Collection[str]) -> dict[str, PartName]:
+def parts_among(names: Collection[str], can_train: Callable[[str], bool] = lambda name: True) -> dict[str, PartName]:
     """Which of these folders or files are parts of one data set: by their names, else by what tells alike ones apart.
 
     `seg_train` and `seg_test` are parts; `bullet_train` beside `pregnancy_test` is a class.
+
+    Args:
+        names: Of all that lie side by side.
+        can_train: Whether one may be the training part by what is in it; asked where only alike names say so.
     """
     plain = {name: part for name in names if (part := part_called(name))}
     alike: dict[tuple[str, str], dict[str, PartName]] = {}
@@ -75,7 +79,8 @@ def parts_among(names: Collection[str]) -> dict[str, PartName]:
         for word in re.finditer("[A-Za-z]+", name):
             if part := part_called(word[0]):
                 alike.setdefault((name[: word.start()], name[word.end() :]), {})[name] = part
-    every = [plain, *alike.values()]
+    told = (parts for parts in alike.values() if all(can_train(name) for name, p in parts.items() if p == "train"))
+    every = (plain, *told)
     return next((parts for parts in every if "train" in parts.values() and len(set(parts.values())) > 1), plain)
 
 

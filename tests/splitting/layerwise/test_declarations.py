@@ -95,6 +95,41 @@ def test_an_input_that_nobody_reads_may_be_of_any_type(unread: onnx.ValueInfoPro
     assert [spec.name for spec in artifact.split.inputs] == ["x"] and len(artifact.models) == 2
 
 
+BRANCHES = """r = If (c) <then_branch = t () => (float[n, 8] j) { j = Relu (h) },
+                           else_branch = e () => (float[n, 8] k) { k = Add (h, z) }>"""
+SIZES = "s = Shape <start = 1> (z) f = Cast <to = 1> (s) r = Div (h, f)"
+DROPPED = {
+    "the shape of one batch": ("float[1, 8] x, float[1, 8] z", "s = Shape (z) r = Reshape (h, s)"),
+    "sizes beside the batch": ("float[n, 8] x, float[n, 7] z", SIZES),
+    "sizes of one text before any batch": ("string[1, 7] z, float[n, 8] x", SIZES),
+    "a branch that is never taken": ("float[n, 8] x, float[n, 8] z", BRANCHES),
+}
+
+
+def dropping(x: str, body: str) -> onnx.ModelProto:
+    """A model that reads its input z where nothing is left to read when it is cut."""
+    batch = "1" if "[n" not in x else "n"
+    whole = graph(x, f"a = MatMul (x, v) h = Tanh (a) {body} q = Relu (r) y = MatMul (q, w)", f"float[{batch}, 4] y")
+    whole.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    return whole
+
+
+@pytest.mark.parametrize(("x", "body"), DROPPED.values(), ids=DROPPED)
+def test_an_input_whose_numbers_never_matter_is_fed_to_the_whole_alone(x: str, body: str) -> None:
+    """Exporters write inputs that are read for their shape; the split does without, and is held against the whole."""
+    artifact = cut(dropping(x, body))
+    assert [spec.name for spec in artifact.split.inputs] == ["x"] and len(artifact.models) == 2
+
+
+def test_an_input_that_cannot_be_made_up_is_named() -> None:
+    """Numpy has no such numbers, and onnxruntime wants some."""
+    whole = dropping("bfloat16[1, 8] z, float[1, 8] x", "s = Shape (z) r = Reshape (h, s)")
+    with pytest.raises(
+        ContractError, match=r"the whole model asks for 'z' of tensor\(bfloat16\), .* without this input"
+    ):
+        cut(whole)
+
+
 def test_what_only_another_output_reads_need_not_run() -> None:
     """A second head that no made-up input suits: the first is cut and held against the whole."""
     body = f"{LAYERS} z = Reshape (t, sizes)"
@@ -116,6 +151,24 @@ def test_external_weights_need_not_say_how_long_they_are(tmp_path: Path) -> None
             tensor.external_data.add(key=key, value=value)
     place.write_bytes(shown.SerializeToString())
     assert cutting.split(reading.read(place), 2, slack=0.0).models == expected
+
+
+@pytest.mark.parametrize("length", ["64", None])
+@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.UNDEFINED])
+def test_external_weights_of_no_numbers_are_refused(tmp_path: Path, kind: int, length: str | None) -> None:
+    """A damaged model: in a sentence, whether it says how many bytes they have or not."""
+    whole = graph()
+    weight = whole.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_type, weight.data_location = kind, TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="m.data")
+    if length is not None:
+        weight.external_data.add(key="length", value=length)
+    (tmp_path / "m.data").write_bytes(bytes(256))
+    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString())
+    words = "the ONNX checker refuses it" if length else "external data of 'v': .*(STRING|UNDEFINED)"
+    with pytest.raises(IntegrityError, match=words):
+        cutting.split(reading.read(tmp_path / "m.onnx"), 2)
 
 
 @pytest.mark.parametrize("what", ["shape", "type"])
