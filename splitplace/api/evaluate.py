@@ -75,7 +75,7 @@ def evaluate(
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
     if sum(given is not None for given in (images, data, path)) > 1:
         raise UsageError("--images and --path (or data) each say what to measure on: give one of them")
-    if skip_corrupt and (images is not None or data is not None):
+    if skip_corrupt and path is None:
         raise UsageError("--skip-corrupt is for your own images that are still to be read (--path)")
     if images is None and data is None:
         needs("the application's own images (or give --images)", "train")

@@ -7,6 +7,7 @@ targets made literal), nothing dead, nodes in topological order with a name each
 import hashlib
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.records.fragment import MAX_TENSOR_NAME
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
-from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
+from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights, with_bodies
 from splitplace.splitting.layerwise.simplify import simplify
 
 _log = logging.getLogger(__name__)
@@ -120,8 +121,8 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
 
     Raises:
         UsageError: No output of this name.
-        IntegrityError: The checker refuses the model.
-        SplitPlaceError: A form that is not supported.
+        IntegrityError: The checker refuses the model, or its functions call what another opset means otherwise.
+        SplitPlaceError: A form that is not supported, as an answer that is a map.
     """
     model = parse(message(whole), source)
     beside = whole.beside if isinstance(whole, Detached) else {}
@@ -133,11 +134,12 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
     try:
         _densify(model, source)
-        _drop_maps(model.graph, output)
-        _level_functions(model)
+        offered = [value.name for value in model.graph.output]
+        _drop_maps(model.graph, output, source)
+        _level_functions(model, source)
         graph = ir.from_proto(model)
         attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
-        _choose_output(graph.graph, output, source)
+        _choose_output(graph.graph, output, source, offered)
         InlinePass()(graph)
         simplify(graph)
         _shorten_names(graph.graph)
@@ -204,26 +206,55 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     return ordered
 
 
-def _drop_maps(graph: onnx.GraphProto, chosen: str | None) -> None:
+def _drop_maps(graph: onnx.GraphProto, chosen: str | None, source: str) -> None:
     """Leave out the outputs that are maps, which the tools here do not know, unless one of them is to be answered."""
-    for i, value in reversed(list(enumerate(graph.output))):
-        if "map_type" in str(value.type) and (value.name != chosen if chosen is not None else i):
+    maps = [value.name for value in graph.output if "map_type" in str(value.type)]
+    answered = chosen if chosen is not None else graph.output[0].name
+    if answered in maps:
+        tensors = [value.name for value in graph.output if value.name not in maps]
+        instead = f"--output NAME of {', '.join(tensors)}" if tensors else "it has no other output"
+        raise ContractError(f"{source}: its output {answered!r} is a map, expected a tensor: {instead}")
+    for i in reversed(range(len(graph.output))):
+        if graph.output[i].name in maps:
             del graph.output[i]
 
 
-def _level_functions(model: onnx.ModelProto) -> None:
-    """Give functions the model's opsets, to inline them: the checker saw that what they call is the same in both."""
+def _level_functions(model: onnx.ModelProto, source: str) -> None:
+    """Give functions the model's opsets, to inline them.
+
+    What they call has to be the same in both. The checker sees to that among their own nodes, not in bodies of these.
+
+    Raises:
+        IntegrityError: An operator in a body is another in the model's opset.
+    """
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for function in model.functions:
+        own = {entry.domain: entry.version for entry in function.opset_import}
+        for node in with_bodies(function.node):
+            theirs, ours = own.get(node.domain, 0), versions.get(node.domain, own.get(node.domain, 0))
+            if theirs != ours and _since(node, theirs) != _since(node, ours):
+                raise IntegrityError(
+                    f"{source}: its function {function.name} calls {node.op_type} of opset {theirs}, which is another "
+                    f"in the model's opset {ours}: export it with one opset"
+                )
         for entry in function.opset_import:
             entry.version = versions.get(entry.domain, entry.version)
 
 
-def _choose_output(graph: ir.Graph, name: str | None, source: str) -> None:
-    """Keep one output, the first unless another is named; what only the others need is dead."""
+def _since(node: onnx.NodeProto, version: int) -> int | None:
+    """The opset that its operator is from in this one; None if the standard has none of that name."""
+    try:
+        since: int = onnx.defs.get_schema(node.op_type, version, node.domain).since_version
+    except onnx.defs.SchemaError:
+        return None
+    return since
+
+
+def _choose_output(graph: ir.Graph, name: str | None, source: str, offered: Sequence[str]) -> None:
+    """Keep one output, the first of those that were offered unless another is named; what the others need is dead."""
     names = [value.name or "" for value in graph.outputs]
-    if name is None and len(names) > 1:
-        _log.warning("%s: of its outputs %s the first is cut; --output NAME for another", source, ", ".join(names))
+    if name is None and len(offered) > 1:
+        _log.warning("%s: of its outputs %s the first is cut; --output NAME for another", source, ", ".join(offered))
     if name is not None and name not in names:
         raise unknown(f"output of {source}", name, names)
     graph.outputs[:] = [graph.outputs[names.index(name) if name is not None else 0]]

@@ -129,6 +129,8 @@ def test_export_refuses_an_option_without_effect(tmp_path: Path, given: dict, wo
         sp.export(tmp_path / "split", tmp_path / "another", **given)
     with pytest.raises(sp.UsageError, match="--skip-corrupt is for your own images"):
         sp.evaluate(where, images=numbers(5, 4), labels=np.zeros(5, np.int64), skip_corrupt=True)
+    with pytest.raises(sp.UsageError, match=r"--skip-corrupt is for your own images .*\(--path\)"):
+        sp.evaluate(where, skip_corrupt=True)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,15 @@ def test_a_label_that_is_no_number_of_a_class_is_refused(tmp_path):
         load_own(tmp_path / "all.parquet", "pets")
 
 
+@pytest.mark.parametrize("labels", [pa.array([0.0, 1e30]), pa.array([0, 2**63 + 5], pa.uint64())])
+def test_a_label_beyond_all_whole_numbers_is_none_of_the_named_classes(tmp_path, labels):
+    """As any other that is too large."""
+    table = pa.table({"image": [png(0), png(1)], "label": labels})
+    pq.write_table(table.replace_schema_metadata({"class_names": '["ant", "bee"]'}), tmp_path / "all.parquet")
+    with pytest.raises(ContractError, match=f"got a label {int(labels[1].as_py())}, which is none of its 2 classes"):
+        load_own(tmp_path / "all.parquet", "pets")
+
+
 def test_labels_may_be_names(tmp_path):
     """Numbered in the order of text."""
     images = [png(i) for i in range(10)]

@@ -300,10 +300,10 @@ def _part(path: Path, shards: Sequence[_Shard], class_names: tuple[str, ...]) ->
         own = shard.class_names
         return numbers[own[label]] if own is not None and label < len(own) else label
 
-    labels: Labels = np.array([number(shard, label) for shard in shards for label in shard.labels], np.int64)
-    if labels.max() >= len(class_names):
-        strange = next(label for shard in shards for label in shard.labels if number(shard, label) >= len(class_names))
-        raise ContractError(f"{path}: got a label {strange!r}, which is none of its {len(class_names)} classes")
+    numbered = [(number(shard, label), label) for shard in shards for label in shard.labels]
+    if strange := [label for c, label in numbered if c >= len(class_names)]:
+        raise ContractError(f"{path}: got a label {strange[0]!r}, which is none of its {len(class_names)} classes")
+    labels: Labels = np.array([c for c, _ in numbered], np.int64)
     return EncodedPart(
         [name for shard in shards for name in shard.names],
         [image for shard in shards for image in shard.images],

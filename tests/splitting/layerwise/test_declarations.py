@@ -182,15 +182,32 @@ def test_an_answer_need_not_state_its_shape_or_type(what: str) -> None:
     assert cut(bare).models == cut(whole).models
 
 
-def test_an_answer_beside_maps_is_cut() -> None:
-    """As converters of scikit-learn write a classifier: a label, and the scores as a map of each sample."""
+def with_map(first: bool = False) -> onnx.ModelProto:
+    """A classifier as converters of scikit-learn write it: an answer y, and a map m of each sample's scores."""
     scores = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
-    whole = graph(y="float[n, 4] y", body=f"{LAYERS} m = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1, 2, 3]> (y)")
+    whole = graph(body=f"{LAYERS} m = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1, 2, 3]> (y)")
     whole.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
-    whole.graph.output.append(helper.make_value_info("m", helper.make_sequence_type_proto(scores)))
-    artifact = cut(whole)
+    outputs = [*whole.graph.output, helper.make_value_info("m", helper.make_sequence_type_proto(scores))]
+    del whole.graph.output[:]
+    whole.graph.output.extend(reversed(outputs) if first else outputs)
+    return whole
+
+
+def test_an_answer_beside_maps_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """And it is said that there is more than what is cut."""
+    artifact = cut(with_map())
     operators = {node.op_type for data in artifact.models.values() for node in onnx.load_from_string(data).graph.node}
     assert len(artifact.models) == 2 and operators == {"MatMul", "Tanh"}
+    assert "of its outputs y, m the first is cut" in caplog.text
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_map_as_the_answer_is_refused_by_its_name(first: bool) -> None:
+    """Whether it comes first or was asked for; the other one is offered, and can be cut."""
+    data = with_map(first).SerializeToString()
+    with pytest.raises(ContractError, match="its output 'm' is a map, expected a tensor: --output NAME of y"):
+        cutting.split(data, 2, output=None if first else "m")
+    assert len(cutting.split(data, 2, output="y", slack=0.0).models) == 2
 
 
 def test_a_batch_of_one_that_is_dropped_is_said() -> None:
@@ -238,4 +255,31 @@ def test_a_function_may_be_of_another_opset_than_the_model(operator: str, same: 
         assert len(cut(whole).models) == 2
         return
     with pytest.raises(IntegrityError, match=r"ReduceMean.* not compatible with the version imported by model"):
+        cut(whole)
+
+
+@pytest.mark.parametrize(("operator", "same"), [("Relu", True), ("ReduceMean", False)])
+def test_what_the_bodies_of_a_function_call_is_the_same_in_both_opsets_too(operator: str, same: bool) -> None:
+    """The checker looks at the function's own nodes alone."""
+    attributes = {} if same else {"axes": [1], "keepdims": 1}
+    bodies = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(operator, ["X"], [name], **attributes)],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name in ("then", "else")
+    }
+    call = helper.make_node("If", ["c"], ["Y"], **bodies)
+    function = helper.make_function("own", "Act", ["X", "c"], ["Y"], [call], [helper.make_opsetid("", 17)])
+    head = "a = MatMul (x, v) m = ReduceMax <keepdims = 0> (x) c = Less (m, low)"
+    whole = graph(body=f"{head} h = own.Act (a, c) b = MatMul (a, v) s = Add (h, b) y = MatMul (s, w)")
+    whole.graph.initializer.append(numpy_helper.from_array(np.float32(1), "low"))
+    whole.opset_import.append(helper.make_opsetid("own", 1))
+    whole.functions.append(function)
+    if same:
+        assert len(cut(whole).models) == 2
+        return
+    with pytest.raises(IntegrityError, match=r"function Act calls ReduceMean of opset 17, .* the model's opset 18"):
         cut(whole)
