@@ -37,9 +37,9 @@ imports: .venv/.installed .typing
 	cd .typing && PYTHONPATH=. ../$(BIN)/lint-imports --config ../pyproject.toml --no-logo \
 	  --cache-dir ../build/cache/imports
 
-# One process more than there are cores: a fast test waits for a part of its time, for a socket or another process.
+# One process more than pytest-xdist takes: a fast test waits for a part of its time, for a socket or another process.
 fast: .venv/.installed
-	$(BIN)/pytest -m "not slow" -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
+	ONE_PROCESS_MORE=1 $(BIN)/pytest -m "not slow" -q -n auto --dist loadfile
 
 coverage: .venv/.installed  ## the fast tests again, with the share of lines and branches that they reach
 	$(BIN)/pytest -m "not slow" -q -n auto --dist loadfile --cov --cov-report=term:skip-covered

@@ -1,9 +1,10 @@
 """What the tests of every room may use: work counted instead of seconds, since no test judges the machine."""
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -74,6 +75,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return ByFile(config, log)
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """For `-n auto`: as many as xdist says, and of `make fast` one more than it may use cores.
+
+    Who names a number (`PYTEST_XDIST_AUTO_NUM_WORKERS`) gets that one.
+    """
+    count = yield
+    if "ONE_PROCESS_MORE" not in os.environ or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return count
+    # xdist counts the machine's cores, also those that this process may not run on.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
+    return min(count, usable) + 1
 
 
 def count_calls(work: Callable[[], Any]) -> int:
