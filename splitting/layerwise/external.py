@@ -1,7 +1,7 @@
 """Weights that lie in files beside an ONNX model (external data): brought into it, or mapped if they are too many."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil, prod
 from pathlib import Path
 
@@ -148,12 +148,3 @@ def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
             for attribute in nodes.pop().attribute:
                 graphs += [attribute.g] if attribute.HasField("g") else []
                 graphs += attribute.graphs
-
-
-def with_bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """These nodes and all that lie in their attributes."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from with_bodies(graph.node)

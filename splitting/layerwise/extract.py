@@ -15,6 +15,7 @@ from splitplace.splitting.layerwise.fold import constant
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.graph import Graph
 from splitplace.splitting.layerwise.model import to_proto
+from splitplace.splitting.layerwise.names import Names
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def anchor(graph: ir.Graph, blocked: frozenset[str]) -> None:
     does so for whole blocks of channels only; a few channels more or less (the 24 of MobileNetV2) take a pixel-wise
     convolution with the identity, which changes no finite value either.
     """
+    names = Names(graph)
     for value in sorted(graph.inputs, key=lambda value: value.name or "", reverse=True):
         plain = value.dtype == ir.DataType.FLOAT  # of others the layout is that of a copy which onnxruntime makes
         channels = value.shape[1] if plain and value.shape is not None and len(value.shape) == 4 else None
@@ -134,19 +136,20 @@ def anchor(graph: ir.Graph, blocked: frozenset[str]) -> None:
         if channels % BLOCK and channels > WIDEST_IDENTITY:
             continue
         if any(use.node.op_type not in TAKES_ANY_LAYOUT for use in uses):
-            node = _anchor(graph, value, channels)
+            node = _anchor(graph, value, channels, names)
             graph.insert_before(graph[0], node)
             for use in uses:
                 use.node.replace_input_with(use.idx, node.outputs[0])
 
 
-def _anchor(graph: ir.Graph, value: ir.Value, channels: int) -> ir.Node:
+def _anchor(graph: ir.Graph, value: ir.Value, channels: int, names: Names) -> ir.Node:
     """A node that makes `<name>_blocked` of the same values."""
-    made, name = [ir.Value(name=f"{value.name}_blocked")], f"{value.name}_anchor"
+    made, name = [ir.Value(name=names.free(f"{value.name}_blocked"))], f"{value.name}_anchor"
     kernel = [ir.AttrInt64s("kernel_shape", [1, 1])]
     if channels % BLOCK == 0:
         return ir.Node("", "MaxPool", [value], kernel, outputs=made, name=name)
-    identity = constant(graph, f"{value.name}_identity", np.eye(channels, dtype=np.float32)[:, :, None, None])
+    weight = np.eye(channels, dtype=np.float32)[:, :, None, None]
+    identity = constant(graph, f"{value.name}_identity", weight, names)
     return ir.Node("", "Conv", [value, identity], kernel, outputs=made, name=name)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from splitplace.splitting.layerwise.names import Names
 from splitplace.splitting.layerwise.shapes import Shape
 from splitplace.splitting.layerwise.weights import SUBGRAPHS, of_weights
 
@@ -17,10 +18,9 @@ MAX_SHAPE_SIZE = 64
 """Numbers in a value that may be a shape; more are data."""
 
 
-def constant(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
+def constant(graph: ir.Graph, name: str, numbers: npt.NDArray[Any], names: Names) -> ir.Value:
     """A new initializer, of this name or one like it that is free."""
-    while name in graph.initializers:
-        name += "_"
+    name = names.free(name)
     value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
     graph.register_initializer(value)
     return value
@@ -33,6 +33,7 @@ def materialise_reshapes(graph: ir.Graph, shapes: Sequence[Mapping[str, Shape]])
         graph: Changed in place. Shape arithmetic that nothing reads any more stays for the caller to drop.
         shapes: Element type and sizes of every value, at each of two batch sizes.
     """
+    names = Names(graph)
     for node in graph:
         if node.op_type != "Reshape" or node.inputs[1] is None or node.inputs[1].is_initializer():
             continue
@@ -43,7 +44,7 @@ def materialise_reshapes(graph: ir.Graph, shapes: Sequence[Mapping[str, Shape]])
         if len(varying) != 1:
             continue
         target = np.array([-1 if i in varying else size for i, size in enumerate(first[1])], np.int64)
-        node.replace_input_with(1, constant(graph, f"{node.name}_target", target))
+        node.replace_input_with(1, constant(graph, f"{node.name}_target", target, names))
 
 
 def localise_shapes(graph: ir.Graph, shapes: Sequence[dict[str, Shape]]) -> None:
@@ -62,13 +63,14 @@ def localise_shapes(graph: ir.Graph, shapes: Sequence[dict[str, Shape]]) -> None
         read = [value for value in node.inputs if value is not None]
         if node.op_type == "Shape" or (read and all(value.is_initializer() or value in pure for value in read)):
             pure.update(value for value in node.outputs if _is_shape(value, shapes) and _is_plain(node))
+    names = Names(graph)
     for node in list(graph):
         if not pure.issuperset(node.outputs):
             source = next((value for value in node.inputs if value is not None and _varies_first(value, shapes)), None)
             copies: dict[ir.Value, ir.Value] = {}
             for i, value in enumerate(node.inputs):
                 if value in pure:
-                    node.replace_input_with(i, _copy(value, node, source, copies, shapes))
+                    node.replace_input_with(i, _copy(value, node, source, copies, shapes, names))
 
 
 def _is_shape(value: ir.Value, shapes: Sequence[Mapping[str, Shape]]) -> bool:
@@ -100,26 +102,29 @@ def _copy(
     source: ir.Value | None,
     copies: dict[ir.Value, ir.Value],
     shapes: Sequence[dict[str, Shape]],
+    names: Names,
 ) -> ir.Value:
     """A copy of the arithmetic that makes `value`, before its one reader; what was copied already is in `copies`."""
     node, graph = value.producer(), reader.graph
     if node is None or value in copies:
         return copies.get(value, value)  # a literal, or done
     assert isinstance(graph, ir.Graph)
-    made = [ir.Value(name=f"{output.name}_for_{reader.name}" if output.name else "") for output in node.outputs]
+    made = [
+        ir.Value(name=names.free(f"{output.name}_for_{reader.name}") if output.name else "") for output in node.outputs
+    ]
     name = f"{node.name}_for_{reader.name}"
     taken = node.inputs[0]
     if node.op_type != "Shape":
-        read = [_copy(v, reader, source, copies, shapes) if v is not None else None for v in node.inputs]
+        read = [_copy(v, reader, source, copies, shapes, names) if v is not None else None for v in node.inputs]
         copy = _like(node, read, made, name)
     elif source is None or taken is None or node.attributes or not _same_batch(source, taken, shapes):
         copy = _like(node, node.inputs, made, name)
     else:
         # The same sizes as the tensor's it was taken from, with the batch from what the reader reads anyway.
-        batch = ir.Value(name=f"{made[0].name}_batch")
+        batch = ir.Value(name=names.free(f"{made[0].name}_batch"))
         sizes = np.array(shapes[0][taken.name or ""][1][1:], np.int64)
-        rest = constant(graph, f"{made[0].name}_rest", sizes)
-        taking = batch_of(graph, source, batch)
+        rest = constant(graph, f"{made[0].name}_rest", sizes, names)
+        taking = batch_of(graph, source, batch, names)
         graph.insert_before(reader, taking)
         copy = ir.Node("", "Concat", [batch, rest], [ir.AttrInt64("axis", 0)], outputs=made, name=name)
         for known in shapes:
@@ -135,12 +140,13 @@ def _copy(
     return copies[value]
 
 
-def batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value) -> list[ir.Node]:
+def batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value, names: Names) -> list[ir.Node]:
     """Nodes that make `batch`, the first size of `source` as a vector of one."""
     if graph.opset_imports[""] >= SHAPE_HAS_LIMITS:
         limits = ir.convenience.convert_attributes({"end": 1, "start": 0})
         return [ir.Node("", "Shape", [source], limits, outputs=[batch], name=batch.name)]
-    sizes, first = ir.Value(name=f"{batch.name}_sizes"), constant(graph, f"{batch.name}_first", np.array([0]))
+    sizes = ir.Value(name=names.free(f"{batch.name}_sizes"))
+    first = constant(graph, f"{batch.name}_first", np.array([0]), names)
     axis = [ir.AttrInt64("axis", 0)]
     return [
         ir.Node("", "Shape", [source], outputs=[sizes], name=sizes.name),

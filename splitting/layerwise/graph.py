@@ -17,6 +17,7 @@ from splitplace.records.fragment import BATCH, MAX_TENSOR_NAME, DType, TensorSpe
 from splitplace.splitting.layerwise.detached import Model, serialised, write
 from splitplace.splitting.layerwise.fold import batch_of, constant, localise_shapes, materialise_reshapes
 from splitplace.splitting.layerwise.model import to_proto
+from splitplace.splitting.layerwise.names import Names
 from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
 
 PROBES = (2, 3)
@@ -224,17 +225,18 @@ def _free_batch(model: ir.Model, fixed: int) -> None:
     for value in graph.inputs:
         assert value.shape is not None
         value.shape = ir.Shape([BATCH, *value.shape[1:]])
+    names = Names(graph)
     for node in list(graph):
         if node.op_type == "Concat" and node.attributes.get_int("axis", 0) != 0:
-            _repeat_constants(node, fixed)
+            _repeat_constants(node, fixed, names)
         target = node.inputs[1] if node.op_type == "Reshape" else None
         if target is not None and target.const_value is not None:
             sizes = _relative(node, target.const_value.numpy(), fixed, shapes)
             if sizes is not None:
-                node.replace_input_with(1, constant(graph, f"{node.name}_target", sizes))
+                node.replace_input_with(1, constant(graph, f"{node.name}_target", sizes, names))
 
 
-def _repeat_constants(node: ir.Node, fixed: int) -> None:
+def _repeat_constants(node: ir.Node, fixed: int, names: Names) -> None:
     """Give each sample of a Concat its own copy of the constants in it, which a fixed batch had one for each of."""
     graph = node.graph
     source = next((value for value in node.inputs if value is not None and value.const_value is None), None)
@@ -246,11 +248,12 @@ def _repeat_constants(node: ir.Node, fixed: int) -> None:
         if not rows.ndim or len(rows) != fixed or not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape)):
             continue
         name = f"{node.name}_{i}"
-        batch, sizes, made = (ir.Value(name=f"{name}_{part}") for part in ("batch", "sizes", "rows"))
-        rest = constant(graph, f"{name}_rest", np.array(rows.shape[1:], np.int64))
-        row = constant(graph, f"{name}_row", rows[:1])
+        batch, sizes = (ir.Value(name=names.free(f"{name}_{part}")) for part in ("batch", "sizes"))
+        made = ir.Value(name=names.free(f"{name}_rows", short=True))  # one a sample: may pass between fragments
+        rest = constant(graph, f"{name}_rest", np.array(rows.shape[1:], np.int64), names)
+        row = constant(graph, f"{name}_row", rows[:1], names)
         axis = [ir.AttrInt64("axis", 0)]
-        graph.insert_before(node, batch_of(graph, source, batch))
+        graph.insert_before(node, batch_of(graph, source, batch, names))
         graph.insert_before(node, ir.Node("", "Concat", [batch, rest], axis, outputs=[sizes], name=sizes.name))
         graph.insert_before(node, ir.Node("", "Expand", [row, sizes], outputs=[made], name=made.name))
         node.replace_input_with(i, made)

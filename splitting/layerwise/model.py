@@ -4,7 +4,6 @@ Normal form: local functions inlined, constants as initializers, what can be fol
 targets made literal), nothing dead, nodes in topological order with a name each, no annotations.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -18,14 +17,13 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
-from splitplace.records.fragment import MAX_TENSOR_NAME
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
-from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights, with_bodies
+from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
+from splitplace.splitting.layerwise.names import shortened
+from splitplace.splitting.layerwise.opsets import level_functions, name_default_domain
 from splitplace.splitting.layerwise.simplify import simplify
 
 _log = logging.getLogger(__name__)
-
-DEFAULT_DOMAIN = "ai.onnx"
 
 MIN_OPSET = 7
 """What onnxruntime promises to run. A model keeps its own opset: its fragments are made of the operators it came with,
@@ -65,7 +63,7 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated ({len(data)} bytes)") from error
     if not model.graph.node or not model.opset_import:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated: no graph in its {len(data)} bytes")
-    _name_default_domain(model)
+    name_default_domain(model)
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     if opset < MIN_OPSET:
         raise ContractError(
@@ -73,18 +71,6 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
             "again, or use onnx.version_converter"
         )
     return model
-
-
-def _name_default_domain(model: onnx.ModelProto) -> None:
-    """The default domain has two names, `` and `ai.onnx`; the empty one everywhere, as most tools know it alone."""
-    for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
-        versions = {"" if entry.domain == DEFAULT_DOMAIN else entry.domain: entry.version for entry in imports}
-        if any(entry.domain == DEFAULT_DOMAIN for entry in imports):
-            del imports[:]
-            imports.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
-    for node in all_nodes(model):
-        if node.domain == DEFAULT_DOMAIN:
-            node.ClearField("domain")
 
 
 def _densify(model: onnx.ModelProto, source: str) -> None:
@@ -136,7 +122,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
         _densify(model, source)
         offered = [value.name for value in model.graph.output]
         _drop_maps(model.graph, output, source)
-        _level_functions(model, source)
+        level_functions(model, source)
         graph = ir.from_proto(model)
         attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
         _choose_output(graph.graph, output, source, offered)
@@ -219,37 +205,6 @@ def _drop_maps(graph: onnx.GraphProto, chosen: str | None, source: str) -> None:
             del graph.output[i]
 
 
-def _level_functions(model: onnx.ModelProto, source: str) -> None:
-    """Give functions the model's opsets, to inline them.
-
-    What they call has to be the same in both. The checker sees to that among their own nodes, not in bodies of these.
-
-    Raises:
-        IntegrityError: An operator in a body is another in the model's opset.
-    """
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    for function in model.functions:
-        own = {entry.domain: entry.version for entry in function.opset_import}
-        for node in with_bodies(function.node):
-            theirs, ours = own.get(node.domain, 0), versions.get(node.domain, own.get(node.domain, 0))
-            if theirs != ours and _since(node, theirs) != _since(node, ours):
-                raise IntegrityError(
-                    f"{source}: its function {function.name} calls {node.op_type} of opset {theirs}, which is another "
-                    f"in the model's opset {ours}: export it with one opset"
-                )
-        for entry in function.opset_import:
-            entry.version = versions.get(entry.domain, entry.version)
-
-
-def _since(node: onnx.NodeProto, version: int) -> int | None:
-    """The opset that its operator is from in this one; None if the standard has none of that name."""
-    try:
-        since: int = onnx.defs.get_schema(node.op_type, version, node.domain).since_version
-    except onnx.defs.SchemaError:
-        return None
-    return since
-
-
 def _choose_output(graph: ir.Graph, name: str | None, source: str, offered: Sequence[str]) -> None:
     """Keep one output, the first of those that were offered unless another is named; what the others need is dead."""
     names = [value.name or "" for value in graph.outputs]
@@ -263,9 +218,8 @@ def _choose_output(graph: ir.Graph, name: str | None, source: str, offered: Sequ
 def _shorten_names(graph: ir.Graph) -> None:
     """Give values that no record can name a name of their own; inputs keep theirs, by which they are fed."""
     for value in (value for node in graph for value in node.outputs):
-        if value.name and len(value.name) > MAX_TENSOR_NAME:
-            told = hashlib.sha256(value.name.encode()).hexdigest()[:16]
-            value.name = f"{value.name[: MAX_TENSOR_NAME - len(told) - 1]}-{told}"
+        if value.name:
+            value.name = shortened(value.name)
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

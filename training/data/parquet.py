@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from splitplace.errors import ContractError, IntegrityError, UsageError
+from splitplace.training.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, described, hub_features
 from splitplace.training.data.dataset import Labels
 from splitplace.training.data.parts import (
     EncodedPart,
@@ -26,8 +27,6 @@ from splitplace.training.data.parts import (
 )
 
 SUFFIX = ".parquet"
-IMAGE_COLUMNS = ("image", "img", "picture", "photo")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NO_LABEL = -1
@@ -142,9 +141,9 @@ def _read(file: Path) -> _Shard:
     try:
         with pq.ParquetFile(file) as opened:
             schema = opened.schema_arrow
-            features = _hub_features(schema)
-            image = _column(schema.names, IMAGE_COLUMNS, _described(features, "Image"), file)
-            label = _column(schema.names, LABEL_COLUMNS, _described(features, "ClassLabel"), file)
+            features = hub_features(schema)
+            image = column_of(schema.names, IMAGE_COLUMNS, described(features, "Image"), file)
+            label = column_of(schema.names, LABEL_COLUMNS, described(features, "ClassLabel"), file)
             if image is None or label is None:
                 raise ContractError(
                     f"{file}: got the columns {schema.names}, expected image and label (or, as others call them, "
@@ -160,33 +159,6 @@ def _read(file: Path) -> _Shard:
     return _Shard(
         names, _images(table, image, file), _labels(table, label, file), _names(schema, features, label, file)
     )
-
-
-def _column(columns: Sequence[str], known: Sequence[str], described: Sequence[str], file: Path) -> str | None:
-    """The column of that use: by the very names people give it, else the only one that the hub's description says is.
-
-    Else by these names in other letters (`Label`), which mean nothing where one of the others is there.
-    """
-    present = [name for name in described if name in columns]
-    if exact := next((name for name in known if name in columns), None):
-        return exact
-    if len(present) == 1:
-        return present[0]
-    for name in known:
-        alike = list(dict.fromkeys(column for column in columns if column.lower() == name))
-        if len(alike) > 1:
-            raise ContractError(
-                f"{file}: the columns {', '.join(alike)} differ in capital letters alone, expected one of them to be "
-                f"called {name}"
-            )
-        if alike:
-            return alike[0]
-    return None
-
-
-def _described(features: Mapping[str, Any], kind: str) -> list[str]:
-    """The columns that the hub says are of this kind."""
-    return [name for name, feature in features.items() if feature.get("_type") == kind]
 
 
 def _images(table: Any, name: str, file: Path) -> list[bytes | None]:
@@ -250,17 +222,6 @@ def _names(schema: Any, features: dict[str, Any], label: str, file: Path) -> tup
     if len(set(names)) != len(names):
         names = [f"{name} ({c})" if names.count(name) > 1 else name for c, name in enumerate(names)]
     return tuple(names)
-
-
-def _hub_features(schema: Any) -> dict[str, Any]:
-    """What the hub says of each column; nothing where it did not write the file, or in another form."""
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return (
-        {name: kind for name, kind in features.items() if isinstance(kind, dict)} if isinstance(features, dict) else {}
-    )
 
 
 def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:

@@ -217,14 +217,33 @@ def test_a_batch_of_one_that_is_dropped_is_said() -> None:
         cut(whole)
 
 
-def test_names_that_the_splitter_would_give_may_be_taken() -> None:
-    """A target that is written for a Reshape does not take the place of a weight of that name."""
-    body = "a = MatMul (x, v) r = Reshape (a, r_target) h = Tanh (r) f = Reshape (h, flat) y = MatMul (f, w)"
+@pytest.mark.parametrize("by", ["a weight", "a value"])
+def test_names_that_the_splitter_would_give_may_be_taken(by: str) -> None:
+    """A target that is written for a Reshape does not take the place of what has that name."""
+    name, target = ("a", "r_target") if by == "a weight" else ("r_target", "sizes")
+    body = f"{name} = MatMul (x, v) r = Reshape ({name}, {target}) h = Tanh (r) f = Reshape (h, flat) y = MatMul (f, w)"
     whole = graph("float[1, 8] x", body, "float[1, 4] y")
     whole.graph.node[1].name = "r"
-    for name, sizes in (("r_target", [1, 2, 4]), ("flat", [1, 8])):
-        whole.graph.initializer.append(numpy_helper.from_array(np.array(sizes), name))
+    for taken, sizes in ((target, [1, 2, 4]), ("flat", [1, 8])):
+        whole.graph.initializer.append(numpy_helper.from_array(np.array(sizes), taken))
     assert len(cut(whole).models) == 2
+
+
+@pytest.mark.parametrize("letters", [1, 600])
+@pytest.mark.parametrize("part", ["batch", "sizes", "rows", "rest", "row"])
+def test_what_is_made_of_a_joined_constant_has_names_that_are_free_and_short(part: str, letters: int) -> None:
+    """A token of each sample, from a batch of two: however long its node's name, whatever bears the names already."""
+    node = letters * "c"
+    body = (
+        f"a = MatMul (x, v) {node}_0_{part} = Tanh (a) j = Concat <axis = 1> (token, {node}_0_{part}) y = MatMul (j, u)"
+    )
+    whole = graph("float[2, 8] x", body, "float[2, 4] y")
+    whole.graph.node[2].name = node
+    for name, weight in (("token", np.ones((2, 1))), ("u", RNG.normal(size=(9, 4)))):
+        whole.graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), name))
+    artifact = cut(whole, 3)
+    assert len(artifact.models) == 3
+    assert all(len(spec.name) <= MAX_TENSOR_NAME for piece in artifact.split.fragments for spec in piece.outputs)
 
 
 @pytest.mark.parametrize("nested", [False, True])
