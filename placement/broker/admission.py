@@ -85,13 +85,17 @@ class Admission:
 
 
 def unchanging(images: Array) -> Array:
-    """Images as they stay: a copy, but where they lie in `bytes`, which nobody can change."""
+    """Images as they stay: a copy, but where they lie in `bytes`, which nobody can change, and are half of them at least.
+
+    For as long as a task keeps its images it keeps all that they lie in, of which the images alone are counted.
+    """
     base = images.base
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    if isinstance(base, bytes) and images.flags.c_contiguous and images.flags.aligned:
+    whole = isinstance(base, bytes) and len(base) <= 2 * images.nbytes
+    if whole and images.flags.c_contiguous and images.flags.aligned:
         return images
     copy = np.array(images, order="C")
     copy.flags.writeable = False

@@ -174,7 +174,7 @@ class Broker:
         Args:
             application: One that the demand has splits for.
             images: (n, ...), n > 0, by the contract of the application's splits; copied, so the caller may go on to use
-                its buffer, but where they lie in `bytes`, which nobody can change.
+                its buffer, but where they lie in `bytes` of their size, which nobody can change.
             deadline_s: From now. A task that has no answer by then fails, and its work leaves the devices.
             labels: True classes, integers (n,); without them p comes from the split's evaluation.
             late: An answer after the deadline is still wanted.
