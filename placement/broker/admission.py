@@ -85,7 +85,7 @@ class Admission:
 
 
 def unchanging(images: Array) -> Array:
-    """Images as they stay: a copy, but where they lie in `bytes`, which nobody can change, and are half of them at least.
+    """Images as they stay: a copy, but where they are half or more of the `bytes` they lie in, which nobody changes.
 
     For as long as a task keeps its images it keeps all that they lie in, of which the images alone are counted.
     """

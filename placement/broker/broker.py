@@ -142,7 +142,8 @@ class Broker:
             store=self._store, states=self._states, wake=self._thread.wake, leaving=self._tasks.leaving,
         )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
-        self._tasks.take_over(loop.state, self._store is not None and self._store.killed)
+        first = loop.state.next_task if self._store is None else self._store.first_task(loop.state)
+        self._tasks.take_over(loop.state, first)
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,
@@ -151,6 +152,7 @@ class Broker:
             engine=self.engine.name,
             devices=self._setup.names,
             inputs=self._inputs,
+            next_task=first,
         )
         loop.step([opened])
         return loop

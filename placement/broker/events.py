@@ -4,9 +4,9 @@ Whoever hears of something (the loop, of devices, clients, the engine, the clock
 `rules.apply` alone changes the state by it. `at_s` is on the run's clock, and so are all other times.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from splitplace.placement.broker.ring import Inputs
 from splitplace.records.action import Decide, Evict, Migrate, Place
@@ -29,6 +29,14 @@ class BrokerOpened(_Event):
     engine: str
     devices: tuple[Name, ...]
     inputs: Inputs
+    next_task: Count = 0
+    """The first number that it gives a task: no broker before it can have given that one, or one behind it."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The first broker of a folder is written as it was before numbers were."""
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name != "next_task" or value}
 
 
 class TaskAccepted(_Event):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.admission import MAX_PENDING_TASKS, Admission, unchanging
+from splitplace.placement.broker.admission import Admission, unchanging
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
@@ -33,15 +33,14 @@ class HandingIn:
         self._sizes: dict[int, int] = {}
         """Bytes of images and labels of each task that has not left; none of those that an earlier broker took on."""
 
-    def take_over(self, state: FleetState, killed: bool) -> None:
+    def take_over(self, state: FleetState, first: int) -> None:
         """What an earlier broker took on is here as well; before the loop's first step.
 
         Args:
             state: As it left it.
-            killed: Whether it may have given numbers to volatile tasks that it had not written yet: no other task is to
-                be called by one of them.
+            first: The first number that is to be given.
         """
-        self._next_task = state.next_task + (MAX_PENDING_TASKS if killed else 0)
+        self._next_task = first
         self._sizes = dict.fromkeys(state.tasks, 0)
         self._admission.take_over(len(state.tasks))
 

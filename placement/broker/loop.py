@@ -3,7 +3,8 @@
 Nothing that anybody outside is told (that a task is taken on, how it ended) leaves before the events it follows from
 are on the disk, if there is a journal. What the fleet alone is told need not wait: devices end with their broker, and
 the next one plans anew what was under way. Nor need it that a volatile task came, of which nobody is told before its
-end. Such events are written with the next that must be, or a tick later.
+end but its number: no later broker gives one that is less than `NUMBERS_AHEAD` behind those on the disk, and others
+wait. Such events are written with the next that must be, or a tick later.
 """
 
 import logging
@@ -31,7 +32,7 @@ from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
-from splitplace.placement.broker.store import Store
+from splitplace.placement.broker.store import NUMBERS_AHEAD, Store
 from splitplace.placement.broker.stuck import stuck
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import codec, messages
@@ -109,6 +110,8 @@ class Loop:
         self._unwritten_s: float | None = None
         """Since when events of the fleet's alone wait to be written."""
         self._must_write = False
+        self._never_again = 0
+        """Numbers below it are given by no broker after this one, whatever becomes of it."""
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
@@ -177,8 +180,9 @@ class Loop:
         for post in posts:
             if isinstance(post, HandedIn):
                 if event := self.awaited.take_in(post):
-                    self._apply(event, inner=post.volatile)
-                    if post.volatile:  # nobody outside is told of it before its end
+                    at_once = post.volatile and event.task < self._never_again
+                    self._apply(event, inner=at_once)
+                    if at_once:  # before its end nobody outside is told more of it than its number
                         post.durable(None)
                     else:
                         taken.append(post)
@@ -219,6 +223,8 @@ class Loop:
         if self.store is not None:
             error = self.store.commit()
             room = error is None and self.store.accepting
+        if error is None:
+            self._never_again = self.state.next_task + NUMBERS_AHEAD
         # What could not be written, or took the last room that there was, is looked after a tick later.
         self._must_write, self._unwritten_s = False, None if room else now_s
         refused = dict[int, SplitPlaceError]()

@@ -89,6 +89,7 @@ class Rules:
 def take_up(turn: Turn, event: ev.BrokerOpened) -> None:
     """A broker begins with this state: no device is up, every task that had some waits for others."""
     turn.state.inputs = event.inputs
+    turn.state.next_task = max(turn.state.next_task, event.next_task)
     for row, device in enumerate(turn.state.devices):
         device.up = device.silent = False
         device.failing.clear()

@@ -44,6 +44,8 @@ QUOTA_BYTES = 4 * 2**30
 KEPT_RESULTS_BYTES = 2**28
 """Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
+NUMBERS_AHEAD = 10_000
+"""How far behind the last number on the disk a task may be called by one that is not there yet."""
 
 
 class _ResultHeader(Record):
@@ -92,8 +94,6 @@ class Store:
             raise
         self.policy = PolicyFolder(folder / "policy", setup)
         self._since_snapshot = 0
-        self.killed = False
-        """Whether the last broker ended in the middle: with a snapshot, it had written all that it knew."""
 
     def state(self, rules: Rules) -> FleetState:
         """The state as the last broker left it.
@@ -104,7 +104,6 @@ class Store:
         snapshot, events = self.journal.replay()
         state = self.setup.first() if snapshot is None else self._read(snapshot)
         for _, body in events:
-            self.killed = True
             try:
                 event = EVENTS.validate_json(body)
             except ValidationError as error:
@@ -124,6 +123,14 @@ class Store:
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
         self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
         return state
+
+    def first_task(self, state: FleetState) -> int:
+        """The first number that no broker before can have told anybody, however it ended.
+
+        Args:
+            state: As the last broker left it; nothing has been committed since.
+        """
+        return state.next_task + (NUMBERS_AHEAD if self.journal.last else 0)
 
     def _read(self, snapshot: bytes) -> FleetState:
         head, _, body = snapshot.partition(b"\n")

@@ -77,7 +77,7 @@ def test_who_has_an_answer_cannot_cancel_its_task(handing, beside):
 def test_who_drains_hears_of_the_end_last(handing, beside):
     """Those that an earlier broker took on are waited for as well, until they have left, and count among those here."""
     left = {4: None, 7: None}
-    handing.take_over(SimpleNamespace(tasks=left, next_task=8), killed=False)
+    handing.take_over(SimpleNamespace(tasks=left, next_task=8), 8)
     with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 1"):
         submit(handing)
     draining = beside.submit(handing.drain)
@@ -88,10 +88,3 @@ def test_who_drains_hears_of_the_end_last(handing, beside):
             assert threading.Event().wait(MOMENT_S) is False and not draining.done()
     draining.result(PATIENCE_S)
     assert not handing.has(4) and not handing.has(7)
-
-
-@pytest.mark.parametrize(("killed", "first"), [(False, 8), (True, 8 + admission.MAX_PENDING_TASKS)])
-def test_numbers_that_a_killed_broker_may_have_given_are_not_given_again(handing, killed, first):
-    """It may have taken on as many volatile tasks as it takes at most, and written none of them."""
-    handing.take_over(SimpleNamespace(tasks={}, next_task=8), killed=killed)
-    assert submit(handing).task_id == first

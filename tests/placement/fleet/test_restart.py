@@ -14,7 +14,7 @@ import pytest
 from splitplace.errors import ContractError, NotFoundError, NotReadyError
 from splitplace.inference.executor import Executor
 from splitplace.placement import history as book
-from splitplace.placement.broker.admission import MAX_PENDING_TASKS
+from splitplace.placement.broker.store import NUMBERS_AHEAD
 
 pytestmark = pytest.mark.slow
 WAIT_S = 240
@@ -71,7 +71,7 @@ def test_kill_9_of_the_broker_loses_no_acknowledged_task(toy, catalog, start, tm
             np.testing.assert_allclose(result.logits, reference(graph, x, toy.micro_batch), rtol=1e-5, atol=1e-6)
             assert again.result(WAIT_S).outcome == result.outcome
             assert again.task_id == task
-        assert broker.submit("toy", x, 1000.0).task_id >= 5 + MAX_PENDING_TASKS  # which nobody was told of
+        assert broker.submit("toy", x, 1000.0).task_id >= 5 + NUMBERS_AHEAD  # which nobody was told of
         finished = [event.outcome.id for event in broker.events if isinstance(event, book.Finish)]
         assert len(finished) == len(set(finished))
 

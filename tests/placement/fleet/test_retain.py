@@ -8,7 +8,6 @@ import pytest
 from splitplace.errors import IntegrityError, NotFoundError, OverloadedError
 from splitplace.placement.broker.answers import Kept
 from splitplace.placement.broker.effects import EndTask
-from splitplace.placement.broker.events import BrokerOpened
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import SMALL_BYTES
@@ -205,22 +204,3 @@ def test_a_result_for_which_there_was_no_room_is_not_known_after_a_kill(world, m
     again.state(Rules(store.setup))
     assert known(again, 0) == []
     again.close()
-
-
-def test_a_store_says_whether_its_last_broker_was_killed(setup, tmp_path):
-    """One that ended in order has left a snapshot, and nothing behind it."""
-    store = Store(tmp_path / "data", setup)
-    state = store.state(Rules(setup))
-    assert not store.killed
-    opened = BrokerOpened(at_s=0.0, created="", policy="p", engine="e", devices=setup.names, inputs="broadcast")
-    store.append(opened)
-    store.commit()
-    after_a_kill = killed(store, tmp_path / "again", setup)
-    after_a_kill.state(Rules(setup))
-    store.snapshot(state)
-    store.close()
-    in_order = Store(tmp_path / "data", setup)
-    in_order.state(Rules(setup))
-    assert after_a_kill.killed and not in_order.killed
-    for one in (after_a_kill, in_order):
-        one.close()

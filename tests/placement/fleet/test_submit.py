@@ -50,9 +50,7 @@ def test_a_buffer_may_be_used_again_at_once(start, toy, images):
 
 
 def test_images_are_copied_unless_nobody_can_change_them():
-    """What bytes are made of stays as it is; buffers, what is not aligned for its numbers, and a small part of large bytes,
-    which would all be held for it, are copied, and closed.
-    """
+    """What lies in bytes stays; buffers, small parts and what is not aligned for its numbers are copied and closed."""
     data = bytes(range(120))
     inside = np.frombuffer(memoryview(data)[20:], np.uint8).reshape(4, 25)
     assert admission.unchanging(inside) is inside
