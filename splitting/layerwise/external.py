@@ -95,8 +95,8 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
         raise IntegrityError(f"{path}: external data {location!r} of {tensor.name!r} is no file in its folder")
     size = file.stat().st_size
     try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries["length"]) if "length" in entries else min(_bytes(tensor), size - offset)
+        dtype, offset = ir.DataType(tensor.data_type), int(entries.get("offset", "0"))
+        length = int(entries["length"]) if "length" in entries else min(_bytes(tensor, dtype), size - offset)
     except (TypeError, ValueError) as error:  # the former of a type whose numbers have no size, as text
         raise IntegrityError(f"{path}: external data of {tensor.name!r}: {error}") from error
     if offset < 0 or length < 0 or offset + length > size:
@@ -107,11 +107,10 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     return file, offset, length
 
 
-def _bytes(tensor: onnx.TensorProto) -> int:
+def _bytes(tensor: onnx.TensorProto, dtype: ir.DataType) -> int:
     """What its numbers take, where nobody says how many bytes of the file are its own."""
-    bits: int = ir.DataType(tensor.data_type).bitwidth
     numbers: int = prod(tensor.dims)
-    return ceil(numbers * bits / 8)
+    return ceil(numbers * dtype.bitwidth / 8)
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
