@@ -212,7 +212,12 @@ def _choose_output(graph: ir.Graph, name: str | None, source: str, offered: Sequ
         _log.warning("%s: of its outputs %s the first is cut; --output NAME for another", source, ", ".join(offered))
     if name is not None and name not in names:
         raise unknown(f"output of {source}", name, names)
-    graph.outputs[:] = [graph.outputs[names.index(name) if name is not None else 0]]
+    answer = graph.outputs[names.index(name) if name is not None else 0]
+    if answer.is_graph_input():
+        computed = [value.name or "" for value in graph.outputs if not value.is_graph_input()]
+        instead = f"--output NAME of {', '.join(computed)}" if computed else "it has no other output"
+        raise ContractError(f"{source}: its output {answer.name!r} is its input as it is, nothing to cut: {instead}")
+    graph.outputs[:] = [answer]
 
 
 def _shorten_names(graph: ir.Graph) -> None:

@@ -211,6 +211,14 @@ def test_a_map_as_the_answer_is_refused_by_its_name(first: bool) -> None:
     assert len(cutting.split(data, 2, output="y", slack=0.0).models) == 2
 
 
+def test_an_input_that_is_passed_out_is_no_answer() -> None:
+    """As a fragment passes on what a later one reads: nothing is computed, and what is can be asked for."""
+    whole = graph(y="float[n, 8] x, float[n, 4] y")
+    with pytest.raises(ContractError, match="its output 'x' is its input as it is, nothing to cut: --output NAME of y"):
+        cut(whole)
+    assert len(cutting.split(whole.SerializeToString(), 2, output="y", slack=0.0).models) == 2
+
+
 def test_a_batch_of_one_that_is_dropped_is_said() -> None:
     """Squeeze without axes takes every size of 1 away, the batch's too."""
     whole = graph(body="a = MatMul (x, v) h = Tanh (a) s = Squeeze (h) y = MatMul (s, w)")
