@@ -64,6 +64,8 @@ class TaskDesk:
         self._reading = ThreadPoolExecutor(READING, "http-read")
         self._left_behind: OrderedDict[int, TaskFuture] = OrderedDict()
         """Tasks that nobody waits for, asked for by number."""
+        self._found: dict[int, asyncio.Future[TaskFuture]] = {}
+        """What the fleet is being asked for by number: once, however many ask here."""
         self._most_left = limits.ids
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ class TaskDesk:
     async def _is_known(self, task: int) -> bool:
         """Whether a task is under way, or its result is kept."""
         try:
-            await self.asking(partial(self.broker.answer, task))
+            await self._find(task)
         except NotFoundError:
             return False
         return True
@@ -170,6 +172,27 @@ class TaskDesk:
         while len(self._left_behind) > self._most_left:
             self._left_behind.popitem(last=False)
 
+    async def _find(self, task: int) -> TaskFuture:
+        """The future of a task, one for all who ask: the fleet holds every one that it gives until the task ends.
+
+        Raises:
+            NotFoundError: No such task, or its result is not kept any more.
+            SplitPlaceError: The fleet has ended.
+        """
+        future = self._left_behind.get(task)
+        if future is not None and not (future.done() and future.exception() is not None):
+            return future
+        asked = self._found.get(task)
+        if asked is None:
+            asked = self._found[task] = asyncio.ensure_future(self.asking(partial(self.broker.answer, task)))
+            asked.add_done_callback(partial(self._note_found, task))
+        return await asyncio.shield(asked)  # who hangs up takes it from nobody else
+
+    def _note_found(self, task: int, asked: "asyncio.Future[TaskFuture]") -> None:
+        del self._found[task]
+        if not asked.cancelled() and asked.exception() is None:
+            self.leave(asked.result())
+
     async def look(self, task: int, wait_s: float) -> TaskResult | None:
         """What came of a task so far; None while it is under way.
 
@@ -181,10 +204,7 @@ class TaskDesk:
             NotFoundError: No such task, or its result is not kept any more.
             SplitPlaceError: The fleet has ended.
         """
-        future = self._left_behind.get(task)
-        if future is None or (future.done() and future.exception() is not None):
-            future = await self.asking(partial(self.broker.answer, task))
-            self.leave(future)
+        future = await self._find(task)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 return await ended(future)

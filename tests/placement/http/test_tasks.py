@@ -177,6 +177,21 @@ def test_a_fleet_that_does_not_say_what_it_knows_frees_no_id(door, image, broker
     assert refused.status == 503 and refused.headers["retry-after"] and len(broker.tasks) == 1
 
 
+def test_the_fleet_is_asked_once_for_a_task_whose_id_is_wanted_by_others(front, image, broker, monkeypatch):
+    """However many they are while it is under way: it holds a future for everyone who asks, until the task ends."""
+    door, asked, answer = front(), [], broker.answer
+    path = door.infer(wishing(image, detach=True) | {"id": "a"}).json["parameters"]["url"]
+    door.service.desk._left_behind.clear()  # as if another front door had taken it
+
+    def counted(task_id):
+        asked.append(task_id)
+        return answer(task_id)
+
+    monkeypatch.setattr(broker, "answer", counted)
+    assert [door.infer(wishing(image, late=True) | {"id": "a"}).status for _ in range(5)] == [409] * 5
+    assert door.ask("GET", path).json["state"] == "under way" and asked == [0]
+
+
 def test_a_repeat_that_is_refused_leaves_its_id_to_the_first(front, image, broker):
     """That one is under way: another body is still another request."""
     door, answers = front(), []
