@@ -5,6 +5,10 @@ are on the disk, if there is a journal. What the fleet alone is told need not wa
 the next one plans anew what was under way. Nor need it that a volatile task came, of which nobody is told before its
 end but its number: no later broker gives one that is less than `NUMBERS_AHEAD` behind those on the disk, and others
 wait. Such events are written with the next that must be, or a tick later.
+
+One thing does not wait for a disk that takes nothing, not even in place of the ballast: how tasks ended that were taken
+on before. Who waits for one is told; until that can be written, which is tried every tick, a kill would have the next
+broker run it again. No new task is taken on meanwhile.
 """
 
 import logging
