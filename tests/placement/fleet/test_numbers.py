@@ -19,13 +19,14 @@ AHEAD = 5
 
 
 class Started:
-    """A broker, stepped by hand, over devices without processes that answer nothing."""
+    """A broker, stepped by hand, whose policy is slow: nothing is begun, so that nothing ends when it likes."""
 
     def __init__(self, folder):
         self.fleet = FakeFleet("ab")
-        self.fleet.held = True
+        self.policy = Watcher()
+        self.policy.slow = True
         devices = tuple(member.device for member in self.fleet.members.values())
-        self.broker = Broker(devices, demand_of(GRAPH), folder, Watcher(), LocalEngine(), data=folder)
+        self.broker = Broker(devices, demand_of(GRAPH), folder, self.policy, LocalEngine(), data=folder)
         self.thread = self.broker._thread
         self.thread.woken, self.thread._wake = os.pipe2(os.O_NONBLOCK)
         self.store = self.broker._store = Store(folder, self.broker._setup)
@@ -41,10 +42,13 @@ class Started:
 
     def close(self):
         """Let go of the folder, and of what is open."""
+        self.policy.slow = False
         self.loop.planner.close()
         self.store.close()
-        os.close(self.thread.woken)
-        os.close(self.thread._wake)
+        with self.thread.changed:  # the policy's thread may be about to wake somebody
+            self.thread.stopping = True
+            os.close(self.thread.woken)
+            os.close(self.thread._wake)
 
 
 class Brokers:
@@ -66,6 +70,7 @@ class Brokers:
 
     def stop(self):
         """In order: it leaves a snapshot."""
+        self.now.policy.slow = False
         self.now.loop.close("the broker was stopped", self.now.thread.taken())
         self.end()
 
