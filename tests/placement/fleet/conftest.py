@@ -330,9 +330,10 @@ def kill_at_first_answer() -> Callable[[Broker, Callable[[], str]], None]:
         history, killed = broker._running().history, threading.Event()
         append = history.append
 
-        def appended(event: book.Event) -> None:
-            append(event)
-            if isinstance(event, book.Send) and event.dst == ANSWER and not killed.is_set():
+        def appended(*events: book.Event) -> None:
+            append(*events)
+            answered = any(isinstance(event, book.Send) and event.dst == ANSWER for event in events)
+            if answered and not killed.is_set():
                 killed.set()
                 os.kill(broker.engine.pid(choose()), signal.SIGKILL)
 
