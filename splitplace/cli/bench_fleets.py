@@ -105,7 +105,7 @@ def ray(
         rounds: Of one fault of each kind; each takes a minute or two.
         overhead: Kill nothing, and measure what tasks take there beside a fleet of this machine's own; on a machine
             that does nothing else.
-        pairs: Rounds of that.
+        pairs: Rounds of its longest case; the shorter ones have up to ten times as many.
         seed: Of tasks and weights.
         results: The results file; benchmarks/results/ray.json if not stated, of --overhead ray_overhead.json.
         work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
