@@ -111,11 +111,13 @@ def joined_engine(tmp_path, machine):
     return make
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    """A head and the nodes `a` and `b`."""
+@contextmanager
+def two_nodes(own_logins=False):
+    """A Ray head and the nodes `a` and `b`, whose user keeps logins where the broker's does not, if asked for."""
     with tempfile.TemporaryDirectory(prefix="sp-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         cluster = RayCluster(Path(folder), Path(folder) / "devices")
+        if own_logins:
+            cluster.environment["DOCKER_CONFIG"] = folder
         try:
             cluster.start_head()
             cluster.start_node("a")
@@ -123,6 +125,13 @@ def ray_cluster():
             yield cluster
         finally:
             cluster.close()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A head and the nodes `a` and `b`."""
+    with two_nodes() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 import base64
 import json
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from splitplace.benchmarks.ray_cluster import RayCluster
 from splitplace.distribution.docker_config import VARIABLES
 from splitplace.placement.engines.ray import RayEngine
 from tests.distribution.small_registry import SmallRegistry
+from tests.placement.engines.conftest import two_nodes
 from tests.placement.fleet.test_joined_fleet import fleet, until, until_loaded  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
@@ -31,16 +30,8 @@ class AskingRegistry(SmallRegistry):
 @pytest.fixture(scope="module")
 def cluster():
     """A head and the nodes a and b, whose user keeps logins where the broker's does not."""
-    with tempfile.TemporaryDirectory(prefix="sp-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        cluster = RayCluster(Path(folder), Path(folder) / "devices")
-        cluster.environment["DOCKER_CONFIG"] = folder
-        try:
-            cluster.start_head()
-            cluster.start_node("a")
-            cluster.start_node("b")
-            yield cluster
-        finally:
-            cluster.close()
+    with two_nodes(own_logins=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture
