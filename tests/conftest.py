@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -52,6 +53,30 @@ LONG = (
 )
 """What takes seconds by few tests. It begins first: what has the fewest tests ends last, and one process would do that
 alone."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shuffle 7`: files in another order, and in each its tests, the same for the same seed."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="files and their tests in the random order of SEED")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffled, if that was asked for: every test must pass whatever ran before it in its process.
+
+    A file's tests stay together, as side by side they must. The generator is nobody else's, so tests draw the same.
+    """
+    if (seed := config.getoption("shuffle")) is None:
+        return
+    rng, tests_of = random.Random(seed), dict[str, list[pytest.Item]]()
+    for item in items:
+        tests_of.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    files = list(tests_of.values())
+    rng.shuffle(files)
+    for tests in files:
+        rng.shuffle(tests)
+    items[:] = (item for tests in files for item in tests)
+    config.option.loadscopereorder = False  # xdist would put the files with the most tests first again
 
 
 @pytest.hookimpl(optionalhook=True)
