@@ -233,6 +233,6 @@ def test_a_disk_does_not_outlive_a_process_that_is_asked_to_end(tmp_path):
         mounted = child.stdout.readline().strip() == "True"
         assert os.path.ismount(disk) == mounted
         child.send_signal(signal.SIGTERM)
-        status = child.wait(60)
+        status = child.wait(300)
     assert not os.path.ismount(disk)
     assert status == (128 + signal.SIGTERM if mounted else -signal.SIGTERM)

@@ -16,7 +16,7 @@ CALL = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--demand
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The installed command, in a process of its own."""
     code = "from splitplace.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300)
 
 
 def test_twice_the_same_but_for_the_timings():

@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 def site(tmp_path_factory):
     """The built site's folder, and a copy of the configuration that builds there."""
     folder = tmp_path_factory.mktemp("site")
-    subprocess.run(["make", "-s", ".typing"], cwd=ROOT, check=True, timeout=120)  # noqa: S607
+    subprocess.run(["make", "-s", ".typing"], cwd=ROOT, check=True, timeout=300)  # noqa: S607
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
@@ -84,6 +84,6 @@ def test_a_broken_link_fails_the_build(tmp_path):
     kept = {key: configuration[key] for key in ("site_name", "theme", "validation")}
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(kept), encoding="utf-8")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr

@@ -51,10 +51,10 @@ def traps(tmp_path, monkeypatch):
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_in_the_current_folder_is_never_run(traps, module):
     """Not by the names of the standard library, of dependencies or of this package; `python -m` alone runs them."""
-    child = subprocess.run(python_child(module), env=child_env(), input=b"", capture_output=True, timeout=120)
+    child = subprocess.run(python_child(module), env=child_env(), input=b"", capture_output=True, timeout=300)
     assert child.returncode != 0 and b"the folder was run" not in child.stderr  # it lacks its orders
     assert not traps.exists()
-    subprocess.run([sys.executable, "-m", module], input=b"", capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-m", module], input=b"", capture_output=True, timeout=300)
     assert traps.exists()
 
 

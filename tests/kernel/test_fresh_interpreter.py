@@ -113,7 +113,7 @@ def test_onnxruntime_is_told_to_send_nothing_before_it_comes_in(statement):
     """Commands, devices, workers, benches and tests: the variable is set when the import begins."""
     clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     command = [sys.executable, "-c", NOTE + statement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=clean, cwd=ROOT)
     told = {line for line in done.stdout.splitlines() if line.startswith("telemetry off:")}
     assert told == {"telemetry off: 1"}, done.stderr
 
@@ -127,5 +127,5 @@ def test_threads_that_wait_let_others_work(given, spins):
     clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     code = "import splitplace, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean | given, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=clean | given, cwd=ROOT)
     assert done.stdout.strip() == spins

@@ -183,6 +183,6 @@ def test_where_the_first_process_fails_the_others_end_too(tmp_path):
     """Its own message says why; the others say that theirs is another's, instead of waiting for a run."""
     command = [sys.executable, "-c", FIRST_FAILS, str(tmp_path)]
     processes = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)]
-    first, second = (process.communicate(timeout=120)[0] for process in processes)
+    first, second = (process.communicate(timeout=300)[0] for process in processes)
     assert first == "no room, says process 0\n"
     assert second == f"{tmp_path / 'run'}: the first process could not finish the run; its own message says why\n"

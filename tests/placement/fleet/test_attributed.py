@@ -51,7 +51,7 @@ def test_a_board_follows_a_real_fleet(toy, start, images):
     broker = start(toy.tree(), devices=[toy.make_device("a"), toy.make_device("b")])
     board, count = Board(), 8
     with broker:
-        for future in [broker.submit("toy", images(10), 60.0) for _ in range(count)]:
+        for future in [broker.submit("toy", images(10), 1000.0) for _ in range(count)]:
             assert future.result(PATIENCE_S).logits is not None
         while (page := broker.history(board.next, most=7)).next != board.next:
             board.take(page)

@@ -124,7 +124,7 @@ def cuttable(start, toy, images, monkeypatch):
             def check():
                 """A task is answered right; answers whether nothing of it was handed on."""
                 before = handed_on()
-                result = broker.submit("toy", x, 200.0).result(PATIENCE_S)
+                result = broker.submit("toy", x, 1000.0).result(PATIENCE_S)
                 assert result.outcome.error is None
                 np.testing.assert_allclose(result.logits, expected, rtol=1e-5, atol=1e-6)
                 checks.append(result)

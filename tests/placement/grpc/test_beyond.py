@@ -20,7 +20,7 @@ from splitplace.placement.grpc.server import client_of
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.tokens import add_token, revoke_token
 
-PATIENCE_S = 30.0
+PATIENCE_S = 240.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that this is guarded
 SERVICE = "/inference.GRPCInferenceService/"
 

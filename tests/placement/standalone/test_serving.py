@@ -18,6 +18,8 @@ from splitplace.placement.standalone.models_folder import LoadedModel, load_mode
 from splitplace.records.fragment import TensorSpec
 from tests.placement.standalone.conftest import given, write_models
 
+PATIENCE_S = 240.0
+
 
 def spec(name: str, width: int) -> TensorSpec:
     """So many floats."""
@@ -128,7 +130,7 @@ def test_a_busy_server_says_that_it_is_well(x):
 
     def run(inputs):
         began.set()
-        go_on.wait(60)
+        go_on.wait(PATIENCE_S)
         return {"y": np.zeros((len(inputs["x"]), 1), np.float32)}
 
     loaded = LoadedModel(ServedModel("m", (spec("x", 16),), (spec("y", 1),)), run)
@@ -140,7 +142,7 @@ def test_a_busy_server_says_that_it_is_well(x):
         client = triton.InferenceServerClient(place)
         first = other.submit(lambda: triton.InferenceServerClient(place).infer("m", given(x=x)))
         try:
-            assert began.wait(60)
+            assert began.wait(PATIENCE_S)
             with pytest.raises(InferenceServerException, match="1 requests are under way"):
                 client.infer("m", given(x=x))
             assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("m")
