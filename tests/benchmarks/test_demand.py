@@ -260,7 +260,7 @@ def test_trainings_of_all_cells_come_before_what_is_shipped():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_step_once(made):
     """Seven trainings; every split in the catalog, judged; ratios that are as quick and as small as the tree."""
     folder, fits = made
@@ -293,7 +293,7 @@ def test_what_is_there_is_not_made_again(made):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_anywhere_the_same_command_goes_on(made, tmp_path):
     """SIGKILL when something is made and not yet noted, three times; in the end, all is as without."""
     for steps in KILLED_AT:
@@ -319,7 +319,7 @@ def test_what_was_damaged_is_missing_again(made, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_demand_of_a_complete_cell_can_be_simulated(made, tmp_path):
     """Profiles come last; what deciders mean by a word stands first."""
     folder, _ = made

@@ -18,7 +18,7 @@ from tests.benchmarks.test_grid import figures, task
 from tests.benchmarks.test_policies import EXPERIMENT, QUIET, TOML
 
 slow = pytest.mark.slow
-patient = pytest.mark.timeout(300)
+patient = pytest.mark.timeout(1800)
 
 
 @contextmanager

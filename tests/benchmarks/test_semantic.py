@@ -192,7 +192,7 @@ def test_counts_below_one_are_refused(option, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
     """On noise, a few steps: every recipe, one path; a second run trains nothing and finds the same."""
     monkeypatch.setattr(semantic, "PATH_GOALS", {"mobilenetv2": 0.45})
@@ -215,7 +215,7 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_trained_side_by_side_is_the_same(tmp_path, noise):
     """Two processes of one thread each, or everything here in one thread: the same cells but for their seconds."""
     settings, threads = SemanticSettings(seeds=1, samples=64, passes=3, paths=False), torch.get_num_threads()

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "train_on_ray.py"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(590)
+@pytest.mark.timeout(1800)
 def test_two_nodes_train_one_run(tmp_path):
     """A process on each; the run is where it was asked for, and was trained by both."""
     rng = np.random.default_rng(3)

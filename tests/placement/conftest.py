@@ -41,7 +41,7 @@ from splitplace.records.view import (
 )
 
 LAYER, SEMANTIC = 0, 1
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 MakeView = Callable[..., View]
 

@@ -10,7 +10,7 @@ from splitplace.errors import NotFoundError, NotReadyError, OverloadedError
 from splitplace.placement.dashboard import watch as watch_module
 from splitplace.placement.dashboard.watch import FleetWatch
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Asked:

@@ -18,7 +18,7 @@ from splitplace.placement.protocol.keys import CurveAccess, new_pair
 from splitplace.placement.protocol.messages import BROKER
 
 pytestmark = pytest.mark.base
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Launches:

@@ -15,7 +15,7 @@ from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.engines.conftest import ENGINES
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Bench:

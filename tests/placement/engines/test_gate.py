@@ -25,7 +25,7 @@ from splitplace.placement.protocol.messages import PROTOCOL
 from tests.placement.fleet.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.base
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 DATA = bytes(range(256)) * 12_000  # three pieces, the last one short
 SECRET = b"what is not offered"
 

@@ -11,7 +11,7 @@ from splitplace.placement.dashboard.attribution import attribute
 from splitplace.placement.dashboard.board import Board
 from splitplace.records.fleet_status import PolicyEstimate
 
-PATIENCE_S = 120
+PATIENCE_S = 240.0
 
 
 @pytest.mark.slow

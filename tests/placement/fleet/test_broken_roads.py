@@ -11,7 +11,7 @@ from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningCloc
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import Proxy
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @pytest.fixture

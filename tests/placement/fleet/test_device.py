@@ -20,7 +20,7 @@ from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import Proxy
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 """Waiting ends when the thing is there; so long only if it never comes."""
 
 

@@ -18,7 +18,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.records.action import Migrate
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120
+PATIENCE_S = 240.0
 ASLEEP = SimpleNamespace(method="place", said="KeyError: 'asleep'", answer=lambda *_: {}["asleep"])
 
 

@@ -13,7 +13,7 @@ from splitplace.placement.broker.handing_in import HandingIn
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from tests.placement.fleet.conftest import WIDTH, chain, demand_of
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 MOMENT_S = 0.1
 """In which somebody who does not wait would go on."""
 

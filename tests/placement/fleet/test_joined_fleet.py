@@ -21,7 +21,7 @@ from tests.distribution.small_registry import SmallRegistry
 from tests.placement.engines.conftest import machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Spread(BestFit):

@@ -7,7 +7,7 @@ from splitplace.placement import history as book
 from splitplace.placement.registry import parse_policy
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120
+PATIENCE_S = 240.0
 
 
 def test_more_than_fits_at_once_is_answered(start, toy, images):

@@ -12,7 +12,7 @@ from splitplace.records.view import Utilisation
 from tests.placement.fleet.conftest import make_device
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-PATIENCE_S = 120
+PATIENCE_S = 240.0
 
 
 def used(digest, cpu_s=0.0, sent=0, received=0, disk=0, resident=0):

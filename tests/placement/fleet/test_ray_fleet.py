@@ -13,7 +13,7 @@ from tests.distribution.small_registry import SmallRegistry
 from tests.placement.engines.conftest import two_nodes
 from tests.placement.fleet.test_joined_fleet import fleet, until, until_loaded  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LOGIN = base64.b64encode(b"node:of-the-nodes-alone").decode()
 
 

@@ -18,7 +18,7 @@ from splitplace.placement.protocol.relay import Backlog, Relay
 from splitplace.placement.protocol.stream import Malformed, StreamNode
 from tests.placement.fleet.proxy import Proxy
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 MANY = 10_000
 """Messages of which one at last passes a relay that is at rest."""
 

@@ -16,7 +16,7 @@ from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Wait
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120
+PATIENCE_S = 240.0
 
 
 class Nowhere(BestFit):

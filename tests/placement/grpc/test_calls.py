@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from splitplace.placement.grpc.calls import AT_ONCE, as_they_end
 from splitplace.placement.http.tokens import add_token, revoke_token
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def test_health_and_metadata(client):

@@ -19,7 +19,7 @@ from splitplace.placement.http.server import Certificate, HttpServer
 from splitplace.placement.http.service import HttpService
 from splitplace.records.split import Split
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @dataclass

@@ -20,7 +20,7 @@ from splitplace.placement.http.routes import TABLE
 
 FEW, EXAMPLES = 100, int(os.environ.get("EXAMPLES", 300))
 """Requests of a test in the fast tests, and in all."""
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 VALID = {
     "id": "",
     "inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0, 1, 2, 200]}],

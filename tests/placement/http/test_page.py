@@ -12,7 +12,7 @@ from tests.placement.dashboard.conftest import Told
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 
 
 @pytest.fixture(scope="module")

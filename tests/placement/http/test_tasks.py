@@ -10,7 +10,7 @@ import tritonclient.http as triton
 from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.http.body import read_body
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def wishing(image, **parameters):

@@ -18,7 +18,7 @@ from splitplace.placement.http.tokens import add_token, revoke_token
 from splitplace.placement.remote.address import read_address
 from splitplace.placement.remote.remote_client import RemoteClient
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @pytest.mark.parametrize(

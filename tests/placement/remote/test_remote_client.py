@@ -17,7 +17,7 @@ from splitplace.placement.http.limits import Limits
 from splitplace.placement.remote import remote_client
 from splitplace.placement.remote.remote_client import RemoteClient
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 send = HTTPConnection.send
 
 

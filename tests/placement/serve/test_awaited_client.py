@@ -11,7 +11,7 @@ from splitplace.placement.serve import awaited_client
 from splitplace.placement.serve.awaited_client import AwaitedClient
 
 pytestmark = pytest.mark.base
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Away:

@@ -12,7 +12,7 @@ from splitplace.placement.serve.async_client import AsyncClient
 from splitplace.placement.serve.client import Client
 from tests.placement.dashboard.conftest import Told
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def test_options_are_the_brokers_own(client, broker, images):

@@ -26,7 +26,7 @@ from splitplace.placement.serve.data_folder import DataFolder
 from splitplace.placement.serve.door import Door
 from splitplace.records.split import Split
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @dataclass

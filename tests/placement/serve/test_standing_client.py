@@ -6,7 +6,7 @@ from splitplace.errors import NotReadyError
 from splitplace.placement.serve.door import Door
 from splitplace.placement.serve.standing_client import StandingClient
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def test_it_dials_again(broker, folder, pixels, images):
