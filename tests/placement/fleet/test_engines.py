@@ -62,7 +62,7 @@ def containers(of):
 
 def left(engine, pids, alive):
     """What is left of some devices after a grace period: processes, and containers of this process."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     is_podman = isinstance(engine, PodmanEngine)
     while True:
         found = [pid for pid in pids if alive(pid)], containers(os.getpid()) if is_podman else []
@@ -112,7 +112,7 @@ def test_a_launcher_that_is_killed_leaves_no_device(engine, catalog, toy, alive)
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     while any(alive(pid) for pid in pids) or (image and containers(process.pid)):
         assert time.monotonic() < end
         time.sleep(0.05)

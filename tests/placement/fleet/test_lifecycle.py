@@ -51,7 +51,7 @@ SCRIPT = """
 def gone(alive):
     """Which of some processes are left after a grace period."""
 
-    def ask(pids, seconds=120.0):
+    def ask(pids, seconds=240.0):
         end = time.monotonic() + seconds
         while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
             time.sleep(0.05)
@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_nothing(program, early, gone):
     """SIGINT to the whole foreground group, as a terminal sends it."""
     process, pids = program(early)
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(120)
+    process.wait(240)
     assert gone(pids) == []
     assert groups(pids) == []
 
@@ -106,7 +106,7 @@ def test_a_killed_broker_leaves_no_device(program, gone, alive):
     process, pids = program()
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
     process.kill()
-    process.wait(120)
+    process.wait(240)
     assert gone(pids) == []
     assert groups(pids) == []
 
@@ -116,7 +116,7 @@ def test_a_process_that_the_broker_forked_keeps_no_device_alive(program, gone, a
     process, pids = program(forks=True)
     child = int(process.stdout.readline())
     process.kill()
-    process.wait(120)
+    process.wait(240)
     try:
         assert gone(pids) == []
         assert alive(child)
@@ -162,7 +162,7 @@ def test_a_device_killed_alone_leaves_no_cgroup(start, toy):
     with start(toy.chain(), devices=[toy.make_device("a")], cpu_shares={"a": 0.5}) as broker:
         pid = broker.engine.pid("a")
         os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while any(report.up for report in broker.reports()) and time.monotonic() < end:
             time.sleep(0.05)
     assert groups([pid]) == []
@@ -184,7 +184,7 @@ def test_a_device_that_cannot_start_says_why(start, toy, images, monkeypatch, go
             pytest.fail("it came up")
     else:
         with broker:
-            assert broker.submit("toy", images(5), 100.0).result(120).outcome.error is None
+            assert broker.submit("toy", images(5), 1000.0).result(240).outcome.error is None
             assert [report.up for report in broker.reports()] == [True, False]
         assert "device b did not start: exited with 1" in caplog.text
     assert gone(pids) == []

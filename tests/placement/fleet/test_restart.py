@@ -80,9 +80,9 @@ def test_a_broker_that_is_stopped_leaves_its_tasks_to_the_next(toy, start, image
     """Whoever waits is told so; the next broker answers, and results of tasks that ended are kept."""
     data, graph = tmp_path / "data", toy.chain()
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
-        done = broker.submit("toy", images(9), 100.0).result(WAIT_S)
+        done = broker.submit("toy", images(9), 1000.0).result(WAIT_S)
         os.kill(broker.engine.pid("a"), signal.SIGSTOP)
-        open_ = broker.submit("toy", images(5), 100.0)
+        open_ = broker.submit("toy", images(5), 1000.0)
     assert open_.result(0).outcome.error == "the broker was stopped; the next one goes on"
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
         broker.drain()  # of what the first one left
@@ -99,12 +99,12 @@ def test_a_volatile_task_ends_with_its_broker(toy, start, images, tmp_path):
     """It is answered like any other; where it was not, the next broker fails it with the reason, and goes on."""
     data, graph = tmp_path / "data", toy.chain()
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
-        lasting, volatile = (broker.submit("toy", images(9), 100.0, volatile=how) for how in (False, True))
+        lasting, volatile = (broker.submit("toy", images(9), 1000.0, volatile=how) for how in (False, True))
         np.testing.assert_array_equal(lasting.result(WAIT_S).logits, volatile.result(WAIT_S).logits)
         assert broker.answer(volatile.task_id).result(WAIT_S).outcome == volatile.result(0).outcome
         os.kill(broker.engine.pid("a"), signal.SIGSTOP)
-        kept, lost = (broker.submit("toy", images(n), 100.0, volatile=n == 7) for n in (5, 7))
-        by_key = broker.submit("toy", images(6), 100.0, key="k", volatile=True)
+        kept, lost = (broker.submit("toy", images(n), 1000.0, volatile=n == 7) for n in (5, 7))
+        by_key = broker.submit("toy", images(6), 1000.0, key="k", volatile=True)
     for open_ in (kept, lost, by_key):
         assert open_.result(0).outcome.error == "the broker was stopped; the next one goes on"
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
@@ -144,13 +144,13 @@ def test_another_fleet_may_have_the_folder_once_nothing_waits_there(toy, start, 
     """More devices than the last one had: what ended is still known; with a task open it is refused in a line."""
     data, graph = tmp_path / "data", toy.chain()
     with start(graph, devices=[toy.make_device("a")], data=data) as broker:
-        done = broker.submit("toy", images(9), 100.0).result(WAIT_S)
+        done = broker.submit("toy", images(9), 1000.0).result(WAIT_S)
     with start(graph, devices=[toy.make_device(name) for name in "abc"], data=data) as broker:
         assert broker.answer(done.outcome.id).result(WAIT_S).outcome == done.outcome
-        assert broker.submit("toy", images(5), 100.0).result(WAIT_S).outcome.error is None
+        assert broker.submit("toy", images(5), 1000.0).result(WAIT_S).outcome.error is None
         for name in "abc":
             os.kill(broker.engine.pid(name), signal.SIGSTOP)
-        broker.submit("toy", images(5), 100.0)
+        broker.submit("toy", images(5), 1000.0)
     with (
         pytest.raises(ContractError, match="1 tasks wait there for a fleet of 3 devices, this one has 1"),
         start(graph, devices=[toy.make_device("a")], data=data),
