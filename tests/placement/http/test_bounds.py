@@ -9,6 +9,9 @@ import zlib
 
 import pytest
 
+from splitplace.placement.http.connection import BoundedProtocol
+from tests.placement.http.conftest import PATIENCE_S
+
 HEAD = "POST /v2/models/pixels/infer HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -239,10 +242,18 @@ def test_a_path_beyond_the_bound(front, hear):
     assert said(hear(guest))[0] == 431
 
 
-def test_headers_that_take_their_time(front, hear):
+def test_headers_that_take_their_time(front, hear, monkeypatch):
     """A byte now and then: 408 after so long; a connection that says nothing is ended without a word."""
-    door = front(head_s=1.0)
+    have_spoken, connection_made = threading.Event(), BoundedProtocol.connection_made
+
+    def made(protocol, transport):  # however long a client is held up between its connecting and its first words
+        have_spoken.wait(PATIENCE_S)
+        connection_made(protocol, transport)
+
+    monkeypatch.setattr(BoundedProtocol, "connection_made", made)
+    door = front(head_s=0.2)
     slow, silent = door.raw(b"GET /v2 HTTP/1.1\r\nhos"), door.raw()
+    have_spoken.set()
     assert said(hear(slow))[0] == 408
     assert hear(silent) == b""
 
