@@ -17,7 +17,7 @@ if __name__ == "__main__":
         {"name": "image", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()},
         {"name": "labels", "datatype": "INT64", "shape": [2], "data": [0, 0]},  # in place of an evaluation
     ]
-    body = json.dumps({"inputs": inputs, "parameters": {"deadline_s": 30}}).encode()
+    body = json.dumps({"inputs": inputs, "parameters": {"deadline_s": 300}}).encode()
     with (
         sp.Fleet([device("d", 1, 1.0, 2 * 10**9)], "catalog", policy="layer+least-loaded", data="fleet") as fleet,
         sp.FrontDoor(fleet, port=0) as door,

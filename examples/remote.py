@@ -9,7 +9,7 @@ import splitplace as sp
 async def side_by_side(url: str, application: str, files: list[str]) -> list[sp.TaskResult]:
     """Each file as a task of its own."""
     async with sp.AsyncRemoteClient(url) as client:
-        tasks = [await client.submit(application, file, deadline_s=30) for file in files]
+        tasks = [await client.submit(application, file, deadline_s=300) for file in files]
         return [await client.result(task) for task in tasks]
 
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     url, application, *files = sys.argv[1:]
     with sp.RemoteClient(url) as client:
         names = client.applications()[application].class_names
-        answer = client.submit(application, files, deadline_s=30).result()
+        answer = client.submit(application, files, deadline_s=300).result()
         print(answer.outcome.split, [names[label] for label in answer.logits.argmax(axis=1)])
     for file, answer in zip(files, asyncio.run(side_by_side(url, application, files)), strict=True):
         print(file, names[answer.logits.argmax()], f"{answer.outcome.response_s:.3f} s")

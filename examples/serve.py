@@ -13,9 +13,9 @@ if __name__ == "__main__":
     images = np.random.default_rng(0).integers(0, 256, (32, 3, 64, 64), np.uint8)
     labels = np.zeros(32, np.int64)  # without an evaluation, a task brings its labels
     with sp.Fleet(devices, "catalog", policy="layer+least-loaded", data="fleet") as fleet:
-        tasks = [fleet.submit("noise", images, 30.0, labels) for _ in range(2)]
+        tasks = [fleet.submit("noise", images, 300.0, labels) for _ in range(2)]
         with sp.Client("fleet") as client:  # as any other process of this user may
-            tasks += [client.submit("noise", images, 30.0, labels) for _ in range(2)]
+            tasks += [client.submit("noise", images, 300.0, labels) for _ in range(2)]
             for task in tasks:
-                result = task.result(timeout=120)
+                result = task.result(timeout=300)
                 print(f"{result.outcome.response_s:.2f} s, {result.logits.shape}")

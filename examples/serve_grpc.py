@@ -22,7 +22,7 @@ if __name__ == "__main__":
         for image in images:
             tensor = triton.InferInput(takes.name, [1, *image.shape], takes.datatype)
             tensor.set_data_from_numpy(image[None])
-            client.async_stream_infer(model, [tensor], parameters={"deadline_s": 30})
+            client.async_stream_infer(model, [tensor], parameters={"deadline_s": 300})
         for _ in images:
             answer = answers.get()
             print(answer.as_numpy("logits").argmax(), answer.get_response().parameters["split"].string_param)

@@ -16,7 +16,7 @@ if __name__ == "__main__":
         tensor = triton.InferInput(takes["name"], images.shape, takes["datatype"])
         tensor.set_data_from_numpy(np.ascontiguousarray(images))
         wanted = triton.InferRequestedOutput("logits", class_count=3)
-        answer = client.infer(model, [tensor], outputs=[wanted], parameters={"deadline_s": 30.0})
+        answer = client.infer(model, [tensor], outputs=[wanted], parameters={"deadline_s": 300.0})
         for line in answer.as_numpy("logits")[0]:
             print(line.decode())
         told = answer.get_response()["parameters"]

@@ -67,7 +67,7 @@ def run() -> Iterator[Callable[..., tuple[str, int]]]:
 def ready(port: int) -> triton.InferenceServerClient:
     """A client of what is started, when it answers."""
     client = triton.InferenceServerClient(f"127.0.0.1:{port}")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         with suppress(OSError, ConnectionError):  # nobody listens yet
             if client.is_server_ready():
@@ -96,7 +96,7 @@ def test_it_is_healthy_at_another_port(images, run):
     """The image's own check, of which nobody said that the server is elsewhere."""
     number, _ = run(images[1][REFERENCE], command=("--port", "9000"))
     check = [f"/usr/local/bin/{python_name()}", "-P", "-m", "splitplace.placement.standalone", "--health"]
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         with suppress(AssertionError):  # nobody listens yet
             asked("exec", number, *check)
