@@ -16,7 +16,6 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.incarnations import draw_incarnation
-from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Received, StreamNode
 from splitplace.records.split import INPUT, Split
 
@@ -149,17 +148,21 @@ class BareDevices:
 
 
 @contextmanager
-def bare_devices(catalog: Path, shares: Mapping[str, float]) -> Iterator[BareDevices]:
+def bare_devices(
+    catalog: Path, shares: Mapping[str, float], engine: LocalEngine | None = None
+) -> Iterator[BareDevices]:
     """Devices of one thread each, up and introduced to each other.
 
     Args:
         catalog: What they load from.
         shares: Of a core, by device.
+        engine: Where they are to be anything but processes that meet over socket files.
 
     Raises:
         NotReadyError: One does not come up.
     """
-    engine, accesses = LocalEngine(), Accesses.of((messages.BROKER, *shares), same_machine=True)
+    engine = LocalEngine() if engine is None else engine
+    accesses = engine.accesses((messages.BROKER, *shares))
     with ExitStack() as stack:
         stack.callback(accesses.close)
         node = stack.enter_context(StreamNode(accesses.by_name[messages.BROKER]))

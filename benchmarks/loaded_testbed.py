@@ -5,16 +5,20 @@ its own and the least-loaded placer, strict and pipelined, at three loads, on tw
 and of two, which compute every micro-batch together. The simulator gets the profiles taken on those very devices just
 before and just after, at their thread count and share of the CPU, the link that two processes here have, what devices
 and broker take beside the runs (of other, tiny splits), when the tasks came in, and no figure of a fleet under load.
-`loaded_testbed_run.py` measures; a group of six runs is what an interrupted bench goes on from.
+Chain and tree also behind links of `LINK_BYTES_PER_S`, shaped by tbf in network namespaces, where root and kernel allow
+that; and three splits while a device is killed and comes back, is paused, or is slowed, at the same time in both.
+`loaded_testbed_run.py` measures; a group of runs of one split on one fleet is what an interrupted bench goes on from.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
+from splitplace.benchmarks.device_faults import DeviceFault
 from splitplace.benchmarks.results_file import Measured
-from splitplace.benchmarks.results_section import FileSection, words
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.simulator.scenario import CpuLimit
 from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
@@ -27,8 +31,18 @@ STRATEGIES: tuple[Strategy, ...] = ("full", "layer", "semantic", "compressed")
 THROUGHPUT_BOUND, RUN_BOUND, TASK_BOUND, ORDER_BOUND = 0.05, 0.10, 0.20, 0.9
 STEADY = 0.1
 """A machine whose profiles change by more meanwhile says nothing of the simulator."""
+STALLED_S = 0.1
+"""Nor does one on which a task came so much later than it was to be sent: sender and broker stood still."""
 PARTS = ("response_s", "wait_s", "execute_s", "transfer_s")
 Times = tuple[NonNegative, ...]
+Part = Literal["plain", "shaped", "faulty"]
+"""Of the bench: as above, behind shaped links, or with a fault."""
+LINK_BYTES_PER_S = 12.5e6
+"""100 Mb/s, each way, of what TCP is given."""
+LATE_S = 1.0
+"""A task that takes longer is late, of streams with faults."""
+LATE_BOUND, RECOVERY_BOUND_S = 0.05, 1.0
+"""How far the shares of tasks that are late may be apart, and the times until none is any more."""
 
 
 class LoadedCell(Measured):
@@ -51,6 +65,34 @@ class LoadedCell(Measured):
     """With what the fragments took before and after: the mean of both."""
     drift: Positive
     """The mean response with the profiles taken after, over that with those before."""
+    part: Part = "plain"
+    fault: DeviceFault | None = None
+    """As it was in the live run; how long one that was killed was away, as measured on an idle fleet before."""
+    sent_late_s: NonNegative | None = None
+    """How much later than it was to be sent a task came, at most."""
+    run_over_profile: Positive | None = None
+    """What micro-batches took on the live devices, over what their profiles say, before and after in the mean."""
+    between_s: NonNegative | None = None
+    """See `StreamParts`."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether whoever sends stood still meanwhile."""
+        return (self.sent_late_s or 0.0) > STALLED_S
+
+    def late(self, times: dict[str, Times]) -> float:
+        """Share of the tasks that took more than `LATE_S`."""
+        return float(np.mean(np.array(times["response_s"]) > LATE_S))
+
+    def recovery_s(self, times: dict[str, Times]) -> float:
+        """From the fault until the last late task was answered; 0 where none was late."""
+        assert self.fault is not None, "nothing happened"
+        ends = [
+            arrival_s + response_s - self.fault.at_s
+            for arrival_s, response_s in zip(self.arrival_s, times["response_s"], strict=True)
+            if response_s > LATE_S
+        ]
+        return max([0.0, *ends])
 
     @property
     def errors(self) -> list[float]:
@@ -97,6 +139,7 @@ class LoadedCosts(Record):
     """See `Overheads`."""
     load: NonNegative
     """Processes that wanted to run in the minute before the bench, without ours."""
+    part: Part = "plain"
     tries: PositiveCount = 1
     """Rounds of the whole group: one whose profiles changed by more than `STEADY` is not kept while there are tries."""
 
@@ -131,6 +174,12 @@ class LoadedResults(Record):
     costs: tuple[LoadedCosts, ...]
     """Of each split on each fleet."""
     provenance: Provenance
+    left_out: tuple[str, ...] = ()
+    """What could not be measured here, and why; a line each."""
+
+    def of(self, part: Part) -> list[LoadedCell]:
+        """The runs of a part."""
+        return [cell for cell in self.cells if cell.part == part]
 
 
 def orders(results: LoadedResults) -> list[float]:
@@ -138,9 +187,10 @@ def orders(results: LoadedResults) -> list[float]:
     from scipy.stats import kendalltau
 
     found = []
-    streams = dict.fromkeys((cell.cores, cell.precedence, cell.load) for cell in results.cells)
+    plain = results.of("plain")
+    streams = dict.fromkeys((cell.cores, cell.precedence, cell.load) for cell in plain)
     for stream in streams:
-        met = [cell for cell in results.cells if (cell.cores, cell.precedence, cell.load) == stream]
+        met = [cell for cell in plain if (cell.cores, cell.precedence, cell.load) == stream]
         if len(met) == len(STRATEGIES):
             means = [[cell.mean_s(times(cell)) for cell in met] for times in (_measured, _simulated)]
             found.append(float(kendalltau(*means).statistic))
@@ -157,60 +207,40 @@ def _simulated(cell: LoadedCell) -> dict[str, Times]:
 
 def verdict(results: LoadedResults) -> dict[str, bool]:
     """Each claim, and whether it held."""
-    cells, tau = results.cells, orders(results)
+    cells, tau = results.of("plain"), orders(results)
+    found = _close(cells, "")
+    found[f"response of a task within {TASK_BOUND:.0%}, in the median over tasks"] = _tasks_close(cells)
+    found[f"the same order of the four splits, Kendall's tau at least {ORDER_BOUND}"] = (
+        bool(tau) and float(np.mean(tau)) >= ORDER_BOUND
+    )
+    if shaped := results.of("shaped"):
+        found |= _close(shaped, "behind shaped links: ")
+        found[f"behind shaped links: response of a task within {TASK_BOUND:.0%}, in the median"] = _tasks_close(shaped)
+    if faulty := results.of("faulty"):
+        found |= _close(faulty, "with faults: ")
+        found[f"with faults: shares of late tasks within {LATE_BOUND:g} of each other in every run"] = all(
+            abs(cell.late(cell.measured) - cell.late(cell.simulated)) <= LATE_BOUND for cell in faulty
+        )
+        found[f"with faults: none is late any more within {RECOVERY_BOUND_S:g} s of when it was simulated"] = all(
+            abs(cell.recovery_s(cell.measured) - cell.recovery_s(cell.simulated)) <= RECOVERY_BOUND_S for cell in faulty
+        )
+    return found
+
+
+def _close(cells: Sequence[LoadedCell], where: str) -> dict[str, bool]:
     return {
-        f"throughput of every run within {THROUGHPUT_BOUND:.0%} of the simulated one": all(
+        f"{where}throughput of every run within {THROUGHPUT_BOUND:.0%} of the simulated one": all(
             abs(cell.throughput_error) <= THROUGHPUT_BOUND for cell in cells
         ),
-        f"median response of every run within {RUN_BOUND:.0%}": all(abs(cell.run_error) <= RUN_BOUND for cell in cells),
-        f"response of a task within {TASK_BOUND:.0%}, in the median over tasks": bool(cells)
-        and median(abs(error) for cell in cells for error in cell.errors) <= TASK_BOUND,
-        f"the same order of the four splits, Kendall's tau at least {ORDER_BOUND}": bool(tau)
-        and float(np.mean(tau)) >= ORDER_BOUND,
+        f"{where}median response of every run within {RUN_BOUND:.0%}": all(
+            abs(cell.run_error) <= RUN_BOUND for cell in cells
+        ),
     }
 
 
-def section(text: bytes, file: Path) -> FileSection:
-    """A row a run: mean of each part of the response, measured and simulated."""
-    found = LoadedResults.parse(text, str(file))
-    rows = []
-    for cell in found.cells:
-        row = {
-            "split": cell.strategy,
-            "cores": str(cell.cores),
-            "precedence": cell.precedence,
-            "load": f"{cell.load:g}",
-            "throughput": f"{cell.throughput_error:+.1%}",
-            "median response": f"{cell.run_error:+.1%}",
-            "tasks, median": f"{median(abs(error) for error in cell.errors):.1%}",
-        }
-        for part in PARTS:
-            simulated_s, measured_s = (1e3 * cell.mean_s(times, part) for times in (cell.simulated, cell.measured))
-            row[f"{part.removesuffix('_s')} ms"] = f"{simulated_s:.1f} / {measured_s:.1f}"
-        rows.append(row | {"drift": f"{cell.drift - 1:+.1%}"})
-    tau = orders(found)
-    more = found.costs
-    remarks = [
-        f"{len(found.cells)} runs; milliseconds are means, simulated / measured. A hand-over takes "
-        f"{1e3 * median(each.handover_s for each in more):.2f} ms of a core of speed 1 and "
-        f"{1e9 * median(each.handover_s_per_byte for each in more):.2f} ms a MB, the broker "
-        f"{1e3 * median(each.broker_s for each in more):.2f} ms a task; load average before: "
-        f"{max(each.load for each in more):.1f} at most."
-        if more
-        else "Nothing is measured."
-    ]
-    if unsteady := [f"{each.strategy} on {each.cores} core(s) {each.change:+.0%}" for each in more if each.shaky]:
-        remarks.append(f"The machine changed meanwhile, by its profiles: {', '.join(unsteady)}.")
-    if (most := max((each.tries for each in more), default=1)) > 1:
-        again = sum(each.tries - 1 for each in more)
-        remarks.append(f"{again} group(s) were measured again since the machine had changed, up to {most} times.")
-    if tau:
-        remarks.append(
-            f"Kendall's tau over {len(tau)} streams: {min(tau):.2f} at least, {float(np.mean(tau)):.2f} in the mean."
-        )
-    seeds = [] if found.provenance.seed is None else [found.provenance.seed]
-    commits = [cell.commit for cell in found.cells if cell.commit]
-    return FileSection(found.provenance, [rows], words(verdict(found)), seeds, commits, remarks=remarks)
+def _tasks_close(cells: Sequence[LoadedCell]) -> bool:
+    errors = [abs(error) for cell in cells for error in cell.errors]
+    return bool(errors) and median(errors) <= TASK_BOUND
 
 
 def draw(path: Path, results: LoadedResults) -> Path:

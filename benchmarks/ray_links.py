@@ -1,7 +1,8 @@
 """The Ray bench's network: nodes in network namespaces of their own, on a bridge of this machine; links can be cut.
 
 A cut is of one direction, and a black hole: what a node sends to another goes to a hardware address that nobody has.
-Nothing is refused, and nobody is told. Takes Linux and its root; where that is not to be had, links are left whole.
+Nothing is refused, and nobody is told. A link may be given a rate, each way, by a token bucket (tbf). Takes Linux and
+its root; where that is not to be had, links are left whole.
 """
 
 import os
@@ -20,6 +21,11 @@ HERE = ""
 NOBODY = "02:00:00:00:00:01"
 """A hardware address that no card here has."""
 IP_S = 20.0
+PAYLOAD = 1448 / 1514
+"""Of the bytes of a full frame, what TCP carries: the rest are the headers of Ethernet, IP and TCP with timestamps."""
+BURST_BYTES, QUEUED_S = 65_536, 0.4
+"""What a link that was idle lets through at once, which is one segment that the card is to cut up, and what waits at it
+before it drops: more than the windows of all connections."""
 
 
 class NodeNetwork:
@@ -71,6 +77,26 @@ class NodeNetwork:
         """What goes before a command that is to run on a node."""
         return [_program(), "netns", "exec", self._spaces[node]]
 
+    def behind_link_of(self, node: str) -> list[str]:
+        """The same for one that is to have a node's network and, unlike `within`, see all mounts: cgroups too.
+
+        Raises:
+            NotReadyError: There is no command for that here.
+        """
+        return [_program("nsenter"), f"--net=/run/netns/{self._spaces[node]}"]
+
+    def limit(self, bytes_per_s: float) -> None:
+        """Let every node's link carry so much each way, of what TCP is given; in place of an earlier rate.
+
+        Raises:
+            NotReadyError: This kernel has no tbf, or there is no command to set it.
+        """
+        rate = f"{round(bytes_per_s / PAYLOAD)}bps"  # which is bytes, to tc
+        shape = ("root", "tbf", "rate", rate, "burst", f"{BURST_BYTES}", "latency", f"{QUEUED_S}s")
+        for row, space in enumerate(self._spaces.values()):
+            _tc("qdisc", "replace", "dev", self._card(row), *shape)
+            _tc("-n", space, "qdisc", "replace", "dev", "eth0", *shape)
+
     @contextmanager
     def cut(self, pairs: Sequence[Pair]) -> Iterator[None]:
         """Nothing of what these nodes send to those, or to this machine, arrives, as long as it lasts."""
@@ -102,13 +128,21 @@ def node_network(nodes: Sequence[str]) -> Iterator[NodeNetwork | None]:
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
-    done = subprocess.run([_program(), *arguments], capture_output=True, text=True, timeout=IP_S, check=False)
+    _call("ip", arguments, check)
+
+
+def _tc(*arguments: str) -> None:
+    _call("tc", arguments, check=True)
+
+
+def _call(name: str, arguments: Sequence[str], check: bool) -> None:
+    done = subprocess.run([_program(name), *arguments], capture_output=True, text=True, timeout=IP_S, check=False)
     if check and done.returncode:
-        raise NotReadyError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        raise NotReadyError(f"{name} {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def _program() -> str:
-    found = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+def _program(name: str = "ip") -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if found is None:
-        raise NotReadyError("there is no command ip here")
+        raise NotReadyError(f"there is no command {name} here")
     return found

@@ -13,7 +13,7 @@ from splitplace.benchmarks import (
     adversary,
     bandit_training,
     fleets_tables,
-    loaded_testbed,
+    loaded_testbed_page,
     models_tables,
     paper_table,
     policies_table,
@@ -106,7 +106,7 @@ CLAIMS = (
         "testbed-loaded.json",
         "Fleets under load beside their simulation",
         "splitplace bench testbed-loaded",
-        loaded_testbed.section,
+        loaded_testbed_page.section,
     ),
     Claim(
         "published_code.json",

@@ -28,6 +28,7 @@ from splitplace.catalog.reader import Catalog
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
 from splitplace.inference.probe import core_speed
+from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol.messages import Precedence
 from splitplace.placement.registry import parse_policy
 from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
@@ -95,22 +96,30 @@ class TestbedResults(Record):
     provenance: Provenance
 
 
-def link() -> tuple[float, float, float]:
-    """Seconds of a hop of 256 KiB here, and the rtt and bytes/s of a link that takes as long at both sizes."""
-    small_s, large_s = (median(hops_s(size_bytes, 50, encrypted=False)) for size_bytes in LINK_SIZES)
+def link(encrypted: bool = False) -> tuple[float, float, float]:
+    """Seconds of a hop of 256 KiB here, and the rtt and bytes/s of a link that takes as long at both sizes.
+
+    Args:
+        encrypted: Over TCP, as between machines, or over a socket file.
+    """
+    small_s, large_s = (median(hops_s(size_bytes, 50, encrypted)) for size_bytes in LINK_SIZES)
     bytes_per_s = (LINK_SIZES[1] - LINK_SIZES[0]) / max(large_s - small_s, 1e-6)
     return small_s, max(small_s - LINK_SIZES[0] / bytes_per_s, 0.0), bytes_per_s
 
 
-def overheads() -> Overheads:
-    """Of this machine, now."""
+def overheads(engine: Callable[[], LocalEngine] = LocalEngine) -> Overheads:
+    """Of this machine, now.
+
+    Args:
+        engine: Makes what launches the devices, which says how they meet.
+    """
     with tempfile.TemporaryDirectory() as folder:
         catalog = Path(folder) / "catalog"
         chaos_splits.write(catalog, Path(folder) / "wholes", seed=0)
         reader = Catalog(catalog)
         split = next(found for found in map(reader.split, reader.references()) if found.strategy == "layer")
         placed = {fragment.name: f"device-{row}" for row, fragment in enumerate(split.fragments)}
-        with bare_devices(catalog, dict.fromkeys(placed.values(), 1.0)) as devices:
+        with bare_devices(catalog, dict.fromkeys(placed.values(), 1.0), engine()) as devices:
             devices.load(split, placed)
             each_s = {}
             for rows, count in HANDED_OVER.items():
@@ -124,7 +133,8 @@ def overheads() -> Overheads:
         stated = tuple(chaos_splits.fleet(len(placed)).units())
         demand = gather(reader, [split.reference], chaos_splits.MICRO_BATCH)
         policy = parse_policy("layer+least-loaded")
-        _, (_, *small_s) = measured(stated, demand, catalog, policy, "pipelined", [task] * (SMALL_TASKS + 1))
+        sent = [task] * (SMALL_TASKS + 1)
+        _, (_, *small_s) = measured(stated, demand, catalog, policy, "pipelined", sent, engine=engine())
     bytes_an_image = sum(edge.bytes_per_sample * (1 if edge.src == INPUT else 2) for edge in split.edges)
     (few, few_s), (many, many_s) = each_s.items()
     image_s = max(many_s - few_s, 0.0) / (many - few)

@@ -63,6 +63,12 @@ def join(engine: SimulationEngine, device: int) -> None:
     engine.processors.switch(device, True, engine.now)
 
 
+def slow(engine: SimulationEngine, device: int, speed: float) -> None:
+    """Compute at this share of its own speed from now on; what runs goes on at it."""
+    engine.speed[device] = speed
+    engine.repace(device)
+
+
 def shift_network(engine: SimulationEngine, shift: NetworkShift) -> None:
     """Set every device's link; the broker's stays. A transfer under way has its new rate when the instant settles."""
     links, now = engine.links, engine.now

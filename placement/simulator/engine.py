@@ -45,6 +45,8 @@ class SimulationEngine(State):
         self.memory = Memory(room_D, costs.fragments.memory_bytes_FD, scenario.weights, scenario.swap)
         self.up = [True] * len(devices)
         """Takes work."""
+        self.speed = [1.0] * len(devices)
+        """Of each device's own, while nothing but memory that swaps makes it slower."""
         self.held = [0] * len(devices)
         """Containers of active tasks whose work or output is there."""
         self.leaving: set[int] = set()
@@ -169,8 +171,8 @@ class SimulationEngine(State):
             self.freed = any(warm or self.memory.fits(fragment, device) for fragment in self.queued)
 
     def repace(self, device: int) -> None:
-        """A device's speed after its memory changed."""
-        pace = self.memory.pace(device)
+        """A device's speed after its memory or an event changed it."""
+        pace = self.memory.pace(device) * self.speed[device]
         if pace != self.processors.pace[device]:
             self.processors.set_pace(device, pace, self.now)
             self._dirty[device] = None

@@ -36,7 +36,7 @@ class Processors:
         self.servers = [int(c) for c in servers_D]
         self.on = [True] * count
         self.pace = [1.0] * count
-        """Below 1 while a device swaps: virtual time passes that much slower."""
+        """Below 1 while a device swaps or is slowed: virtual time passes that much slower; at 0 it stands still."""
         self.running = [0] * count
         self.version = [0] * count
         """Of the next completion announced: an older announcement is void."""
@@ -143,10 +143,10 @@ class Processors:
         return ended
 
     def next_s(self, device: int) -> float | None:
-        """When the next job ends if nothing else happens; None if none runs."""
+        """When the next job ends if nothing else happens; None if none runs, or the device stands still."""
         self._drop_void(device)
         heap, running, servers = self._heap[device], self.running[device], self.servers[device]
-        if not heap:
+        if not heap or not self.pace[device]:
             return None
         rate = self.pace[device] * (1.0 if running <= servers else servers / running)
         return self._clock[device] + max(heap[0][0] - self._virtual[device], 0.0) / rate

@@ -110,6 +110,7 @@ class _Simulation:
         self.interval = -1
         self.arrived = 0
         self._boundary = self._new_tasks = self._planning = False
+        self._events = sorted(scenario.events, key=lambda event: event.time_s)
         self._starting: set[int] = set()
         """Devices that are there when the start-up ends, unless they go before."""
         self._schedule(seed)
@@ -129,7 +130,7 @@ class _Simulation:
             engine.schedule(float(self.arrivals.arrival_s_N[0]), self._on_arrival)
         index = {device.name: row for row, device in enumerate(self.world.devices)}
         seen: set[int] = set()
-        for at, event in enumerate(sorted(scenario.events, key=lambda event: event.time_s)):
+        for at, event in enumerate(self._events):
             if event.device not in index:
                 raise ContractError(
                     f"scenario {scenario.name}: event {at + 1} names no device of the fleet: {event.device!r}"
@@ -138,7 +139,7 @@ class _Simulation:
             if device not in seen and event.kind == "join":
                 disruptions.fail(engine, device)  # whoever joins first was not there before
             seen.add(device)
-            engine.schedule(event.time_s, getattr(self, f"_on_{event.kind}"), device)
+            engine.schedule(event.time_s, getattr(self, f"_on_{event.kind}"), device, at)
         if scenario.failures is not None:
             expected = len(engine.up) * self.end_s / (scenario.failures.mtbf_s + scenario.failures.mttr_s)
             if expected > MAX_FAILURES:
@@ -197,6 +198,9 @@ class _Simulation:
     def _on_fail(self, device: int, b: int) -> None:
         self._starting.discard(device)
         disruptions.fail(self.engine, device)
+
+    def _on_slow(self, device: int, at: int) -> None:
+        disruptions.slow(self.engine, device, self._events[at].speed)
 
     def _on_mobility(self, a: int, b: int) -> None:
         assert self.mobility is not None

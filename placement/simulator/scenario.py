@@ -75,11 +75,17 @@ class Workload(Record):
 
 
 class DeviceEvent(Record):
-    """`leave`: takes no more work, finishes what it has. `fail`: loses what it has. `join`: is (back) there."""
+    """What befalls a device.
+
+    `leave`: takes no more work, finishes what it has. `fail`: loses what it has. `join`: is (back) there. `slow`:
+    computes at `speed` from now on, and keeps what it has.
+    """
 
     time_s: NonNegative
     device: Name
-    kind: Literal["join", "leave", "fail"]
+    kind: Literal["join", "leave", "fail", "slow"]
+    speed: NonNegative = 1.0
+    """Of its own, which is 1; 0: it stands still."""
 
 
 class NetworkShift(Record):

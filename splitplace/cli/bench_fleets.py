@@ -205,6 +205,7 @@ def testbed_loaded(
     tasks: int = 40,
     splits: str = "full,layer,semantic,compressed",
     cores: str = "1,2",
+    only: str = "plain,shaped,faulty",
     fresh: bool = False,
     simulate_again: bool = False,
     json: bool = False,
@@ -220,19 +221,21 @@ def testbed_loaded(
         tasks: Of each stream.
         splits: Of the four, comma-separated.
         cores: Of a device, comma-separated: which fleets.
-        fresh: Measure anew what is there.
+        only: Parts, comma-separated: plain; shaped, behind links of 100 Mb/s, for which this user has to be root; and
+            faulty, while a device is killed, paused or slowed.
+        fresh: Measure anew what is there, of what is asked for.
         simulate_again: Measure nothing; simulate what the file has measured once more, as the simulator is now.
         json: Print one JSON document.
     """
     at_least_one(tasks=tasks)
-    wanted, counts = tuple(splits.split(",")), numbers("cores", cores)
+    wanted, counts, parts = tuple(splits.split(",")), numbers("cores", cores), tuple(only.split(","))
     with measuring("testbed-loaded", results, "train", "export", "sim", work=work) as say:
         from splitplace.benchmarks import loaded_testbed as bench
-        from splitplace.benchmarks import loaded_testbed_run
+        from splitplace.benchmarks import loaded_testbed_page, loaded_testbed_run
 
         if simulate_again:
             found = loaded_testbed_run.simulated_again(results, say)
         else:
-            found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh)
+            found = loaded_testbed_run.run(results, work, tasks, say, wanted, counts, fresh, parts=parts)
         bench.draw(results, found)
-    show(bench.section, results, found, json, verdict=bench.verdict(found))
+    show(loaded_testbed_page.section, results, found, json, verdict=bench.verdict(found))

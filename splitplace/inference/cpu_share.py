@@ -200,6 +200,20 @@ def open_share(share: float, cores: int, method: ShareMethod = "auto") -> CpuSha
         return Governor(share, cores)
 
 
+def set_quota(pid: int, share: float, cores: int) -> None:
+    """Give another process, which has a cgroup by `open_share`, another share of so many cores.
+
+    Raises:
+        SplitPlaceError: It has none.
+    """
+    for parent, version in _cpu_groups():
+        group = parent / f"{PREFIX}{pid}"
+        if group.is_dir():
+            _limit(group, version, *quota(share, cores))
+            return
+    raise SplitPlaceError(f"process {pid} has no cgroup with a CPU quota: its share is not kept by the kernel")
+
+
 def sweep() -> None:
     """Remove the cgroups of device processes that were killed before they could do it themselves."""
     for parent, _ in _cpu_groups():

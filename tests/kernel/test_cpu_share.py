@@ -11,7 +11,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import cpu_share
-from splitplace.inference.cpu_share import PERIOD_US, WEIGHT, Governor, Quota, Whole, open_share
+from splitplace.inference.cpu_share import PERIOD_US, WEIGHT, Governor, Quota, Whole, open_share, set_quota
 
 pytestmark = pytest.mark.base
 
@@ -185,3 +185,18 @@ def test_the_governor_measures_cpu_time_of_one_thread(monkeypatch):
     monkeypatch.setattr(cpu_share.time, "sleep", pauses.append)
     Governor(0.1, threads=1).run(lambda: sleep(0.05))
     assert pauses == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_quota_of_another_process_is_changed(monkeypatch, tmp_path, version):
+    """By its number, in whichever version's files; one without such a cgroup is told."""
+    (tmp_path / f"{cpu_share.PREFIX}4711").mkdir()
+    monkeypatch.setattr(cpu_share, "_cpu_groups", lambda: iter([(tmp_path, version)]))
+    set_quota(4711, 0.25, 2)
+    group = tmp_path / f"{cpu_share.PREFIX}4711"
+    if version == 1:
+        assert (group / "cpu.cfs_quota_us").read_text() == str(PERIOD_US // 2)
+    else:
+        assert (group / "cpu.max").read_text() == f"{PERIOD_US // 2} {PERIOD_US}"
+    with pytest.raises(SplitPlaceError, match="process 4712 has no cgroup"):
+        set_quota(4712, 0.25, 2)

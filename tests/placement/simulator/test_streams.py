@@ -260,3 +260,15 @@ def test_a_small_disk_takes_part_with_what_it_holds(world, by_hand):
     run = by_hand([(0, "a", 1000, 99)] * 20, fleet, demand, "layer+random")
     where = {(int(f), int(d)) for f, d in zip(run.fragments["fragment"], run.fragments["device"], strict=True)}
     assert where == {(0, 0), (0, 1), (1, 1)}
+
+
+@pytest.mark.parametrize(("speed", "ends_s"), [(0.5, 12.0), (0.0, 14.0), (2.0, 6.0)])
+def test_a_slow_device_goes_on_with_what_it_has(world, by_hand, speed, ends_s):
+    """At a half, not at all or twice as fast from 2 to 6 s: by then 4, 2 or all 10 s of the work are done."""
+    demand = world.constants({"core_s": (10.0,)}, micro_batch=1000)
+    events = (
+        DeviceEvent(time_s=2.0, device="d", kind="slow", speed=speed),
+        DeviceEvent(time_s=6.0, device="d", kind="slow"),
+    )
+    run = by_hand([(0, "a", 1000, 99)], world.fleet(world.device()), demand, "layer+random", events=events)
+    assert responses(run) == pytest.approx([ends_s])
