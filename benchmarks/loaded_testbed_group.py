@@ -69,7 +69,7 @@ class GroupKey:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StreamWanted:
     """A run of a group."""
 
     precedence: Precedence
@@ -77,11 +77,11 @@ class Wanted:
     fault: FaultKind | None = None
 
 
-def wanted(part: Part) -> list[Wanted]:
+def wanted(part: Part) -> list[StreamWanted]:
     """The runs of each group of a part."""
     if part == "faulty":
-        return [Wanted("pipelined", FAULTY_LOAD, kind) for kind in KINDS]
-    return [Wanted(*both) for both in product(PRECEDENCES, LOADS if part == "plain" else SHAPED_LOADS)]
+        return [StreamWanted("pipelined", FAULTY_LOAD, kind) for kind in KINDS]
+    return [StreamWanted(*both) for both in product(PRECEDENCES, LOADS if part == "plain" else SHAPED_LOADS)]
 
 
 def simulated_cell(
@@ -99,7 +99,7 @@ def simulated_cell(
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class LoadedGroup:
     """One split on one fleet.
 
     Args:
@@ -193,7 +193,7 @@ class Group:
         found = capacity(scenario, *prepare(scenario, fleet, whole.demand))
         return found.tasks_per_interval
 
-    def _stream(self, run: Wanted, rate: float) -> list[tuple[float, int]]:
+    def _stream(self, run: StreamWanted, rate: float) -> list[tuple[float, int]]:
         """When tasks come and how many images they have: the same for every split."""
         rng = generator(derive(0, "loaded-testbed", f"{self.key.cores}-{run.precedence}-{run.load:g}"), "stream")
         count = WARM + self.tasks * (LONGER if run.fault else 1)
@@ -208,7 +208,9 @@ class Group:
             return seconds_to_return(broker, engine, next(iter(shares)))
 
     @staticmethod
-    def _fault(run: Wanted, stream: Sequence[tuple[float, int]], device: str, back_s: float) -> DeviceFault | None:
+    def _fault(
+        run: StreamWanted, stream: Sequence[tuple[float, int]], device: str, back_s: float
+    ) -> DeviceFault | None:
         """A quarter of the tasks have come by then."""
         if run.fault is None:
             return None
@@ -218,7 +220,7 @@ class Group:
         )
 
     def _cell(
-        self, costs: LoadedCosts, run: Wanted, rate: float, stream: Sequence[tuple[float, int]], live: Streamed
+        self, costs: LoadedCosts, run: StreamWanted, rate: float, stream: Sequence[tuple[float, int]], live: Streamed
     ) -> LoadedCell:
         outcomes = live.outcomes
         came = [(outcome.arrival_s - outcomes[0].arrival_s, outcome.n) for outcome in outcomes]

@@ -14,7 +14,7 @@ from splitplace.benchmarks.loaded_testbed import (
     LoadedResults,
     Part,
 )
-from splitplace.benchmarks.loaded_testbed_group import CORES, SHARES, SPLITS, Group, GroupKey, simulated_cell
+from splitplace.benchmarks.loaded_testbed_group import CORES, SHARES, SPLITS, GroupKey, LoadedGroup, simulated_cell
 from splitplace.benchmarks.results_file import save
 from splitplace.benchmarks.shaped_links import KeyedEngine, shaped
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError, unknown
@@ -77,7 +77,7 @@ def run(
     say("what profiles do not have")
     more = {wire: testbed.overheads(*([KeyedEngine] if wire else [])) for wire in {_keyed(key) for key in missing}}
     for key in missing:
-        group = Group(key, catalog, references, tasks, more[_keyed(key)], effort, say)
+        group = LoadedGroup(key, catalog, references, tasks, more[_keyed(key)], effort, say)
         for tries in range(1, TRIES + 1):
             found, told = group.measured(load, tries)
             if not (told.shaky or any(cell.stalled for cell in found)):
