@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitplace.cli.fleet import DATA
-from splitplace.cli.output import emit, err
+from splitplace.cli.output import emit, err, fitting
 from splitplace.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _board() -> Iterator[Callable[[RenderableType], None]]:
         yield _print
         return
     with Live(auto_refresh=False) as live:
-        yield lambda thing: live.update(thing, refresh=True)
+        yield lambda thing: live.update(fitting(thing, live.console), refresh=True)
 
 
 def _print(thing: RenderableType) -> None:
@@ -144,13 +144,33 @@ def history(*, data: Path = DATA, json: bool = False) -> None:
     """
     import splitplace as sp
 
-    events = [event.model_dump(mode="json") for event in sp.fleet_history(data)]
+    events = list(sp.fleet_history(data))
     table = Table("at s", "event", "what", title=f"{len(events)} events")
+    devices: Sequence[str] = ()
     for event in events:
-        told = ", ".join(
-            f"{name} {value!s:.60}"
-            for name, value in event.items()
-            if name not in ("at_s", "kind") and value not in (None, [], False)
-        )
-        table.add_row(f"{event['at_s']:.3f}", event["kind"], told)
-    emit({"events": events}, table, json)
+        devices = event.devices if event.kind == "opened" else devices
+        table.add_row(f"{event.at_s:.3f}", event.kind, ", ".join(_fields(event.model_dump(), devices)))
+    emit({"events": [event.model_dump(mode="json") for event in events]}, table, json)
+
+
+def _fields(event: Mapping[str, object], devices: Sequence[str]) -> Iterator[str]:
+    """What an event states, but its time, its kind and bytes: a device by its name, of a digest the beginning."""
+    for name, value in event.items():
+        if name in ("at_s", "kind") or isinstance(value, bytes) or value is None or value is False or value in ((), ""):
+            continue
+        if name in ("device", "by") and isinstance(value, int) and value < len(devices):
+            value = devices[value]
+        yield f"{name} {_brief(value, devices)}"
+
+
+def _brief(value: object, devices: Sequence[str]) -> str:
+    match value:
+        case float():
+            return f"{value:.6g}"
+        case str() if value.startswith("sha256:"):
+            return value[:19]
+        case Mapping():
+            return " ".join(_fields(value, devices))
+        case tuple():
+            return "; ".join(_brief(one, devices) for one in value)
+    return f"{value!s:.60}"

@@ -2,7 +2,9 @@
 
 from rich.console import Console
 
-from splitplace.cli.fleet_status import _shown
+from splitplace.cli.fleet_status import _fields, _shown
+from splitplace.placement.broker.events import DeviceLoaded, PlanMade, SinkAnswered
+from splitplace.records.action import Place
 from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
 
 
@@ -51,3 +53,16 @@ def test_where_fragments_come_from_is_said_where_a_registry_is_asked():
     assert "fragments from the registry: 2 to a\n" in found
     assert "fragments from the broker to b, not from the registry: oci://x/y: answers 500 [/bold]\n" in found
     assert " to c" not in found and "the registry" not in text(device("a", loaded_from={"broker": 1}))
+
+
+def test_an_event_names_its_device_the_first_one_too_and_keeps_no_bytes():
+    """Number 0 is a number; a clock's digits beyond the microsecond, a digest's end and logits tell nobody anything."""
+    placed = Place(task=0, fragment=2, device=0)
+    planned = PlanMade(at_s=1.0, decision_s=0.05517342800158076, placed=(placed, Place(task=0, fragment=3, device=1)))
+    loaded = DeviceLoaded(at_s=1.0, device=0, digest=f"sha256:{'ab' * 32}", start_s=8.193736901997909, end_s=9.0)
+    answered = SinkAnswered(at_s=1.0, job=0, sink="f1", micro_batch=0, logits=b"1234", sent_s=2.0)
+    assert list(_fields(planned.model_dump(), ("pi", "nuc"))) == [
+        "decision_s 0.0551734", "placed task 0 fragment 2 device pi; task 0 fragment 3 device nuc", "told 0"
+    ]  # fmt: skip
+    assert list(_fields(loaded.model_dump(), ("pi",))) == ["device pi", "digest sha256:abababababab", "start_s 8.19374", "end_s 9"]
+    assert list(_fields(answered.model_dump(), ())) == ["job 0", "sink f1", "micro_batch 0", "sent_s 2"]
