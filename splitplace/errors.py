@@ -216,4 +216,5 @@ def first_problem(error: ValidationError, whole: str = "document") -> str:
     shown = isinstance(first["input"], int | float) or first["type"] == "literal_error"
     got = f", got {first['input']!r}" if shown else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place}: {first['msg']}{got}{more}"
+    said = first["msg"].removeprefix("Value error, ")  # a validator of ours: its words are enough
+    return f"{place}: {said}{got}{more}"

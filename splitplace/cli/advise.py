@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from splitplace.cli.output import bar, emit
+from splitplace.cli.output import bar, emit, number
 
 if TYPE_CHECKING:
     from splitplace import Advice, Break, Estimate, MemoryLimit, Prospect
@@ -39,6 +39,8 @@ def advise(
         A shipped fleet, NAME:N for N devices in its proportions, or a TOML file.
     seed
         Same seed, same advice.
+    json
+        Print one JSON document.
     """
     import splitplace as sp
 
@@ -87,7 +89,7 @@ def _told(advice: "Advice") -> Any:
 def _expectations(advice: "Advice", expect: "Prospect") -> Any:
     from rich.table import Table
 
-    rate = f" of {advice.simulated_rate:.3g} requests a second" if advice.simulated_rate != advice.rate else ""
+    rate = f" of {number(advice.simulated_rate)} requests a second" if advice.simulated_rate != advice.rate else ""
     title = f"to expect{rate}, with 95 % intervals over {expect.streams} streams"
     table = Table(title=title, title_justify="left")
     kinds = (("best whole", advice.whole), ("best with a split", advice.split))
@@ -128,12 +130,12 @@ def _alternatives(advice: "Advice") -> Any:
 
 def _breaking(advice: "Advice", breaks: "Break") -> str:
     told = (
-        f"breaks between {breaks.holds:.3g} and {breaks.breaks:.3g} requests a second; no policy sustains more than "
-        f"{breaks.capacity:.3g} with these splits, limited by {breaks.bottleneck}"
+        f"breaks between {number(breaks.holds)} and {number(breaks.breaks)} requests a second; no policy sustains more than "
+        f"{number(breaks.capacity)} with these splits, limited by {breaks.bottleneck}"
     )
     if advice.capacity is None or advice.capacity.tasks_per_interval == breaks.capacity:
         return told
-    most = f"{advice.capacity.tasks_per_interval:.3g} with all on offer, limited by {advice.capacity.bottleneck}"
+    most = f"{number(advice.capacity.tasks_per_interval)} with all on offer, limited by {advice.capacity.bottleneck}"
     return f"{told}, or {most}"
 
 

@@ -129,6 +129,14 @@ def listen() -> None:
     logger.handlers = [_Remarks()]
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """So many digits of a small number, all before the point of a large one, and no exponent."""
+    if value is None:
+        return "-"
+    large = abs(value) >= 10**digits - 0.5
+    return f"{value:.0f}" if large or not value else f"{value:#.{digits}g}".rstrip(".")
+
+
 def fail(message: str, code: int) -> NoReturn:
     """One clear line on stderr, then exit."""
     sys.stderr.write("splitplace: " + " ".join(message.split()) + "\n")

@@ -39,6 +39,8 @@ def train(
         Folder for the states.
     seed
         Same seed, same states.
+    json
+        Print one JSON document.
     """
     import splitplace as sp
 
@@ -69,6 +71,8 @@ def show(path: Path, /, *, json: bool = False) -> None:
     ----------
     path
         A folder of states, or one state's file (.safetensors).
+    json
+        Print one JSON document.
     """
     import splitplace as sp
 

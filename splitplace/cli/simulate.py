@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from splitplace.cli.output import bar, emit, remark
+from splitplace.cli.output import bar, emit, number, remark
 
 if TYPE_CHECKING:
     from splitplace import Simulation
@@ -52,6 +52,8 @@ def simulate(
         What the splits cost: measured, upstream, a demand file (.json, .toml), or a catalog folder.
     seed
         Same seed, same result.
+    json
+        Print one JSON document.
     """
     import splitplace as sp
 
@@ -118,6 +120,8 @@ def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, j
         2 to 86,400; a longer run starts the trace over.
     seed
         Same seed, same traffic.
+    json
+        Print one JSON document.
     """
     import splitplace as sp
 
@@ -141,27 +145,27 @@ def _table(document: dict[str, Any], done: "Simulation") -> Any:
         table.add_column(name, justify="right")
     rows: dict[str, Callable[[GroupMetrics], str]] = {
         "tasks arrived / finished": lambda o: f"{o.tasks.arrived} / {o.tasks.finished}",
-        "scored, share": lambda o: _number(o.scored, 3),
-        "response, mean s": lambda o: _number(o.response_s.mean),
-        "response, p95 s": lambda o: _number(o.response_s.p95),
-        "wait, mean s": lambda o: _number(o.wait_s.mean),
-        "SLA violation": lambda o: _number(o.sla_violation, 3),
-        "accuracy": lambda o: _number(o.accuracy, 3),
-        "reward": lambda o: _number(o.reward, 3),
+        "scored, share": lambda o: _share(o.scored),
+        "response, mean s": lambda o: number(o.response_s.mean),
+        "response, p95 s": lambda o: number(o.response_s.p95),
+        "wait, mean s": lambda o: number(o.wait_s.mean),
+        "SLA violation": lambda o: _share(o.sla_violation),
+        "accuracy": lambda o: _share(o.accuracy),
+        "reward": lambda o: _share(o.reward),
     }
     for label, read in rows.items():
         table.add_row(label, *(read(column) for column in columns.values()))
     for name, share in done.run.utilisation.items():
-        table.add_row(f"in use, {name.replace('_', ' ')}", _number(share, 3))
-    table.add_row("energy, kWh", _number(overall.energy_kwh))
-    table.add_row("cost, USD", _number(overall.cost_usd))
-    table.add_row("Jain, devices", _number(overall.jain_devices, 3))
-    table.add_row("decision, mean ms", _number((overall.timings.decision_s.mean or 0.0) * 1e3, 2))
+        table.add_row(f"in use, {name.replace('_', ' ')}", _share(share))
+    table.add_row("energy, kWh", number(overall.energy_kwh))
+    table.add_row("cost, USD", number(overall.cost_usd))
+    table.add_row("Jain, devices", _share(overall.jain_devices))
+    table.add_row("decision, mean ms", number((overall.timings.decision_s.mean or 0.0) * 1e3))
     if done.load is None or done.capacity is None:
         return table
     most = f"{done.capacity.tasks_per_interval:.1f} tasks an interval, limited by {done.capacity.bottleneck}"
     return Group(table, f"load: {done.load:.2f} of what the best policy could sustain, {most}")
 
 
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,10 +1,10 @@
-"""Tables where the terminal is narrower than they are."""
+"""What is printed for people: tables where the terminal is narrower than they are, and numbers."""
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from splitplace.cli.output import fitting
+from splitplace.cli.output import fitting, number
 
 pytestmark = pytest.mark.base
 
@@ -46,3 +46,12 @@ def test_what_does_not_fit_at_all_is_told_row_by_row() -> None:
     """A line a cell, below the title; an empty line between two rows."""
     record = ["network    0.1 MB/s", "fragments  12", "digest     sha256:0123456789"]
     assert shown(30, rows=2) == ["of a fleet", *record, "", *record, "all is well"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.0, "0"), (1.2345e-3, "0.00123"), (0.5, "0.500"), (99.96, "100"), (999.7, "1000"), (1912.4, "1912")],
+)
+def test_a_number_has_three_digits_and_no_exponent(value: float | None, text: str) -> None:
+    """However small a response is it is not 0, and a rate is not 1.91e+03."""
+    assert number(value) == text
