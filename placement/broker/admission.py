@@ -44,7 +44,10 @@ class Admission:
                     "right, which a fleet decides by: run it by `splitplace infer`, or as an image"
                 )
             if labels is None and entry.evaluation is None:
-                raise ContractError(f"{entry.split.reference} has no evaluation, so a task needs labels")
+                raise ContractError(
+                    f"{entry.split.reference} has no evaluation, so a task needs labels; `splitplace evaluate` measures "
+                    "one, and a fleet that is started afterwards has it"
+                )
         if len(images) == 0:
             raise ContractError("a task needs at least one image")
         if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):

@@ -22,7 +22,7 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
             than any can be, or an application is unknown.
     """
     if not path.is_file():
-        raise NotFoundError(f"no workload trace {path}")
+        raise NotFoundError(f"no workload trace {path.absolute()}: expected a CSV or Parquet file")
     columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     for name in TRACE_COLUMNS:
         if name not in columns:

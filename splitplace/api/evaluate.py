@@ -8,7 +8,7 @@ from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array, check_counts
-from splitplace.inference.inputs import named_inputs, read_array, read_arrays
+from splitplace.inference.inputs import image_rule, named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
 from splitplace.report.picture import check_confused, check_picture
@@ -95,6 +95,8 @@ def evaluate(
         if data is None:
             rule = None if split.preprocessing is None else split.preprocessing.before
             own = None if path is None else Path(path)
+            if own is not None:
+                image_rule(split)  # before all of them are read
             data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
         y = as_numbered(data.y_test_N, data.class_names, split.class_names)
         origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(data.x_test_NCHW, y)

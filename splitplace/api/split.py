@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +51,8 @@ def split(
     application: str | None = None,
     output: str | None = None,
     class_names: str | Path | Sequence[str] | None = None,
+    mean: str | Sequence[float] | None = None,
+    std: str | Sequence[float] | None = None,
     seed: int = 0,
     plot: str | Path | None = None,
     progress: Progress = silent,
@@ -78,6 +81,10 @@ def split(
         output: The output to answer, of a model that has several; the first by default.
         class_names: What the classes are called, in the order of the logits, or a text file of one a line; by default
             as a run or timm names them.
+        mean: Of a model that takes normalised images (an .onnx file or its bytes): what was taken from values of 0 to
+            1, a number a channel, as "0.485,0.456,0.406". With it and `std` the split takes images themselves, and
+            reads image files, resized to its input; without, it takes tensors as the model does.
+        std: What the rest was divided by, likewise.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
         progress: Told what is being done.
@@ -89,7 +96,7 @@ def split(
         MissingExtraError: The extra `export` is not installed, or `train` for a run or a timm name.
         UsageError: Numbers out of range, more fragments than can be told apart, a place that holds something else.
         InfeasibleError: No plan meets the memory limits; says the smallest that would do.
-        ContractError: Another number of class names than of classes.
+        ContractError: Another number of class names than of classes, or a model that takes no images to normalise.
         SplitPlaceError: A model that cannot be cut.
         IntegrityError: The fragments together do not answer what the model answers.
     """
@@ -97,7 +104,7 @@ def split(
     from splitplace.api.source import open_source, read_names
     from splitplace.splitting import split_folder
     from splitplace.splitting.layerwise import costs as costing
-    from splitplace.splitting.layerwise import cutting, explain
+    from splitplace.splitting.layerwise import cutting, explain, image_input
     from splitplace.splitting.layerwise.layer_split import LayerSplit, planned
 
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
@@ -117,9 +124,16 @@ def split(
         check_picture(Path(plot))
     hosts = _hosts(devices, fragments, _bytes(memory_limit))
     names = None if class_names is None else read_names(class_names)
+    normalisation = _normalisation(mean, std)
     opened = open_source(source, random_weights, size, seed, progress)
+    name = str(source) if isinstance(source, str | Path) else opened.model
+    if normalisation is not None:
+        if opened.preprocessing is not None:
+            raise UsageError(f"--mean and --std: {source} normalises images itself, leave them out")
+        onnx, reading = image_input.of_bytes(opened.onnx, *normalisation, name)
+        opened = replace(opened, onnx=onnx, preprocessing=reading)
     progress("reading the graph", 0.2)
-    network = cutting.analyse(opened.onnx, str(source) if isinstance(source, str | Path) else opened.model, output)
+    network = cutting.analyse(opened.onnx, name, output)
     names = opened.class_names if names is None else names
     if names and len(names) != (n_classes := cutting.count_classes(network)):
         raise ContractError(f"class names: got {len(names)} names, expected one for each of {n_classes} classes")
@@ -179,6 +193,27 @@ def _bytes(limit: str | int | None) -> float:
     if match is None or not float(match[1]):
         raise UsageError(f"--memory-limit {limit}: expected bytes, as 67108864, 64MiB or 64MB")
     return float(match[1]) * _UNITS[(match[2] or "").upper()]
+
+
+def _normalisation(
+    mean: str | Sequence[float] | None, std: str | Sequence[float] | None
+) -> tuple[list[float], list[float]] | None:
+    if (mean is None) != (std is None):
+        raise UsageError("--mean and --std belong together: give both, or none for a model that takes tensors")
+    if mean is None or std is None:
+        return None
+    return _by_channel("mean", mean), _by_channel("std", std)
+
+
+def _by_channel(option: str, given: str | Sequence[float]) -> list[float]:
+    try:
+        found = [float(part) for part in (given.split(",") if isinstance(given, str) else given)]
+    except ValueError:
+        found = []
+    if not found or not all(isfinite(value) for value in found) or (option == "std" and min(found) <= 0):
+        above = " above 0" if option == "std" else ""
+        raise UsageError(f"--{option} {given}: expected a number{above} a channel, as 0.485,0.456,0.406")
+    return found
 
 
 def _hosts(devices: str | Path | FleetSpec | Sequence[Device] | None, fragments: int, limit: float) -> list[Host]:

@@ -29,6 +29,8 @@ def split(
     application: str | None = None,
     output: str | None = None,
     class_names: Path | None = None,
+    mean: str | None = None,
+    std: str | None = None,
     seed: int = 0,
     plot: Path | None = None,
     explain: bool = False,
@@ -55,6 +57,9 @@ def split(
         application: The application's name in the reference; a RUN's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
         class_names: What the classes are called, a text file of one a line; by default as a RUN or timm names them.
+        mean: Of an .onnx file that takes normalised images: what was taken from values of 0 to 1, a number a channel,
+            as 0.485,0.456,0.406. With --std the split reads image files, resized to its input.
+        std: What the rest was divided by, likewise.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts (.png, .svg or .pdf).
         explain: Say why each cut was chosen.
@@ -80,6 +85,8 @@ def split(
             application=application,
             output=output,
             class_names=class_names,
+            mean=mean,
+            std=std,
             seed=seed,
             plot=plot,
             progress=progress,

@@ -167,13 +167,7 @@ def read_images(sources: Sequence[tuple[Path | bytes, str]], split: Split) -> Ar
         UsageError: A split that does not say how it takes images.
         SplitPlaceError: As `images.read_image`.
     """
-    rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
-    if rule is None:
-        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
-        raise UsageError(
-            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file, or "
-            "an .npz file or NAME=FILE of several inputs"
-        )
+    rule = image_rule(split)
     x = np.stack([read_image(source, rule, name) for source, name in sources])
     if split.preprocessing is None:
         _log.warning(
@@ -184,6 +178,22 @@ def read_images(sources: Sequence[tuple[Path | bytes, str]], split: Split) -> Ar
             rule.height,
         )
     return x
+
+
+def image_rule(split: Split) -> ImageRule:
+    """How a split takes image files.
+
+    Raises:
+        UsageError: It does not say.
+    """
+    rule = split.preprocessing.before if split.preprocessing else _rule_of_shape(split)
+    if rule is None:
+        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
+        raise UsageError(
+            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file (of several "
+            "inputs an .npz file or NAME=FILE), or split the model with --mean and --std"
+        )
+    return rule
 
 
 def _rule_of_shape(split: Split) -> ImageRule | None:

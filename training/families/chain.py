@@ -7,11 +7,14 @@ from torch import Tensor, nn
 
 from splitplace.training.families.family import HEAD, Stages
 
+FLATTEN = "flatten"
+
 
 def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
     """The network as stages that, one after the other, answer as it does.
 
-    Its children in their order, those of a child that is a plain nn.Sequential one by one, if that is what its forward
+    Its children in their order, those of a child that is a plain nn.Sequential one by one, and between them and the
+    first linear one, where that is missing, the flattening that a forward often does itself, if that is what its forward
     does: tried on an image, in training and in eval mode. A network that does something else is the one stage `head`.
 
     Args:
@@ -27,8 +30,21 @@ def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
     whole = Stages({HEAD: network})
     if len(stages) < 2 or any(True for _ in network.parameters(recurse=False)):
         return whole
-    tried = copy.deepcopy(nn.ModuleList([network, nn.Sequential(stages)]))
-    return stages if _same(tried, image_BCHW) else whole
+    for chained in (stages, _flattened(stages)):
+        if _same(copy.deepcopy(nn.ModuleList([network, nn.Sequential(chained)])), image_BCHW):
+            return chained
+    return whole
+
+
+def _flattened(stages: Stages) -> Stages:
+    """The same with `flatten` before the first linear layer, as in torchvision's networks."""
+    linear = next((name for name, stage in stages.items() if isinstance(stage, nn.Linear)), None)
+    flattened = Stages()
+    for name, stage in stages.items():
+        if name == linear and FLATTEN not in stages:
+            flattened[FLATTEN] = nn.Flatten()
+        flattened[name] = stage
+    return flattened
 
 
 def _same(pair: nn.ModuleList, image_BCHW: Tensor) -> bool:

@@ -58,10 +58,14 @@ def plan_tree(
     network = build(model, data.n_classes, data.shape_CHW, data.mean_std_C, strides).eval()
     stages, image_BCHW = stage_names(network), torch.from_numpy(data.x_train_NCHW[:2])
     if not stages:
-        raise UsageError(f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}")
+        raise UsageError(
+            f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}, or a class whose forward "
+            "does nothing but call its children one after the other, in the order they are set in"
+        )
     if not cuts:
         raise UsageError(
-            f"no cuts: the preset names none for {model}: give --cuts, for each level one of {', '.join(stages)}"
+            f"no cuts: the preset names none for {model}: give --cuts, for each level one of {', '.join(stages)}; or "
+            "--cuts auto --budget 0.5"
         )
     check_tree(shape, data.n_classes, len(stages) if isinstance(cuts, float) else len(cuts))
     if not isinstance(groups, str):
