@@ -31,7 +31,7 @@ class Experiment(Record):
 
     noun: ClassVar[str | None] = "file of an experiment"
     name: Name
-    about: str
+    about: str = ""
     rows: Annotated[tuple[GridRow, ...], Field(min_length=1)]
     scenarios: Annotated[tuple[GridScenario, ...], Field(min_length=1)]
     loads: tuple[Positive, ...] = ()

@@ -64,10 +64,10 @@ def _rewards(found: ExperimentResults, cases: Sequence[Judged], table: GridCells
 
 def _remarks(found: ExperimentResults, cases: Sequence[Judged]) -> list[str]:
     experiment = found.experiment
-    said = [
-        f"{experiment.about.strip()} A difference counts where Holm's p over all others is below .05. In brackets, the "
-        f"placer that got most on the seeds {', '.join(map(str, experiment.tuning_seeds))}."
-    ]
+    tuned = ", ".join(map(str, experiment.tuning_seeds))
+    chosen = f"the placer that got most on the seeds {tuned}" if tuned else "the placer"
+    counts = f"A difference counts where Holm's p over all others is below .05. In brackets, {chosen}."
+    said = [f"{experiment.about.strip()} {counts}".strip()]
     there, begun = {judged.case for judged in cases}, {judged.case[0] for judged in cases}
     lacking = [case for scenario, load in experiment.cases if (case := (scenario.name, load)) not in there]
     if missing := dict.fromkeys(told(case) if case[0] in begun else case[0] for case in lacking):

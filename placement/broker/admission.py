@@ -45,8 +45,8 @@ class Admission:
                 )
             if labels is None and entry.evaluation is None:
                 raise ContractError(
-                    f"{entry.split.reference} has no evaluation, so a task needs labels; `splitplace evaluate` measures "
-                    "one, and a fleet that is started afterwards has it"
+                    f"{entry.split.reference} has no evaluation, so a task needs labels; `splitplace evaluate` "
+                    "measures one, and a fleet that is started afterwards has it"
                 )
         if len(images) == 0:
             raise ContractError("a task needs at least one image")

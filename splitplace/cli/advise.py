@@ -130,8 +130,8 @@ def _alternatives(advice: "Advice") -> Any:
 
 def _breaking(advice: "Advice", breaks: "Break") -> str:
     told = (
-        f"breaks between {number(breaks.holds)} and {number(breaks.breaks)} requests a second; no policy sustains more than "
-        f"{number(breaks.capacity)} with these splits, limited by {breaks.bottleneck}"
+        f"breaks between {number(breaks.holds)} and {number(breaks.breaks)} requests a second; no policy sustains more "
+        f"than {number(breaks.capacity)} with these splits, limited by {breaks.bottleneck}"
     )
     if advice.capacity is None or advice.capacity.tasks_per_interval == breaks.capacity:
         return told

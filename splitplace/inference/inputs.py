@@ -190,8 +190,8 @@ def image_rule(split: Split) -> ImageRule:
     if rule is None:
         takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in split.inputs)
         raise UsageError(
-            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file (of several "
-            "inputs an .npz file or NAME=FILE), or split the model with --mean and --std"
+            f"{split.reference} takes {takes} and does not say how an image becomes that: give an .npy file (of "
+            "several inputs an .npz file or NAME=FILE), or split the model with --mean and --std"
         )
     return rule
 

@@ -33,12 +33,14 @@ def of_bytes(model: Model, mean_C: Sequence[float], std_C: Sequence[float], sour
     dims = () if images.shape is None else tuple(images.shape)
     if more or images.dtype != ir.DataType.FLOAT or len(dims) != 4 or not all(isinstance(dim, int) for dim in dims[1:]):
         takes = ", ".join(f"{value.dtype}{list(value.shape or ())}" for value in (images, *more))
-        raise ContractError(f"{source}: takes {takes}, expected one FLOAT[n, channels, height, width] for --mean and --std")
+        raise ContractError(
+            f"{source}: takes {takes}, expected one FLOAT[n, channels, height, width] for --mean and --std"
+        )
     channels, height, width = (int(dim) for dim in dims[1:])  # type: ignore[arg-type]  # all int, as was looked
     if channels not in (1, 3) or not len(mean_C) == len(std_C) == channels:
         raise ContractError(
-            f"{source}: takes images of {channels} channels, got {len(mean_C)} means and {len(std_C)} deviations; expected "
-            "one of each for each of 1 or 3 channels"
+            f"{source}: takes images of {channels} channels, got {len(mean_C)} means and {len(std_C)} deviations; "
+            "expected one of each for each of 1 or 3 channels"
         )
     rule = Preprocessing(
         before=ImageRule(channels=3 if channels == 3 else 1, height=height, width=width),

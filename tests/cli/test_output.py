@@ -50,7 +50,15 @@ def test_what_does_not_fit_at_all_is_told_row_by_row() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.0, "0"), (1.2345e-3, "0.00123"), (0.5, "0.500"), (99.96, "100"), (999.7, "1000"), (1912.4, "1912")],
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (1.2345e-3, "0.00123"),
+        (0.5, "0.500"),
+        (99.96, "100"),
+        (999.7, "1000"),
+        (1912.4, "1912"),
+    ],
 )
 def test_a_number_has_three_digits_and_no_exponent(value: float | None, text: str) -> None:
     """However small a response is it is not 0, and a rate is not 1.91e+03."""

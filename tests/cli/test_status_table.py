@@ -64,5 +64,10 @@ def test_an_event_names_its_device_the_first_one_too_and_keeps_no_bytes():
     assert list(_fields(planned.model_dump(), ("pi", "nuc"))) == [
         "decision_s 0.0551734", "placed task 0 fragment 2 device pi; task 0 fragment 3 device nuc", "told 0"
     ]  # fmt: skip
-    assert list(_fields(loaded.model_dump(), ("pi",))) == ["device pi", "digest sha256:abababababab", "start_s 8.19374", "end_s 9"]
+    assert list(_fields(loaded.model_dump(), ("pi",))) == [
+        "device pi",
+        "digest sha256:abababababab",
+        "start_s 8.19374",
+        "end_s 9",
+    ]
     assert list(_fields(answered.model_dump(), ())) == ["job 0", "sink f1", "micro_batch 0", "sent_s 2"]

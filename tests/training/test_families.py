@@ -139,6 +139,19 @@ class Crossed(nn.Module):
         return self.last(self.first(x_BCHW))
 
 
+class Flattening(nn.Module):
+    """Flattens in its forward, as torchvision's networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.head = nn.Linear(8, 4)
+        self.last = nn.Linear(4, 5)
+
+    def forward(self, x_BCHW):  # noqa: D102
+        return self.last(self.head(self.body(x_BCHW).flatten(1)))
+
+
 class Dropping(nn.Sequential):
     """Does more in training than its children do."""
 
@@ -158,6 +171,14 @@ def test_a_network_that_is_more_than_its_children_in_a_row_is_one_stage(make):
     """In training too."""
     layers = () if make is Crossed else (nn.Conv2d(3, 2, 8), nn.Flatten())
     assert [*chain(make(*layers), torch.rand(2, 3, 8, 8))] == ["head"]
+
+
+def test_a_network_that_flattens_in_its_forward_is_a_chain_with_that_as_a_stage():
+    """Without parameters, before the first linear layer; what has a flattening of its own gets no other."""
+    network, image_BCHW = Flattening(), torch.rand(2, 3, 8, 8)
+    stages = chain(network, image_BCHW)
+    assert [*stages] == ["body0", "body1", "body2", "flatten", "head", "last"]
+    assert torch.equal(nn.Sequential(stages).eval()(image_BCHW), network.eval()(image_BCHW))
 
 
 def test_what_is_tried_for_stages_changes_nothing():

@@ -13,9 +13,9 @@ FLATTEN = "flatten"
 def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
     """The network as stages that, one after the other, answer as it does.
 
-    Its children in their order, those of a child that is a plain nn.Sequential one by one, and between them and the
-    first linear one, where that is missing, the flattening that a forward often does itself, if that is what its forward
-    does: tried on an image, in training and in eval mode. A network that does something else is the one stage `head`.
+    Its children in their order, those of a child that is a plain nn.Sequential one by one, if that is what its forward
+    does, but for a flattening before the first linear one: tried on an image, in training and in eval mode. A network
+    that does something else is the one stage `head`.
 
     Args:
         network: Left as it is, random state too.

@@ -59,8 +59,8 @@ def plan_tree(
     stages, image_BCHW = stage_names(network), torch.from_numpy(data.x_train_NCHW[:2])
     if not stages:
         raise UsageError(
-            f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}, or a class whose forward "
-            "does nothing but call its children one after the other, in the order they are set in"
+            f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}, or a class whose "
+            "forward does nothing but call its children one after the other, in the order they are set in"
         )
     if not cuts:
         raise UsageError(
