@@ -71,6 +71,7 @@ states: .venv/.installed
 	for state in build/states/*.safetensors; do cp $$state placement/data/state.measured-50.$$(basename $$state); done
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "installing into .venv, once: some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -84,7 +84,7 @@ def split(
         mean: Of a model that takes normalised images (an .onnx file or its bytes): what was taken from values of 0 to
             1, a number a channel, as "0.485,0.456,0.406". With it and `std` the split takes images themselves, and
             reads image files, resized to its input; without, it takes tensors as the model does.
-        std: What the rest was divided by, likewise.
+        std: What the rest was divided by, of values of 0 to 1 likewise, as "0.229,0.224,0.225"; above 0.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
         progress: Told what is being done.

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -64,48 +64,30 @@ def start(
     """
     import splitplace as sp
 
+    wanted: dict[str, Any] = {
+        "splits": splits,
+        "policy": policy,
+        "state": state,
+        "interval_s": interval,
+        "retain_s": retain,
+        "data": data,
+        "seed": seed,
+        "precedence": precedence,
+        "inputs": inputs,
+        "micro_batch": micro_batch,
+        "engine": engine,
+        "image": image,
+        "listen": listen,
+        "registry": registry,
+    }
     if detach:
         step("starting the devices", 0.0)
-        with sp.start_fleet(
-            devices,
-            catalog,
-            splits=splits,
-            policy=policy,
-            state=state,
-            interval_s=interval,
-            retain_s=retain,
-            data=data,
-            seed=seed,
-            precedence=precedence,
-            inputs=inputs,
-            micro_batch=micro_batch,
-            engine=engine,
-            image=image,
-            listen=listen,
-            registry=registry,
-        ) as client:
+        with sp.start_fleet(devices, catalog, **wanted) as client:
             _started(client.status(), data, client.pid, json)
         return
     import os
 
-    fleet = sp.Fleet(
-        devices,
-        catalog,
-        splits=splits,
-        policy=policy,
-        state=state,
-        interval_s=interval,
-        retain_s=retain,
-        data=data,
-        seed=seed,
-        precedence=precedence,
-        inputs=inputs,
-        micro_batch=micro_batch,
-        engine=engine,
-        image=image,
-        listen=listen,
-        registry=registry,
-    )
+    fleet = sp.Fleet(devices, catalog, **wanted)
     step("starting the devices", 0.0)
     with fleet:
         _started(fleet.status(), data, os.getpid(), json)
