@@ -129,7 +129,7 @@ def split(
     name = str(source) if isinstance(source, str | Path) else opened.model
     if normalisation is not None:
         if opened.preprocessing is not None:
-            raise UsageError(f"--mean and --std: {source} normalises images itself, leave them out")
+            raise UsageError(f"--mean and --std: {name} normalises images itself, leave them out")
         onnx, reading = image_input.of_bytes(opened.onnx, *normalisation, name)
         opened = replace(opened, onnx=onnx, preprocessing=reading)
     progress("reading the graph", 0.2)
