@@ -18,6 +18,10 @@ ALIASES = {
 }
 
 
+_HUB = re.compile(r"(hf[-_]hub:)?timm/")
+"""What stands before timm's own name where a network is called by its page on the Hugging Face hub."""
+
+
 class Front(nn.Module):
     """Raw uint8 images to normalised float32 ones, resized if the network needs it.
 
@@ -46,15 +50,27 @@ class Front(nn.Module):
         return x
 
 
+def plain_name(name: str) -> str:
+    """A network's name without the hub's: `timm/resnet18.a1_in1k` and `hf_hub:timm/...` are timm's resnet18.a1_in1k."""
+    hub = _HUB.match(name)
+    return name[hub.end() :] if hub else name
+
+
 def check_model(name: str) -> str:
     """The name timm has for a model.
 
     Raises:
-        UsageError: Neither one of ours nor of timm's.
+        UsageError: Neither one of ours nor of timm's, or a tag (after the dot) that timm does not have of it.
     """
-    timm_name = ALIASES.get(name, name)
+    plain = plain_name(name)
+    timm_name = ALIASES.get(plain, plain)
     if not timm.is_model(timm_name):
         raise NotFoundError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
+    architecture, _, tag = timm_name.partition(".")
+    if tag and timm_name not in (known := timm.list_models(f"{architecture}.*", pretrained=True)):
+        raise NotFoundError(
+            f"unknown model {name!r}: expected {architecture} or one of {', '.join(known) or 'no tags'}"
+        )
     return timm_name
 
 

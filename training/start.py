@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from splitplace.splitting.networks import plain_name
 from splitplace.training import options
 from splitplace.training.data.applications import check_names
 from splitplace.training.data.dataset import Dataset
@@ -64,11 +65,12 @@ def start_of(
     if isinstance(application, str):
         check_names([application], own=own)
     run = full if isinstance(full, Run) or full is None else Run.open(Path(full))
-    model = model if isinstance(model, str) or model is None else own_name(model)
+    if model is not None:
+        model = plain_name(model) if isinstance(model, str) else own_name(model)
     if run is not None:
         options.check_full(run, model, validation)
         model = run.config.request.model
-    model = model or "mobilenetv2"
+    model = "mobilenetv2" if model is None else model
     check_network(model)
     numbers = settings.settle(model, name)
     kept = run.config.request.recipe.validation_share if run else numbers.full.validation_share

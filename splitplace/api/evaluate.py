@@ -1,8 +1,10 @@
 """`evaluate`: the accuracy of a split on held-out images, through onnxruntime, kept in the catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, explained
@@ -22,7 +24,7 @@ def evaluate(
     location: str,
     *,
     images: str | Path | Array | Mapping[str, Array] | None = None,
-    labels: str | Path | Array | None = None,
+    labels: str | Path | Array | Sequence[int] | None = None,
     data: "Dataset | None" = None,
     path: str | Path | None = None,
     skip_corrupt: bool = False,
@@ -82,7 +84,7 @@ def evaluate(
     catalog.check_writable()
     if images is not None and labels is not None:
         given = read_arrays(images) if isinstance(images, str | Path) else images
-        y = read_array(Path(labels)) if isinstance(labels, str | Path) else labels
+        y = read_array(Path(labels)) if isinstance(labels, str | Path) else np.asarray(labels)
         x = named_inputs(split.inputs, given, reference)
         if y.ndim != 1 or y.dtype.kind not in "iu":
             where = labels if isinstance(labels, str | Path) else "labels"

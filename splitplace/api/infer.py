@@ -57,7 +57,7 @@ def infer(
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
         inputs: An array (n, ...) of the dtype that the split takes, or several by name; an .npy file of one, an .npz
-            file or `NAME=FILE` of several; or image files, or a folder of them, read as those that the split was
+            file or `NAME=FILE` of several; or image files, or folders of them, read as those that the split was
             trained on.
         micro_batch: Samples at once.
         threads: onnxruntime threads.

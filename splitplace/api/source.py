@@ -79,12 +79,13 @@ def open_source(
         return Source(read(path), "custom", _name(path.stem) or "model", str(path.absolute()))
     needs(f"{source} is no file or folder here; a timm name", "train", "export")
     from splitplace.export.convert.from_timm import from_timm
+    from splitplace.splitting.networks import plain_name
 
     progress(f"exporting {source}", 0.0)
     found = from_timm(str(source), size, random_weights, seed)
     if random_weights:
         _log.warning("%s: weights are %s; costs and cuts are real, answers are not", source, found.weights)
-    name = _name(str(source))
+    name = _name(plain_name(str(source)))
     return Source(
         found.onnx,
         "custom",

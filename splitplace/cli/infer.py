@@ -30,7 +30,7 @@ def infer(
 
     Args:
         location: CATALOG:REF.
-        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, or a folder of them
+        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, or folders of them
             in the order of their names, read as those that the split was trained on.
         out: Write the labels, or with --logits the logits, to this file (.npy); of a split without classes, its answer.
         logits: Answer logits instead of labels.
@@ -42,12 +42,11 @@ def infer(
     import numpy as np
 
     import splitplace as sp
-    from splitplace.inference.inputs import images_in
+    from splitplace.inference.inputs import opened_folders
 
     if out is not None:
         check_file(out, "--out")
-    if len(input) == 1 and input[0].is_dir():
-        input = tuple(images_in(input[0]))  # to tell each by its name
+    input = tuple(opened_folders(input))  # to tell each by its name
     done = sp.infer(location, input, micro_batch=micro_batch, threads=threads, missing=missing)
     answer, labels, reference = done.logits, done.labels, done.split.reference
     if out is not None:

@@ -19,6 +19,8 @@ from splitplace.records.split import Split
 
 _log = logging.getLogger(__name__)
 
+UNNAMED = "arr_0"
+"""What numpy.savez calls an array that it was given without a name."""
 ARRAY_SUFFIXES = (".npy", ".npz")
 MAX_INPUT_BYTES = 8 * 2**30
 
@@ -102,6 +104,8 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         if len(specs) != 1:
             raise UsageError(f"{where} takes the inputs {', '.join(names)}: give each, by .npz or NAME=FILE")
         given = {names[0]: given}
+    elif len(specs) == 1 and set(given) == {UNNAMED}:
+        given = {names[0]: given[UNNAMED]}
     missing = [name for name in names if name not in given]
     if missing:
         raise UsageError(f"{where}: no input {', '.join(missing)}, got {', '.join(given) or 'none'}")
@@ -127,12 +131,17 @@ def images_in(folder: Path) -> list[Path]:
     return found
 
 
+def opened_folders(paths: Sequence[Path]) -> list[Path]:
+    """The same, with the images of a folder in its place."""
+    return [file for path in paths for file in (images_in(path) if path.is_dir() else [path])]
+
+
 def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
     """The inputs of a split by name, held against its contract.
 
     Args:
         paths: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, read as the split's
-            contract says; or a folder of them, in the order of their names.
+            contract says; a folder stands for those in it, in the order of their names.
         split: What takes them.
 
     Raises:
@@ -140,8 +149,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
         NotFoundError: No such file.
         IntegrityError: A file that cannot be read.
     """
-    if len(paths) == 1 and paths[0].is_dir():
-        paths = images_in(paths[0])
+    paths = opened_folders(paths)
     suffixes = sorted({path.suffix.lower() for path in paths})
     if paths and all("=" in str(path) and not path.exists() for path in paths):
         return named_inputs(split.inputs, read_arrays(",".join(map(str, paths))), split.reference)
@@ -149,7 +157,9 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
         return named_inputs(split.inputs, read_arrays(paths[0]), split.reference)
     if not suffixes or not set(suffixes) <= image_suffixes() - set(ARRAY_SUFFIXES):
         known = ", ".join(sorted(image_suffixes()))
-        raise UsageError(f"expected one .npy file or image files ({known}), got {', '.join(suffixes)}")
+        strange = [str(path) for path in paths if path.suffix.lower() not in image_suffixes()]
+        got = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        raise UsageError(f"expected one .npy file or image files ({known}), got {got or 'none'}")
     return named_inputs(split.inputs, read_images([(path, "") for path in paths], split), split.reference)
 
 

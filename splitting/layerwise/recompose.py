@@ -131,6 +131,7 @@ def _check_rows(
         tolerance = max(compare.tolerance, BATCH_SCALES_TOLERANCE if by_batch else 0.0)
         share = compare.share(together[row : row + 1], alone)
         if share > tolerance:
+            _check_certain(answer({name: value[:n] for name, value in inputs.items()}), together, compare)
             raise IntegrityError(
                 f"{compare.reference} is refused: row {row} of a batch of {n} answers otherwise than alone, by "
                 f"{share:.1e} of the output range: the first axis of its inputs is no batch of independent samples; "

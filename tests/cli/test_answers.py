@@ -55,6 +55,16 @@ def test_several_inputs_are_given_by_name(tmp_path: Path) -> None:
         sp.infer(where, given | {"b": given["b"][:7]})
 
 
+def test_labels_may_be_a_list(tmp_path: Path) -> None:
+    """Of whole numbers, as notebooks have them; anything else is refused as of an array."""
+    where = catalog(tmp_path, ("a",), ["n", 3], helper.make_node("Tanh", ["h"], ["y"]))
+    labels = sp.infer(where, numbers(8, 4)).labels
+    assert labels is not None
+    assert sp.evaluate(where, images=numbers(8, 4), labels=labels.tolist()).top1 == 1.0
+    with pytest.raises(sp.UsageError, match=r"labels: got float64\[8\], expected whole numbers"):
+        sp.evaluate(where, images=numbers(8, 4), labels=(labels + 0.5).tolist())
+
+
 @pytest.mark.parametrize("json_wanted", [True, False])
 def test_an_answer_without_classes_is_given_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], json_wanted: bool

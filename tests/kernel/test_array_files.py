@@ -1,12 +1,13 @@
 """Arrays from files that are damaged or of another kind: refused in one line, whatever numpy raises."""
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from splitplace.errors import IntegrityError
-from splitplace.inference.inputs import read_arrays
+from splitplace.errors import IntegrityError, UsageError
+from splitplace.inference.inputs import read_arrays, read_inputs
 
 
 def refusal(path) -> str:
@@ -61,3 +62,21 @@ def test_a_member_that_is_no_array_is_refused(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("notes.txt", "of the second run")
     assert "notes.txt is no numpy array" in refusal(path)
+
+
+def test_an_array_without_a_name_in_an_archive_is_the_one_input(artifact, tmp_path):
+    """numpy.savez calls it arr_0; one by any other name is another input."""
+    (spec,) = artifact.split.inputs
+    x = np.zeros((3, 4), np.float32)
+    np.savez(tmp_path / "x.npz", x)
+    assert read_inputs([tmp_path / "x.npz"], artifact.split)[spec.name].shape == x.shape
+    np.savez(tmp_path / "x.npz", other=x)
+    with pytest.raises(UsageError, match=f"no input {spec.name}, got other"):
+        read_inputs([tmp_path / "x.npz"], artifact.split)
+
+
+@pytest.mark.parametrize("names", [("-",), ("a.npy", "b.npy"), ("notes", "b.npy", "c.txt", "d.bin"), ()])
+def test_files_of_another_kind_are_named(artifact, tmp_path, names):
+    """By the names that were given: some have no ending."""
+    with pytest.raises(UsageError, match="got " + (", ".join(names[:3]).replace(".", r"\.") or "none")):
+        read_inputs([Path(name) for name in names], artifact.split)

@@ -247,11 +247,25 @@ def test_what_is_missing_in_folders_of_alike_names_is_said_with_what_they_were_t
         load_own(tmp_path / "plain", "insects")
 
 
-def test_training_and_validation_beside_something_else_are_no_classes(tmp_path):
-    """The third folder does not make them any."""
-    for name in ("train", "val", "docs"):
-        write(tmp_path / name / "ant", 2)
-    with pytest.raises(UsageError, match=r"got the folder\(s\) docs, train, val, but no test"):
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "Validation"), ("seg_train", "seg_val")])
+@pytest.mark.parametrize("beside", ["nothing", "docs", "test"])
+def test_validation_images_are_held_out_where_no_test_part_has_classes(tmp_path, names, beside):
+    """As torchvision's tutorials lay data sets out, and as Parquet is taken; it is said."""
+    for part, n in zip(names, (6, 2), strict=True):
+        for animal in ("ant", "bee"):
+            write(tmp_path / part / animal, n, seed=n)
+    if beside != "nothing":
+        write(tmp_path / (names[1].replace("val", "test") if beside == "test" else beside), 3)
+    data = load_own(tmp_path, "insects")
+    assert (data.class_names, counts(data)) == (("ant", "bee"), (12, 4))
+    assert data.notes[0] == f"{tmp_path} has no test part with class folders: its validation part is held out"
+
+
+def test_the_folder_to_give_is_said_where_all_lies_in_one(tmp_path):
+    """Archives leave it so."""
+    for name in ("ant", "bee"):
+        write(tmp_path / "insects" / name, 3)
+    with pytest.raises(ContractError, match=r"1 class folder\(s\) \(insects\).*; if they are in .*/insects, give that"):
         load_own(tmp_path, "insects")
 
 

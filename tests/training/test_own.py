@@ -56,14 +56,13 @@ def test_an_image_folder_with_train_and_test_is_read_as_given(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (("train", "val"), r"got the folder\(s\) train, val, but no test: expected train/CLASS/\* and"),
-        (("train",), r"got the folder\(s\) train, but no test"),
+        (("train",), r"got the folder\(s\) train, but no test: expected train/CLASS/\* and"),
         (("test", "valid"), r"got the folder\(s\) test, valid, but no train"),
         (("Val",), r"got the folder\(s\) Val, but no train and no test"),
     ],
 )
 def test_parts_of_a_data_set_are_no_classes(tmp_path, parts, message):
-    """A folder of train and val is not learned as two classes; what is missing is said."""
+    """A folder of parts is not learned as classes; what is missing is said."""
     for part in parts:
         write_folder(tmp_path / part)
     with pytest.raises(UsageError, match=message):

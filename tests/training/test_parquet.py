@@ -291,3 +291,20 @@ def test_files_that_differ_in_the_name_of_a_part_are_parts(tmp_path, train, test
     pq.write_table(hub([0, 1, 2], first=20), tmp_path / test)
     data = load_own(tmp_path, "pets")
     assert (len(data.y_train_N), len(data.y_test_N)) == (9, 3)
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 5, 9], [7.0, 8.0, 30.0]])
+def test_numbers_of_classes_may_leave_some_out(labels, tmp_path):
+    """Many count from 1: the classes are the numbers that occur, in their order, and are called by them."""
+    pq.write_table(pa.table({"image": [png(i) for i in range(6)], "label": labels[::-1] * 2}), tmp_path / "a.parquet")
+    data = load_own(tmp_path / "a.parquet", "pets")
+    assert data.class_names == tuple(str(int(label)) for label in labels)
+    assert sorted([*data.y_train_N, *data.y_test_N]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_label_beyond_the_names_of_its_own_file_is_refused(tmp_path):
+    """Though another file names more classes."""
+    pq.write_table(hub([0, 1, 2] * 2), tmp_path / "train.parquet")
+    pq.write_table(hub([0, 1, 2], names=["cat", "dog"], first=20), tmp_path / "test.parquet")
+    with pytest.raises(ContractError, match="got a label 2, which is none of its 3 classes"):
+        load_own(tmp_path, "pets")

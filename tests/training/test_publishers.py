@@ -6,11 +6,12 @@ import pickle
 import pickletools
 import struct
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
 
-from splitplace.errors import IntegrityError
+from splitplace.errors import ContractError, IntegrityError, UsageError
 from splitplace.training.data.cifar100 import CIFAR100
 from splitplace.training.data.literals import literals
 from splitplace.training.data.mnist import MNIST
@@ -56,6 +57,10 @@ def python_2(document: dict) -> bytes:
 
 
 PICKLES = {
+    "protocol 0, keys that are bytes": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 0),
+    "protocol 2, keys that are bytes": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 2),
+    "protocol 2, column by column": pickle.dumps({"data": np.asfortranarray(X), "fine_labels": Y.tolist()}, 2),
+    "protocol 5, column by column": pickle.dumps({"data": np.asfortranarray(X), "fine_labels": Y.tolist()}, 5),
     "protocol 2 of Python 3": pickle.dumps({"data": X, "fine_labels": Y.tolist()}, 2),
     "protocol 4": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 4),
     "protocol 5": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 5),
@@ -97,9 +102,9 @@ def test_a_pickle_that_calls_is_not_run(capsys, tmp_path):
 @pytest.mark.parametrize(
     "value", [{"a": [1, -2, 10**12, 2.5, None, True, "é", b"\0"], "b": ((), (1,), (1, 2, 3, 4))}, []]
 )
-@pytest.mark.parametrize("protocol", range(3, 6))
+@pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_arrive_as_they_were(value, protocol):
-    """Of the protocols that Python 3 made; before, bytes were written as a call."""
+    """Of every protocol; those that Python 2 had write bytes as a call."""
     assert literals(pickle.dumps(value, protocol), "x") == value
 
 
@@ -146,16 +151,163 @@ def test_idx_files_are_read_packed_or_not(tmp_path):
     assert (found.train[0].shape, found.test[1].tolist()) == ((12, 1, 5, 7), [0, 1, 2, 0])
 
 
-def test_an_archive_is_read_as_the_folder_in_it(tmp_path):
-    """Nothing is unpacked to disk."""
-    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as tar:
-        for name in ("train.bin", "test.bin"):
-            entry = tarfile.TarInfo(f"cifar-100-binary/{name}")
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("cifar-100-binary.tar.gz", "w:gz"), ("c.TAR", "w"), ("c.tar.bz2", "w:bz2"), ("c.tar.xz", "w:xz"), ("c", "w:gz")],
+)
+def test_an_archive_is_read_as_the_folder_in_it(name, mode, tmp_path):
+    """However it is packed and whatever it is called; nothing is unpacked to disk."""
+    with tarfile.open(tmp_path / name, mode) as tar:
+        for member in ("train.bin", "test.bin"):
+            entry = tarfile.TarInfo(f"cifar-100-binary/{member}")
             entry.size = len(records(2))
             tar.addfile(entry, io.BytesIO(records(2)))
-    found = read_published(tmp_path / "cifar-100-binary.tar.gz")
+    found = read_published(tmp_path / name)
     assert found.train[1].tolist() == Y.tolist()
-    assert [file.name for file in tmp_path.iterdir()] == ["cifar-100-binary.tar.gz"]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_zip_is_an_archive_too(tmp_path):
+    """As sites that pack everything again give data sets."""
+    with zipfile.ZipFile(tmp_path / "digits.zip", "w") as archive:
+        for name, data in mnist_files().items():
+            archive.writestr(f"raw/{name}", data)
+    assert read_published(tmp_path / "digits.zip").test[1].tolist() == [0, 1, 2, 0]
+
+
+def test_a_broken_download_is_no_archive(tmp_path):
+    """In one line, with what to do."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("train.bin")
+        entry.size = len(records(2))
+        tar.addfile(entry, io.BytesIO(records(2)))
+    for content in (b"", b"<html>not found", whole.getvalue()[:-5000]):
+        (tmp_path / "cifar.tar.gz").write_bytes(content)
+        with pytest.raises(
+            IntegrityError, match=r"^[^\n]*cifar\.tar\.gz: not an archive that can be read.*: fetch it"
+        ) as e:
+            read_published(tmp_path / "cifar.tar.gz")
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("test_batch.bin",), "the training batches none beside it"),
+        (("data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"), "the training batches 1, 3 beside it"),
+    ],
+)
+def test_missing_batches_are_a_broken_download(names, message, tmp_path):
+    """A model is not trained on the rest without a word."""
+    for name in names:
+        (tmp_path / name).write_bytes(records(1))
+    with pytest.raises(IntegrityError, match=message):
+        read_published(tmp_path)
+
+
+def test_missing_held_out_files_are_named(tmp_path):
+    """IDX files for training alone are a broken download, not an image folder without classes."""
+    for name, data in mnist_files().items():
+        if name.startswith("train"):
+            (tmp_path / name).write_bytes(data)
+    with pytest.raises(IntegrityError, match="got train-images-idx3-ubyte but no images for testing"):
+        read_published(tmp_path)
+
+
+def test_what_is_unpacked_counts_where_the_packed_file_was_kept(tmp_path):
+    """The packed one may be a download that broke off."""
+    files = mnist_files()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data)[:20])
+    assert read_published(tmp_path).train[0].tobytes() == files["train-images-idx3-ubyte"][16:]
+
+
+def test_a_data_set_whose_files_bear_its_name(tmp_path):
+    """EMNIST's do; of two such in a folder nobody knows which is meant."""
+    for name, data in mnist_files().items():
+        (tmp_path / f"emnist-letters-{name.replace('t10k', 'test')}").write_bytes(data)
+    assert read_published(tmp_path).form == "IDX files"
+    (tmp_path / "emnist-digits-train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"several data sets in one folder \(emnist-digits, emnist-letters\)"):
+        read_published(tmp_path)
+
+
+def test_each_file_in_a_folder_of_its_own_name(tmp_path):
+    """As Kaggle packs MNIST."""
+    for name, data in mnist_files().items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(data)
+    assert len(read_published(tmp_path).train[0]) == 12
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels")],
+)
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_numpy_archives_are_read(names, channels, tmp_path):
+    """As Keras and MedMNIST distribute them, channels last; labels in a row or a column."""
+    x, y = RNG.integers(0, 256, (6, 5, 7, *channels), dtype=np.uint8), np.array([[0], [1]] * 3, np.uint8)
+    np.savez(tmp_path / "mine.npz", **dict(zip(names, (x, y, x[:2], y[:2, 0]), strict=True)))
+    data = load_own(tmp_path / "mine.npz", "mine")
+    assert (data.x_train_NCHW.shape, data.y_test_N.tolist()) == ((6, *(channels or (1,)), 5, 7), [0, 1])
+    np.testing.assert_array_equal(data.x_train_NCHW.transpose(0, 2, 3, 1).reshape(x.shape), x)
+
+
+def test_numpy_arrays_of_objects_are_not_unpickled(tmp_path):
+    """One line instead."""
+    np.savez(tmp_path / "mine.npz", x_train=np.array([{}]), y_train=[0], x_test=[0], y_test=[0])
+    with pytest.raises(IntegrityError, match="x_train: not a numpy array: Object arrays cannot be loaded"):
+        read_published(tmp_path / "mine.npz")
+
+
+def test_numbers_of_classes_may_begin_with_one(tmp_path):
+    """As EMNIST's letters do: the classes are the numbers that occur, and are called by them."""
+    x, y = RNG.integers(0, 256, (6, 5, 7), dtype=np.uint8), np.array([1, 3, 26] * 2)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x[:3], y_test=y[2::-1])
+    data = load_own(tmp_path / "mine.npz", "mine")
+    assert (data.class_names, data.y_train_N.tolist(), data.y_test_N.tolist()) == (
+        ("1", "3", "26"),
+        [0, 1, 2] * 2,
+        [2, 1, 0],
+    )
+
+
+def test_an_empty_part_is_refused(tmp_path):
+    """In a line of ours."""
+    for name, data in mnist_files(n_test=0).items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ContractError, match=r"test: got images uint8\[0, 1, 5, 7\]"):
+        load_own(tmp_path, "digits")
+
+
+def test_own_data_is_found_where_torchvision_leaves_it(tmp_path):
+    """Below the folder that is `root` for torchvision, unpacked rather than as the archive; of two none is guessed."""
+    place = tmp_path / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    for name, data in mnist_files().items():
+        (place / name).write_bytes(data)
+    (tmp_path / "old.tar.gz").write_bytes(b"broken")
+    assert load_own(tmp_path, "digits").source == "IDX files raw"
+    (tmp_path / "c").mkdir()
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / "c" / name).write_bytes(records(2))
+    with pytest.raises(UsageError, match=r"several data sets below it \(MNIST/raw, c\): give one of them"):
+        load_own(tmp_path, "digits")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "x.npy", "photos.zip"])
+def test_a_file_of_another_form_is_refused_with_what_is_expected(name, tmp_path):
+    """It is not called Parquet that is damaged."""
+    if name == "photos.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("cat/0.png", b"")
+    else:
+        (tmp_path / name).write_bytes(b"image,label\n")
+    with pytest.raises(UsageError, match=r"expected a folder of class folders, Parquet, or a publisher's archive"):
+        load_own(tmp_path / name, "mine")
 
 
 @pytest.mark.parametrize(

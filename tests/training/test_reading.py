@@ -204,6 +204,8 @@ def test_a_folder_of_images_is_read_in_the_order_of_names(catalog, folder, tmp_p
     (tmp_path / "notes.txt").write_bytes(b"")
     (got,), (expected,) = read_inputs([tmp_path], split).values(), read_inputs(files, split).values()
     np.testing.assert_array_equal(got, expected)
+    (both,) = read_inputs([files[1], tmp_path], split).values()
+    np.testing.assert_array_equal(both, np.concatenate([expected[1:2], expected]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="empty: no image file in it, expected one of"):
         read_inputs([tmp_path / "empty"], split)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
-from splitplace.splitting.networks import create
+from splitplace.splitting.networks import check_model, create, plain_name
 from splitplace.training.families import weights as room
 from splitplace.training.families.build import build
 from splitplace.training.families.weights import open_weights
@@ -61,7 +61,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
     with pytest.raises(NotFoundError, match="No such file or directory: expected a"):
         open_weights(str(tmp_path / "none.safetensors"), "test_resnet")
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "pickled.safetensors")
-    with pytest.raises(IntegrityError, match="not safetensors"):
+    with pytest.raises(IntegrityError, match=r"not safetensors \(.*\), it is pickled: write it anew by safetensors"):
         open_weights(str(tmp_path / "pickled.safetensors"), "test_resnet")
 
 
@@ -92,3 +92,45 @@ def test_what_a_wrapper_put_before_all_names_is_taken_off(published, tmp_path, b
     for name, tensor in plain.state_dict().items():
         if "classifier" not in name:  # fresh in both
             assert torch.equal(found.state_dict()[name], tensor)
+
+
+def test_weights_may_be_a_folder(published):
+    """A RUN's, or what a hub keeps of a model: the tensors are those of the file in it."""
+    file, network = published
+    file.rename(file.with_name("model.safetensors"))
+    found = open_weights(str(file.parent), "resnet10t")
+    assert torch.equal(found.tensors["conv1.0.weight"], network.state_dict()["conv1.0.weight"])
+
+
+def test_weights_that_are_not_finite_are_refused(published, tmp_path):
+    """By the tensor's name, rather than as too large a learning rate; what the network lacks does not matter."""
+    state = published[1].state_dict() | {"mask": torch.tensor([-torch.inf])}
+    safetensors.torch.save_file(state, tmp_path / "good.safetensors")
+    build("resnet10t", 3, (1, 28, 28), GREY, weights=open_weights(str(tmp_path / "good.safetensors"), "resnet10t"))
+    state["layer1.0.conv1.weight"] = torch.full_like(state["layer1.0.conv1.weight"], torch.nan)
+    safetensors.torch.save_file(state, tmp_path / "diverged.safetensors")
+    weights = open_weights(str(tmp_path / "diverged.safetensors"), "resnet10t")
+    with pytest.raises(IntegrityError, match=r"layer1\.0\.conv1\.weight has numbers that are not finite"):
+        build("resnet10t", 3, (1, 28, 28), GREY, weights=weights)
+
+
+def test_a_quantisers_whole_numbers_are_no_weights(published, tmp_path):
+    """They mean nothing without its scales."""
+    state = {name: tensor.to(torch.int8) for name, tensor in published[1].state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "int8.safetensors")
+    with pytest.raises(UsageError, match="expected most: they are another network's"):
+        build("resnet10t", 3, (1, 28, 28), GREY, weights=open_weights(str(tmp_path / "int8.safetensors"), "resnet10t"))
+
+
+@pytest.mark.parametrize("name", ["timm/{}", "hf_hub:timm/{}", "hf-hub:timm/{}"])
+def test_networks_may_be_called_as_the_hub_calls_them(name):
+    """They are timm's own."""
+    assert plain_name(name.format("resnet18.a1_in1k")) == check_model("resnet18.a1_in1k") == "resnet18.a1_in1k"
+
+
+def test_a_tag_that_timm_does_not_have_is_refused():
+    """With those that it has; timm itself only notices when the network is made."""
+    with pytest.raises(
+        NotFoundError, match=r"unknown model 'resnet10t\.best': expected resnet10t or one of resnet10t\.c3"
+    ):
+        check_model("resnet10t.best")

@@ -99,7 +99,10 @@ class Dataset:
                 f"held-out images {list(self.x_test_NCHW.shape[1:])}: expected one shape"
             )
         if len(np.unique(self.y_train_N)) < 2:
-            raise ContractError(f"{self.application}: one class only, expected at least 2 to tell apart")
+            name = self.class_names[self.y_train_N[0]]
+            raise ContractError(
+                f"{self.application}: one class only has training images ({name}), expected at least 2 to tell apart"
+            )
         absent = [self.class_names[c] for c in np.setdiff1d(np.arange(self.n_classes), self.y_train_N)]
         if absent:
             names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")

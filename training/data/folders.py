@@ -24,7 +24,7 @@ def read_folder(path: Path) -> Found:
     if len(class_names) < 2:
         raise ContractError(
             f"{train}: {len(class_names)} class folder(s) ({', '.join(class_names) or 'none'}), expected at least 2"
-            f"{_as_parts(train, test)}"
+            f"{_as_parts(train, test)}{_deeper(train, class_names)}"
         )
     if test is not None and not _folders(test):
         notes.append(f"{test} has no class folders, so that its {len(_files(test))} image(s) cannot be held out")
@@ -59,15 +59,26 @@ def read_folder(path: Path) -> Found:
     return Found("image folder", parts[0], parts[1] if len(parts) > 1 else None, class_names, tuple(notes))
 
 
+def holds_images(path: Path) -> bool:
+    """Whether images lie in a folder or up to three folders below it."""
+    return any(_is_image(entry) for depth in range(1, 5) for entry in path.glob("/".join("*" * depth)))
+
+
 def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:
     """The folders that hold class folders: of training and of test, or `path` alone; and what was not read."""
     folders = _folders(path)
     # A class may be called alike, too (`pregnancy test` and `pregnancy train`): images lie in it, not folders.
     parts = parts_among([folder.name for folder in folders], lambda name: bool(_folders(path / name)))
     named = {part: path / name for name, part in parts.items()}
+    held_out, notes = "test", list[str]()
+    if "train" in named and "validation" in named and ("test" not in named or not _folders(named["test"])):
+        notes.append(f"{path} has no test part with class folders: its validation part is held out")
+        held_out = "validation"
+        named["test"] = named.pop("validation")
     if "train" in named and "test" in named:
         others = [folder.name for folder in folders if folder not in (named["train"], named["test"])]
-        notes = [f"beside training and test, {some(others)} of {path} was not read"] if others else []
+        if others:
+            notes.append(f"beside training and {held_out}, {some(others)} of {path} was not read")
         return _inner(named["train"]), _inner(named["test"]), notes
     if folders and (("train" in named and len(named) > 1) or all(part_called(folder.name) for folder in folders)):
         missing = [name for name in ("train", "test") if name not in named]
@@ -84,6 +95,12 @@ def _as_parts(train: Path, test: Path | None) -> str:
     if test is None or (part_called(train.name) and part_called(test.name)):
         return ""
     return f"; {train.name} and {test.name} were read as the parts of one data set: if they are classes, rename them"
+
+
+def _deeper(path: Path, names: Sequence[str]) -> str:
+    """For a message: the folder to give where all lies in one, as archives leave it."""
+    inner = [path / name for name in names if len(_folders(path / name)) > 1]
+    return f"; if they are in {inner[0]}, give that folder" if inner else ""
 
 
 def _inner(part: Path) -> Path:

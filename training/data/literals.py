@@ -2,10 +2,12 @@
 
 Python's pickles are programs. This walks over the instructions as text (`pickletools`) and keeps what are values; what
 the program would import or call is never looked up: it stands in the result as a `Call`, with what it would be given.
+But for text that stands for bytes, which is how Python 3 writes bytes in the protocols of Python 2.
 """
 
 import pickletools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from splitplace.errors import IntegrityError
@@ -18,7 +20,11 @@ _MARK = object()
 
 
 class Call(list[Any]):
-    """Something that the pickle would have made by a call: what that call was given."""
+    """Something that the pickle would have made by a call: what that call was given, and by name what is called."""
+
+    def __init__(self, given: Iterable[Any] = (), name: str = "") -> None:
+        super().__init__(given)
+        self.name = name
 
 
 def literals(data: bytes, source: str) -> Any:
@@ -44,6 +50,8 @@ def literals(data: bytes, source: str) -> Any:
                 memo[argument] = stack[-1]
             elif name.endswith("GET"):
                 stack.append(memo[argument])
+            elif name == "GLOBAL":
+                stack.append(Call(name=str(argument)))
             elif name not in _IGNORED:
                 _apply(name, stack)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
@@ -65,18 +73,31 @@ def _apply(name: str, stack: list[Any]) -> None:
     elif name in ("APPEND", "APPENDS"):
         items = _since_mark(stack) if name == "APPENDS" else [stack.pop()]
         stack[-1].extend(items)
-    elif name == "GLOBAL":
-        stack.append(Call())
+    elif name == "LIST":
+        stack.append(_since_mark(stack))
+    elif name == "DICT":
+        items = _since_mark(stack)
+        stack.append(dict(zip(items[::2], items[1::2], strict=True)))
     elif name == "STACK_GLOBAL":
         stack[-2:] = [Call()]
     elif name in ("REDUCE", "NEWOBJ"):
         given = stack.pop()
-        stack[-1] = Call([given])
+        stack[-1] = _made(stack[-1], given)
     elif name == "BUILD":
         given = stack.pop()
         stack[-1].append(given)
     else:
         raise ValueError(f"instruction {name}")
+
+
+def _made(called: Any, given: Any) -> Any:
+    """What a call gives: bytes, where it is how protocols 0 to 2 write them (letters of the same numbers); else it."""
+    match getattr(called, "name", ""), given:
+        case "_codecs encode", (str(letters), "latin1"):
+            return letters.encode("latin-1")
+        case "__builtin__ bytes" | "builtins bytes", ():
+            return b""
+    return Call([given])
 
 
 def _since_mark(stack: list[Any]) -> list[Any]:

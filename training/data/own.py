@@ -20,10 +20,11 @@ from splitplace.training.data.dataset import (
     first_copies,
     split_by_seed,
 )
-from splitplace.training.data.folders import read_folder
-from splitplace.training.data.parquet import parquet_files, read_parquet
+from splitplace.training.data.folders import holds_images, read_folder
+from splitplace.training.data.packed import is_archive
+from splitplace.training.data.parquet import is_parquet, parquet_files, read_parquet
 from splitplace.training.data.parts import EncodedPart, some
-from splitplace.training.data.publishers import Arrays, read_published
+from splitplace.training.data.publishers import Arrays, read_published, read_published_below
 
 MAX_SIZE = 4096
 
@@ -70,9 +71,16 @@ def load_own(
         raise UsageError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
     if not path.exists():
         raise NotFoundError(f"{path}: no such file or folder")
-    published = read_published(path)
+    published = _published(path)
     if published is not None:
-        return _of_arrays(published, application, path, size, rule, mirror)
+        place, arrays = published
+        return _of_arrays(arrays, application, place, size, rule, mirror)
+    if path.is_file() and not is_parquet(path):
+        raise UsageError(
+            f"{path}: {'no data set in this archive: unpack it' if is_archive(path) else 'not a data set'}: expected a "
+            "folder of class folders, Parquet, or a publisher's archive (IDX or CIFAR's files; or .npz with x_train, "
+            "y_train, x_test and y_test)"
+        )
     found = read_parquet(path) if parquet_files(path) else read_folder(path)
     parts = [found.train] if found.test is None else [found.train, found.test]
     decoded = [_decode(part, size, rule, skip_corrupt) for part in parts]
@@ -104,6 +112,15 @@ def load_own(
         mirror=mirror,
         notes=tuple(notes),
     )
+
+
+def _published(path: Path) -> tuple[Path, Arrays] | None:
+    """What a publisher distributes, and where it lies: at `path`, or below it where neither images nor Parquet do."""
+    if (arrays := read_published(path)) is not None:
+        return path, arrays
+    if path.is_file() or holds_images(path) or parquet_files(path):
+        return None
+    return read_published_below(path)
 
 
 def _decode(part: EncodedPart, size: int | None, rule: ImageRule | None, skip_corrupt: bool) -> _Decoded:
@@ -191,7 +208,11 @@ def _of_arrays(
 ) -> Dataset:
     """What a publisher's files hold, which is decoded already."""
     (x_train, y_train), (x_test, y_test) = arrays.train, arrays.test
-    names = arrays.class_names or tuple(str(c) for c in range(1 + int(max(y_train.max(), y_test.max()))))
+    names = arrays.class_names
+    if not names:  # the numbers that occur: some publishers count from 1
+        numbers = np.unique(np.concatenate([y_train, y_test]))
+        names = tuple(str(number) for number in numbers)
+        y_train, y_test = np.searchsorted(numbers, y_train), np.searchsorted(numbers, y_test)
     if size is not None and rule is None:
         rule = ImageRule(channels=1 if x_train.shape[1] == 1 else 3, height=size, width=size)
     if rule is not None:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from splitplace.training.data.parts import (
 )
 
 SUFFIX = ".parquet"
+_MAGIC = b"PAR1"
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NO_LABEL = -1
@@ -42,6 +43,12 @@ class _Shard:
     images: Sequence[bytes | None]
     labels: Sequence[int | str | None]
     class_names: tuple[str, ...] | None
+
+
+def is_parquet(file: Path) -> bool:
+    """Whether a file says that it is Parquet, by its name or its first letters."""
+    with file.open("rb") as opened:
+        return file.suffix.lower() in (SUFFIX, ".pq") or opened.read(len(_MAGIC)) == _MAGIC
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -69,6 +76,8 @@ def read_parquet(path: Path) -> Found:
     notes: list[str] = []
     train = [_read(file) for file in parts["train"]]
     test = _held_out(path, parts, notes)
+    if not any(shard.class_names or any(isinstance(label, str) for label in shard.labels) for shard in (*train, *test)):
+        train, test = ([_numbers_as_names(path, shard) for shard in part] for part in (train, test))
     class_names = _class_names(path, [*train, *test])
     held_out = _part(path, test, class_names) if test else None
     return Found("Parquet", _part(path, train, class_names), held_out, class_names, tuple(notes))
@@ -224,8 +233,20 @@ def _names(schema: Any, features: dict[str, Any], label: str, file: Path) -> tup
     return tuple(names)
 
 
+def _numbers_as_names(path: Path, shard: _Shard) -> _Shard:
+    """Classes that nobody named are called by the numbers that occur: some count from 1, or leave numbers out."""
+    numbers = [label for label in shard.labels if isinstance(label, int) and label >= 0]
+    if (largest := max(numbers, default=0)) >= MAX_CLASSES:
+        raise ContractError(
+            f"{path}: got a label {largest}, expected the numbers of classes (below {MAX_CLASSES}), or the classes' "
+            "names"
+        )
+    labels = [None if isinstance(label, int) and label < 0 else label for label in shard.labels]
+    return replace(shard, labels=[str(label) if isinstance(label, int) else label for label in labels])
+
+
 def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:
-    """The classes of all files: as the first that names them does, else the names found, else the numbers."""
+    """The classes of all files: as the first that names them does, else the names found."""
     named = [shard.class_names for shard in shards if shard.class_names]
     if named:
         unknown = sorted({name for names in named for name in names} - set(named[0]))
@@ -234,17 +255,9 @@ def _class_names(path: Path, shards: Sequence[_Shard]) -> tuple[str, ...]:
         return named[0]
     labels = {label for shard in shards for label in shard.labels if label is not None}
     texts = {label for label in labels if isinstance(label, str)}
-    if texts and texts != labels:
+    if texts != labels:
         raise ContractError(f"{path}: some files name the class of a row, others number it: expected one of the two")
-    if texts:
-        return tuple(in_order([str(label) for label in labels]))
-    n_classes = 1 + max((int(label) for label in labels), default=0)
-    if n_classes > MAX_CLASSES:
-        raise ContractError(
-            f"{path}: got a label {n_classes - 1}, expected the numbers of classes from 0 (at most {MAX_CLASSES}), or "
-            "the classes' names"
-        )
-    return tuple(str(c) for c in range(n_classes))
+    return tuple(in_order(sorted(texts)))
 
 
 def _part(path: Path, shards: Sequence[_Shard], class_names: tuple[str, ...]) -> EncodedPart:
@@ -259,7 +272,9 @@ def _part(path: Path, shards: Sequence[_Shard], class_names: tuple[str, ...]) ->
         if isinstance(label, str):
             return numbers.get(label, len(class_names))
         own = shard.class_names
-        return numbers[own[label]] if own is not None and label < len(own) else label
+        if own is not None:
+            return numbers[own[label]] if label < len(own) else len(class_names)
+        return label
 
     numbered = [(number(shard, label), label) for shard in shards for label in shard.labels]
     if strange := [label for c, label in numbered if c >= len(class_names)]:

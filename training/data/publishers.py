@@ -1,30 +1,25 @@
-"""Data sets as their publishers distribute them, on disk: MNIST's IDX files, and CIFAR's files, binary or Python's.
+"""Data sets as their publishers distribute them: MNIST's IDX files, CIFAR's files, binary or Python's, numpy arrays.
 
-Archives (.tar.gz) and packed files (.gz) are read as they are. Python's pickles are read without running them.
+Archives and packed files are read as they are (`packed.py`). Python's pickles are read without running them.
 """
 
-import gzip
+import io
 import re
-import tarfile
-import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from splitplace.errors import IntegrityError
+from splitplace.errors import ContractError, IntegrityError, UsageError
 from splitplace.training.data.dataset import Images, Labels
 from splitplace.training.data.literals import Call, literals
+from splitplace.training.data.packed import Files, files_in, is_archive
+from splitplace.training.data.parts import is_hidden, some
 
-Files = Mapping[str, Callable[[], bytes]]
-"""What lies in a folder or archive: a function that reads it, by name."""
-
-MAX_FILE_BYTES = 2**30
-_ARCHIVES = (".tar.gz", ".tgz", ".tar")
-_IDX_IMAGES = re.compile(r"(train|t10k|test)-images[-.]idx3-ubyte")
+_IDX_IMAGES = re.compile(r"(?:(?P<set>.+)-)?(?P<part>train|t10k|test)-images[-.]idx3-ubyte")
+_NUMPY = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
+"""What Keras (mnist.npz) and MedMNIST call their arrays."""
 _CIFAR_SIDE, _CIFAR_PIXELS = 32, 3 * 32 * 32
 _CIFAR_LABELS = (b"fine_labels", b"labels")
 
@@ -43,24 +38,59 @@ def read_published(path: Path) -> Arrays | None:
     """The data set in a folder or archive, if it is one of the forms that publishers use; None if not.
 
     Raises:
-        IntegrityError: Its files are damaged.
+        UsageError: Several data sets in one folder.
+        IntegrityError: Its files are damaged, or some of them are missing.
     """
-    if path.is_file() and not path.name.endswith(_ARCHIVES):
+    if path.is_file() and not is_archive(path):
         return None
-    files = _files(path)
-    for read in (read_idx, read_cifar_binary, read_cifar_python):
+    files = files_in(path)
+    for read in (read_idx, read_cifar_binary, read_cifar_python, read_numpy):
         found = read(files)
         if found is not None:
             return found
     return None
 
 
+def read_published_below(path: Path) -> tuple[Path, Arrays] | None:
+    """The one data set of such a form in a folder of folders, as torchvision's `root` is, up to two below; and where.
+
+    Archives are only looked into where nothing is unpacked.
+
+    Raises:
+        UsageError: There are several.
+        IntegrityError: As `read_published`.
+    """
+    inner = _folders(path)
+    inner += [below for folder in inner for below in _folders(folder)]
+    archives = [file for file in sorted(path.iterdir()) if file.is_file() and is_archive(file)]
+    for places in (inner, archives):
+        found = [(place, arrays) for place in places if (arrays := read_published(place)) is not None]
+        if len(found) > 1:
+            names = some(sorted(str(place.relative_to(path)) for place, _ in found))
+            raise UsageError(f"{path}: several data sets below it ({names}): give one of them")
+        if found:
+            return found[0]
+    return None
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry))
+
+
 def read_idx(files: Files) -> Arrays | None:
-    """MNIST's form (also Fashion-MNIST's, KMNIST's): train-images-idx3-ubyte and so on."""
-    images = {match[1]: name for name in files if (match := _IDX_IMAGES.fullmatch(name))}
+    """MNIST's form (also Fashion-MNIST's, KMNIST's, EMNIST's): train-images-idx3-ubyte and so on."""
+    found = [(match["set"], match["part"], name) for name in files if (match := _IDX_IMAGES.fullmatch(name))]
+    if not found:
+        return None
+    if len(sets := sorted({of or "" for of, _, _ in found})) > 1:
+        raise UsageError(f"several data sets in one folder ({some(sets)}): give a folder with the files of one")
+    images = {part: name for _, part, name in found}
     held_out = next((part for part in ("t10k", "test") if part in images), None)
     if "train" not in images or held_out is None:
-        return None
+        raise IntegrityError(
+            f"got {some(sorted(images.values()))} but no images for {'testing' if held_out is None else 'training'}, "
+            "expected both with their labels: fetch the data set again"
+        )
     parts = []
     for name in (images["train"], images[held_out]):
         labels = name.replace("images", "labels").replace("idx3", "idx1")
@@ -79,7 +109,7 @@ def read_cifar_binary(files: Files) -> Arrays | None:
         names, labels, listed = ["train.bin"], 2, "fine_label_names.txt"
         held_out = "test.bin"
     elif "test_batch.bin" in files:
-        names = sorted(name for name in files if re.fullmatch(r"data_batch_\d+\.bin", name))
+        names = _batches(files, ".bin")
         labels, listed, held_out = 1, "batches.meta.txt", "test_batch.bin"
     else:
         return None
@@ -95,8 +125,7 @@ def read_cifar_python(files: Files) -> Arrays | None:
     if {"train", "test"} <= set(files):
         groups, meta, key = (["train"], ["test"]), "meta", b"fine_label_names"
     elif "test_batch" in files:
-        batches = sorted(name for name in files if re.fullmatch(r"data_batch_\d+", name))
-        groups, meta, key = (batches, ["test_batch"]), "batches.meta", b"label_names"
+        groups, meta, key = (_batches(files, ""), ["test_batch"]), "batches.meta", b"label_names"
     else:
         return None
     parts = []
@@ -107,28 +136,45 @@ def read_cifar_python(files: Files) -> Arrays | None:
     return Arrays(parts[0], parts[1], tuple(_text(name) for name in names), "CIFAR Python files")
 
 
-def _files(path: Path) -> Files:
-    """What lies in a folder, or in an archive (or the folder in it), packed files without their .gz."""
-    if path.is_file():
-        try:
-            with tarfile.open(path) as tar:
-                members = [member for member in tar if member.isfile() and member.size <= MAX_FILE_BYTES]
-                read = {Path(member.name).name: tar.extractfile(member) for member in members}
-                return {name: partial(bytes, file.read()) for name, file in read.items() if file is not None}
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise IntegrityError(f"{path}: not an archive that can be read: {error}") from error
-    return {file.name.removesuffix(".gz"): partial(_content, file) for file in path.iterdir() if file.is_file()}
+def read_numpy(files: Files) -> Arrays | None:
+    """Four arrays as Keras or MedMNIST call them: images (n, height, width) or with channels last, labels (n,)."""
+    for names in _NUMPY:
+        if all(f"{name}.npy" in files for name in names):
+            x_train, y_train, x_test, y_test = (_array(files[f"{name}.npy"](), name) for name in names)
+            train, test = _labelled(x_train, y_train, names[0]), _labelled(x_test, y_test, names[2])
+            return Arrays(train, test, (), "numpy arrays")
+    return None
 
 
-def _content(file: Path) -> bytes:
+def _array(data: bytes, name: str) -> Any:
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise IntegrityError(f"{file}: cannot be read: {error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise IntegrityError(f"{file}: more than {MAX_FILE_BYTES} bytes")
-    return data
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise IntegrityError(f"{name}: not a numpy array: {' '.join(str(error).split())}") from error
+
+
+def _labelled(x: Any, y: Any, name: str) -> tuple[Images, Labels]:
+    """Images by channel; labels in one row, as (n, 1) is taken for (n,)."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    x = x[..., None] if x.ndim == 3 else x
+    if x.dtype != np.uint8 or x.ndim != 4 or y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
+        raise ContractError(
+            f"{name}: got images {x.dtype}{list(x.shape)} and labels {y.dtype}{list(y.shape)}, expected uint8 "
+            "(n, height, width) or (n, height, width, channels) and whole numbers (n,)"
+        )
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), y.astype(np.int64)
+
+
+def _batches(files: Files, ending: str) -> list[str]:
+    """CIFAR-10's training files, which are numbered from 1."""
+    numbers = sorted(int(m[1]) for name in files if (m := re.fullmatch(rf"data_batch_(\d+){re.escape(ending)}", name)))
+    if numbers != list(range(1, 1 + len(numbers))) or not numbers:
+        raise IntegrityError(
+            f"test_batch{ending}: got the training batches {', '.join(map(str, numbers)) or 'none'} beside it, "
+            f"expected data_batch_1{ending} and so on, without a gap: fetch the data set again"
+        )
+    return [f"data_batch_{number}{ending}" for number in numbers]
 
 
 def _idx(data: bytes, dimensions: int, name: str) -> Images:
@@ -151,7 +197,7 @@ def _cifar_records(data: bytes, labels: int, name: str) -> tuple[Images, Labels]
 def _cifar_pickle(data: bytes, name: str) -> tuple[Images, Labels]:
     entries = _entries(literals(data, name), name)
     labels = next((entries[key] for key in _CIFAR_LABELS if key in entries), None)
-    pixels = max(_leaves(entries.get(b"data")), key=len, default=b"")
+    pixels = _by_row(entries.get(b"data")) or max(_leaves(entries.get(b"data")), key=len, default=b"")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise IntegrityError(f"{name}: no list of labels in it")
     if not labels or len(pixels) != len(labels) * _CIFAR_PIXELS:
@@ -170,6 +216,22 @@ def _entries(value: Any, name: str) -> dict[bytes, Any]:
     if not isinstance(value, dict):
         raise IntegrityError(f"{name}: holds no dictionary")
     return {key.encode() if isinstance(key, str) else key: entry for key, entry in value.items()}
+
+
+def _by_row(value: Any) -> bytes:
+    """An array's content where it was pickled column by column, as numpy does with a transposed one; else nothing."""
+    match value:
+        case [_, (_, (int(rows), int(columns)), _, True, bytes(content))]:  # the state of a numpy.ndarray
+            pass
+        case [
+            (bytes(content) | bytearray(content), _, (int(rows), int(columns)), "F")
+        ]:  # what numpy's _frombuffer is given
+            pass
+        case _:
+            return b""
+    if len(content) != rows * columns:
+        return b""
+    return np.frombuffer(content, np.uint8).reshape(columns, rows).T.tobytes()
 
 
 def _leaves(value: Any) -> list[bytes]:

@@ -18,6 +18,7 @@ from splitplace.training.families.own import is_own
 
 TIMM = "timm"
 """Instead of a file's name: the weights that timm has for the model."""
+_IN_FOLDER = "model.safetensors"
 FULL = "full."
 """What the names of a full model's RUN begin with."""
 
@@ -46,7 +47,7 @@ def open_weights(source: str, model: str) -> Weights:
 
     Args:
         source: A .safetensors file with the names of the model's own layers, as timm publishes them, or of a full
-            model's RUN (`model.safetensors`); or `timm`.
+            model's RUN; a folder with such a `model.safetensors`, as a RUN is and hubs keep them; or `timm`.
         model: The network, by name.
 
     Raises:
@@ -65,12 +66,19 @@ def open_weights(source: str, model: str) -> Weights:
             raise SplitPlaceError(
                 f"timm's weights of {model} cannot be reached ({why}): give a .safetensors file, or leave them out"
             ) from error
+    path = Path(source)
     try:
-        return Weights(source, safetensors.torch.load(Path(source).read_bytes()))
+        data = (path / _IN_FOLDER if path.is_dir() else path).read_bytes()
     except OSError as error:
-        raise NotFoundError(f"weights {source}: {error.strerror}: expected a .safetensors file, or timm") from error
+        raise NotFoundError(
+            f"weights {source}: {error.strerror}: expected a .safetensors file, a folder with {_IN_FOLDER}, or timm"
+        ) from error
+    try:
+        return Weights(source, safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
-        raise IntegrityError(f"weights {source}: not safetensors ({error})") from error
+        pickled = data.startswith((b"PK", b"\x80"))
+        way = ", it is pickled: write it anew by safetensors.torch.save_file(torch.load(FILE), ...)" if pickled else ""
+        raise IntegrityError(f"weights {source}: not safetensors ({error}){way}") from error
 
 
 def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -> None:
@@ -87,6 +95,7 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
 
     Raises:
         UsageError: Less than half of the network's tensors are there: they are another network's.
+        IntegrityError: Tensors with numbers that are not finite, which a training that diverged leaves.
     """
     given = weights.tensors
     if any(name.startswith(FULL) for name in given):
@@ -102,10 +111,14 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
             tensor = given.get(name)
             if tensor is not None and name == first and tensor.ndim == 4 and tensor.shape[1] != value.shape[1]:
                 tensor = tensor.sum(1, keepdim=True).expand(-1, value.shape[1], -1, -1) / value.shape[1]
-            if tensor is None or tensor.shape != value.shape:
+            # Whole numbers for a weight are a quantiser's, which mean nothing without its scales.
+            quantised = tensor is not None and value.is_floating_point() and not tensor.is_floating_point()
+            if tensor is None or tensor.shape != value.shape or quantised:
                 fresh.append(name)
                 continue
             value.copy_(tensor)
+            if not value.isfinite().all():
+                raise IntegrityError(f"weights {weights.source}: {name} has numbers that are not finite: take others")
             taken.append(name)
     if 2 * len(taken) < len(state):
         raise UsageError(

@@ -1,5 +1,6 @@
 """What `bench foreign` found: old opsets, weights that no message holds, and rewrites that answered otherwise."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 import splitplace as sp
 from splitplace.errors import InfeasibleError, IntegrityError, SplitPlaceError
+from splitplace.inference.executor import Array, Executor
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise import cutting, detached, external
+from splitplace.splitting.layerwise import cutting, detached, external, recompose
 from splitplace.splitting.layerwise import model as reading
 
 RNG = np.random.default_rng(3)
@@ -139,6 +141,20 @@ def test_a_model_of_chance_is_refused_for_that() -> None:
     """It answers otherwise each time, so no error of the fragments can be told."""
     with pytest.raises(IntegrityError, match="the whole model answers otherwise each time"):
         cut(layers("r = RandomNormalLike (h) z = Add (h, r)"))
+
+
+def test_chance_that_first_shows_between_a_batch_and_its_rows_is_called_chance() -> None:
+    """Whole and split may draw alike at first, since they begin from the same seed."""
+    artifact = cut(layers("z = Neg (h)"))
+    runner, drawn = Executor(artifact.split, artifact.models.__getitem__), np.random.default_rng(5)
+    asked = iter([0.0, 0.0])
+
+    def whole(inputs: Mapping[str, Array]) -> Array:
+        answer = runner.run(dict(inputs), micro_batch=64)
+        return answer + drawn.normal(0, next(asked, 1.0), answer.shape).astype(np.float32)
+
+    with pytest.raises(IntegrityError, match="the whole model answers otherwise each time"):
+        recompose.check(artifact, whole, {"x": RNG.normal(size=(32, 8)).astype(np.float32)})
 
 
 def test_an_operator_that_the_checker_infers_wrong_is_cut() -> None:
