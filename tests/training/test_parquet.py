@@ -308,3 +308,13 @@ def test_a_label_beyond_the_names_of_its_own_file_is_refused(tmp_path):
     pq.write_table(hub([0, 1, 2], names=["cat", "dog"], first=20), tmp_path / "test.parquet")
     with pytest.raises(ContractError, match="got a label 2, which is none of its 3 classes"):
         load_own(tmp_path, "pets")
+
+
+def test_images_beside_parquet_are_said_to_be_left_out(tmp_path):
+    """A table of something else may lie among class folders."""
+    pq.write_table(hub([0, 1, 2] * 2), tmp_path / "all.parquet")
+    assert load_own(tmp_path, "pets").notes == ()
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(png(0))
+    (note,) = load_own(tmp_path, "pets").notes
+    assert note.startswith(f"beside Parquet, the image files below {tmp_path} were not read")

@@ -232,6 +232,9 @@ def test_a_data_set_whose_files_bear_its_name(tmp_path):
     (tmp_path / "emnist-digits-train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(UsageError, match=r"several data sets in one folder \(emnist-digits, emnist-letters\)"):
         read_published(tmp_path)
+    for name, data in mnist_files().items():
+        (tmp_path / name).write_bytes(data)
+    assert len(read_published(tmp_path).train[0]) == 12  # MNIST's own names are meant, whatever lies beside them
 
 
 def test_each_file_in_a_folder_of_its_own_name(tmp_path):

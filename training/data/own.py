@@ -81,13 +81,16 @@ def load_own(
             "folder of class folders, Parquet, or a publisher's archive (IDX or CIFAR's files; or .npz with x_train, "
             "y_train, x_test and y_test)"
         )
-    found = read_parquet(path) if parquet_files(path) else read_folder(path)
+    in_tables = bool(parquet_files(path))
+    found = read_parquet(path) if in_tables else read_folder(path)
     parts = [found.train] if found.test is None else [found.train, found.test]
     decoded = [_decode(part, size, rule, skip_corrupt) for part in parts]
     channels = max(part.x_NCHW.shape[1] for part in decoded)
     images = [_with_channels(part.x_NCHW, channels) for part in decoded]
     labels = [part.y_N[kept.rows] for part, kept in zip(parts, decoded, strict=True)]
     notes = list(found.notes)
+    if in_tables and path.is_dir() and holds_images(path):
+        notes.append(f"beside Parquet, the image files below {path} were not read: give their folder to have those")
     if found.test is None:
         train, test = _hold_out(images[0], labels[0], test_share, seed, path, found.class_names, notes)
         images, labels = [images[0][train], images[0][test]], [labels[0][train], labels[0][test]]

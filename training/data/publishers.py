@@ -82,6 +82,7 @@ def read_idx(files: Files) -> Arrays | None:
     found = [(match["set"], match["part"], name) for name in files if (match := _IDX_IMAGES.fullmatch(name))]
     if not found:
         return None
+    found = [entry for entry in found if entry[0] is None] or found  # MNIST's own among others
     if len(sets := sorted({of or "" for of, _, _ in found})) > 1:
         raise UsageError(f"several data sets in one folder ({some(sets)}): give a folder with the files of one")
     images = {part: name for _, part, name in found}
@@ -89,7 +90,7 @@ def read_idx(files: Files) -> Arrays | None:
     if "train" not in images or held_out is None:
         raise IntegrityError(
             f"got {some(sorted(images.values()))} but no images for {'testing' if held_out is None else 'training'}, "
-            "expected both with their labels: fetch the data set again"
+            "expected both with their labels: the download is not whole"
         )
     parts = []
     for name in (images["train"], images[held_out]):
@@ -172,7 +173,7 @@ def _batches(files: Files, ending: str) -> list[str]:
     if numbers != list(range(1, 1 + len(numbers))) or not numbers:
         raise IntegrityError(
             f"test_batch{ending}: got the training batches {', '.join(map(str, numbers)) or 'none'} beside it, "
-            f"expected data_batch_1{ending} and so on, without a gap: fetch the data set again"
+            f"expected data_batch_1{ending} and so on, without a gap: the download is not whole"
         )
     return [f"data_batch_{number}{ending}" for number in numbers]
 
