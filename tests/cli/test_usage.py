@@ -32,9 +32,9 @@ def test_a_mistyped_name_is_answered_with_what_is_valid(arguments, said):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(None, 1), ("40", 4)])
-def test_no_table_is_cut_off(columns, lines, capsys, monkeypatch):
-    """Into a pipe, a row is a line however long; in a narrow terminal its cells are broken."""
+@pytest.mark.parametrize(("columns", "told"), [(None, "│{}│{}│{}│"), ("40", "split{}digest{}machine{}")])
+def test_no_table_is_cut_off(columns, told, capsys, monkeypatch):
+    """Into a pipe, a row is a line however long; in a narrow terminal it is told cell by cell."""
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
@@ -42,9 +42,7 @@ def test_no_table_is_cut_off(columns, lines, capsys, monkeypatch):
     table = Table("split", "digest", "machine")
     table.add_row(*cells)
     emit({}, Group(table, "a remark"), json=False)
-    rows = [line.split("│")[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert tuple("".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)) == cells
-    assert len(rows) == lines
+    assert told.format(*cells) in "".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("line", ["splitplace fleet join sp1-x\n", "sp1-x\n"])
