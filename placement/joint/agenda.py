@@ -18,7 +18,7 @@ def least_late(due_s: Sequence[float], takes_s: Sequence[float], start_s: float)
     Returns:
         Rows, both by due date.
     """
-    by_due = sorted(range(len(due_s)), key=lambda row: (due_s[row], row))
+    by_due = sorted(range(len(due_s)), key=due_s.__getitem__)
     kept: list[tuple[float, int]] = []
     end_s, late = start_s, set[int]()
     for row in by_due:

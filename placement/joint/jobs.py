@@ -7,12 +7,11 @@ the broker sends of one, transfer by transfer.
 import copy
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from splitplace.placement.joint.card import TOO_FEW, BrokerCard
-from splitplace.placement.joint.estimate import computed_s, in_time, received_s
+from splitplace.placement.joint.estimate import Doubt, computed_s, in_time, received_s
 from splitplace.placement.joint.shapes import shapes
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE, Bools, Floats, Ints, View
@@ -38,26 +37,6 @@ class Job:
     """Until the task's deadline."""
     share: float
     """Of the task's worth: it has one job a device, and is in time if the last of them is."""
-
-
-@dataclass(frozen=True, eq=False)
-class Doubt:
-    """How unsure an estimate is: `relative` of it, by device or on the whole, and `fixed_s` besides."""
-
-    relative: float
-    relative_D: Floats
-    fixed_s: float
-
-    @cached_property
-    def range(self) -> tuple[float, float]:
-        """The least and the most that is relative."""
-        every = self.relative, float(self.relative_D.min()), float(self.relative_D.max())
-        return min(every), max(every)
-
-    def of(self, took_s: Floats, devices: Ints) -> Floats:
-        """The width of P(in time) around an estimate."""
-        result: Floats = self.relative_D[devices] * np.maximum(took_s, 0.0) + self.fixed_s
-        return result
 
 
 SAMPLE = 256
@@ -86,7 +65,7 @@ class DeviceJobs:
         self.bytes_per_s_D = np.maximum(view.links.down_bytes_per_s_D, 1.0)
         self._count = 1
         self._facts = np.zeros((len(COLUMNS), 16))
-        """By `COLUMNS`, a job a column, the first of them none; the last two are as if the card held nobody up."""
+        """By `COLUMNS`, a job a column, the first none: all 0. The last two are as if the card held nobody up."""
         self._device_N = np.zeros(16, np.int64)
         self._at_DJ = np.zeros((devices, 4), np.int64)
         """The jobs of each device, and behind them that which is none."""
@@ -97,6 +76,8 @@ class DeviceJobs:
         self._settled = self._full_of = 0
         """Of how many jobs it is worked out how the card holds them up, and how long it is full."""
         self._full_s = 0.0
+        self._first_free = NONE
+        """The device that has nothing to do first, where that is known."""
         self._take_in(view)
 
     def _take_in(self, view: View) -> None:
@@ -141,6 +122,8 @@ class DeviceJobs:
         """One more."""
         self._enter(device, job)
         self._update(np.array([device]))
+        if device == self._first_free:
+            self._first_free = NONE
 
     def _enter(self, device: int, job: Job) -> None:
         row, column = self._count, int(self.count_D[device])
@@ -167,13 +150,14 @@ class DeviceJobs:
 
     def _update(self, devices: Ints) -> None:
         """When the jobs of these devices have received all, and how long they compute then."""
-        at, here = self._of(devices)
-        facts, servers, rate = self._facts[:, at], self.servers_D[devices], self.bytes_per_s_D[devices]
-        received = received_s(facts[DOWN], here, rate)
+        count, servers, rate = self.count_D[devices], self.servers_D[devices], self.bytes_per_s_D[devices]
+        at = self._at_DJ[devices, : count.max(initial=0)]
+        down, work, least = self._facts[: LEAST + 1].take(at, axis=1)
+        received = received_s(down, rate)
         self._facts[RECEIVED, at] = received
-        self._facts[COMPUTED, at] = computed_s(received, facts[WORK], facts[LEAST], here, servers)
-        self._changed.append(at[here])
-        computing = np.where(self.count_D[devices] >= servers, self.work_s_D[devices] / servers, 0.0)
+        self._facts[COMPUTED, at] = computed_s(received, work, least, count, servers)
+        self._changed.append(at[at > 0])
+        computing = np.where(count >= servers, self.work_s_D[devices] / servers, 0.0)
         self._busy_s_D[devices] = np.maximum(self.down_bytes_D[devices] / rate, computing)
 
     def _settle(self) -> None:
@@ -194,29 +178,30 @@ class DeviceJobs:
         """Whether there are more jobs than before by too many to leave what was worked out."""
         return (self._count - before) * TOO_FEW > self._count
 
-    def _of(self, devices: Ints, room: int = 0) -> tuple[Ints, Bools]:
-        """The jobs of these devices (K, J), some columns to spare, and where there is one (K, J)."""
-        most = int(self.count_D[devices].max(initial=0)) + room
-        self._widen(most)
-        at = self._at_DJ[devices, :most]
-        return at, at > 0
-
     def busy_s(self, devices: Bools) -> float:
         """How long one more would find no room: until the broker's card or some device has nothing to do.
 
         Args:
-            devices: Those that count; infinite if there is none.
+            devices: Those that count, the same in all of a plan; infinite if there is none.
         """
         if self._many(self._full_of):
             self._full_s, self._full_of = self.card.full_s(self.sent_bytes_D, self.bytes_per_s_D), self._count
-        return max(self._full_s, float(self._busy_s_D[devices].min(initial=np.inf)))
+        if self._first_free == NONE:  # what is booked makes none of the others free any sooner
+            self._first_free = int(np.where(devices, self._busy_s_D, np.inf).argmin())
+        device = self._first_free
+        return max(self._full_s, float(self._busy_s_D[device]) if devices[device] else np.inf)
 
-    def alone_s(self, down_bytes_SA: Floats, work_s_SA: Floats, least_s_SA: Floats, devices_A: Ints) -> Floats:
-        """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less."""
+    def alone_s(
+        self, down_bytes_SA: Floats, work_s_SA: Floats, least_s_SA: Floats, devices_A: Ints
+    ) -> tuple[Floats, Floats]:
+        """Seconds until a newcomer would be done on each device, everybody there served first: quick, and no less.
+
+        And how long each has to compute without it, shape A.
+        """
+        servers_A, work_s_A = self.servers_D[devices_A], self.work_s_D[devices_A]
         received_SA = (self.down_bytes_D[devices_A] + down_bytes_SA) / self.bytes_per_s_D[devices_A]
-        computing_SA = (self.work_s_D[devices_A] + work_s_SA) / self.servers_D[devices_A]
-        result: Floats = received_SA + np.maximum(computing_SA, least_s_SA)
-        return result
+        result: Floats = received_SA + np.maximum((work_s_A + work_s_SA) / servers_A, least_s_SA)
+        return result, work_s_A / servers_A
 
     def with_newcomer(
         self, devices_K: Ints, down_bytes_K: Floats, work_s_K: Floats, least_s_K: Floats, sizes_KX: Floats
@@ -234,44 +219,55 @@ class DeviceJobs:
             Seconds, and the change of Σ share P(in time) of those that are there, at most 0; both of shape K.
         """
         self._settle()
-        at, here = self._of(devices_K, 1)
-        facts = self._facts[:RECEIVED, at]
-        last = np.arange(len(devices_K)), self.count_D[devices_K]
-        rate, servers = self.bytes_per_s_D[devices_K], self.servers_D[devices_K]
+        count_K, rate_K, servers_K = self.count_D[devices_K], self.bytes_per_s_D[devices_K], self.servers_D[devices_K]
+        columns = int(count_K.max()) + 1
+        if columns == 1:
+            return self._alone_there(down_bytes_K / rate_K, work_s_K, least_s_K, servers_K, sizes_KX)
+        self._widen(columns)
+        facts = self._facts[:RECEIVED].take(self._at_DJ[devices_K, :columns], axis=1)
+        last = np.arange(len(devices_K)), count_K
         for column, values in ((DOWN, down_bytes_K), (WORK, work_s_K), (LEAST, least_s_K)):
             facts[column][last] = values
-        now_here = here.copy()
-        now_here[last] = True
-        received = received_s(facts[DOWN], now_here, rate)
+        received = received_s(facts[DOWN], rate_K)
         if self.card.limits:
             sent = facts[SENT_S] + self.card.later_s(facts[SENT], sizes_KX)
             sent[last] = self.card.with_more_s(sizes_KX)
             received = np.maximum(received, sent)
-        after = received + computed_s(received, facts[WORK], facts[LEAST], now_here, servers)
+        after = received + computed_s(received, facts[WORK], facts[LEAST], count_K + 1, servers_K)
+        # The newcomer has no share here: what it is worth itself is no loss to the others.
         lost = facts[SHARE] * (self.p(facts[SLACK], after, devices_K[:, None]) - facts[IN_TIME])
-        return after[last], np.where(here, lost, 0.0).sum(axis=1)
+        return after[last], np.add.reduce(lost, axis=1)
+
+    def _alone_there(
+        self, received_K: Floats, work_s_K: Floats, least_s_K: Floats, servers_K: Floats, sizes_KX: Floats
+    ) -> tuple[Floats, Floats]:
+        """As `with_newcomer` where none of the devices has any job: the same sums, of one."""
+        if self.card.limits:
+            received_K = np.maximum(received_K, self.card.with_more_s(sizes_KX))
+        after_K = received_K + np.maximum((received_K + work_s_K - received_K) / servers_K, least_s_K)
+        return after_K, np.zeros(len(after_K))
 
     def lost_by_sending(self, sizes_SX: Floats) -> "LostBySending":
         """The change of Σ share P(in time) if the broker sent these, set by set; of very many jobs by a sample."""
         self._settle()
         every = 1 + len(self._sending) // SAMPLE
         rows = self._sending[::every]
-        lost_SN = np.zeros((len(sizes_SX), self._count if every == 1 else 1))
+        lost_SN = np.zeros((len(sizes_SX), self._count if len(rows) and every == 1 else 1))
         if not len(rows):
-            return LostBySending(np.zeros(len(sizes_SX)), lost_SN)
-        facts = self._facts[:, rows]
+            return LostBySending(lost_SN[:, 0], lost_SN)
+        facts = self._facts.take(rows, axis=1)
         later = facts[SENT_S] + self.card.later_s(facts[SENT][None], sizes_SX)
         after = np.maximum(later, facts[RECEIVED]) + facts[COMPUTED]
         lost = facts[SHARE] * (self.p(facts[SLACK], after, self._device_N[rows]) - facts[IN_TIME])
         if every == 1:
             lost_SN[:, rows] = lost
-        return LostBySending(lost.sum(axis=1) * every, lost_SN)
+        return LostBySending(np.add.reduce(lost, axis=1) * every, lost_SN)
 
     def elsewhere(self, lost: "LostBySending", at_S: Ints, devices_SK: Ints) -> Floats:
-        """What of it is not on each of these devices, for some of the sets, shape (S, K)."""
+        """What of it is not on each of these devices, for some of the sets, shape (S, K), or (S, 1) if alike of all."""
         total_S1 = lost.total_S[at_S, None]
         if lost.by_job_SN.shape[1] == 1:  # one device of thousands
-            return np.broadcast_to(total_S1, devices_SK.shape)
+            return total_S1
         most = int(self.count_D[devices_SK].max(initial=0))
         result: Floats = total_S1 - lost.by_job_SN[at_S[:, None, None], self._at_DJ[devices_SK, :most]].sum(axis=2)
         return result

@@ -29,9 +29,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splitplace.errors import ContractError
-from splitplace.placement.joint.jobs import DeviceJobs, Doubt
+from splitplace.placement.joint.estimate import Doubt
+from splitplace.placement.joint.jobs import DeviceJobs
+from splitplace.placement.joint.options import JointPlan
 from splitplace.placement.joint.residual import LEARNED, Residuals
-from splitplace.placement.joint.search import JointPlan, PlanSearch
+from splitplace.placement.joint.search import PlanSearch
 from splitplace.placement.joint.worth import JointWorth
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room

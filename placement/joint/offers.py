@@ -197,18 +197,16 @@ class PlanOffers:
         every, devices_A, most = self.every(splits), self._devices_A, self._look + AHEAD
         n, jobs = int(np.ceil(self.view.tasks.n_T.mean())), self._jobs
         work_SA, least_SA = every.takes_s(n, np.arange(len(splits)))
-        quick_SA = jobs.alone_s(n * every.inputs_S[:, None], work_SA, least_SA, devices_A)
+        quick_SA, load_A = jobs.alone_s(n * every.inputs_S[:, None], work_SA, least_SA, devices_A)
         left_A, cost_FA = self._room.account(every.fragments_F, devices_A)
         fits_SA = np.add.reduceat(cost_FA, every.first_S, axis=0) <= left_A
         chosen = [np.argpartition(np.where(fits_SA, quick_SA, np.inf), most, axis=1)[:, :most].ravel()]
-        loaded_A = np.where(
-            fits_SA.any(axis=0), jobs.work_s_D[devices_A] / self.view.devices.servers_D[devices_A], np.inf
-        )
+        loaded_A = np.where(fits_SA.any(axis=0), load_A, np.inf)
         chosen.append(np.argpartition(loaded_A, LEAST_LOADED)[:LEAST_LOADED])
         scarce = np.repeat(fits_SA.sum(axis=1) < most, [len(shape.fragments) for shape in every.shapes])
         if scarce.any():  # few hold it whole: those that hold its parts
             service_FA = every.service_s(n)[scarce]
-            quick_FA = jobs.alone_s(n * every.inputs_F[scarce][:, None], service_FA, service_FA, devices_A)
+            quick_FA, _ = jobs.alone_s(n * every.inputs_F[scarce][:, None], service_FA, service_FA, devices_A)
             quick_FA[cost_FA[scarce] > left_A] = np.inf
             chosen.append(np.argpartition(quick_FA, most, axis=1)[:, :most].ravel())
         near_A: Ints = devices_A[np.unique(np.concatenate(chosen))]

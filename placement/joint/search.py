@@ -1,7 +1,6 @@
 """One plan of `joint`: task after task, the split and the devices of most value, or to wait for the next plan."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,14 +8,14 @@ from splitplace.placement.joint.agenda import least_late
 from splitplace.placement.joint.ahead import Ahead
 from splitplace.placement.joint.jobs import DeviceJobs, Job, LostBySending
 from splitplace.placement.joint.offers import Offer, PlanOffers
+from splitplace.placement.joint.options import JointPlan, Later, Option
 from splitplace.placement.joint.residual import Expected, Residuals
-from splitplace.placement.joint.shapes import Shape
 from splitplace.placement.joint.spread import SpreadSearch
 from splitplace.placement.joint.worth import JointWorth, TaskWorth, Worths
 from splitplace.placement.policy import PlacementRequest
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Place, Wait
-from splitplace.records.view import NONE, Bools, Ints, View
+from splitplace.records.view import NONE, Bools, Floats, Ints, View
 
 LOOKS = 8
 """Tasks in a row that are looked at and wait; those after them wait without a look."""
@@ -24,43 +23,6 @@ FEW = 2
 """Splits that are looked at first."""
 CLOSE = 1e-3
 """Values that differ by less are as good as each other."""
-
-
-@dataclass
-class JointPlan:
-    """A plan for every task of a view of which nothing is placed yet, by row of its tasks."""
-
-    room: Room
-    jobs: DeviceJobs
-    split: dict[int, int] = field(default_factory=dict)
-    actions: dict[int, list[Action]] = field(default_factory=dict)
-    waits: set[int] = field(default_factory=set)
-    expected: dict[int, Expected] = field(default_factory=dict)
-    """By task id, of those that are placed."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """A split on devices."""
-
-    value: float
-    took_s: float
-    """As profiles and links have it."""
-    shape: Shape
-    device: dict[int, int]
-    """Of each fragment."""
-    jobs: tuple[tuple[int, Job], ...]
-    """By device."""
-
-
-@dataclass(frozen=True)
-class Later:
-    """A split to wait with for the next plan."""
-
-    value: float
-    split: int
-    use_s: float
-    """Of the scarcest there is."""
 
 
 class PlanSearch:
@@ -212,35 +174,44 @@ class PlanSearch:
 
     def _gathered(self, task: TaskWorth, offer: Offer, at_S: Ints, fits_SA: Bools, lost: LostBySending) -> Option:
         """That of these splits, all of it on one device, which is worth most; each fits one."""
-        view, n, jobs, devices_A = self.view, task.n, self.jobs, offer.devices_A
-        work_SA, least_SA = offer.takes_s(n, at_S)
+        n, jobs, devices_A = task.n, self.jobs, offer.devices_A
+        work_SK, least_SK = offer.takes_s(n, at_S)
         down_S1 = n * offer.inputs_S[at_S, None]
-        looked = np.broadcast_to(np.arange(len(devices_A)), fits_SA.shape)
         if len(devices_A) > self._look:
-            quick_SA = np.where(fits_SA, jobs.alone_s(down_S1, work_SA, least_SA, devices_A), np.inf)
-            nearest = np.argpartition(quick_SA, self._look, axis=1)[:, : self._look]
-            # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
-            loaded_SA = np.where(fits_SA, jobs.work_s_D[devices_A] / jobs.servers_D[devices_A], np.inf)
-            looked = np.sort(np.concatenate([nearest, loaded_SA.argmin(axis=1)[:, None]], axis=1), axis=1)
-        cells, shape = (np.arange(len(at_S))[:, None], looked), looked.shape
-        devices_SK, work_SK, least_SK = devices_A[looked], work_SA[cells], least_SA[cells]
-        down_SK = np.broadcast_to(down_S1, shape)
-        took_s, lost_K = jobs.with_newcomer(
-            devices_SK.ravel(), down_SK.ravel(), work_SK.ravel(), least_SK.ravel(),
-            np.repeat(task.sizes_SX[at_S], shape[1], axis=0),
+            looked_SK = self._looked(devices_A, down_S1, work_SK, least_SK, fits_SA)
+            cells_SK = looked_SK + len(devices_A) * np.arange(len(at_S))[:, None]
+            work_SK, least_SK, fits_SA = work_SK.take(cells_SK), least_SK.take(cells_SK), fits_SA.take(cells_SK)
+            devices_SK = devices_A.take(looked_SK)
+        else:
+            devices_SK = np.tile(devices_A, (len(at_S), 1))
+        shape = devices_SK.shape
+        took_K, lost_K = jobs.with_newcomer(
+            devices_SK.ravel(), down_S1.repeat(shape[1]), work_SK.ravel(), least_SK.ravel(),
+            task.sizes_SX[at_S].repeat(shape[1], axis=0),
         )  # fmt: skip
         lost_SK = lost_K.reshape(shape) + jobs.elsewhere(lost, at_S, devices_SK)
-        took_SK = took_s.reshape(shape) + view.links.rtt_s_D[devices_SK]
+        took_SK = took_K.reshape(shape) + self.view.links.rtt_s_D[devices_SK]
         values_SK = task.on(took_SK * self.worth.off_D[devices_SK], lost_SK, devices_SK, at_S)
-        values_SK -= work_SK * self.worth.price_D[devices_SK]
-        values_SK += self.worth.weights.sla_weight * self.ahead.lost(devices_SK, work_SK, took_SK)
-        values_SK[~fits_SA[cells]] = -np.inf
-        at, k = np.unravel_index(int(np.argmax(values_SK)), shape)
+        if self.worth.weights.alpha:
+            values_SK -= work_SK * self.worth.price_D[devices_SK]
+        if self.ahead.on:
+            values_SK += self.worth.weights.sla_weight * self.ahead.lost(devices_SK, work_SK, took_SK)
+        at, k = divmod(int(np.where(fits_SA, values_SK, -np.inf).argmax()), shape[1])
         split, device = offer.shapes[at_S[at]], int(devices_SK[at, k])
         sent = tuple(n * size for size in split.inputs.values())
         job = Job(float(down_S1[at, 0]), sent, float(work_SK[at, k]), float(least_SK[at, k]), task.slack_s, 1.0)
         where = dict.fromkeys(split.fragments, device)
         return Option(float(values_SK[at, k]), float(took_SK[at, k]), split, where, ((device, job),))
+
+    def _looked(self, devices_A: Ints, down_S1: Floats, work_SA: Floats, least_SA: Floats, fits_SA: Bools) -> Ints:
+        """On which devices a few splits are looked at, of those of the offer, shape (S, K)."""
+        quick_SA, loaded_A = self.jobs.alone_s(down_S1, work_SA, least_SA, devices_A)
+        nearest_SK = np.where(fits_SA, quick_SA, np.inf).argpartition(self._look, axis=1)[:, : self._look]
+        # What every plan is held against: no worse, by the estimate, than gathered on the least loaded.
+        least_S1 = np.where(fits_SA, loaded_A, np.inf).argmin(axis=1)[:, None]
+        looked_SK = np.concatenate([nearest_SK, least_S1], axis=1)
+        looked_SK.sort(axis=1)
+        return looked_SK
 
     def _spread(
         self,

@@ -26,6 +26,23 @@ class JointWorth:
     look: int
 
 
+@dataclass(frozen=True, eq=False)
+class OfferWorth:
+    """Of splits on offer, what no single task changes; shape letters as in `SplitTimes`, the splits those on offer."""
+
+    split_S: Ints
+    sizes_SX: Floats
+    """Bytes a sample."""
+    off_S: Floats
+    """How much longer than expected each takes."""
+    right_S: Floats
+    """What its accuracy is worth."""
+    use_s_S3: Floats
+    alone_s_ST: Floats
+    computed_s_ST: Floats
+    turn_ST: Floats
+
+
 class Worths:
     """Of the splits on offer to the tasks of one view."""
 
@@ -47,8 +64,10 @@ class Worths:
         self._fleet = np.array([servers.sum(), down_bytes_per_s.sum(), view.links.broker_bytes_per_s])
         """Cores, bytes a second of all downlinks, bytes a second of the broker's card."""
         self.quickest_link = float(down_bytes_per_s.max())
+        self._by_interval = state.by_interval
         self._times: dict[int, SplitTimes] = {}
         """By application."""
+        self._offers: dict[tuple[int, ...], OfferWorth] = {}
         power_w_D11 = view.devices.power_w_D11
         swing_w_D = np.maximum(power_w_D11[:, -1] - power_w_D11[:, 0], 0.0)
         unit_j = max(float(swing_w_D.mean()), 1e-9) * view.longest_s
@@ -69,19 +88,29 @@ class Worths:
         All that are behind are held up by what it uses of the scarcest there is, and a second costs each of them
         1 / (the mean deadline) of being in time.
         """
-        w, view = self.weights.sla_weight, self.view
-        offer = self.offers.every(splits)
-        split_S, times, n = offer.split_S, self.times(offer), int(view.tasks.n_T[row])
-        use_S = n * times.use_s_S3[split_S, self.scarce]
-        besides_S = (1 - w) * self._accuracy_S[split_S] - w * self.behind / self._patience_s * use_S
+        view, offer = self.view, self._offer(splits)
+        n = int(view.tasks.n_T[row])
+        use_S = n * offer.use_s_S3[:, self.scarce]
+        besides_S = offer.right_S - self.weights.sla_weight * self.behind / self._patience_s * use_S
         slack_s = seen_slack_s = float(view.tasks.deadline_s_T[row] - view.tasks.age_s_T[row])
-        if self.state.by_interval:  # it is seen to be done at the next start of one
+        if self._by_interval:  # it is seen to be done at the next start of one
             interval_s = view.interval_s
             seen_slack_s = math.floor((view.now_s + slack_s) / interval_s + 1e-9) * interval_s - view.now_s
         return TaskWorth(
-            self, n, split_S, n * offer.sizes_SX, slack_s, seen_slack_s, self._off_S[split_S], besides_S, use_S,
-            times.alone_s_ST[split_S, row], times.computed_s_ST[split_S, row], times.turn_ST[split_S, row],
+            self, n, offer.split_S, n * offer.sizes_SX, slack_s, seen_slack_s, offer.off_S, besides_S, use_S,
+            offer.alone_s_ST[:, row], offer.computed_s_ST[:, row], offer.turn_ST[:, row],
         )  # fmt: skip
+
+    def _offer(self, splits: tuple[int, ...]) -> "OfferWorth":
+        """What is alike for all tasks that these are on offer to."""
+        if splits not in self._offers:
+            offer = self.offers.every(splits)
+            rows, times = offer.split_S, self.times(offer)
+            self._offers[splits] = OfferWorth(
+                rows, offer.sizes_SX, self._off_S[rows], (1 - self.weights.sla_weight) * self._accuracy_S[rows],
+                times.use_s_S3[rows], times.alone_s_ST[rows], times.computed_s_ST[rows], times.turn_ST[rows],
+            )  # fmt: skip
+        return self._offers[splits]
 
     def sum(self, in_time: Floats, took_s: Floats, besides: Floats) -> Floats:
         """What is maximised; see `joint.py`."""

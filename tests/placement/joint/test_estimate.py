@@ -24,17 +24,17 @@ def shared(sizes: list[float]) -> list[float]:
     return ends
 
 
-def finish_s(down, work, least, here, bytes_per_s, servers):
+def finish_s(down, work, least, count, bytes_per_s, servers):
     """Seconds until each is done."""
-    received = received_s(down, here, bytes_per_s)
-    return received + computed_s(received, work, least, here, servers)
+    received = received_s(down, bytes_per_s)
+    return received + computed_s(received, work, least, count, servers)
 
 
 def alone(down: list[float], work: list[float], rate: float = 1.0, servers: int = 1) -> list[float]:
     """Of one device with these jobs."""
     shape = (1, len(down))
     found = finish_s(
-        np.reshape(down, shape), np.reshape(work, shape), np.reshape(work, shape), np.ones(shape, bool),
+        np.reshape(down, shape), np.reshape(work, shape), np.reshape(work, shape), np.array([len(down)]),
         np.array([rate]), np.array([servers]),
     )  # fmt: skip
     return found[0].tolist()
@@ -100,11 +100,10 @@ def test_who_receives_long_meets_less_work():
 def test_who_uses_all_servers_is_shared_with_as_work():
     """Five trees of 4 server-seconds that four servers could each run in 1 s: 5 s in all, not a quarter of that."""
     down, work, least = np.zeros((1, 5)), np.full((1, 5), 4.0), np.ones((1, 5))
-    found = finish_s(down, work, least, np.ones((1, 5), bool), np.ones(1), np.array([4]))
+    found = finish_s(down, work, least, np.array([5]), np.ones(1), np.array([4]))
     np.testing.assert_allclose(found, 5.0)
-    np.testing.assert_allclose(
-        finish_s(down, work, least, np.eye(1, 5, dtype=bool), np.ones(1), np.array([4])).max(), 1
-    )
+    alone_there = finish_s(down, work * np.eye(1, 5), least * np.eye(1, 5), np.ones(1, int), np.ones(1), np.array([4]))
+    np.testing.assert_allclose(alone_there.max(), 1)
 
 
 @given(
@@ -119,10 +118,12 @@ def test_more_work_makes_nobody_earlier(down, work, more):
 
 
 def test_where_there_is_no_job_there_is_no_time():
-    """Columns that are empty hold nobody up."""
-    four, here = np.full((1, 2), 4.0), np.array([[True, False]])
-    found = finish_s(four, four, four, here, np.ones(1), np.ones(1, int))
-    assert found.tolist() == [[8.0, 0.0]]
+    """Columns behind a device's own jobs hold nobody up: few that are compared in pairs, and many that are sorted."""
+    for columns in (2, 40):
+        four = np.zeros((1, columns))
+        four[0, 0] = 4.0
+        found = finish_s(four, four, four, np.ones(1, int), np.ones(1), np.ones(1, int))
+        assert found.tolist() == [[8.0, *[0.0] * (columns - 1)]]
 
 
 def test_in_time_is_even_at_the_deadline():

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splitplace.placement.joint import jobs as jobs_module
-from splitplace.placement.joint.jobs import IN_TIME, DeviceJobs, Doubt, Job
+from splitplace.placement.joint.estimate import Doubt
+from splitplace.placement.joint.jobs import IN_TIME, DeviceJobs, Job
 
 pytestmark = pytest.mark.base
 
@@ -47,6 +48,29 @@ def test_who_comes_is_foreseen(view, jobs, device, size, work_s):
     _, lost = before.with_newcomer(np.array([device]), size * one, work_s * one, work_s * one, sizes_KX)
     assert lost[0] == pytest.approx((in_time(after)[:-1] - in_time(before)).sum(), abs=1e-9)
     assert lost[0] <= 1e-12
+
+
+def test_where_nobody_is_it_is_as_in_sight_of_others(view):
+    """A device without a job says the same of a newcomer whether a busy one is asked about with it or not."""
+    found, _ = booked(view, [(1, 30.0, 2.0, 9.0), (1, 10.0, 4.0, 9.0)], 50.0)
+    asked = [[20.0, 20.0], [3.0, 3.0], [3.0, 3.0]]
+    both = found.with_newcomer(np.array([0, 1]), *np.array(asked), np.full((2, 1), 20.0))
+    alone = found.with_newcomer(np.array([0]), *np.array(asked)[:, :1], np.full((1, 1), 20.0))
+    assert [one[0] for one in both] == [one[0] for one in alone]
+    assert alone[1][0] == 0.0 > both[1][1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(jobs=JOBS)
+def test_when_one_is_free_is_known_at_any_time(view, jobs):
+    """Asked after every job that is booked, it is what it is if it was never asked before."""
+    asked, _ = booked(view, [], np.inf)
+    every = np.ones(DEVICES, np.bool_)
+    _, made = booked(view, jobs, np.inf)
+    for count, ((device, *_), job) in enumerate(zip(jobs, made, strict=True), 1):
+        asked.busy_s(every)
+        asked.book(device, job)
+        assert asked.busy_s(every) == booked(view, jobs[:count], np.inf)[0].busy_s(every)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
