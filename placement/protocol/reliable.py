@@ -28,11 +28,15 @@ MAX_UNACKNOWLEDGED = 65_536
 """Messages that may wait for a peer, under way or not: with more it does not keep up, and is given up."""
 MAX_UNACKNOWLEDGED_BYTES = 4 * 2**30
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.3, 2.4
-"""For an acknowledgement, before the oldest message is said again; doubles each time."""
+"""For an acknowledgement, before the peer is probed; doubles each time."""
 ACKNOWLEDGE_AFTER_S = 0.15
 """How long an acknowledgement may wait for something to ride on: as long as the sender, which waits `FIRST_WAIT_S` for
 it, is not led to say anything again. One that goes alone wakes both sides."""
 ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 16 * 2**20
+SAID_AGAIN_BYTES = 2**16
+"""A message up to this size is its own probe. A larger one may still be on its way over a slow road, and would be that
+much later for each time that it is said again: the peer is asked with an empty one, and only if it answers that nothing
+came in before that is the message said again."""
 RETRY_S = 0.02
 """After which the network, which had no room, is asked again."""
 UNREACHABLE_S = 2.0
@@ -145,8 +149,12 @@ class Link:
         """Do what is due; after what came in was taken in."""
         self._pump()
         if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
+            oldest = self._parcels[self._first]
             self._probed = self._reached
-            self._hand_over(self._first, self._parcels[self._first].frames, envelope.PROBE)
+            if oldest.size_bytes <= SAID_AGAIN_BYTES:
+                self._hand_over(self._first, oldest.frames, envelope.PROBE)
+            else:
+                self._hand_over(0, (), envelope.PROBE)
             self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
         if self._owes(now_s):
             self._hand_over(0, ())
