@@ -6,8 +6,9 @@ in `CAUSES` alone. What others raise becomes one of ours in `explained` alone, o
 """
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -207,9 +208,28 @@ def of_system(error: OSError, what: str = "") -> SplitPlaceError:
     return SplitPlaceError(said)
 
 
-def first_problem(error: ValidationError, whole: str = "document") -> str:
-    """The first thing wrong, on one line: where (or in the `whole`), what is expected, what was got, how many more."""
+def first_problem(
+    error: ValidationError,
+    whole: str = "document",
+    keys: Callable[[Sequence[str | int]], tuple[str, ...]] | None = None,
+) -> str:
+    """The first thing wrong, on one line: where (or in the `whole`), what is expected, what was got, how many more.
+
+    Args:
+        error: What pydantic found.
+        whole: What the document is called.
+        keys: The keys that a table may have, by the place of the table: a wrong one is then told with the right one.
+    """
     problems = error.errors(include_url=False, include_context=False)
+    places = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
+    # Of a list whose entries are wrong, pydantic also says that it is too short: they are left out of it.
+    problems = [problem for problem in problems if problem["loc"] not in places or not problem["loc"]]
+    for problem in problems if keys is not None else ():
+        # Before what is missing: most often that is the same key.
+        if problem["type"] == "extra_forbidden" and (meant := _meant(problem["loc"], keys)):
+            problems = [problem, *(other for other in problems if other["loc"] not in (problem["loc"], meant))]
+            problem["msg"] = f"no such key: did you mean {meant[-1]}?"
+            break
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"]) or whole
     # Of texts, only names that had a list to choose from: another may be a key, or as long as the document.
@@ -218,3 +238,11 @@ def first_problem(error: ValidationError, whole: str = "document") -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     said = first["msg"].removeprefix("Value error, ")  # a validator of ours: its words are enough
     return f"{place}: {said}{got}{more}"
+
+
+def _meant(
+    place: tuple[str | int, ...], keys: Callable[[Sequence[str | int]], tuple[str, ...]]
+) -> tuple[str | int, ...]:
+    """The place of the key that is most like an unknown one; nothing if none is."""
+    *table, key = place
+    return (*table, *like) if (like := get_close_matches(str(key), keys(table), 1)) else ()

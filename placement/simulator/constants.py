@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from splitplace.placement.simulator.costs import Costs
-from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Amount, AmountOrZero, Count, Fraction, Name, Quantity, Record
 from splitplace.records.device import Device
 from splitplace.records.split import Strategy
 from splitplace.records.threads import share_of_time
@@ -20,12 +20,12 @@ class ConstantSplit(Record):
     application: Name
     strategy: Strategy
     shape: Literal["chain", "parallel"]
-    core_s: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    core_s: Annotated[tuple[Amount, ...], Field(min_length=1)]
     """Core-seconds of each fragment for `images` images on the reference core."""
-    output_bytes: tuple[NonNegative, ...]
+    output_bytes: tuple[AmountOrZero, ...]
     """Bytes each fragment hands on for `images` images; the last of a chain, or each in parallel, to the broker."""
     input_bytes_per_sample: Count
-    weight_bytes: PositiveCount
+    weight_bytes: Quantity
     """Of each fragment."""
     top1: Fraction | None = None
 
@@ -45,9 +45,9 @@ class Constants(Record):
     """Costs that somebody published, with where from: never to be taken for a profile."""
 
     source: str
-    images: PositiveCount
-    micro_batch: PositiveCount
-    memory_bytes: PositiveCount
+    images: Quantity
+    micro_batch: Quantity
+    memory_bytes: Quantity
     """What each container is assumed to take; the file says why."""
     parallel_share: Fraction = 0.0
     """Of every fragment's work, what all threads of a device do (`splitplace/records/threads.py`)."""

@@ -8,8 +8,11 @@ import numpy as np
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError
 from splitplace.placement.simulator.scenario import MAX_IMAGES
+from splitplace.records.base import MAX_AMOUNT
 from splitplace.records.view import Floats, Ints
 
+MOST_SHOWN = 120
+"""Letters of a first line that is not as it should be."""
 TRACE_COLUMNS = ("arrival_s", "application", "n", "deadline_s")
 
 
@@ -23,19 +26,18 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
     """
     if not path.is_file():
         raise NotFoundError(f"no workload trace {path.absolute()}: expected a CSV or Parquet file")
-    columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-    for name in TRACE_COLUMNS:
-        if name not in columns:
-            raise ContractError(f"{path}: no column {name!r}, expected {', '.join(TRACE_COLUMNS)}")
+    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     index = {name: row for row, name in enumerate(applications)}
     strange = sorted({str(value) for value in columns["application"]} - index.keys())
     if strange:
         raise ContractError(f"{path}: unknown application {strange[0]!r}, the demand offers {', '.join(applications)}")
     arrival, n, deadline = (_numbers(path, name, columns[name]) for name in ("arrival_s", "n", "deadline_s"))
     for name, values, low in (("arrival_s", arrival, 0.0), ("n", n, 1.0), ("deadline_s", deadline, 1e-9)):
-        bad = np.flatnonzero(~(values >= low) | np.isinf(values))
+        bad = np.flatnonzero(~((values >= low) & (values <= MAX_AMOUNT)))
         if len(bad):
-            raise ContractError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected at least {low:g}")
+            raise ContractError(
+                f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected {low:g} to {MAX_AMOUNT:g}"
+            )
     bad = np.flatnonzero((n > MAX_IMAGES) | (n != np.floor(n)))
     if len(bad):
         raise ContractError(
@@ -55,12 +57,30 @@ def _numbers(path: Path, name: str, values: Sequence[object]) -> Floats:
 
 def _csv(path: Path) -> dict[str, Sequence[object]]:
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            table = csv.DictReader(lines)
-            rows, names = list(table), table.fieldnames or ()
+        # Spreadsheets begin a file in UTF-8 with a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            names, *rows = [row for row in csv.reader(lines, skipinitialspace=True) if row] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError(f"{path}: not CSV: {error}") from error
-    return {name: [row[name] for row in rows] for name in names}
+    names = [name.rstrip() for name in names]
+    for name in TRACE_COLUMNS:
+        if names.count(name) != 1:
+            raise ContractError(
+                f"{path}: {names.count(name) or 'no'} columns {name!r} in its first line ({_shown(names)}), expected "
+                f"one each of {', '.join(TRACE_COLUMNS)}, parted by commas"
+            )
+    for number, row in enumerate(rows, 1):
+        if len(row) < len(names) or any(row[len(names) :]):
+            raise ContractError(
+                f"{path}: row {number} has {len(row)} values for {len(names)} columns: give each one, with a point in "
+                "numbers, not a comma"
+            )
+    return {name: [row[names.index(name)].rstrip() for row in rows] for name in TRACE_COLUMNS}
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names))
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
 
 
 def _parquet(path: Path) -> dict[str, Sequence[object]]:

@@ -8,23 +8,23 @@ from pydantic import Field, model_validator
 
 from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
-from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import MAX_AMOUNT, Amount, AmountOrZero, Fraction, Name, Quantity, Record
 from splitplace.records.demand import EncodedInput
-from splitplace.records.device import Device, FleetSpec
+from splitplace.records.device import MAX_CORES, Device, FleetSpec
 
 MAX_IMAGES = 10**12
 """Of a task: their bytes, and sums of them, stay whole numbers that 64 bits hold."""
 
-Range = tuple[Positive, Positive]
+Range = tuple[Amount, Amount]
 Images = Annotated[int, Field(gt=0, le=MAX_IMAGES)]
 
 
 class Phase(Record):
     """From this interval on, another rate and mix: how a workload is made non-stationary."""
 
-    start: Count
-    rate_factor: Positive = 1.0
-    mix: dict[Name, NonNegative] = Field(default_factory=dict)
+    start: Annotated[int, Field(ge=0, le=10**18)]
+    rate_factor: Amount = 1.0
+    mix: dict[Name, AmountOrZero] = Field(default_factory=dict)
     """Weights of the applications; empty for the workload's own."""
 
 
@@ -35,21 +35,21 @@ class Workload(Record):
     """Tasks an interval: Poisson(rate), or the published code's int(gauss(rate, 0.5))."""
     spread: bool = False
     """Uniform over the interval (a Poisson process); else all at its start, as in the paper."""
-    rate: Positive | None = None
+    rate: Amount | None = None
     """λ, mean tasks an interval."""
-    load: Positive | None = None
+    load: Amount | None = None
     """Share of what the best policy could sustain on this fleet (`capacity.py`); λ is solved from it."""
-    utilisation: Positive | None = None
+    utilisation: Amount | None = None
     """ρ of chains kept apart: load offered, were every task run as its layer split with each fragment on a device of
     its own, over capacity, of cores or links, whichever is scarcer; λ is solved from it. A policy that gathers chains
     keeps the fleet far less busy."""
     trace: str | None = None
     """A CSV or Parquet file with the columns arrival_s, application, n, deadline_s."""
-    mix: dict[Name, NonNegative] = Field(default_factory=dict)
+    mix: dict[Name, AmountOrZero] = Field(default_factory=dict)
     """Weights of the applications; those the demand lacks are left out, and empty means uniform over the demand's."""
     batch: tuple[Images, Images] = (16_000, 64_000)
     """Images a task, uniform, ends included."""
-    deadline_intervals: dict[Name, tuple[PositiveCount, PositiveCount]] = Field(default_factory=dict)
+    deadline_intervals: dict[Name, tuple[Quantity, Quantity]] = Field(default_factory=dict)
     """Deadlines as whole intervals, uniform, ends included, by application."""
     deadline_relative: Range | None = None
     """Deadlines as U(low, high) x the application's unloaded layer response for the batch on the median device."""
@@ -81,7 +81,7 @@ class DeviceEvent(Record):
     computes at `speed` from now on, and keeps what it has.
     """
 
-    time_s: NonNegative
+    time_s: AmountOrZero
     device: Name
     kind: Literal["join", "leave", "fail", "slow"]
     speed: NonNegative = 1.0
@@ -91,33 +91,33 @@ class DeviceEvent(Record):
 class NetworkShift(Record):
     """From this moment on, every device's link is these multiples of its own; transfers under way follow."""
 
-    time_s: NonNegative
-    bandwidth_factor: Positive = 1.0
-    rtt_factor: Positive = 1.0
+    time_s: AmountOrZero
+    bandwidth_factor: Amount = 1.0
+    rtt_factor: Amount = 1.0
 
 
 class Failures(Record):
     """Every device fails and is repaired at random, with exponential times."""
 
-    mtbf_s: Positive
-    mttr_s: Positive
+    mtbf_s: Amount
+    mttr_s: Amount
 
 
 class Swap(Record):
     """Memory beyond the device's own, on its disk (off unless stated: the limit is hard)."""
 
-    fraction: Positive
+    fraction: Amount
     """Swap space over memory."""
-    slowdown: Annotated[float, Field(ge=1)]
+    slowdown: Annotated[float, Field(ge=1, le=MAX_AMOUNT)]
     """How many times slower swapped memory is: a device that uses u of m bytes runs at 1 / (1 + (s-1) (u-m)/u)."""
 
 
 class Constrain(Record):
     """Paper A.3: half the cores, the network or the memory of every device."""
 
-    cores: Positive = 1.0
-    network: Positive = 1.0
-    memory: Positive = 1.0
+    cores: Amount = 1.0
+    network: Amount = 1.0
+    memory: Amount = 1.0
 
 
 class CpuLimit(Record):
@@ -125,7 +125,7 @@ class CpuLimit(Record):
 
     share: Annotated[float, Field(gt=0, lt=1)]
     """Of the device's cores, in the long run: what its core_speed and profiles have been measured at."""
-    period_s: Positive
+    period_s: Amount
     """The quota is renewed so often; the kernel's default is 0.1."""
 
     @property
@@ -142,7 +142,7 @@ class CpuLimit(Record):
 class Mistakes(Record):
     """What policies are told that is not so (`hearsay.py`); links, memory and the fleet they are told as they are."""
 
-    profiles: Annotated[float, Field(ge=1)] = 1.0
+    profiles: Annotated[float, Field(ge=1, le=MAX_AMOUNT)] = 1.0
     """So many times too long or too short are all service times on some devices, each by the toss of a coin."""
     devices: Fraction = 1.0
     """Share of the devices of which that is so, drawn."""
@@ -157,13 +157,13 @@ class Scenario(Record):
     about: str = ""
     fleet: str = "azure50"
     """A shipped fleet, `NAME:N` for N devices in its proportions, or a file."""
-    intervals: PositiveCount = 100
-    interval_s: Positive = 300.0
+    intervals: Annotated[int, Field(gt=0, le=1_000_000)] = 100
+    interval_s: Amount = 300.0
     tick: Literal["event", "interval"] = "event"
     """`event`: planned and seen as it happens. `interval`: only at interval starts, as in the published code."""
     precedence: Literal["strict", "pipelined"] = "strict"
     """`strict`: a fragment starts when those before it have finished the task. `pipelined`: by micro-batch."""
-    pipeline_grain: PositiveCount = 1
+    pipeline_grain: Quantity = 1
     """Micro-batches handed on together, if pipelined."""
     place: Literal["task", "ready"] = "task"
     """Devices, and their memory, for all fragments of a task at once, or for each when its inputs exist."""
@@ -181,7 +181,7 @@ class Scenario(Record):
     weights: Literal["container", "shared", "warm"] = "container"
     """Each container loads and claims its own copy (the paper); containers of a fragment share one on a device; or it
     stays loaded until evicted."""
-    startup_s: NonNegative = 0.0
+    startup_s: AmountOrZero = 0.0
     """Image distribution before the first placement (the paper: 30 s). A device that fails or leaves meanwhile is not
     there when it ends, unless it joins."""
     parallelism: Literal["intra", "inter"] = "intra"
@@ -189,19 +189,19 @@ class Scenario(Record):
     does (onnxruntime's intra-op threads). `inter`: a fragment a core, as many at once as there are cores."""
     cpu_limits: dict[Name, CpuLimit] = Field(default_factory=dict)
     """By kind of device: those that are no slower machines, but have a quota of the time of a faster one."""
-    handover_s: NonNegative = 0.0
+    handover_s: AmountOrZero = 0.0
     """Core-seconds, on a core of speed 1, that a device takes to receive a micro-batch, account for it and send it on,
     beside running it: profiles have the run alone."""
-    handover_s_per_byte: NonNegative = 0.0
+    handover_s_per_byte: AmountOrZero = 0.0
     """The same a byte that it receives from another device or the broker, or sends there."""
-    scheduling_delay_s: NonNegative = 0.0
+    scheduling_delay_s: AmountOrZero = 0.0
     """Between a plan and its effect. Measured decision time is a timing, and never enters simulated time."""
-    memory_claim_bytes: PositiveCount | None = None
+    memory_claim_bytes: Quantity | None = None
     """What every container claims, in place of its demand (the published code: 5000 MB)."""
     swap: Swap | None = None
-    reference_mips: Positive | None = None
+    reference_mips: Amount | None = None
     """Recomputes the core_speed of devices labelled with `mips`."""
-    broker_bytes_per_s: Positive | None = 125e6
+    broker_bytes_per_s: Amount | None = 125e6
     """The broker's card, 1 Gb/s: inputs leave over it, results come in over it. None (of no TOML file): unlimited."""
     constrain: Constrain = Constrain()
     workload: Workload
@@ -293,8 +293,10 @@ def units(scenario: Scenario, fleet: FleetSpec) -> tuple[Device, ...]:
 def _constrained(entry: Device, scenario: Scenario) -> Device:
     by = scenario.constrain
     cores = entry.cores * by.cores
-    if cores != round(cores) or cores < 1:
-        raise ContractError(f"{entry.name}: {entry.cores} cores x {by.cores} is no whole number of cores")
+    if cores != round(cores) or not 1 <= cores <= MAX_CORES:
+        raise ContractError(
+            f"{entry.name}: {entry.cores} cores x {by.cores} is no whole number of cores from 1 to {MAX_CORES}"
+        )
     speed = entry.core_speed
     if scenario.reference_mips and "mips" in entry.labels:
         try:

@@ -2,8 +2,10 @@
 
 import json
 import tomllib
+from codecs import BOM_UTF8
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, AnyStr, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -23,6 +25,25 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+MIN_AMOUNT, MAX_AMOUNT = 1e-15, 1e30
+"""Of what a user states of devices and workloads: all that exists is between, and products and ratios are finite."""
+Amount = Annotated[float, Field(ge=MIN_AMOUNT, le=MAX_AMOUNT)]
+AmountOrZero = Annotated[float, Field(ge=0, le=MAX_AMOUNT)]
+Quantity = Annotated[int, Field(gt=0, le=10**18)]
+"""A count or bytes that a user states: a whole number that 64 bits hold, and a sum of some as well."""
+
+
+def without_mark(text: AnyStr) -> AnyStr:
+    """A document without the byte order mark that some editors begin files in UTF-8 with."""
+    return text.removeprefix(BOM_UTF8) if isinstance(text, bytes) else text.removeprefix("\ufeff")
+
+
+def _table(annotation: Any) -> Any:
+    """The record that a field holds, itself or in a list or table; None where it holds none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _table(part)) is not None), None)
 
 
 class Record(BaseModel):
@@ -48,19 +69,33 @@ class Record(BaseModel):
         """
         if len(text) > MAX_DOCUMENT_BYTES:
             raise IntegrityError(f"{source}: {len(text)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
+        text = without_mark(text)
         if cls.file_format is not None:
             cls.file_format.check_document(text, source)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             noun = cls.noun or cls.__name__.lower()
-            raise IntegrityError(f"{source}: not a {noun}: {first_problem(error)}") from error
+            raise IntegrityError(f"{source}: not a {noun}: {first_problem(error, keys=cls.keys_at)}") from error
+
+    @classmethod
+    def keys_at(cls, place: Sequence[str | int]) -> tuple[str, ...]:
+        """The keys that a table of the record's document may have; none where that is open.
+
+        Args:
+            place: Of the table: the keys and numbers that lead to it from the document.
+        """
+        found: Any = cls
+        for step in place:
+            fields = found.model_fields if isinstance(found, type) and issubclass(found, BaseModel) else {}
+            found = _table(fields[step].annotation if step in fields else found)
+        return tuple(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else ()
 
     @classmethod
     def parse_toml(cls, text: str | bytes, source: str) -> Self:
         """Read a record from TOML; arguments and errors as `parse`'s."""
         try:
-            document = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+            document = tomllib.loads(without_mark(text.decode() if isinstance(text, bytes) else text))
         except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested without end
             raise IntegrityError(f"{source}: not TOML: {error}") from error
         # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.

@@ -4,10 +4,11 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
+from splitplace.records.base import Amount, AmountOrZero, Name, Quantity, Record
 
 MAX_COUNT = 100_000
 """Ten times the largest fleet that is simulated: every single device is made."""
+MAX_CORES = 1_000_000
 
 
 class Device(Record):
@@ -20,16 +21,16 @@ class Device(Record):
     name: Name
     kind: Name
     count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 1
-    cores: PositiveCount
-    core_speed: Positive
-    memory_bytes: PositiveCount
-    disk_bytes: PositiveCount
-    disk_bytes_per_s: Positive
-    up_bytes_per_s: Positive
-    down_bytes_per_s: Positive
-    rtt_s: NonNegative
-    power_w: Annotated[tuple[NonNegative, ...], Field(min_length=11, max_length=11)]
-    cost_usd_per_h: NonNegative = 0.0
+    cores: Annotated[int, Field(gt=0, le=MAX_CORES)]
+    core_speed: Amount
+    memory_bytes: Quantity
+    disk_bytes: Quantity
+    disk_bytes_per_s: Amount
+    up_bytes_per_s: Amount
+    down_bytes_per_s: Amount
+    rtt_s: AmountOrZero
+    power_w: Annotated[tuple[AmountOrZero, ...], Field(min_length=11, max_length=11)]
+    cost_usd_per_h: AmountOrZero = 0.0
     labels: dict[str, str] = Field(default_factory=dict)
 
     def units(self) -> tuple["Device", ...]:

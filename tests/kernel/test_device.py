@@ -39,7 +39,14 @@ def test_count_stands_for_single_devices(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("cores = 4", "cores = 0", r"fleet.toml: not a fleet: devices.0.cores: .* greater than 0, got 0"),
+        ("cores = 4", "cores = 0", r"fleet.toml: not a fleet: devices.0.cores: .* greater than 0, got 0$"),
+        ("core_speed = 0.4", "core_sped = 0.4", r"devices.0.core_sped: no such key: did you mean core_speed\?"),
+        ("[[devices]]", "[[device]]", r"not a fleet: device: no such key: did you mean devices\?"),
+        ("cores = 4", "cores = 10_000_000", "cores"),
+        ("memory_bytes = 4_000_000_000", f"memory_bytes = {10**400}", "memory_bytes"),
+        ("disk_bytes_per_s = 4.0e7", "disk_bytes_per_s = 1e-300", "disk_bytes_per_s"),
+        ("rtt_s = 0.002", "rtt_s = 0.002\ncost_usd_per_h = 1e308", "cost_usd_per_h"),
+        ("2.7, ", "1e308, ", "power_w"),
         ("core_speed = 0.4", "core_speed = nan", "core_speed"),
         ("core_speed = 0.4", "core_speed = -1.0", "core_speed"),
         ("rtt_s = 0.002", "rtt_s = 0.002\nrtt_ms = 2", "rtt_ms"),
@@ -53,6 +60,16 @@ def test_a_bad_field_is_named(tmp_path, old, new, message):
     """One line: the file, the field, what is wrong."""
     with pytest.raises(SplitPlaceError, match=message):
         read(tmp_path, DEVICE.replace(old, new))
+
+
+@pytest.mark.parametrize("form", ["\ufeff{}", "{}"])
+def test_a_file_as_an_editor_writes_it(tmp_path, form):
+    """With a byte order mark before it or without, and with two letters at the end of each line."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(form.format(f'name = "lab"\n{DEVICE}'), encoding="utf-8", newline="\r\n")
+    assert FleetSpec.from_toml(path).name == "lab"
+    path.write_text(form.format(FleetSpec.from_toml(path).model_dump_json()), encoding="utf-8")
+    assert FleetSpec.parse(path.read_bytes(), "fleet").devices[0].count == 2
 
 
 def test_two_devices_of_one_name_are_refused(tmp_path):

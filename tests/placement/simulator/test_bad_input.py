@@ -4,15 +4,17 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.mobility import load_mobility
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Constrain, Scenario, load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.action import Place
+from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
 
 pytestmark = pytest.mark.base
 
@@ -31,7 +33,15 @@ pytestmark = pytest.mark.base
         ({"workload": {"batch": [5, 2]}}, "low <= high"),
         ({"workload": {"batch": [5, 10**13]}}, r"batch.*1000000000000"),
         ({"interval_s": -300}, "interval_s"),
-        ({"intervalls": 3}, "intervalls"),
+        ({"intervalls": 3}, r"intervalls: no such key: did you mean intervals\?"),
+        ({"workload": {"ratee": 3}}, r"workload.ratee: no such key: did you mean rate\?"),
+        ({"events": [{"time": 1.0}]}, r"events.0.time: no such key: did you mean time_s\?"),
+        ({"interval_s": 1e308}, "interval_s"),
+        ({"interval_s": 1e-300}, "interval_s"),
+        ({"intervals": 10**7}, "intervals"),
+        ({"workload": {"mix": {"mnist": 1e308}}}, "mix.mnist"),
+        ({"network": [{"time_s": 1, "bandwidth_factor": 1e305}]}, "network.0.bandwidth_factor"),
+        ({"constrain": {"network": 1e-320}}, "constrain.network"),
         ({"tick": "interval", "precedence": "pipelined"}, "strict"),
         ({"startup_s": 1e400}, "startup_s"),
     ],
@@ -43,6 +53,25 @@ def test_a_scenario_that_cannot_be_meant(change, said):
     text = json.dumps(document | change | {"workload": workload})
     with pytest.raises(SplitPlaceError, match=said):
         Scenario.parse(text, "scenario")
+
+
+def test_more_cores_than_a_device_can_have():
+    """Beyond what whole numbers of the tables hold; as a part of a core is."""
+    scenario = load_scenario("paper-50").model_copy(update={"constrain": Constrain(cores=1e20)})
+    with pytest.raises(SplitPlaceError, match=r"2 cores x 1e\+20 is no whole number of cores from 1 to 1000000"):
+        units(scenario, load_fleet("azure50"))
+
+
+@pytest.mark.parametrize("extreme", [MIN_AMOUNT, MAX_AMOUNT])
+def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
+    """The slowest and the largest that a file may state: no product or ratio of it is beyond all numbers."""
+    rates = dict.fromkeys(("core_speed", "disk_bytes_per_s", "up_bytes_per_s", "down_bytes_per_s"), extreme)
+    device = world.device(**rates, rtt_s=extreme, power_w=(extreme,) * 11, cost_usd_per_h=extreme)
+    with np.errstate(all="raise", under="ignore"):
+        run = by_hand(
+            [(0, "a", 3, 1.0)], world.fleet(device), world.constants({"core_s": (1.0, 1.0)}), "layer+least-loaded"
+        )
+    assert run.metrics.tasks.arrived == 1
 
 
 @pytest.mark.parametrize(
@@ -110,6 +139,7 @@ def test_a_strategy_nobody_offers(world, by_hand):
         ([("nan", "a", 1, 1)], "row 1: arrival_s"),
         ([(-1, "a", 1, 1)], "arrival_s"),
         ([(0, "a", 1, "inf")], "deadline_s"),
+        ([(0, "a", 1, 1e308)], r"row 1: deadline_s is 1e\+308, expected 1e-09 to 1e\+30"),
         ([(0, "z", 1, 1)], "unknown application 'z'"),
         ([(0, "a", "many", 1)], "many"),
         ([(0, "a", 1, 1), (0, "a", "1000.7", 1)], r"row 2: n is 1000.7, expected a whole number of images"),

@@ -70,12 +70,51 @@ def test_a_mix_without_any_application_on_offer(world):
         arrivals(world, mix={"imagenet": 1.0})
 
 
+HEADER = "arrival_s,application,n,deadline_s\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEADER + "1,a,20,2.0\n",
+        (HEADER + "1,a,20,2.0\n").replace("\n", "\r\n"),
+        (HEADER + "1,a ,20 ,2.0\n").replace(",", ", "),
+        HEADER + '\n"1","a","20","2.0"\n\n',
+        HEADER + "1,a,20,2.0,\n",
+        "n,host,deadline_s,application,arrival_s\n20,x,2.0,a,1\n",
+    ],
+)
+def test_a_csv_trace_as_spreadsheets_and_people_write_it(tmp_path, text):
+    """A byte order mark, other line ends, blanks, quotes, a comma at the end, other columns in another order."""
+    (tmp_path / "w.csv").write_bytes(text.encode())
+    arrival, application, n, deadline = read_trace(tmp_path / "w.csv", ("a", "b"))
+    assert [column.tolist() for column in (arrival, application, n, deadline)] == [[1.0], [0], [20], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no columns 'arrival_s' in its first line"),
+        (HEADER.replace(",", ";") + "1;a;20;2.0\n", "'arrival_s;application;n;deadline_s'.* parted by commas"),
+        ("arrival_s,application,n,deadline_s,n\n1,a,20,2.0,30\n", "2 columns 'n'"),
+        (HEADER + "1,a,20,2.0\n1,a,20\n", "row 2 has 3 values for 4 columns"),
+        (HEADER + "1,a,20,2,5\n", "row 1 has 5 values for 4 columns.* with a point in numbers"),
+        ("x" * 10_000 + "\n", r"x{100}\.\.\."),
+    ],
+)
+def test_a_csv_trace_that_could_be_read_wrong(tmp_path, text, said):
+    """Told what its first line has, or which row has too few or too many values: none is guessed at."""
+    (tmp_path / "w.csv").write_text(text)
+    with pytest.raises(SplitPlaceError, match=said):
+        read_trace(tmp_path / "w.csv", ("a", "b"))
+
+
 @pytest.mark.sim
 def test_a_parquet_trace_in_any_order(tmp_path):
-    """Sorted by arrival."""
+    """Sorted by arrival; its name ends in capitals, as some systems have them."""
     columns = {"arrival_s": [5.0, 1.0], "application": ["b", "a"], "n": [10, 20], "deadline_s": [1.0, 2.0]}
-    write_parquet(tmp_path / "w.parquet", columns, "by hand")
-    arrival, application, n, deadline = read_trace(tmp_path / "w.parquet", ("a", "b"))
+    write_parquet(tmp_path / "w.PARQUET", columns, "by hand")
+    arrival, application, n, deadline = read_trace(tmp_path / "w.PARQUET", ("a", "b"))
     found = [column.tolist() for column in (arrival, application, n, deadline)]
     assert found == [[1.0, 5.0], [0, 1], [20, 10], [2.0, 1.0]]
 
