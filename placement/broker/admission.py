@@ -6,6 +6,7 @@ from splitplace.errors import ContractError, OverloadedError, unknown
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
+from splitplace.records.task import may_be_waited
 
 MAX_PENDING_TASKS = 10_000
 MAX_PENDING_BYTES = 2**30
@@ -50,10 +51,10 @@ class Admission:
                 )
         if len(images) == 0:
             raise ContractError("a task needs at least one image")
-        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
-            raise ContractError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{len(images)}]")
-        if not 0 < deadline_s < float("inf"):
-            raise ContractError(f"deadline_s {deadline_s}, expected seconds above 0")
+        if labels is not None:
+            _check_labels(labels, len(images), min(entry.split.n_classes for entry in entries))
+        if not may_be_waited(deadline_s):
+            raise ContractError(f"deadline_s {deadline_s!s:.40}, expected seconds above 0")
 
     def take(self, size_bytes: int) -> None:
         """One task more, with so many bytes of images.
@@ -85,6 +86,28 @@ class Admission:
         """One that was taken is answered or has failed."""
         self._tasks -= 1
         self._bytes -= size_bytes
+
+
+def _check_labels(labels: Array, n: int, classes: int) -> None:
+    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ContractError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{n}]")
+    # No answer is ever such a class: it would count as wrong, and the policy would learn that.
+    strange = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(strange):
+        raise ContractError(
+            f"label {labels[strange[0]]} of image {strange[0]}, expected a class from 0 to {classes - 1}"
+        )
+
+
+def as_array(what: str, values: object) -> Array:
+    """Numbers of a task in this machine's own byte order.
+
+    Raises:
+        ContractError: They are no numpy array.
+    """
+    if not isinstance(values, np.ndarray):
+        raise ContractError(f"{what}: a {type(values).__name__}, expected a numpy array: make one by np.asarray")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def unchanging(images: Array) -> Array:

@@ -116,6 +116,8 @@ class Broker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.elsewhere:  # who was forked leaves: nothing of the fleet is its own
+            return
         self._thread.end()
         self._history.close()
         if error is None:
@@ -283,6 +285,11 @@ class Broker:
         return self._thread.ended
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it runs in another process, from which this one was forked."""
+        return self._thread.elsewhere
+
+    @property
     def events(self) -> tuple[book.Event, ...]:
         """The last of what happened (`history.KEPT_EVENTS`); the `journal` file has all of it."""
         return self._history.events
@@ -334,4 +341,8 @@ class Broker:
     def _running(self) -> Loop:
         if self._thread.loop is None:
             raise NotReadyError("the broker was not started: use it in a with statement")
+        if self.elsewhere:
+            raise NotReadyError(
+                f"the broker runs in process {self._thread.process}, from which this one was forked: ask it there"
+            )
         return self._thread.loop

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from splitplace.errors import NotReadyError, SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.admission import Admission, unchanging
+from splitplace.placement.broker.admission import Admission, as_array, unchanging
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
 from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
@@ -61,6 +61,9 @@ class HandingIn:
             The future of the task's result, and one that is done when the task is taken on.
         """
         now_s = self._loop.fleet.now_s()
+        images, labels = as_array("images", images), None if labels is None else as_array("labels", labels)
+        if not isinstance(key, str | None):
+            raise UsageError(f"a key of type {type(key).__name__}, expected text")
         self._admission.check(application, images, labels, deadline_s)
         size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._changed:

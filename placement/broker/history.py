@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import deque
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -85,8 +84,10 @@ class History:
         """
         kept = tuple(self._kept)  # at one moment: the loop goes on
         first = kept[0][0] if kept else 0
+        after = max(after, 0)
         start = max(after, first)
-        events = tuple(event for _, event in islice(kept, start - first, start - first + most))
+        at = min(start - first, len(kept))
+        events = tuple(event for _, event in kept[at : at + min(max(most, 0), len(kept))])
         return HistoryPage.model_construct(  # the records are made already: to look at them again is no use
             run=self.run, events=events, next=start + len(events), missed=start - after
         )

@@ -31,6 +31,8 @@ class LoopThread:
         self.failure: BaseException | None = None
         self.end_reason = "the broker was stopped"
         self._opened = opened
+        self.process = 0
+        """In which the loop runs, once it was started."""
         self._posts: deque[Post] = deque()
         self._up: Future[None] = Future()
         self._over: Future[None] = Future()
@@ -48,6 +50,7 @@ class LoopThread:
 
     def start(self) -> None:
         """Begin; returns when the loop is there. What goes wrong until then is raised, with nothing left behind."""
+        self.process = os.getpid()
         self.woken, self._wake = os.pipe()
         os.set_blocking(self.woken, False)
         os.set_blocking(self._wake, False)
@@ -71,10 +74,15 @@ class LoopThread:
         """Raise what the loop failed of, once it has ended."""
         self._over.result()
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this is another process: forked from the one in which the loop runs, with its memory, without it."""
+        return self.begun and os.getpid() != self.process
+
     def post(self, post: Post) -> bool:
         """Hand something to the loop; answers whether it still takes any."""
         with self.changed:
-            if self.stopping:
+            if self.stopping or self.elsewhere:
                 return False
             self.put(post)
         return True

@@ -21,6 +21,20 @@ CLAIM_TRIES, CLAIM_PAUSE_S = 20, 0.05
 """Who only looks whether the lock is held has it for a moment."""
 
 
+_LOCKED: set[int] = set()
+"""Descriptors by which this process holds locks."""
+
+
+def _let_go() -> None:
+    """In a process that was forked off: a lock is held for as long as anybody has its descriptor open."""
+    for handle in _LOCKED:
+        os.close(handle)
+    _LOCKED.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class DataFolder:
     """Where one live fleet keeps what it needs and what it leaves behind.
 
@@ -75,7 +89,8 @@ class DataFolder:
         Raises:
             NotReadyError: Another one does.
         """
-        handle = os.open(self.pid_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        handle, process = os.open(self.pid_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), os.getpid()
+        _LOCKED.add(handle)
         try:
             for left in reversed(range(CLAIM_TRIES)):
                 try:
@@ -91,10 +106,13 @@ class DataFolder:
             try:
                 yield
             finally:
-                self.socket.unlink(missing_ok=True)
-                os.ftruncate(handle, 0)
+                if os.getpid() == process:
+                    self.socket.unlink(missing_ok=True)
+                    os.ftruncate(handle, 0)
         finally:
-            os.close(handle)
+            if os.getpid() == process:
+                _LOCKED.discard(handle)
+                os.close(handle)
 
     def check_free(self) -> None:
         """Refuse a folder that a fleet runs in.

@@ -8,6 +8,7 @@ import numpy as np
 from splitplace.errors import ContractError, UsageError, unknown
 from splitplace.placement.serve.frames import Array
 from splitplace.records.split import Split
+from splitplace.records.task import may_be_waited
 
 Images = str | Path | Sequence[str | Path] | Array
 """(n, ...), n > 0; an .npy file of them; image files, or a folder of image files."""
@@ -21,8 +22,10 @@ def check_wish(deadline_s: float, key: str | None) -> None:
     Raises:
         UsageError: No seconds above 0, or a key of no or too many letters.
     """
-    if not 0 < deadline_s < float("inf"):
-        raise UsageError(f"--deadline {deadline_s}: expected seconds above 0")
+    if not may_be_waited(deadline_s):
+        raise UsageError(f"--deadline {deadline_s!s:.40}: expected seconds above 0")
+    if not isinstance(key, str | None):
+        raise UsageError(f"--key of type {type(key).__name__}: expected text")
     if key is not None and not 0 < len(key) <= 200:
         raise UsageError(f"--key of {len(key)} letters: expected 1 to 200")
 
@@ -65,7 +68,9 @@ def labels_of(labels: Labels) -> Array:
     Raises:
         NotFoundError: No such file.
     """
-    return labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))
+    found = labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))
+    # Whatever whole numbers they came as: not all of these can be sent.
+    return found.astype(np.int64) if found.dtype.kind == "u" else found
 
 
 def pick_split(offers: dict[str, Split], application: str) -> Split:

@@ -178,7 +178,8 @@ class Fleet:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._inside.__exit__(kind, error, at)
+        if self._broker is None or not self._broker.elsewhere:  # who was forked leaves: nothing of it is its own
+            self._inside.__exit__(kind, error, at)
 
     @property
     def broker(self) -> Broker:

@@ -1,5 +1,6 @@
 """A task: a batch of inputs of one application, with a deadline."""
 
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,14 @@ def micro_batches(n: Number, micro_batch: Number | int) -> Number:
     """How many micro-batches n samples are: ceil(n / micro_batch), exactly; numbers or arrays of one shape."""
     batches: Number = -(-n // micro_batch)
     return batches
+
+
+def may_be_waited(deadline_s: object) -> bool:
+    """Whether this is a deadline: a number of seconds above 0, and finite."""
+    try:
+        return isinstance(deadline_s, Real) and 0 < float(deadline_s) < float("inf")
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 class Task(Record):

@@ -132,6 +132,8 @@ def test_pages_are_all_of_it_in_order():
             after = page.next
         assert found == events(10) and after == 10 == page.next
     assert history.page(99).events == () and history.page(99).next == 99
+    assert history.page(10**30).next == 10**30 and history.page(0, 10**30).events == history.events
+    assert history.page(-1, -1).events == () and history.page(-1, -1).missed == 0
 
 
 def test_a_page_says_how_many_events_are_gone():

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from splitplace.errors import ContractError, NotReadyError, OverloadedError
+from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement import history as book
 from splitplace.placement.broker import admission
 from splitplace.placement.placers.best_fit import BestFit
@@ -168,6 +168,71 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
     submitter.join(PATIENCE_S)
     ender.join(PATIENCE_S)
     assert raised in ([None], ["the broker was stopped"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"images": [[0.0] * 16]}, "images: a list, expected a numpy array"),
+        ({"images": None}, "images: a NoneType, expected a numpy array"),
+        ({"images": b"16 bytes of data"}, "images: a bytes, expected a numpy array"),
+        ({"labels": [0, 1, 2, 3, 0, 1]}, "labels: a list, expected a numpy array"),
+        ({"labels": np.array([0, 1, 2, 3, 4, 5])}, "label 4 of image 4, expected a class from 0 to 3"),
+        ({"labels": np.array([0, -1, 0, 0, 0, 0])}, "label -1 of image 1"),
+        ({"labels": np.full(6, 2**63, np.uint64)}, "label 9223372036854775808 of image 0"),
+        ({"deadline_s": "1"}, "deadline_s 1, expected seconds above 0"),
+        ({"deadline_s": None}, "deadline_s None"),
+        ({"deadline_s": 10**400}, "deadline_s 1000.*, expected seconds above 0"),
+        ({"deadline_s": np.ones(1)}, "deadline_s"),
+        ({"key": 5}, "a key of type int, expected text"),
+    ],
+)
+def test_what_no_task_can_be_asked_with_is_said_in_a_line(idle, images, wish, said):
+    """Of another type than is asked for, or a class that no answer can be; nothing of it is counted."""
+    asked = {"images": images(6), "labels": None, "deadline_s": 1000.0, "key": None} | wish
+    with idle() as broker:
+        with pytest.raises(SplitPlaceError, match=said):
+            broker.submit("toy", asked["images"], asked["deadline_s"], asked["labels"], key=asked["key"])
+        assert broker.status().tasks.waiting == 0
+
+
+@pytest.mark.parametrize("view", ["big-endian", "backwards", "by columns", "one row for all"])
+def test_images_in_any_layout_are_the_same_images(start, toy, images, view):
+    """Bytes in the other order, strides of any kind: the numbers count, as those of labels do."""
+    x = np.repeat(images(1), 6, axis=0)
+    laid_out = {
+        "big-endian": x.astype(">f4"),
+        "backwards": x[::-1],
+        "by columns": np.asfortranarray(x),
+        "one row for all": np.broadcast_to(x[:1], x.shape),
+    }[view]
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        expected = broker.submit("toy", x, 1000.0).result(PATIENCE_S).logits
+        labels = expected.argmax(axis=1).astype(">u2")
+        result = broker.submit("toy", laid_out, 1000.0, labels).result(PATIENCE_S)
+    np.testing.assert_array_equal(result.logits, expected)
+    assert result.outcome.p == 1.0
+
+
+def test_a_process_that_is_forked_has_no_broker(start, toy, images):
+    """What it asks is refused, it leaves the broker's context at once, and the fleet goes on."""
+    said, told = os.pipe()
+    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
+        child = os.fork()
+        if child == 0:
+            try:
+                for ask in (lambda: broker.submit("toy", images(1), 1000.0), broker.status, broker.drain):
+                    with pytest.raises(NotReadyError, match="from which this one was forked"):
+                        ask()
+                broker.__exit__(None, None, None)
+                os.write(told, b"left")
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(told)
+        assert os.read(said, 100) == b"left"
+        assert broker.submit("toy", images(1), 1000.0).result(PATIENCE_S).outcome.finished
+    os.close(said)
 
 
 def test_a_callback_that_takes_its_time_holds_up_nobody(start, toy, images):

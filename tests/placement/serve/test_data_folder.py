@@ -18,6 +18,11 @@ KILLED = (
     "held = folder.claimed(); held.__enter__(); import socket; s = socket.socket(socket.AF_UNIX); "
     "s.bind(str(folder.socket)); s.listen(); os.kill(os.getpid(), 9)"
 )
+FORKED_AND_KILLED = (
+    "import os, sys; from splitplace.placement.serve.data_folder import DataFolder; folder = DataFolder(sys.argv[1]); "
+    "held = folder.claimed(); held.__enter__(); "
+    "os.fork() or (os.write(1, b'!'), sys.stdin.read(), os._exit(0)); os.kill(os.getpid(), 9)"
+)
 
 
 def mode(path):
@@ -83,6 +88,37 @@ def test_where_one_was_killed(folder, broker):
         Client(folder.path)
     with folder.claimed(), Door(broker, [], folder, lambda: None), Client(folder.path) as client:
         assert client.pid == os.getpid()
+
+
+def test_a_process_that_was_forked_off_holds_no_folder(folder):
+    """One that outlives the fleet's, which was killed: another fleet may run there at once."""
+    folder.prepare()
+    command = [sys.executable, "-c", FORKED_AND_KILLED, str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as fleet:
+        assert fleet.stdout.read(1) == b"!"  # of the child, which lives until its standard input, a pipe, ends
+        fleet.wait()
+        assert folder.running() is None
+        with folder.claimed():
+            assert folder.running() == os.getpid()
+        fleet.stdin.close()
+
+
+def test_a_process_that_was_forked_off_ends_no_fleet(folder):
+    """It leaves the claim's context as its program is written; socket, number and lock are the fleet's."""
+    folder.prepare()
+    held = folder.claimed()
+    with held:
+        folder.socket.touch()
+        child = os.fork()
+        if child == 0:
+            try:
+                held.__exit__(None, None, None)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert folder.socket.exists()
+        assert folder.running() == os.getpid()
+    assert folder.running() is None
 
 
 def test_where_one_has_not_opened_yet(folder):
