@@ -224,9 +224,9 @@ def first_problem(
     places = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
     # Of a list whose entries are wrong, pydantic also says that it is too short: they are left out of it.
     problems = [problem for problem in problems if problem["loc"] not in places or not problem["loc"]]
-    for problem in problems if keys is not None else ():
+    for problem in problems:
         # Before what is missing: most often that is the same key.
-        if problem["type"] == "extra_forbidden" and (meant := _meant(problem["loc"], keys)):
+        if keys and problem["type"] == "extra_forbidden" and (meant := _meant(problem["loc"], keys)):
             problems = [problem, *(other for other in problems if other["loc"] not in (problem["loc"], meant))]
             problem["msg"] = f"no such key: did you mean {meant[-1]}?"
             break

@@ -309,4 +309,5 @@ def _with_load(scenario: Scenario, rate: float | None, load: float | None, utili
         raise UsageError(f"{' and '.join(given)} exclude each other: give one")
     document = scenario.model_dump(mode="json")
     document["workload"] |= stated | {"trace": None}
-    return Scenario.parse(json.dumps(document), f"scenario {scenario.name} with the load asked for")
+    text = json.dumps(document, default=float)  # a number out of somebody's array
+    return Scenario.parse(text, f"scenario {scenario.name} with the load asked for")

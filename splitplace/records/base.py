@@ -5,15 +5,18 @@ import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, AnyStr, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from splitplace.errors import IntegrityError, NotFoundError, first_problem, of_system
 from splitplace.records.formats import Format
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 """No record of ours comes near this; larger input is refused before it is parsed."""
+
+MARK = "\ufeff"
+"""The byte order mark that some editors begin a file in UTF-8 with."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """Safe in file names, OCI tags and catalog references."""
@@ -28,15 +31,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 MIN_AMOUNT, MAX_AMOUNT = 1e-15, 1e30
 """Of what a user states of devices and workloads: all that exists is between, and products and ratios are finite."""
-Amount = Annotated[float, Field(ge=MIN_AMOUNT, le=MAX_AMOUNT)]
+
+
+def _not_tiny(value: float) -> float:
+    if value < MIN_AMOUNT:
+        raise ValueError(f"expected at least {MIN_AMOUNT:g}")
+    return value
+
+
+Amount = Annotated[float, Field(gt=0, le=MAX_AMOUNT), AfterValidator(_not_tiny)]
 AmountOrZero = Annotated[float, Field(ge=0, le=MAX_AMOUNT)]
 Quantity = Annotated[int, Field(gt=0, le=10**18)]
 """A count or bytes that a user states: a whole number that 64 bits hold, and a sum of some as well."""
-
-
-def without_mark(text: AnyStr) -> AnyStr:
-    """A document without the byte order mark that some editors begin files in UTF-8 with."""
-    return text.removeprefix(BOM_UTF8) if isinstance(text, bytes) else text.removeprefix("\ufeff")
 
 
 def _table(annotation: Any) -> Any:
@@ -69,7 +75,7 @@ class Record(BaseModel):
         """
         if len(text) > MAX_DOCUMENT_BYTES:
             raise IntegrityError(f"{source}: {len(text)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
-        text = without_mark(text)
+        text = text.removeprefix(BOM_UTF8) if isinstance(text, bytes) else text.removeprefix(MARK)
         if cls.file_format is not None:
             cls.file_format.check_document(text, source)
         try:
@@ -95,7 +101,7 @@ class Record(BaseModel):
     def parse_toml(cls, text: str | bytes, source: str) -> Self:
         """Read a record from TOML; arguments and errors as `parse`'s."""
         try:
-            document = tomllib.loads(without_mark(text.decode() if isinstance(text, bytes) else text))
+            document = tomllib.loads((text.decode() if isinstance(text, bytes) else text).removeprefix(MARK))
         except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested without end
             raise IntegrityError(f"{source}: not TOML: {error}") from error
         # Through JSON, because strict parsing takes JSON arrays, but no Python lists, as tuples.

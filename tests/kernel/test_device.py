@@ -44,7 +44,7 @@ def test_count_stands_for_single_devices(tmp_path):
         ("[[devices]]", "[[device]]", r"not a fleet: device: no such key: did you mean devices\?"),
         ("cores = 4", "cores = 10_000_000", "cores"),
         ("memory_bytes = 4_000_000_000", f"memory_bytes = {10**400}", "memory_bytes"),
-        ("disk_bytes_per_s = 4.0e7", "disk_bytes_per_s = 1e-300", "disk_bytes_per_s"),
+        ("disk_bytes_per_s = 4.0e7", "disk_bytes_per_s = 1e-300", "disk_bytes_per_s: .*at least 1e-15, got 1e-300"),
         ("rtt_s = 0.002", "rtt_s = 0.002\ncost_usd_per_h = 1e308", "cost_usd_per_h"),
         ("2.7, ", "1e308, ", "power_w"),
         ("core_speed = 0.4", "core_speed = nan", "core_speed"),

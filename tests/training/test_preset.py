@@ -58,9 +58,9 @@ def test_a_model_without_a_table_is_trained_as_it_is():
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("[applications.mnist.full]\nepoch = 3\n", "applications.mnist: .*epoch: Extra inputs are not permitted"),
+        ("[applications.mnist.full]\nepoch = 3\n", r"applications.mnist: .*epoch: no such key: did you mean epochs\?"),
         ("[models.mobilenetv2.full]\nbatch_size = 1\n", "models.mobilenetv2: .*batch_size: Input should be greater"),
-        ("[models.resnet34v2.ful]\nepochs = 1\n", r"models\.resnet34v2\.ful: Extra inputs are not permitted"),
+        ("[models.resnet34v2.ful]\nepochs = 1\n", r"models\.resnet34v2\.ful: no such key: did you mean full\?"),
         ("[models.resnet99.full]\nepochs = 1\n", "unknown model 'resnet99'"),
         ("[mnist.full]\nepochs = 1\n", "mnist: Extra inputs are not permitted"),
         (

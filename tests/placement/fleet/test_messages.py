@@ -118,3 +118,9 @@ def test_a_large_task_with_gaps_is_a_small_order():
     (header,) = codec.encode(order)
     assert codec.decode([header]) == (order, {})
     assert len(header) < 1200
+
+
+def test_an_error_that_says_nothing_travels_by_its_name():
+    """As what a machine without memory raises; any other as it says, on one line."""
+    assert messages.text(MemoryError()) == "MemoryError"
+    assert messages.text(ValueError("two\nlines")) == "two lines"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from splitplace.api.simulate import simulate
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.demands import build, load_demand
 from splitplace.placement.simulator.recorded import read_trace
@@ -62,6 +63,13 @@ def test_rate_and_mix_change_by_phase(world):
     assert counts[2000:].mean() / counts[:2000].mean() == pytest.approx(3.0, rel=0.05)
     assert set(found.application_N[late]) == {2}
     assert set(found.application_N[~late]) == {0, 1, 2}
+
+
+@pytest.mark.sim
+def test_a_rate_out_of_an_array():
+    """Numpy's numbers of any width are numbers."""
+    runs = [simulate("full+random", fleet="azure10", rate=rate, intervals=1) for rate in (2.0, np.float32(2.0))]
+    assert [run.run.rate for run in runs] == [2.0, 2.0]
 
 
 def test_a_mix_without_any_application_on_offer(world):
