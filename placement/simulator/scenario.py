@@ -84,7 +84,7 @@ class DeviceEvent(Record):
     time_s: AmountOrZero
     device: Name
     kind: Literal["join", "leave", "fail", "slow"]
-    speed: NonNegative = 1.0
+    speed: AmountOrZero = 1.0
     """Of its own, which is 1; 0: it stands still."""
 
 
