@@ -1,5 +1,6 @@
 """What became of one task: what the live fleet and the simulator both hand on, and metrics are computed from."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -86,6 +87,10 @@ class TaskFuture(Future[TaskResult]):
     def __init__(self, task_id: int = -1, key: str | None = None, ticket: str | None = None):
         super().__init__()
         self.task_id, self.key, self._ticket = task_id, key, ticket
+
+    def when_settled(self, fn: Callable[[Future[TaskResult]], object]) -> None:
+        """As `add_done_callback`, but in whichever thread settles it: for what takes no time, as to wake somebody."""
+        Future.add_done_callback(self, fn)
 
     @property
     def ticket(self) -> str:

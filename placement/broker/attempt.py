@@ -23,6 +23,12 @@ def route(split: Split, src: str) -> dict[str, tuple[str, ...]]:
     }
 
 
+def receivers(attempt: Attempt, split: Split) -> set[str]:
+    """The fragments that have tensors from another device, which might send some before theirs is told of them."""
+    senders = {edge: attempt.sender(edge.src, edge.dst) for edge in split.edges}
+    return {edge.dst for edge, device in senders.items() if device not in (None, attempt.devices[edge.dst])}
+
+
 def samples(n: int, micro_batch: int, row: int) -> int:
     """How many of n samples a micro-batch holds; the task's last one may have fewer."""
     return min(micro_batch, n - row * micro_batch)

@@ -161,7 +161,7 @@ class DeviceLoadFailed(_Event):
 
 
 class DeviceAssigned(_Event):
-    """A device is ready for the tensors of a job."""
+    """A device is ready for what others send it of a job."""
 
     kind: Literal["assigned"] = "assigned"
     job: Count

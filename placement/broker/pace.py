@@ -73,8 +73,12 @@ class Immediate:
         return TICK_S
 
     def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool) -> bool:
-        """If something has changed, or a tick after the last time somebody still waits."""
-        if busy or now_s < self._not_before_s or not (changed or (waiting and now_s - self._asked_s > TICK_S)):
+        """If something has changed while somebody waits; else a tick after the last time.
+
+        Who has left while nobody waits is told of together with the next that comes: one plan, not two a task.
+        """
+        late = now_s - self._asked_s > TICK_S
+        if busy or now_s < self._not_before_s or not ((changed and waiting) or (late and (changed or waiting))):
             return False
         self._asked_s = now_s
         return True

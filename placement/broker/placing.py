@@ -2,7 +2,7 @@
 
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.attempt import assignments, unanswered
+from splitplace.placement.broker.attempt import assignments, receivers, unanswered
 from splitplace.placement.broker.effects import StartFeed, Tell
 from splitplace.placement.broker.leaving import put_back
 from splitplace.placement.broker.ring import handed_on
@@ -66,11 +66,12 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
         devices=names,
         micro_batches=unanswered(split, task.answers, total),
         placed_s=turn.state.now_s,
-        unassigned=set(names),
+        unassigned=set(),
         handed_on=handed_on(split, names, turn.state.inputs, turn.setup.precedence, task.degrade),
         ran={name: set() for name in names},
         progressed_s=turn.state.now_s,
     )
+    attempt.unassigned |= receivers(attempt, split)
     turn.state.next_job += 1
     turn.state.jobs[attempt.id] = attempt
     task.job = attempt.id
@@ -91,6 +92,7 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
     task.attempts += 1
     orders = assignments(attempt, entry, task.task.n, turn.setup.names, turn.setup.precedence, turn.setup.window)
     turn.todo.extend(Tell(device, assign) for device, assign in orders)
+    begin(turn, attempt)
 
 
 def move(turn: Turn, id_: int, rows: dict[int, int]) -> None:
@@ -159,7 +161,10 @@ def rows_of(turn: Turn, device: int, digest: str) -> list[int]:
 
 
 def begin(turn: Turn, attempt: Attempt) -> None:
-    """Let the inputs flow as soon as every device is ready for them."""
+    """Let the inputs flow as soon as every fragment is loaded, and known where others send to it.
+
+    What the broker sends to a device comes behind its orders.
+    """
     if attempt.started_s is not None or attempt.unassigned:
         return
     if all(

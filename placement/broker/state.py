@@ -72,7 +72,7 @@ class Attempt:
     """Of the task: those that were not answered when it began, in order."""
     placed_s: float
     unassigned: set[str]
-    """Fragments whose devices have not said that they are ready."""
+    """Fragments to which other devices send, and whose own have not said that they know of them."""
     handed_on: dict[str, str] = field(default_factory=dict)
     """From which fragment before it each one has the task's input, in a ring; the others have it from the broker."""
     started_s: float | None = None

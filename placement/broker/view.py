@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from splitplace.placement import tables
+from splitplace.placement.broker.monitor import LOADS_11
 from splitplace.placement.broker.state import FleetState, Left, TaskState
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
@@ -18,6 +20,7 @@ from splitplace.records.view import (
     Finished,
     Floats,
     Fragments,
+    Ints,
     Links,
     Splits,
     Tasks,
@@ -40,6 +43,17 @@ class Statics:
     """The fragments whose tensors it takes."""
     inbound_F: tuple[tuple[tuple[str, int], ...], ...]
     """Of each edge that ends there, the fragment or `input` that it comes from and its bytes a sample."""
+    names_D: tuple[str, ...]
+    cores_D: Ints
+    servers_D: Ints
+    core_speed_D: Floats
+    disk_bytes_D: Floats
+    power_w_D11: Floats
+
+    @cached_property
+    def application_rows(self) -> dict[str, int]:
+        """By name."""
+        return {name: row for row, name in enumerate(self.applications)}
 
     @staticmethod
     def of(demand: Demand, devices: tuple[Device, ...]) -> "Statics":
@@ -56,6 +70,12 @@ class Statics:
                 for entry in demand.splits
                 for f in entry.split.fragments
             ),
+            names_D=tuple(device.name for device in devices),
+            cores_D=np.array([device.cores for device in devices], np.int64),
+            servers_D=np.ones(len(devices), np.int64),  # one micro-batch at a time, on all cores
+            core_speed_D=np.array([device.core_speed for device in devices]),
+            disk_bytes_D=np.array([device.disk_bytes for device in devices]),
+            power_w_D11=np.array([device.power_w for device in devices]),
         )
 
 
@@ -83,7 +103,7 @@ def build_view(
 ) -> View:
     """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
     containers = _containers(statics, state, tasks)
-    application = {name: row for row, name in enumerate(statics.applications)}
+    application = statics.application_rows
     return View(
         now_s=now_s,
         interval_s=interval_s,
@@ -126,7 +146,7 @@ def _finished(application: Mapping[str, int], left: Sequence[Left]) -> Finished:
 def _energy_j(device: Device, busy_s: float, now_s: float) -> float:
     """An estimate, nothing measures it: the power curve at the mean share of the time it was busy."""
     busy = min(busy_s / max(now_s, 1e-9), 1.0)
-    return float(np.interp(busy, np.linspace(0.0, 1.0, 11), device.power_w)) * now_s
+    return float(np.interp(busy, LOADS_11, device.power_w)) * now_s
 
 
 def _containers(statics: Statics, state: FleetState, tasks: Sequence[TaskState]) -> Containers:
@@ -175,18 +195,18 @@ def _devices(
     resident_FD = state.ledger.resident_FD(count)
     disk_bytes_D = (resident_FD * statics.fragments.weight_bytes_F[:, None]).sum(axis=0)
     return Devices(
-        names=tuple(device.name for device in devices),
+        names=statics.names_D,
         up_D=np.array([state.placeable(row, now_s) for row in range(len(devices))]),
-        cores_D=np.array([device.cores for device in devices], np.int64),
-        servers_D=np.ones(len(devices), np.int64),  # one micro-batch at a time, on all cores
-        core_speed_D=np.array([device.core_speed for device in devices]),
+        cores_D=statics.cores_D,
+        servers_D=statics.servers_D,
+        core_speed_D=statics.core_speed_D,
         memory_bytes_D=np.array(state.ledger.capacity_bytes),
         memory_used_bytes_D=state.ledger.used_bytes_D(),
         cpu_D=measured.cpu_D,
         net_D=measured.net_D,
-        disk_D=np.minimum(disk_bytes_D / np.array([device.disk_bytes for device in devices]), 1.0),
+        disk_D=np.minimum(disk_bytes_D / statics.disk_bytes_D, 1.0),
         backlog_s_D=backlog_s_D,
-        power_w_D11=np.array([device.power_w for device in devices]),
+        power_w_D11=statics.power_w_D11,
         energy_j_D=np.array(
             [
                 _energy_j(device, busy_s, now_s)

@@ -159,7 +159,8 @@ class DeviceRuntime:
         except SplitPlaceError as error:
             self._fail(assign.job, assign.fragment, error)
             return
-        self._tell(messages.Assigned(job=assign.job, fragment=assign.fragment))
+        if any(sender not in (messages.BROKER, self.config.name) for sender in assign.senders.values()):
+            self._tell(messages.Assigned(job=assign.job, fragment=assign.fragment))
 
     def _accept(self, peer: str, message: messages.Tensors, values: Values) -> None:
         container = self.containers.get(message.job, message.dst)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 log = logging.getLogger("splitplace.access")
@@ -30,6 +30,6 @@ class Visited:
     def write(self) -> None:
         """One line."""
         if log.isEnabledFor(logging.INFO):
-            told = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} | asdict(self)
+            told = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} | vars(self)
             told["path"], told["seconds"] = self.path[:200], round(self.seconds, 6)
             log.info("%s", json.dumps({name: value for name, value in told.items() if value not in (None, "")}))

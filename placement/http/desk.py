@@ -117,7 +117,7 @@ class TaskDesk:
             if order.key is None:  # the thread goes on, and nobody will know of its task
                 submitting.add_done_callback(self._take_back)
             raise
-        future.add_done_callback(lambda _: self.departures.left())
+        future.when_settled(lambda _: self.departures.left())
         return future
 
     async def _take(self, named: NamedRequest) -> KnownId:

@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 9
+PROTOCOL = 10
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -267,7 +267,10 @@ class Assign(Record):
 
 
 class Assigned(Record):
-    """Device to broker: ready for the job's tensors."""
+    """Device to broker: ready for what other devices send to this fragment of the job.
+
+    What the broker sends comes behind its order: of a fragment to which no other device sends, nothing is said.
+    """
 
     type: Literal["assigned"] = "assigned"
     job: Whole

@@ -301,6 +301,6 @@ async def ended(future: TaskFuture) -> TaskResult:
         with suppress(RuntimeError):  # the door has closed: nobody waits
             loop.call_soon_threadsafe(done.set)
 
-    future.add_done_callback(note)
+    future.when_settled(note)
     await done.wait()
     return future.result()

@@ -71,7 +71,14 @@ class Bench:
                 micro_batches=micro_batches,
             ),
         )
-        self.hear(messages.Assigned)
+        self.taken()
+
+    def taken(self, seconds=PATIENCE_S):
+        """The device has taken in all that the broker told it: that is acknowledged."""
+        end = time.monotonic() + seconds
+        while "dut" in self.broker._busy:
+            assert time.monotonic() < end, f"not acknowledged within {seconds} s"
+            self._unread[self.broker].extend(self.broker.receive(0.1))
 
     def give(self, micro_batch, value=None, sender=None):
         """One micro-batch of input."""
@@ -226,6 +233,21 @@ def test_what_waits_for_a_lost_peer_is_dropped(bench, toy):
         it.give(2)
         assert it.hear(messages.Tensors, it.peer).message.micro_batch == 2
         road.close()
+
+
+def test_a_device_says_that_it_is_ready_where_others_send_to_it(bench, toy):
+    """Of a fragment to which the broker alone sends, nothing is said: its inputs come behind the order."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain())
+        fragment = toy.chain().split.by_name["f1"]
+        it.broker.send("dut", messages.Load(fragment=fragment))
+        order = messages.Assign(
+            job=2, fragment="f1", digest=fragment.digest, n=4, micro_batch=4, precedence="pipelined", window=4,
+            inlets=(messages.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "peer"},
+            outlets=(messages.Outlet(dst=messages.ANSWER, device=messages.BROKER, tensors=("f1.out",)),),
+        )  # fmt: skip
+        it.broker.send("dut", order)
+        assert it.hear(messages.Assigned).message == messages.Assigned(job=2, fragment="f1")
 
 
 def test_a_pong_says_what_the_device_has_used(bench, toy):

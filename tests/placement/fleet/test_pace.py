@@ -321,6 +321,31 @@ def test_who_waits_is_planned_again_a_tick_later():
     assert not at_once.due(1.01, changed=False, waiting=True, busy=False)
     assert at_once.due(1.06, changed=False, waiting=True, busy=False)
     assert not at_once.due(1.2, changed=True, waiting=True, busy=True)
+    assert at_once.due(1.2, changed=True, waiting=True, busy=False)
     at_once.failed(1.2)
     assert not at_once.due(1.9, changed=True, waiting=True, busy=False)
     assert at_once.due(2.2, changed=True, waiting=True, busy=False)
+
+
+def test_what_nobody_waits_for_is_planned_a_tick_later():
+    """Nobody is served any sooner by a plan of its own; who comes meanwhile is not made to wait for it."""
+    at_once = Immediate(Setup(demand_of(GRAPH), (make_device("a"),), "pipelined", 4, 60.0))
+    assert at_once.due(1.0, changed=True, waiting=True, busy=False)
+    assert not at_once.due(1.01, changed=True, waiting=False, busy=False)
+    assert at_once.due(1.02, changed=True, waiting=True, busy=False)
+    assert at_once.due(1.08, changed=True, waiting=False, busy=False)
+
+
+def test_one_plan_a_task_where_one_comes_after_the_other(world):
+    """The policy hears of the last one's end with the next, or a tick later where none comes."""
+    one = world()
+    one.submit(1.0)
+    one.until(1.0)
+    before = len(one.policy.asked)
+    for task in range(1, 4):
+        one.fleet.clock_s = 1.0 + task / 1000
+        one.hand_in(one.fleet.clock_s)
+        one.until(one.fleet.clock_s)
+    assert one.policy.left[before:] == [(1.0 + task / 1000, [task - 1]) for task in range(1, 4)]
+    one.until(2.0)
+    assert one.policy.left[before + 3 :] == [(1.253, [3])]
