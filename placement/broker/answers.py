@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from splitplace.errors import NotFoundError
+from splitplace.errors import NotFoundError, SplitPlaceError
 from splitplace.placement.outcome import TaskFuture, TaskResult
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ class Callbacks:
 
 
 class BrokerFuture(TaskFuture):
-    """The future of a task; always comes to a `TaskResult`, whose outcome may hold an error.
+    """The future of a task; comes to a `TaskResult`, whose outcome may hold an error.
 
+    That of a volatile task, which is handed in without a wait, may instead say that there was no room on the disk.
     `cancel` asks the broker to drop the task; it still ends with an outcome that says so.
     """
 
@@ -78,6 +79,12 @@ class BrokerFuture(TaskFuture):
         """For the broker alone: the task has left."""
         with suppress(InvalidStateError):
             self.set_result(result)
+
+    def refuse(self, error: SplitPlaceError | None) -> None:
+        """For the broker alone: the task was taken on, or was not, and why."""
+        if error is not None:
+            with suppress(InvalidStateError):
+                self.set_exception(error)
 
 
 class Kept:

@@ -61,6 +61,9 @@ class Broker:
         stated: What the devices stand for, where they are emulated: a trained state is for these.
     """
 
+    is_here = True
+    """As `ServedBroker` has it."""
+
     def __init__(
         self,
         devices: Sequence[Device],
@@ -189,8 +192,9 @@ class Broker:
                 told nobody that the task is taken. One with a key never is.
 
         Returns:
-            A future that always comes to a `TaskResult`, whose outcome may hold an error. With a data folder the task
-            is on disk by now, if it is not volatile.
+            A future that comes to a `TaskResult`, whose outcome may hold an error. With a data folder the task is on
+            disk by now, if it is not volatile; a volatile one is handed in without a wait, and its future raises the
+            `OverloadedError` where there is no room on the disk.
 
         Raises:
             UsageError: Unknown application.

@@ -1,8 +1,9 @@
 """Tasks on their way to the loop: held against what is taken on, copied, numbered, and counted until they have left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.broker import events as ev
@@ -58,7 +59,8 @@ class HandingIn:
         """As `Broker.submit`.
 
         Returns:
-            The future of the task's result, and one that is done when the task is taken on.
+            The future of the task's result, and one that is done when the task is taken on: a volatile one is, if its
+            number is never given again. Should the disk have no room for its end, its future says so.
         """
         now_s = self._loop.fleet.now_s()
         images, labels = as_array("images", images), None if labels is None else as_array("labels", labels)
@@ -100,7 +102,11 @@ class HandingIn:
             self._sizes[task] = size_bytes
             answer = BrokerFuture(task, self._callbacks, self.drop)
             numbered = event.model_copy(update={"task": task})
-            self._thread.put(HandedIn(numbered, images, answer, lambda error: _settle(written, error), volatile))
+            durable: Callable[[SplitPlaceError | None], None] = partial(_settle, written)
+            if volatile and task < self._loop.never_again:  # nobody is told more of it before its end
+                durable = answer.refuse
+                written.set_result(None)
+            self._thread.put(HandedIn(numbered, images, answer, durable, volatile))
         return answer, written
 
     def answer(self, task_id: int) -> BrokerFuture:

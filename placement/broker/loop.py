@@ -114,8 +114,8 @@ class Loop:
         self._unwritten_s: float | None = None
         """Since when events of the fleet's alone wait to be written."""
         self._must_write = False
-        self._never_again = 0
-        """Numbers below it are given by no broker after this one, whatever becomes of it."""
+        self.never_again = 0
+        """Numbers below it are given by no broker after this one, whatever becomes of it. Grows; read by any thread."""
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
         rng = seeds.generator(seed, "broker")
         if store is not None:
@@ -184,7 +184,7 @@ class Loop:
         for post in posts:
             if isinstance(post, HandedIn):
                 if event := self.awaited.take_in(post):
-                    at_once = post.volatile and event.task < self._never_again
+                    at_once = post.volatile and event.task < self.never_again
                     self._apply(event, inner=at_once)
                     if at_once:  # before its end nobody outside is told more of it than its number
                         post.durable(None)
@@ -228,7 +228,7 @@ class Loop:
             error = self.store.commit()
             room = error is None and self.store.accepting
         if error is None:
-            self._never_again = self.state.next_task + NUMBERS_AHEAD
+            self.never_again = self.state.next_task + NUMBERS_AHEAD
         # What could not be written, or took the last room that there was, is looked after a tick later.
         self._must_write, self._unwritten_s = False, None if room else now_s
         refused = dict[int, SplitPlaceError]()

@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 SUBMITTING, ASKING, READING = 16, 4, 2
 """Threads that wait for the fleet to take a task, that ask it for all else, and that decode image files."""
-
-
+AT_ONCE_BYTES = 2**16
+"""What is worth no thread."""
 PASSED_S = 1e-3
 """The deadline of a task whose own has passed, and whose answer is wanted all the same."""
 
@@ -108,6 +108,10 @@ class TaskDesk:
             degrade=order.wish.degrade,
             volatile=order.key is None,  # its client hears nothing before the answer, and goes with it
         )
+        if order.key is None and self.broker.is_here and order.images.nbytes <= AT_ONCE_BYTES:
+            future = hand_over()
+            future.when_settled(lambda _: self.departures.left())
+            return future
         submitting = asyncio.ensure_future(self.working(hand_over))
         if order.named is not None and standing is not None:
             submitting.add_done_callback(partial(self._settle, order.named, standing))

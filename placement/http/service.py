@@ -16,7 +16,7 @@ from splitplace.placement.dashboard.watch import FleetWatch
 from splitplace.placement.http import compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
-from splitplace.placement.http.desk import TaskDesk, TaskOrder
+from splitplace.placement.http.desk import AT_ONCE_BYTES, TaskDesk, TaskOrder
 from splitplace.placement.http.guard import Caller, Guard
 from splitplace.placement.http.ids import Bytes, NamedRequest, said_by
 from splitplace.placement.http.limits import Limits
@@ -27,8 +27,6 @@ from splitplace.placement.serve.served import ServedBroker
 from splitplace.records.split import Split
 
 JSON, BINARY = "application/json", "application/octet-stream"
-AT_ONCE_BYTES = 2**16
-"""What is worth no thread."""
 SPLITS_KEPT_S = 5.0
 """How long the fleet's word on what it serves is taken for true."""
 FLEET_GONE_S = 5

@@ -39,6 +39,9 @@ class Client:
         ContractError: It speaks another version.
     """
 
+    is_here = False
+    """The fleet is in another process."""
+
     @explained()
     def __init__(self, data: str | Path = DEFAULT):
         self.folder = DataFolder(data)

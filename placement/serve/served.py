@@ -11,6 +11,9 @@ from splitplace.records.fleet_status import FleetStatus
 class ServedBroker(Protocol):
     """Every method may be called from any thread, and by several at once; `submit` and `drain` may take their time."""
 
+    is_here: bool
+    """Whether it is in this process: then `submit` takes a volatile task as soon as its images were looked at."""
+
     def submit(
         self,
         application: str,

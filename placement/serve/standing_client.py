@@ -30,6 +30,9 @@ class StandingClient:
         ContractError: It speaks another version.
     """
 
+    is_here = False
+    """The fleet is in another process."""
+
     def __init__(self, data: str | Path):
         self._data = data
         self._dialling = threading.Lock()

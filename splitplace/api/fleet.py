@@ -91,6 +91,9 @@ class Fleet:
             damaged, or was trained for other devices, splits or policies.
     """
 
+    is_here = True
+    """It is in this process."""
+
     @explained()
     def __init__(
         self,

@@ -312,6 +312,9 @@ class FakeBroker:
     """Takes tasks of `pixels` and answers them when it is told to; the logits are the images' first column."""
 
     def __init__(self) -> None:
+        self.is_here = False
+        self.threads: list[str] = []
+        """That tasks were handed in by."""
         self.tasks: dict[int, TaskFuture] = {}
         self.images: dict[int, np.ndarray] = {}
         self.labels: dict[int, np.ndarray | None] = {}
@@ -342,6 +345,7 @@ class FakeBroker:
 
     def submit(self, application, images, deadline_s, labels=None, **options):
         """Waits until it may."""
+        self.threads.append(threading.current_thread().name)
         if application != "pixels":
             raise UsageError(f"unknown application {application!r}: expected one of pixels")
         if self.draining:

@@ -21,14 +21,16 @@ MOMENT_S = 0.1
 @pytest.fixture
 def handing():
     """Tasks on their way to a loop that takes none of them: one and no more may wait."""
-    loop = SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0))
+    loop, posts = SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0)), []
     thread = SimpleNamespace(
-        changed=threading.Condition(threading.Lock()), loop=loop, stopping=False, put=lambda post: None,
+        changed=threading.Condition(threading.Lock()), loop=loop, stopping=False, put=posts.append,
         not_stopping=lambda: None,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(admission, "MAX_PENDING_TASKS", 1)
-        yield HandingIn(thread, demand_of(chain()))
+        made = HandingIn(thread, demand_of(chain()))
+        made.posts = posts
+        yield made
 
 
 @pytest.fixture
@@ -42,6 +44,23 @@ def submit(handing):
     """One task; its future."""
     answer, _ = handing.submit("toy", np.zeros((3, WIDTH), np.float32), 9.0, None, False, False, None, False)
     return answer
+
+
+def test_a_volatile_task_is_handed_in_without_a_wait(handing):
+    """Where its number is never given again; should the loop find no room for it on the disk, its future says so."""
+    handing._loop.never_again = 1
+    images = np.zeros((3, WIDTH), np.float32)
+    answer, taken = handing.submit("toy", images, 9.0, None, False, False, None, True)
+    assert taken.done() and not answer.done()
+    (post,) = handing.posts
+    post.durable(None)
+    assert not answer.done()
+    with handing.leaving(answer.task_id):
+        post.durable(OverloadedError("the disk is full"))
+    with pytest.raises(OverloadedError, match="the disk is full"):
+        answer.result(PATIENCE_S)
+    _, taken = handing.submit("toy", images, 9.0, None, False, False, None, True)
+    assert not taken.done()
 
 
 def ended(answer):

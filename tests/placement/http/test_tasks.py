@@ -339,3 +339,16 @@ def test_no_room_for_more_requests(front, image, broker):
     for thread in asking:
         thread.join(PATIENCE_S)
     assert answers == [200, 200]
+
+
+def test_a_small_task_is_handed_to_a_fleet_of_this_process_in_no_other_thread(front, image, broker):
+    """It need not wait; where images take a moment, or the disk or another process is waited for, others do that."""
+    door, broker.at_once = front(), True
+    size = {"binary_data_size": 2**17}
+    large = {"name": "image", "shape": [2**15, 1, 2, 2], "datatype": "UINT8", "parameters": size}
+    for is_here in (False, True):
+        broker.is_here = is_here
+        assert door.infer({"inputs": [image]}).status == 200
+        assert door.infer({"inputs": [large]}, bytes(2**17)).status == 200
+        assert door.infer({"inputs": [image], "id": f"{is_here}"}).status == 200
+    assert [name == "http" for name in broker.threads] == [False] * 3 + [True, False, False]
