@@ -10,8 +10,8 @@ from typing import NamedTuple
 from splitplace.errors import ContractError
 from splitplace.placement.protocol.messages import PROTOCOL
 
-_FORM = struct.Struct("<2sBBQQIIQQ")
-"""Mark, protocol, flags, sender, receiver, stream, acknowledged stream, number, acknowledged."""
+_FORM = struct.Struct("<2sBBQQIIQQII")
+"""Mark, protocol, flags, sender, receiver, stream, acknowledged stream, number, acknowledged, probe, answered."""
 _MARK = b"SP"
 SIZE_BYTES = _FORM.size
 _ADDRESS_MARK = b"SR"
@@ -45,12 +45,16 @@ class Envelope(NamedTuple):
     acked: int = 0
     """All numbers up to this one came in."""
     flags: int = 0
+    probe: int = 0
+    """Which of this sender's probes it is, from 1; 0: none that is waited for."""
+    answered: int = 0
+    """The last probe of the receiver that came in: what was sent before that did so, too, or never will."""
 
     def encode(self) -> bytes:
         """As it goes before the header."""
         return _FORM.pack(
             _MARK, PROTOCOL, self.flags, self.sender, self.receiver, self.stream, self.acked_stream, self.number,
-            self.acked,
+            self.acked, self.probe, self.answered,
         )  # fmt: skip
 
 
@@ -62,9 +66,9 @@ def decode(frame: bytes | memoryview) -> Envelope:
     """
     if len(frame) < SIZE_BYTES or bytes(frame[:2]) != _MARK:
         raise ContractError(f"not a message: no envelope before its header, {len(frame)} bytes")
-    _, protocol, flags, sender, receiver, stream, acked_stream, number, acked = _FORM.unpack_from(frame)
+    _, protocol, flags, sender, receiver, stream, acked_stream, number, acked, *probes = _FORM.unpack_from(frame)
     _same(protocol)
-    return Envelope(sender, receiver, stream, number, acked_stream, acked, flags)
+    return Envelope(sender, receiver, stream, number, acked_stream, acked, flags, *probes)
 
 
 def address(name: str) -> bytes:

@@ -43,6 +43,8 @@ UNREACHABLE_S = 2.0
 """A peer that acknowledges nothing for so long, while something waits for it, is unreachable."""
 SLOWEST_BYTES_PER_S = 2**20
 """What is acknowledged when it is in whole is waited for as long as that takes on such a road, besides."""
+_ASKED = 64
+"""Probes whose answers are waited for."""
 _FORMER = 16
 """Incarnations of a peer that are remembered, so that what they left in the network is not taken for news."""
 
@@ -75,7 +77,9 @@ class Link:
         self._owed = self._owed_bytes = self._flags = 0
         """Messages and bytes that came in unacknowledged, and what else there is to tell."""
         self._owed_since_s = 0.0
-        self._missing_told = 0
+        self._missing_told = self._answered = 0
+        """What the peer was told to be missing; its last probe that came in."""
+        self._asked = 0
 
     def restart(self) -> None:
         """Give up what was said and is not acknowledged; what is said from now on is another stream."""
@@ -83,8 +87,10 @@ class Link:
         self._parcels: dict[int, _Parcel] = {}
         self._first = self._next = self._cursor = 1
         """Numbers: of the oldest unacknowledged, of the next to be given, of the next to be handed over."""
-        self._reached = self._probed = 0
-        """The highest that was ever handed over; that when the last probe was."""
+        self._reached = 0
+        """The highest that was ever handed over."""
+        self._probes: dict[int, int] = {}
+        """Of each probe that is not answered, the highest that was handed over before."""
         self._waiting_bytes = self._flying_bytes = 0
         self._wait_s, self._since_s, self._progress_s = FIRST_WAIT_S, 0.0, 0.0
         self._full = self.overrun = False
@@ -104,7 +110,7 @@ class Link:
         if self._peer:
             self._former[self._peer] = self._their_stream, self._expected
         self._peer, self._their_stream, self._expected = 0, 0, 1
-        self._owed = self._owed_bytes = self._flags = self._missing_told = 0
+        self._owed = self._owed_bytes = self._flags = self._missing_told = self._answered = 0
 
     # What goes out.
 
@@ -141,7 +147,7 @@ class Link:
             window_bytes: Bytes of them, or one message.
         """
         self._window, self._window_bytes = window, window_bytes
-        self._cursor, self._flying_bytes, self._probed = self._first, 0, 0
+        self._again()
         self._wait_s, self._since_s, self._progress_s = FIRST_WAIT_S, now_s, now_s
         self._pump()
 
@@ -149,12 +155,7 @@ class Link:
         """Do what is due; after what came in was taken in."""
         self._pump()
         if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
-            oldest = self._parcels[self._first]
-            self._probed = self._reached
-            if oldest.size_bytes <= SAID_AGAIN_BYTES:
-                self._hand_over(self._first, oldest.frames, envelope.PROBE)
-            else:
-                self._hand_over(0, (), envelope.PROBE)
+            self._probe()
             self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
         if self._owes(now_s):
             self._hand_over(0, ())
@@ -201,10 +202,27 @@ class Link:
             self._flying_bytes += parcel.size_bytes
         self._full = False
 
-    def _hand_over(self, number: int, frames: Frames, flags: int = 0) -> bool:
+    def _probe(self) -> None:
+        oldest = self._parcels[self._first]
+        self._asked += 1
+        self._probes[self._asked] = self._reached
+        if len(self._probes) > _ASKED:
+            del self._probes[next(iter(self._probes))]
+        if oldest.size_bytes <= SAID_AGAIN_BYTES:
+            self._hand_over(self._first, oldest.frames, envelope.PROBE, self._asked)
+        else:
+            self._hand_over(0, (), envelope.PROBE, self._asked)
+
+    def _again(self) -> None:
+        """All that is unacknowledged: what is asked for no more is no matter."""
+        self._cursor, self._flying_bytes = self._first, 0
+        self._probes.clear()
+
+    def _hand_over(self, number: int, frames: Frames, flags: int = 0, probe: int = 0) -> bool:
         sealed = Envelope(
-            self._own, self._peer, self._stream, number, self._their_stream, self._expected - 1, self._flags | flags
-        )
+            self._own, self._peer, self._stream, number, self._their_stream, self._expected - 1, self._flags | flags,
+            probe, self._answered,
+        )  # fmt: skip
         if not self._transmit(sealed, frames):
             return False
         self._owed = self._owed_bytes = self._flags = 0
@@ -233,6 +251,7 @@ class Link:
             return False
         if sealed.receiver == self._own and sealed.acked_stream == self._stream:
             self._acknowledged(sealed, now_s)
+        self._answered = max(self._answered, sealed.probe)
         if sealed.number == 0 and sealed.flags & envelope.PROBE:
             self._follow(sealed.stream)
             self._owe(envelope.ANSWER, now_s)
@@ -255,7 +274,7 @@ class Link:
         self._peer, (self._their_stream, self._expected) = peer, self._former.pop(peer, (0, 1))
         while len(self._former) > _FORMER:
             del self._former[next(iter(self._former))]
-        self._owed = self._owed_bytes = self._flags = self._missing_told = 0
+        self._owed = self._owed_bytes = self._flags = self._missing_told = self._answered = 0
 
     def _acknowledged(self, sealed: Envelope, now_s: float) -> None:
         if sealed.acked > self._reached:
@@ -271,9 +290,11 @@ class Link:
             self._since_s = self._progress_s = now_s
             self._wait_s = FIRST_WAIT_S
         # What was handed over before the probe that is answered here came in before it, or never will.
-        lost = sealed.flags & envelope.ANSWER and self._first <= self._probed
+        lost = self._first <= self._probes.get(sealed.answered, 0)
+        for probe in [probe for probe in self._probes if probe <= sealed.answered]:
+            del self._probes[probe]
         if lost or (sealed.flags & envelope.MISSING and sealed.acked + 1 == self._first):
-            self._cursor, self._flying_bytes, self._probed = self._first, 0, 0
+            self._again()
         self._pump()
 
     def _numbered(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:

@@ -273,15 +273,34 @@ def test_a_large_message_is_waited_for_as_long_as_a_slow_road_takes_for_it():
     assert link.unreachable(network.now_s)
 
 
-def test_what_a_slow_road_takes_long_for_is_sent_once():
-    """Counted: two tensors under way for four seconds each; the peer is asked with empty messages meanwhile."""
+@pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("way_s", [0.7, 1.6, 4.0])
+def test_what_a_slow_road_takes_long_for_is_sent_once(way_s, later_s):
+    """Counted: tensors that are long under way; what answers an older probe says nothing of what was sent since."""
     network = Network()
-    network.way_s, network.large = 4.0, 1
-    said = [network.say("a", "b") for _ in range(2)]
-    network.run(12.0)
+    network.way_s, network.large = way_s, 1
+    said = [network.say("a", "b")]
+    for _ in range(3):
+        network.run(later_s)
+        said.append(network.say("a", "b"))
+    network.run(20.0)
     assert network.heard == {(2, 1): said}
-    assert network.handed_over["a", "b", True] == 2
-    assert 1 <= network.handed_over["a", "b", False] <= 8
+    assert network.handed_over["a", "b", True] == 4
+    assert 1 <= network.handed_over["a", "b", False] <= 16
+
+
+@pytest.mark.parametrize("way_s", [0.0, 0.7, 1.6])
+def test_what_is_lost_on_a_slow_road_is_sent_twice_and_no_more(way_s):
+    """Counted: a large one and what was sent behind it; answers to probes from before are no second loss."""
+    network = Network()
+    network.way_s, network.large = way_s, 1
+    first = network.say("a", "b")
+    network.run(way_s / 2)
+    network.reset()
+    second = network.say("a", "b")
+    network.run(30.0)
+    assert network.heard == {(2, 1): [first, second]}
+    assert network.handed_over["a", "b", True] <= 4
 
 
 def test_no_more_than_a_window_is_under_way():
@@ -354,7 +373,7 @@ def test_an_envelope_of_another_version_says_which_side_is_older():
 
 def test_envelopes_come_out_as_they_went_in():
     """Every field at its largest."""
-    sealed = Envelope(2**64 - 1, 2**64 - 2, 2**32 - 1, 2**64 - 3, 2**32 - 2, 2**64 - 4, 7)
+    sealed = Envelope(2**64 - 1, 2**64 - 2, 2**32 - 1, 2**64 - 3, 2**32 - 2, 2**64 - 4, 7, 2**32 - 3, 2**32 - 4)
     assert envelope.decode(sealed.encode() + b"{}") == sealed
 
 
