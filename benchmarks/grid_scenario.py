@@ -71,6 +71,8 @@ class TrainedOn(GridSetting):
     scenario: str
     options: Fields = Field(default={})
     """As a row's: fields of the learners that are not their own."""
+    intervals: PositiveCount | None = None
+    """Of each run of the training; as `policy train` has it if not stated."""
 
     @property
     def digest(self) -> str:

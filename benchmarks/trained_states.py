@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def _train(folder: Path, trained: TrainedOn, parts: tuple[str, ...], say: Callab
 
     scenario, fleet, demand = trained.load()
     settings = LearningSettings(scenario, fleet, demand, trained.demand, parts=parts, options=trained.options)
+    if trained.intervals is not None:
+        settings = replace(settings, intervals=trained.intervals)
     train(settings, folder, lambda what, share: say(f"states for {folder.name}: {what} {share:.0%}"))
 
 

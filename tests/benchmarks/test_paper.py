@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors import safe_open
 
-from splitplace.benchmarks import experiment_run
+from splitplace.benchmarks import experiment_run, trained_states
 from splitplace.benchmarks import paper as bench
 from splitplace.benchmarks.cell_detail import ApplicationDetail, CellDetail
 from splitplace.benchmarks.experiment import Experiment, load_experiment
@@ -307,6 +308,15 @@ def test_policies_trained_right_there_are_trained_on_the_point(tmp_path):
     one, three = (scenario.trained for scenario in load_experiment(str(tmp_path / "e.toml")).scenarios)
     assert three.changes == {"workload": {"rate": 3.0}} and one.changes == {}
     assert states_of(one) == states_of(TrainedOn(scenario="upstream-10", demand="upstream")) != states_of(three)
+
+
+def test_a_training_is_as_long_as_the_experiment_says(tmp_path, monkeypatch):
+    """Where runs that go on make its tasks pile up, runs are as short as those that it is trained for."""
+    monkeypatch.setattr(trained_states, "FOLDER", tmp_path)
+    trained = TrainedOn(scenario="upstream-10", demand="upstream", intervals=2)
+    trained_states.train_states(trained, [GridRow(name="M", policies=("mab+random",))], lambda _: None)
+    with safe_open(states_of(trained) / "mab.safetensors", "np") as state:
+        assert json.loads(state.metadata()["splitplace"])["about"]["intervals"] == 2
 
 
 def test_an_experiment_like_another_has_its_rows(tmp_path):
