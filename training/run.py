@@ -26,7 +26,8 @@ from splitplace.splitting.networks import Front
 from splitplace.splitting.semantic.rebuild import adopt_shapes
 from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.families.build import build
+from splitplace.training.families.build import FRONT, build
+from splitplace.training.families.family import HEAD
 from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
 from splitplace.training.metrics import RunMetrics
 from splitplace.training.preset import FullRecipe
@@ -101,6 +102,7 @@ class Run:
         """
         tensors = self._tensors()
         config, request = self.config, self.config.request
+        named = {name for part in config.parts for name in part.stages}
         with torch.random.fork_rng(devices=[]):
             whole = build(
                 request.model,
@@ -108,6 +110,7 @@ class Run:
                 _chw(config.input_spec),
                 (config.mean_C, config.std_C),
                 request.strides,
+                one_stage=named == {FRONT, HEAD},
             )
         stages = dict(whole.named_children())
         fragments = []

@@ -7,7 +7,10 @@ from torch import nn
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.export.convert.onnx_export import to_onnx
+from splitplace.training.families import build
+from splitplace.training.families.family import HEAD, Stages
 from splitplace.training.families.own import own_class, own_name
+from splitplace.training.families.weights import open_weights
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
 from splitplace.training.recipes.semantic import train_semantic
@@ -42,6 +45,16 @@ class Grouped(nn.Sequential):
         super().__init__(nn.Conv2d(in_chans, 8, 5, 4), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 1), nn.Flatten(),
                          nn.LazyLinear(num_classes))
 
+class Flat(nn.Module):
+    def __init__(self, num_classes=4, in_chans=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, 8, 5, 4)
+        self.deep = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, x):
+        return self.head(self.deep(self.conv(x)).flatten(1))
+
 class Choosy(Fixed):
     def forward(self, x):
         raise KeyError("only on Sundays")
@@ -65,6 +78,38 @@ def trained(data, model, out):
     quick = load_preset("quick")
     preset = quick.model_copy(update={"full": quick.full.changed(batch_size=16, samples=32)})
     return train_full(data, model, preset=preset, out=out)
+
+
+@pytest.fixture
+def one_stage(nets, data, tmp_path, monkeypatch):
+    """A RUN as it was written before networks that flatten were cut into stages."""
+    with monkeypatch.context() as before:
+        before.setattr(build, "chain", lambda network, image_BCHW: Stages({HEAD: network}))
+        return trained(data, f"{nets}:Flat", tmp_path / "one_stage")
+
+
+def test_a_run_that_was_one_stage_is_opened_as_one(one_stage, data):
+    """Though its class is a chain of stages by now."""
+    (network,) = (fragment.module for fragment in one_stage.load().fragments)
+    with torch.no_grad():
+        found = network(torch.from_numpy(data.x_test_NCHW)).argmax(1).numpy() == data.y_test_N
+    assert found.mean() == one_stage.metrics.accuracy
+
+
+def test_a_run_that_was_one_stage_can_be_fine_tuned(one_stage, nets):
+    """Its tensors are the network's own by name, in whatever stages."""
+    start = open_weights(str(one_stage.path), f"{nets}:Flat")
+    chained = build.build(f"{nets}:Flat", 4, (1, 28, 28), ((0.3,), (0.2,)), weights=start)
+    assert [name for name, _ in chained.named_children()][-2:] == ["flatten", "head"]
+    assert torch.equal(chained.deep2.weight, start.tensors["full.head.deep.2.weight"])
+    assert torch.equal(chained.head.weight, start.tensors["full.head.head.weight"])
+
+
+def test_a_run_that_was_one_stage_is_no_teacher_of_what_is_cut_out_of_it(one_stage, data, tmp_path):
+    """Said before anything is trained."""
+    with pytest.raises(UsageError, match=r"has no stage deep2 to cut before: .* train it again"):
+        train_semantic(data, one_stage, cuts=("deep2",), epochs=1, samples=64, out=tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
 
 
 def test_a_class_of_one_s_own_becomes_a_run_and_an_artifact(nets, data, tmp_path):

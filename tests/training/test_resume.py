@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from splitplace.errors import IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
 from splitplace.splitting.networks import Front
 from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
 from splitplace.training.loop import checkpoint
 from splitplace.training.loop.checkpoint import CHECKPOINT, SafetensorsIO
-from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.fit import Fitted, cross_entropy, fit
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
 from splitplace.training.recipes.semantic import _Work, train_semantic
+from splitplace.training.recipes.stages import stage
 
 TRAIN = """
 import itertools, os, signal, sys
@@ -262,6 +263,25 @@ def test_a_checkpoint_of_another_training_is_refused(data, recipe, tmp_path):
     SafetensorsIO("that").save_checkpoint({}, tmp_path / CHECKPOINT)
     with pytest.raises(SplitPlaceError, match="is a checkpoint of another training: delete it"):
         steps_on(network(), data, recipe, tmp_path)
+
+
+def test_a_checkpoint_of_other_layers_is_refused_in_a_line(data, recipe, tmp_path):
+    """The request is the same, the network's class has changed since the kill."""
+    steps_on(network(), data, recipe, tmp_path)
+    changed = nn.Sequential(*network(), nn.Linear(4, 4))
+    with pytest.raises(ContractError, match=r"checkpoint\.safetensors is of a network of other layers .*: delete it"):
+        steps_on(changed, data, recipe, tmp_path)
+
+
+def test_a_finished_stage_of_other_layers_is_refused_in_a_line(tmp_path):
+    """As a checkpoint is."""
+
+    def stage_of(network):
+        return stage(tmp_path, "tree", "this", network, lambda place: Fitted(1.0, 1.0, 1.0, 1))
+
+    stage_of(nn.Linear(2, 2))
+    with pytest.raises(ContractError, match=r"done\.safetensors is of a network of other layers .*: delete it"):
+        stage_of(nn.Sequential(nn.Linear(2, 2)))
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(data, recipe, tmp_path):

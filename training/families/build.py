@@ -14,6 +14,7 @@ from torch import nn
 from splitplace.errors import UsageError
 from splitplace.splitting.networks import ALIASES, Front, check_model, create
 from splitplace.training.families.chain import chain
+from splitplace.training.families.family import HEAD, Stages
 from splitplace.training.families.own import create_own, is_own, own_class
 from splitplace.training.families.registry import family_of
 from splitplace.training.families.weights import Weights, adopt_weights
@@ -42,6 +43,7 @@ def build(
     mean_std_C: tuple[Sequence[float], Sequence[float]],
     strides: Sequence[int] = (),
     weights: Weights | None = None,
+    one_stage: bool = False,
 ) -> nn.Sequential:
     """A fresh network as a chain of named stages: `front`, then the network's own.
 
@@ -53,6 +55,7 @@ def build(
         strides: Stride of the stem, then of each later stage that shrinks its input; those not given stay as timm has
             them, except for a stem of 1. Only for the families we fit (`registry.py`).
         weights: What to start from instead of random numbers.
+        one_stage: Do not look for stages in a network without a family: one trained before they were found has none.
 
     Raises:
         UsageError: An unknown model, strides that the family does not have, images it cannot take, or weights of
@@ -76,7 +79,8 @@ def build(
             raise UsageError(f"model {name}: strides are of networks that are fitted to small images, as {known}")
         size = _size_taken(name, network, shape_CHW, designed, n_classes)
         drawn = torch.Generator().manual_seed(0)
-        stages = chain(network, torch.rand(2, channels, size or height, size or width, generator=drawn))
+        images = torch.rand(2, channels, size or height, size or width, generator=drawn)
+        stages = Stages({HEAD: network}) if one_stage else chain(network, images)
     if weights is not None:
         adopt_weights(network, nn.Sequential(stages), weights)
     return nn.Sequential(OrderedDict([(FRONT, Front(*mean_std_C, size=size)), *stages.items()]))

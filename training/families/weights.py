@@ -97,13 +97,13 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
         UsageError: Less than half of the network's tensors are there: they are another network's.
         IntegrityError: Tensors with numbers that are not finite, which a training that diverged leaves.
     """
-    given = weights.tensors
-    if any(name.startswith(FULL) for name in given):
-        given = {name.removeprefix(FULL): tensor for name, tensor in given.items() if name.startswith(FULL)}
-        state = stages.state_dict()
-    else:
+    state = stages.state_dict()
+    given: Mapping[str, Tensor] = {
+        name.removeprefix(FULL): tensor for name, tensor in weights.tensors.items() if name.startswith(FULL)
+    }
+    if not given.keys() & state.keys():  # by the network's own names, as in a RUN that has it as one stage
         state = network.state_dict()
-        given = _unwrapped(given, state)
+        given = _unwrapped(weights.tensors, state)
     first = next((name for name, value in state.items() if value.ndim == 4), "")
     taken, fresh = [], []
     with torch.no_grad():

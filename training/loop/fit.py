@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.seeds import derive
 from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
@@ -94,6 +94,18 @@ class Classifier(pytorch_lightning.LightningModule):
             self.log("train_loss", loss.detach(), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose tensors have no place here, which Lightning would load next."""
+        there, here = (
+            {name: value.shape for name, value in state.items()}
+            for state in (checkpoint["state_dict"], self.state_dict())
+        )
+        if there != here:
+            raise ContractError(
+                f"{self.trainer.ckpt_path} is of a network of other layers (its class, or splitplace, has changed "
+                "since): delete it and run the same command"
+            )
 
     def configure_optimizers(self) -> pytorch_lightning.utilities.types.OptimizerLRSchedulerConfig:
         """Weight decay for weights only: decaying norms and biases costs accuracy (He et al. 2019)."""

@@ -1,5 +1,6 @@
 """What a full model teaches: everything cut out of it is trained against its answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,21 @@ def check_teacher(full: Run, data: Dataset) -> None:
                 f"{full.path} was trained on other data ({request.application}) than {data.application}: "
                 f"got {part} images of sha256 {ours[:12]}, expected {theirs[:12]}; train a full model on these first"
             )
+
+
+def check_stages(full: Run, cuts: Sequence[str]) -> None:
+    """Refuse a teacher that was trained before splitplace found the stages that its network is now cut between.
+
+    Raises:
+        UsageError: As said.
+    """
+    (part,) = full.config.parts
+    missing = [cut for cut in cuts if cut not in part.stages]
+    if missing:
+        raise UsageError(
+            f"{full.path} has no stage {missing[0]} to cut before: it was trained by a splitplace that took the "
+            "network for one stage; train it again, elsewhere or after removing the folder"
+        )
 
 
 def student_request(full: Run, data: Dataset, **asked: Any) -> TrainingRequest:

@@ -26,7 +26,13 @@ from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
 from splitplace.training.recipes.cached import fit_branches
 from splitplace.training.recipes.carry_out import Made, carry_out
-from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request
+from splitplace.training.recipes.distil import (
+    check_stages,
+    check_teacher,
+    distillation,
+    load_teacher,
+    student_request,
+)
 from splitplace.training.recipes.grouping import Grouping, class_tree
 from splitplace.training.recipes.spare import check_spare, fit_spare
 from splitplace.training.recipes.splitnet import GroupLearning, SplitNet
@@ -84,6 +90,9 @@ def train_semantic(
     shape, chosen = plan_tree(data, model, full.config.request.strides, tree, wanted, groups, method, overlap)
     check_spare(spare, method)
     recipe = tree_recipe(settings, method).beside(validation_share, epochs, samples)
+    cut_out = recipe.start == "full" if isinstance(recipe, SplitNetRecipe) else method == "distil"
+    if cut_out:
+        check_stages(full, chosen)
     request = student_request(
         full,
         data,
@@ -105,11 +114,11 @@ def train_semantic(
         sample = _sample(data, settings.semantic.importance_images, validation_share, seed)
         work = _Work(data, folder, seed, request.model_dump_json())
         if isinstance(recipe, SplitNetRecipe):
-            origin = teacher if recipe.start == "full" else _fresh(data, request)
+            origin = teacher if cut_out else _fresh(data, request)
             trained = _splitnet(work, origin, chosen, shape, sample, recipe)
         else:
             classes = class_tree(teacher, sample, shape, groups, seed)
-            origin = teacher if method == "distil" else _fresh(data, request)
+            origin = teacher if cut_out else _fresh(data, request)
             fragments = grow_fragments(origin, chosen, classes, sample, data.input_spec.name, overlap=overlap)
             if isinstance(recipe, SemanticRecipe):
                 trained = _with_spare(work, fragments, teacher, recipe, chosen[0], spare)

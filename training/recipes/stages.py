@@ -91,7 +91,13 @@ def _restore(file: Path, digest: str, network: nn.Module) -> Fitted:
         prefix: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for prefix in (_NETWORK, _GENERATOR)
     }
-    network.load_state_dict(parts[_NETWORK])
+    try:
+        network.load_state_dict(parts[_NETWORK])
+    except RuntimeError as error:
+        raise ContractError(
+            f"{file} is of a network of other layers (its class, or splitplace, has changed since): delete it and run "
+            "the same command"
+        ) from error
     set_generators([parts[_GENERATOR][str(i)] for i in range(len(parts[_GENERATOR]))])
     network.to(memory_format=torch.channels_last).eval()
     return Fitted(done.train_s, done.images_per_s, done.final_loss, done.epochs)
