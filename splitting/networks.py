@@ -67,7 +67,7 @@ def check_model(name: str) -> str:
     if not timm.is_model(timm_name):
         raise NotFoundError(f"unknown model {name!r}: expected one of {', '.join(ALIASES)} or a timm name")
     architecture, _, tag = timm_name.partition(".")
-    if tag and timm_name not in (known := timm.list_models(f"{architecture}.*", pretrained=True)):
+    if tag and timm_name not in (known := timm.list_models(f"{architecture}.*", include_tags=True)):
         raise NotFoundError(
             f"unknown model {name!r}: expected {architecture} or one of {', '.join(known) or 'no tags'}"
         )

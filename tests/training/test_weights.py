@@ -7,7 +7,7 @@ from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, Us
 from splitplace.splitting.networks import check_model, create, plain_name
 from splitplace.training.families import weights as room
 from splitplace.training.families.build import build
-from splitplace.training.families.weights import open_weights
+from splitplace.training.families.weights import Weights, adopt_weights, open_weights
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
 
@@ -114,6 +114,22 @@ def test_weights_that_are_not_finite_are_refused(published, tmp_path):
         build("resnet10t", 3, (1, 28, 28), GREY, weights=weights)
 
 
+def test_a_mask_that_is_not_finite_by_design_is_taken():
+    """The network's own is not finite in the same places."""
+
+    class Masked(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(2, 2))
+            self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+    network, given = Masked(), Masked()
+    adopt_weights(network, network, Weights("it", given.state_dict()))
+    assert torch.equal(network[0].weight, given[0].weight)
+    given.mask[0] = -torch.inf
+    with pytest.raises(IntegrityError, match="mask has numbers that are not finite"):
+        adopt_weights(network, network, Weights("it", given.state_dict()))
+
+
 def test_a_quantisers_whole_numbers_are_no_weights(published, tmp_path):
     """They mean nothing without its scales."""
     state = {name: tensor.to(torch.int8) for name, tensor in published[1].state_dict().items()}
@@ -134,3 +150,8 @@ def test_a_tag_that_timm_does_not_have_is_refused():
         NotFoundError, match=r"unknown model 'resnet10t\.best': expected resnet10t or one of resnet10t\.c3"
     ):
         check_model("resnet10t.best")
+
+
+def test_a_network_that_timm_has_no_weights_of_is_one_of_its_names():
+    """Its one tag says so; whoever wants timm's weights of it is told by timm."""
+    assert type(create("test_vit_relpos.untrained", pretrained=False)) is type(create("test_vit_relpos"))

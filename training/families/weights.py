@@ -116,8 +116,9 @@ def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -
             if tensor is None or tensor.shape != value.shape or quantised:
                 fresh.append(name)
                 continue
+            meant = ~value.isfinite()  # of a mask, say
             value.copy_(tensor)
-            if not value.isfinite().all():
+            if not (value.isfinite() | meant).all():
                 raise IntegrityError(f"weights {weights.source}: {name} has numbers that are not finite: take others")
             taken.append(name)
     if 2 * len(taken) < len(state):
