@@ -13,6 +13,7 @@ from splitplace.inference.executor import Array, check_counts
 from splitplace.inference.inputs import image_rule, named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
+from splitplace.records.split import Split
 from splitplace.report.picture import check_confused, check_picture
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def evaluate(
         if data is None:
             rule = None if split.preprocessing is None else split.preprocessing.before
             own = None if path is None else Path(path)
-            if own is not None:
+            if own is not None and not _takes_pixels(split):
                 image_rule(split)  # before all of them are read
             data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
         y = as_numbered(data.y_test_N, data.class_names, split.class_names)
@@ -122,3 +123,9 @@ def evaluate(
 
         draw_confusion(Path(plot), reference, evaluation, split.class_names)
     return evaluation
+
+
+def _takes_pixels(split: Split) -> bool:
+    """Whether what a data set holds once it is decoded may go in as it is: of any number of channels, as in an .npz."""
+    (spec, *more) = split.inputs
+    return not more and spec.dtype == "uint8" and len(spec.shape) == 4

@@ -55,6 +55,36 @@ def test_several_inputs_are_given_by_name(tmp_path: Path) -> None:
         sp.infer(where, given | {"b": given["b"][:7]})
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_arrays_of_other_channels_than_image_files_have_are_evaluated_as_they_are(
+    tmp_path: Path, channels: int
+) -> None:
+    """A split of theirs says nothing of image files, and needs not."""
+    info = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Cast", ["image"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["f"], ["s"]),
+        helper.make_node("MatMul", ["s", "w"], ["y"]),
+    ]
+    given = [info("image", TensorProto.UINT8, ["n", channels, 8, 8])]
+    of_class = np.arange(channels * 64) % 3 == np.arange(3)[:, None]  # which numbers of an image are bright
+    weights = [numpy_helper.from_array(of_class.T.astype(np.float32), "w")]
+    graph = helper.make_graph(nodes, "bands", given, [info("y", TensorProto.FLOAT, ["n", 3])], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    CatalogWriter(tmp_path / "catalog").write(cutting.split(model.SerializeToString(), 1).described((), None))
+    y = np.arange(12) % 3
+    x = (200 * of_class[y]).astype(np.uint8).reshape(-1, channels, 8, 8).transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "bands.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    assert sp.evaluate(str(tmp_path / "catalog"), path=tmp_path / "bands.npz").top1 == 1.0
+
+
+def test_image_files_for_a_split_that_takes_none_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    """With what would have it take them."""
+    where = catalog(tmp_path, ("a",), ["n", 3], helper.make_node("Tanh", ["h"], ["y"]))
+    with pytest.raises(sp.UsageError, match=r"does not say how an image becomes that: .* --mean and --std"):
+        sp.evaluate(where, path=tmp_path / "nowhere")
+
+
 def test_labels_may_be_a_list(tmp_path: Path) -> None:
     """Of whole numbers, as notebooks have them; anything else is refused as of an array."""
     where = catalog(tmp_path, ("a",), ["n", 3], helper.make_node("Tanh", ["h"], ["y"]))
