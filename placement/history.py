@@ -102,7 +102,7 @@ class FragmentPlaced(Record):
 
 
 class InputsFlow(Record):
-    """Every device of an attempt is ready for it: the task's inputs are sent from now on."""
+    """All that an attempt needs is loaded, and who gets tensors of other devices knows of it: its inputs are sent."""
 
     event: Literal["flow"] = "flow"
     at_s: NonNegative

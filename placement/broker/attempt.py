@@ -53,7 +53,9 @@ def assignments(
     precedence: messages.Precedence,
     window: int,
 ) -> Iterator[tuple[int, messages.Assign]]:
-    """What to tell which device.
+    """What to tell which device, in this order: of who gets tensors of other devices last.
+
+    Who says that it knows of such a fragment knows of all those that it might hand something on to by then.
 
     Args:
         attempt: With its devices.
@@ -77,7 +79,8 @@ def assignments(
 
     whole = attempt.total == micro_batches(n, entry.micro_batch)
     spans = None if whole else spans_of(attempt.micro_batches)
-    for name, device in attempt.devices.items():
+    known_last = receivers(attempt, split)
+    for name, device in sorted(attempt.devices.items(), key=lambda placed: placed[0] in known_last):
         inlets = {src: tensors[name] for src, tensors in given.items() if name in tensors}
         yield (
             device,

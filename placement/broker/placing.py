@@ -49,7 +49,7 @@ def carry_out(turn: Turn, event: ev.PlanMade) -> None:
 
 
 def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
-    """Reserve memory, order loads, tell every device its part; the inputs flow when all are ready."""
+    """Reserve memory, order loads, tell every device its part; when the inputs flow is for `begin` to say."""
     assert task.decision is not None and task.job is None
     needs = {(row, device): turn.setup.need_bytes(row, device) for row, device in rows.items()}
     if not all(turn.state.placeable(device, turn.state.now_s) for device in rows.values()):

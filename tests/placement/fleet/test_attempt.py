@@ -6,12 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitplace.placement.broker.attempt import assignments, length, route, spans_of
+from splitplace.placement.broker.attempt import assignments, length, receivers, route, spans_of
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import STRICT_INPUT
+from tests.placement.fleet.conftest import demand_of, tree
 
 
 def attempt(entry, devices, rows):
@@ -49,6 +50,21 @@ def test_every_edge_of_a_tree_is_routed(toy):
                 assert outlet.device == receiver_device
                 assert receiver.senders[name] == device
                 assert messages.Inlet(src=name, tensors=outlet.tensors) in receiver.inlets
+
+
+@given(st.lists(st.integers(0, 2), min_size=7, max_size=7))
+def test_who_knows_of_tensors_from_elsewhere_knows_all_that_it_hands_them_on_to(rows):
+    """Whatever order the road breaks behind: who is waited for is told of last, on each device."""
+    graph = tree()
+    (entry,) = demand_of(graph).splits
+    devices = dict(zip((fragment.name for fragment in graph.split.fragments), rows, strict=True))
+    job = attempt(entry, devices, range(3))
+    orders = [(device, order.fragment) for device, order in assignments(job, entry, 9, ("a", "b", "c"), "pipelined", 4)]
+    waited_for = receivers(job, graph.split)
+    assert sorted(orders) == sorted((device, name) for name, device in devices.items())
+    for device in set(rows):
+        told = [name in waited_for for to, name in orders if to == device]
+        assert told == sorted(told)
 
 
 def test_inputs_are_queued_only_as_credits_allow(toy):

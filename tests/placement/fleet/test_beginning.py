@@ -70,7 +70,7 @@ def test_who_has_tensors_of_another_device_is_waited_for(fleet):
     """Those alone: what comes to a device that does not know of its fragment yet would be lost."""
     fleet.place(0, 1, 1)
     fleet.load(0, 1)
-    assert fleet.place(0, 1, 1) == [(0, "f0"), (1, "f1"), (1, "f2")]
+    assert fleet.place(0, 1, 1) == [(0, "f0"), (1, "f2"), (1, "f1")]
     job = max(fleet.state.jobs)
     assert fleet.state.jobs[job].unassigned == {"f1"}
     assert fleet.happen(ev.DeviceAssigned(at_s=1.0, job=job, fragment="f1")) == ["feed"]
