@@ -88,11 +88,16 @@ class TaskFuture(Future[TaskResult]):
         super().__init__()
         self.task_id, self.key, self._ticket = task_id, key, ticket
 
-    def when_settled(self, fn: Callable[[Future[TaskResult]], object]) -> None:
-        """As `add_done_callback`, but in whichever thread settles it: for what takes no time, as to wake somebody."""
-        Future.add_done_callback(self, fn)
-
     @property
     def ticket(self) -> str:
         """What a front door calls the task: its number, and for a token the proof that the task is its own."""
         return self._ticket or str(self.task_id)
+
+
+def when_settled(future: TaskFuture, fn: Callable[[Future[TaskResult]], object]) -> None:
+    """As `add_done_callback`, but in whichever thread settles it: for what wakes somebody, or counts.
+
+    No method, as it is for nobody else: that thread is the broker's, and holds its locks. `fn` asks nothing of the
+    fleet, waits for nothing, and raises nothing.
+    """
+    Future.add_done_callback(future, fn)

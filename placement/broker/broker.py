@@ -13,7 +13,7 @@ from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.fleet import LiveFleet
-from splitplace.placement.broker.handing_in import HandingIn
+from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
 from splitplace.placement.broker.history import MOST_EVENTS, History
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
@@ -60,9 +60,6 @@ class Broker:
         states: What the policy starts from, where the data folder has nothing of it.
         stated: What the devices stand for, where they are emulated: a trained state is for these.
     """
-
-    is_here = True
-    """As `ServedBroker` has it."""
 
     def __init__(
         self,
@@ -208,6 +205,27 @@ class Broker:
         if self._store is not None:
             written.result()
         return answer
+
+    def submit_at_once(
+        self,
+        application: str,
+        images: messages.Array,
+        deadline_s: float,
+        labels: messages.Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> BrokerFuture | None:
+        """As `submit` of a volatile task, for who cannot wait; None where a disk would have to be waited for.
+
+        It does while nothing could be written yet, and where more tasks than `NUMBERS_AHEAD` came, and were refused for
+        want of room or were known by their keys, since the last one that was taken on.
+        """
+        self._running()
+        try:
+            return self._tasks.submit(application, images, deadline_s, labels, late, degrade, None, True, True)[0]
+        except WouldWaitError:
+            return None
 
     def answer(self, task_id: int) -> BrokerFuture:
         """The future of a task that was handed in before, also to an earlier broker with this data folder.

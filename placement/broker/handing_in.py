@@ -18,6 +18,10 @@ from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
 
 
+class WouldWaitError(Exception):
+    """A task's number is too far ahead of those on the disk: it would have to wait for it."""
+
+
 class HandingIn:
     """For any thread, while the loop runs.
 
@@ -55,12 +59,16 @@ class HandingIn:
         degrade: bool,
         key: str | None,
         volatile: bool,
+        at_once: bool = False,
     ) -> "tuple[BrokerFuture, Future[None]]":
-        """As `Broker.submit`.
+        """As `Broker.submit`, and with `at_once` as `Broker.submit_at_once`.
 
         Returns:
             The future of the task's result, and one that is done when the task is taken on: a volatile one is, if its
             number is never given again. Should the disk have no room for its end, its future says so.
+
+        Raises:
+            WouldWaitError: It was to be taken `at_once`, and is not yet when this returns; nothing is handed in.
         """
         now_s = self._loop.fleet.now_s()
         images, labels = as_array("images", images), None if labels is None else as_array("labels", labels)
@@ -85,25 +93,28 @@ class HandingIn:
                 degrade=degrade,
                 key=key,
             )
-            return self._hand_in(event, images, size_bytes, volatile)
+            return self._hand_in(event, images, size_bytes, volatile, at_once)
         except BaseException:
             with self._changed:
                 self._admission.left(size_bytes)
             raise
 
     def _hand_in(
-        self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool
+        self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool, at_once: bool
     ) -> "tuple[BrokerFuture, Future[None]]":
         written: Future[None] = Future()
         with self._changed:
             self._not_stopping()
             task = self._next_task
+            covered = volatile and task < self._loop.never_again
+            if at_once and not covered:
+                raise WouldWaitError
             self._next_task += 1
             self._sizes[task] = size_bytes
             answer = BrokerFuture(task, self._callbacks, self.drop)
             numbered = event.model_copy(update={"task": task})
             durable: Callable[[SplitPlaceError | None], None] = partial(_settle, written)
-            if volatile and task < self._loop.never_again:  # nobody is told more of it before its end
+            if covered:  # nobody is told more of it before its end
                 durable = answer.refuse
                 written.set_result(None)
             self._thread.put(HandedIn(numbered, images, answer, durable, volatile))

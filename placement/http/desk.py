@@ -18,7 +18,7 @@ from splitplace.placement.http.ids import KnownId, KnownIds, NamedRequest
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
-from splitplace.placement.outcome import TaskFuture, TaskResult
+from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
 from splitplace.placement.serve.served import ServedBroker
 from splitplace.placement.serve.visit import ended
 
@@ -97,21 +97,14 @@ class TaskDesk:
         if order.deadline_s <= 0 and not order.wish.late:
             raise UnansweredError("its deadline had passed when the request was read: send it sooner, or allow more")
         standing = None if order.named is None else await self._take(order.named)
-        hand_over = partial(
-            self.broker.submit,
-            order.application,
-            order.images,
-            max(order.deadline_s, PASSED_S),
-            order.labels,
-            key=order.key,
-            late=order.wish.late,
-            degrade=order.wish.degrade,
-            volatile=order.key is None,  # its client hears nothing before the answer, and goes with it
-        )
-        if order.key is None and self.broker.is_here and order.images.nbytes <= AT_ONCE_BYTES:
-            future = hand_over()
-            future.when_settled(lambda _: self.departures.left())
-            return future
+        task = (order.application, order.images, max(order.deadline_s, PASSED_S), order.labels)
+        late, degrade = order.wish.late, order.wish.degrade
+        volatile = order.key is None  # its client hears nothing before the answer, and goes with it
+        if volatile and order.images.nbytes <= AT_ONCE_BYTES:
+            taken = self.broker.submit_at_once(*task, late=late, degrade=degrade)
+            if taken is not None:
+                return self._counted(taken)
+        hand_over = partial(self.broker.submit, *task, key=order.key, late=late, degrade=degrade, volatile=volatile)
         submitting = asyncio.ensure_future(self.working(hand_over))
         if order.named is not None and standing is not None:
             submitting.add_done_callback(partial(self._settle, order.named, standing))
@@ -121,7 +114,10 @@ class TaskDesk:
             if order.key is None:  # the thread goes on, and nobody will know of its task
                 submitting.add_done_callback(self._take_back)
             raise
-        future.when_settled(lambda _: self.departures.left())
+        return self._counted(future)
+
+    def _counted(self, future: TaskFuture) -> TaskFuture:
+        when_settled(future, lambda ended: self.departures.left() if ended.exception() is None else None)
         return future
 
     async def _take(self, named: NamedRequest) -> KnownId:

@@ -39,9 +39,6 @@ class Client:
         ContractError: It speaks another version.
     """
 
-    is_here = False
-    """The fleet is in another process."""
-
     @explained()
     def __init__(self, data: str | Path = DEFAULT):
         self.folder = DataFolder(data)
@@ -136,6 +133,18 @@ class Client:
         return self._connection.task(message, key, values)
 
     @explained()
+    def submit_at_once(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> None:
+        """None: the fleet is in another process, which is waited for."""
+
     def answer(self, task_id: int) -> TaskFuture:
         """The result of a task, whoever submitted it: to come, or still kept.
 

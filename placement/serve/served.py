@@ -11,9 +11,6 @@ from splitplace.records.fleet_status import FleetStatus
 class ServedBroker(Protocol):
     """Every method may be called from any thread, and by several at once; `submit` and `drain` may take their time."""
 
-    is_here: bool
-    """Whether it is in this process: then `submit` takes a volatile task as soon as its images were looked at."""
-
     def submit(
         self,
         application: str,
@@ -27,6 +24,19 @@ class ServedBroker(Protocol):
         volatile: bool = False,
     ) -> TaskFuture:
         """Take a task on: it is acknowledged when this returns; a volatile one is not, and may end with the broker."""
+        ...
+
+    def submit_at_once(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture | None:
+        """The same of a volatile task, without a wait; None where another process, or a disk, would be waited for."""
         ...
 
     def answer(self, task_id: int) -> TaskFuture:

@@ -30,9 +30,6 @@ class StandingClient:
         ContractError: It speaks another version.
     """
 
-    is_here = False
-    """The fleet is in another process."""
-
     def __init__(self, data: str | Path):
         self._data = data
         self._dialling = threading.Lock()
@@ -66,6 +63,18 @@ class StandingClient:
         """As `Client.submit`."""
         wish = {"late": late, "degrade": degrade, "volatile": volatile}
         return self._ask(lambda client: client.submit(application, images, deadline_s, labels, key=key, **wish))
+
+    def submit_at_once(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> None:
+        """None: the fleet is in another process, which is waited for."""
 
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""

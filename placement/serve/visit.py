@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
-from splitplace.placement.outcome import TaskFuture, TaskResult
+from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
 from splitplace.placement.serve import requests
 from splitplace.placement.serve.frames import (
     LENGTH,
@@ -274,8 +274,11 @@ class Visit:
         return future
 
     async def _tell(self, request: int, future: TaskFuture) -> None:
-        result = await ended(future)
-        self._tasks.discard(future.task_id)
+        try:
+            result = await ended(future)
+        finally:
+            if future.done():  # also where it was refused; else its client leaves, and takes it back
+                self._tasks.discard(future.task_id)
         if result.logits is None:
             await self._say(requests.AnswerReply(request=request, outcome=result.outcome))
             return
@@ -301,6 +304,6 @@ async def ended(future: TaskFuture) -> TaskResult:
         with suppress(RuntimeError):  # the door has closed: nobody waits
             loop.call_soon_threadsafe(done.set)
 
-    future.when_settled(note)
+    when_settled(future, note)
     await done.wait()
     return future.result()

@@ -91,9 +91,6 @@ class Fleet:
             damaged, or was trained for other devices, splits or policies.
     """
 
-    is_here = True
-    """It is in this process."""
-
     @explained()
     def __init__(
         self,
@@ -207,6 +204,19 @@ class Fleet:
         return self.broker.submit(
             application, images, deadline_s, labels, key=key, late=late, degrade=degrade, volatile=volatile
         )
+
+    def submit_at_once(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture | None:
+        """As `submit` of a volatile task, for who cannot wait, as an event loop; None where the disk is waited for."""
+        return self.broker.submit_at_once(application, images, deadline_s, labels, late=late, degrade=degrade)
 
     def applications(self) -> dict[str, Split]:
         """As `Client.applications`."""

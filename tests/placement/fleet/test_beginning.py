@@ -8,7 +8,7 @@ from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.effects import StartFeed, Tell
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
+from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult, when_settled
 from splitplace.placement.protocol import messages
 from splitplace.records.action import Decide, Place
 from tests.placement.fleet.conftest import chain, demand_of, make_device
@@ -87,9 +87,14 @@ def test_who_only_wakes_somebody_is_called_by_whoever_settles_a_future():
     """As it is settled, in no other thread; a future that is settled calls at once."""
     outcome = TaskOutcome(id=1, application="toy", n=3, deadline_s=9.0, arrival_s=0.0, error="over")
     future, called = TaskFuture(1), list[Future[TaskResult]]()
-    future.when_settled(called.append)
+    when_settled(future, called.append)
     assert not called
     future.set_result(TaskResult(outcome))
     assert called == [future]
-    future.when_settled(called.append)
+    when_settled(future, called.append)
     assert called == [future, future]
+
+
+def test_what_users_hang_on_a_future_is_called_by_no_thread_that_holds_the_brokers_locks():
+    """Else it could ask nothing of the fleet, for ever: there is no way on a task's future but `add_done_callback`."""
+    assert {name for name in vars(TaskFuture) if not name.startswith("_")} == {"ticket"}

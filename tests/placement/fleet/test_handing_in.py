@@ -9,7 +9,7 @@ import pytest
 
 from splitplace.errors import OverloadedError
 from splitplace.placement.broker import admission
-from splitplace.placement.broker.handing_in import HandingIn
+from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from tests.placement.fleet.conftest import WIDTH, chain, demand_of
 
@@ -61,6 +61,16 @@ def test_a_volatile_task_is_handed_in_without_a_wait(handing):
         answer.result(PATIENCE_S)
     _, taken = handing.submit("toy", images, 9.0, None, False, False, None, True)
     assert not taken.done()
+
+
+def test_who_cannot_wait_is_told_that_a_number_is_not_covered(handing):
+    """As none is where nothing could be written yet: no number is given, nothing is handed in, no room is taken."""
+    handing._loop.never_again = 0
+    images = np.zeros((3, WIDTH), np.float32)
+    for _ in range(2):
+        with pytest.raises(WouldWaitError):
+            handing.submit("toy", images, 9.0, None, False, False, None, True, at_once=True)
+    assert not handing.posts and submit(handing).task_id == 0
 
 
 def ended(answer):

@@ -28,6 +28,7 @@ class Started:
         devices = tuple(member.device for member in self.fleet.members.values())
         self.broker = Broker(devices, demand_of(GRAPH), folder, self.policy, LocalEngine(), data=folder)
         self.thread = self.broker._thread
+        self.thread.process = os.getpid()
         self.thread.woken, self.thread._wake = os.pipe2(os.O_NONBLOCK)
         self.store = self.broker._store = Store(folder, self.broker._setup)
         self.thread.loop = self.loop = self.broker._open(self.fleet)
@@ -38,6 +39,8 @@ class Started:
         answer, written = self.broker._tasks.submit("toy", images, 1e5, None, False, False, key, volatile)
         self.loop.step(self.thread.taken())
         written.result(0)
+        if answer.done():  # nothing ends yet: it was refused
+            answer.result()
         return answer.task_id
 
     def close(self):
@@ -157,6 +160,21 @@ def test_numbers_that_no_event_tells_of(brokers, monkeypatch, wasted):
         brokers.kill()
     new = [task for task in told if task != told[0]]
     assert len(set(new)) == len(new) == 6 and min(new) > told[0]
+
+
+def test_who_cannot_wait_is_sent_to_who_can_until_numbers_are_covered_again(brokers, monkeypatch):
+    """Behind refused ones: the next that is taken on, which waited for the disk, covers those after it."""
+    broker, images = brokers.start(), np.zeros((3, WIDTH), np.float32)
+    with monkeypatch.context() as full:
+        full.setattr(Store, "accepting", False)
+        for _ in range(AHEAD):
+            with pytest.raises(OverloadedError):
+                broker.submit()
+    assert broker.broker.submit_at_once("toy", images, 1e5) is None
+    waited = broker.submit()
+    at_once = broker.broker.submit_at_once("toy", images, 1e5)
+    assert at_once is not None and at_once.task_id == waited + 1 and not at_once.done()
+    broker.loop.step(broker.thread.taken())
 
 
 def test_more_volatile_tasks_than_numbers_ahead(brokers):

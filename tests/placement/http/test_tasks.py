@@ -9,6 +9,7 @@ import tritonclient.http as triton
 
 from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.http.body import read_body
+from splitplace.placement.outcome import TaskFuture
 
 PATIENCE_S = 240.0
 
@@ -325,6 +326,18 @@ def test_a_fleet_that_takes_no_more_says_when_to_come_again(door, image, broker,
     assert refused.status == status and refused.error == str(error) and refused.headers["retry-after"] == "20"
 
 
+def test_a_task_that_is_refused_when_it_was_handed_in_has_not_left(door, image, broker, monkeypatch):
+    """As for want of disk: it says nothing of how soon there is room, as an answered one does."""
+    refused = TaskFuture(7)
+    refused.set_exception(OverloadedError("the disk is full"))
+    left = door.service.desk.departures._left_s
+    with monkeypatch.context() as full:
+        full.setattr(broker, "submit_at_once", lambda *task, **wish: refused)
+        assert door.infer({"inputs": [image]}).status == 429 and len(left) == 0
+    broker.at_once = True
+    assert door.infer({"inputs": [image]}).status == 200 and len(left) == 1
+
+
 def test_no_room_for_more_requests(front, image, broker):
     """One more than are taken on at once is told to come again; those that wait are answered."""
     door, answers = front(requests=2), []
@@ -341,14 +354,14 @@ def test_no_room_for_more_requests(front, image, broker):
     assert answers == [200, 200]
 
 
-def test_a_small_task_is_handed_to_a_fleet_of_this_process_in_no_other_thread(front, image, broker):
-    """It need not wait; where images take a moment, or the disk or another process is waited for, others do that."""
+def test_a_small_task_is_handed_to_a_fleet_that_takes_it_at_once_in_no_other_thread(front, image, broker):
+    """Where images take a moment, or the disk or another process is waited for, others do that."""
     door, broker.at_once = front(), True
     size = {"binary_data_size": 2**17}
     large = {"name": "image", "shape": [2**15, 1, 2, 2], "datatype": "UINT8", "parameters": size}
-    for is_here in (False, True):
-        broker.is_here = is_here
+    for at_once in (False, True):
+        broker.takes_at_once = at_once
         assert door.infer({"inputs": [image]}).status == 200
         assert door.infer({"inputs": [large]}, bytes(2**17)).status == 200
-        assert door.infer({"inputs": [image], "id": f"{is_here}"}).status == 200
+        assert door.infer({"inputs": [image], "id": f"{at_once}"}).status == 200
     assert [name == "http" for name in broker.threads] == [False] * 3 + [True, False, False]

@@ -5,10 +5,12 @@ import socket
 
 import pytest
 
+from splitplace.errors import OverloadedError
 from splitplace.placement.serve import door as door_module
 from splitplace.placement.serve import requests
 from splitplace.placement.serve import visit as visit_module
 from splitplace.placement.serve.client import Client
+from tests.placement.serve.conftest import PATIENCE_S
 
 LINE = {"dtype": "uint8", "shape": [4, 1, 2, 2]}
 SUBMIT = {"type": "submit", "request": 2, "tensors": [LINE], "application": "pixels", "deadline_s": 1.0}
@@ -206,6 +208,18 @@ def test_a_fault_of_ours_is_told_and_logged(client, broker, monkeypatch, caplog)
         client.status()
     assert "a request of the kind status" in caplog.text
     assert list(client.applications()) == ["pixels"]
+
+
+def test_who_leaves_takes_nothing_back_that_was_refused_behind_its_number(door, broker, images):
+    """As a volatile task is, where the disk has no room for it; what is under way is taken back."""
+    with Client(door.folder.path) as client:
+        refused = client.submit("pixels", images(4), 9.0, volatile=True)
+        broker.tasks[refused.task_id].set_exception(OverloadedError("the disk is full"))
+        with pytest.raises(OverloadedError, match="the disk is full"):
+            refused.result(PATIENCE_S)
+        under_way = client.submit("pixels", images(4), 9.0, volatile=True)
+    assert broker.until(lambda: under_way.task_id in broker.cancelled)
+    assert broker.cancelled == [under_way.task_id]
 
 
 def test_a_door_that_closes_lets_nobody_in(door, folder):
