@@ -19,6 +19,8 @@ from splitplace.records.split import Split
 Ints = npt.NDArray[np.int64]
 MAX_MISSING = 64
 """All sets of up to six leaves; an evaluation travels in a demand, which is small."""
+_MOST_DIGITS = 18
+"""A number of more is a name, which 64 bits do not hold."""
 
 
 def evaluate(
@@ -68,8 +70,10 @@ def evaluate(
     if not split.n_classes:
         raise ContractError(f"evaluating {split.reference}: it answers no scores of classes, so nothing is right")
     if labels.min() < 0 or labels.max() >= split.n_classes:
+        way = "" if split.class_names else " (of a split with --class-names, classes are matched by name instead)"
         raise ContractError(
             f"evaluating {split.reference}: labels {labels.min()}..{labels.max()}, expected 0..{split.n_classes - 1}"
+            f"{way}"
         )
     labels = labels.astype(np.int64, copy=False)
     outputs = Executor(split, load, threads).outputs(
@@ -111,13 +115,19 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
     Args:
         labels: The right classes, (n,).
         names: What each number is called where the labels are from.
-        wanted: What the split calls each of its own; empty where it came without names, and numbers are all there is.
+        wanted: What the split calls each of its own; empty where it came without names, and numbers are all there is:
+            those that the classes are called by, if they are, as classes that nobody named are.
 
     Raises:
         ContractError: A label of a class that the split does not have.
     """
-    if not wanted or tuple(names) == tuple(wanted):
+    if tuple(names) == tuple(wanted):
         return labels
+    if not wanted:
+        called = [int(name) for name in names if name.isdecimal() and len(name) <= _MOST_DIGITS]
+        if len(set(called)) < len(names) or called == list(range(len(names))):
+            return labels
+        return np.array(called, np.int64)[labels]
     numbers = {name: c for c, name in enumerate(wanted)}
     strange = [name for c, name in enumerate(names) if name not in numbers and (labels == c).any()]
     if strange:

@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
+import splitplace as sp
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand, write_demand
 from splitplace.catalog.oci import MAX_JSON_BYTES
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.onnx_export import to_onnx
-from splitplace.export.measure.evaluation import _absent, evaluate
+from splitplace.export.measure.evaluation import _absent, as_numbered, evaluate
 from splitplace.export.measure.profiler import Effort, fingerprint, profile_split
 from splitplace.inference.executor import Executor
 from splitplace.records.by_class import by_class
@@ -157,6 +159,34 @@ def test_evaluating_refuses_what_is_not_the_splits_data(stored, images, labels, 
     """No images, too few labels, foreign classes, another dtype or shape."""
     with pytest.raises(SplitPlaceError, match=said):
         evaluated(stored, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("0", "1", "3"), [0, 3, 1]),
+        (("3", "7", "26"), [3, 26, 7]),
+        (("0", "1", "2"), [0, 2, 1]),
+        (("ant", "bee", "cat"), [0, 2, 1]),
+        (("1", "01", "2"), [0, 2, 1]),
+        (("1", "2", "9" * 30), [0, 2, 1]),
+    ],
+)
+def test_a_split_without_names_goes_by_the_numbers_that_classes_are_called_by(names, expected):
+    """Not by which of them occur; names that tell no number apart are in their order."""
+    assert as_numbered(np.array([0, 2, 1]), names, ()).tolist() == expected
+
+
+def test_labels_that_leave_a_number_out_are_scored_as_they_are(tree_artifact, tmp_path):
+    """The data set leaves one out, the split has no names: answers are held against the labels themselves."""
+    x, y = held_out()
+    y[y == 4] = 7
+    np.savez(tmp_path / "mine.npz", x_train=x[:, 0], y_train=y, x_test=x[:, 0], y_test=y)
+    catalog = CatalogWriter(tmp_path / "catalog")
+    catalog.write(replace(tree_artifact, split=tree_artifact.split.model_copy(update={"application": "mine"})))
+    where = str(catalog.path)
+    by_path, by_labels = sp.evaluate(where, path=tmp_path / "mine.npz"), sp.evaluate(where, images=x, labels=y)
+    assert by_path.confusion == by_labels.confusion
 
 
 @pytest.mark.slow
