@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.training.data import applications, mnist
 from splitplace.training.data.application import Application, Unavailable
 from splitplace.training.data.applications import fetch
-from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.arrays import Arrays
 
 
 def arrays(n_train=8, n_test=4):
@@ -35,6 +35,31 @@ def test_ways_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
     """The source says which way gave the data."""
     known(monkeypatch, ("first", unavailable), ("second", lambda scratch: arrays()))
     assert fetch("toy", tmp_path).source == "second"
+
+
+def test_a_way_that_gives_damaged_data_is_passed_over(caplog, monkeypatch, tmp_path):
+    """A download that broke off, say: it is told, and the next way tried."""
+
+    def damaged(scratch):
+        raise IntegrityError("no images for testing")
+
+    known(monkeypatch, ("first", damaged), ("second", lambda scratch: arrays()))
+    assert fetch("toy", tmp_path).source == "second"
+    assert "toy: passed over first: no images for testing" in caplog.messages
+
+
+def test_a_part_of_the_files_where_decoded_copies_are_kept_is_passed_over(caplog, monkeypatch, tmp_path):
+    """Nobody said that they are the data set; where the user says so, they are refused."""
+    monkeypatch.setitem(
+        applications.APPLICATIONS, "mnist", replace(mnist.MNIST, ways=(("first", unavailable),), sha256=None)
+    )
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(NotFoundError, match=r"mnist cannot be had here; tried: first \(no network\)"):
+        fetch("mnist", tmp_path)
+    assert "mnist: passed over what lies in" in caplog.text
+    with pytest.raises(IntegrityError, match="no images for testing"):
+        fetch("mnist", tmp_path, path=tmp_path / "mnist")
 
 
 def test_no_way_left_says_what_was_tried(monkeypatch, tmp_path):

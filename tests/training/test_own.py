@@ -83,6 +83,44 @@ def test_an_image_folder_without_test_is_split_by_seed(tmp_path):
     assert "held out by seed 5" in data.source
 
 
+def test_a_publishers_file_that_strayed_among_class_folders_is_left_out(tmp_path):
+    """It is told; the classes are there."""
+    write_folder(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"")
+    data = load_own(tmp_path, "pets")
+    assert data.class_names == ("cat", "dog")
+    (note,) = data.notes
+    assert note.startswith(
+        "beside image files, what seems to be a publisher's was left out: got t10k-images-idx3-ubyte"
+    )
+
+
+def test_class_folders_beside_a_publishers_arrays_are_told(tmp_path):
+    """The arrays are taken."""
+    write_folder(tmp_path)
+    for name, values in (("x", np.zeros((2, 4, 4), np.uint8)), ("y", np.arange(2))):
+        for part in ("train", "test"):
+            np.save(tmp_path / f"{name}_{part}.npy", values)
+    data = load_own(tmp_path, "pets")
+    assert data.class_names == ("0", "1")
+    assert data.notes == (
+        f"beside numpy arrays, the image files below {tmp_path} were not read: give a folder without those",
+    )
+
+
+def test_what_a_user_does_not_see_is_no_image(tmp_path):
+    """A publisher's files are found in the folder below, whatever the system left beside it."""
+    (tmp_path / "set").mkdir()
+    for part in ("train", "test"):
+        np.save(tmp_path / "set" / f"x_{part}.npy", np.zeros((2, 4, 4), np.uint8))
+        np.save(tmp_path / "set" / f"y_{part}.npy", np.arange(2))
+    for hidden in ("__MACOSX/set/._0.png", ".cache/0.png", "._x.png"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"")
+    data = load_own(tmp_path, "mine")
+    assert (data.source, data.notes) == ("numpy arrays set", ())
+
+
 def test_images_of_different_sizes_need_a_size(tmp_path):
     """Without --size the first image that differs is named; with it all are resized."""
     write_folder(tmp_path, names=("a", "b"))

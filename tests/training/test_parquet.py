@@ -300,6 +300,7 @@ def test_numbers_of_classes_may_leave_some_out(labels, tmp_path):
     data = load_own(tmp_path / "a.parquet", "pets")
     assert data.class_names == tuple(str(int(label)) for label in labels)
     assert sorted([*data.y_train_N, *data.y_test_N]) == [0, 0, 1, 1, 2, 2]
+    assert any(note.startswith("classes are numbered from 0 on, whatever they are called: ") for note in data.notes)
 
 
 def test_a_label_beyond_the_names_of_its_own_file_is_refused(tmp_path):

@@ -49,9 +49,10 @@ def python_2(document: dict) -> bytes:
         return b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<I", len(data)) + data
 
     pixels = document["data"]
+    by_column = b"\x88" if pixels.flags.f_contiguous else b"\x89"
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + string(b"b") + b"tR"
     array += b"(K\x01K\x0cM\x00\x0c\x86cnumpy\ndtype\n" + string(b"u1") + b"K\x00K\x01\x87R(K\x03" + string(b"|")
-    array += b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + string(pixels.tobytes()) + b"tb"
+    array += b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb" + by_column + string(pixels.tobytes("A")) + b"tb"
     labels = b"](" + b"".join(b"K" + bytes([label]) for label in document["fine_labels"]) + b"e"
     return b"\x80\x02}(" + string(b"data") + array + string(b"fine_labels") + labels + b"u."
 
@@ -65,6 +66,7 @@ PICKLES = {
     "protocol 4": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 4),
     "protocol 5": pickle.dumps({b"data": X, b"fine_labels": Y.tolist()}, 5),
     "Python 2": python_2({"data": X, "fine_labels": Y.tolist()}),
+    "Python 2, column by column": python_2({"data": np.asfortranarray(X), "fine_labels": Y.tolist()}),
 }
 
 
@@ -122,7 +124,7 @@ def test_no_junk_breaks_the_reader_of_pickles():
 
 def test_a_list_that_holds_itself_ends():
     """Looking for an array's bytes visits each thing once."""
-    from splitplace.training.data.publishers import _leaves
+    from splitplace.training.data.cifar import _leaves
 
     knot = [b"a"]
     knot.append(knot)
@@ -206,6 +208,40 @@ def test_missing_batches_are_a_broken_download(names, message, tmp_path):
         read_published(tmp_path)
 
 
+CIFAR_10 = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"
+
+
+@pytest.mark.parametrize("batches", [1, 4, 6])
+def test_batches_that_cifar_10_lacks_at_the_end_are_a_broken_download(batches, tmp_path):
+    """It is CIFAR-10 by the names of its classes."""
+    for name in ("test_batch", *(f"data_batch_{i + 1}" for i in range(batches))):
+        (tmp_path / f"{name}.bin").write_bytes(records(1))
+    (tmp_path / "batches.meta.txt").write_bytes(CIFAR_10)
+    with pytest.raises(
+        IntegrityError, match=rf"got {batches} training batch\(es\) of CIFAR-10.*expected 5: the download"
+    ):
+        read_published(tmp_path)
+
+
+def test_how_many_batches_were_read_is_told_of_other_data_sets(tmp_path):
+    """In CIFAR-10's form; five are as many as there should be."""
+    (tmp_path / "test_batch.bin").write_bytes(records(1))
+    notes = []
+    for i in range(5):
+        (tmp_path / f"data_batch_{i + 1}.bin").write_bytes(records(1))
+        notes.append(read_published(tmp_path).notes)
+    assert notes[3:] == [("4 training batch(es) were read, data_batch_4.bin is the last one: CIFAR-10 has 5",), ()]
+
+
+def test_an_array_of_less_than_nothing_is_refused(tmp_path):
+    """Its rows and columns multiply to what is there."""
+    state = (1, (-12, -3072), None, True, X.tobytes())
+    for part in ("train", "test"):
+        (tmp_path / part).write_bytes(pickle.dumps({"data": [[], state], "fine_labels": Y.tolist()}, 4))
+    with pytest.raises(IntegrityError, match="train: 0 bytes of pixels for 12 labels"):
+        read_published(tmp_path)
+
+
 def test_missing_held_out_files_are_named(tmp_path):
     """IDX files for training alone are a broken download, not an image folder without classes."""
     for name, data in mnist_files().items():
@@ -235,6 +271,17 @@ def test_a_data_set_whose_files_bear_its_name(tmp_path):
     for name, data in mnist_files().items():
         (tmp_path / name).write_bytes(data)
     assert len(read_published(tmp_path).train[0]) == 12  # MNIST's own names are meant, whatever lies beside them
+
+
+def test_emnists_images_are_put_upright(tmp_path):
+    """They lie there with rows and columns swapped, and it is said."""
+    files = mnist_files()
+    for name, data in files.items():
+        (tmp_path / f"emnist-letters-{name}.gz").write_bytes(gzip.compress(data))
+    data = load_own(tmp_path, "letters")
+    stored = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(12, 5, 7)
+    np.testing.assert_array_equal(data.x_train_NCHW[:, 0], stored.swapaxes(1, 2))
+    assert data.notes == ("the images of emnist-letters, which has them lie on their side, were put upright",)
 
 
 def test_each_file_in_a_folder_of_its_own_name(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.arrays import Arrays
 
 Way = Callable[[Path], Arrays]
 """Gets the data, writing below a scratch folder; raises `Unavailable` where it cannot work here."""

@@ -7,15 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from splitplace.errors import IntegrityError, NotFoundError, UsageError, unknown
+from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.application import Application, Unavailable
+from splitplace.training.data.arrays import Arrays
 from splitplace.training.data.cifar100 import CIFAR100
 from splitplace.training.data.dataset import Dataset, saved
 from splitplace.training.data.fashionmnist import FASHIONMNIST
 from splitplace.training.data.mnist import MNIST
 from splitplace.training.data.own import load_own
-from splitplace.training.data.publishers import Arrays
 from splitplace.training.data.tiny100 import TINY100
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,11 @@ def _at(known: Application, path: Path) -> tuple[Arrays, str]:
 def _by_any_way(known: Application, folder: Path) -> tuple[Arrays, str]:
     """The publisher's files if they lie where decoded copies are kept; else by the first way that works."""
     for place in (folder, folder.parent):
-        arrays = known.on_disk(place) if place.exists() else None
+        try:
+            arrays = known.on_disk(place) if place.exists() else None
+        except SplitPlaceError as error:  # nobody said that it is there
+            _log.warning("%s: passed over what lies in %s: %s", known.name, place, error)
+            continue
         if arrays is not None:
             return arrays, arrays.form
     tried: list[str] = []
@@ -129,7 +133,9 @@ def _by_any_way(known: Application, folder: Path) -> tuple[Arrays, str]:
         with tempfile.TemporaryDirectory(prefix="splitplace-data-") as scratch:
             try:
                 return get(Path(scratch)), name
-            except Unavailable as error:
+            except (Unavailable, IntegrityError) as error:
+                if isinstance(error, IntegrityError):
+                    _log.warning("%s: passed over %s: %s", known.name, name, error)
                 tried.append(f"{name} ({error})")
     remedy = f"give --path to {known.files}" + (f", or set {known.variable} to the folder" if known.variable else "")
     if not tried:

@@ -7,7 +7,7 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from splitplace.training.data import ways
 from splitplace.training.data.application import Application
-from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.arrays import Arrays
 
 _BINARY_MD5 = "03b5dce01913d631647c71ecec9e9cb8"  # as the publisher's page prints it
 

@@ -6,7 +6,7 @@ from torchvision import datasets
 
 from splitplace.training.data import ways
 from splitplace.training.data.application import Application
-from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.arrays import Arrays
 
 _DEBIAN_PACKAGE = "dataset-fashion-mnist"
 _DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")

@@ -9,7 +9,16 @@ import numpy as np
 
 from splitplace.errors import ContractError, UsageError
 from splitplace.inference.images import image_suffixes
-from splitplace.training.data.parts import EncodedPart, Found, in_order, is_hidden, part_called, parts_among, some
+from splitplace.training.data.parts import (
+    EncodedPart,
+    Found,
+    in_order,
+    is_hidden,
+    is_hidden_below,
+    part_called,
+    parts_among,
+    some,
+)
 
 
 def read_folder(path: Path) -> Found:
@@ -61,7 +70,8 @@ def read_folder(path: Path) -> Found:
 
 def holds_images(path: Path) -> bool:
     """Whether images lie in a folder or up to three folders below it."""
-    return any(_is_image(entry) for depth in range(1, 5) for entry in path.glob("/".join("*" * depth)))
+    entries = (entry for depth in range(1, 5) for entry in path.glob("/".join("*" * depth)))
+    return any(_is_image(entry) and not is_hidden_below(path, entry) for entry in entries)
 
 
 def _roots(path: Path) -> tuple[Path, Path | None, list[str]]:

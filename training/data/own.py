@@ -10,6 +10,7 @@ from PIL import Image
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.inference.images import decode_image, fit_image
 from splitplace.records.preprocessing import ImageRule
+from splitplace.training.data.arrays import Arrays
 from splitplace.training.data.dataset import (
     MAX_DECODED_BYTES,
     Dataset,
@@ -24,7 +25,7 @@ from splitplace.training.data.folders import holds_images, read_folder
 from splitplace.training.data.packed import is_archive
 from splitplace.training.data.parquet import is_parquet, parquet_files, read_parquet
 from splitplace.training.data.parts import EncodedPart, some
-from splitplace.training.data.publishers import Arrays, read_published, read_published_below
+from splitplace.training.data.publishers import read_published, read_published_below
 
 MAX_SIZE = 4096
 
@@ -71,10 +72,11 @@ def load_own(
         raise UsageError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
     if not path.exists():
         raise NotFoundError(f"{path}: no such file or folder")
-    published = _published(path)
+    notes: list[str] = []
+    published = _published(path, notes)
     if published is not None:
         place, arrays = published
-        return _of_arrays(arrays, application, place, size, rule, mirror)
+        return _of_arrays(arrays, application, place, size, rule, mirror, notes)
     if path.is_file() and not is_parquet(path):
         raise UsageError(
             f"{path}: {'no data set in this archive: unpack it' if is_archive(path) else 'not a data set'}: expected a "
@@ -88,7 +90,7 @@ def load_own(
     channels = max(part.x_NCHW.shape[1] for part in decoded)
     images = [_with_channels(part.x_NCHW, channels) for part in decoded]
     labels = [part.y_N[kept.rows] for part, kept in zip(parts, decoded, strict=True)]
-    notes = list(found.notes)
+    notes += [*found.notes, *_renumbered(found.class_names)]
     if in_tables and path.is_dir() and holds_images(path):
         notes.append(f"beside Parquet, the image files below {path} were not read: give their folder to have those")
     if found.test is None:
@@ -117,13 +119,24 @@ def load_own(
     )
 
 
-def _published(path: Path) -> tuple[Path, Arrays] | None:
-    """What a publisher distributes, and where it lies: at `path`, or below it where neither images nor Parquet do."""
-    if (arrays := read_published(path)) is not None:
-        return path, arrays
-    if path.is_file() or holds_images(path) or parquet_files(path):
+def _published(path: Path, notes: list[str]) -> tuple[Path, Arrays] | None:
+    """What a publisher distributes, and where it lies: at `path`, or below it where neither images nor Parquet do.
+
+    Of such that cannot be read beside images or Parquet, a note says so; of these beside such that can, too.
+    """
+    beside = "" if path.is_file() else "image files" if holds_images(path) else "Parquet" if parquet_files(path) else ""
+    try:
+        arrays = read_published(path)
+    except SplitPlaceError as error:
+        if not beside:
+            raise
+        notes.append(f"beside {beside}, what seems to be a publisher's was left out: {error}")
         return None
-    return read_published_below(path)
+    if arrays is not None:
+        if beside:
+            notes.append(f"beside {arrays.form}, the {beside} below {path} were not read: give a folder without those")
+        return path, arrays
+    return None if path.is_file() or beside else read_published_below(path)
 
 
 def _decode(part: EncodedPart, size: int | None, rule: ImageRule | None, skip_corrupt: bool) -> _Decoded:
@@ -207,7 +220,13 @@ def _hold_out(
 
 
 def _of_arrays(
-    arrays: Arrays, application: str, path: Path, size: int | None, rule: ImageRule | None, mirror: bool
+    arrays: Arrays,
+    application: str,
+    path: Path,
+    size: int | None,
+    rule: ImageRule | None,
+    mirror: bool,
+    notes: Sequence[str],
 ) -> Dataset:
     """What a publisher's files hold, which is decoded already."""
     (x_train, y_train), (x_test, y_test) = arrays.train, arrays.test
@@ -229,7 +248,17 @@ def _of_arrays(
         class_names=names,
         source=f"{arrays.form} {path.name}",
         mirror=mirror,
+        notes=(*notes, *arrays.notes, *_renumbered(names)),
     )
+
+
+def _renumbered(class_names: Sequence[str]) -> list[str]:
+    """For those who go by numbers: which class is which, where the classes are called by other numbers."""
+    numbers = [name.lstrip("0") or "0" for name in class_names if name.isdecimal()]
+    if len(numbers) < len(class_names) or numbers == [str(c) for c in range(len(class_names))]:
+        return []
+    shown = some([f"{c} is the class {name!r}" for c, name in enumerate(class_names)])
+    return [f"classes are numbered from 0 on, whatever they are called: {shown}"]
 
 
 def _picture(x_CHW: Images) -> Image.Image:

@@ -16,11 +16,12 @@ from splitplace.errors import ContractError, IntegrityError, UsageError
 from splitplace.training.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, described, hub_features
 from splitplace.training.data.dataset import Labels
 from splitplace.training.data.parts import (
+    MAX_CLASSES,
     EncodedPart,
     Found,
     PartName,
     in_order,
-    is_hidden,
+    is_hidden_below,
     part_called,
     parts_among,
     some,
@@ -31,8 +32,6 @@ _MAGIC = b"PAR1"
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NO_LABEL = -1
-MAX_CLASSES = 2**16
-"""Numbers go up to this: beyond, they are no classes but hashes, years or identifiers."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def parquet_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = (file for file in path.rglob("*") if file.suffix.lower() == SUFFIX and file.is_file())
-    return sorted(file for file in found if not any(map(is_hidden, _inside(file, path))))
+    return sorted(file for file in found if not is_hidden_below(path, file))
 
 
 def read_parquet(path: Path) -> Found:
@@ -98,12 +97,6 @@ def _held_out(path: Path, parts: Mapping[PartName, Sequence[Path]], notes: list[
     return [_read(file) for file in parts["validation"]]
 
 
-def _inside(file: Path, folder: Path) -> list[Path]:
-    """Every step from the folder to the file."""
-    steps = file.relative_to(folder)
-    return [steps, *steps.parents][:-1]
-
-
 def _by_part(path: Path, files: Sequence[Path]) -> dict[PartName, list[Path]]:
     """The files of each part; all of them for training where no name says what they are."""
     if path.is_file():
@@ -112,7 +105,7 @@ def _by_part(path: Path, files: Sequence[Path]) -> dict[PartName, list[Path]]:
     homes: dict[str, Path] = {}
     unnamed = []
     for file in files:
-        folders = [step.name for step in reversed(_inside(file, path)[1:])]
+        folders = file.relative_to(path).parts[:-1]
         start = file.stem.split("-")[0].split(".")[0]
         part = next((part for name in (*folders, start) if (part := part_called(name))), None)
         if part is None:

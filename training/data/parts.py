@@ -10,6 +10,9 @@ from splitplace.training.data.dataset import Labels
 
 PartName = Literal["train", "test", "validation"]
 
+MAX_CLASSES = 2**16
+"""Labels go up to this: beyond, they are no classes but hashes, years or identifiers."""
+
 _WORDS: dict[str, PartName] = {
     "train": "train",
     "training": "train",
@@ -87,6 +90,11 @@ def parts_among(names: Collection[str], can_train: Callable[[str], bool] = lambd
 def is_hidden(path: Path) -> bool:
     """Whether a user does not see this entry: .ipynb_checkpoints, .git, ._photo.png, __MACOSX ..."""
     return path.name.startswith(".") or path.name in _SYSTEM_NAMES
+
+
+def is_hidden_below(folder: Path, entry: Path) -> bool:
+    """Whether a user who looks into the folder does not see this entry, or a folder on the way to it."""
+    return any(is_hidden(Path(step)) for step in entry.relative_to(folder).parts)
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -6,8 +6,8 @@ It is in no public place and never called CIFAR-100.
 from pathlib import Path
 
 from splitplace.training.data.application import Application
+from splitplace.training.data.arrays import Arrays
 from splitplace.training.data.own import load_own
-from splitplace.training.data.publishers import Arrays
 
 
 def _on_disk(path: Path) -> Arrays | None:

@@ -14,7 +14,8 @@ from urllib.error import URLError
 
 from splitplace.errors import IntegrityError
 from splitplace.training.data.application import Unavailable
-from splitplace.training.data.publishers import Arrays, read_published
+from splitplace.training.data.arrays import Arrays
+from splitplace.training.data.publishers import read_published
 
 CONNECT_TIMEOUT_S = 10.0
 """A mirror that does not answer within this is passed over."""
