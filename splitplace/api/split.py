@@ -1,7 +1,7 @@
 """`split`: a model into fragments, layer by layer, planned for the devices that will run them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_FRAGMENTS = 10_000
 MAX_SIZE = 4096
 """Pixels of a side, as in training: beyond, activations take the memory of a machine."""
+MIN_STD = 1e-6
+"""Far below a level of 255: what is divided by less is none of an image's deviations."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -51,8 +53,8 @@ def split(
     application: str | None = None,
     output: str | None = None,
     class_names: str | Path | Sequence[str] | None = None,
-    mean: str | Sequence[float] | None = None,
-    std: str | Sequence[float] | None = None,
+    mean: str | float | Sequence[float] | None = None,
+    std: str | float | Sequence[float] | None = None,
     seed: int = 0,
     plot: str | Path | None = None,
     progress: Progress = silent,
@@ -82,9 +84,9 @@ def split(
         class_names: What the classes are called, in the order of the logits, or a text file of one a line; by default
             as a run or timm names them.
         mean: Of a model that takes normalised images (an .onnx file or its bytes): what was taken from values of 0 to
-            1, a number a channel, as "0.485,0.456,0.406". With it and `std` the split takes images themselves, and
-            reads image files, resized to its input; without, it takes tensors as the model does.
-        std: What the rest was divided by, of values of 0 to 1 likewise, as "0.229,0.224,0.225"; above 0.
+            1, a number a channel, as "0.485,0.456,0.406", or one of a grey image. With it and `std` the split takes
+            images themselves, and reads image files, resized to its input; without, it takes tensors as the model does.
+        std: What the rest was divided by, of values of 0 to 1 likewise, as "0.229,0.224,0.225"; from `MIN_STD` to 1.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
         progress: Told what is being done.
@@ -196,7 +198,7 @@ def _bytes(limit: str | int | None) -> float:
 
 
 def _normalisation(
-    mean: str | Sequence[float] | None, std: str | Sequence[float] | None
+    mean: str | float | Sequence[float] | None, std: str | float | Sequence[float] | None
 ) -> tuple[list[float], list[float]] | None:
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std belong together: give both, or none for a model that takes tensors")
@@ -205,14 +207,20 @@ def _normalisation(
     return _by_channel("mean", mean), _by_channel("std", std)
 
 
-def _by_channel(option: str, given: str | Sequence[float]) -> list[float]:
+def _by_channel(option: str, given: str | float | Sequence[float]) -> list[float]:
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, Iterable) else [given]
     try:
-        found = [float(part) for part in (given.split(",") if isinstance(given, str) else given)]
-    except ValueError:
+        found = [float(part) for part in parts]
+    except (ValueError, TypeError):
         found = []
     if not found or not all(isfinite(value) for value in found) or (option == "std" and min(found) <= 0):
         above = " above 0" if option == "std" else ""
         raise UsageError(f"--{option} {given}: expected a number{above} a channel, as 0.485,0.456,0.406")
+    if max(map(abs, found)) > 1 or (option == "std" and min(found) < MIN_STD):
+        raise UsageError(
+            f"--{option} {given}: expected numbers of values from 0 to 1, as 0.485,0.456,0.406: divide those of values "
+            "from 0 to 255 by 255"
+        )
     return found
 
 

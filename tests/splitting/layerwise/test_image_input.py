@@ -96,12 +96,23 @@ def test_a_split_of_it_reads_image_files(tmp_path):
         ({"mean": "red", "std": STD}, "--mean red: expected a number a channel"),
         ({"mean": MEAN, "std": "1,0,1"}, "--std 1,0,1: expected a number above 0 a channel"),
         ({"mean": "nan", "std": "1"}, "--mean nan"),
+        ({"mean": [[0.5]], "std": "1"}, "--mean .*expected a number a channel"),
+        ({"mean": "123.675,116.28,103.53", "std": "58.4,57.1,57.4"}, "--mean 123.*from 0 to 1.*from 0 to 255 by 255"),
+        ({"mean": MEAN, "std": "58.4,57.1,57.4"}, "--std 58.*from 0 to 1.*: divide those"),
+        ({"mean": MEAN, "std": "0.2,1e-50,0.2"}, "--std 0.2,1e-50.*from 0 to 1"),
     ],
 )
 def test_numbers_are_looked_at_before_the_model_is(given, message):
     """One line: what was got, what is expected."""
     with pytest.raises(sp.UsageError, match=message):
         sp.split(b"", fragments=2, **given)
+
+
+def test_one_number_is_that_of_a_grey_image():
+    """As text, in a list or by itself: the model is looked at next."""
+    for mean, std in (("0.13", "0.3"), ([0.13], [0.3]), (0.13, 0.3), (0, 1), (np.float32(0.13), np.float32(0.3))):
+        with pytest.raises(sp.ContractError, match="takes images of 3 channels, got 1 means and 1 deviations"):
+            sp.split(network(), fragments=2, mean=mean, std=std)
 
 
 def test_a_model_that_reads_images_already_is_not_normalised_twice(tmp_path):
