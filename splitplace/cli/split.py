@@ -59,7 +59,7 @@ def split(
         class_names: What the classes are called, a text file of one a line; by default as a RUN or timm names them.
         mean: Of an .onnx file that takes normalised images: what was taken from values of 0 to 1, a number a channel,
             as 0.485,0.456,0.406. With --std the split reads image files, resized to its input.
-        std: What the rest was divided by, likewise: as 0.229,0.224,0.225.
+        std: What the rest was divided by, likewise: as 0.229,0.224,0.225; of values to 255, both divided by 255.
         seed: Of random weights and noise.
         plot: Draw cost and bytes along the network with the cuts (.png, .svg or .pdf).
         explain: Say why each cut was chosen.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.convenience import replace_all_uses_with
 
 from splitplace.errors import ContractError
 from splitplace.records.preprocessing import ImageRule, Normalisation, Preprocessing
@@ -29,14 +28,14 @@ def of_bytes(model: Model, mean_C: Sequence[float], std_C: Sequence[float], sour
     """
     whole = ir.from_proto(parse(message(model), source))
     graph = whole.graph
-    (images, *more) = [value for value in graph.inputs if value.name not in graph.initializers]
-    dims = () if images.shape is None else tuple(images.shape)
-    if more or images.dtype != ir.DataType.FLOAT or len(dims) != 4 or not all(isinstance(dim, int) for dim in dims[1:]):
-        takes = ", ".join(f"{value.dtype}{list(value.shape or ())}" for value in (images, *more))
+    given = [value for value in graph.inputs if value.name not in graph.initializers]
+    sizes = [dim for value in given for dim in tuple(value.shape or ())[1:] if isinstance(dim, int) and dim > 0]
+    if [(value.dtype, len(value.shape or ())) for value in given] != [(ir.DataType.FLOAT, 4)] or len(sizes) != 3:
+        takes = ", ".join(f"{value.dtype}{value.shape or '[]'}" for value in given) or "no input"
         raise ContractError(
             f"{source}: takes {takes}, expected one FLOAT[n, channels, height, width] for --mean and --std"
         )
-    channels, height, width = (int(dim) for dim in dims[1:])  # type: ignore[arg-type]  # all int, as was looked
+    (images,), (channels, height, width) = given, sizes
     if channels not in (1, 3) or not len(mean_C) == len(std_C) == channels:
         raise ContractError(
             f"{source}: takes images of {channels} channels, got {len(mean_C)} means and {len(std_C)} deviations; "
@@ -46,6 +45,7 @@ def of_bytes(model: Model, mean_C: Sequence[float], std_C: Sequence[float], sour
         before=ImageRule(channels=3 if channels == 3 else 1, height=height, width=width),
         inside=Normalisation(mean_C=tuple(mean_C), std_C=tuple(std_C)),
     )
+    users = tuple(images.uses())  # and where the model answers its input, too, that stays
     images.dtype = ir.DataType.UINT8
     nodes = [ir.node("Cast", [images], {"to": ir.DataType.FLOAT})]
     for operator, numbers in (("Mul", [rule.inside.scale] * channels), ("Sub", mean_C), ("Div", std_C)):
@@ -53,8 +53,8 @@ def of_bytes(model: Model, mean_C: Sequence[float], std_C: Sequence[float], sour
         value = ir.tensor(np.array(numbers, np.float32).reshape(1, channels, 1, 1))
         constant = ir.node("Constant", [], {"value": value})
         nodes += [constant, ir.node(operator, [nodes[-1].outputs[0], constant.outputs[0]])]
-    replace_all_uses_with(images, nodes[-1].outputs[0])
-    nodes[0].replace_input_with(0, images)
+    for user, place in users:
+        user.replace_input_with(place, nodes[-1].outputs[0])
     taken = {value.name for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs}
     for node in nodes:
         node.outputs[0].name = _free(f"{images.name}/{node.op_type}", taken)

@@ -13,17 +13,17 @@ from splitplace.splitting.layerwise.image_input import of_bytes
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def network(shape=("n", 3, 8, 8), dtype=TensorProto.FLOAT, inputs=("image",), ir_version=9):
+def network(shape=("n", 3, 8, 8), dtype=TensorProto.FLOAT, inputs=("image",), ir_version=9, answers_input=False):
     """Two convolutions, their mean, and a name inside that the normalisation might have taken."""
     weights = np.random.default_rng(0)
-    tensors = [("a", (4, 3, 3, 3)), ("b", (5, 4, 3, 3))]
+    tensors = [("a", (4, shape[1], 3, 3)), ("b", (5, 4, 3, 3))]
     stored = [numpy_helper.from_array(weights.normal(size=size).astype(np.float32), name) for name, size in tensors]
     given = [helper.make_tensor_value_info(name, dtype, shape) for name in inputs]
     if ir_version < 4:
         given += [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in tensors]
     graph = helper.make_graph(
         [
-            helper.make_node("Conv", [inputs[0], "a"], ["image/Cast"], pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", [(*inputs, "a")[0], "a"], ["image/Cast"], pads=[1, 1, 1, 1]),
             helper.make_node("Relu", ["image/Cast"], ["r"]),
             helper.make_node("Conv", ["r", "b"], ["c"], pads=[1, 1, 1, 1]),
             helper.make_node("GlobalAveragePool", ["c"], ["p"]),
@@ -31,7 +31,7 @@ def network(shape=("n", 3, 8, 8), dtype=TensorProto.FLOAT, inputs=("image",), ir
         ],
         "own",
         given,
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5]), *(given[:1] if answers_input else [])],
         stored,
     )
     opset = 18 if ir_version > 3 else 7
@@ -41,7 +41,7 @@ def network(shape=("n", 3, 8, 8), dtype=TensorProto.FLOAT, inputs=("image",), ir
 
 def run(model, x):
     """What it answers."""
-    (answer,) = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"image": x})
+    (answer,) = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(["logits"], {"image": x})
     return answer
 
 
@@ -54,6 +54,13 @@ def test_bytes_answer_as_the_normalised_image_did(ir_version):
     made, reading = of_bytes(whole, MEAN, STD, "own")
     np.testing.assert_allclose(run(made, x), run(whole, (x / np.float32(255) - mean_C) / std_C), rtol=1e-5, atol=1e-5)
     assert (reading.before.height, reading.before.channels, reading.inside.std_C) == (8, 3, STD)
+
+
+def test_a_model_that_answers_its_input_too_is_one_of_bytes():
+    """Which it then answers."""
+    x = np.random.default_rng(1).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    made, _ = of_bytes(network(answers_input=True), MEAN, STD, "own")
+    np.testing.assert_array_equal(run(made, x), run(of_bytes(network(), MEAN, STD, "own")[0], x))
 
 
 def test_weights_that_lie_beside_the_message_stay_there():
@@ -69,6 +76,8 @@ def test_weights_that_lie_beside_the_message_stay_there():
         ({"dtype": TensorProto.FLOAT16}, r"takes FLOAT16\['?n?"),
         ({"shape": ("n", 3, "h", "w")}, "expected one FLOAT"),
         ({"inputs": ("image", "more")}, "expected one FLOAT"),
+        ({"inputs": ()}, "takes no input, expected one FLOAT"),
+        ({"shape": ("n", 3, -1, 8)}, r"takes FLOAT\[n,3,-1,8\], expected one FLOAT"),
         ({"shape": ("n", 4, 8, 8)}, "takes images of 4 channels, got 3 means"),
     ],
 )
