@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel
@@ -134,7 +135,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "-"
     large = abs(value) >= 10**digits - 0.5
-    return f"{value:.0f}" if large or not value else f"{value:#.{digits}g}".rstrip(".")
+    return f"{value:.0f}" if large or not value else f"{Decimal(f'{value:.{digits - 1}e}'):f}"
 
 
 def fail(message: str, code: int) -> NoReturn:
