@@ -16,7 +16,7 @@ if __name__ == "__main__":
     Path("names.txt").write_text("\n".join(COLOURS))
     rng = np.random.default_rng(0)
     for name, colour in COLOURS.items():
-        Path("photos", name).mkdir(parents=True)
+        Path("photos", name).mkdir(parents=True, exist_ok=True)
         for number in range(20):
             image = np.clip(np.array(colour) + rng.integers(-40, 40, (64, 64, 3)), 0, 255)
             Image.fromarray(image.astype(np.uint8)).save(Path("photos", name, f"{number}.png"))

@@ -71,7 +71,7 @@ def submit(
 
     Args:
         application: One that the fleet serves.
-        input: One .npy file (n, ...), image files, or a folder of image files, in the order of their names.
+        input: One .npy file (n, ...), or image files, or folders of them in the order of their names.
         deadline: Seconds from now.
         labels: True classes (.npy): what the fleet learns its accuracy from.
         out: Write the logits to this file (.npy).

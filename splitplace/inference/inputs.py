@@ -159,6 +159,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
         known = ", ".join(sorted(image_suffixes()))
         strange = [str(path) for path in paths if path.suffix.lower() not in image_suffixes()]
         got = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        got += " beside image files" if strange and len(strange) < len(paths) else ""
         raise UsageError(f"expected one .npy file or image files ({known}), got {got or 'none'}")
     return named_inputs(split.inputs, read_images([(path, "") for path in paths], split), split.reference)
 

@@ -55,6 +55,15 @@ def test_an_example_that_takes_longer_runs(name, tmp_path):
     assert re.search(SLOW[name], run(name, tmp_path))
 
 
+@pytest.mark.slow
+def test_the_example_that_stands_for_files_writes_them_again(tmp_path):
+    """Who runs docs/howto/model.md a second time has them already."""
+    run("own_onnx", tmp_path)
+    (tmp_path / "sorter.onnx").unlink()
+    run("own_onnx", tmp_path)
+    assert (tmp_path / "sorter.onnx").is_file()
+
+
 def test_no_example_is_forgotten():
     """Every file is run, or imported by one that is."""
     assert {path.stem for path in EXAMPLES.glob("*.py")} == FAST.keys() | SLOW.keys() | MODULES

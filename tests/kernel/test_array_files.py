@@ -75,6 +75,12 @@ def test_an_array_without_a_name_in_an_archive_is_the_one_input(artifact, tmp_pa
         read_inputs([tmp_path / "x.npz"], artifact.split)
 
 
+def test_an_array_beside_image_files_is_named_as_that(artifact):
+    """It is an .npy file as expected, only not alone."""
+    with pytest.raises(UsageError, match=r"got a\.npy beside image files$"):
+        read_inputs([Path("a.npy"), Path("b.png")], artifact.split)
+
+
 @pytest.mark.parametrize("names", [("-",), ("a.npy", "b.npy"), ("notes", "b.npy", "c.txt", "d.bin"), ()])
 def test_files_of_another_kind_are_named(artifact, tmp_path, names):
     """By the names that were given: some have no ending."""
