@@ -152,6 +152,17 @@ class Flattening(nn.Module):
         return self.last(self.head(self.body(x_BCHW).flatten(1)))
 
 
+class SqueezeExcite(nn.Module):
+    """Weighs channels by what they hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.weigh = nn.Linear(2, 2)
+
+    def forward(self, x_BCHW):  # noqa: D102
+        return x_BCHW * self.weigh(x_BCHW.mean((2, 3)))[..., None, None]
+
+
 class Dropping(nn.Sequential):
     """Does more in training than its children do."""
 
@@ -179,6 +190,28 @@ def test_a_network_that_flattens_in_its_forward_is_a_chain_with_that_as_a_stage(
     stages = chain(network, image_BCHW)
     assert [*stages] == ["body0", "body1", "body2", "flatten", "head", "last"]
     assert torch.equal(nn.Sequential(stages).eval()(image_BCHW), network.eval()(image_BCHW))
+
+
+def test_flattening_is_found_before_a_stage_with_linear_layers_in_it():
+    """A head of several, or one deeper down, which stays one stage."""
+
+    class Deep(Flattening):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Sequential(nn.Linear(8, 4), nn.ReLU())
+
+    assert [*chain(Deep(), torch.rand(2, 3, 8, 8))] == ["body0", "body1", "body2", "flatten", "head", "last"]
+
+
+def test_flattening_is_found_behind_convolutions_with_linear_layers_in_them():
+    """As for squeeze and excitation."""
+
+    class Excited(Flattening):
+        def __init__(self):
+            super().__init__()
+            self.body.insert(1, SqueezeExcite())
+
+    assert [*chain(Excited(), torch.rand(2, 3, 8, 8))][-3:] == ["flatten", "head", "last"]
 
 
 def test_what_is_tried_for_stages_changes_nothing():

@@ -14,8 +14,8 @@ def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
     """The network as stages that, one after the other, answer as it does.
 
     Its children in their order, those of a child that is a plain nn.Sequential one by one, if that is what its forward
-    does, but for a flattening before the first linear one: tried on an image, in training and in eval mode. A network
-    that does something else is the one stage `head`.
+    does, but for a flattening before the first that is linear, or has a linear layer in it: tried on an image, in
+    training and in eval mode. A network that does something else is the one stage `head`.
 
     Args:
         network: Left as it is, random state too.
@@ -30,21 +30,26 @@ def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
     whole = Stages({HEAD: network})
     if len(stages) < 2 or any(True for _ in network.parameters(recurse=False)):
         return whole
-    for chained in (stages, _flattened(stages)):
+    for chained in (stages, *_flattened(stages)):
         if _same(copy.deepcopy(nn.ModuleList([network, nn.Sequential(chained)])), image_BCHW):
             return chained
     return whole
 
 
-def _flattened(stages: Stages) -> Stages:
-    """The same with `flatten` before the first linear layer, as in torchvision's networks."""
-    linear = next((name for name, stage in stages.items() if isinstance(stage, nn.Linear)), None)
-    flattened = Stages()
-    for name, stage in stages.items():
-        if name == linear and FLATTEN not in stages:
-            flattened[FLATTEN] = nn.Flatten()
-        flattened[name] = stage
-    return flattened
+def _flattened(stages: Stages) -> list[Stages]:
+    """The same with `flatten` before the first linear stage, as in torchvision's networks, or the first with one in it.
+
+    These differ where convolutions have linear layers inside, as for squeeze and excitation.
+    """
+    if FLATTEN in stages:
+        return []
+    linear = [name for name, stage in stages.items() if isinstance(stage, nn.Linear)]
+    inside = [name for name, stage in stages.items() if any(isinstance(part, nn.Linear) for part in stage.modules())]
+    made = []
+    for place in dict.fromkeys((*linear[:1], *inside[:1])):
+        at = [*stages].index(place)
+        made.append(Stages([*[*stages.items()][:at], (FLATTEN, nn.Flatten()), *[*stages.items()][at:]]))
+    return made
 
 
 def _same(pair: nn.ModuleList, image_BCHW: Tensor) -> bool:

@@ -60,7 +60,8 @@ def plan_tree(
     if not stages:
         raise UsageError(
             f"model {model} is one stage that cannot be cut: choose one of {', '.join(ALIASES)}, or a class whose "
-            "forward does nothing but call its children one after the other, in the order they are set in"
+            "forward does nothing but call its children one after the other, in the order they are set in, and flatten "
+            "before the first linear one"
         )
     if not cuts:
         raise UsageError(
