@@ -52,7 +52,7 @@ class Admission:
         if len(images) == 0:
             raise ContractError("a task needs at least one image")
         if labels is not None:
-            _check_labels(labels, len(images), min(entry.split.n_classes for entry in entries))
+            _check_labels(labels, len(images), max(entry.split.n_classes for entry in entries))
         if not may_be_waited(deadline_s):
             raise ContractError(f"deadline_s {deadline_s!s:.40}, expected seconds above 0")
 
@@ -91,7 +91,7 @@ class Admission:
 def _check_labels(labels: Array, n: int, classes: int) -> None:
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise ContractError(f"labels {labels.dtype}{list(labels.shape)}, expected integers [{n}]")
-    # No answer is ever such a class: it would count as wrong, and the policy would learn that.
+    # No split ever answers such a class: it would count as wrong, and the policy would learn that.
     strange = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(strange):
         raise ContractError(

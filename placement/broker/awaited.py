@@ -13,6 +13,8 @@ from splitplace.placement.broker.store import Store
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.protocol.messages import Array
 
+Durable = Callable[[SplitPlaceError | None], None]
+
 
 @dataclass(frozen=True, eq=False)
 class HandedIn:
@@ -21,7 +23,7 @@ class HandedIn:
     event: ev.TaskAccepted
     images: Array
     answer: BrokerFuture
-    durable: Callable[[SplitPlaceError | None], None]
+    durable: Durable
     """Told once the task is on disk, or why it is refused."""
     volatile: bool = False
     """Its images stay in memory: the next broker does not have them."""
@@ -41,7 +43,7 @@ class AwaitedTasks:
         self._answers: dict[int, list[BrokerFuture]] = {}
         self._images: dict[int, Array] = {}
         self._kept = Kept()
-        self._known: list[tuple[HandedIn, SplitPlaceError | None]] = []
+        self._known: list[tuple[BrokerFuture, Durable, SplitPlaceError | None]] = []
         self._ended: list[tuple[BrokerFuture, TaskResult]] = []
         """What is to be told when what this step has changed is on the disk."""
 
@@ -51,12 +53,9 @@ class AwaitedTasks:
         A key stands for a result: when that is not kept any more, it is a new task's.
         """
         event = post.event
-        known = self._state.keys.get(event.key) if event.key is not None else None
-        if known is not None and (self._is_here(known) or (self._store or self._kept).keeps(known)):
+        if event.key is not None and self.ask_again(event.key, post.answer, post.durable):
             with self._leaving(event.task):
-                post.answer.task_id = known
-            self._known.append((post, self.await_answer(post.answer)))
-            return None
+                return None
         if self._store is not None:
             try:
                 event = self._store.take_in(event, None if post.volatile else post.images)
@@ -66,6 +65,15 @@ class AwaitedTasks:
                 return None
         self._answers[event.task], self._images[event.task] = [post.answer], post.images
         return event
+
+    def ask_again(self, key: str, answer: BrokerFuture, durable: Durable) -> bool:
+        """Have a future come to the result of the task that a key stands for; answers whether there is one."""
+        known = self._state.keys.get(key)
+        if known is None or not (self._is_here(known) or (self._store or self._kept).keeps(known)):
+            return False
+        answer.task_id = known
+        self._known.append((answer, durable, self.await_answer(answer)))
+        return True
 
     def await_answer(self, answer: BrokerFuture) -> SplitPlaceError | None:
         """Have a future come to the result of a task that is here, or is kept; answers why that cannot be."""
@@ -86,8 +94,8 @@ class AwaitedTasks:
         """Tell who asked for a task again, now that all is on the disk but what was refused for want of it."""
         known, self._known = self._known, []
         ended, self._ended = self._ended, []
-        for post, error in known:
-            post.durable(refused.get(post.answer.task_id, error))
+        for answer, durable, error in known:
+            durable(refused.get(answer.task_id, error))
         for answer, result in ended:
             answer.settle(result)
 

@@ -1,6 +1,6 @@
 """Tasks on their way to the loop: held against what is taken on, copied, numbered, and counted until they have left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -9,13 +9,15 @@ from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.admission import Admission, as_array, unchanging
 from splitplace.placement.broker.answers import BrokerFuture, Callbacks
-from splitplace.placement.broker.awaited import HandedIn
+from splitplace.placement.broker.awaited import Durable, HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
+
+NO_TASK = -1
 
 
 class WouldWaitError(Exception):
@@ -74,7 +76,12 @@ class HandingIn:
         images, labels = as_array("images", images), None if labels is None else as_array("labels", labels)
         if not isinstance(key, str | None):
             raise UsageError(f"a key of type {type(key).__name__}, expected text")
-        self._admission.check(application, images, labels, deadline_s)
+        try:
+            self._admission.check(application, images, labels, deadline_s)
+        except SplitPlaceError:
+            if key is None or (known := self._ask_again(key)) is None:
+                raise
+            return known
         size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._changed:
             self._not_stopping()
@@ -99,6 +106,14 @@ class HandingIn:
                 self._admission.left(size_bytes)
             raise
 
+    def _ask_again(self, key: str) -> "tuple[BrokerFuture, Future[None]] | None":
+        """The task that this key stands for, if there is one: what a new task is held against is nothing to it."""
+        answer, written, found = BrokerFuture(NO_TASK, self._callbacks, self.drop), Future[None](), Future[bool]()
+        durable = partial(_settle, written)
+        if not self._thread.post(lambda loop: found.set_result(loop.awaited.ask_again(key, answer, durable))):
+            raise NotReadyError(self._thread.end_reason)
+        return (answer, written) if found.result() else None
+
     def _hand_in(
         self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool, at_once: bool
     ) -> "tuple[BrokerFuture, Future[None]]":
@@ -113,7 +128,7 @@ class HandingIn:
             self._sizes[task] = size_bytes
             answer = BrokerFuture(task, self._callbacks, self.drop)
             numbered = event.model_copy(update={"task": task})
-            durable: Callable[[SplitPlaceError | None], None] = partial(_settle, written)
+            durable: Durable = partial(_settle, written)
             if covered:  # nobody is told more of it before its end
                 durable = answer.refuse
                 written.set_result(None)

@@ -81,8 +81,10 @@ class LoopThread:
 
     def post(self, post: Post) -> bool:
         """Hand something to the loop; answers whether it still takes any."""
+        if self.elsewhere:  # whoever held the lock when this process was forked off does not let go of it here
+            return False
         with self.changed:
-            if self.stopping or self.elsewhere:
+            if self.stopping:
                 return False
             self.put(post)
         return True

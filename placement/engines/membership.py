@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from splitplace import lock_files
 from splitplace.errors import ForbiddenError, NotReadyError, UsageError
 from splitplace.files import replace_file
 from splitplace.placement.device import joining
@@ -132,14 +133,12 @@ class MachineFolder:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Be the one process that is this device, on this machine."""
-        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock_files.opened(self.folder / "lock") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise NotReadyError(f"{self.folder}: another process is this device: end that first") from error
             yield
-        except BlockingIOError as error:
-            raise NotReadyError(f"{self.folder}: another process is this device: end that first") from error
-        finally:
-            os.close(handle)
 
     def prepare(self) -> None:
         """Make the folder.

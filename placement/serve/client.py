@@ -132,7 +132,6 @@ class Client:
         )
         return self._connection.task(message, key, values)
 
-    @explained()
     def submit_at_once(
         self,
         application: str,
@@ -145,6 +144,7 @@ class Client:
     ) -> None:
         """None: the fleet is in another process, which is waited for."""
 
+    @explained()
     def answer(self, task_id: int) -> TaskFuture:
         """The result of a task, whoever submitted it: to come, or still kept.
 

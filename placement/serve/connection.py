@@ -1,6 +1,7 @@
 """One connection to the door, for any number of threads: each request waits for the reply of its number."""
 
 import itertools
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -40,6 +41,9 @@ KINDS: dict[str, type[SplitPlaceError]] = {
 REPLY_TIMEOUT_S = 120.0
 """How long the door may take to reply to what takes a moment."""
 
+CLOSED = -1
+"""A socket's descriptor that is none."""
+
 Replied = tuple[requests.Reply, list[Array]]
 
 
@@ -71,7 +75,7 @@ class Connection:
     """
 
     def __init__(self, folder: DataFolder):
-        self._folder = folder
+        self._folder, self._process = folder, os.getpid()
         self._socket = connect(folder)
         self._numbers = itertools.count(1)
         self._speaking = threading.Lock()
@@ -96,8 +100,18 @@ class Connection:
         """Whether nothing can be asked any more."""
         return self._ended is not None
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this is another process: forked from the one that connected, which hears what the fleet says."""
+        return os.getpid() != self._process
+
     def close(self) -> None:
-        """Leave; a second time: nothing."""
+        """Leave; a second time: nothing. In a process that was forked off: let go of it, and no more."""
+        if self.elsewhere:
+            self._ended = NotReadyError("the client was closed")
+            if (handle := self._socket.detach()) != CLOSED:
+                os.close(handle)
+            return
         self._end(NotReadyError("the client was closed"))
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -135,6 +149,11 @@ class Connection:
         values: Sequence[Array] = (),
         future: TaskFuture | None = None,
     ) -> requests.Reply:
+        if self.elsewhere:
+            raise NotReadyError(
+                f"process {self._process} has connected to the fleet in {self._folder.path}, and this one was forked "
+                "from it: connect here by a client of its own"
+            )
         number = next(self._numbers)
         call: Future[requests.Reply] = Future()
         with self._waiting:

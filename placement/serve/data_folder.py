@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from splitplace import lock_files
 from splitplace.errors import NotReadyError, UsageError
 
 DEFAULT = "splitplace-fleet"
@@ -19,20 +20,6 @@ MAX_SOCKET_PATH = 107
 """Bytes of a socket's path that Linux takes."""
 CLAIM_TRIES, CLAIM_PAUSE_S = 20, 0.05
 """Who only looks whether the lock is held has it for a moment."""
-
-
-_LOCKED: set[int] = set()
-"""Descriptors by which this process holds locks."""
-
-
-def _let_go() -> None:
-    """In a process that was forked off: a lock is held for as long as anybody has its descriptor open."""
-    for handle in _LOCKED:
-        os.close(handle)
-    _LOCKED.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 class DataFolder:
@@ -89,9 +76,8 @@ class DataFolder:
         Raises:
             NotReadyError: Another one does.
         """
-        handle, process = os.open(self.pid_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), os.getpid()
-        _LOCKED.add(handle)
-        try:
+        process = os.getpid()
+        with lock_files.opened(self.pid_file) as handle:
             for left in reversed(range(CLAIM_TRIES)):
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,10 +95,6 @@ class DataFolder:
                 if os.getpid() == process:
                     self.socket.unlink(missing_ok=True)
                     os.ftruncate(handle, 0)
-        finally:
-            if os.getpid() == process:
-                _LOCKED.discard(handle)
-                os.close(handle)
 
     def check_free(self) -> None:
         """Refuse a folder that a fleet runs in.

@@ -1,5 +1,7 @@
 """What a machine does with what the gate tells it, in this process: no device runtime is started."""
 
+import os
+import signal
 import threading
 import time
 from contextlib import closing
@@ -188,6 +190,28 @@ def test_a_folder_is_one_process_and_one_users(agent, tmp_path):
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(UsageError, match="others may enter it"):
         Agent(tmp_path / "open").serve()
+
+
+def test_a_process_that_was_forked_off_is_not_the_machine(agent):
+    """However much longer it lives: another may be it at once."""
+    said, told = os.pipe()
+    with agent.home.claimed():
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(told, b"!")
+                signal.pause()
+            finally:
+                os._exit(1)
+        assert os.read(said, 1) == b"!"
+    try:
+        with agent.home.claimed():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(said)
+        os.close(told)
 
 
 def test_it_serves_until_it_is_told_to_stop(agent, gate):

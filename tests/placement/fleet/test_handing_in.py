@@ -1,5 +1,6 @@
 """Who hears that a task has ended finds it gone: its room, its number, those who drain; the order of threads forced."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from splitplace.errors import OverloadedError
 from splitplace.placement.broker import admission
 from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
+from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from tests.placement.fleet.conftest import WIDTH, chain, demand_of
 
@@ -71,6 +73,23 @@ def test_who_cannot_wait_is_told_that_a_number_is_not_covered(handing):
         with pytest.raises(WouldWaitError):
             handing.submit("toy", images, 9.0, None, False, False, None, True, at_once=True)
     assert not handing.posts and submit(handing).task_id == 0
+
+
+class NeverLetGo:
+    """A lock that another thread held when this process was forked off: that thread is not here."""
+
+    def __enter__(self):
+        raise AssertionError("who waits for it waits for ever")
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_nothing_can_be_handed_in_where_the_loop_is_elsewhere():
+    """In a process that was forked off, whoever held the lock at that moment."""
+    thread = LoopThread(None)
+    thread.woken, thread.process, thread.changed = 0, os.getpid() + 1, NeverLetGo()
+    assert thread.post(print) is False
 
 
 def ended(answer):

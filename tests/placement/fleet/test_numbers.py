@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from splitplace.errors import OverloadedError
+from splitplace.errors import ContractError, OverloadedError
 from splitplace.placement.broker import loop as loop_module
 from splitplace.placement.broker import store as store_module
 from splitplace.placement.broker.broker import Broker
@@ -160,6 +161,23 @@ def test_numbers_that_no_event_tells_of(brokers, monkeypatch, wasted):
         brokers.kill()
     new = [task for task in told if task != told[0]]
     assert len(set(new)) == len(new) == 6 and min(new) > told[0]
+
+
+def test_a_known_key_is_its_task_whatever_comes_with_it(brokers):
+    """What a new task is held against may be another than it was: another broker's, of another demand."""
+    broker, images = brokers.start(), np.zeros((3, WIDTH), np.float32)
+    told = broker.submit("mine", volatile=False)
+    with ThreadPoolExecutor(1) as beside:
+
+        def ask(key):
+            asking = beside.submit(broker.broker.submit, "toy", images, 1e5, np.array([0, 1, 99]), key=key)
+            while not asking.done():
+                broker.loop.step(broker.thread.taken())
+            return asking.result()
+
+        assert ask("mine").task_id == told
+        with pytest.raises(ContractError, match=r"^label 99 of image 2"):
+            ask("another")
 
 
 def test_who_cannot_wait_is_sent_to_who_can_until_numbers_are_covered_again(brokers, monkeypatch):

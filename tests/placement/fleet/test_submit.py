@@ -104,6 +104,16 @@ def test_a_task_of_a_split_without_classes_is_refused(toy, images):
         taken.check("toy", images(3), None, 1.0)
 
 
+def test_a_label_is_a_class_of_some_split_of_its_application(toy, images):
+    """Whichever answers: one that only the larger can tell is no mistake of who asks, one that none can is."""
+    pieces = (("small", 3), ("large", 5))
+    made = [toy.make_graph("toy", "layer", name, [("f0", "input", k, tuple(range(k)))]) for name, k in pieces]
+    taken = admission.Admission(toy.demand_of(*made))
+    taken.check("toy", images(3), np.array([0, 4, 2]), 1.0)
+    with pytest.raises(ContractError, match=r"^label 5 of image 1, expected a class from 0 to 4"):
+        taken.check("toy", images(3), np.array([0, 5, 2]), 1.0)
+
+
 def test_waiting_tasks_are_bounded_in_bytes(idle, images, monkeypatch, eventually, turn_clock):
     """The one that would go beyond is refused, with what was got and what is expected; what leaves makes room."""
     size_bytes = images(5).nbytes

@@ -1,6 +1,7 @@
 """What a client of a data folder asks beyond what every client does, which test_client_contract.py has."""
 
 import asyncio
+import os
 import threading
 
 import numpy as np
@@ -125,3 +126,19 @@ def test_in_an_event_loop(door):
             return (await client.status()).policy, (await client.history()).next
 
     assert asyncio.run(visit()) == ("p", 0)
+
+
+def test_a_process_that_was_forked_off_leaves_the_client_as_it_is(client):
+    """As where it leaves the context that its program is written in; what it asks is refused: nobody hears for it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.raises(NotReadyError, match="this one was forked from it"):
+                client.status()
+            client.close()
+            client.close()
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert client.status().policy == "p"
