@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from splitplace.placement import tables
 from splitplace.placement.broker.monitor import LOADS_11
@@ -71,12 +73,18 @@ class Statics:
                 for f in entry.split.fragments
             ),
             names_D=tuple(device.name for device in devices),
-            cores_D=np.array([device.cores for device in devices], np.int64),
-            servers_D=np.ones(len(devices), np.int64),  # one micro-batch at a time, on all cores
-            core_speed_D=np.array([device.core_speed for device in devices]),
-            disk_bytes_D=np.array([device.disk_bytes for device in devices]),
-            power_w_D11=np.array([device.power_w for device in devices]),
+            cores_D=_kept(np.array([device.cores for device in devices], np.int64)),
+            servers_D=_kept(np.ones(len(devices), np.int64)),  # one micro-batch at a time, on all cores
+            core_speed_D=_kept(np.array([device.core_speed for device in devices])),
+            disk_bytes_D=_kept(np.array([device.disk_bytes for device in devices])),
+            power_w_D11=_kept(np.array([device.power_w for device in devices])),
         )
+
+
+def _kept(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """For all views of a broker: a policy that writes into one of them is refused, and fails its plan."""
+    values.flags.writeable = False
+    return values
 
 
 @dataclass(frozen=True, eq=False)

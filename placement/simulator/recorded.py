@@ -69,8 +69,9 @@ def _csv(path: Path) -> dict[str, Sequence[object]]:
                 f"{path}: {names.count(name) or 'no'} columns {name!r} in its first line ({_shown(names)}), expected "
                 f"one each of {', '.join(TRACE_COLUMNS)}, parted by commas"
             )
+    needed = 1 + max(names.index(name) for name in TRACE_COLUMNS)  # behind them, spreadsheets leave out what is empty
     for number, row in enumerate(rows, 1):
-        if len(row) < len(names) or any(row[len(names) :]):
+        if len(row) < needed or any(row[len(names) :]):
             raise ContractError(
                 f"{path}: row {number} has {len(row)} values for {len(names)} columns: give each one, with a point in "
                 "numbers, not a comma"

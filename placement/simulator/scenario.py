@@ -78,14 +78,20 @@ class DeviceEvent(Record):
     """What befalls a device.
 
     `leave`: takes no more work, finishes what it has. `fail`: loses what it has. `join`: is (back) there. `slow`:
-    computes at `speed` from now on, and keeps what it has.
+    computes at `speed` from now on, and keeps what it has; that it goes and comes back makes it no quicker.
     """
 
     time_s: AmountOrZero
     device: Name
     kind: Literal["join", "leave", "fail", "slow"]
     speed: AmountOrZero = 1.0
-    """Of its own, which is 1; 0: it stands still."""
+    """Of its own, which is 1; 0: it stands still. Of `slow` alone."""
+
+    @model_validator(mode="after")
+    def _speed_of_slow(self) -> Self:
+        if self.kind != "slow" and self.speed != 1.0:
+            raise ValueError(f"speed {self.speed:g} beside {self.kind}: state it in an event of its own, of kind slow")
+        return self
 
 
 class NetworkShift(Record):

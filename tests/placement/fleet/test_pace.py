@@ -216,6 +216,14 @@ def test_a_simulator_decides_the_same_tasks_at_the_same_times(world, tmp_path):
     assert one.policy.asked == [(at_s, tasks) for at_s, tasks in seen if at_s > 0]
 
 
+@pytest.mark.parametrize("row", ["cores_D", "servers_D", "core_speed_D", "power_w_D11"])
+def test_what_all_views_of_a_run_have_in_common_is_not_the_policys_to_write(world, row):
+    """Else one plan would change the devices of all later ones; it fails instead."""
+    shown = getattr(world().loop._view([]).devices, row)
+    with pytest.raises(ValueError, match="read-only"):
+        shown[0] = 9
+
+
 def test_at_once_is_at_once(world):
     """Without an interval every task is decided when it comes."""
     one = world()

@@ -36,6 +36,10 @@ pytestmark = pytest.mark.base
         ({"intervalls": 3}, r"intervalls: no such key: did you mean intervals\?"),
         ({"workload": {"ratee": 3}}, r"workload.ratee: no such key: did you mean rate\?"),
         ({"events": [{"time": 1.0}]}, r"events.0.time: no such key: did you mean time_s\?"),
+        (
+            {"events": [{"time_s": 1.0, "device": "d", "kind": "join", "speed": 2.0}]},
+            r"events.0: .*speed 2 beside join",
+        ),
         ({"interval_s": 1e308}, "interval_s"),
         ({"interval_s": 1e-300}, "interval_s"),
         ({"intervals": 10**7}, "intervals"),

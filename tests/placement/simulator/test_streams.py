@@ -272,3 +272,15 @@ def test_a_slow_device_goes_on_with_what_it_has(world, by_hand, speed, ends_s):
     )
     run = by_hand([(0, "a", 1000, 99)], world.fleet(world.device()), demand, "layer+random", events=events)
     assert responses(run) == pytest.approx([ends_s])
+
+
+def test_a_slow_device_comes_back_as_slow_as_it_was(world, by_hand):
+    """It fails and joins before the task: its 10 s of work take 20 at a half."""
+    demand = world.constants({"core_s": (10.0,)}, micro_batch=1000)
+    kinds = (("slow", 0.5), ("fail", 1.0), ("join", 1.0))
+    events = tuple(
+        DeviceEvent(time_s=at_s, device="d", kind=kind, speed=speed) for at_s, (kind, speed) in enumerate(kinds, 1)
+    )
+    fleet = world.fleet(world.device())
+    run = by_hand([(30, "a", 1000, 99)], fleet, demand, "layer+random", startup_s=10.0, events=events)
+    assert responses(run) == pytest.approx([20.0])

@@ -89,11 +89,13 @@ HEADER = "arrival_s,application,n,deadline_s\n"
         (HEADER + "1,a ,20 ,2.0\n").replace(",", ", "),
         HEADER + '\n"1","a","20","2.0"\n\n',
         HEADER + "1,a,20,2.0,\n",
+        HEADER.replace("\n", ",\n") + "1,a,20,2.0\n",
+        HEADER.replace("\n", ",note\n") + "1,a,20,2.0\n",
         "n,host,deadline_s,application,arrival_s\n20,x,2.0,a,1\n",
     ],
 )
 def test_a_csv_trace_as_spreadsheets_and_people_write_it(tmp_path, text):
-    """A byte order mark, other line ends, blanks, quotes, a comma at the end, other columns in another order."""
+    """A byte order mark, other line ends, blanks, quotes, commas at the end, more columns, in another order or empty."""
     (tmp_path / "w.csv").write_bytes(text.encode())
     arrival, application, n, deadline = read_trace(tmp_path / "w.csv", ("a", "b"))
     assert [column.tolist() for column in (arrival, application, n, deadline)] == [[1.0], [0], [20], [2.0]]
@@ -106,6 +108,7 @@ def test_a_csv_trace_as_spreadsheets_and_people_write_it(tmp_path, text):
         (HEADER.replace(",", ";") + "1;a;20;2.0\n", "'arrival_s;application;n;deadline_s'.* parted by commas"),
         ("arrival_s,application,n,deadline_s,n\n1,a,20,2.0,30\n", "2 columns 'n'"),
         (HEADER + "1,a,20,2.0\n1,a,20\n", "row 2 has 3 values for 4 columns"),
+        ("host,deadline_s,application,arrival_s,n,\nx,2.0,a,1\n", "row 1 has 4 values for 6 columns"),
         (HEADER + "1,a,20,2,5\n", "row 1 has 5 values for 4 columns.* with a point in numbers"),
         ("x" * 10_000 + "\n", r"x{100}\.\.\."),
     ],
