@@ -95,7 +95,7 @@ HEADER = "arrival_s,application,n,deadline_s\n"
     ],
 )
 def test_a_csv_trace_as_spreadsheets_and_people_write_it(tmp_path, text):
-    """A byte order mark, other line ends, blanks, quotes, commas at the end, more columns, in another order or empty."""
+    """A byte order mark, other line ends, blanks, quotes, commas at the end, more columns, in any order or empty."""
     (tmp_path / "w.csv").write_bytes(text.encode())
     arrival, application, n, deadline = read_trace(tmp_path / "w.csv", ("a", "b"))
     assert [column.tolist() for column in (arrival, application, n, deadline)] == [[1.0], [0], [20], [2.0]]
