@@ -68,10 +68,12 @@ class BareDevices:
             NotReadyError: A device failed, or says nothing more.
         """
         self._jobs += 1
-        for name, device in placed.items():
-            self.node.send(device, self._assign(split, placed, name, inputs))
-        for _ in placed:
-            self._hear(messages.Assigned)
+        orders = [(device, self._assign(split, placed, name, inputs)) for name, device in placed.items()]
+        for device, order in orders:
+            self.node.send(device, order)
+        for device, order in orders:  # whoever gets tensors from another device says that it is ready for them
+            if order.senders[order.inlets[0].src] not in (messages.BROKER, device):
+                self._hear(messages.Assigned)
         (first,) = split.children(INPUT)
         (spec,) = split.inputs
         answers: dict[int, Array] = {}
