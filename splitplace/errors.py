@@ -159,6 +159,11 @@ class InfeasibleError(SplitPlaceError):
     """A request that no split, device or placement can meet."""
 
 
+def some(names: Sequence[str], most: int = 3) -> str:
+    """For a message: the first few, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def unknown(what: str, got: str, valid: Iterable[str]) -> NotFoundError:
     """The error for a name that is not in a known set; lists what is valid."""
     return NotFoundError(f"unknown {what} {got!r}: expected one of {', '.join(sorted(valid))}")

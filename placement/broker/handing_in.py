@@ -1,9 +1,10 @@
 """Tasks on their way to the loop: held against what is taken on, copied, numbered, and counted until they have left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.broker import events as ev
@@ -16,6 +17,8 @@ from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
+
+T = TypeVar("T")
 
 NO_TASK = -1
 
@@ -108,11 +111,9 @@ class HandingIn:
 
     def _ask_again(self, key: str) -> "tuple[BrokerFuture, Future[None]] | None":
         """The task that this key stands for, if there is one: what a new task is held against is nothing to it."""
-        answer, written, found = BrokerFuture(NO_TASK, self._callbacks, self.drop), Future[None](), Future[bool]()
-        durable = partial(_settle, written)
-        if not self._thread.post(lambda loop: found.set_result(loop.awaited.ask_again(key, answer, durable))):
-            raise NotReadyError(self._thread.end_reason)
-        return (answer, written) if found.result() else None
+        answer, written = BrokerFuture(NO_TASK, self._callbacks, self.drop), Future[None]()
+        found = self._from_loop(lambda loop: loop.awaited.ask_again(key, answer, partial(_settle, written)))
+        return (answer, written) if found else None
 
     def _hand_in(
         self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool, at_once: bool
@@ -137,11 +138,18 @@ class HandingIn:
 
     def answer(self, task_id: int) -> BrokerFuture:
         """As `Broker.answer`."""
-        answer, found = BrokerFuture(task_id, self._callbacks, self.drop), Future[None]()
-        if not self._thread.post(lambda loop: _settle(found, loop.awaited.await_answer(answer))):
-            raise NotReadyError(self._thread.end_reason)
-        found.result()
+        answer = BrokerFuture(task_id, self._callbacks, self.drop)
+        error = self._from_loop(lambda loop: loop.awaited.await_answer(answer))
+        if error is not None:
+            raise error
         return answer
+
+    def _from_loop(self, ask: Callable[[Loop], T]) -> T:
+        """What the loop's thread answers to this, between two of its steps."""
+        found = Future[T]()
+        if not self._thread.post(lambda loop: found.set_result(ask(loop))):
+            raise NotReadyError(self._thread.end_reason)
+        return found.result()
 
     def has(self, task_id: int) -> bool:
         """Whether a task is here, or on its way: until who waits for it has been told of its end."""

@@ -19,7 +19,7 @@ from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
 from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
-from splitplace.placement.serve.served import ServedBroker
+from splitplace.placement.serve.served import ServedBroker, TakesAtOnce
 from splitplace.placement.serve.visit import ended
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class TaskDesk:
 
     def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.broker, self.departures, self.ids = broker, Departures(clock), KnownIds(limits.ids)
+        self._nearby = broker if isinstance(broker, TakesAtOnce) else None
         self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
         self._asking = ThreadPoolExecutor(ASKING, "http-ask")
         self._reading = ThreadPoolExecutor(READING, "http-read")
@@ -100,8 +101,8 @@ class TaskDesk:
         task = (order.application, order.images, max(order.deadline_s, PASSED_S), order.labels)
         late, degrade = order.wish.late, order.wish.degrade
         volatile = order.key is None  # its client hears nothing before the answer, and goes with it
-        if volatile and order.images.nbytes <= AT_ONCE_BYTES:
-            taken = self.broker.submit_at_once(*task, late=late, degrade=degrade)
+        if volatile and self._nearby is not None and order.images.nbytes <= AT_ONCE_BYTES:
+            taken = self._nearby.submit_at_once(*task, late=late, degrade=degrade)
             if taken is not None:
                 return self._counted(taken)
         hand_over = partial(self.broker.submit, *task, key=order.key, late=late, degrade=degrade, volatile=volatile)

@@ -101,7 +101,7 @@ class Worths:
             offer.alone_s_ST[:, row], offer.computed_s_ST[:, row], offer.turn_ST[:, row],
         )  # fmt: skip
 
-    def _offer(self, splits: tuple[int, ...]) -> "OfferWorth":
+    def _offer(self, splits: tuple[int, ...]) -> OfferWorth:
         """What is alike for all tasks that these are on offer to."""
         if splits not in self._offers:
             offer = self.offers.every(splits)

@@ -208,10 +208,8 @@ class Link:
         self._probes[self._asked] = self._reached
         if len(self._probes) > _ASKED:
             del self._probes[next(iter(self._probes))]
-        if oldest.size_bytes <= SAID_AGAIN_BYTES:
-            self._hand_over(self._first, oldest.frames, envelope.PROBE, self._asked)
-        else:
-            self._hand_over(0, (), envelope.PROBE, self._asked)
+        number, frames = (self._first, oldest.frames) if oldest.size_bytes <= SAID_AGAIN_BYTES else (0, ())
+        self._hand_over(number, frames, envelope.PROBE, self._asked)
 
     def _again(self) -> None:
         """All that is unacknowledged: what is asked for no more is no matter."""

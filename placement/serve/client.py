@@ -132,18 +132,6 @@ class Client:
         )
         return self._connection.task(message, key, values)
 
-    def submit_at_once(
-        self,
-        application: str,
-        images: Array,
-        deadline_s: float,
-        labels: Array | None = None,
-        *,
-        late: bool = False,
-        degrade: bool = False,
-    ) -> None:
-        """None: the fleet is in another process, which is waited for."""
-
     @explained()
     def answer(self, task_id: int) -> TaskFuture:
         """The result of a task, whoever submitted it: to come, or still kept.

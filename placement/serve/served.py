@@ -1,6 +1,6 @@
 """What the door asks of a broker. `placement.broker` has one; the door's tests have another."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
@@ -24,19 +24,6 @@ class ServedBroker(Protocol):
         volatile: bool = False,
     ) -> TaskFuture:
         """Take a task on: it is acknowledged when this returns; a volatile one is not, and may end with the broker."""
-        ...
-
-    def submit_at_once(
-        self,
-        application: str,
-        images: Array,
-        deadline_s: float,
-        labels: Array | None = None,
-        *,
-        late: bool = False,
-        degrade: bool = False,
-    ) -> TaskFuture | None:
-        """The same of a volatile task, without a wait; None where another process, or a disk, would be waited for."""
         ...
 
     def answer(self, task_id: int) -> TaskFuture:
@@ -69,4 +56,22 @@ class ManagedBroker(ServedBroker, Protocol):
 
     def revoke(self, device: str) -> None:
         """Put a device out."""
+        ...
+
+
+@runtime_checkable
+class TakesAtOnce(Protocol):
+    """What a fleet of this very process can do besides: no other process has to be waited for."""
+
+    def submit_at_once(
+        self,
+        application: str,
+        images: Array,
+        deadline_s: float,
+        labels: Array | None = None,
+        *,
+        late: bool = False,
+        degrade: bool = False,
+    ) -> TaskFuture | None:
+        """As `ServedBroker.submit` of a volatile task, without a wait; None where a disk had to be waited for."""
         ...

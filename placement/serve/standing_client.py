@@ -64,18 +64,6 @@ class StandingClient:
         wish = {"late": late, "degrade": degrade, "volatile": volatile}
         return self._ask(lambda client: client.submit(application, images, deadline_s, labels, key=key, **wish))
 
-    def submit_at_once(
-        self,
-        application: str,
-        images: Array,
-        deadline_s: float,
-        labels: Array | None = None,
-        *,
-        late: bool = False,
-        degrade: bool = False,
-    ) -> None:
-        """None: the fleet is in another process, which is waited for."""
-
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""
         return self._ask(lambda client: client.answer(task_id))

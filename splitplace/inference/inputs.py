@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, some
 from splitplace.inference.executor import Array, check_tensor
 from splitplace.inference.images import image_suffixes, read_image
 from splitplace.records.fragment import TensorSpec
@@ -158,8 +158,7 @@ def read_inputs(paths: Sequence[Path], split: Split) -> dict[str, Array]:
     if not suffixes or not set(suffixes) <= image_suffixes() - set(ARRAY_SUFFIXES):
         known = ", ".join(sorted(image_suffixes()))
         strange = [str(path) for path in paths if path.suffix.lower() not in image_suffixes()]
-        got = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
-        got += " beside image files" if strange and len(strange) < len(paths) else ""
+        got = some(strange) + (" beside image files" if strange and len(strange) < len(paths) else "")
         raise UsageError(f"expected one .npy file or image files ({known}), got {got or 'none'}")
     return named_inputs(split.inputs, read_images([(path, "") for path in paths], split), split.reference)
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import ContractError, IntegrityError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, SplitPlaceError, some
 from splitplace.files import replace_file
 from splitplace.records import formats
 from splitplace.records.base import Name, PositiveCount, Record
@@ -105,9 +105,8 @@ class Dataset:
             )
         absent = [self.class_names[c] for c in np.setdiff1d(np.arange(self.n_classes), self.y_train_N)]
         if absent:
-            names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
             raise ContractError(
-                f"{self.application} ({self.source}): no training image of the class(es) {names}: "
+                f"{self.application} ({self.source}): no training image of the class(es) {some(absent)}: "
                 "expected at least one of every class; add some, or leave the class out"
             )
 

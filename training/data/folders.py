@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import ContractError, UsageError
+from splitplace.errors import ContractError, UsageError, some
 from splitplace.inference.images import image_suffixes
 from splitplace.training.data.parts import (
     EncodedPart,
@@ -17,7 +17,6 @@ from splitplace.training.data.parts import (
     is_hidden_below,
     part_called,
     parts_among,
-    some,
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, some
 from splitplace.inference.images import decode_image, fit_image
 from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.arrays import Arrays
@@ -24,7 +24,7 @@ from splitplace.training.data.dataset import (
 from splitplace.training.data.folders import holds_images, read_folder
 from splitplace.training.data.packed import is_archive
 from splitplace.training.data.parquet import is_parquet, parquet_files, read_parquet
-from splitplace.training.data.parts import EncodedPart, some
+from splitplace.training.data.parts import EncodedPart
 from splitplace.training.data.publishers import read_published, read_published_below
 
 MAX_SIZE = 4096

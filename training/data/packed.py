@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from splitplace.errors import IntegrityError, UsageError
+from splitplace.errors import IntegrityError, UsageError, some
 from splitplace.training.data.dataset import MAX_DECODED_BYTES
-from splitplace.training.data.parts import is_hidden, some
+from splitplace.training.data.parts import is_hidden
 
 Files = Mapping[str, Callable[[], bytes]]
 """What lies in a folder or archive: a function that reads it, by name."""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from splitplace.errors import ContractError, IntegrityError, UsageError
+from splitplace.errors import ContractError, IntegrityError, UsageError, some
 from splitplace.training.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, described, hub_features
 from splitplace.training.data.dataset import Labels
 from splitplace.training.data.parts import (
@@ -24,7 +24,6 @@ from splitplace.training.data.parts import (
     is_hidden_below,
     part_called,
     parts_among,
-    some,
 )
 
 SUFFIX = ".parquet"

@@ -102,8 +102,3 @@ def in_order(names: Sequence[str]) -> list[str]:
     if all(name.isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """The first few, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import IntegrityError, UsageError
+from splitplace.errors import IntegrityError, UsageError, some
 from splitplace.training.data.arrays import Arrays, read_numpy
 from splitplace.training.data.cifar import read_cifar_binary, read_cifar_python
 from splitplace.training.data.dataset import Images
 from splitplace.training.data.packed import Files, files_in, is_archive
-from splitplace.training.data.parts import is_hidden, some
+from splitplace.training.data.parts import is_hidden
 
 _IDX_IMAGES = re.compile(r"(?:(?P<set>.+)-)?(?P<part>train|t10k|test)-images[-.]idx3-ubyte")
 
