@@ -8,7 +8,7 @@ clients wrote down and the run's history (`chaos_check.py`); nothing is asked of
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,8 @@ class ChaosResults(Record):
     """Everything counted."""
 
     inputs: Inputs = "broadcast"
+    every_s: NonNegative | None = None
+    """Between two faults; absent for the usual, which overlap."""
     load: NonNegative
     """The machine's load average before the run."""
     load_after: NonNegative
@@ -89,6 +91,18 @@ class ChaosResults(Record):
     provenance: Provenance
 
 
+def kinds(text: str) -> tuple[chaos_faults.Kind, ...]:
+    """The kinds of faults that a comma-separated text names; all of them where it is empty.
+
+    Raises:
+        UsageError: It names something else.
+    """
+    named = {part.strip() for part in text.split(",")} - {""}
+    if unknown := sorted(named - set(chaos_faults.KINDS)):
+        raise UsageError(f"--only {','.join(unknown)}: expected some of {', '.join(chaos_faults.KINDS)}")
+    return tuple(kind for kind in chaos_faults.KINDS if kind in named) or chaos_faults.KINDS
+
+
 def run_folder(work: Path) -> Path:
     """Where a run's histories go, emptied of an earlier run's.
 
@@ -106,7 +120,14 @@ def run_folder(work: Path) -> Path:
 
 
 def run(
-    path: Path, work: Path, faults: int, seed: int, say: Callable[[str], None], inputs: Inputs = "broadcast"
+    path: Path,
+    work: Path,
+    faults: int,
+    seed: int,
+    say: Callable[[str], None],
+    inputs: Inputs = "broadcast",
+    kinds: Sequence[chaos_faults.Kind] = chaos_faults.KINDS,
+    every_s: float | None = None,
 ) -> ChaosResults:
     """Bring the faults about, check, and write the results file.
 
@@ -117,9 +138,11 @@ def run(
         seed: Of the faults, the tasks and the weights.
         say: Told what is being done.
         inputs: How a task's input comes to the devices; `ring` serves a split for which that is something.
+        kinds: Of faults; what cannot be brought about here is left out.
+        every_s: Between two faults; if not stated they follow so fast that those that last overlap.
 
     Raises:
-        UsageError: The work folder holds something else.
+        UsageError: The work folder holds something else, or none of these faults can be brought about here.
         SplitPlaceError: The fleet did not start (again).
     """
     load, folder = os.getloadavg()[0], run_folder(work)
@@ -127,7 +150,11 @@ def run(
     begun_s = time.monotonic()
     with chaos_faults.small_disk(folder / "disk", DISK_BYTES + faults * DISK_BYTES_A_FAULT) as disk:
         with network() as links:
-            _stream(folder, links, disk, faults, seed, inputs, say)
+            could = [kind for kind in chaos_faults.KINDS if kind in kinds and (disk or kind != "disk_full")]
+            if not could:
+                raise UsageError(f"nothing to bring about: {chaos_faults.NO_DISK}")
+            gap_s = chaos_faults.GAP_S if every_s is None else (every_s, every_s)
+            _stream(folder, links, chaos_faults.schedule(faults, seed, could, gap_s), seed, inputs, say)
         (folder / "data").mkdir()
         for history in (folder / "disk" / "data").glob("history.jsonl*"):
             shutil.copy(history, folder / "data")
@@ -135,9 +162,10 @@ def run(
     say("checking every output")
     found = chaos_check.check(folder)
     loaded = [recovery for recovery in found.recoveries if recovery.loaded]
-    not_run = {} if disk else {"disk_full": chaos_faults.NO_DISK}
+    not_run = {} if disk or "disk_full" not in kinds else {"disk_full": chaos_faults.NO_DISK}
     results = ChaosResults(
         inputs=inputs,
+        every_s=every_s,
         load=load,
         load_after=load_after,
         wall_s=wall_s,
@@ -183,7 +211,12 @@ def verdict(results: ChaosResults) -> dict[str, bool]:
 
 
 def _stream(
-    folder: Path, links: SocketLinks, disk: bool, faults: int, seed: int, inputs: Inputs, say: Callable[[str], None]
+    folder: Path,
+    links: SocketLinks,
+    faults: Sequence[chaos_faults.Fault],
+    seed: int,
+    inputs: Inputs,
+    say: Callable[[str], None],
 ) -> None:
     """Tasks and faults, until all has ended; the fleet is stopped in the end."""
     data = folder / "disk" / "data"
@@ -209,7 +242,6 @@ def _stream(
 
     say("starting the fleet")
     client = start()
-    kinds = [kind for kind in chaos_faults.KINDS if disk or kind != "disk_full"]
     served = chaos_splits.SERVED[inputs]
     clients = [StreamClient(number, seed, served, data, folder / "clients") for number in range(CLIENTS)]
     for one in clients:
@@ -217,8 +249,8 @@ def _stream(
     injector = chaos_faults.Injector(folder / "disk", links, folder / "faults.jsonl", client, start)
     patience_s = 0.0
     try:
-        for row, fault in enumerate(chaos_faults.schedule(faults, seed, kinds)):
-            say(f"fault {row + 1} of {faults}: {fault.kind}")
+        for row, fault in enumerate(faults):
+            say(f"fault {row + 1} of {len(faults)}: {fault.kind}")
             time.sleep(fault.gap_s)
             injector.inject(fault)
         patience_s = END_S

@@ -56,8 +56,8 @@ class Fault:
     """Which device or connection: a share of those that are up."""
 
 
-def schedule(count: int, seed: int, kinds: Sequence[Kind]) -> list[Fault]:
-    """So many faults of these kinds: each at least once, where the count allows, the rest by their parts."""
+def schedule(count: int, seed: int, kinds: Sequence[Kind], gap_s: tuple[float, float] = GAP_S) -> list[Fault]:
+    """So many faults of these kinds, such gaps between: each once at least, where the count allows."""
     rng = np.random.default_rng([seed, 1])
     weights = np.array([PARTS[kind] for kind in kinds])
     drawn = [*kinds, *(kinds[int(i)] for i in rng.choice(len(kinds), count, p=weights / weights.sum()))][:count]
@@ -68,7 +68,7 @@ def schedule(count: int, seed: int, kinds: Sequence[Kind]) -> list[Fault]:
     return [
         Fault(
             kind=drawn[int(i)],
-            gap_s=float(rng.uniform(*GAP_S)),
+            gap_s=float(rng.uniform(*gap_s)),
             lasts_s=float(rng.uniform(*spans.get(drawn[int(i)], (0.0, 0.0)))),
             draw=float(rng.random()),
         )

@@ -102,6 +102,7 @@ def chaos(text: bytes, file: Path) -> FileSection:
         f"model's, at most {found.largest_error:.1g} apart; refused and tried again: {found.refused} times. "
         f"Load average before the run: {found.load:.1f}, after it: {found.load_after:.1f}."
         + ("" if found.inputs == "broadcast" else f" Inputs by {found.inputs}.")
+        + ("" if found.every_s is None else f" A fault every {found.every_s:g} s.")
     ]
     return FileSection(
         found.provenance,

@@ -96,6 +96,13 @@ CLAIMS = (
         "splitplace bench chaos --faults 1000 --seed 17 --results benchmarks/results/chaos-1000.json",
         fleets_tables.chaos,
     ),
+    Claim(
+        "chaos-kills.json",
+        "Tasks while devices die, one at a time",
+        "splitplace bench chaos --faults 150 --only device_killed --every 6 --seed 5 "
+        "--results benchmarks/results/chaos-kills.json",
+        fleets_tables.chaos,
+    ),
     Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", fleets_tables.ray_faults),
     Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", fleets_tables.soak),

@@ -62,6 +62,8 @@ def chaos(
     faults: int = 1000,
     seed: int = 1,
     inputs: Literal["broadcast", "ring"] = "broadcast",
+    only: str = "",
+    every: float | None = None,
     results: Path = RESULTS / "chaos.json",
     work: Path = Path("runs/bench-chaos"),
     json: bool = False,
@@ -72,6 +74,9 @@ def chaos(
         faults: How many; each takes some seconds.
         seed: Of faults, tasks and weights.
         inputs: As of `fleet start`; with ring a split of which three fragments take the images is served as well.
+        only: Kinds of faults, comma-separated, such as device_killed; all if not stated.
+        every: Seconds between two faults; if not stated they come so fast that they overlap. At 6, with
+            --only device_killed, every kill is told apart from the one before.
         results: The results file.
         work: Folder for the catalog, the fleet and the histories; those of an earlier run are removed.
         json: Print one JSON document.
@@ -79,11 +84,13 @@ def chaos(
     at_least_one(faults=faults)
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected 0 or more")
+    if every is not None and not 0 <= every <= 600:
+        raise UsageError(f"--every {every:g}: expected 0 to 600 s")
     with measuring("chaos", results, "export", work=work) as say:
         from splitplace.benchmarks import chaos as bench
         from splitplace.benchmarks import fleets_tables
 
-        found = bench.run(results, work, faults, seed, say, inputs)
+        found = bench.run(results, work, faults, seed, say, inputs, bench.kinds(only), every)
     show(fleets_tables.chaos, results, found, json, verdict=bench.verdict(found))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from splitplace.benchmarks import chaos, chaos_check, chaos_faults, chaos_splits
+from splitplace.errors import UsageError
 from splitplace.inference.executor import Executor
 
 KEYS = ("0-0", "0-1", "1-0")
@@ -196,6 +197,10 @@ def test_recovery_is_from_the_kill_to_the_first_run_elsewhere(made):
     assert found.loaded and found.alone
 
 
+ONLY_KILLED: tuple[chaos_faults.Kind, ...] = ("device_killed",)
+KILLED_AND_FULL: tuple[chaos_faults.Kind, ...] = ("device_killed", "disk_full")
+
+
 def test_every_kind_of_fault_is_on_the_schedule():
     """Once at least, in an order and at times that the seed tells."""
     found = chaos_faults.schedule(40, 5, chaos_faults.KINDS)
@@ -203,6 +208,23 @@ def test_every_kind_of_fault_is_on_the_schedule():
     assert found == chaos_faults.schedule(40, 5, chaos_faults.KINDS) != chaos_faults.schedule(40, 6, chaos_faults.KINDS)
     paused = [fault.lasts_s for fault in found if fault.kind == "device_paused"]
     assert all(2 <= lasts_s <= 20 for lasts_s in paused)
+
+
+def test_faults_of_some_kinds_at_stated_gaps():
+    """As named, and nothing else; a kind that there is not is refused by the names of those that there are."""
+    assert chaos.kinds("") == chaos_faults.KINDS and chaos.kinds("disk_full, device_killed") == KILLED_AND_FULL
+    found = chaos_faults.schedule(9, 5, ("device_killed",), (6.0, 6.0))
+    assert {(fault.kind, fault.gap_s) for fault in found} == {("device_killed", 6.0)}
+    with pytest.raises(UsageError, match=r"^--only device_dead: expected some of device_killed, device_paused,"):
+        chaos.kinds("device_killed,device_dead")
+
+
+@pytest.mark.slow
+def test_devices_killed_one_at_a_time(tmp_path):
+    """A device killed every eight seconds: nothing else is brought about, and no task is lost."""
+    found = chaos.run(tmp_path / "chaos.json", tmp_path / "work", 3, 7, lambda _: None, kinds=ONLY_KILLED, every_s=8.0)
+    assert found.faults == {"device_killed": 3} and not found.not_run and found.every_s == 8.0
+    assert (found.lost, found.twice, found.wrong, found.hung) == (0, 0, 0, 0)
 
 
 @pytest.mark.slow
