@@ -1,11 +1,12 @@
 """Messages as bytes, and back: whoever receives one bounds it before anything else looks at it.
 
-A message is a ZeroMQ multipart: frame 0 the header, frames 1.. the tensors that the header lists, C order, little
-endian. The header is parsed into one of the records of `messages.py`, and every frame held against the size that its
-dtype and shape say.
+A message is a ZeroMQ multipart: frame 0 the header, frames 1.. the tensors that the header lists, each whole or in
+pieces (`pieces.py`), C order, little endian. The header is parsed into one of the records of `messages.py`, and every
+tensor held against the size that its dtype and shape say.
 """
 
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -14,7 +15,16 @@ import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, first_problem
-from splitplace.placement.protocol.messages import MAX_HEADER_BYTES, PROTOCOL, Array, Frame, Message, Tensors
+from splitplace.placement.protocol import pieces
+from splitplace.placement.protocol.messages import (
+    MAX_FRAME_BYTES,
+    MAX_HEADER_BYTES,
+    PROTOCOL,
+    Array,
+    Frame,
+    Message,
+    Tensors,
+)
 from splitplace.records.base import Count
 
 assert sys.byteorder == "little", "frames are little endian"
@@ -51,8 +61,12 @@ def encode(message: Message, values: Sequence[Array] = ()) -> list[bytes | memor
     return [header, *(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data for value in values)]
 
 
-def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Array]]:
-    """The message and its tensors by name, as read-only arrays over the frames themselves.
+def decode(frames: Sequence[bytes | memoryview], most_bytes: int = MAX_FRAME_BYTES) -> tuple[Message, dict[str, Array]]:
+    """The message and its tensors by name, as read-only arrays over the frames themselves where these are whole.
+
+    Args:
+        frames: As they came in.
+        most_bytes: Of a tensor.
 
     Raises:
         ContractError: A hello of another version of the protocol; says which side is older.
@@ -67,13 +81,16 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, dict[str, Arr
         _check_protocol(bytes(frames[0]))
         raise ContractError(f"not a message: {first_problem(error, 'header')}") from error
     listed = message.frames if isinstance(message, Tensors) else ()
-    if len(listed) != len(frames) - 1:
-        raise ContractError(f"{message.type}: {len(frames) - 1} tensor frames, expected {len(listed)}")
-    values: dict[str, Array] = {}
-    for frame, data in zip(listed, frames[1:], strict=True):
-        if len(data) != frame.size_bytes:
+    if large := next((frame for frame in listed if frame.size_bytes > most_bytes), None):
+        raise ContractError(f"tensor {large.name!r}: {large.size_bytes} bytes, expected at most {most_bytes}")
+    rest, values = deque(frames[1:]), dict[str, Array]()
+    taken = [(frame, *pieces.taken(rest, frame.size_bytes)) for frame in listed if rest]
+    if len(taken) + len(rest) != len(listed):
+        raise ContractError(f"{message.type}: {len(taken) + len(rest)} tensor frames, expected {len(listed)}")
+    for frame, data, got_bytes in taken:
+        if got_bytes != frame.size_bytes:
             raise ContractError(
-                f"tensor {frame.name!r}: {len(data)} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
+                f"tensor {frame.name!r}: {got_bytes} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
             )
         array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
         values[frame.name] = array if array.flags.aligned else array.copy()  # a frame may start at any byte

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import psutil
 import zmq
@@ -68,6 +68,7 @@ class PatientAuthenticator(ThreadAuthenticator):
 class CurveAccess(Record):
     """Between machines: whoever connects holds the secret of a key that was given beforehand."""
 
+    encrypts: ClassVar[bool] = True
     kind: Literal["curve"] = "curve"
     public_key: Key
     secret_key: Annotated[Key | None, Field(repr=False)] = None
@@ -124,6 +125,7 @@ class CurveAccess(Record):
 class LocalAccess(Record):
     """Between processes of one user on one machine: socket files in a folder of that user's, a token each way."""
 
+    encrypts: ClassVar[bool] = False
     kind: Literal["local"] = "local"
     own: PeerName
     """What its peers know it by."""

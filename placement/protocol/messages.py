@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 10
+PROTOCOL = 11
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]

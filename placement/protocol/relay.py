@@ -24,6 +24,7 @@ from splitplace.placement.protocol import envelope
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_TENSORS
+from splitplace.placement.protocol.pieces import most_frames
 from splitplace.placement.protocol.route import RELAY_WINDOW, RELAY_WINDOW_BYTES
 
 log = logging.getLogger(__name__)
@@ -196,8 +197,9 @@ class Relay(threading.Thread):
     def _accept(self, src: str, parts: "Sequence[zmq.Frame]") -> None:
         try:
             dst = envelope.addressed(parts[0].buffer)
-            if not 2 <= len(parts) <= MAX_TENSORS + 2:
-                raise ContractError(f"{len(parts)} frames to be handed on, expected 2 to {MAX_TENSORS + 2}")
+            most = 2 + most_frames(MAX_TENSORS, sum(map(len, parts)))
+            if not 2 <= len(parts) <= most:
+                raise ContractError(f"{len(parts)} frames to be handed on, expected 2 to {most}")
         except SplitPlaceError as error:
             if src not in self._complained:
                 self._complained.add(src)

@@ -20,7 +20,7 @@ from typing import Self
 import zmq
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.placement.protocol import codec, envelope, messages
+from splitplace.placement.protocol import codec, envelope, messages, pieces
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.incarnations import Incarnations, draw_incarnation
@@ -66,7 +66,8 @@ class StreamNode:
 
     Args:
         access: How it proves itself, and whose messages are accepted.
-        max_frame_bytes: A larger frame costs its sender the connection, before it is read.
+        max_frame_bytes: A larger frame costs its sender the connection, before it is read; a larger tensor that comes
+            in pieces is refused.
         incarnation: Which process this is; drawn here if it was not before.
         relay: Where the broker takes what a peer is not reached with directly; none, and such a peer is not reached.
     """
@@ -78,7 +79,7 @@ class StreamNode:
         incarnation: int | None = None,
         relay: str | None = None,
     ):
-        self.inbox = Inbox(access, max_frame_bytes, QUEUED_MESSAGES)
+        self.inbox, self._max_frame_bytes = Inbox(access, max_frame_bytes, QUEUED_MESSAGES), max_frame_bytes
         self.endpoint = self.inbox.endpoint
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._endpoints: dict[str, str] = {}
@@ -248,7 +249,7 @@ class StreamNode:
             self._piped[peer] = link.peer
         if not deliver or len(header) == envelope.SIZE_BYTES:
             return None
-        return Received(peer, *codec.decode([header[envelope.SIZE_BYTES :], *frames[1:]]))
+        return Received(peer, *codec.decode([header[envelope.SIZE_BYTES :], *frames[1:]], self._max_frame_bytes))
 
     def _wake(self, name: str) -> Route:
         """The link to a peer, which from now on is looked after."""
@@ -280,6 +281,7 @@ class StreamNode:
     def _push(self, socket: "zmq.Socket[bytes]", before: Frames, sealed: Envelope, frames: Frames) -> bool:
         first, *rest = frames or (b"",)
         first = sealed.encode() + first
+        rest = pieces.cut(rest) if self.access.encrypts else rest
         try:
             if before or rest:
                 socket.send_multipart([*before, first, *rest], flags=zmq.NOBLOCK, copy=False)

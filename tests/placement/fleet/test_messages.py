@@ -1,14 +1,16 @@
 """Messages: what goes in comes out, and nothing else is a message."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, messages, pieces
+from splitplace.placement.protocol.pieces import PIECE_BYTES
 
 
 def message(**values):
@@ -46,6 +48,7 @@ def test_a_frame_at_an_odd_address_becomes_an_aligned_array():
         (lambda h, f: ([h.replace(b'"job":3', b'"job":3,"more":1'), *f]), "more"),
         (lambda h, f: ([h.replace(b"float32", b"object"), *f]), "dtype"),
         (lambda h, f: ([h.replace(b"[2,3]", b"[2,1000000]"), *f]), "expected 8000000"),
+        (lambda h, f: ([h.replace(b"[2,3]", b"[2,100000000]"), *f]), "800000000 bytes, expected at most 268435456"),
         (lambda h, f: ([h, bytes(f[0])[:-1]]), "23 bytes, expected 24"),
         (lambda h, f: ([h]), "0 tensor frames, expected 1"),
         (lambda h, f: ([h, *f, *f]), "2 tensor frames, expected 1"),
@@ -59,6 +62,40 @@ def test_what_is_no_message_is_refused(change, complaint):
     header, *frames = message(x=np.ones((2, 3), np.float32))
     with pytest.raises(SplitPlaceError, match=complaint):
         codec.decode(change(bytes(header), frames))
+
+
+SIZES = [1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES + 5]
+
+
+@given(sizes=st.lists(st.sampled_from(SIZES), min_size=1, max_size=4), whole=st.lists(st.booleans(), min_size=4))
+@settings(deadline=None)
+def test_tensors_in_pieces_arrive_as_they_left(sizes, whole):
+    """Tensors of a message, each whole or in pieces of at most `PIECE_BYTES`, come out as they went in."""
+    given_ = {f"t{at}": np.arange(size, dtype=np.uint32).astype(np.uint8)[None] for at, size in enumerate(sizes)}
+    header, *frames = message(**given_)
+    sent = [[frame] if whole[at] else pieces.cut([frame]) for at, frame in enumerate(frames)]
+    for at, size in enumerate(sizes):
+        assert whole[at] or (len(sent[at]) == pieces.pieces_of(size) and max(map(len, sent[at])) <= PIECE_BYTES)
+    assert sum(map(len, sent)) <= pieces.most_frames(len(sizes), sum(sizes))
+    _, values = codec.decode([header, *itertools.chain(*sent)])
+    for name, value in given_.items():
+        np.testing.assert_array_equal(values[name], value)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda p: p[:-1], "tensor 't': 524288 bytes, expected 524293"),
+        (lambda p: [*p, p[-1]], "2 tensor frames, expected 1"),
+        (lambda p: [p[0], p[1][:-1], p[2]], "tensor 't': 524292 bytes, expected 524293"),
+        (lambda p: [p[0]], "tensor 't': 262144 bytes, expected 524293"),
+    ],
+)
+def test_other_pieces_than_a_tensors_are_refused(change, complaint):
+    """One that is missing, too many, or short: counted in bytes, or in tensors."""
+    header, frame = message(t=np.zeros((1, 2 * PIECE_BYTES + 5), np.uint8))
+    with pytest.raises(SplitPlaceError, match=complaint):
+        codec.decode([header, *change(pieces.cut([frame]))])
 
 
 @given(st.lists(st.binary(max_size=60), max_size=3))

@@ -92,6 +92,18 @@ def test_tensors_get_to_whom_a_device_does_not_reach(fleet):
     assert fleet.nodes["c"].relayed == frozenset() and fleet.relay.handed_on >= 40
 
 
+def test_a_tensor_of_many_pieces_is_handed_on(fleet):
+    """Where messages are encrypted it comes in more frames than a message has tensors."""
+    fleet.connect("a", "b", nowhere(fleet, "b"))
+    fleet.connect("b", "a")
+    x = np.arange(2**20 - 3, dtype=np.float32)[None]
+    most = {f"t{number}": x if number == 63 else x[:, : number + 1] for number in range(64)}
+    fleet.nodes["a"].send("b", codec.tensors(0, "f0", "f1", 0, 0.0, most), list(most.values()))
+    ((name, received),) = fleet.until(lambda found: found)
+    assert name == "b" and received.values.keys() == most.keys()
+    np.testing.assert_array_equal(received.values["t63"], x)
+
+
 def test_it_goes_directly_again_when_the_road_is_whole(monkeypatch):
     """Nothing is lost or comes twice, and then nothing more is handed on."""
     with ExitStack() as stack, monkeypatch.context() as patient:

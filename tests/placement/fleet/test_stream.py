@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol import codec, inbox, messages
+from splitplace.placement.protocol import codec, inbox, messages, pieces
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
@@ -196,11 +196,33 @@ def test_who_connects_and_proves_nothing_is_cut_off(monkeypatch):
 def test_an_oversized_frame_is_never_read(pair):
     """It costs the sender its connection; it may connect again."""
     node, access = pair
-    big = np.zeros((1, 2**20 + 1), np.uint8)
-    with speak(access, node, codec.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
+    with speak(access, node, PING, raw=[b"x", bytes(2**20 + 1)]):
         assert hear(node, seconds=0.7) == []
     with speak(access, node, PING):
         assert len(hear(node)) == 1
+
+
+def test_an_oversized_tensor_in_pieces_is_refused():
+    """Each piece is small enough to be read; what they make together is not put together."""
+    accesses = curve_accesses(("a", "b"))
+    with StreamNode(accesses["a"], max_frame_bytes=2**20) as node:
+        big = np.zeros((1, 2**20 + 1), np.uint8)
+        with speak(accesses["b"], node, codec.tensors(0, "f0", "f1", 0, 0.0, {"x": big}), [big]):
+            (received,) = hear(node)
+    assert received == Malformed("b", "tensor 'x': 1048577 bytes, expected at most 1048576")
+
+
+def test_a_large_tensor_goes_in_pieces_between_machines_alone(pair, monkeypatch):
+    """Frames of no more than a piece where they are encrypted; one frame, which nobody copies, on one machine."""
+    node, access = pair
+    seen, taken = list[int](), pieces.taken
+    monkeypatch.setattr(pieces, "taken", lambda frames, size: seen.extend(map(len, frames)) or taken(frames, size))
+    x = np.random.default_rng(0).integers(0, 256, (1, 5 * pieces.PIECE_BYTES // 2), np.uint8)
+    with speak(access, node, codec.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x]):
+        (received,) = hear(node)
+    np.testing.assert_array_equal(received.values["x"], x)
+    whole, piece = x.nbytes, pieces.PIECE_BYTES
+    assert seen == ([piece, piece, piece // 2] if access.encrypts else [whole])
 
 
 def test_a_node_whose_authenticator_has_failed_can_be_closed():
