@@ -83,6 +83,7 @@ CLAIMS = (
         "splitplace bench simulator --demand measured",
         simulator_tables.simulator,
     ),
+    Claim("plans.json", "What a plan takes", "splitplace bench plans", simulator_tables.plans),
     Claim("pipeline.json", "A hop, and a chain of devices", "splitplace bench pipeline", fleets_tables.pipeline),
     Claim(
         "chaos.json",

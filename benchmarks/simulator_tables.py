@@ -25,6 +25,30 @@ def simulator(text: bytes, file: Path) -> FileSection:
     return FileSection(found.provenance, [rows], words(bench.verdict(found)), [0])
 
 
+def plans(text: bytes, file: Path) -> FileSection:
+    """A row a fleet and rate, and how plans grow."""
+    from splitplace.benchmarks import plans as bench
+
+    found = bench.PlansResults.parse(text, str(file))
+    rows = [
+        {
+            "devices": f"{cell.devices:,}",
+            "tasks an interval": f"{cell.rate:g}",
+            "in view": f"{cell.tasks:g}",
+            "the broker's card": "as stated" if cell.card else "none",
+            "a plan, ms": f"{1e3 * cell.median_s:.1f}",
+            "its 95th percentile": f"{1e3 * cell.p95_s:.1f}",
+            "promised": "" if cell.limit_s is None else f"{1e3 * cell.limit_s:g}",
+            "plans": str(cell.plans),
+        }
+        for cell in found.cells
+    ]
+    remarks = [f"Policy {found.policy}; each run {found.repeats} times. Load average before the run: {found.load:.1f}."]
+    if found.growth is not None and found.growth_off is not None:
+        remarks.insert(0, f"Growth exponent {found.growth:.2f} ± {found.growth_off:.2f}.")
+    return FileSection(found.provenance, [rows], words(bench.verdict(found)), [0], remarks=remarks)
+
+
 def placement(text: bytes, file: Path) -> FileSection:
     """A row a placer; DASO and daso-tasks against each other row."""
     from splitplace.benchmarks import placement as bench

@@ -61,6 +61,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "The same under load, of devices of one core and two.",
     ),
     ("bench simulator", "splitplace.cli.bench_simulator:simulator", "How fast the simulator is."),
+    ("bench plans", "splitplace.cli.bench_simulator:plans", "What a plan takes, from 50 devices to 10,000."),
     ("bench training", "splitplace.cli.bench_models:training", "How fast training is, and how good full models are."),
     ("bench semantic", "splitplace.cli.bench_models:semantic", "How good splits by meaning are, and how quick."),
     ("bench artifacts", "splitplace.cli.bench_models:artifacts", "How well fragments know their own cost."),

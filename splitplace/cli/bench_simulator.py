@@ -35,6 +35,32 @@ def simulator(
     show(simulator_tables.simulator, file, found, json, verdict=bench.verdict(found))
 
 
+def plans(
+    *,
+    results: Path = RESULTS / "plans.json",
+    policy: str = "joint",
+    repeats: int = 5,
+    quick: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure what a plan takes, from 50 devices to 10,000; on a machine that does nothing else.
+
+    Args:
+        results: The results file.
+        policy: As in `simulate --policy`; what it learns starts from nothing.
+        repeats: Of each run.
+        quick: Leave out the fleets of more than 1,000 devices.
+        json: Print one JSON document.
+    """
+    at_least_one(repeats=repeats)
+    with measuring("plans", results, "sim", packages=("scipy",)) as say:
+        from splitplace.benchmarks import plans as bench
+        from splitplace.benchmarks import simulator_tables
+
+        found = bench.run(results, policy, repeats, 1_000 if quick else 10_000, say)
+    show(simulator_tables.plans, results, found, json, verdict=bench.verdict(found))
+
+
 def placement(
     *,
     results: Path = RESULTS / "placement.json",

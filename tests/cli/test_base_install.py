@@ -97,6 +97,7 @@ NEEDS = {
     "bench testbed": ([], "train,export,sim"),
     "bench testbed-loaded": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),
+    "bench plans": ([], "sim"),
     "bench training": ([], "train"),
     "bench semantic": ([], "train,export"),
     "bench artifacts": ([], "train,export"),

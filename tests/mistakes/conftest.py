@@ -45,6 +45,7 @@ WORK = {
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
     "splitplace.benchmarks.semantic": ("train_side_by_side", "train"),
     "splitplace.benchmarks.serve_models": ("write",),
+    "splitplace.benchmarks.plans": ("measured",),
     "splitplace.benchmarks.simulator": ("measure",),
     "splitplace.benchmarks.testbed": ("fingerprint",),
     "splitplace.benchmarks.timings": ("_cpu_s",),
