@@ -42,6 +42,14 @@ MARGIN = 4.0
 """How much larger than on the inputs that were seen a number may become."""
 PER_CHANNEL_SINCE = 13
 """The opset from which on a weight may have a scale for each channel."""
+ORT_WARNING, ORT_FATAL = 2, 4
+"""Severities of onnxruntime's log; the former is its own default."""
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+"""Element types of numbers that may be beyond float16's."""
+FLOAT16_SCALES_SINCE = 19
+"""The opset from which on a scale may be in float16."""
+QUANTISED = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm")
+"""Operators that quantise activations or compute with such; float16 leaves them as they are."""
 FLOAT16_BOUND = 0.05
 """Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 
@@ -85,6 +93,12 @@ def with_precision(
         if precision == "float16":
             former = split.by_name[fragment.name]
             _compare(FragmentSession(former, artifact.models[former.name]).run(sample), got_by_name, fragment.name)
+    if all(_content(converted[name]) == _content(model) for name, model in artifact.models.items()):
+        dtypes = sorted({spec.dtype for fragment in split.fragments for spec in fragment.inputs})
+        raise ContractError(
+            f"{split.reference}: {precision} changes nothing: its fragments hold no weights or arithmetic in float32 "
+            f"that would become smaller (its tensors are {', '.join(dtypes)}); export it as it is"
+        )
     variant = "-".join(part for part in (split.variant, precision) if part)
     changed = Split(
         **{name: getattr(split, name) for name in Split.model_fields} | {"variant": variant, "fragments": fragments}
@@ -97,8 +111,19 @@ def _rows(inputs: Mapping[str, Array]) -> int:
 
 
 def _compare(expected: Mapping[str, Array], got: Mapping[str, Array], name: str) -> None:
-    """Refuse float16 answers that are not float32's: the converter clamps what is too large without a word."""
+    """Refuse float16 answers that are not float32's: the converter clamps what is too large without a word.
+
+    Of truths and whole numbers, which a rounding turns over or leaves as they are, the share of others counts.
+    """
     for tensor, wide in expected.items():
+        if wide.dtype.kind != "f":
+            others = float(np.mean(wide != got[tensor])) if wide.size else 0.0
+            if others > FLOAT16_BOUND:
+                raise SplitPlaceError(
+                    f"{name}: in float16 {others:.1%} of {tensor!r} are others, expected at most {FLOAT16_BOUND:.0%}: "
+                    "keep float32, or use int8"
+                )
+            continue
         finite = np.isfinite(wide)
         largest = float(np.abs(wide[finite]).max(initial=0.0)) or 1.0
         same = np.array_equal(finite, np.isfinite(got[tensor]))
@@ -108,6 +133,12 @@ def _compare(expected: Mapping[str, Array], got: Mapping[str, Array], name: str)
                 f"{name}: in float16 {tensor!r} is off by {error:.1%} of its largest value, expected at most "
                 f"{FLOAT16_BOUND:.0%}: keep float32, or use int8"
             )
+
+
+def _content(model: bytes) -> tuple[list[str], list[int]]:
+    """What a file is made of: its operators, and the element types of its weights."""
+    graph = onnx.load_from_string(model).graph
+    return [node.op_type for node in graph.node], sorted(tensor.data_type for tensor in graph.initializer)
 
 
 Feed = Mapping[str, Array]
@@ -141,8 +172,10 @@ def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed],
 
 
 def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
-    """Weights and arithmetic in float16, but for operators that touch numbers beyond its range."""
-    kept = sorted(_beyond_float16(model, feed))
+    """Weights and arithmetic in float16, but for operators that touch numbers beyond its range or take float32."""
+    scaled = {node.name for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    narrow_scales = _opset(model) >= FLOAT16_SCALES_SINCE
+    kept = sorted(_beyond_float16(model, feed) | _quantised(model) | (set() if narrow_scales else scaled))
     own = {node.name for node in model.graph.node}
     narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
     for node in narrow.graph:
@@ -161,15 +194,23 @@ def _beyond_float16(model: onnx.ModelProto, feed: Feed) -> set[str]:
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     made = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    others = {value.name for value in (*inferred.value_info, *inferred.output) if _is_no_float(value)}
+    made = [name for name in made if name not in others]  # of some of which numpy has no type
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = ORT_FATAL
     session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
     given = {node.name: feed[node.name][:TRIAL_ROWS] for node in session.get_inputs()}
     large |= {name for name, value in given.items() if _large(value)}
-    large |= {name for name, value in zip(made, session.run(made, given), strict=True) if _large(value)}
+    ran = session.run(made, given) if made else []
+    large |= {name for name, value in zip(made, ran, strict=True) if _large(value)}
     return {node.name for node in model.graph.node if large.intersection([*node.input, *node.output])}
+
+
+def _is_no_float(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.elem_type not in (onnx.TensorProto.UNDEFINED, *FLOATS)
 
 
 def _large(value: object) -> bool:
@@ -192,7 +233,9 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publi
 
 def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     """Weights and activations in int8 between quantised tensors, calibrated on these inputs."""
-    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    opset = _opset(model)
+    if done := sorted(_quantised(model)):
+        raise ContractError(f"its operator {done[0]!r} makes 8-bit numbers already: export it as it is")
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
         quantize_static(
@@ -207,21 +250,34 @@ def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
         return onnx.load(out)
 
 
+def _opset(model: onnx.ModelProto) -> int:
+    version: int = next(entry.version for entry in model.opset_import if not entry.domain)
+    return version
+
+
+def _quantised(model: onnx.ModelProto) -> set[str]:
+    """The nodes that make or take 8-bit numbers of activations."""
+    return {node.name for node in model.graph.node if node.op_type in QUANTISED or node.op_type.startswith("QLinear")}
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser from recommending, on the root logger, a pre-processing that export has done."""
+    """Keep the quantiser from recommending, on the root logger, a pre-processing that export has done.
+
+    And onnxruntime from warning, on the terminal, of what is left over in models that the quantiser makes for itself.
+    """
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
+    ort.set_default_logger_severity(ORT_FATAL)
     try:
         yield
     finally:
+        ort.set_default_logger_severity(ORT_WARNING)
         root.setLevel(level)
 
 
 def _fragment(fragment: Fragment, model: bytes) -> Fragment:
-    weight_bytes = sum(
-        onnx.numpy_helper.to_array(tensor).nbytes for tensor in onnx.load_from_string(model).graph.initializer
-    )
+    weight_bytes = sum(ir.from_proto(tensor).nbytes for tensor in onnx.load_from_string(model).graph.initializer)
     changes = {"weight_bytes": weight_bytes, "digest": digest(model)}
     return Fragment(**{name: getattr(fragment, name) for name in Fragment.model_fields} | changes)

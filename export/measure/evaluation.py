@@ -61,7 +61,8 @@ def evaluate(
         smaller sets, `MAX_MISSING` rows at most; and class by class), and predictions (n,).
 
     Raises:
-        SplitPlaceError: No images, labels of another number or outside the classes, or images of another form.
+        SplitPlaceError: No images, labels of another number or outside the classes, images of another form, or answers
+            that are NaN.
     """
     inputs = named_inputs(split.inputs, images, split.reference)
     n = len(next(iter(inputs.values())))
@@ -79,7 +80,13 @@ def evaluate(
     outputs = Executor(split, load, threads).outputs(
         inputs, micro_batch, lambda rows: progress(f"evaluate {split.reference}", rows / n)
     )
-    predictions = merge(split, outputs).argmax(axis=1)
+    logits = merge(split, outputs)
+    if none := int(np.isnan(logits).any(axis=1).sum()):
+        raise ContractError(
+            f"evaluating {split.reference}: its answers to {none} of {n} images are NaN, which is the answer of no "
+            "class: are the images numbers, and in range of what the split computes in?"
+        )
+    predictions = logits.argmax(axis=1)
     missing = []
     for sinks in _absent(split.branches):
         there = merge(split, {sink: logits for sink, logits in outputs.items() if sink not in sinks})

@@ -1,5 +1,6 @@
 """`infer`: run a split on this device, no cluster, neither torch nor onnx."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from splitplace.errors import explained, unknown
 from splitplace.inference.executor import Array, Executor, check_counts
 from splitplace.inference.inputs import named_inputs, read_inputs
 from splitplace.records.split import Split
+
+_log = logging.getLogger(__name__)
+
+NO_CLASS = -1
+"""The label of an input whose logits are NaN: the largest of what cannot be compared would be an answer nobody gave."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +38,17 @@ class Inference:
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
-        """The most probable class of each input, (n,); None of a split without classes."""
-        return self.logits.argmax(axis=1) if self.split.n_classes else None
+        """The most probable class of each input, (n,), -1 where logits are NaN; None of a split without classes."""
+        if not self.split.n_classes:
+            return None
+        return np.where(np.isnan(self.logits).any(axis=1), NO_CLASS, self.logits.argmax(axis=1))
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """What the most probable class of each input is called; None if the split came without names."""
+        """What the most probable class of each input is called, "" for none; None if the split came without names."""
         if self.labels is None or not self.split.class_names:
             return None
-        return tuple(self.split.class_names[label] for label in self.labels)
+        return tuple("" if label == NO_CLASS else self.split.class_names[label] for label in self.labels)
 
 
 @explained()
@@ -85,4 +93,8 @@ def infer(
     executor = Executor(split, lambda name: source.load(split, name), threads, frozenset(missing))
     start = time.perf_counter()
     logits = executor.run(given, micro_batch)
-    return Inference(split, logits, time.perf_counter() - start)
+    done = Inference(split, logits, time.perf_counter() - start)
+    if done.labels is not None and (none := int((done.labels == NO_CLASS).sum())):
+        told = "%s: its answers to %d of %d inputs are NaN, which is the answer of no class: their label is %d"
+        _log.warning(told, reference, none, len(logits), NO_CLASS)
+    return done

@@ -53,8 +53,10 @@ def open_source(
         SplitPlaceError: It cannot be read, or its weights cannot be reached.
     """
     if isinstance(source, bytes):
+        from splitplace.splitting.layerwise.model import given
+
         _refuse_unused("the model", random_weights, size)
-        return Source(source, "custom", "model", "as given")
+        return Source(given(source), "custom", "model", "as given")
     if not isinstance(source, str | Path):
         _refuse_unused(source.path, random_weights, size)
         return _run(source, progress)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from splitplace.errors import IntegrityError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_DEPTH = 16
+_MAX_DEPTH = 100
+"""Messages in messages, as many as protobuf reads: a branch in a branch is three deeper."""
 
 # Field numbers of onnx.proto3, by message: field -> message below it.
 _CHILDREN: dict[str, dict[int, str]] = {
@@ -25,6 +26,8 @@ _NODE_DOMAIN, _NODE_OP = 7, 4
 _TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operators that every onnxruntime has, and none that it would load."""
+_OF_MACHINES = frozenset({"com.microsoft.nchwc", "com.ms.internal.nhwc"})
+"""What onnxruntime puts in for the kind of processor that it runs on, on its way to a session."""
 _LOADERS = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen", "ExternalGraph"})
 """Operators of these domains that run code or read files of somebody else's."""
 
@@ -60,8 +63,9 @@ def _walk(data: memoryview, message: str, source: str, depth: int) -> int:
             elif child := _CHILDREN[message].get(field):
                 graphs += _walk(value, child, source, depth + 1)
     if domain not in _DOMAINS or operator in _LOADERS:
+        instead = "; save what onnxruntime optimised with ORT_ENABLE_EXTENDED at most" if domain in _OF_MACHINES else ""
         raise IntegrityError(
-            f"{source}: custom operator {domain}::{operator}: expected operators that every onnxruntime has"
+            f"{source}: custom operator {domain}::{operator}: expected operators that every onnxruntime has{instead}"
         )
     return graphs
 

@@ -109,12 +109,23 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
     missing = [name for name in names if name not in given]
     if missing:
         raise UsageError(f"{where}: no input {', '.join(missing)}, got {', '.join(given) or 'none'}")
+    given = {name: _native(given[name]) for name in names}
     for spec in specs:
-        check_tensor(spec, given[spec.name], where)
+        try:
+            check_tensor(spec, given[spec.name], where)
+        except ContractError as error:
+            if given[spec.name].dtype == np.dtype(spec.dtype) or given[spec.name].dtype.kind not in "biuf":
+                raise
+            raise ContractError(f"{error}: give it as .astype({spec.dtype!r})") from error
     counts = {name: len(given[name]) for name in names}
     if len(set(counts.values())) > 1:
         raise ContractError(f"{where}: as many rows for every input are expected, got {counts}")
     return {name: given[name] for name in names}
+
+
+def _native(value: Array) -> Array:
+    """The same numbers in the byte order of this machine."""
+    return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
 
 
 def images_in(folder: Path) -> list[Path]:

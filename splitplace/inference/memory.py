@@ -33,7 +33,10 @@ def session_options(threads: int) -> ort.SessionOptions:
     # A pattern is one block for a whole run, beside what the arena holds from runs before: up to twice the memory, in
     # jumps over the batch size. Measured on MobileNetV2 fragments at batch 1 to 64: no slower without.
     options.enable_mem_pattern = False
-    options.log_severity_level = 3
+    # onnxruntime multiplies by weights of four bits that it finds dequantised in 8-bit integers by default, where it
+    # fuses the two, which hangs on what is around them: up to a hundredth of the answers apart.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    options.log_severity_level = 4  # what fails is raised as well
     return options
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
-from splitplace.errors import InfeasibleError, UsageError
+from splitplace.errors import InfeasibleError, IntegrityError, UsageError
 from splitplace.inference.executor import Array
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
@@ -15,6 +15,7 @@ from splitplace.splitting.layerwise.detached import Model
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice
+from splitplace.splitting.layerwise.training_mode import in_training
 
 MAX_CLASSES = 2**16
 """Three times what the largest label sets have; wider answers are maps, whose columns no record should list."""
@@ -196,7 +197,12 @@ def verify(
     Raises:
         IntegrityError: It is not the whole model.
     """
-    if inputs is not None:
-        return recompose.check(artifact, whole, inputs, output=output)
-    drawn = recompose.noise(artifact.split.inputs, max(recompose.BATCHES), seed)
-    return recompose.check(artifact, whole, drawn, "seeded noise", output=output)
+    source = "seeded noise" if inputs is None else "images"
+    if inputs is None:
+        inputs = recompose.noise(artifact.split.inputs, max(recompose.BATCHES), seed)
+    try:
+        return recompose.check(artifact, whole, inputs, source, output=output)
+    except IntegrityError as error:
+        if (why := in_training(whole)) is None:
+            raise
+        raise IntegrityError(f"{error}: {why}") from error

@@ -13,6 +13,7 @@ import psutil
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.splitting.layerwise.detached import LARGE_BYTES, Detached, can_be_mapped
+from splitplace.splitting.layerwise.other_files import KIND_BYTES, kind_of
 
 COPIES = 4
 """How often the weights of a model that no message holds may lie in memory while it is cut and checked: the whole as
@@ -92,7 +93,10 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
         if location and file.is_file() and any(file.is_relative_to(allowed) for allowed in folders):
             break
     else:
-        raise IntegrityError(f"{path}: external data {location!r} of {tensor.name!r} is no file in its folder")
+        raise IntegrityError(
+            f"{path}: external data {location!r} of {tensor.name!r} is no file in its folder: bring the file of that "
+            "name there, or save the model with its weights inside"
+        )
     size = file.stat().st_size
     try:
         dtype, offset = ir.DataType(tensor.data_type), int(entries.get("offset", "0"))
@@ -100,6 +104,9 @@ def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     except (TypeError, ValueError) as error:  # the former of a type whose numbers have no size, as text
         raise IntegrityError(f"{path}: external data of {tensor.name!r}: {error}") from error
     if offset < 0 or length < 0 or offset + length > size:
+        with file.open("rb") as data:
+            if other := kind_of(data.read(KIND_BYTES)):
+                raise IntegrityError(f"{path}: external data of {tensor.name!r}: {file.name} is {other}")
         raise IntegrityError(
             f"{path}: external data of {tensor.name!r}: bytes {offset} to {offset + length} of {file.name}, which has "
             f"{size}: truncated, or not this model's"

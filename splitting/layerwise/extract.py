@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
+from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import InfeasibleError, IntegrityError
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import digest
@@ -51,7 +52,7 @@ def piece(
         classes: What the last fragment predicts.
 
     Raises:
-        IntegrityError: The ONNX checker refuses the fragment.
+        IntegrityError: The ONNX checker or the catalog refuses the fragment.
         InfeasibleError: One ONNX file cannot hold it.
     """
     graph = blocks.graph
@@ -75,6 +76,7 @@ def piece(
     except onnx.checker.ValidationError as error:
         raise IntegrityError(f"{name}: the ONNX checker refuses it: {' '.join(str(error).split())[:300]}") from error
     data = model.SerializeToString(deterministic=True)
+    check_model(data, name)  # as the catalog will
     fragment = Fragment(
         name=name,
         inputs=tuple(inputs),

@@ -16,9 +16,9 @@ from splitplace.errors import ContractError
 from splitplace.records.fragment import BATCH, MAX_TENSOR_NAME, DType, TensorSpec
 from splitplace.splitting.layerwise.detached import Model, serialised, write
 from splitplace.splitting.layerwise.fold import batch_of, constant, localise_shapes, materialise_reshapes
-from splitplace.splitting.layerwise.model import to_proto
+from splitplace.splitting.layerwise.model import OFFERED, to_proto
 from splitplace.splitting.layerwise.names import Names
-from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
+from splitplace.splitting.layerwise.shapes import BY_NUMBERS, Shape, UnknownShapeError, infer_shapes
 
 PROBES = (2, 3)
 """Batch sizes at which shapes are inferred: what differs between the two is the batch, by how much is its share."""
@@ -124,6 +124,11 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     graph = model.graph
     assert len(graph.outputs) == 1, "the normal form keeps one output"
     graph.inputs[:] = [value for value in graph.inputs if value.uses() or value.is_graph_output()]
+    if not graph.inputs:
+        raise ContractError(
+            f"{source}: no inputs lead to its output {graph.outputs[0].name!r}, which is the same whatever is asked: "
+            f"expected at least one with a leading batch dimension{_instead(model)}"
+        )
     fixed = _fixed_batch(graph.inputs, source)
     if fixed is not None:
         _free_batch(model, fixed)
@@ -142,7 +147,7 @@ def build(model: ir.Model, source: str = "model") -> Graph:
         if values[name].spec is None:
             raise ContractError(f"{source}: input {name!r} is {_told(*(s[name] for s in shapes))}, {_EXPECTED}")
     if values[output].spec is None:
-        raise ContractError(_no_answer(source, fixed, *(known[output] for known in shapes)))
+        raise ContractError(_no_answer(source, fixed, *(known[output] for known in shapes)) + _instead(model))
     return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values, fixed)
 
 
@@ -163,11 +168,19 @@ def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> s
     return f"{source}: it answers {answer}, {_EXPECTED}"
 
 
+def _instead(model: ir.Model) -> str:
+    """Which other outputs the model was offered with, any of which may be one to cut."""
+    others = [name for name in model.meta.get(OFFERED, ()) if name != model.graph.outputs[0].name]
+    return f"; or cut another output: --output NAME of {', '.join(others)}" if others else ""
+
+
 _EXPECTED = f"expected [batch, ...] of a type that passes between devices: {', '.join(get_args(DType))}"
 
 
 def _told(first: Shape, second: Shape) -> str:
     """A value's type and sizes in words, from those at the two probe batch sizes."""
+    if BY_NUMBERS in (first, second):
+        return "a tensor whose sizes depend on the numbers that are fed"
     if not first[0]:
         return "a sequence or an optional value"
     sizes = ["batch" if (a, b) == PROBES else str(a) for a, b in zip(first[1], second[1], strict=False)]
@@ -183,8 +196,6 @@ def _name(value: ir.Value) -> str:
 def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
     """The batch size that the inputs state, None where it is symbolic; refuses other dynamic dimensions."""
     leading: set[int | None] = set()
-    if not inputs:
-        raise ContractError(f"{source}: no inputs, expected at least one with a leading batch dimension")
     for value in inputs:
         if len(value.name or "") > MAX_TENSOR_NAME:
             raise ContractError(
@@ -193,14 +204,16 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
             )
         if not isinstance(value.type, ir.TensorType) or not value.shape:
             what = "has no shape" if value.shape is None else "is one value for all samples"
-            raise ContractError(f"{source}: input {value.name!r} {what}, expected [batch, ...]")
+            instead = "" if value.shape is None else ": make it a constant of the model, or one a sample"
+            raise ContractError(f"{source}: input {value.name!r} {what}, expected [batch, ...]{instead}")
         # Some exporters write -1 for a size that varies.
         sizes = [max(dim, 0) if isinstance(dim, int) else 0 for dim in value.shape]
         for i, size in enumerate(sizes[1:], 1):
             if not size:
                 raise ContractError(
                     f"{source}: dimension {i} of input {value.name!r} is {value.shape[i]}; "
-                    "expected a size: only the batch may vary, export with fixed image sizes"
+                    "expected a size: only the batch may vary, export with fixed image sizes, or fix those of the file "
+                    "(python -m onnxruntime.tools.make_dynamic_shape_fixed)"
                 )
         leading.add(sizes[0] or None)
     if len(leading) > 1:

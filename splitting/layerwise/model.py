@@ -6,6 +6,7 @@ targets made literal), nothing dead, nodes in topological order with a name each
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
+from splitplace.splitting.layerwise.annotations import drop_stale
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
 from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
 from splitplace.splitting.layerwise.names import shortened
 from splitplace.splitting.layerwise.opsets import level_functions, name_default_domain
+from splitplace.splitting.layerwise.other_files import kind_of
 from splitplace.splitting.layerwise.simplify import simplify
 
 _log = logging.getLogger(__name__)
@@ -28,6 +31,12 @@ _log = logging.getLogger(__name__)
 MIN_OPSET = 7
 """What onnxruntime promises to run. A model keeps its own opset: its fragments are made of the operators it came with,
 and what is rewritten on the way is written in the forms of that opset (`simplify.SINCE`)."""
+
+WEIGHTS_ALONE = 4
+"""The IR version from which on a weight need not be an input as well."""
+
+OFFERED = "outputs"
+"""Under which name a normal form's `meta` has the outputs that the model has, the one that is cut among them."""
 
 
 def read(path: Path) -> Model:
@@ -46,7 +55,20 @@ def read(path: Path) -> Model:
         model = parse(path.read_bytes(), str(path))
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
+    drop_stale(model, str(path))
     return load_weights(model, path)
+
+
+def given(data: bytes) -> bytes:
+    """The same of a model that is given as bytes; these very bytes where nothing in it has to be left out.
+
+    Raises:
+        IntegrityError: Not ONNX, or truncated.
+        SplitPlaceError: An opset that is not supported.
+    """
+    model = parse(data)
+    changed: bytes = model.SerializeToString(deterministic=True) if drop_stale(model, "the model") else data
+    return changed
 
 
 def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
@@ -60,7 +82,11 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise IntegrityError(f"{source}: not an ONNX model, or truncated ({len(data)} bytes)") from error
+        other = kind_of(data)
+        what = f"not an ONNX model, but {other}" if other else f"not an ONNX model, or truncated ({len(data)} bytes)"
+        raise IntegrityError(f"{source}: {what}") from error
+    if model.opset_import and model.graph.output and not model.graph.node:
+        raise ContractError(f"{source}: a model without operators: it answers what it is given, nothing to cut")
     if not model.graph.node or not model.opset_import:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated: no graph in its {len(data)} bytes")
     name_default_domain(model)
@@ -113,7 +139,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     model = parse(message(whole), source)
     beside = whole.beside if isinstance(whole, Detached) else {}
     if not _is_sorted(model.graph):
-        model = _sorted(model)  # onnxruntime takes nodes in any order
+        model = _sorted(model, source)  # onnxruntime takes nodes in any order
     _check(model, source, bool(beside))
     external = (tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL)
     if any(tensor.name not in beside for tensor in external):
@@ -122,6 +148,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
         _densify(model, source)
         offered = [value.name for value in model.graph.output]
         _drop_maps(model.graph, output, source)
+        answers = {value.name for value in model.graph.output}
         level_functions(model, source)
         graph = ir.from_proto(model)
         attach(graph, {name: ir.Tensor(array, name=name) for name, array in beside.items()})
@@ -137,6 +164,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     proto, left_out = write(graph)
     normal = ir.from_proto(_clean(proto))
     attach(normal, left_out)
+    normal.meta[OFFERED] = tuple(name for name in offered if name in answers)
     return normal
 
 
@@ -151,6 +179,7 @@ def _check(model: onnx.ModelProto, source: str, aside: bool) -> None:
     Raises:
         IntegrityError: The checker refuses it.
     """
+    model.ir_version = max(model.ir_version, WEIGHTS_ALONE)  # onnxruntime takes such of before, too
     declared = [*model.graph.input, *model.graph.output]
     untyped = [value for value in declared if value.type.WhichOneof("value") is None]
     for value in untyped:
@@ -181,8 +210,11 @@ def _is_sorted(graph: onnx.GraphProto) -> bool:
     return True
 
 
-def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+def _sorted(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """The same nodes in an order that tools other than onnxruntime take; as it is where there is none."""
+    made = Counter(name for node in model.graph.node for name in node.output if name)
+    if (twice := made.most_common(1)[0])[1] > 1:
+        raise IntegrityError(f"{source}: {twice[1]} of its nodes make {twice[0]!r}, expected one: export it again")
     graph = ir.from_proto(model)
     try:
         TopologicalSortPass()(graph)
@@ -229,7 +261,7 @@ def _shorten_names(graph: ir.Graph) -> None:
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drop annotations, and shapes that a rewrite may have made stale; name every node."""
-    model.ir_version = max(model.ir_version, 4)  # before, every weight had to be an input as well
+    model.ir_version = max(model.ir_version, WEIGHTS_ALONE)
     del model.graph.value_info[:]
     del model.metadata_props[:]
     del model.graph.metadata_props[:]

@@ -1,14 +1,16 @@
 """Element type and sizes of every value of a model at one batch size: by inference, or by a run."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
 from splitplace.errors import SplitPlaceError
-from splitplace.inference.executor import one_line
+from splitplace.inference.executor import RUNTIME_ERRORS, one_line
 from splitplace.splitting.layerwise.detached import open_whole, serialised
 
 Shape = tuple[int, tuple[int, ...]]
@@ -16,6 +18,12 @@ Shape = tuple[int, tuple[int, ...]]
 
 NO_TENSOR: Shape = (onnx.TensorProto.UNDEFINED, ())
 """Of a sequence, an optional or a map: it cannot pass between devices, whatever is in it."""
+
+BY_NUMBERS: Shape = (onnx.TensorProto.UNDEFINED, (0,))
+"""Of a tensor whose sizes depend on the numbers that are fed: nobody can state them, so it cannot pass either."""
+
+MADE_UP = (2, 10)
+"""Whole numbers below which are fed beside zeros, to see which sizes depend on them."""
 
 
 class UnknownShapeError(SplitPlaceError):
@@ -79,10 +87,10 @@ def _observed(
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    feed = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
+    zeros = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
     try:
         session = open_whole(serialised(model, beside), options)
-        results = session.run(missing, feed)
+        results = session.run(missing, zeros)
     except Exception as error:
         # onnxruntime raises a dozen unrelated classes of its own here; each means that the shapes stay unknown.
         maker = next(node for node in model.graph.node if missing[0] in node.output)
@@ -90,9 +98,26 @@ def _observed(
             f"the shape of {missing[0]!r}, which the {maker.op_type} {maker.name!r} makes, is unknown, and a "
             f"run at batch {batch} fails: {one_line(error)}"
         ) from error
-    return {
-        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape))
-        if isinstance(result, np.ndarray | np.generic)
-        else NO_TENSOR
-        for name, result in zip(missing, results, strict=True)
-    }
+    seen = {name: _shape(result) for name, result in zip(missing, results, strict=True)}
+    for below in MADE_UP:
+        try:
+            others = session.run(missing, {name: _made_up(value, below) for name, value in zeros.items()})
+        except RUNTIME_ERRORS:
+            continue  # an index beyond its table: zeros alone are sure to be taken
+        changed = [name for name, other in zip(missing, others, strict=True) if _shape(other) != seen[name]]
+        seen.update(dict.fromkeys(changed, BY_NUMBERS))
+    return seen
+
+
+def _shape(result: object) -> Shape:
+    if not isinstance(result, np.ndarray | np.generic):
+        return NO_TENSOR
+    return onnx.helper.np_dtype_to_tensor_dtype(result.dtype), tuple(result.shape)
+
+
+def _made_up(zeros: npt.NDArray[Any], below: int) -> npt.NDArray[Any]:
+    """Numbers that are not all alike, in place of zeros."""
+    rng = np.random.default_rng(below)
+    if zeros.dtype.kind in "biu":
+        return rng.integers(0, below, zeros.shape).astype(zeros.dtype)
+    return (below * rng.standard_normal(zeros.shape)).astype(zeros.dtype) if zeros.dtype.kind == "f" else zeros
