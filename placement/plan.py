@@ -34,6 +34,7 @@ def first_state(policy: Policy, view: View, make: Callable[[View], Any] | None =
         PolicyError: It raised something of its own.
         SplitPlaceError: It says what it lacks.
     """
+    _keep(view)
     try:
         return (make or policy.init)(view)
     except SplitPlaceError:
@@ -63,6 +64,7 @@ def plan(
         SplitPlaceError: The view has a number that is none.
     """
     check(view)
+    _keep(view)
     try:
         state = policy.update(state, Leaving(view, view.finished))
         decided = list(policy.decide(state, view, rng))
@@ -76,6 +78,18 @@ def plan(
         return actions, policy.update(state, Placed(view, tuple(decided), tuple(placed)))
     except (Exception, SystemExit) as error:
         raise PolicyError(policy.name, _said(error)) from error
+
+
+def _keep(view: View) -> None:
+    """Have every table of the view refuse to be written to.
+
+    Some are those that the environment goes by, for all plans of a run: a policy that notes down there what it has
+    given away would change what fragments cost, or the memory that its own plan is held against.
+    """
+    for part in (view.devices, view.links, view.splits, view.fragments, view.tasks, view.containers, view.finished):
+        for table in vars(part).values():
+            if isinstance(table, np.ndarray):
+                table.setflags(write=False)
 
 
 def _said(error: BaseException) -> str:
@@ -163,7 +177,9 @@ def _check_decisions(view: View, decided: Iterable[Decide]) -> None:
 
 def _check_whole(action: Action) -> None:
     numbers = [getattr(action, name) for name in action.__slots__]
-    if not all(isinstance(number, WHOLE) and -(2**63) <= number < 2**63 for number in numbers):
+    if not all(
+        isinstance(number, WHOLE) and not isinstance(number, bool) and -(2**63) <= number < 2**63 for number in numbers
+    ):
         raise ContractError(f"{action!r}: expected whole numbers")
 
 

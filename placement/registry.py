@@ -43,7 +43,16 @@ class Registry:
             NotFoundError: An unknown name; the valid ones are listed.
             UsageError: It cannot be imported or made, or lacks a method.
         """
-        loaded = self._load(name)
+        return self.hold(self._load(name), name)
+
+    def hold(self, loaded: Any, name: str) -> Any:
+        """One that is there already, if it has what it must have.
+
+        Raises:
+            UsageError: It lacks a method, or has a name that is none.
+        """
+        if isinstance(loaded, type):
+            raise UsageError(f"{name!r} is a class: give what it makes, {loaded.__name__}()")
         missing = [method for method in self.methods if not callable(getattr(loaded, method, None))]
         if missing or not isinstance(getattr(loaded, "name", ""), str):
             raise UsageError(f"{name!r} is no {self.kind}: it lacks {', '.join(missing) or 'a name that is text'}")
@@ -140,6 +149,18 @@ def parse_policy(text: str) -> Policy:
     )
 
 
+def as_policy(policy: "str | Policy") -> Policy:
+    """The policy of this name, or this one, if it is one.
+
+    Raises:
+        UsageError: As `parse_policy`; or something that has not all that a policy has.
+    """
+    if isinstance(policy, str):
+        return parse_policy(policy)
+    called = policy.__name__ if isinstance(policy, type) else type(policy).__name__
+    return cast(Policy, POLICIES.hold(policy, called))
+
+
 def part(name: str) -> Any:
     """The decider, placer or whole policy of this name, the first of them; or `module:Class`.
 
@@ -181,6 +202,11 @@ def names() -> tuple[str, ...]:
 def _imported(kind: str, target: str) -> Any:
     """What `module:Class` names."""
     module_name, _, class_name = target.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")) or not class_name:
+        raise UsageError(
+            f"{kind} {target!r}: expected module:Class, as my_policy:Patient for the class Patient of my_policy.py in "
+            "the current folder or on the path"
+        )
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

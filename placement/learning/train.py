@@ -39,6 +39,11 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
             continue
         if traces.learn(learner) is None:
             left_out[learner.name] = "there is nothing to choose between here"
+    if not traces.learned:
+        whys = [f"{name}: {why}" for name, why in left_out.items()]
+        raise SplitPlaceError(
+            f"nothing learns on scenario {settings.scenario.name} with this demand: {'; '.join(whys)}"
+        )
     learned = {name: saved_states(out / f"{name}{SUFFIX}")[0].plain() for name in traces.learned}
     return {"learned": learned, "left_out": left_out}
 

@@ -35,9 +35,8 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
     for name, values, low in (("arrival_s", arrival, 0.0), ("n", n, 1.0), ("deadline_s", deadline, 1e-9)):
         bad = np.flatnonzero(~((values >= low) & (values <= MAX_AMOUNT)))
         if len(bad):
-            raise ContractError(
-                f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected {low:g} to {MAX_AMOUNT:g}"
-            )
+            most = MAX_IMAGES if name == "n" else MAX_AMOUNT
+            raise ContractError(f"{path}: row {bad[0] + 1}: {name} is {values[bad[0]]}, expected {low:g} to {most:g}")
     bad = np.flatnonzero((n > MAX_IMAGES) | (n != np.floor(n)))
     if len(bad):
         raise ContractError(
@@ -49,10 +48,15 @@ def read_trace(path: Path, applications: tuple[str, ...]) -> tuple[Floats, Ints,
 
 
 def _numbers(path: Path, name: str, values: Sequence[object]) -> Floats:
-    try:
-        return np.array([np.nan if value in (None, "") else float(str(value)) for value in values])
-    except ValueError as error:
-        raise ContractError(f"{path}: column {name}: {error}") from error
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        if value not in (None, ""):
+            try:
+                numbers[row] = float(str(value))
+            except ValueError:
+                shown = repr(str(value)[:MOST_SHOWN])
+                raise ContractError(f"{path}: row {row + 1}: {name} is {shown}, expected a number") from None
+    return numbers
 
 
 def _csv(path: Path) -> dict[str, Sequence[object]]:
@@ -61,7 +65,7 @@ def _csv(path: Path) -> dict[str, Sequence[object]]:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             names, *rows = [row for row in csv.reader(lines, skipinitialspace=True) if row] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise IntegrityError(f"{path}: not CSV: {error}") from error
+        raise IntegrityError(f"{path}: not CSV in UTF-8: {error}") from error
     names = [name.rstrip() for name in names]
     for name in TRACE_COLUMNS:
         if names.count(name) != 1:

@@ -62,11 +62,11 @@ class IntervalMeter:
     def __init__(self) -> None:
         self._rows: list[tuple[float, ...]] = []
 
-    def note(self, engine: SimulationEngine, arrived: int) -> None:
-        """One reading."""
+    def note(self, engine: SimulationEngine, arrived: int, new: int) -> None:
+        """One reading, of what was there before this instant's `new` tasks: they are the next interval's."""
         busy_D, energy_D, _ = engine.processors.totals(engine.now)
-        totals = (arrived, arrived - len(engine.active), energy_D.sum(), busy_D.sum())
-        idle = sum(1 for task in engine.active if not engine.tasks.executing[task])
+        totals = (arrived - new, arrived - len(engine.active), energy_D.sum(), busy_D.sum())
+        idle = sum(1 for task in engine.active if not engine.tasks.executing[task]) - new
         self._rows.append((*totals, idle, sum(engine.memory.used), sum(engine.up)))
 
     def columns(self) -> Columns:

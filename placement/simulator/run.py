@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from splitplace.errors import ContractError, OverloadedError, PolicyError, SplitPlaceError
 from splitplace.placement import plan as planning
 from splitplace.placement.policy import Policy, clairvoyant
@@ -29,6 +31,9 @@ GIVE_UP = 10
 
 MAX_FAILURES = 1_000_000
 """Of devices, expected in a run: they are drawn before it starts."""
+
+MAX_STEPS = 10_000_000
+"""Of a mobility trace, in a run: each sets all links anew."""
 
 Watch = Callable[[View, Sequence[Action]], None]
 
@@ -159,6 +164,12 @@ class _Simulation:
             engine.up = [False] * len(engine.up)
             engine.schedule(scenario.startup_s, self._on_started)
         if self.mobility is not None:
+            if self.end_s / self.mobility.step_s > MAX_STEPS:
+                raise OverloadedError(
+                    f"scenario {scenario.name}: the mobility trace has {self.end_s / self.mobility.step_s:.3g} steps "
+                    f"of {self.mobility.step_s:g} s in {self.end_s:g} s, at most {MAX_STEPS}: give one of longer "
+                    "steps, or shorten the run"
+                )
             engine.schedule(0.0, self._on_mobility)
         for row, shift in enumerate(scenario.network):
             engine.schedule(shift.time_s, self._on_network, row)
@@ -219,7 +230,8 @@ class _Simulation:
             if self._boundary:
                 if self.scenario.tick == "interval":
                     engine.see()
-                self.meter.note(engine, self.arrived)
+                before = int(np.searchsorted(self.arrivals.arrival_s_N, engine.now))
+                self.meter.note(engine, self.arrived, self.arrived - before)
                 if self.progress is not None:
                     self.progress(self.interval)
             if self.interval < self.intervals and not self._planning and self._due():

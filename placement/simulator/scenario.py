@@ -267,8 +267,8 @@ def load_fleet(name: str) -> FleetSpec:
         UsageError: No such name or file, or an N that is no number.
         SplitPlaceError: Not a fleet.
     """
-    base, _, size = name.partition(":")
-    if size and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
+    base, colon, size = name.partition(":")
+    if colon and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
         raise UsageError(f"fleet {name!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
     fleet = FleetSpec.parse_toml(_shipped("fleet", base), f"fleet {base}")
     return scale(fleet, int(size)) if size else fleet

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from splitplace.errors import ContractError, IntegrityError
+from splitplace.errors import ContractError, IntegrityError, some
 from splitplace.extras import needs
 from splitplace.files import replace_file
 
@@ -26,12 +26,16 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, Sequence[objec
     """
     pyarrow = _pyarrow()
     try:
+        names = pyarrow.parquet.read_schema(path).names
+        for name in columns:
+            if names.count(name) != 1:
+                raise ContractError(
+                    f"{path}: {names.count(name) or 'no'} columns {name!r} among its own ({some(names, 8)}), expected "
+                    f"one each of {', '.join(columns)}"
+                )
         table = pyarrow.parquet.read_table(path, columns=list(columns))
     except (pyarrow.ArrowException, OSError) as error:
         raise IntegrityError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from error
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise ContractError(f"{path}: no column {missing[0]!r}, expected {', '.join(columns)}")
     return {name: table.column(name).to_pylist() for name in columns}
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from splitplace.api.asked import amount, whole_number
 from splitplace.api.demand import demand as gather
 from splitplace.api.demand import load_demand
+from splitplace.api.simulate import resolve_fleet
 from splitplace.catalog import Catalog
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
@@ -14,7 +16,7 @@ from splitplace.placement.advice.advice import Advice, advice
 from splitplace.placement.advice.offers import offers
 from splitplace.placement.advice.trial import Ask
 from splitplace.placement.simulator.demands import DemandLike
-from splitplace.placement.simulator.scenario import MAX_IMAGES, load_fleet
+from splitplace.placement.simulator.scenario import MAX_IMAGES
 from splitplace.progress import Progress, silent
 from splitplace.records.device import FleetSpec
 from splitplace.report.picture import check_picture
@@ -64,21 +66,16 @@ def advise(
         InfeasibleError: No split is accurate enough.
         SplitPlaceError: Files that are not what they should be, or more kinds of device than a capacity is solved for.
     """
-    for name, value in (("--rate", rate), ("--deadline", deadline)):
-        if not LEAST <= value <= MOST:
-            unit = "requests a second" if name == "--rate" else "seconds"
-            raise UsageError(f"{name} {value:g}: expected {LEAST:g} to {MOST:g} {unit}")
-    for name, share in (("--accuracy", accuracy), ("--violations", violations)):
-        if share is not None and not 0 <= share <= 1:
-            raise UsageError(f"{name} {share:g}: expected a share, 0 to 1")
-    if not 1 <= batch <= MAX_IMAGES:
-        raise UsageError(f"--batch {batch}: expected 1 to {MAX_IMAGES} images a request")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected 0 or more")
+    rate = amount("--rate", rate, LEAST, MOST, "requests a second")
+    deadline = amount("--deadline", deadline, LEAST, MOST, "seconds")
+    accuracy = None if accuracy is None else amount("--accuracy", accuracy, 0, 1, "as a share")
+    violations = amount("--violations", violations, 0, 1, "as a share")
+    batch = whole_number("--batch", batch, 1, MAX_IMAGES)
+    seed = whole_number("--seed", seed)
     if plot is not None:
         check_picture(Path(plot), "sim")
     needs("advice", "sim", packages=("scipy",))
-    devices = load_fleet(str(fleet)) if isinstance(fleet, str | Path) else fleet
+    devices = resolve_fleet(fleet)
     demand, unprofiled = _gathered(catalog)
     asked = (application,) if isinstance(application, str) else tuple(application)
     offered = offers(demand, asked, accuracy, batch)
@@ -97,7 +94,9 @@ def advise(
 
 def _gathered(source: str | Path | Catalog | DemandLike) -> tuple[DemandLike, dict[str, str]]:
     """The demand; of a catalog, as a fleet has it: without the splits that nobody has profiled, which are named."""
-    if not isinstance(source, str | Path | Catalog):
+    if not isinstance(source, str | Path | Catalog | DemandLike):
+        raise UsageError(f"catalog {source!r}: expected one by its folder, a demand by name or file, or a Demand")
+    if isinstance(source, DemandLike):
         return source, {}
     if not isinstance(source, Catalog) and not Path(source).is_dir():
         return load_demand(source), {}

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from splitplace.api.asked import whole_number
 from splitplace.api.demand import demand as gather
 from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice, registry_of
 from splitplace.api.open_catalog import open_catalog
@@ -28,7 +29,7 @@ from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.plan import first_state
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array, Precedence
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.registry import as_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door
 from splitplace.placement.simulator.scenario import load_fleet
@@ -116,12 +117,11 @@ class Fleet:
     ):
         check_interval(interval_s)
         check_retain(retain_s)
-        if seed < 0:
-            raise UsageError(f"--seed {seed}: expected 0 or more")
+        seed = whole_number("--seed", seed)
         self.engine = EngineChoice(engine, image, listen, registry or registry_of(engine, catalog))
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
-        self.policy = parse_policy(policy) if isinstance(policy, str) else policy
+        self.policy = as_policy(policy)
         self.catalog = open_catalog(catalog)
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(data)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitplace.errors import UsageError, explained
+from splitplace.api.asked import whole_number
+from splitplace.errors import explained
 from splitplace.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def train_policy(
     from splitplace.placement.learning.traces import LearningSettings
     from splitplace.placement.learning.train import train
 
-    if not 2 <= runs <= 900 or not 2 <= intervals <= 100_000 or seed < 0:
-        raise UsageError("expected 2 to 900 runs, 2 to 100000 intervals and a seed of 0 or more")
+    runs, intervals = whole_number("--runs", runs, 2, 900), whole_number("--intervals", intervals, 2, 100_000)
+    seed = whole_number("--seed", seed)
     check_folder(Path(out), "--out")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     name = demand if isinstance(demand, str | Path) else "given"

@@ -9,14 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splitplace.api.asked import amount, whole_number
 from splitplace.api.demand import load_demand
 from splitplace.catalog import Catalog
-from splitplace.errors import UsageError, explained
+from splitplace.errors import UsageError, explained, some
 from splitplace.extras import needs
 from splitplace.files import check_file, check_folder, replace_file
 from splitplace.placement import states as store
 from splitplace.placement.policy import Frozen, Policy
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.registry import as_policy
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.discernment import indifference
 from splitplace.placement.simulator.results import SimulationRun
@@ -25,6 +26,7 @@ from splitplace.placement.simulator.run import simulate as run_simulation
 from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
 from splitplace.placement.simulator.setting import prepare
 from splitplace.progress import Progress, silent
+from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
 from splitplace.records.device import FleetSpec
 from splitplace.records.metrics import Metrics
 from splitplace.records.split import STRATEGIES
@@ -197,10 +199,9 @@ def simulate(
         SplitPlaceError: The scenario cannot be run, or the policy failed all its plans. Of some, the tasks waited for
             the next: `metrics.failed_plans` counts them, `run.first_failure` says when and why the first failed.
     """
-    if intervals is not None and not 1 <= intervals <= 1_000_000:
-        raise UsageError(f"--intervals {intervals}: expected 1 to 1000000")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected 0 or more")
+    if intervals is not None:
+        intervals = whole_number("--intervals", intervals, 1, 1_000_000)
+    seed = whole_number("--seed", seed)
     if state is not None and untrained:
         raise UsageError("--state and --untrained exclude each other")
     if plot is not None:
@@ -210,7 +211,8 @@ def simulate(
         check_folder(Path(trace_dir), "--trace-dir")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     chosen = _with_load(chosen, rate, load, utilisation)
-    asked = parse_policy(policy) if isinstance(policy, str) else policy
+    _say_limits_of_nobody(chosen, devices)
+    asked = as_policy(policy)
     number = intervals or chosen.intervals
     trained: list[str] = []
     run = run_simulation(
@@ -262,8 +264,9 @@ def mobility_trace(
     needs("driving through a city", "sim", packages=("eclipse-sumo", "pyarrow"))
     from splitplace.placement.simulator.roads import write_trace
 
-    if not 1 <= vehicles <= 500 or not 2 <= seconds <= 86_400 or not 0 <= seed < 2**31:
-        raise UsageError("expected 1 to 500 vehicles, 2 to 86400 seconds, and a seed from 0 to 2147483647")
+    vehicles = whole_number("--vehicles", vehicles, 1, 500)
+    seconds = whole_number("--seconds", seconds, 2, 86_400)
+    seed = whole_number("--seed", seed, 0, 2**31 - 1)
     check_file(Path(out), "--out")
     progress("driving", 0.0)
     return write_trace(Path(out).absolute(), vehicles, seconds, seed)
@@ -279,10 +282,34 @@ def resolve(
         SplitPlaceError: Files that are not what they should be.
     """
     chosen = load_scenario(str(scenario)) if isinstance(scenario, str | Path) else scenario
+    if not isinstance(chosen, Scenario):
+        raise UsageError(f"scenario {chosen!r}: expected one by name, a TOML file, or a Scenario")
     fleet = chosen.fleet if fleet is None else fleet
-    devices = load_fleet(str(fleet)) if isinstance(fleet, str | Path) else fleet
     costs = load_demand(demand) if isinstance(demand, str | Path | Catalog) else demand
-    return chosen, devices, costs
+    if not isinstance(costs, DemandLike):
+        raise UsageError(f"demand {costs!r}: expected one by name, a file, a catalog, or a Demand")
+    return chosen, resolve_fleet(fleet), costs
+
+
+def resolve_fleet(fleet: str | Path | FleetSpec) -> FleetSpec:
+    """A fleet by name, file or as it is.
+
+    Raises:
+        UsageError: An unknown name, or something else.
+        SplitPlaceError: A file that is not what it should be.
+    """
+    devices = load_fleet(str(fleet)) if isinstance(fleet, str | Path) else fleet
+    if not isinstance(devices, FleetSpec):
+        raise UsageError(f"fleet {devices!r}: expected one by name, a TOML file, or a FleetSpec")
+    return devices
+
+
+def _say_limits_of_nobody(scenario: Scenario, fleet: FleetSpec) -> None:
+    """A limit of a kind that no device has changes nothing: most often, its name is meant otherwise."""
+    kinds = dict.fromkeys(device.kind for device in fleet.devices)
+    nobodys = [kind for kind in scenario.cpu_limits if kind not in kinds]
+    if nobodys:
+        _log.warning("cpu_limits of %s limit nobody: the fleet's kinds are %s", some(nobodys), some(list(kinds)))
 
 
 def _first_states(
@@ -307,6 +334,15 @@ def _with_load(scenario: Scenario, rate: float | None, load: float | None, utili
         return scenario
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other: give one")
+    for name, value in stated.items():
+        if value is not None:
+            amount(f"--{name}", value, MIN_AMOUNT, MAX_AMOUNT)
+    workload = scenario.workload
+    if not (workload.deadline_intervals or workload.deadline_relative or workload.deadline_straddle):
+        raise UsageError(
+            f"{given[0]}: scenario {scenario.name} has the tasks of {workload.trace}, and no deadlines of others: "
+            f"state them in it (deadline_straddle, ...), or leave {given[0]} out"
+        )
     document = scenario.model_dump(mode="json")
     document["workload"] |= stated | {"trace": None}
     text = json.dumps(document, default=float)  # a number out of somebody's array

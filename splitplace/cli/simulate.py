@@ -78,6 +78,8 @@ def simulate(
     run = done.run
     if done.indifference is not None:
         remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}; raise the load")
+    if not run.metrics.scored:
+        remark(f"no task is scored: {_nobody(run.metrics.tasks.arrived)}")
     document: dict[str, Any] = {
         "scenario": done.scenario.name,
         "fleet": fleet or done.scenario.fleet,
@@ -165,6 +167,12 @@ def _table(document: dict[str, Any], done: "Simulation") -> Any:
         return table
     most = f"{done.capacity.tasks_per_interval:.1f} tasks an interval, limited by {done.capacity.bottleneck}"
     return Group(table, f"load: {done.load:.2f} of what the best policy could sustain, {most}")
+
+
+def _nobody(arrived: int) -> str:
+    if not arrived:
+        return "none arrived; raise the load, or --intervals"
+    return "each came during start-up, or its deadline lies beyond the run's end; raise --intervals"
 
 
 def _share(value: float | None) -> str:

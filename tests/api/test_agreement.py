@@ -87,8 +87,8 @@ def test_there_is_one_default_slack():
         (lambda: sp.split(b"", fragments=2, memory_limit="lots"), "as 67108864, 64MiB or 64MB"),
         (lambda: sp.simulate("random+random", intervals=0), "--intervals 0: expected 1 to 1000000"),
         (lambda: sp.simulate("random+random", seed=-1), "--seed -1: expected 0 or more"),
-        (lambda: sp.train_policy(runs=1), "2 to 900 runs"),
-        (lambda: sp.mobility_trace("m.parquet", vehicles=0), "expected 1 to 500 vehicles"),
+        (lambda: sp.train_policy(runs=1), "--runs 1: expected 2 to 900"),
+        (lambda: sp.mobility_trace("m.parquet", vehicles=0), "--vehicles 0: expected 1 to 500"),
         (lambda: sp.infer("nowhere", np.zeros((1, 2)), micro_batch=0), "expected at least 1 of each"),
     ],
 )

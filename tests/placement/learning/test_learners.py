@@ -157,6 +157,13 @@ def test_what_cannot_be_trained_is_one_line(parts, error, said, tmp_path):
         train(settings(parts, intervals=1), tmp_path)
 
 
+def test_where_nothing_can_be_trained_says_why_of_each(tmp_path, monkeypatch):
+    """Of all that learn, one has nothing to choose from, and another no split to compress: nobody is left."""
+    monkeypatch.setattr("splitplace.placement.learning.train.registry.names", lambda: ("layer", "compressed"))
+    with pytest.raises(SplitPlaceError, match=r"nothing learns on scenario .*: compressed: .*has no compressed split"):
+        train(settings(()), tmp_path)
+
+
 def test_the_training_workload_is_the_same_each_time():
     """The explorer draws from what it is handed and keeps one rule an interval."""
     drawn = [Explorer.drawn(1, 50, np.random.default_rng(7)) for _ in range(2)]

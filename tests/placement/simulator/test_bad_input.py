@@ -84,6 +84,7 @@ def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
         (load_scenario, "paper50", "paper-50"),
         (load_fleet, "azure", "azure50"),
         (load_fleet, "azure50:x", "NAME:N"),
+        (load_fleet, "azure50:", "NAME:N"),
         (load_demand, "guessed", "measured, upstream"),
         (load_mobility, "nowhere", "simulate trace"),
         (parse_policy, "random", "DECIDER+PLACER"),
@@ -91,6 +92,8 @@ def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
         (parse_policy, "random+randm", "least-loaded"),
         (parse_policy, "no_such_module:Class", "no_such_module"),
         (parse_policy, "json:NoSuchClass", "NoSuchClass"),
+        (parse_policy, "../my_policy:Patient", "my_policy:Patient for the class Patient of my_policy.py"),
+        (parse_policy, "layer+json:", "expected module:Class"),
         (parse_policy, "json:JSONEncoder", "decide"),
     ],
 )
@@ -145,7 +148,8 @@ def test_a_strategy_nobody_offers(world, by_hand):
         ([(0, "a", 1, "inf")], "deadline_s"),
         ([(0, "a", 1, 1e308)], r"row 1: deadline_s is 1e\+308, expected 1e-09 to 1e\+30"),
         ([(0, "z", 1, 1)], "unknown application 'z'"),
-        ([(0, "a", "many", 1)], "many"),
+        ([(0, "a", 1, 1), (0, "a", "many", 1)], "row 2: n is 'many', expected a number"),
+        ([(0, "a", 0, 1)], r"row 1: n is 0.0, expected 1 to 1e\+12"),
         ([(0, "a", 1, 1), (0, "a", "1000.7", 1)], r"row 2: n is 1000.7, expected a whole number of images"),
         ([(0, "a", "1e30", 1)], r"row 1: n is 1e\+30, expected .* at most 1e\+12"),
     ],
@@ -161,6 +165,31 @@ def test_a_workload_trace_without_tasks(world, by_hand):
     for rows in ([], [(1e6, "a", 1, 1)]):
         run = by_hand(rows, world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random")
         assert run.metrics.tasks.arrived == 0
+
+
+@pytest.mark.sim
+def test_a_mobility_trace_whose_steps_never_end(world, by_hand, tmp_path):
+    """A run of 1000 s in steps of 1 µs would set the links a thousand million times; in shorter ones, without end."""
+    for step_s in (1e-6, 1e-15):
+        rows = {"time_s": [0.0, step_s], "device": ["d", "d"], "rtt_s": [0.0] * 2, "bytes_per_s": [1e6] * 2}
+        write_parquet(tmp_path / "fine.parquet", rows, "")
+        with pytest.raises(
+            SplitPlaceError, match=rf"steps of {step_s:g} s in 1000 s, at most 10000000: give .* longer"
+        ):
+            by_hand(
+                [(0, "a", 1, 1)], world.fleet(world.device()), world.constants({"core_s": (1.0,)}), "layer+random",
+                mobility=str(tmp_path / "fine.parquet"),
+            )  # fmt: skip
+
+
+@pytest.mark.sim
+def test_a_parquet_trace_that_lacks_a_column(tmp_path):
+    """It is named, with those that there are: the file is Parquet."""
+    write_parquet(tmp_path / "odd.parquet", {"time_s": [0.0, 1.0], "vehicle": ["a", "a"]}, "")
+    with pytest.raises(
+        SplitPlaceError, match=r"no columns 'device' among its own \(time_s, vehicle\), expected one each"
+    ):
+        load_mobility(str(tmp_path / "odd.parquet"))
 
 
 @pytest.mark.sim

@@ -65,6 +65,22 @@ def test_it_is_not_asked_for_ever(run, rogue):
     assert len(asked) == 10
 
 
+@pytest.mark.parametrize(
+    ("part", "table"),
+    [("fragments", "latency_s_FD"), ("splits", "top1_S"), ("devices", "memory_used_bytes_D"), ("links", "rtt_s_D")],
+)
+def test_what_a_policy_is_shown_it_cannot_change(run, rogue, part, table):
+    """Written into, a table that the run goes by would change what things cost, or what the plan is held against."""
+
+    class Scribbler(rogue):
+        def decide(self, state, view, rng):
+            getattr(getattr(view, part), table)[:] = 0
+            return super().decide(state, view, rng)
+
+    with pytest.raises(SplitPlaceError, match=r"policy rogue failed every plan .* read-only"):
+        run(Scribbler())
+
+
 class Sleepy:
     """A bad answer for tests that need but one."""
 

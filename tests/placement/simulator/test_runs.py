@@ -88,6 +88,16 @@ def test_upstream_chains_alone_take_what_their_constants_say(world):
     assert run.metrics.execute_s.mean / 300 == pytest.approx(4.8, rel=0.05)
 
 
+def test_an_interval_has_the_tasks_that_arrive_in_it(world, by_hand):
+    """From its first instant on; what stands at its end is without those of that instant, who are the next one's."""
+    rows = [(0.0, "a", 1000, 9), (100.0, "a", 1000, 9), (100.0, "a", 1000, 9), (250.0, "a", 60_000, 9)]
+    demand = world.constants({"core_s": (1.0,)})
+    run = by_hand(rows, world.fleet(world.device()), demand, "layer+random", intervals=4, retry="interval")
+    assert run.intervals["arrived"].tolist() == [1, 2, 1, 0]
+    assert run.intervals["finished"].tolist() == [1, 2, 0, 1]
+    assert run.intervals["not_executing"].tolist() == [0, 0, 0, 0]
+
+
 @pytest.mark.slow
 def test_offered_utilisation_is_what_the_cores_see(world):
     """ρ = 0.6 stated, layer splits only: 60 % of the core-seconds of a long run are used."""

@@ -1,0 +1,48 @@
+"""What a caller states, held against what can be meant: in Python, unlike on a command line, anything may come."""
+
+from numbers import Integral, Real
+
+from splitplace.errors import UsageError
+
+
+def whole_number(option: str, value: object, low: int = 0, high: int | None = None) -> int:
+    """A whole number within its bounds, as Python's own: a seed of numpy's is the same seed.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated; True is no number, nor is 1.0.
+        low: The least that is meant.
+        high: The most; none if not given.
+
+    Raises:
+        UsageError: Another number, or something else.
+    """
+    bounds = f"{low} or more" if high is None else f"{low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UsageError(f"{option} {value!r}: expected a whole number, {bounds}")
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        raise UsageError(f"{option} {number}: expected {bounds}")
+    return number
+
+
+def amount(option: str, value: object, low: float, high: float, unit: str = "") -> float:
+    """A number within its bounds, as Python's own.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated.
+        low: The least that is meant.
+        high: The most.
+        unit: Of both, for the message.
+
+    Raises:
+        UsageError: Another number, none, or something else.
+    """
+    bounds = f"{low:g} to {high:g}{' ' * bool(unit)}{unit}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{option} {value!r}: expected a number, {bounds}")
+    number = float(value)
+    if not low <= number <= high:
+        raise UsageError(f"{option} {number:g}: expected {bounds}")
+    return number
