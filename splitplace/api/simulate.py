@@ -91,7 +91,7 @@ class Simulation:
         return self.run.metrics
 
     def write_trace(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write tasks, fragments and intervals as Parquet.
+        """Write tasks, fragments and intervals as Parquet; what the rows' numbers stand for is in the metadata.
 
         Returns:
             The absolute paths of the three files.
@@ -102,7 +102,15 @@ class Simulation:
         needs("--trace-dir", "sim", packages=("pyarrow",))
         from splitplace.placement.simulator.traces import write_parquet
 
-        run, about = self.run, json.dumps({"devices": self.run.devices, "splits": self.run.splits})
+        run, costs = self.run, prepare(self.scenario, self.fleet, self.demand)[1]
+        names = {
+            "devices": run.devices,
+            "splits": run.splits,
+            "first_fragments": costs.splits.first_S.tolist(),
+            "applications": costs.applications,
+            "strategies": STRATEGIES,
+        }
+        about = json.dumps(names)
         paths = []
         for name, columns in (("tasks", run.tasks), ("fragments", run.fragments), ("intervals", run.intervals)):
             paths.append((Path(folder) / f"{name}.parquet").absolute())

@@ -57,6 +57,27 @@ def test_trace_and_picture(tmp_path):
 
 
 @pytest.mark.sim
+def test_what_is_kept_of_a_run_says_what_its_numbers_stand_for(tmp_path):
+    """Splits, applications, strategies, devices and fragments are told by the metadata of the files alone."""
+    from pyarrow import parquet
+
+    assert called(*CALL, "--intervals", "3", "--trace-dir", str(tmp_path)).returncode == 0
+    tasks, fragments = (parquet.read_table(tmp_path / f"{name}.parquet") for name in ("tasks", "fragments"))
+    names = json.loads(tasks.schema.metadata[b"splitplace"])
+    split_of = {}
+    for row in tasks.to_pylist():
+        split_of[row["task"]] = row["split"]
+        application, strategy = names["applications"][row["application"]], names["strategies"][row["strategy"]]
+        assert names["splits"][row["split"]].startswith(f"{application}.constant.{strategy}-")
+    ends = [*names["first_fragments"][1:], 10**6]
+    assert fragments.num_rows
+    for row in fragments.to_pylist():
+        split = split_of[row["task"]]
+        assert names["first_fragments"][split] <= row["fragment"] < ends[split]
+        assert row["device"] < len(names["devices"]) == 50
+
+
+@pytest.mark.sim
 def test_a_load_is_a_share_of_what_the_fleet_could_sustain():
     """The document says what that is and what limits it, what was offered, and how busy everything was."""
     asked = ("--policy", "compressed+least-loaded", "--scenario", "measured-50", "--intervals", "10")
