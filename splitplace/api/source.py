@@ -137,7 +137,10 @@ def _run(run: "Run", progress: Progress) -> Source:
     source = _whole(artifact.split, artifact.models.__getitem__, str(run.path))
     try:
         if source.application not in APPLICATIONS:
-            raise NotFoundError(f"{source.application} is of your own images, give them as --images")
+            raise NotFoundError(
+                f"{source.application} is of your own images, and a RUN keeps none: give some as --images X.npy, or look "
+                "at the split's accuracy by `evaluate --path`"
+            )
         return replace(source, images=fetch(source.application).x_test_NCHW[:IMAGES])
     except SplitPlaceError as error:
         _log.warning("no real images to check with, seeded noise instead: %s", error)

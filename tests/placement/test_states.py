@@ -17,6 +17,7 @@ from splitplace.placement.placers.daso import Daso
 from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
+from splitplace.placement.registry import parse_policy
 from splitplace.placement.states import from_folder, read, save, to_bytes
 from splitplace.placement.surrogates import surrogate
 from splitplace.placement.trained_for import TrainedFor
@@ -175,6 +176,14 @@ def test_a_folder_with_nothing_for_the_policy_is_refused(view, tmp_path):
         from_folder(POLICY, tmp_path, view())
     with pytest.raises(UsageError, match="no folder"):
         from_folder(POLICY, tmp_path / "x", view())
+
+
+def test_a_folder_for_a_policy_that_learns_nothing_is_refused(folder, view):
+    """And a state's own file, which the folder is meant by: each by what it is."""
+    with pytest.raises(UsageError, match=r"nothing of layer\+least-loaded is trained: leave out"):
+        from_folder(parse_policy("layer+least-loaded"), folder, view())
+    with pytest.raises(UsageError, match=r"daso.safetensors is a file: give the folder that it is in"):
+        from_folder(POLICY, folder / "daso.safetensors", view())
 
 
 def test_arrays_without_a_word_on_them_are_no_state(folder):
