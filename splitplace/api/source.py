@@ -138,8 +138,8 @@ def _run(run: "Run", progress: Progress) -> Source:
     try:
         if source.application not in APPLICATIONS:
             raise NotFoundError(
-                f"{source.application} is of your own images, and a RUN keeps none: give some as --images X.npy, or look "
-                "at the split's accuracy by `evaluate --path`"
+                f"{source.application} is of your own images, and a RUN keeps none: give some as --images X.npy, or "
+                "look at the split's accuracy by `evaluate --path`"
             )
         return replace(source, images=fetch(source.application).x_test_NCHW[:IMAGES])
     except SplitPlaceError as error:
