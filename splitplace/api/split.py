@@ -162,8 +162,8 @@ def split(
         if network.graph.fixed_batch is None:
             raise
         raise IntegrityError(
-            f"{error} (the batch is fixed at {network.graph.fixed_batch} in the model, which may depend on it: export "
-            "it with a symbolic batch dimension)"
+            f"{name}: the batch is fixed at {network.graph.fixed_batch} in the model, which may depend on it: "
+            f"export it with a symbolic batch dimension ({error})"
         ) from error
     stages = explain.stages(proposal)
     if costs == "measured":

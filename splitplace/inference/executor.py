@@ -1,5 +1,6 @@
 """Runs a split on this device with onnxruntime, chain or tree, from the graph alone: no torch, no onnx."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *(RuntimeError, ValueError, TypeError),  # what its Python side raises for a feed that does not fit
 )
 """What onnxruntime raises, a dozen unrelated classes: caught where it is called, nowhere else."""
+
+_PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ .{,400}? was false\. ?")
+"""A file of its code with a line, a function and what did not hold there; the reason follows."""
 
 
 def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.InferenceSession:
@@ -57,7 +61,8 @@ def check_counts(micro_batch: int, threads: int) -> None:
 def one_line(error: Exception) -> str:
     """What onnxruntime says, on one line and without the places in its code."""
     words = " ".join(str(error).split())
-    return (words.partition("Status Message: ")[2] or words)[:300]
+    words = words.partition("Status Message: ")[2] or words
+    return (_PLACE.sub("", words) or words)[:300]
 
 
 def merge(split: Split, outputs: Mapping[str, Array]) -> Array:

@@ -87,7 +87,7 @@ def _profile(model: Model, feed: Mapping[str, Array], runs: int) -> Iterator[lis
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:

@@ -86,7 +86,7 @@ def _observed(
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing if name not in outputs)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     zeros = {name: np.zeros(shapes[name][1], onnx.helper.tensor_dtype_to_np_dtype(shapes[name][0])) for name in inputs}
     try:
         session = open_whole(serialised(model, beside), options)

@@ -65,7 +65,7 @@ def fold_weights(model: ir.Model) -> None:
         return
     part = _part(model, folded, ends)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     session = open_whole(serialised(*part), options)
     results = session.run([value.name for value in ends], {})
     for value, result in zip(ends, results, strict=True):

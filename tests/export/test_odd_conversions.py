@@ -13,7 +13,7 @@ from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert import precision
 from splitplace.export.convert.precision import with_precision
-from splitplace.inference.executor import Executor, open_session
+from splitplace.inference.executor import RUNTIME_ERRORS, Executor, one_line, open_session
 from splitplace.splitting.layerwise import cutting
 
 RNG = np.random.default_rng(8)
@@ -132,6 +132,16 @@ def test_nothing_but_the_error_is_said_of_a_run_that_fails(capfd):
     with pytest.raises(Exception, match="reshape"):
         session.run(["y"], {"x": X[:1]})
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_fails_is_told_without_places_in_foreign_code():
+    """What comes after them is what a user can do something with."""
+    whole = model("to = Constant <value_ints = [-1, 5]> () r = Reshape (x, to) y = Identity (r)", y="float[m, 5] y")
+    session = open_session(whole.SerializeToString())
+    with pytest.raises(RUNTIME_ERRORS) as caught:
+        session.run(["y"], {"x": X[:1]})
+    assert "onnxruntime_src" in str(caught.value) and "onnxruntime_src" not in one_line(caught.value)
+    assert "reshape" in one_line(caught.value)
 
 
 @pytest.fixture

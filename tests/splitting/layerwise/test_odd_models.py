@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
+import splitplace as sp
 from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import Array, Executor
 from splitplace.splitting.artifact import SplitArtifact
@@ -191,6 +192,39 @@ def test_a_model_in_training_mode_is_refused_for_it(opset: int, operator: str) -
     whole.graph.initializer.append(numpy_helper.from_array(np.linspace(0.5, 2, 8, dtype=np.float32), "s"))
     with pytest.raises(IntegrityError, match=r"(Dropout|BatchNormalization) 'd' was exported in training mode: export"):
         cutting.split(whole.SerializeToString(), 2, slack=0.0)
+
+
+def test_a_fixed_batch_that_cannot_be_freed_is_said_first() -> None:
+    """Attention with time in front, as PyTorch writes it of a batch of 1; what the runtime says comes after."""
+    body = """s = Transpose <perm = [1, 0, 2]> (x) a = MatMul (s, v) heads = Constant <value_ints = [5, 2, 4]> ()
+              r = Reshape (a, heads) t = Transpose <perm = [1, 0, 2]> (r) flat = Constant <value_ints = [1, 40]> ()
+              f = Reshape (t, flat) y = MatMul (f, u)"""
+    whole = graph(body, "float[1, 5, 8] x", "float[1, 4] y")
+    whole.graph.initializer.append(numpy_helper.from_array(RNG.normal(size=(40, 4)).astype(np.float32), "u"))
+    with pytest.raises(IntegrityError, match=r"^model: the batch is fixed at 1 .*export it with a symbolic batch.* \("):
+        sp.split(whole.SerializeToString(), fragments=2)
+
+
+LSTM = """s = Transpose <perm = [1, 0, 2]> (x) o = LSTM <hidden_size = 4> (s, lw, lr, , , state, state)
+          p = Transpose <perm = [0, 2, 1, 3]> (o) back = Constant <value_ints = [5, 1, 4]> () r = Reshape (p, back)
+          t = Transpose <perm = [1, 0, 2]> (r) h = Tanh (t) y = MatMul (h, u)"""
+RESIZED = """a = Tanh (x) to = Constant <value_ints = [1, 5, 4]> ()
+             r = Resize <mode = "nearest"> (a, , , to) h = Tanh (r)
+             y = MatMul (h, u)"""
+
+
+@pytest.mark.parametrize("body", [LSTM, RESIZED], ids=["states and time in front", "sizes"])
+def test_what_a_fixed_batch_of_one_states_is_freed(body: str) -> None:
+    """Zeros that a recurrent layer begins with, sizes to be resized to, and a batch that is not the first axis."""
+    whole = graph(body, "float[1, 5, 8] x", "float[1, 5, 4] y")
+    for name, shape in (("lw", (1, 16, 8)), ("lr", (1, 16, 4)), ("u", (4, 4))):
+        whole.graph.initializer.append(numpy_helper.from_array(RNG.normal(0, 0.4, shape).astype(np.float32), name))
+    whole.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1, 4), np.float32), "state"))
+    artifact = cutting.split(whole.SerializeToString(), 2, slack=0.0)
+    x = RNG.normal(size=(3, 5, 8)).astype(np.float32)
+    alone = [unoptimised(whole, {"x": x[i : i + 1]}) for i in range(3)]
+    assert len(artifact.models) == 2
+    np.testing.assert_allclose(run(artifact, {"x": x}), np.concatenate(alone), atol=1e-5)
 
 
 @pytest.mark.parametrize("block", [0, 4])
