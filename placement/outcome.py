@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import numpy.typing as npt
 from pydantic import model_validator
 
+from splitplace.placement.callbacks import Callbacks
 from splitplace.records.base import Count, Fraction, Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.split import Strategy
 
@@ -82,11 +83,25 @@ class TaskFuture(Future[TaskResult]):
         task_id: By which the fleet knows the task.
         key: By which its sender does, if it gave it one.
         ticket: What a front door calls the task; none: the number.
+        callbacks: Runs what is to be called; none: whoever settles it does.
     """
 
-    def __init__(self, task_id: int = -1, key: str | None = None, ticket: str | None = None):
+    def __init__(
+        self,
+        task_id: int = -1,
+        key: str | None = None,
+        ticket: str | None = None,
+        callbacks: Callbacks | None = None,
+    ):
         super().__init__()
-        self.task_id, self.key, self._ticket = task_id, key, ticket
+        self.task_id, self.key, self._ticket, self._callbacks = task_id, key, ticket, callbacks
+
+    def add_done_callback(self, fn: Callable[[Future[TaskResult]], object]) -> None:
+        """Call `fn` with this future once it is done, in a thread for callbacks: it may ask, and take long."""
+        if (callbacks := self._callbacks) is None:
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda future: callbacks.submit(lambda: fn(future)))
 
     @property
     def ticket(self) -> str:

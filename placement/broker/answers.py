@@ -1,55 +1,12 @@
 """What a client waits on: a future whose callbacks are nobody's concern but their own."""
 
-import logging
-import queue
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
 
 from splitplace.errors import NotFoundError, SplitPlaceError
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.outcome import TaskFuture, TaskResult
-
-log = logging.getLogger(__name__)
-
-MAX_THREADS = 8
-
-
-class Callbacks:
-    """Runs clients' callbacks in threads of their own, so that one that takes long, or raises, holds up no answer."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._threads = self._idle = 0
-        self._counting = threading.Lock()
-
-    def submit(self, work: Callable[[], object]) -> None:
-        """Run this soon; when more than `MAX_THREADS` are still running, after one of them."""
-        self._queue.put(work)
-        with self._counting:
-            if self._idle < self._queue.qsize() and self._threads < MAX_THREADS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="broker-callbacks", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            with self._counting:
-                self._idle += 1
-            try:
-                work = self._queue.get(timeout=10.0)
-            except queue.Empty:
-                work = None
-            with self._counting:
-                self._idle -= 1
-                if work is None and self._queue.empty():
-                    self._threads -= 1
-                    return
-            if work is None:
-                continue
-            try:
-                work()
-            except BaseException:
-                log.exception("a callback of a task's future raised")
 
 
 class BrokerFuture(TaskFuture):
@@ -60,13 +17,9 @@ class BrokerFuture(TaskFuture):
     """
 
     def __init__(self, task_id: int, callbacks: Callbacks, drop: Callable[[int], None]):
-        super().__init__(task_id)
-        self._callbacks, self._drop = callbacks, drop
+        super().__init__(task_id, callbacks=callbacks)
+        self._drop = drop
         self.set_running_or_notify_cancel()
-
-    def add_done_callback(self, fn: Callable[[Future[TaskResult]], object]) -> None:
-        """Call `fn` with this future once it is done, in a thread for callbacks."""
-        super().add_done_callback(lambda future: self._callbacks.submit(lambda: fn(future)))
 
     def cancel(self) -> bool:
         """Ask for the task's end; answers whether it had not ended yet."""

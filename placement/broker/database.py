@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from splitplace.errors import IntegrityError, OverloadedError
+from splitplace.errors import IntegrityError, OverloadedError, UsageError
 from splitplace.files import sync
 from splitplace.records.formats import BROKER_JOURNAL
 
@@ -22,6 +22,8 @@ TABLES = {
 REMEDY = ": restore the folder from a copy, or start with another one"
 _LOG_BYTES = 8 * 2**20
 """What the write-ahead log is cut to when it begins anew; until then it is written over, which is cheaper."""
+MAX_PATH_BYTES = 504
+"""Of SQLite's 512, the end of the names of its other files taken off."""
 
 _LATER = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
@@ -30,7 +32,17 @@ _LATER = {
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection of a mode of SQLite's (ro, rwc), without transactions that Python begins."""
+    """A connection of a mode of SQLite's (ro, rwc), without transactions that Python begins.
+
+    Raises:
+        UsageError: The path, links in it followed, is longer than SQLite takes.
+    """
+    size = len(os.fsencode(os.path.realpath(path)))
+    if size > MAX_PATH_BYTES:
+        raise UsageError(
+            f"{path}: a path of {size} bytes, expected at most {MAX_PATH_BYTES}, for SQLite takes none that is longer: "
+            "give a folder with a shorter one"
+        )
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )

@@ -9,12 +9,13 @@ from typing import TypeVar
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.admission import Admission, as_array, unchanging
-from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.awaited import Durable, HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.state import FleetState
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
 

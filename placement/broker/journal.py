@@ -16,7 +16,7 @@ from splitplace.files import make_folder
 from splitplace.placement.broker import database as table
 from splitplace.placement.broker.database import REMEDY, checksum, told
 from splitplace.placement.broker.journal_reader import events, verified
-from splitplace.placement.broker.safeguards import Ballast, HighWaterMark, WriterLock
+from splitplace.placement.broker.safeguards import Ballast, HighWaterMark, Whereabouts, WriterLock
 
 _ROW_BYTES = 40
 """What an event costs besides its body."""
@@ -83,6 +83,7 @@ class Journal:
                     self._check_mark()
                     self._mark.write(self._head, self._chain)
                     self._ballast = Ballast(path.with_suffix(".ballast"), ballast_bytes)
+                    self._place = Whereabouts(path, path.with_name(path.name + "-wal"))
             except BaseException:
                 self._database.close()
                 raise
@@ -113,9 +114,11 @@ class Journal:
 
         Raises:
             OverloadedError: The disk is full or not writable. All stays as it was, and is tried again at the next
-                commit; the ballast has been released for that, and `accepting` is False until it is back.
+                commit; the ballast has been released for that, and `accepting` is False until it is back. Likewise
+                while the file is not where it was opened (`lost`).
             IntegrityError: The file is damaged.
         """
+        self._check_place()
         if self._pending or any(companion.waiting for companion in self._companions):
             self._transact(lambda: None)
         self._ballast.restore()
@@ -128,6 +131,7 @@ class Journal:
         Raises:
             OverloadedError: As `commit`; the former snapshot and its events are still there.
         """
+        self._check_place()
 
         def work() -> None:
             row = (self._head, self._chain, checksum("snapshot", self._head, self._chain, body), body)
@@ -167,8 +171,13 @@ class Journal:
 
     @property
     def accepting(self) -> bool:
-        """Whether new tasks may be taken in: there is room, on the disk and under the limit."""
-        return self._ballast.held and self._bytes + self._snapshot_bytes < self._limit
+        """Whether new tasks may be taken in: there is room, on the disk and under the limit, and it will be found."""
+        return self.lost is None and self._ballast.held and self._bytes + self._snapshot_bytes < self._limit
+
+    @property
+    def lost(self) -> str | None:
+        """Why nobody would find what is written now, as of the last commit: the file was moved or removed."""
+        return self._place.lost
 
     @property
     def size_bytes(self) -> int:
@@ -195,6 +204,11 @@ class Journal:
         with suppress(sqlite3.Error):  # what could not be brought to its place is still in the log
             self._database.close()
         self._lock.close()
+
+    def _check_place(self) -> None:
+        self._place.check()
+        if self.lost is not None:
+            raise OverloadedError(self.lost)
 
     def _find(self) -> None:
         """Where the journal begins and ends, and how much it holds."""

@@ -158,8 +158,8 @@ class Loop:
             if self.store.forget(now_s):
                 self._wait_to_write()
             self.store.compact(self.state)
-            if self.store.policy.save_is_due and not self.planner.busy:
-                self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
+            if not self.planner.busy:
+                self.store.save_policy(self.policy, self.planner.states, self.planner.rng, due=True)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
@@ -174,7 +174,7 @@ class Loop:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)
             if not self.planner.busy:
-                self.store.policy.save(self.policy, self.planner.states, self.planner.rng)
+                self.store.save_policy(self.policy, self.planner.states, self.planner.rng)
 
     # In.
 

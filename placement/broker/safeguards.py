@@ -104,14 +104,17 @@ class Ballast:
     def release(self) -> None:
         """Give the space back."""
         self.held = False
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it is not there; or nothing can be written, where there is no space to give either
             os.truncate(self.path, 0)
 
     def restore(self) -> None:
         """Take the space, if the disk would have as much again beside it."""
         if self.held:
             return
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:  # of a disk that takes nothing: it is tried again
+            return
         try:
             if os.fstat(handle).st_size != self.size_bytes:
                 space = os.fstatvfs(handle)
@@ -121,6 +124,43 @@ class Ballast:
                 os.ftruncate(handle, self.size_bytes)
             self.held = True
         except OSError:  # no room after all: nothing is lost, and it is tried again
-            os.ftruncate(handle, 0)
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
         finally:
             os.close(handle)
+
+
+class Whereabouts:
+    """Where files were when they were opened: what is written to a file that was removed is kept by nobody.
+
+    Args:
+        paths: Of the files; one that is not there yet may come.
+    """
+
+    def __init__(self, *paths: Path):
+        self._paths = paths
+        self._known: dict[Path, tuple[int, int]] = {}
+        self.lost: str | None = None
+        """What is wrong, as of the last `check`; None if nothing is."""
+        self.check()
+
+    def check(self) -> None:
+        """Look whether they are still there, and are these."""
+        self.lost = None
+        for path in self._paths:
+            found = _number(path)
+            if found is not None:
+                self._known.setdefault(path, found)
+            if self._known.get(path) != found:
+                what = "was moved or removed" if found is None else "was replaced by another file"
+                self.lost = f"{path} {what} while the fleet ran: put it back, or stop the fleet (process {os.getpid()})"
+                return
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    """Of a file, by which the system knows it; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -10,6 +10,7 @@ A restart replays the snapshot and the events after it through the same rules.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +35,7 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Spool
 from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
+from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.base import Digest, Record
 
@@ -159,6 +161,18 @@ class Store:
         """Whether there is room for new tasks."""
         return self.journal.accepting
 
+    def save_policy(self, policy: Policy, states: Any, rng: np.random.Generator, *, due: bool = False) -> None:
+        """Keep what the policy remembers; nothing while the folder is not where it was: another may be there.
+
+        Args:
+            policy: The fleet's.
+            states: What it remembers.
+            rng: Its generator.
+            due: Only if it was last saved long enough ago.
+        """
+        if self.journal.lost is None and (self.policy.save_is_due or not due):
+            self.policy.save(policy, states, rng)
+
     def append(self, event: Event) -> None:
         """Take an event on; on disk with the next `commit`."""
         self.journal.append(event.model_dump_json().encode())
@@ -204,7 +218,8 @@ class Store:
             OverloadedError: No room for them.
         """
         if not self.accepting:
-            raise OverloadedError(f"{self.folder}: the disk is full, no new tasks are taken: make room there")
+            full = f"{self.folder}: the disk is full, no new tasks are taken: make room there"
+            raise OverloadedError(self.journal.lost or full)
         return event if images is None else event.model_copy(update={"inputs": self.spool.put(images)})
 
     def images(self, key: str, application: str) -> Array:

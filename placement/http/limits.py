@@ -1,5 +1,7 @@
 """What a client may ask of the front door, in numbers; each is held before the work that it bounds."""
 
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -8,7 +10,7 @@ class Limits:
     """Bounds of one front door. Sizes in bytes, times in seconds."""
 
     connections: int = 2_000
-    """Open at once; one more is closed."""
+    """Open at once, of as many as `open_files` allows; one more is closed."""
     requests: int = 1_000
     """Under way at once; one more is told to come again."""
     head_bytes: int = 2**16
@@ -53,3 +55,23 @@ class Limits:
     """Of one token."""
     ids: int = 10_000
     """Requests by `id` that are remembered with what they said, the newest."""
+
+
+def open_files(connections: int) -> int:
+    """How many connections there may be at once: half of the files that this process may have open.
+
+    The other half is for what is its own: its disk, its devices, its programs on this machine. Most systems allow 1,024
+    to who does not ask for more: as many are asked for as are needed, and may be had.
+
+    Args:
+        connections: That there should be at most.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return connections
+    wanted = 2 * connections if most == resource.RLIM_INFINITY else min(2 * connections, most)
+    if wanted > allowed:
+        with suppress(OSError, ValueError):  # a sandbox's own rule
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            allowed = wanted
+    return min(connections, allowed // 2)

@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.http.connection import bounded
-from splitplace.placement.http.limits import Limits
+from splitplace.placement.http.limits import Limits, open_files
 
 LAST_WORDS_S = 5
 """How long requests may go on when the front door closes."""
@@ -80,9 +80,10 @@ class HttpServer:
         Raises:
             UsageError: The address cannot be taken, or the certificate not be read.
         """
+        limits = replace(self._app.limits, connections=open_files(self._app.limits.connections))
         config = uvicorn.Config(
             self._app,
-            http=bounded(self._app.limits),
+            http=bounded(limits),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from splitplace.errors import NotReadyError, SplitPlaceError, TooLargeError, UsageError, explained
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import ELAPSED
 from splitplace.placement.outcome import TaskFuture
@@ -69,6 +70,7 @@ class RemoteClient:
         token = read_token(token, token_file)
         self._exchange = HttpExchange(read_address(url, ca, token), token)
         self._looking = ThreadPoolExecutor(LOOKING, "remote-client")
+        self._callbacks = Callbacks()
         self._locked = threading.Lock()
         self._futures: dict[TaskFuture, float] = {}
         """Whose results are to come, each with its task's deadline on the clock."""
@@ -171,7 +173,8 @@ class RemoteClient:
                 with suppress(SplitPlaceError):
                     self._take_back(hand_over(NO_WAIT), NO_WAIT)
             raise
-        return self._expect(TaskFuture(wire.number_of(ticket), key, ticket), begun_s + deadline_s, kept)
+        future = TaskFuture(wire.number_of(ticket), key, ticket, self._callbacks)
+        return self._expect(future, begun_s + deadline_s, kept)
 
     @explained()
     def answer(self, task_id: int | str) -> TaskFuture:
@@ -186,7 +189,7 @@ class RemoteClient:
             NotReadyError: Nobody answers.
         """
         ticket = _ticket(task_id)
-        future = TaskFuture(wire.number_of(ticket), ticket=ticket)
+        future = TaskFuture(wire.number_of(ticket), ticket=ticket, callbacks=self._callbacks)
         found = wire.result(self._exchange.ask(_question(ticket, 0.0), self._exchange.clock() + PATIENCE_S))
         if found is not None:
             future.set_result(found)

@@ -17,6 +17,7 @@ from splitplace.errors import (
     SplitPlaceError,
     UsageError,
 )
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.outcome import TaskFuture, TaskResult
 from splitplace.placement.serve import requests
 from splitplace.placement.serve.data_folder import DataFolder
@@ -85,6 +86,8 @@ class Connection:
         self._tasks: dict[int, TaskFuture] = {}
         """By request: tasks whose answers are to come."""
         self._ended: SplitPlaceError | None = None
+        self._callbacks = Callbacks()
+        """What a user has called when a task is done may ask the fleet: its reply is read in the reader's thread."""
         self._reader = threading.Thread(target=self._read, name="client", daemon=True)
         self._reader.start()
         try:
@@ -136,7 +139,7 @@ class Connection:
         Raises:
             SplitPlaceError: As `ask`.
         """
-        future = TaskFuture(key=key)
+        future = TaskFuture(key=key, callbacks=self._callbacks)
         future.set_running_or_notify_cancel()
         accepted = self._exchange(message, REPLY_TIMEOUT_S, values, future)
         assert isinstance(accepted, requests.Acknowledged)
@@ -195,6 +198,9 @@ class Connection:
             self._end(gone)
         except SplitPlaceError as error:
             self._end(error)
+        except Exception as error:  # no room for an answer, say: else whoever asks would wait for a thread that is gone
+            self._end(SplitPlaceError(f"what the fleet said could not be taken in: {error!r}"))
+            raise
 
     def _reply(self, read: Callable[[int], bytes]) -> Replied:
         def exactly(size: int) -> bytes:

@@ -31,6 +31,8 @@ class DataFolder:
 
     def __init__(self, path: str | Path = DEFAULT):
         self.path = Path(path).absolute()
+        self._claim: int | None = None
+        """The pid file's descriptor, while this process runs the fleet."""
 
     @property
     def socket(self) -> Path:
@@ -89,12 +91,32 @@ class DataFolder:
             self.socket.unlink(missing_ok=True)  # of one that was killed
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
+            self._claim = handle
             try:
                 yield
             finally:
                 if os.getpid() == process:
-                    self.socket.unlink(missing_ok=True)
+                    self.remove_socket()
                     os.ftruncate(handle, 0)
+                self._claim = None
+
+    def remove_socket(self) -> None:
+        """Let nobody in any more; a fleet that has been started in another folder of this name keeps its own."""
+        with suppress(OSError):
+            if self._claim is None or os.path.samestat(os.fstat(self._claim), self.pid_file.stat()):
+                self.socket.unlink()
+
+    def check_claim(self) -> None:
+        """Hold that others still find the fleet that this process runs here.
+
+        Raises:
+            NotReadyError: The folder, or its pid file, was removed: nobody does, and another one may begin here.
+        """
+        if self._claim is not None and not os.fstat(self._claim).st_nlink:
+            raise NotReadyError(
+                f"{self.pid_file} was removed while the fleet ran, so that nobody could find it any more: it has "
+                "ended, start another one"
+            )
 
     def check_free(self) -> None:
         """Refuse a folder that a fleet runs in.

@@ -78,7 +78,7 @@ class Door:
     def close(self) -> None:
         """Let nobody in and take no requests any more; clients still hear what becomes of their tasks."""
         self.closed = True
-        self.folder.socket.unlink(missing_ok=True)
+        self.folder.remove_socket()
 
     def finish(self) -> None:
         """Show everybody out, once the broker has ended; nothing, if it was not open."""

@@ -179,7 +179,10 @@ class Fleet:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._broker is None or not self._broker.elsewhere:  # who was forked leaves: nothing of it is its own
-            self._inside.__exit__(kind, error, at)
+            try:
+                self._inside.__exit__(kind, error, at)
+            finally:
+                self._stopping.clear()  # it may be entered again, and serve
 
     @property
     def broker(self) -> Broker:
@@ -255,10 +258,16 @@ class Fleet:
         self._stopping.set()
 
     def serve(self) -> None:
-        """Wait until a client, SIGTERM or Ctrl-C asks for the end, or the broker has failed; in the main thread."""
+        """Wait until a client asks for the end, or the broker has failed; in the main thread a signal asks, too.
+
+        SIGTERM, Ctrl-C, and that the terminal has gone (SIGHUP).
+
+        Raises:
+            NotReadyError: The data folder was removed: nobody finds this fleet any more.
+        """
         with asked_to_end(self.stop):
             while not self._stopping.wait(LOOK_EVERY_S) and not self.broker.ended:
-                pass
+                self.folder.check_claim()
 
     def _trained(self, folder: Path) -> Any:
         """What the policy starts from: the states in a folder, which must be for these devices and splits."""
@@ -311,13 +320,23 @@ def _profiled(catalog: Catalog) -> list[str]:
 
 @contextmanager
 def asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
-    """Within, the signals that ask for the end call `stop`; a second Ctrl-C interrupts as always."""
+    """Within, the signals that ask for the end call `stop`; a second Ctrl-C interrupts as always.
+
+    A terminal that goes asks, too, unless it was said (nohup) that it does not matter. In another thread than the main
+    one no signal is heard.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before[signal.SIGINT])
         stop()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asking.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in asking}
     try:
         yield
     finally:

@@ -112,7 +112,7 @@ class FrontDoor:
         self._stopping.set()
 
     def serve(self) -> None:
-        """Wait until SIGTERM or Ctrl-C asks for the end; in the main thread."""
+        """Wait for `stop`; in the main thread SIGTERM, Ctrl-C and SIGHUP (the terminal goes) ask for the end, too."""
         with asked_to_end(self.stop):
             while not self._stopping.wait(LOOK_EVERY_S):
                 pass

@@ -144,7 +144,8 @@ def start_fleet(
     folder = fleet.folder
     folder.prepare()
     folder.check_free()
-    with folder.log.open("wb") as log:
+    with folder.log.open("ab") as log:  # to its end: who starts a fleet here at this moment writes to it, too
+        log.truncate(0)
         child = subprocess.Popen(
             python_child("splitplace.api.fleet_process"),
             stdin=subprocess.PIPE,
@@ -180,7 +181,10 @@ def _last_lines(folder: DataFolder) -> list[str]:
 def _when_up(folder: DataFolder, child: "subprocess.Popen[bytes]") -> Client:
     while child.poll() is None:
         with suppress(NotReadyError):
-            return Client(folder.path)
+            client = Client(folder.path)
+            if client.pid == child.pid:
+                return client
+            client.close()  # of a fleet that somebody else has started meanwhile: ours says so, and ends
         time.sleep(LOOK_EVERY_S)
     lines = _last_lines(folder)
     reason = lines[-1].removeprefix("splitplace: ") if lines else f"it ended with {child.returncode}"

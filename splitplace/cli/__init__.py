@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, Token, convert
 
-from splitplace.cli.output import fail, listen
+from splitplace.cli.output import fail, listen, open_standard_streams
 from splitplace.errors import SplitPlaceError, UsageError, explained
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
@@ -123,6 +123,7 @@ def build() -> App:
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run one command: exit 0 done, 1 the work failed, 2 wrong usage, 77 refused for good, 130 interrupted."""
+    open_standard_streams()
     app = build()
     listen()
     arguments = list(sys.argv[1:] if tokens is None else tokens)

@@ -148,7 +148,6 @@ def join(
     def joined(device: str) -> None:
         document = {"device": device, "data": str(data.absolute()), "pid": os.getpid()}
         emit(document, f"this machine is {device} (process {os.getpid()}, in {data.absolute()})", json)
-        sys.stdout.flush()
 
     if token == "-":  # noqa: S105 - standard input
         token = sys.stdin.readline().strip().removeprefix("splitplace fleet join ")

@@ -60,21 +60,16 @@ def status(
 def _board() -> Iterator[Callable[[RenderableType], None]]:
     """What shows one thing in place of the former; in a file or a pipe, below it."""
     if not sys.stdout.isatty():
-        yield _print
+        yield lambda thing: emit({}, thing, False)
         return
     with Live(auto_refresh=False) as live:
         yield lambda thing: live.update(fitting(thing, live.console), refresh=True)
 
 
-def _print(thing: RenderableType) -> None:
-    emit({}, thing, False)
-    sys.stdout.flush()
-
-
 def _shown(status: "FleetStatus") -> RenderableType:
     mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
     mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
-    mode += "" if status.accepting else ", draining"
+    mode += "" if status.accepting else ", takes no tasks"
     joins = status.engine in ("joined", "ray")  # then it is a machine of its own, of no share and no process here
     table = Table(
         "device", "labels" if joins else "pid", "state", "speed" if joins else "share", "busy", "memory", "cpu",

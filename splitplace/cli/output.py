@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel
@@ -26,7 +27,10 @@ UNCUT = 160
 
 
 def emit(document: BaseModel | dict[str, Any], people: RenderableType, json: bool) -> None:
-    """Print a command's result: `document` if `json`, else `people`; once, where several processes train together."""
+    """Print a command's result: `document` if `json`, else `people`; once, where several processes train together.
+
+    It has left when this returns: what goes on to serve is waited for by who reads a file or a pipe.
+    """
     if any(int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK")):  # torchrun's and Lightning's
         return
     if json:
@@ -34,6 +38,7 @@ def emit(document: BaseModel | dict[str, Any], people: RenderableType, json: boo
         sys.stdout.write(json_module.dumps(plain, indent=2, allow_nan=False, default=str) + "\n")
     else:
         _print_whole(people)
+    sys.stdout.flush()
 
 
 def _print_whole(people: RenderableType) -> None:
@@ -109,6 +114,20 @@ def step(what: str, share: float) -> None:
     """What is being done, as lines of their own, beside a bar that somebody else draws; none where nobody watches."""
     if err.is_terminal:
         err.print(what)
+
+
+def open_standard_streams() -> None:
+    """Those that were closed (`>&-`, some supervisors) lead nowhere: there is nobody to read, and the work is done.
+
+    Else the next files and sockets would get their numbers, and be read and written as standard streams by children.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free: this
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def remark(what: str) -> None:

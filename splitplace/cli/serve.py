@@ -1,7 +1,6 @@
 """`splitplace serve`: a live fleet over HTTP and gRPC; and `splitplace token`, who may call it."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +102,6 @@ def _up(door: "FrontDoor", data: Path, json: bool) -> None:
     document = {"url": door.url, "grpc": beside, "models": models, "data": str(data.absolute())}
     over = f" (gRPC: {beside})" if beside else ""
     emit(document, f"{door.url}{over} serves {', '.join(models)}", json)
-    sys.stdout.flush()
 
 
 @contextmanager

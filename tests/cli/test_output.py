@@ -1,13 +1,18 @@
 """What is printed for people: tables where the terminal is narrower than they are, and numbers."""
 
+import io
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from splitplace.cli.output import fitting, number
+from splitplace.cli.output import emit, fitting, number
 
 pytestmark = pytest.mark.base
 
+PATIENCE_S = 240
 WIDE = ("network", "0.1 MB/s"), ("fragments", "12"), ("digest", "sha256:0123456789")
 
 
@@ -65,3 +70,30 @@ def test_what_does_not_fit_at_all_is_told_row_by_row() -> None:
 def test_a_number_has_three_digits_and_no_exponent(value: float | None, text: str) -> None:
     """However small a response is it is not 0, and a rate is not 1.91e+03."""
     assert number(value) == text
+
+
+def test_a_result_has_left_when_it_is_printed(monkeypatch) -> None:
+    """A command that goes on to serve is waited for by who reads the file or the pipe that it prints to."""
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), write_through=False))
+    emit({"up": True}, "it is up", json=False)
+    assert sys.stdout.buffer.getvalue() == b"it is up\n"  # type: ignore[attr-defined]
+
+
+def closed(code: str) -> int:
+    """What some code exits with whose process has no standard streams."""
+    shut = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    return subprocess.run([*shut, sys.executable, "-c", code], timeout=PATIENCE_S).returncode
+
+
+def test_closed_standard_streams_lead_nowhere() -> None:
+    """What is printed is dropped, and no file that is opened later is taken for one of them."""
+    printed = "emit({}, 'table', False); emit({}, '', True); remark('remark'); sys.stdin.read()"
+    opened = "sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    code = f"import os, sys; from splitplace.cli.output import *; open_standard_streams(); {printed}; {opened}"
+    assert closed(code) > 2
+
+
+def test_a_command_without_standard_streams_ends_as_with_them() -> None:
+    """With its own code, though nobody reads why."""
+    assert closed("from splitplace.cli import main; main(['nosuch'])") == 2
+    assert closed("from splitplace.cli import main; main(['fleet', 'start', '--help'])") == 0

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError, OverloadedError, UsageError
 from splitplace.placement.broker import database
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.journal_reader import events
@@ -51,6 +51,38 @@ def test_a_new_journal_is_empty(path):
     assert (list(journal.replay()[1]), list(journal.history()), journal.last) == ([], [], 0)
     assert journal.accepting
     journal.close()
+
+
+@pytest.mark.parametrize("name", ["journal.db", "journal.db-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_committed_to_a_file_that_nobody_would_find(path, name, replaced):
+    """One that was moved away, or in whose place another lies now: refused, and kept for when it is back."""
+    journal, there, away = Journal(path), path.with_name(name), path.with_name("away")
+    journal.append(b"before")
+    journal.commit()
+    there.rename(away)
+    if replaced:
+        there.write_bytes(away.read_bytes())
+    journal.append(b"meanwhile")
+    for write in (journal.commit, lambda: journal.snapshot(b"state")):
+        with pytest.raises(OverloadedError, match=f"{name} was .* while the fleet ran: put it back, or stop the fleet"):
+            write()
+    assert journal.last == 1 and not journal.accepting and journal.lost
+    away.replace(there)
+    journal.commit()
+    assert journal.accepting and journal.lost is None
+    journal.close()
+    assert [body for _, body in read(path)[1]] == [b"before", b"meanwhile"]
+
+
+def test_a_path_longer_than_sqlite_takes_is_refused(tmp_path):
+    """With how long it is and how long it may be: the database would say that it cannot open the file."""
+    with pytest.raises(UsageError, match=r"a path of \d+ bytes, expected at most 504"):
+        Journal(tmp_path / ("d" * 200) / ("e" * 200) / ("f" * 200) / "journal.db")
+    room = database.MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - len("//journal.db")
+    longest = tmp_path / ("d" * (room // 2)) / ("e" * (room - room // 2 - 1)) / "journal.db"
+    write(longest, b"event")
+    assert [body for _, body in read(longest)[1]] == [b"event"]
 
 
 def test_what_was_committed_is_replayed_in_order(path):

@@ -11,6 +11,7 @@ import pytest
 from splitplace.errors import OverloadedError
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.journal_reader import events
+from splitplace.placement.broker.safeguards import Ballast
 from splitplace.placement.broker.spool import Spool
 
 BALLAST, DISK = 8 * 2**20, 20 * 2**20
@@ -152,3 +153,17 @@ if __name__ == "__main__":
     assert fleet.journal.accepting
     print(taken)
     os._exit(0)  # and is not closed
+
+
+def test_a_ballast_that_cannot_even_be_opened_is_not_held(tmp_path):
+    """Of a disk that takes nothing any more, as one that the system has made read-only: it raises nothing."""
+    ballast = Ballast(tmp_path / "ballast", 4096)
+    assert ballast.held
+    ballast.path.unlink()
+    ballast.path.mkdir()
+    ballast.release()
+    ballast.restore()
+    assert not ballast.held
+    ballast.path.rmdir()
+    ballast.restore()
+    assert ballast.held

@@ -9,9 +9,10 @@ from splitplace.errors import OverloadedError
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import loop as loop_module
-from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.history import History
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Received
 from tests.placement.fleet.conftest import WIDTH

@@ -8,7 +8,7 @@ import pytest
 
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import loop, pace
-from splitplace.placement.broker.answers import BrokerFuture, Callbacks
+from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.awaited import HandedIn
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.loop import Loop
@@ -16,6 +16,7 @@ from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.pace import Immediate, Intervals
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
+from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
 from splitplace.placement.protocol import codec, messages

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import resource
 import threading
 import time
 import zlib
@@ -10,6 +11,7 @@ import zlib
 import pytest
 
 from splitplace.placement.http.connection import BoundedProtocol
+from splitplace.placement.http.limits import open_files
 from tests.placement.http.conftest import PATIENCE_S
 
 HEAD = "POST /v2/models/pixels/infer HTTP/1.1\r\nhost: localhost\r\n"
@@ -296,9 +298,32 @@ def test_an_answer_that_nobody_reads(front, broker, images):
     assert door.ask("GET", "/v2").status == 200
 
 
-def test_more_connections_than_may_be(front, hear):
+@pytest.mark.parametrize(
+    ("allowed", "most", "asked", "connections"),
+    [
+        (64, 64, None, 32),
+        (1024, 524_288, 4000, 2000),
+        (1024, 2048, 2048, 1024),
+        (4096, 4096, None, 2000),
+        (1024, resource.RLIM_INFINITY, 4000, 2000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 2000),
+    ],
+)
+def test_connections_take_no_more_than_half_of_the_open_files(monkeypatch, allowed, most, asked, connections):
+    """Strangers who only connect leave the fleet its own; more are asked for where they may be had."""
+    told = list[tuple[int, int]]()
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (allowed, most))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: told.append(limits))
+    assert open_files(2000) == connections
+    assert told == ([] if asked is None else [(asked, most)])
+
+
+@pytest.mark.parametrize("by", ["limits", "files"])
+def test_more_connections_than_may_be(front, hear, monkeypatch, by):
     """One more is ended at once; those that are here are answered."""
-    door = front(connections=2)
+    if by == "files":
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 4))
+    door = front(connections=2) if by == "limits" else front()
     here = [door.raw() for _ in range(2)]
     for guest in here:
         guest.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")

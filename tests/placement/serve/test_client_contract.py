@@ -1,6 +1,7 @@
 """What a client of tasks does, through the socket of a data folder or over HTTP: the same."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -96,6 +97,43 @@ def test_answers_come_in_any_order(client, broker, images):
         broker.finish(task.task_id)
         task.result(PATIENCE_S)
     assert [len(task.result(PATIENCE_S).logits) for task in tasks] == [1, 2, 3]
+
+
+def called_back(client, images, what):
+    """What a function gives that is called when a task is done."""
+    given, done = [], threading.Event()
+
+    def note(task):
+        try:
+            given.append(what(task))
+        finally:
+            done.set()
+
+    client.submit("pixels", images(1), 1000.0).add_done_callback(note)
+    assert done.wait(PATIENCE_S)
+    return given
+
+
+def test_what_is_called_when_a_task_is_done_may_ask_the_fleet(client, broker, images):
+    """A pipeline: it hands the next task in and waits for that one's answer, which the same connection brings."""
+    broker.at_once = True
+    (result,) = called_back(client, images, lambda _: client.submit("pixels", images(2), 1000.0).result(PATIENCE_S))
+    assert len(result.logits) == 2
+
+
+def test_what_is_called_when_a_task_is_done_may_raise_anything(client, broker, images):
+    """SystemExit ends no thread that others wait for: the client goes on."""
+    broker.at_once = True
+    assert called_back(client, images, lambda _: sys.exit(3)) == []
+    assert client.submit("pixels", images(2), 1000.0).result(PATIENCE_S).outcome.error is None
+
+
+def test_what_is_called_when_a_task_is_done_may_leave(client, broker, images):
+    """The client is closed then."""
+    broker.at_once = True
+    assert called_back(client, images, lambda _: client.close()) == [None]
+    with pytest.raises(NotReadyError, match="the client was closed"):
+        client.submit("pixels", images(1), 1000.0)
 
 
 def test_many_threads_at_once(client, broker, images):

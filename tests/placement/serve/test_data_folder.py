@@ -1,6 +1,7 @@
 """The data folder: one fleet at a time, this user's alone, and a word for each way in which nobody answers."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -43,6 +44,29 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"other users may enter it \(mode 755\): chmod 700"):
         DataFolder(tmp_path).prepare()
     assert mode(tmp_path) == 0o755
+
+
+def test_a_fleet_whose_folder_is_removed_is_told(folder):
+    """Nobody finds it any more; before, and where the folder is only moved, nothing is said."""
+    with folder.claimed():
+        folder.check_claim()
+        folder.path.rename(folder.path.with_name("moved"))
+        folder.check_claim()
+        shutil.rmtree(folder.path.with_name("moved"))
+        with pytest.raises(NotReadyError, match=r"was removed while the fleet ran.* start another one"):
+            folder.check_claim()
+
+
+def test_a_fleet_whose_folder_is_removed_leaves_the_next_one_alone(door, folder):
+    """Which has begun in a folder of the same name: its socket stays when the first one ends."""
+    shutil.rmtree(folder.path)
+    following = DataFolder(folder.path)
+    following.prepare()
+    with following.claimed():
+        following.socket.touch()
+        door.close()
+        assert following.socket.exists()
+    assert not following.socket.exists()
 
 
 def test_a_second_fleet_is_refused(folder):
