@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from splitplace.errors import OverloadedError, SplitPlaceError
+from splitplace.errors import NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture, Kept
@@ -124,8 +124,11 @@ class AwaitedTasks:
     def close(self, reason: str) -> None:
         """The broker ends: who still waits for a task is told why that is in vain."""
         for task, answers in tuple(self._answers.items()):
-            outcome = TaskOutcome(**self._state.tasks[task].task.model_dump(), error=reason)
+            known = self._state.tasks.get(task)  # not where the broker failed of taking it on, or of its end
             with self._leaving(task):
                 for answer in answers:
-                    answer.settle(TaskResult(outcome))
+                    if known is None:
+                        answer.refuse(NotReadyError(reason))
+                    else:
+                        answer.settle(TaskResult(TaskOutcome(**known.task.model_dump(), error=reason)))
         self._answers.clear()

@@ -203,7 +203,7 @@ class Broker:
             application, images, deadline_s, labels, late, degrade, key, volatile and key is None
         )
         if self._store is not None:
-            written.result()
+            self._thread.result(written)
         return answer
 
     def submit_at_once(

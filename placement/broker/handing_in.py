@@ -18,6 +18,7 @@ from splitplace.placement.broker.state import FleetState
 from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
+from splitplace.records.task import wrong_key
 
 T = TypeVar("T")
 
@@ -78,8 +79,8 @@ class HandingIn:
         """
         now_s = self._loop.fleet.now_s()
         images, labels = as_array("images", images), None if labels is None else as_array("labels", labels)
-        if not isinstance(key, str | None):
-            raise UsageError(f"a key of type {type(key).__name__}, expected text")
+        if wrong := wrong_key(key):
+            raise UsageError(f"a key {wrong}")
         try:
             self._admission.check(application, images, labels, deadline_s)
         except SplitPlaceError:
@@ -148,9 +149,16 @@ class HandingIn:
     def _from_loop(self, ask: Callable[[Loop], T]) -> T:
         """What the loop's thread answers to this, between two of its steps."""
         found = Future[T]()
-        if not self._thread.post(lambda loop: found.set_result(ask(loop))):
+
+        def answer(loop: Loop) -> None:
+            try:
+                found.set_result(ask(loop))
+            except Exception as error:  # noqa: BLE001 - who asks for what cannot be meant hears of it, nobody else does
+                found.set_exception(error)
+
+        if not self._thread.post(answer):
             raise NotReadyError(self._thread.end_reason)
-        return found.result()
+        return self._thread.result(found)
 
     def has(self, task_id: int) -> bool:
         """Whether a task is here, or on its way: until who waits for it has been told of its end."""

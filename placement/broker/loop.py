@@ -163,13 +163,15 @@ class Loop:
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
-        handed_in = self._take(posts)
-        if self.store is None:
-            self._apply(ev.BrokerClosed(at_s=self.fleet.now_s(), reason=reason))
-        self._write_down(handed_in)
-        self._do()
-        self.awaited.close(f"{reason}; the next one goes on")
-        self.planner.close()
+        try:
+            handed_in = self._take(posts)
+            if self.store is None:
+                self._apply(ev.BrokerClosed(at_s=self.fleet.now_s(), reason=reason))
+            self._write_down(handed_in)
+            self._do()
+        finally:  # whatever it is that fails, and may do so again: nobody waits for it
+            self.awaited.close(f"{reason}; the next one goes on")
+            self.planner.close()
         if self.store is not None:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)

@@ -5,13 +5,16 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeVar
 
 from splitplace.errors import NotReadyError
 from splitplace.placement.broker.loop import Loop, Post
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import drain
+
+T = TypeVar("T")
 
 
 class LoopThread:
@@ -108,6 +111,18 @@ class LoopThread:
         """
         if self.stopping:
             raise NotReadyError(self.end_reason) from self.failure
+
+    def result(self, future: "Future[T]") -> T:
+        """What the loop says to something that it was handed, however long it takes.
+
+        Raises:
+            NotReadyError: It has ended, and says no more.
+        """
+        either: tuple[Future[Any], ...] = (future, self._over)
+        wait(either, return_when=FIRST_COMPLETED)
+        if not future.done():
+            raise NotReadyError(self.end_reason) from self.failure
+        return future.result()
 
     def taken(self) -> Iterator[Post]:
         """What was handed in; for the loop's own thread."""

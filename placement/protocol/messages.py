@@ -369,6 +369,6 @@ Message = (
 
 
 def text(error: object) -> str:
-    """An error as it may travel: one line, bounded; one that says nothing, as of no memory, by its name."""
-    said = " ".join(str(error).split())[:2000]
+    """An error as it may travel: one line, bounded, in UTF-8; one that says nothing, as of no memory, by its name."""
+    said = " ".join(str(error).split())[:2000].encode("utf-8", "backslashreplace").decode()
     return said or (type(error).__name__ if isinstance(error, BaseException) else "")

@@ -281,7 +281,7 @@ def _ticket(task_id: int | str) -> str:
     Raises:
         UsageError: It is neither a number nor what a front door calls a task.
     """
-    if isinstance(task_id, int):
+    if not isinstance(task_id, str):
         return str(check_number(task_id))
     if wire.number_of(task_id) < 0:
         raise UsageError(f"task {task_id[:60]!r}: expected its number, or what the front door called it")

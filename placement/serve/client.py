@@ -174,9 +174,7 @@ class Client:
         Returns:
             A page of them, in the order in which the broker learnt of things; `missed` were forgotten before.
         """
-        if not 0 <= after < 2**63:
-            raise UsageError(f"event {after}: expected a number from 0")
-        reply = self._connection.ask(requests.HistoryWanted(after=after))
+        reply = self._connection.ask(requests.HistoryWanted(after=check_number(after, "event")))
         assert isinstance(reply, requests.HistoryReply)
         return reply.page
 

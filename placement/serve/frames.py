@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
 
-from splitplace.errors import ContractError, OverloadedError, first_problem
+from splitplace.errors import ContractError, OverloadedError, UsageError, first_problem
 from splitplace.records.base import Count, Record
 from splitplace.records.fragment import ITEM_BYTES, DType
 
@@ -71,8 +71,15 @@ def tensor(what: str, value: Array) -> tuple[TensorHeader, Array]:
 
 
 def head(message: Message) -> bytes:
-    """The length and the header."""
-    text = message.model_dump_json().encode()
+    """The length and the header.
+
+    Raises:
+        UsageError: It holds what is no text to anybody else.
+    """
+    try:
+        text = message.model_dump_json().encode()
+    except ValueError as error:
+        raise UsageError(f"a {type(message).__name__} with text that is no UTF-8: {error}") from error
     assert len(text) <= MAX_REPLY_BYTES, f"a header of {len(text)} bytes"
     return LENGTH.pack(len(text)) + text
 

@@ -1,5 +1,6 @@
 """What a client is given for a task, before it is sent: images as arrays or files, labels, a deadline, a key."""
 
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from splitplace.errors import ContractError, UsageError, unknown
 from splitplace.placement.serve.frames import Array
 from splitplace.records.split import Split
-from splitplace.records.task import may_be_waited
+from splitplace.records.task import may_be_waited, wrong_key
 
 Images = str | Path | Sequence[str | Path] | Array
 """(n, ...), n > 0; an .npy file of them; image files, or a folder of image files."""
@@ -24,21 +25,23 @@ def check_wish(deadline_s: float, key: str | None) -> None:
     """
     if not may_be_waited(deadline_s):
         raise UsageError(f"--deadline {deadline_s!s:.40}: expected seconds above 0")
-    if not isinstance(key, str | None):
-        raise UsageError(f"--key of type {type(key).__name__}: expected text")
-    if key is not None and not 0 < len(key) <= 200:
-        raise UsageError(f"--key of {len(key)} letters: expected 1 to 200")
+    if wrong := wrong_key(key):
+        raise UsageError(f"--key {wrong}")
 
 
-def check_number(task_id: int) -> int:
-    """A task's number.
+def check_number(task_id: int, what: str = "task") -> int:
+    """A task's number, or another thing's; numpy's whole numbers are such, too.
 
     Raises:
         UsageError: It is none.
     """
-    if not 0 <= task_id < 2**63:
-        raise UsageError(f"task {task_id}: expected a number from 0")
-    return task_id
+    try:
+        number = operator.index(task_id)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise UsageError(f"{what} {task_id!r:.60}: expected a number from 0")
+    return number
 
 
 def images_of(images: Images, split: Callable[[], Split]) -> Array:
@@ -50,12 +53,17 @@ def images_of(images: Images, split: Callable[[], Split]) -> Array:
 
     Raises:
         NotFoundError: No such file, or no image in the folder.
-        ContractError: NaN or infinite values.
+        ContractError: NaN or infinite values, or neither an array nor files.
     """
     if isinstance(images, np.ndarray):
         found = images
     else:
-        paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+        try:
+            paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+        except (TypeError, NotImplementedError) as error:
+            raise ContractError(
+                f"images: a {type(images).__name__}, expected a numpy array or image files: make one by np.asarray"
+            ) from error
         found = _read(paths, split)
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise ContractError("images: some values are NaN or infinite, expected numbers")
@@ -67,7 +75,10 @@ def labels_of(labels: Labels) -> Array:
 
     Raises:
         NotFoundError: No such file.
+        ContractError: Neither an array nor a file.
     """
+    if not isinstance(labels, np.ndarray | str | Path):
+        raise ContractError(f"labels: a {type(labels).__name__}, expected a numpy array: make one by np.asarray")
     found = labels if isinstance(labels, np.ndarray) else _read_array(Path(labels))
     # Whatever whole numbers they came as: not all of these can be sent.
     return found.astype(np.int64) if found.dtype.kind == "u" else found

@@ -25,6 +25,27 @@ def may_be_waited(deadline_s: object) -> bool:
         return False
 
 
+MAX_KEY_LETTERS = 200
+
+
+def wrong_key(key: object) -> str | None:
+    """What is wrong with a caller's own name for a task; None if nothing is, or there is none."""
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        return f"of type {type(key).__name__}: expected text"
+    if not 0 < len(key) <= MAX_KEY_LETTERS:
+        return f"of {len(key)} letters: expected 1 to {MAX_KEY_LETTERS}"
+    if not may_be_written(key):
+        return f"{key!r:.60}: expected text in UTF-8"
+    return None
+
+
+def may_be_written(text: str) -> bool:
+    """Whether it is text to others, too: of a lone half of a surrogate pair no file and no message can be made."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 class Task(Record):
     """What a user asks for. `deadline_s` counts from `arrival_s`, on the environment's monotonic clock."""
 

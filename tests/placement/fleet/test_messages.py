@@ -161,3 +161,4 @@ def test_an_error_that_says_nothing_travels_by_its_name():
     """As what a machine without memory raises; any other as it says, on one line."""
     assert messages.text(MemoryError()) == "MemoryError"
     assert messages.text(ValueError("two\nlines")) == "two lines"
+    assert messages.text(OSError("a file \udce9")) == "a file \\udce9"  # of a name that is no UTF-8

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement import history as book
 from splitplace.placement.broker import admission
+from splitplace.placement.broker.rules import Rules
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.records.action import Wait
 
@@ -194,7 +195,10 @@ def test_a_task_handed_in_while_the_broker_ends(start, toy, images, monkeypatch)
         ({"deadline_s": None}, "deadline_s None"),
         ({"deadline_s": 10**400}, "deadline_s 1000.*, expected seconds above 0"),
         ({"deadline_s": np.ones(1)}, "deadline_s"),
-        ({"key": 5}, "a key of type int, expected text"),
+        ({"key": 5}, "a key of type int: expected text"),
+        ({"key": ""}, "a key of 0 letters: expected 1 to 200"),
+        ({"key": "k" * 201}, "a key of 201 letters"),
+        ({"key": "\ud800"}, "a key .*: expected text in UTF-8"),
     ],
 )
 def test_what_no_task_can_be_asked_with_is_said_in_a_line(idle, images, wish, said):
@@ -204,6 +208,26 @@ def test_what_no_task_can_be_asked_with_is_said_in_a_line(idle, images, wish, sa
         with pytest.raises(SplitPlaceError, match=said):
             broker.submit("toy", asked["images"], asked["deadline_s"], asked["labels"], key=asked["key"])
         assert broker.status().tasks.waiting == 0
+
+
+def test_who_asks_for_what_cannot_be_meant_hears_of_it_alone(idle, images):
+    """A task's number that is none is looked for in the broker's thread, which goes on."""
+    with idle() as broker:
+        with pytest.raises(TypeError):
+            broker.answer([])
+        assert broker.submit("toy", images(6), 1000.0, key="mine").task_id == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_nobody_waits_for_a_broker_that_fails(idle, images, monkeypatch, tmp_path, kept):
+    """Of a task that it is about to take on, as of one that it has: both are told why, at once."""
+    with pytest.raises(ZeroDivisionError), idle(data=tmp_path / "data" if kept else None) as broker:
+        waiting = broker.submit("toy", images(6), 1000.0)
+        assert broker.answer(waiting.task_id) is not waiting  # asked for in the loop, which has it by now
+        monkeypatch.setattr(Rules, "apply", lambda self, state, event: 1 // 0)
+        with pytest.raises(NotReadyError, match="the broker failed: ZeroDivisionError"):
+            broker.submit("toy", images(6), 1000.0).result(PATIENCE_S)
+        assert "the broker failed" in waiting.result(PATIENCE_S).outcome.error
 
 
 @pytest.mark.parametrize("view", ["big-endian", "backwards", "by columns", "one row for all"])

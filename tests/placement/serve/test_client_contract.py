@@ -114,6 +114,14 @@ def called_back(client, images, what):
     return given
 
 
+def test_a_number_may_be_one_of_numpys(client, broker, images):
+    """As an array of tasks gives it."""
+    broker.at_once = True
+    task = client.submit("pixels", images(3), 1000.0, keep=True)
+    assert len(client.answer(np.int64(task.task_id)).result(PATIENCE_S).logits) == 3
+    assert client.cancel(np.int64(task.task_id)) is False
+
+
 def test_what_is_called_when_a_task_is_done_may_ask_the_fleet(client, broker, images):
     """A pipeline: it hands the next task in and waits for that one's answer, which the same connection brings."""
     broker.at_once = True
@@ -160,10 +168,22 @@ def test_many_threads_at_once(client, broker, images):
         (lambda c, x: c.submit("pixels", x, 0.0), UsageError, "--deadline 0.0: expected seconds above 0"),
         (lambda c, x: c.submit("pixels", x, float("nan")), UsageError, "--deadline nan"),
         (lambda c, x: c.submit("pixels", x, 1000.0, key=""), UsageError, "--key of 0 letters"),
+        (lambda c, x: c.submit("pixels", x, 1000.0, key="\ud800"), UsageError, "expected text in UTF-8"),
+        (
+            lambda c, x: c.submit("\ud800", x, 1000.0),
+            (UsageError, NotFoundError),
+            "unicode|unknown application",
+        ),
         (lambda c, x: c.submit("pixels", x.astype(complex), 1000.0), ContractError, "images of complex128"),
         (lambda c, x: c.submit("pixels", np.array(3), 1000.0), ContractError, "images: one number"),
         (lambda c, x: c.submit("pixels", x / np.float32(0), 1000.0), ContractError, "NaN or infinite"),
         (lambda c, x: c.submit("pixels", "nowhere.npy", 1000.0), NotFoundError, "no file nowhere.npy"),
+        (lambda c, x: c.submit("pixels", x.tolist(), 1000.0), ContractError, "images: a list, expected a numpy array"),
+        (lambda c, x: c.submit("pixels", None, 1000.0), ContractError, "images: a NoneType, expected a numpy array"),
+        (lambda c, x: c.submit("pixels", x.data, 1000.0), ContractError, "images: a memoryview, expected a numpy"),
+        (lambda c, x: c.submit("pixels", x, 1000.0, [0, 1]), ContractError, "labels: a list, expected a numpy array"),
+        (lambda c, x: c.answer(None), UsageError, "task None: expected a number from 0"),
+        (lambda c, x: c.cancel(1.5), UsageError, "task 1.5: expected a number from 0"),
         (lambda c, x: c.answer(99), NotFoundError, "no task 99"),
         (lambda c, x: c.answer(-1), UsageError, "expected a number from 0"),
         (lambda c, x: c.cancel(2**63), UsageError, "expected a number from 0"),
