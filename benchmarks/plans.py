@@ -29,7 +29,7 @@ GROWTH_LIMIT = 1.1
 
 
 @dataclass(frozen=True)
-class Case:
+class PlanCase:
     """A fleet, and how much is asked of it."""
 
     devices: int
@@ -42,19 +42,19 @@ class Case:
 
 
 CASES = (
-    Case(50, RATE, True, 100, 0.010),
-    Case(50, 10 * RATE, True, 60, 0.025),
-    Case(50, 10 * RATE, False, 60, 0.025),
-    Case(1_000, 20 * RATE, True, 40, 0.050),
-    Case(10_000, 200 * RATE, True, 20, 1.0),
+    PlanCase(50, RATE, True, 100, 0.010),
+    PlanCase(50, 10 * RATE, True, 60, 0.025),
+    PlanCase(50, 10 * RATE, False, 60, 0.025),
+    PlanCase(1_000, 20 * RATE, True, 40, 0.050),
+    PlanCase(10_000, 200 * RATE, True, 20, 1.0),
 )
-GROWING = tuple(Case(devices, RATE * devices / 50, False, intervals) for devices, intervals in (
+GROWING = tuple(PlanCase(devices, RATE * devices / 50, False, intervals) for devices, intervals in (
     (50, 100), (200, 60), (1_000, 40), (3_000, 30), (10_000, 20),
 ))  # fmt: skip
 """Without a card, so that all that comes is placed, whatever the size."""
 
 
-class PlanCell(Record):
+class PlanTiming(Record):
     """One fleet and rate."""
 
     devices: PositiveCount
@@ -76,7 +76,7 @@ class PlansResults(Record):
     repeats: PositiveCount
     load: NonNegative
     """The machine's load average before the run."""
-    cells: tuple[PlanCell, ...]
+    cells: tuple[PlanTiming, ...]
     growth: float | None
     """The slope of log(median) over log(devices) where tasks are in proportion and no card holds them up."""
     growth_off: NonNegative | None
@@ -84,7 +84,7 @@ class PlansResults(Record):
     provenance: Provenance
 
 
-def measured(policy: str, case: Case, repeats: int) -> PlanCell:
+def measured(policy: str, case: PlanCase, repeats: int) -> PlanTiming:
     """One case.
 
     Raises:
@@ -105,13 +105,13 @@ def measured(policy: str, case: Case, repeats: int) -> PlanCell:
         assert spread.p50 is not None and spread.p95 is not None, "there is a plan each interval"
         taken.append((spread.p50, spread.p95))
     median_s, p95_s = np.median(np.array(taken), axis=0)
-    return PlanCell(
+    return PlanTiming(
         devices=case.devices, rate=case.rate, card=case.card, plans=len(seen), tasks=float(np.median(seen)),
         median_s=float(median_s), p95_s=float(p95_s), limit_s=case.limit_s,
     )  # fmt: skip
 
 
-def growth(cells: Sequence[PlanCell]) -> tuple[float, float]:
+def growth(cells: Sequence[PlanTiming]) -> tuple[float, float]:
     """The slope of log(median) over log(devices), and half of its 95 % interval, by least squares over the sizes."""
     x, y = (np.log([getattr(cell, field) for cell in cells]) for field in ("devices", "median_s"))
     fit = stats.linregress(x, y)
@@ -133,7 +133,7 @@ def run(path: Path, policy: str, repeats: int, most_devices: int, say: Callable[
     """
     load = os.getloadavg()[0]
 
-    def each(cases: Sequence[Case]) -> list[PlanCell]:
+    def each(cases: Sequence[PlanCase]) -> list[PlanTiming]:
         found = []
         for case in cases:
             if case.devices <= most_devices:

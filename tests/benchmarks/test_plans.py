@@ -9,7 +9,7 @@ from splitplace.provenance import collect
 
 def cell(devices, median_s, p95_s=0.5, limit_s=None, card=False):
     """A row with these times."""
-    return plans.PlanCell(
+    return plans.PlanTiming(
         devices=devices, rate=6.0, card=card, plans=20, tasks=6.0, median_s=median_s, p95_s=p95_s, limit_s=limit_s
     )
 
