@@ -189,10 +189,10 @@ def find(path: Path, request: TrainingRequest, class_names: tuple[str, ...]) -> 
     if not (path / CONFIG).exists():
         unfinished = checkpointed(path)
         if unfinished is not None:
-            _check_same(TrainingRequest.parse(unfinished, str(path / CHECKPOINT)), request, path)
+            check_same(TrainingRequest.parse(unfinished, str(path / CHECKPOINT)), request, path)
         return None
     run = Run.open(path)
-    _check_same(run.config.request, request, path)
+    check_same(run.config.request, request, path)
     run._tensors()  # a damaged run must not pass for a finished one
     return run if run.config.class_names == class_names else _renamed(run, class_names)
 
@@ -206,7 +206,7 @@ def _renamed(run: Run, class_names: tuple[str, ...]) -> Run:
     return Run.open(run.path)
 
 
-def _check_same(theirs: TrainingRequest, ours: TrainingRequest, path: Path) -> None:
+def check_same(theirs: TrainingRequest, ours: TrainingRequest, path: Path) -> None:
     """Name one difference, the one that is said in fewest words."""
     for name in sorted(TrainingRequest.model_fields, key=lambda name: _LAST.index(name) if name in _LAST else -1):
         there, asked = getattr(theirs, name), getattr(ours, name)

@@ -80,7 +80,10 @@ def with_precision(
     inputs = None if calibration is None else named_inputs(split.inputs, calibration, split.reference)
     if precision == "int8" and (inputs is None or _rows(inputs) < MIN_CALIBRATION):
         got = 0 if inputs is None else _rows(inputs)
-        raise ContractError(f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more")
+        raise ContractError(
+            f"int8 needs calibration on real inputs: got {got}, expected {MIN_CALIBRATION} or more: "
+            "give --calibration an .npy file, or your own images as --path had them in training"
+        )
     if inputs is None:
         inputs = {spec.name: draw(spec, TRIAL_ROWS, generator(0, "float16", spec.name)) for spec in split.inputs}
     feeds = boundary_values(split, artifact.models.__getitem__, inputs, CALIBRATION_BATCH)

@@ -14,7 +14,7 @@ from splitplace.inference.inputs import named_inputs
 from splitplace.progress import Progress, silent
 from splitplace.records.by_class import by_class
 from splitplace.records.evaluation import Evaluation, MissingFragments
-from splitplace.records.split import Split
+from splitplace.records.split import Split, as_seen
 
 Ints = npt.NDArray[np.int64]
 MAX_MISSING = 64
@@ -135,7 +135,8 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
         if len(set(called)) < len(names) or called == list(range(len(names))):
             return labels
         return np.array(called, np.int64)[labels]
-    numbers = {name: c for c, name in enumerate(wanted)}
+    numbers = {as_seen(name): c for c, name in enumerate(wanted)}
+    names = [as_seen(name) for name in names]
     strange = [name for c, name in enumerate(names) if name not in numbers and (labels == c).any()]
     if strange:
         raise ContractError(f"images of the class {strange[0]!r}, which the split does not have: {', '.join(wanted)}")

@@ -1,5 +1,6 @@
 """`evaluate`: the accuracy of a split on held-out images, through onnxruntime, kept in the catalog."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from splitplace.report.picture import check_confused, check_picture
 if TYPE_CHECKING:
     from splitplace.training.data.dataset import Dataset
 
+_log = logging.getLogger(__name__)
+
 
 @explained()
 def evaluate(
@@ -28,6 +31,7 @@ def evaluate(
     labels: str | Path | Array | Sequence[int] | None = None,
     data: "Dataset | None" = None,
     path: str | Path | None = None,
+    unseen: bool = False,
     skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
@@ -44,6 +48,7 @@ def evaluate(
         data: A data set whose held-out part to take, in place of the two.
         path: Your own images, as `train` took them; they are read as the split was trained to read them, and what
             training held out is taken.
+        unseen: None of these was trained on: take all.
         skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
@@ -80,6 +85,8 @@ def evaluate(
         raise UsageError("--images and --path (or data) each say what to measure on: give one of them")
     if skip_corrupt and path is None:
         raise UsageError("--skip-corrupt is for your own images that are still to be read (--path)")
+    if unseen and path is None:
+        raise UsageError("--unseen is for your own images (--path), of which training has seen none")
     if images is None and data is None:
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()
@@ -93,14 +100,24 @@ def evaluate(
         origin = str(Path(images).absolute()) if isinstance(images, str | Path) else "arrays"
         sha256 = data_sha256(given, y)
     else:
-        from splitplace.training.data.applications import fetch
+        from splitplace.training.data.applications import APPLICATIONS, fetch
+        from splitplace.training.data.own import load_own
 
         if data is None:
             rule = None if split.preprocessing is None else split.preprocessing.before
             own = None if path is None else Path(path)
             if own is not None and not _takes_pixels(split):
                 image_rule(split)  # before all of them are read
-            data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
+            if own is not None and unseen:
+                data = load_own(own, split.application, rule=rule, skip_corrupt=skip_corrupt, unseen=True)
+            else:
+                data = fetch(split.application, path=own, rule=rule, skip_corrupt=skip_corrupt)
+            if own is not None and not unseen and split.application not in APPLICATIONS:
+                n = len(data.y_test_N)
+                _log.warning(
+                    "measured on %d of %d images, those held out: if none was trained on, --unseen takes all",
+                    *(n, n + len(data.y_train_N)),
+                )
         y = as_numbered(data.y_test_N, data.class_names, split.class_names)
         origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(data.x_test_NCHW, y)
         x = named_inputs(split.inputs, data.x_test_NCHW, reference)

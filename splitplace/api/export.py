@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from splitplace.api.examples import read_examples
 from splitplace.errors import NotFoundError, UsageError, explained
 from splitplace.extras import needs
 from splitplace.files import check_folder
 from splitplace.inference.executor import Array
-from splitplace.inference.inputs import read_arrays
+from splitplace.inference.inputs import image_rule
 from splitplace.progress import Progress, silent
+from splitplace.records.preprocessing import ImageRule
 from splitplace.records.split import Split
 from splitplace.splitting.artifact import SplitArtifact
 
@@ -61,11 +63,12 @@ def export(
     Args:
         source: A run (`train`) or a split (`split`), or the folder of one.
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
-        check_images: Real inputs (n, ...), n >= 32, or their .npy file, to hold the exported run against its torch
-            source with.
+        check_images: Real inputs (n, ...), n >= 32, their .npy file, image files, or your own images as `train` takes
+            them, to hold the exported run against its torch source with.
         precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
-        calibration: Real inputs (n, ...), n >= 32, not held-out ones, or their .npy file, that int8 is calibrated on
-            and float16 held against float32 on.
+        calibration: Real inputs (n, ...), n >= 32, not held-out ones, their .npy file, image files, or your own as
+            `train` takes them (no held-out one is taken), that int8 is calibrated on and float16 held against float32
+            on.
         format: triton writes a Triton model repository to the folder `catalog`, in place of a catalog.
         progress: Told what is being done.
 
@@ -91,12 +94,13 @@ def export(
         check_folder(folder, "--catalog")
     if calibration is not None and precision == "float32":
         raise UsageError("--calibration: for --precision float16 and int8 only, float32 is converted to nothing")
-    artifact = _artifact(source, _array(check_images), progress)
+    artifact = _artifact(source, check_images, progress)
     if precision != "float32":
         from splitplace.export.convert.precision import with_precision
 
         progress(f"converting to {precision}", 0.6)
-        given = read_arrays(calibration) if isinstance(calibration, str | Path) else calibration
+        split = artifact.split
+        given = read_examples(calibration, lambda: image_rule(split), split.application)
         artifact = with_precision(artifact, precision, given)
     progress(f"writing {artifact.split.reference}", 0.9)
     if format == "triton":
@@ -109,7 +113,7 @@ def export(
 
 
 def _artifact(
-    source: "str | Path | Run | SplitArtifact", check_images: Array | None, progress: Progress
+    source: "str | Path | Run | SplitArtifact", check_images: str | Path | Array | None, progress: Progress
 ) -> SplitArtifact:
     from splitplace.records.split_document import SPLIT_FILE
     from splitplace.splitting.split_folder import read_split
@@ -132,11 +136,17 @@ def _artifact(
 
     run = Run.open(Path(source)) if isinstance(source, str | Path) else source
     progress(f"exporting {run.path}", 0.0)
-    return to_onnx(run.load(), check_images)
+    loaded = run.load()
+    given = read_examples(check_images, lambda: _image_rule(run), loaded.application)
+    if isinstance(given, Mapping):
+        raise UsageError(f"--check-images {check_images}: a RUN takes one input, give one array (.npy)")
+    return to_onnx(loaded, given)
 
 
-def _array(values: str | Path | Array | None) -> Array | None:
-    """An array, or what an .npy file holds."""
-    from splitplace.inference.inputs import read_array
-
-    return read_array(Path(values)) if isinstance(values, str | Path) else values
+def _image_rule(run: "Run") -> ImageRule:
+    rule = run.config.image_rule
+    if rule is None:
+        raise UsageError(
+            f"{run.path} takes {run.config.input_spec.shape[1]} channels, no image file has: give an .npy file"
+        )
+    return rule

@@ -31,13 +31,14 @@ IMAGES = 64
 
 @dataclass(frozen=True)
 class Source:
-    """A whole model, what to call it, and real images of its task if there are any."""
+    """A whole model, what to call it, and real images of its task if there are any, or why a run's are not there."""
 
     onnx: "Model"
     application: str
     model: str
     weights: str
     images: Array | None = None
+    no_images: str = ""
     class_names: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
 
@@ -138,13 +139,12 @@ def _run(run: "Run", progress: Progress) -> Source:
     try:
         if source.application not in APPLICATIONS:
             raise NotFoundError(
-                f"{source.application} is of your own images, and a RUN keeps none: give some as --images X.npy, or "
-                "look at the split's accuracy by `evaluate --path`"
+                f"{source.application} is of your own images, and a RUN keeps none: give some as --images, as --path "
+                "had them in training"
             )
         return replace(source, images=fetch(source.application).x_test_NCHW[:IMAGES])
     except SplitPlaceError as error:
-        _log.warning("no real images to check with, seeded noise instead: %s", error)
-        return source
+        return replace(source, no_images=str(error))
 
 
 def _whole(split: Split, load: Callable[[str], bytes], where: str) -> Source:

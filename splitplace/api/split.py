@@ -1,5 +1,6 @@
 """`split`: a model into fragments, layer by layer, planned for the devices that will run them."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,10 +8,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from splitplace.api.examples import read_examples
 from splitplace.errors import ContractError, IntegrityError, UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
-from splitplace.inference.inputs import named_inputs, read_arrays
+from splitplace.inference.inputs import image_rule, named_inputs
 from splitplace.progress import Progress, silent
 from splitplace.records.device import Device, FleetSpec
 from splitplace.report.picture import check_picture
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from splitplace.splitting.layerwise.explain import Stage
     from splitplace.splitting.layerwise.layer_split import LayerSplit
     from splitplace.training.run import Run
+
+_log = logging.getLogger(__name__)
 
 MAX_FRAGMENTS = 10_000
 MAX_SIZE = 4096
@@ -78,7 +82,8 @@ def split(
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width in pixels for a timm name; the network's own by default.
         images: Real inputs for the check, (n, ...) with n >= 32, by name where there are several, or their .npy or .npz
-            file; by default those of a run's application, else seeded noise.
+            file; image files, or your own images as `train` takes them; by default those of a run's application,
+            else seeded noise.
         application: The application's name in the reference; a run's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
         class_names: What the classes are called, in the order of the logits, or a text file of one a line; by default
@@ -238,7 +243,9 @@ def _inputs(
     images: str | Path | Array | Mapping[str, Array] | None, opened: "Source", artifact: SplitArtifact
 ) -> dict[str, Array] | None:
     """Real inputs for the check: the user's, else the application's."""
-    given = read_arrays(images) if isinstance(images, str | Path) else images
+    given = read_examples(images, lambda: image_rule(artifact.split), artifact.split.application)
+    if given is None and opened.no_images:
+        _log.warning("no real images to check with, seeded noise instead: %s", opened.no_images)
     own = opened.images if given is None else given
     return None if own is None else named_inputs(artifact.split.inputs, own, artifact.split.reference)
 

@@ -22,6 +22,7 @@ def evaluate(
     images: str | None = None,
     labels: Path | None = None,
     path: Path | None = None,
+    unseen: bool = False,
     skip_corrupt: bool = False,
     micro_batch: int = 256,
     threads: int = 1,
@@ -35,6 +36,7 @@ def evaluate(
         images: Held-out inputs (.npy); by default the application's real ones, which needs the `train` extra.
         labels: Their classes (.npy of int64), with --images.
         path: Your own images, as `train` took them and read as it read them: what it held out is measured on.
+        unseen: Measure on all images of --path, of which none was trained on: those that you took since.
         skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
@@ -51,6 +53,7 @@ def evaluate(
             images=images,
             labels=labels,
             path=path,
+            unseen=unseen,
             skip_corrupt=skip_corrupt,
             micro_batch=micro_batch,
             threads=threads,

@@ -23,9 +23,11 @@ def export(
     Args:
         source: A RUN folder (`splitplace train`) or a SPLIT folder (`splitplace split`).
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
-        check_images: Real inputs (.npy, at least 32) to hold the exported RUN against its torch source with.
+        check_images: Real inputs (.npy, image files or your own images as `train` takes them; at least 32)
+            to hold the exported RUN against its torch source with.
         precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
-        calibration: Real inputs (.npy, at least 32, not held-out ones) that int8 is calibrated on, float16 checked.
+        calibration: Real inputs that int8 is calibrated on, float16 checked: .npy or image files, at least 32, not
+            held-out ones; or your own images as `train` takes them, of which no held-out one is taken.
         format: triton writes a Triton model repository to the folder of --catalog, in place of a catalog.
         json: Print one JSON document.
     """

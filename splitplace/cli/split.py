@@ -52,8 +52,8 @@ def split(
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width for a timm name; the network's own by default.
-        images: Real inputs (.npy, or .npz for several, at least 32) for the check; by default those of a RUN's
-            application, else noise.
+        images: Real inputs for the check (.npy, .npz for several, image files, or your own as `train` takes them; at
+            least 32); by default those of a RUN's application, else noise.
         application: The application's name in the reference; a RUN's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
         class_names: What the classes are called, a text file of one a line; by default as a RUN or timm names them.

@@ -27,6 +27,8 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEP_FORMATS = ("PNG", "PPM")
 """Whose mode I is 16 bits."""
 _SHRINKABLE = ("JPEG", "MPO")
+MORE = "more"
+"""Under which a decoded image's `info` has whether its file holds more pages or frames than this one, the first."""
 _ORIENTATION = 0x0112
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
@@ -93,7 +95,9 @@ def decode_image(source: Path | bytes, name: str = "") -> "Image.Image":
             with _open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 _bound(image, where)
                 image.load()
-                return _plain(_turned(image), image.format, where)
+                plain = _plain(_turned(image), image.format, where)
+                plain.info[MORE] = _more(image)
+                return plain
     except SplitPlaceError:
         raise
     except pillow.UnidentifiedImageError as error:
@@ -168,6 +172,14 @@ def _turned(image: "Image.Image") -> "Image.Image":
 
     turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(Image.Transpose[turn])
+
+
+def _more(image: "Image.Image") -> bool:
+    """Whether more pages or frames follow that can be told; a camera's MPO holds the same picture again."""
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except (SyntaxError, ValueError, TypeError, LookupError, EOFError, OSError, struct.error):  # it is damaged behind
+        return False
 
 
 def _orientation(image: "Image.Image") -> Any:

@@ -1,6 +1,7 @@
 """A split: all fragments of one model under one strategy, with their graph (a DAG) and the merge of their outputs."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from graphlib import CycleError
@@ -25,6 +26,11 @@ INPUT = "input"
 _REFERENCE = re.compile(
     r"^(?P<application>[a-z0-9_-]+)\.(?P<model>[A-Za-z0-9_-]+)\.(?P<strategy>[a-z]+)(-(?P<variant>[A-Za-z0-9_-]+))?$"
 )
+
+
+def as_seen(name: str) -> str:
+    """A class's name in the one form (Unicode's NFC) of all that look alike: macOS writes é as e and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 class Edge(Record):

@@ -104,3 +104,30 @@ def test_a_class_that_no_record_can_name_is_refused_before_anything_is_trained(d
     """No text, too long for a catalog, or a folder's name that is no UTF-8."""
     with pytest.raises(ContractError, match=r"the class name '.*expected text in UTF-8 of 1 to 256 letters: rename"):
         replace(data, class_names=(name, *data.class_names[1:]))
+
+
+def test_copies_of_an_image_are_not_validated_on_and_trained_on(data):
+    """Those of other images stay where they were."""
+    twice = replace(data, x_train_NCHW=data.x_train_NCHW.copy())
+    train, validation = data.training_rows(0.25)
+    kept, copy = train[train > validation[0]][0], validation[0]
+    twice.x_train_NCHW[kept] = twice.x_train_NCHW[copy]  # drawn for validation comes first: its copy follows
+    now_trained, now_validated = twice.training_rows(0.25)
+    assert set(now_validated) == {*validation, kept}
+    assert set(now_trained) == set(train) - {kept}
+
+
+def test_where_all_are_copies_of_one_image_some_are_validated_on(data):
+    """Else there would be nothing to measure."""
+    alike = replace(data, x_train_NCHW=np.zeros_like(data.x_train_NCHW))
+    train, validation = alike.training_rows(0.25)
+    assert len(train) and len(validation)
+
+
+def test_a_class_of_copies_alone_is_trained_on_and_validated_on(data):
+    """What is drawn of it stays drawn: it would have no training image."""
+    x_NCHW = data.x_train_NCHW.copy()
+    x_NCHW[data.y_train_N == 1] = 7
+    train, validation = replace(data, x_train_NCHW=x_NCHW).training_rows(0.25)
+    assert 1 in data.y_train_N[train]
+    assert set(train) | set(validation) == set(range(len(x_NCHW)))

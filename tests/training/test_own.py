@@ -1,5 +1,6 @@
 import io
 import json
+import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from splitplace.api.examples import read_examples
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.applications import fetch
 from splitplace.training.data.own import load_own
 
@@ -98,7 +101,7 @@ def test_a_publishers_file_that_strayed_among_class_folders_is_left_out(tmp_path
 def test_class_folders_beside_a_publishers_arrays_are_told(tmp_path):
     """The arrays are taken."""
     write_folder(tmp_path)
-    for name, values in (("x", np.zeros((2, 4, 4), np.uint8)), ("y", np.arange(2))):
+    for name, values in (("x", np.arange(32, dtype=np.uint8).reshape(2, 4, 4) * 8), ("y", np.arange(2))):
         for part in ("train", "test"):
             np.save(tmp_path / f"{name}_{part}.npy", values)
     data = load_own(tmp_path, "pets")
@@ -112,7 +115,7 @@ def test_what_a_user_does_not_see_is_no_image(tmp_path):
     """A publisher's files are found in the folder below, whatever the system left beside it."""
     (tmp_path / "set").mkdir()
     for part in ("train", "test"):
-        np.save(tmp_path / "set" / f"x_{part}.npy", np.zeros((2, 4, 4), np.uint8))
+        np.save(tmp_path / "set" / f"x_{part}.npy", np.arange(32, dtype=np.uint8).reshape(2, 4, 4) * 8)
         np.save(tmp_path / "set" / f"y_{part}.npy", np.arange(2))
     for hidden in ("__MACOSX/set/._0.png", ".cache/0.png", "._x.png"):
         (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
@@ -252,3 +255,83 @@ def test_a_path_that_is_not_there_is_a_usage_error(tmp_path):
     """Exit code 2: the user's mistake."""
     with pytest.raises(UsageError, match="no such file"):
         load_own(tmp_path / "nowhere", "mine")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_pages_behind_the_first_are_told(tmp_path, suffix):
+    """A stack of slices, or an animation, is one image here."""
+    write_folder(tmp_path)
+    first, *more = [Image.fromarray(pixels) for pixels in images(3)]
+    first.save(tmp_path / "cat" / f"stack.{suffix}", save_all=True, append_images=more)
+    (note,) = load_own(tmp_path, "pets").notes
+    assert "1 file(s) hold several pictures, of which the first was read" in note
+    assert f"stack.{suffix}" in note
+
+
+def test_an_animation_that_breaks_off_is_its_first_picture(tmp_path):
+    """As viewers show it."""
+    write_folder(tmp_path)
+    first, *more = [Image.fromarray(pixels) for pixels in images(3)]
+    stream = io.BytesIO()
+    first.save(stream, "GIF", save_all=True, append_images=more)
+    one = io.BytesIO()
+    first.save(one, "GIF")
+    (tmp_path / "cat" / "cut.gif").write_bytes(stream.getvalue()[: len(one.getvalue()) + 40])
+    data = load_own(tmp_path, "pets")
+    assert len(data.y_train_N) + len(data.y_test_N) == 11
+
+
+def test_twelve_bits_saved_as_sixteen_are_told(tmp_path):
+    """Of 256 levels, 16 are left of them."""
+    for name, level in (("dark", 500), ("bright", 3500)):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            pixels = np.random.default_rng(i).normal(level, 100, (8, 8)).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    (note,) = load_own(tmp_path, "scans").notes
+    assert "all pixels of the training images are between" in note
+    assert "stretch" in note
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_class_folders_that_look_alike_are_one_class(tmp_path, form):
+    """MacOS writes é as two letters: folders of one name that came from two machines."""
+    names = [unicodedata.normalize(form, name) for name in ("café", "thé")]
+    write_folder(tmp_path / "train", names=("café", "thé"))
+    write_folder(tmp_path / "train", names=names[:1], per_class=3) if form == "NFD" else None
+    write_folder(tmp_path / "test", names=names, per_class=2)
+    data = load_own(tmp_path, "drinks")
+    assert data.class_names == ("café", "thé")
+    assert (len(data.y_train_N), data.y_test_N.tolist()) == (13 if form == "NFD" else 10, [0, 0, 1, 1])
+
+
+def test_parquet_names_that_look_alike_are_one_class(tmp_path):
+    """In the rows as in what a file calls its classes."""
+    two = [unicodedata.normalize("NFD", name) for name in ("café", "thé")]
+    for part, labels in (("train", ["café", "café", "thé", "thé"]), ("test", two)):
+        table = pa.table({"image": [encode(pixels) for pixels in images(len(labels))], "label": labels})
+        pq.write_table(table, tmp_path / f"{part}.parquet")
+    data = load_own(tmp_path, "drinks")
+    assert (data.class_names, data.y_test_N.tolist()) == (("café", "thé"), [0, 1])
+
+
+def test_images_that_training_never_saw_are_all_held_out(tmp_path):
+    """One image a class is enough, for nothing is trained on them."""
+    write_folder(tmp_path, per_class=1)
+    data = load_own(tmp_path, "pets", unseen=True)
+    assert data.y_test_N.tolist() == [0, 1]
+
+
+def test_examples_are_own_images_that_training_does_not_hold_out(tmp_path):
+    """Read by the split's rule."""
+    write_folder(tmp_path, per_class=10)
+    rule = ImageRule(channels=3, height=6, width=6)
+    examples = read_examples(tmp_path, lambda: rule, "pets")
+    np.testing.assert_array_equal(examples, load_own(tmp_path, "pets", rule=rule).x_train_NCHW)
+
+
+def test_examples_are_images_in_a_folder(tmp_path):
+    """And no more of them than are of use."""
+    write_folder(tmp_path, per_class=10)
+    rule = ImageRule(channels=3, height=12, width=12)
+    assert read_examples(tmp_path / "cat", lambda: rule, "pets").shape == (10, 3, 12, 12)

@@ -148,11 +148,21 @@ class Dataset:
     def training_rows(self, validation_share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows of the training images to train on and to validate on: the same for every seed and strategy.
 
-        So a model cut out of another is never validated on what the other was trained on.
+        So a model cut out of another is never validated on what the other was trained on. Copies of an image are on the
+        side of its first, unless that leaves a class none to train on, or none at all to validate on.
         """
+        every = np.arange(len(self.y_train_N))
         if validation_share == 0:
-            return np.arange(len(self.y_train_N)), np.arange(0)
-        return split_by_seed(self.y_train_N, validation_share, seed=0)
+            return every, every[:0]
+        train, drawn = split_by_seed(self.y_train_N, validation_share, seed=0)
+        held_N = np.isin(self._first_copies_N, drawn)
+        untrained = np.setdiff1d(self.y_train_N, self.y_train_N[~held_N])  # classes of copies alone: as drawn
+        held_N = np.where(np.isin(self.y_train_N, untrained), np.isin(every, drawn), held_N)
+        return (every[~held_N], every[held_N]) if held_N.any() else (train, drawn)
+
+    @cached_property
+    def _first_copies_N(self) -> Rows:  # noqa: N802 - shape suffix
+        return first_copies(self.x_train_NCHW)
 
     @cached_property
     def mean_std_C(self) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N802 - shape suffix

@@ -9,6 +9,7 @@ import numpy as np
 
 from splitplace.errors import ContractError, UsageError, some
 from splitplace.inference.images import image_suffixes
+from splitplace.records.split import as_seen
 from splitplace.training.data.parts import (
     EncodedPart,
     Found,
@@ -28,7 +29,8 @@ def read_folder(path: Path) -> Found:
         ContractError: Fewer than two classes, a class without images, a class that training does not know.
     """
     train, test, notes = _roots(path)
-    class_names = tuple(in_order([entry.name for entry in _folders(train)]))
+    classes = _classes(train)
+    class_names = tuple(in_order(list(classes)))
     if len(class_names) < 2:
         raise ContractError(
             f"{train}: {len(class_names)} class folder(s) ({', '.join(class_names) or 'none'}), expected at least 2"
@@ -38,16 +40,16 @@ def read_folder(path: Path) -> Found:
         notes.append(f"{test} has no class folders, so that its {len(_files(test))} image(s) cannot be held out")
         test = None
     left_out: Counter[str] = Counter()
-    parts = [_part([train / name for name in class_names], left_out)]
+    parts = [_part([classes[name] for name in class_names], left_out)]
     if empty := [class_names[c] for c in np.setdiff1d(np.arange(len(class_names)), parts[0].y_N)]:
         known = some(sorted(image_suffixes()), 99)
-        raise ContractError(f"{train / empty[0]}: no image in it, expected files named {known}")
+        raise ContractError(f"{classes[empty[0]][0]}: no image in it, expected files named {known}")
     if test is not None:
-        found = {entry.name for entry in _folders(test)}
-        extra = sorted(found - set(class_names))
+        found = _classes(test)
+        extra = sorted(set(found) - set(class_names))
         if extra:
             raise ContractError(f"{test}: the class {extra[0]} is not in {train}{_as_parts(train, test)}")
-        parts.append(_part([test / name if name in found else None for name in class_names], left_out))
+        parts.append(_part([found.get(name, []) for name in class_names], left_out))
         absent = [class_names[c] for c in np.setdiff1d(np.arange(len(class_names)), parts[1].y_N)]
         if len(absent) == len(class_names):
             raise ContractError(f"{test}: no image in its class folders")
@@ -122,6 +124,14 @@ def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry))
 
 
+def _classes(path: Path) -> dict[str, list[Path]]:
+    """Each class's folders: several where their names differ in nothing that is seen (é as one letter, or as two)."""
+    classes: dict[str, list[Path]] = {}
+    for folder in _folders(path):
+        classes.setdefault(as_seen(folder.name), []).append(folder)
+    return classes
+
+
 def _leads_nowhere(entry: Path) -> bool:
     """Whether what it leads to is not there: perhaps a class."""
     return entry.is_symlink() and not entry.exists() and not is_hidden(entry) and not _is_image(entry)
@@ -132,13 +142,13 @@ def _files(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if not entry.is_dir() and not is_hidden(entry) and _is_image(entry))
 
 
-def _part(classes: Sequence[Path | None], left_out: Counter[str]) -> EncodedPart:
-    """The images in a folder for each class, as far as there is one."""
+def _part(classes: Sequence[Sequence[Path]], left_out: Counter[str]) -> EncodedPart:
+    """The images in the folders of each class, as far as there are any."""
     files: list[Path] = []
     labels: list[int] = []
-    for label, folder in enumerate(classes):
+    for label, folders in enumerate(classes):
         found = []
-        for file in _walk(folder) if folder is not None else ():
+        for file in (file for folder in folders for file in _walk(folder)):
             if _is_image(file):
                 found.append(file)
             else:

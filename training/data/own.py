@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, some
-from splitplace.inference.images import decode_image, fit_image
+from splitplace.inference.images import MORE, decode_image, fit_image
 from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.arrays import Arrays
 from splitplace.training.data.dataset import (
@@ -28,15 +28,18 @@ from splitplace.training.data.parts import EncodedPart
 from splitplace.training.data.publishers import read_published, read_published_below
 
 MAX_SIZE = 4096
+FEW_LEVELS = 32
+"""Of 256: a data set whose pixels lie in fewer has hardly anything to tell apart."""
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """The images of a part that could be read, with their rows in it, and why the others could not."""
+    """The images of a part that could be read, their rows in it; why others could not, and which have more pages."""
 
     x_NCHW: Images
     rows: Rows
     unreadable: Sequence[str]
+    paged: Sequence[str]
 
 
 def load_own(
@@ -49,6 +52,7 @@ def load_own(
     seed: int = 0,
     mirror: bool = False,
     skip_corrupt: bool = False,
+    unseen: bool = False,
 ) -> Dataset:
     """Read a data set of the user's own, every image by `splitplace.inference.images`, as `infer` reads it later.
 
@@ -62,6 +66,7 @@ def load_own(
         seed: Of that draw; not a training's, so that all seeds of one are held against the same images.
         mirror: Whether mirror images keep their class (training may then flip).
         skip_corrupt: Leave out images that cannot be read, and rows without an image or label; `source` says how many.
+        unseen: Nothing is to be trained on these: all are held-out images (and training images, in name).
 
     Raises:
         UsageError: Nothing of that form at `path`, or a size of no pixels.
@@ -93,7 +98,10 @@ def load_own(
     notes += [*found.notes, *_renumbered(found.class_names)]
     if in_tables and path.is_dir() and holds_images(path):
         notes.append(f"beside Parquet, the image files below {path} were not read: give their folder to have those")
-    if found.test is None:
+    if unseen:
+        images, labels = [np.concatenate(images)] * 2, [np.concatenate(labels)] * 2
+        how = "all of it"
+    elif found.test is None:
         train, test = _hold_out(images[0], labels[0], test_share, seed, path, found.class_names, notes)
         images, labels = [images[0][train], images[0][test]], [labels[0][train], labels[0][test]]
         how = f"{test_share:g} of every class held out by seed {seed}"
@@ -103,6 +111,9 @@ def load_own(
         twice = sum(digest in seen for digest in digests(images[1]))
         if twice:
             notes.append(f"{twice} of {len(labels[1])} held-out images of {path} are training images, too")
+    if paged := [name for part in decoded for name in part.paged]:
+        notes.append(f"{len(paged)} file(s) hold several pictures, of which the first was read: {some(paged)}")
+    notes += _faint(images[0])
     skipped = sum(len(part.unreadable) for part in decoded)
     if skipped:
         how += f", {skipped} unreadable image(s) skipped"
@@ -144,12 +155,14 @@ def _decode(part: EncodedPart, size: int | None, rule: ImageRule | None, skip_co
     images: list[Images] = []
     rows: list[int] = []
     unreadable: list[str] = []
+    paged: list[str] = []
     decoded_bytes = 0
     for row, (name, image, label) in enumerate(zip(part.names, part.images, part.y_N, strict=True)):
         try:
             if image is None or label < 0:
                 raise IntegrityError(f"{name}: no {'image' if image is None else 'label'}")
-            pixels = _read(image, name, size, rule)
+            plain = decode_image(image, name)
+            pixels = _fitted(plain, size, rule)
         except SplitPlaceError as error:
             unreadable.append(f"{name} ({str(error).removeprefix(f'{name}: ')})")
             continue
@@ -163,18 +176,19 @@ def _decode(part: EncodedPart, size: int | None, rule: ImageRule | None, skip_co
             raise SplitPlaceError(f"more than {MAX_DECODED_BYTES} bytes decoded at {name}: give a smaller --size")
         images.append(pixels)
         rows.append(row)
+        if plain.info[MORE]:
+            paged.append(name)
     if unreadable and not (skip_corrupt and images):
         raise IntegrityError(
             f"{len(unreadable)} unreadable image(s): {some(unreadable)}: repair or remove them, or --skip-corrupt"
         )
     channels = max(pixels.shape[0] for pixels in images)
     x_NCHW = np.stack([_with_channels(pixels[None], channels)[0] for pixels in images])
-    return _Decoded(x_NCHW, np.asarray(rows, np.int64), unreadable)
+    return _Decoded(x_NCHW, np.asarray(rows, np.int64), unreadable, paged)
 
 
-def _read(image: Path | bytes, name: str, size: int | None, rule: ImageRule | None) -> Images:
+def _fitted(plain: Image.Image, size: int | None, rule: ImageRule | None) -> Images:
     """One image by the rule, or by that of its own channels and of `size`, or of its own size."""
-    plain = decode_image(image, name)
     if rule is None:
         height, width = (plain.height, plain.width) if size is None else (size, size)
         rule = ImageRule(channels=1 if plain.mode == "L" else 3, height=height, width=width)
@@ -248,7 +262,7 @@ def _of_arrays(
         class_names=names,
         source=f"{arrays.form} {path.name}",
         mirror=mirror,
-        notes=(*notes, *arrays.notes, *_renumbered(names)),
+        notes=(*notes, *arrays.notes, *_renumbered(names), *_faint(x_train)),
     )
 
 
@@ -259,6 +273,17 @@ def _renumbered(class_names: Sequence[str]) -> list[str]:
         return []
     shown = some([f"{c} is the class {name!r}" for c, name in enumerate(class_names)])
     return [f"classes are numbered from 0 on, whatever they are called: {shown}"]
+
+
+def _faint(x_NCHW: Images) -> list[str]:
+    """Where nearly all of the 256 levels are unused, as of 12 bits that were saved as 16."""
+    low, high = int(x_NCHW.min()), int(x_NCHW.max())
+    if high - low >= FEW_LEVELS:
+        return []
+    return [
+        f"all pixels of the training images are between {low} and {high} of 0 to 255, which leaves little to tell "
+        "apart (16 bits become 8: 12 bits in a file of 16 lose all but 16 levels): stretch their values before"
+    ]
 
 
 def _picture(x_CHW: Images) -> Image.Image:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from splitplace.errors import ContractError, IntegrityError, UsageError, some
+from splitplace.records.split import as_seen
 from splitplace.training.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, described, hub_features
 from splitplace.training.data.dataset import Labels
 from splitplace.training.data.parts import (
@@ -192,7 +193,7 @@ def _labels(table: Any, name: str, file: Path) -> list[int | str | None]:
     if not any(test(column.type) for test in (pa.types.is_integer, pa.types.is_null, *_TEXT)):
         raise ContractError(f"{file}: column {name} is {column.type}, expected whole numbers or names in every row")
     values: list[int | str | None] = column.to_pylist()
-    return [None if value == "" else value for value in values]
+    return [(as_seen(value) or None) if isinstance(value, str) else value for value in values]
 
 
 def _plain(column: Any) -> Any:
@@ -220,6 +221,7 @@ def _names(schema: Any, features: dict[str, Any], label: str, file: Path) -> tup
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise ContractError(f"{file}: the names of its classes are no list of strings")
+    names = [as_seen(name) for name in names]
     if len(set(names)) != len(names):
         names = [f"{name} ({c})" if names.count(name) > 1 else name for c, name in enumerate(names)]
     return tuple(names)

@@ -14,6 +14,7 @@ from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.fit import Fitted
 from splitplace.training.loop.measured import finish
+from splitplace.training.recipes.claim import claimed
 from splitplace.training.run import Run
 
 
@@ -39,13 +40,17 @@ def carry_out(
         full: The full model that it is cut out of.
 
     Raises:
-        SplitPlaceError: Another run stands at `out`, or what `make` raises.
+        SplitPlaceError: Another run stands at `out` or is being trained there, or what `make` raises.
     """
     started_s = time.perf_counter()
     folder = runs.place(request, out)
     finished = runs.find(folder, request, data.class_names)
     if finished is not None:
         return finished
-    pytorch_lightning.seed_everything(derive(request.seed, "weights") % 2**32, verbose=False)
-    made = make(folder)
-    return finish(folder, request, made.split, data, made.fitted, started_s, full, made.seen)
+    with claimed(folder, request):
+        finished = runs.find(folder, request, data.class_names)
+        if finished is not None:  # by who had the folder until now
+            return finished
+        pytorch_lightning.seed_everything(derive(request.seed, "weights") % 2**32, verbose=False)
+        made = make(folder)
+        return finish(folder, request, made.split, data, made.fitted, started_s, full, made.seen)

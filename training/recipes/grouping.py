@@ -1,5 +1,6 @@
 """How classes are grouped: by what the teacher sees or confuses, as the user says, or by meaningless controls."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -7,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitplace.errors import NotFoundError, UsageError, unknown
+from splitplace.errors import NotFoundError, UsageError, some, unknown
+from splitplace.records.split import as_seen
 from splitplace.seeds import generator
 from splitplace.splitting.semantic.branches import Batch
 from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
@@ -40,18 +42,26 @@ def numbered(asked: Asked, class_names: Sequence[str]) -> Grouping:
     """Groups by the classes' numbers; a name is what it says, also where it looks like a number.
 
     Raises:
-        UsageError: A class that is not there.
+        UsageError: A class that is not there, or in no group, or in two.
     """
     for rule in RULES:
         if asked == rule:
             return rule
-    numbers = {name: c for c, name in enumerate(class_names)}
+    numbers = {as_seen(name): c for c, name in enumerate(class_names)}
     if not any(name.isdecimal() for name in class_names):
         numbers = {str(c): c for c in range(len(class_names))} | numbers
     for c in (c for group in asked for c in group):
-        if isinstance(c, str) and c not in numbers:
+        if isinstance(c, str) and as_seen(c) not in numbers:
             raise NotFoundError(f"groups: no class {c!r}, expected of {', '.join(class_names)}")
-    return [[c if isinstance(c, int) else numbers[c] for c in group] for group in asked]
+    found = [[c if isinstance(c, int) else numbers[as_seen(c)] for c in group] for group in asked]
+    counts = Counter(c for group in found for c in group)
+    for wrong, classes in (
+        ("leave out", [name for c, name in enumerate(class_names) if not counts[c]]),
+        ("list twice", [class_names[c] for c, count in sorted(counts.items()) if count > 1 and c < len(class_names)]),
+    ):
+        if classes:
+            raise UsageError(f"groups {wrong} {some(classes)}: expected every class in one group")
+    return found
 
 
 def class_tree(
