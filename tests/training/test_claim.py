@@ -1,3 +1,5 @@
+"""One training at a time in a RUN folder: who is refused, who waits, and what is left of it."""
+
 import logging
 import shutil
 import threading

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from splitplace import lock_files
 from splitplace.training import run as runs
@@ -32,7 +32,7 @@ def claimed(path: Path, request: TrainingRequest) -> Iterator[None]:
         OtherRunError: Another process trains something else there.
         OSError: The folder above it cannot be made or written to.
     """
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
