@@ -228,8 +228,8 @@ def from_folder(
         raise NotFoundError(f"{folder} is a file: give the folder that it is in, as `policy train` leaves it")
     if not folder.is_dir():
         raise NotFoundError(f"no folder {folder} with saved states")
-    if not trainable(policy):
-        raise NotFoundError(f"nothing of {policy.name} is trained: leave out {folder}, or name a policy that learns")
+    if not any(isinstance(part, Storable) for part in parts(policy)):
+        raise NotFoundError(f"{policy.name} learns nothing: leave out {folder}, or name a policy that learns")
 
     def load(part: Storable) -> LoadedPart | None:
         return read(folder, stem_of(part)) if (folder / f"{stem_of(part)}{SUFFIX}").is_file() else None

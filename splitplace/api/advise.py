@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from splitplace.api.asked import amount, whole_number
+from splitplace.api.asked import amount, share, whole_number
 from splitplace.api.demand import demand as gather
 from splitplace.api.demand import load_demand
 from splitplace.api.simulate import resolve_fleet
@@ -68,8 +68,8 @@ def advise(
     """
     rate = amount("--rate", rate, LEAST, MOST, "requests a second")
     deadline = amount("--deadline", deadline, LEAST, MOST, "seconds")
-    accuracy = None if accuracy is None else amount("--accuracy", accuracy, 0, 1, "as a share")
-    violations = amount("--violations", violations, 0, 1, "as a share")
+    accuracy = None if accuracy is None else share("--accuracy", accuracy)
+    violations = share("--violations", violations)
     batch = whole_number("--batch", batch, 1, MAX_IMAGES)
     seed = whole_number("--seed", seed)
     if plot is not None:

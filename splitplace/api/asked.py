@@ -46,3 +46,19 @@ def amount(option: str, value: object, low: float, high: float, unit: str = "") 
     if not low <= number <= high:
         raise UsageError(f"{option} {number:g}: expected {bounds}")
     return number
+
+
+def share(option: str, value: object) -> float:
+    """A number from 0 to 1, as Python's own.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated.
+
+    Raises:
+        UsageError: Another number, none, or something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        shown = f"{float(value):g}" if isinstance(value, Real) and not isinstance(value, bool) else repr(value)
+        raise UsageError(f"{option} {shown}: expected a share, 0 to 1")
+    return float(value)

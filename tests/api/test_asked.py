@@ -59,7 +59,7 @@ def test_a_simulation_of_what_is_none_of_its_kind(changes, said):
     [
         ({"rate": "20"}, "--rate '20': expected a number, 1e-06 to 1e+06 requests a second"),
         ({"batch": 1.5}, "--batch 1.5: expected a whole number"),
-        ({"accuracy": float("nan")}, "--accuracy nan: expected 0 to 1 as a share"),
+        ({"accuracy": float("nan")}, "--accuracy nan: expected a share, 0 to 1"),
         ({"fleet": 7}, "fleet 7: expected one by name"),
         ({"catalog": 7}, "catalog 7: expected one by its folder"),
     ],

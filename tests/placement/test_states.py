@@ -180,7 +180,7 @@ def test_a_folder_with_nothing_for_the_policy_is_refused(view, tmp_path):
 
 def test_a_folder_for_a_policy_that_learns_nothing_is_refused(folder, view):
     """And a state's own file, which the folder is meant by: each by what it is."""
-    with pytest.raises(UsageError, match=r"nothing of layer\+least-loaded is trained: leave out"):
+    with pytest.raises(UsageError, match=r"layer\+least-loaded learns nothing: leave out"):
         from_folder(parse_policy("layer+least-loaded"), folder, view())
     with pytest.raises(UsageError, match=r"daso.safetensors is a file: give the folder that it is in"):
         from_folder(POLICY, folder / "daso.safetensors", view())
