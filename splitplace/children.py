@@ -4,11 +4,12 @@
 `-P` leaves it out, and so does `PYTHONSAFEPATH`, which the children of a child inherit.
 """
 
+import faulthandler
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 KEPT = frozenset({
@@ -70,6 +71,13 @@ def child_env(**changes: str) -> dict[str, str]:
     if sys.flags.no_user_site:
         kept["PYTHONNOUSERSITE"] = "1"
     return kept | {"PYTHONSAFEPATH": "1"} | changes
+
+
+def tell_crashes() -> None:
+    """Have a fault in native code leave every thread's stack on standard error, where there is one."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # one that is no file, or closed
+            faulthandler.enable()
 
 
 @contextmanager

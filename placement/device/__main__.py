@@ -16,6 +16,7 @@ import threading
 import time
 from typing import NoReturn
 
+from splitplace.children import tell_crashes
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import open_share
@@ -36,6 +37,7 @@ def main() -> NoReturn:
     Raises:
         SplitPlaceError: The configuration, the catalog or the CPU share is not to be had.
     """
+    tell_crashes()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     launcher = os.getppid()
     config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")

@@ -4,6 +4,7 @@ Described here and built at import, in a descriptor pool of their own: a program
 server's stubs, in the same process would else have two files of one name in the default pool, which protobuf refuses.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,10 +148,20 @@ _POOL = descriptor_pool.DescriptorPool()
 _POOL.Add(_file())
 
 
+def _with_nested(descriptor: Any) -> Iterator[tuple[str, type[Message]]]:
+    yield descriptor.full_name, message_factory.GetMessageClass(descriptor)
+    for nested in descriptor.nested_types:
+        yield from _with_nested(nested)
+
+
+_CLASSES = dict(pair for name in _MESSAGES for pair in _with_nested(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}")))
+"""All of them, for good. protobuf makes a class when it is asked for and holds it weakly: one that nobody else holds is
+taken apart by the garbage collector, and whoever is given it meanwhile, in another thread say, ends the process."""
+
+
 def message(name: str) -> type[Message]:
     """The class of a message."""
-    found: type[Message] = message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-    return found
+    return _CLASSES[f"{PACKAGE}.{name}"]
 
 
 def _call(name: str, streams: bool = False) -> GrpcCall:

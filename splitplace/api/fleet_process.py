@@ -4,12 +4,14 @@ import logging
 import sys
 
 from splitplace.api.start_fleet import FleetRequest
+from splitplace.children import tell_crashes
 from splitplace.errors import SplitPlaceError, explained
 from splitplace.records.base import MAX_DOCUMENT_BYTES
 
 
 def main() -> None:
     """Run until told to stop; exit as the command line does."""
+    tell_crashes()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         with explained():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from splitplace.children import tell_crashes
 from splitplace.cli.output import emit, err, step
 from splitplace.errors import UsageError
 
@@ -87,6 +88,7 @@ def start(
         return
     import os
 
+    tell_crashes()
     fleet = sp.Fleet(devices, catalog, **wanted)
     step("starting the devices", 0.0)
     with fleet:
@@ -153,6 +155,7 @@ def join(
         token = sys.stdin.readline().strip().removeprefix("splitplace fleet join ")
     elif token is not None and token.startswith("-"):
         raise UsageError(f"Unknown option: {token}. See --help.")
+    tell_crashes()
     sp.join_fleet(token, data=data, catalog=catalog, address=address, told=err.print, joined=joined)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from splitplace.children import tell_crashes
 from splitplace.cli.output import emit, step
 from splitplace.errors import UsageError
 
@@ -82,11 +83,13 @@ def serve(
         )
 
     if fleet is not None:
+        tell_crashes()
         with _telling_accesses(), opened(fleet) as door:
             _up(door, fleet, json)
             door.serve()
         return
     assert catalog is not None
+    tell_crashes()
     step("starting the devices", 0.0)
     with (
         _telling_accesses(),

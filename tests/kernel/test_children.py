@@ -2,13 +2,14 @@
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from splitplace.children import child_env, python_child, python_script, safe_spawn
+from splitplace.children import child_env, python_child, python_code, python_script, safe_spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("splitplace", "splitting", "training", "export", "placement", "benchmarks")
@@ -126,3 +127,19 @@ def test_nobody_starts_an_interpreter_by_hand():
     attributes = ((file, node) for file, node in _nodes("executable") if isinstance(node, ast.Attribute))
     users = {file for file, node in attributes if node.attr == "executable"}
     assert users == {"splitplace/children.py"}
+
+
+CRASH = "import os; from splitplace.children import tell_crashes; tell_crashes(); os.abort()"
+
+
+def test_a_crash_in_native_code_leaves_a_stack():
+    """On standard error, of every thread; such an end said nothing at all."""
+    child = subprocess.run(python_code(CRASH), env=child_env(), capture_output=True, text=True, timeout=300)
+    assert child.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in child.stderr and 'File "<string>", line 1' in child.stderr
+
+
+def test_without_standard_error_a_crash_is_one():
+    """There is nowhere to leave a stack, and nothing else goes wrong."""
+    child = subprocess.run(["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *python_code(CRASH)], env=child_env(), timeout=300)
+    assert child.returncode == -signal.SIGABRT
