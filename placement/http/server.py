@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.http.connection import bounded
 from splitplace.placement.http.limits import Limits, open_files
+from splitplace.placement.http.spare_memory import SpareMemory
 
 LAST_WORDS_S = 5
 """How long requests may go on when the front door closes."""
@@ -144,7 +145,11 @@ class HttpServer:
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.01)
             self._up.set()
-            await serving
+            watching = asyncio.create_task(SpareMemory().watch())
+            try:
+                await serving
+            finally:
+                watching.cancel()
 
 
 def listening(host: str, port: int) -> socket.socket:
