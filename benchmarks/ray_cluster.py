@@ -57,6 +57,8 @@ class RayCluster:
             "RAY_health_check_failure_threshold": "3",
             # How long a node waits for a head that is gone, where the default is a minute.
             "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+            # And for the process that it starts for a client (`ray://`), where the default is half a minute.
+            "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",
             "SPLITPLACE_DEVICES": str(devices),
             "OMP_NUM_THREADS": "1",
         }

@@ -138,7 +138,7 @@ def test_an_untrained_policy_says_so() -> None:
         (["simulate", "--policy", "mab+daso", *SMALL, "--state", "x", "--untrained"], 2, "exclude each other"),
         (["simulate", "--policy", "layer+exact", "--demand", "upstream"], 1, "up to 10 devices, got 50"),
         (["policy", "show", "nowhere"], 2, "expected a folder of saved states"),
-        (["policy", "train", "--runs", "1"], 2, "2 to 900 runs"),
+        (["policy", "train", "--runs", "1"], 2, "--runs 1: expected 2 to 900"),
         (["policy", "train", *SMALL, "--runs", "2", "--intervals", "2"], 1, "nothing to learn from: in 2 intervals"),
         (["bench", "placement", "--seeds", "1"], 2, "2 to 100 seeds"),
         (["bench", "placement", "--decider", "nobody"], 2, "'nobody'"),
