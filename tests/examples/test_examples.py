@@ -27,8 +27,9 @@ SLOW = {
     "first": r"(?s)layer-3: 0\.\d+.*reward 0\.\d+, deadlines missed",
 }
 """What trains, measures or opens a network takes most of a minute."""
-MODULES = {"my_net", "own_onnx", "remote", "serve_grpc", "serve_triton", "train_on_ray"}
-"""Imported by those that are run, run on their page (docs/howto/serve.md, model.md), or in (test_train_on_ray.py)."""
+MODULES = {"my_net", "own_onnx", "remote", "reward", "serve_grpc", "serve_triton", "train_on_ray"}
+"""Imported by those that are run, run on their page (docs/howto/serve.md, model.md, simulate.md), or in
+(test_train_on_ray.py)."""
 
 
 def run(name, folder):
