@@ -81,6 +81,7 @@ class HttpServer:
         Raises:
             UsageError: The address cannot be taken, or the certificate not be read.
         """
+        self._spare = SpareMemory()
         limits = replace(self._app.limits, connections=open_files(self._app.limits.connections))
         config = uvicorn.Config(
             self._app,
@@ -145,7 +146,7 @@ class HttpServer:
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.01)
             self._up.set()
-            watching = asyncio.create_task(SpareMemory().watch())
+            watching = asyncio.create_task(self._spare.watch())
             try:
                 await serving
             finally:

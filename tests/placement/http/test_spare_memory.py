@@ -1,9 +1,11 @@
 """What the process has grown by is given back; held against made-up sizes, and once against the C library's own."""
 
 import ctypes
+import subprocess
 
 import pytest
 
+from splitplace.children import child_env, python_code
 from splitplace.inference import memory
 from splitplace.placement.http.spare_memory import GROWN_BYTES, SpareMemory
 
@@ -70,3 +72,38 @@ def test_memory_that_lies_free_below_what_is_used_goes_back():
     assert spare.look()
     library.free(pieces[-1])
     assert memory.rss_bytes() < before - 2**25
+
+
+COUNT_ARENAS = """
+import ctypes, re, tempfile, threading
+from splitplace.inference import memory
+
+memory.few_arenas(2)
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.fopen.restype, library.fopen.argtypes = ctypes.c_void_p, [ctypes.c_char_p] * 2
+library.malloc_info.argtypes, library.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
+all_there, done = threading.Barrier(13), threading.Event()
+
+def take():
+    library.malloc(1000)
+    all_there.wait()
+    done.wait()
+
+for thread in [threading.Thread(target=take) for _ in range(12)]:
+    thread.start()
+all_there.wait()
+with tempfile.NamedTemporaryFile() as file:
+    stream = library.fopen(file.name.encode(), b"w")
+    library.malloc_info(0, stream)
+    library.fclose(stream)
+    print(len(re.findall(rb"<heap nr", file.read())))
+done.set()
+"""
+
+
+def test_many_threads_share_few_arenas():
+    """Twelve that are there at once have two of the C library's; by default as many as eight for each core."""
+    done = subprocess.run(python_code(COUNT_ARENAS), env=child_env(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 2
