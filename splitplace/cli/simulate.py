@@ -1,5 +1,6 @@
 """`splitplace simulate`: a policy on a simulated fleet; and `simulate trace`, vehicles on the road."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from splitplace.records.metrics import GroupMetrics
 
 app = App(name="simulate", help_format="plaintext")
+_log = logging.getLogger(__name__)
 
 
 @app.default
@@ -79,7 +81,7 @@ def simulate(
     if done.indifference is not None:
         remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}; raise the load")
     if not run.metrics.scored:
-        remark(f"no task is scored: {_nobody(run.metrics.tasks.arrived)}")
+        _log.warning("no task is scored: %s", _nobody(run.metrics.tasks.arrived))
     document: dict[str, Any] = {
         "scenario": done.scenario.name,
         "fleet": fleet or done.scenario.fleet,
