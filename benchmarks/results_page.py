@@ -108,7 +108,12 @@ CLAIMS = (
     Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", fleets_tables.soak),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", fleets_tables.serve),
-    Claim("requests.json", "Requests that nobody thought of", "splitplace bench requests", requests.section),
+    Claim(
+        "requests.json",
+        "Requests that nobody thought of",
+        "splitplace bench requests --schemathesis 0.02",
+        requests.section,
+    ),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", fleets_tables.testbed),
     Claim(
         "testbed-loaded.json",
