@@ -54,6 +54,11 @@ GROWING = tuple(PlanCase(devices, RATE * devices / 50, False, intervals) for dev
 """Without a card, so that all that comes is placed, whatever the size."""
 
 
+def called(case: "PlanCase | PlanTiming") -> str:
+    """A fleet and rate, in words."""
+    return f"{case.devices:,} devices, {case.rate:g} tasks an interval{'' if case.card else ', no card'}"
+
+
 class PlanTiming(Record):
     """One fleet and rate."""
 
@@ -137,7 +142,7 @@ def run(path: Path, policy: str, repeats: int, most_devices: int, say: Callable[
         found = []
         for case in cases:
             if case.devices <= most_devices:
-                say(f"{case.devices} devices, {case.rate:g} tasks an interval{'' if case.card else ', no card'}")
+                say(called(case))
                 found.append(measured(policy, case, repeats))
         return found
 
@@ -156,9 +161,7 @@ def verdict(results: PlansResults) -> dict[str, bool | str]:
     found: dict[str, bool | str] = {}
     for cell in results.cells:
         if cell.limit_s is not None:
-            card = "" if cell.card else ", no card"
-            what = f"{cell.devices:,} devices, {cell.rate:g} tasks an interval{card}"
-            found[f"{what}: at most {1e3 * cell.limit_s:g} ms (95th percentile)"] = cell.p95_s <= cell.limit_s
+            found[f"{called(cell)}: at most {1e3 * cell.limit_s:g} ms (95th percentile)"] = cell.p95_s <= cell.limit_s
     if results.growth is not None and results.growth_off is not None and math.isfinite(results.growth_off):
         low, high = results.growth - results.growth_off, results.growth + results.growth_off
         told = high <= GROWTH_LIMIT or low > GROWTH_LIMIT

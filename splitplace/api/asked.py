@@ -40,12 +40,7 @@ def amount(option: str, value: object, low: float, high: float, unit: str = "") 
         UsageError: Another number, none, or something else.
     """
     bounds = f"{low:g} to {high:g}{' ' * bool(unit)}{unit}"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise UsageError(f"{option} {value!r}: expected a number, {bounds}")
-    number = float(value)
-    if not low <= number <= high:
-        raise UsageError(f"{option} {number:g}: expected {bounds}")
-    return number
+    return _within(option, value, low, high, f"a number, {bounds}", bounds)
 
 
 def share(option: str, value: object) -> float:
@@ -58,7 +53,14 @@ def share(option: str, value: object) -> float:
     Raises:
         UsageError: Another number, none, or something else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        shown = f"{float(value):g}" if isinstance(value, Real) and not isinstance(value, bool) else repr(value)
-        raise UsageError(f"{option} {shown}: expected a share, 0 to 1")
-    return float(value)
+    return _within(option, value, 0, 1, kind="a share, 0 to 1", bounds="a share, 0 to 1")
+
+
+def _within(option: str, value: object, low: float, high: float, kind: str, bounds: str) -> float:
+    """Such a number; what is none is told that a `kind` is expected, another one the `bounds`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{option} {value!r}: expected {kind}")
+    number = float(value)
+    if not low <= number <= high:
+        raise UsageError(f"{option} {number:g}: expected {bounds}")
+    return number

@@ -1,14 +1,16 @@
 """Real inputs that a split is checked or calibrated with: arrays, or image files as the split reads them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from splitplace.errors import NotFoundError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
 from splitplace.inference.images import image_suffixes, read_image
-from splitplace.inference.inputs import ARRAY_SUFFIXES, read_arrays
+from splitplace.inference.inputs import ARRAY_SUFFIXES, images_in, read_arrays
 from splitplace.records.preprocessing import ImageRule
 
 MOST = 256
@@ -50,10 +52,11 @@ def read_examples(
 
 def _images_alone(folder: Path) -> list[Path]:
     """The image files in a folder, if there are no folders in it."""
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if any(entry.is_dir() for entry in entries):
+    if any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
         return []
-    return [entry for entry in entries if entry.suffix.lower() in image_suffixes()]
+    with suppress(NotFoundError):
+        return images_in(folder)
+    return []
 
 
 def _spread(n: int) -> list[int]:

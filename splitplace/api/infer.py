@@ -46,9 +46,10 @@ class Inference:
     @property
     def names(self) -> tuple[str, ...] | None:
         """What the most probable class of each input is called, "" for none; None if the split came without names."""
-        if self.labels is None or not self.split.class_names:
+        labels = self.labels
+        if labels is None or not self.split.class_names:
             return None
-        return tuple("" if label == NO_CLASS else self.split.class_names[label] for label in self.labels)
+        return tuple("" if label == NO_CLASS else self.split.class_names[label] for label in labels)
 
 
 @explained()
@@ -94,7 +95,7 @@ def infer(
     start = time.perf_counter()
     logits = executor.run(given, micro_batch)
     done = Inference(split, logits, time.perf_counter() - start)
-    if done.labels is not None and (none := int((done.labels == NO_CLASS).sum())):
+    if split.n_classes and (none := int(np.isnan(logits).any(axis=1).sum())):
         told = "%s: its answers to %d of %d inputs are NaN, which is the answer of no class: their label is %d"
         _log.warning(told, reference, none, len(logits), NO_CLASS)
     return done

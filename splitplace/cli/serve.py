@@ -82,14 +82,13 @@ def serve(
             grpc_port=grpc_port,
         )
 
+    tell_crashes()
     if fleet is not None:
-        tell_crashes()
         with _telling_accesses(), opened(fleet) as door:
             _up(door, fleet, json)
             door.serve()
         return
     assert catalog is not None
-    tell_crashes()
     step("starting the devices", 0.0)
     with (
         _telling_accesses(),
