@@ -5,24 +5,20 @@ the float32 split. The library's own tools do the work (onnxruntime's float16 co
 another precision is a split of its own, with the precision in its variant and an evaluation of its own beside it.
 """
 
-import logging
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.inference.executor import Array, FragmentSession, batches, boundary_values
+from splitplace.export.convert.int8 import CALIBRATION_BATCH, int8, opset_of, quantised
+from splitplace.export.convert.odd_numbers import TRIAL_ROWS, Feed, is_large, touching
+from splitplace.inference.executor import Array, FragmentSession, boundary_values
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.noise import draw
 from splitplace.inference.trial import run_apart
@@ -34,22 +30,8 @@ from splitplace.splitting.artifact import SplitArtifact, digest
 Precision = Literal["float32", "float16", "int8"]
 MIN_CALIBRATION = 32
 """Fewer samples do not show the range of an activation."""
-CALIBRATION_BATCH = 32
-TRIAL_ROWS = 4
-"""Samples that a converted fragment is run on before it is stored."""
-LARGEST_FLOAT16 = 65504.0
-MARGIN = 4.0
-"""How much larger than on the inputs that were seen a number may become."""
-PER_CHANNEL_SINCE = 13
-"""The opset from which on a weight may have a scale for each channel."""
-ORT_WARNING, ORT_FATAL = 2, 4
-"""Severities of onnxruntime's log; the former is its own default."""
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
-"""Element types of numbers that may be beyond float16's."""
 FLOAT16_SCALES_SINCE = 19
 """The opset from which on a scale may be in float16."""
-QUANTISED = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm")
-"""Operators that quantise activations or compute with such; float16 leaves them as they are."""
 FLOAT16_BOUND = 0.05
 """Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 
@@ -144,9 +126,6 @@ def _content(model: bytes) -> tuple[list[str], list[int]]:
     return [node.op_type for node in graph.node], sorted(tensor.data_type for tensor in graph.initializer)
 
 
-Feed = Mapping[str, Array]
-
-
 def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed], onnx.ModelProto], feed: Feed) -> bytes:
     """The converted file. What a fragment carries through is no business of a converter's: it is put back after."""
     proto = onnx.load_from_string(model)
@@ -177,8 +156,8 @@ def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed],
 def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     """Weights and arithmetic in float16, but for operators that touch numbers beyond its range or take float32."""
     scaled = {node.name for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    narrow_scales = _opset(model) >= FLOAT16_SCALES_SINCE
-    kept = sorted(_beyond_float16(model, feed) | _quantised(model) | (set() if narrow_scales else scaled))
+    narrow_scales = opset_of(model) >= FLOAT16_SCALES_SINCE
+    kept = sorted(touching(model, feed, is_large) | quantised(model) | (set() if narrow_scales else scaled))
     own = {node.name for node in model.graph.node}
     narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
     for node in narrow.graph:
@@ -189,95 +168,6 @@ def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     TopologicalSortPass()(narrow)  # the converter appends the casts of inputs at the end
     converted: onnx.ModelProto = ir.to_proto(narrow)
     return converted
-
-
-def _beyond_float16(model: onnx.ModelProto, feed: Feed) -> set[str]:
-    """The nodes that read or make a number near float16's largest or beyond, in weights or on these inputs."""
-    large = {tensor.name for tensor in model.graph.initializer if _large(onnx.numpy_helper.to_array(tensor))}
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    made = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    others = {value.name for value in (*inferred.value_info, *inferred.output) if _is_no_float(value)}
-    made = [name for name in made if name not in others]  # of some of which numpy has no type
-    del shown.graph.output[:]
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
-    options = ort.SessionOptions()
-    options.log_severity_level = ORT_FATAL
-    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    given = {node.name: feed[node.name][:TRIAL_ROWS] for node in session.get_inputs()}
-    large |= {name for name, value in given.items() if _large(value)}
-    ran = session.run(made, given) if made else []
-    large |= {name for name, value in zip(made, ran, strict=True) if _large(value)}
-    return {node.name for node in model.graph.node if large.intersection([*node.input, *node.output])}
-
-
-def _is_no_float(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.elem_type not in (onnx.TensorProto.UNDEFINED, *FLOATS)
-
-
-def _large(value: object) -> bool:
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        return False
-    finite = value[np.isfinite(value)]
-    return bool(np.abs(finite).max(initial=0.0) > LARGEST_FLOAT16 / MARGIN)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publishes no types
-    """Feeds real boundary values to the quantiser."""
-
-    def __init__(self, feed: Feed):
-        self._batches = batches(feed, CALIBRATION_BATCH)
-
-    def get_next(self) -> dict[str, Array] | None:
-        """The next batch, None at the end."""
-        return next(self._batches, None)
-
-
-def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
-    """Weights and activations in int8 between quantised tensors, calibrated on these inputs."""
-    opset = _opset(model)
-    if done := sorted(_quantised(model)):
-        raise ContractError(f"its operator {done[0]!r} makes 8-bit numbers already: export it as it is")
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "int8.onnx"
-        quantize_static(
-            model,
-            out,
-            _Reader(feed),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=opset >= PER_CHANNEL_SINCE,
-        )
-        return onnx.load(out)
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    version: int = next(entry.version for entry in model.opset_import if not entry.domain)
-    return version
-
-
-def _quantised(model: onnx.ModelProto) -> set[str]:
-    """The nodes that make or take 8-bit numbers of activations."""
-    return {node.name for node in model.graph.node if node.op_type in QUANTISED or node.op_type.startswith("QLinear")}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantiser from recommending, on the root logger, a pre-processing that export has done.
-
-    And onnxruntime from warning, on the terminal, of what is left over in models that the quantiser makes for itself.
-    """
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    ort.set_default_logger_severity(ORT_FATAL)
-    try:
-        yield
-    finally:
-        ort.set_default_logger_severity(ORT_WARNING)
-        root.setLevel(level)
 
 
 def _fragment(fragment: Fragment, model: bytes) -> Fragment:

@@ -90,6 +90,7 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise IntegrityError(f"{source}: not an ONNX model, or truncated: no graph in its {len(data)} bytes")
     name_default_domain(model)
+    _clear_negative_sizes(model)
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     if opset < MIN_OPSET:
         raise ContractError(
@@ -97,6 +98,15 @@ def parse(data: bytes, source: str = "model") -> onnx.ModelProto:
             "again, or use onnx.version_converter"
         )
     return model
+
+
+def _clear_negative_sizes(model: onnx.ModelProto) -> None:
+    """Sizes that vary as no sizes: some exporters write -1 for them. Of inputs they stay, to be said as they are."""
+    for graph in all_graphs(model):
+        for value in (*graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim if value.type.WhichOneof("value") == "tensor_type" else ():
+                if dim.dim_value < 0:
+                    dim.ClearField("dim_value")
 
 
 def _densify(model: onnx.ModelProto, source: str) -> None:
@@ -215,6 +225,11 @@ def _sorted(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     made = Counter(name for node in model.graph.node for name in node.output if name)
     if (twice := made.most_common(1)[0])[1] > 1:
         raise IntegrityError(f"{source}: {twice[1]} of its nodes make {twice[0]!r}, expected one: export it again")
+    for kind, values in (("weights", model.graph.initializer), ("inputs", model.graph.input)):
+        if both := next((value.name for value in values if value.name in made), None):
+            raise IntegrityError(
+                f"{source}: one of its nodes makes {both!r}, as one of its {kind} is called: rename it"
+            )
     graph = ir.from_proto(model)
     try:
         TopologicalSortPass()(graph)

@@ -5,14 +5,17 @@ at nodes of its own operator only: tried on every node, as there, they take most
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
+from onnxscript.rewriter.pattern import Constant
 from onnxscript.rewriter.rules import common as rules
 
+from splitplace.splitting.layerwise.names import Names
 from splitplace.splitting.layerwise.weights import fold_weights
 
 # They warn of every operator that is not folded, and of weights that are answers: no faults of the model's.
@@ -25,11 +28,22 @@ _KEPT = "KeptIdentity"
 MANY_SLICES = 200
 """The rule that joins slices looks at pairs of them."""
 
+
+def _without_effect(op_type: str, number: int) -> rewriter.RewriteRule:
+    """The rule that drops an operator whose second input is this very number.
+
+    The library's own take numbers that are close to it: an epsilon of 1e-8 and less, that keeps a division from one by
+    zero, would be nothing.
+    """
+    exactly = Constant(number, rel_tol=0, abs_tol=0)
+    return rewriter.RewriteRule(lambda op, x: getattr(op, op_type)(x, exactly), lambda op, x: op.Identity(x))
+
+
 RULES: dict[str, tuple[rewriter.RewriteRule, ...]] = {
-    "Mul": tuple(rules.mul_by_1_rule.commute()),
-    "Add": tuple(rules.add_0_rule.commute()),
-    "Sub": (rules.sub_0_rule,),
-    "Div": (rules.div_by_1_rule,),
+    "Mul": tuple(_without_effect("Mul", 1).commute()),
+    "Add": tuple(_without_effect("Add", 0).commute()),
+    "Sub": (_without_effect("Sub", 0),),
+    "Div": (_without_effect("Div", 1),),
     "Dropout": (rules.dropout_zero_rule, rules.dropout_inference_rule),
     "Reshape": (
         rules.two_reshapes_matmul_reshape_rule,
@@ -80,6 +94,30 @@ SINCE: dict[rewriter.RewriteRule, int] = {
 `allowzero`, pads as inputs, a Gemm without C, a BatchNormalization by channel."""
 
 
+def _is_affine(node: ir.Node) -> bool:
+    """Whether a BatchNormalization does the same to every batch, in numbers of one type with what it follows."""
+    inbound = node.inputs[0].producer() if node.inputs[0] is not None else None
+    read = [*node.inputs[1:], inbound.inputs[1] if inbound is not None and len(inbound.inputs) > 1 else None]
+    kinds = {value.const_value.dtype for value in read if value is not None and value.const_value is not None}
+    return node.attributes.get_int("training_mode", 0) != 1 and len(kinds) == 1
+
+
+def _is_representable(node: ir.Node) -> bool:
+    """Whether a Cast takes the number that a ConstantOfShape repeats for what it is: the rule raises on others."""
+    maker = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if maker is None or maker.op_type != "ConstantOfShape" or "value" not in maker.attributes:
+        return True
+    number, kind = maker.attributes["value"].as_tensor().numpy().item(), ir.DataType(node.attributes["to"].as_int())
+    if not kind.is_integer():
+        return True
+    limits = np.iinfo(kind.numpy())
+    return bool(np.isfinite(number) and limits.min <= number <= limits.max)
+
+
+APPLIES: dict[str, Callable[[ir.Node], bool]] = {"BatchNormalization": _is_affine, "Cast": _is_representable}
+"""By operator, which nodes its rules are right for: what the rules themselves do not ask."""
+
+
 class _OfOperator:
     """A rule that is tried on the nodes of one operator alone."""
 
@@ -90,14 +128,26 @@ class _OfOperator:
         return getattr(self.rule, name)
 
     def try_rewrite(self, model: ir.Model, graph: Any, node: ir.Node, **options: Any) -> Any:
-        """As the rule's; nothing where a node takes the statistics of its batch, of which the rules know nothing."""
-        if node.op_type != self.op_type or node.attributes.get_int("training_mode", 0) == 1:
+        """As the rule's, where it applies; the weights that it makes take no name of others."""
+        applies = APPLIES.get(self.op_type)
+        if node.op_type != self.op_type or (applies is not None and not applies(node)):
             return None
-        return self.rule.try_rewrite(model, graph, node, **options)
+        found = self.rule.try_rewrite(model, graph, node, **options)
+        if found is None:
+            return None
+        for weight in found.new_initializers:
+            name = weight.name or ""
+            former = graph.initializers.get(name)
+            if former is not None and any(use.node not in found.match.nodes for use in former.uses()):
+                weight.name = Names(graph).free(name)
+        return found
 
 
 def simplify(model: ir.Model) -> None:
     """Bring a model without functions to fewer operators that answer the same; changed in place."""
+    for node in model.graph.all_nodes():
+        while node.inputs and node.inputs[-1] is None:  # as not given, which is how the rules know it
+            node.resize_inputs(len(node.inputs) - 1)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
     for _ in range(ROUNDS):
