@@ -5,9 +5,12 @@ Intervals are of 95 % (Student's t), and where a row is held against many, p-val
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from splitplace.benchmarks.grid import GridCell
 from splitplace.benchmarks.paired import Interval, holm, interval, p_value
+from splitplace.placement.registry import parse_policy
+from splitplace.placement.states import trainable
 
 CLEAR = 0.05
 """A difference is told from none below this p-value."""
@@ -97,3 +100,14 @@ def summary(said: Sequence[tuple[str, str]]) -> str:
     parts = [f"{word} in {', '.join(places)}" for word, places in where.items() if places]
     holds = sum(found == "holds" for _, found in said)
     return "; ".join([f"holds in {holds} of {len(said)}", *parts]) if parts else "holds"
+
+
+def untrained(cells: Iterable[GridCell]) -> list[str]:
+    """The learners among the parts of these cells' policies that no state was given to."""
+    return list(dict.fromkeys(part for cell in cells for part in _learners(cell.policy) if part not in cell.trained))
+
+
+@cache
+def _learners(policy: str) -> list[str]:
+    """Of all cells with one policy, once."""
+    return trainable(parse_policy(policy))

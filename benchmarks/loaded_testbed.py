@@ -210,7 +210,7 @@ def verdict(results: LoadedResults) -> dict[str, bool]:
     cells, tau = results.of("plain"), orders(results)
     found = _close(cells, "")
     found[f"response of a task within {TASK_BOUND:.0%}, in the median over tasks"] = _tasks_close(cells)
-    found[f"the same order of the four splits, Kendall's tau at least {ORDER_BOUND}"] = (
+    found[f"the same order of the four splits, Kendall's tau at least {ORDER_BOUND} in the mean over streams"] = (
         bool(tau) and float(np.mean(tau)) >= ORDER_BOUND
     )
     if shaped := results.of("shaped"):

@@ -1,18 +1,15 @@
 """What RESULTS.md and the commands say of the paper's experiments: figures beside those printed, claims by place."""
 
-from functools import cache
 from pathlib import Path
 
 from splitplace.benchmarks import paper as bench
 from splitplace.benchmarks.experiment_file import ExperimentResults
-from splitplace.benchmarks.grid_cells import Case, GridCells, told
+from splitplace.benchmarks.grid_cells import Case, GridCells, told, untrained
 from splitplace.benchmarks.grid_row import GridRow
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.paper_claim import PaperColumn
 from splitplace.benchmarks.results_file import machines_of
 from splitplace.benchmarks.results_section import FileSection, Row
-from splitplace.placement.registry import parse_policy
-from splitplace.placement.states import trainable
 
 WORDS = {"holds": "holds", "does not hold": "no", "cannot be told": "?"}
 
@@ -87,15 +84,9 @@ def _named(table: GridCells, case: Case, row: GridRow) -> str:
     """With the placer that was chosen for it, where it had a choice, and with the learners that nobody had trained."""
     cells = table.cells(case, row.name)
     placer = cells[0].policy.partition("+")[2] if cells and len(row.policies) > 1 else ""
-    learners = dict.fromkeys(part for cell in cells for part in _learners(cell.policy) if part not in cell.trained)
+    learners = untrained(cells)
     said = [*filter(None, [placer]), *([f"untrained: {', '.join(learners)}"] if learners else [])]
     return row.name + (f" ({'; '.join(said)})" if said else "")
-
-
-@cache
-def _learners(policy: str) -> list[str]:
-    """Of all cells with one policy, once."""
-    return trainable(parse_policy(policy))
 
 
 def _figure(found: ExperimentResults, table: GridCells, case: Case, row: str, column: PaperColumn) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from splitplace.benchmarks import policies as bench
 from splitplace.benchmarks.experiment_file import ExperimentResults
-from splitplace.benchmarks.grid_cells import GridCells, stated, told
+from splitplace.benchmarks.grid_cells import GridCells, stated, told, untrained
 from splitplace.benchmarks.paired import interval
 from splitplace.benchmarks.policies import Judged
 from splitplace.benchmarks.results_file import machines_of
@@ -47,7 +47,7 @@ def _against(found: ExperimentResults, cases: Sequence[Judged]) -> list[Row]:
 
 
 def _rewards(found: ExperimentResults, cases: Sequence[Judged], table: GridCells) -> list[Row]:
-    """Mean reward with half its interval; beside it, the placer that was chosen."""
+    """Mean reward with half its interval; beside it, the placer that was chosen, and whether a part learned nothing."""
     rows = []
     for judged in cases:
         row = {"reward in": judged.case[0], "load": stated(judged.case[1])}
@@ -57,7 +57,8 @@ def _rewards(found: ExperimentResults, cases: Sequence[Judged], table: GridCells
                 got = interval([cell.reward for cell in cells])
                 row[name] = f"{got.mean:.4f}" + (f" ± {got.high - got.mean:.4f}" if len(cells) > 1 else "")
                 placer = cells[0].policy.partition("+")[2]
-                row[name] += f" ({placer})" if placer else ""
+                said = [*filter(None, [placer]), *(["untrained"] if untrained(cells) else [])]
+                row[name] += f" ({', '.join(said)})" if said else ""
         rows.append(row)
     return rows
 
@@ -68,6 +69,13 @@ def _remarks(found: ExperimentResults, cases: Sequence[Judged]) -> list[str]:
     chosen = f"the placer that got most on the seeds {tuned}" if tuned else "the placer"
     counts = f"A difference counts where Holm's p over all others is below .05. In brackets, {chosen}."
     said = [f"{experiment.about.strip()} {counts}".strip()]
+    rows = {(cell.scenario, cell.load, cell.row) for cell in found.judged if untrained([cell])}
+    if rows:
+        fresh = dict.fromkeys(row.name for row in experiment.rows if any(row.name == name for _, _, name in rows))
+        said.append(
+            f"Of {', '.join(fresh)}, parts that learn before a run had no state that fits the fleet, where it says "
+            "*untrained*: they began there with nothing, and a difference to them is also that."
+        )
     there, begun = {judged.case for judged in cases}, {judged.case[0] for judged in cases}
     lacking = [case for scenario, load in experiment.cases if (case := (scenario.name, load)) not in there]
     if missing := dict.fromkeys(told(case) if case[0] in begun else case[0] for case in lacking):

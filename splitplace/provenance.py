@@ -18,6 +18,8 @@ COMMIT_VARIABLE = "SPLITPLACE_COMMIT"
 """Says the commit of a copy that was taken somewhere without its history."""
 _ROOMS = ("", ".placement", ".benchmarks", ".splitting", ".training", ".export")
 """Packages that may lie in folders of their own."""
+_RESULTS = ("benchmarks/results", "benchmarks/RESULTS.md")
+"""What measurements write: no code, and no input of another measurement."""
 _READ = frozenset({".toml", ".json", ".parquet", ".safetensors"})
 _LIBRARIES = (
     "numpy",
@@ -86,7 +88,8 @@ def commit() -> str:
         return os.environ.get(COMMIT_VARIABLE) or "unknown"
     try:
         head = _git(root, "rev-parse", "HEAD")
-        return head + ("+dirty" if _git(root, "status", "--porcelain") else "")
+        changed = _git(root, "status", "--porcelain", "--", ".", *(f":!{path}" for path in _RESULTS))
+        return head + ("+dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

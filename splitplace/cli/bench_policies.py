@@ -50,8 +50,8 @@ USUAL = GridOptions()
 def policies(*, experiment: str = "policies", options: GridOptions = USUAL) -> None:
     """Measure what joint is worth beside every other policy, each with its best placer, and beside a bound.
 
-    Cells already in the results file are kept, so an interrupted run goes on where it stopped: the whole takes hours,
-    about six on two cores. The picture is of how far each stays below the bound.
+    Cells already in the results file are kept, so an interrupted run goes on where it stopped: the whole takes
+    hours, a quarter of one for each scenario. The picture is of how far each stays below the bound.
 
     Args:
         experiment: One that ships, or a TOML file: rows, scenarios, loads, seeds.

@@ -23,8 +23,8 @@ class Provenance(Record):
 
     splitplace: str
     commit: str
-    """The commit of the checkout, with `+dirty` where files differ from it; outside one, what SPLITPLACE_COMMIT
-    says, or `unknown`."""
+    """The commit of the checkout, with `+dirty` where other files than results differ from it; outside one, what
+    SPLITPLACE_COMMIT says, or `unknown`."""
     created: str
     """UTC, ISO 8601."""
     versions: dict[str, str]

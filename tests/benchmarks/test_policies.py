@@ -60,7 +60,12 @@ def succeed(call):
 
 def made_up(rewards, bound=0.9, load=0.5, scenario="upstream-10"):
     """Results by row: a reward a seed."""
-    cells = [cell(row, seed, r, scenario, load) for row, of in rewards.items() for seed, r in enumerate(of, start=1)]
+    policies = {row.name: row.policies[0] for row in EXPERIMENT.rows}
+    cells = [
+        cell(row, seed, r, scenario, load).model_copy(update={"policy": policies.get(row, row)})
+        for row, of in rewards.items()
+        for seed, r in enumerate(of, start=1)
+    ]
     bounds = [GridBound(scenario=scenario, load=load, seed=s, reward=bound) for s in range(1, 11)]
     seeds = tuple(range(1, 1 + max(map(len, rewards.values()))))
     experiment = EXPERIMENT.model_copy(update={"loads": (load,), "seeds": seeds})
@@ -279,6 +284,21 @@ def test_the_page_says_where_nobody_differs_and_where_few_tasks_are_scored():
     few = [each.model_copy(update={"scored": 0.4}) for each in found.cells]
     told = section(found.model_copy(update={"cells": tuple(few)}).model_dump_json().encode(), None)
     assert any("less than half of the tasks" in remark for remark in told.remarks)
+
+
+def test_the_page_says_who_had_learned_nothing_before():
+    """In the row's own place, and in a sentence; a learner that had a state, and rules, are told as they are."""
+    found = made_up({"joint": [0.8, 0.8], "layer": [0.7, 0.7]})
+    learner = [
+        one.model_copy(update={"policy": "layer+daso", "trained": ()}) if one.row == "layer" else one
+        for one in found.cells
+    ]
+    told = section(found.model_copy(update={"cells": tuple(learner)}).model_dump_json().encode(), None)
+    assert told.tables[1][0]["layer"].endswith("(daso, untrained)") and "untrained" not in told.tables[1][0]["joint"]
+    assert any(remark.startswith("Of layer, parts that learn before a run") for remark in told.remarks)
+    trained = [one.model_copy(update={"trained": ("daso",)}) for one in learner]
+    told = section(found.model_copy(update={"cells": tuple(trained)}).model_dump_json().encode(), None)
+    assert "untrained" not in str(told.tables) + str(told.remarks)
 
 
 def test_the_command_measures_shows_and_draws(tmp_path, capsys, monkeypatch):

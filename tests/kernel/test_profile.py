@@ -1,9 +1,12 @@
 """What a profile says between and beyond the batch sizes it measured."""
 
 import json
+import shutil
+import subprocess
 
 import pytest
 
+from splitplace import provenance as asked
 from splitplace.errors import SplitPlaceError
 from splitplace.provenance import collect
 from splitplace.records.profile import DeviceFingerprint, Latency, MemoryIncrement, Profile
@@ -64,3 +67,25 @@ def test_provenance_names_commit_versions_and_machine():
     assert {"python", "numpy", "onnxruntime"} <= set(provenance.versions)
     assert provenance.machine.memory_bytes > 2**20
     assert len(provenance.commit.removesuffix("+dirty")) in (40, len("unknown"))
+
+
+def test_only_what_measurements_write_leaves_a_checkout_as_it_is(tmp_path, monkeypatch):
+    """A results file that grew while it was measured is no change of the code; another file is one."""
+
+    def git(*words):
+        who = ("-c", "user.name=n", "-c", "user.email=e@x")
+        subprocess.run([shutil.which("git"), "-C", str(tmp_path), *who, *words], check=True)
+
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    (results / "a.json").write_text("1")
+    (tmp_path / "code.py").write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "m")
+    monkeypatch.setattr(asked, "__file__", str(tmp_path / "package" / "provenance.py"))
+    (results / "a.json").write_text("2")
+    (results / "b.svg").write_text("new")
+    assert len(asked.commit.__wrapped__()) == 40
+    (tmp_path / "code.py").write_text("2")
+    assert asked.commit.__wrapped__().endswith("+dirty")
