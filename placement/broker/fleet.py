@@ -168,7 +168,9 @@ class LiveFleet:
         return ended
 
     def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
-        """To a device; dropped if it is gone."""
+        """To a device; dropped if it is gone. Of a job that is cancelled nothing more is sent."""
+        if isinstance(message, messages.Cancel):
+            self.node.take_back(message.job, [name])
         self.node.send(name, message, values)
 
     def launch(self, row: int) -> None:

@@ -125,6 +125,7 @@ class DeviceRuntime:
                 self._assign(message)
             case messages.Cancel(job=job):
                 self.containers.cancel(job)
+                self.node.take_back(job)
             case messages.Stop():
                 self._stopping = True
             case _:

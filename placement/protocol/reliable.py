@@ -2,28 +2,30 @@
 
 ZeroMQ drops what was under way when a connection ends. So each node numbers what it says to each peer, keeps it until
 the peer acknowledges it, and says it again if that does not happen. Acknowledgements are cumulative and ride on what is
-said anyway; alone they go only where nothing is said for a moment. As in TCP (RFC 9293, RFC 6298) there is a window,
-a wait that doubles, and a probe; unlike there, the network below loses nothing without losing all of a moment, so that
-a gap proves a loss and everything behind it is said again (go-back-N), and nothing is kept out of order.
+said anyway; alone they go only where nothing is said for a moment, or where the sender, who hands over no more than the
+road holds (`road.py`), asks for one. As in TCP (RFC 9293, RFC 6298) there is a window, a wait that doubles, and a
+probe; unlike there, the network below loses nothing without losing all of a moment, so that a gap proves a loss and
+everything behind it is said again (go-back-N), and nothing is kept out of order.
 
 A peer is a process: one that starts again is another *incarnation*, for which nothing of the former was meant. What a
 node gives up (`restart`) ends a *stream* of numbers; the next has a higher name.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import envelope
 from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.parcels import Frames, Parcel, Unsent
+from splitplace.placement.protocol.road import Road
 
-Frames = Sequence[bytes | memoryview]
 Transmit = Callable[[Envelope, Frames], bool]
 """Hands an envelope and what follows it to the network; answers whether that had room."""
 
 WINDOW = 512
 """Messages that may be under way to a peer; the rest waits here."""
 WINDOW_BYTES = 64 * 2**20
+"""At most, over whatever road."""
 MAX_UNACKNOWLEDGED = 65_536
 """Messages that may wait for a peer, under way or not: with more it does not keep up, and is given up."""
 MAX_UNACKNOWLEDGED_BYTES = 4 * 2**30
@@ -47,12 +49,6 @@ _ASKED = 64
 """Probes whose answers are waited for."""
 _FORMER = 16
 """Incarnations of a peer that are remembered, so that what they left in the network is not taken for news."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Parcel:
-    frames: Frames
-    size_bytes: int
 
 
 class Link:
@@ -84,7 +80,9 @@ class Link:
     def restart(self) -> None:
         """Give up what was said and is not acknowledged; what is said from now on is another stream."""
         self._stream = max(self._stream, self._challenge) + 1
-        self._parcels: dict[int, _Parcel] = {}
+        self._parcels: dict[int, Parcel] = {}
+        """By number: what was handed over and is not acknowledged, and at most one that the network had no room for."""
+        self._unsent, self._road = Unsent(), Road()
         self._first = self._next = self._cursor = 1
         """Numbers: of the oldest unacknowledged, of the next to be given, of the next to be handed over."""
         self._reached = 0
@@ -114,23 +112,31 @@ class Link:
 
     # What goes out.
 
-    def put(self, frames: Frames, size_bytes: int, now_s: float) -> None:
-        """Say something: at once if the window and the network have room, else as soon as they have."""
+    def put(self, frames: Frames, size_bytes: int, now_s: float, bulk_of: int | None = None) -> None:
+        """Say something: at once if the window and the network have room, else as soon as they have.
+
+        Args:
+            frames: What to say.
+            size_bytes: Of all of it.
+            now_s: The time.
+            bulk_of: The job whose bulk it is: what is said later and is none may come in before it.
+        """
         if self.overrun:
             return
-        if (
-            len(self._parcels) >= MAX_UNACKNOWLEDGED
-            or self._waiting_bytes + size_bytes > MAX_UNACKNOWLEDGED_BYTES
-        ):  # fmt: skip
+        waiting = len(self._parcels) + len(self._unsent)
+        if waiting >= MAX_UNACKNOWLEDGED or self._waiting_bytes + size_bytes > MAX_UNACKNOWLEDGED_BYTES:
             self.restart()
             self.overrun = True
             return
-        if not self._parcels:
+        if not waiting:
             self._since_s = self._progress_s = now_s
-        self._parcels[self._next] = _Parcel(frames, size_bytes)
-        self._next += 1
+        self._unsent.put(Parcel(frames, size_bytes, bulk_of))
         self._waiting_bytes += size_bytes
-        self._pump()
+        self._pump(now_s)
+
+    def take_back(self, job: int) -> None:
+        """Say no more of a job's bulk than was handed over."""
+        self._waiting_bytes -= self._unsent.take_back(job)
 
     def say(self, frames: Frames) -> None:
         """Say something that may be lost."""
@@ -146,14 +152,14 @@ class Link:
             window: Messages that may be under way.
             window_bytes: Bytes of them, or one message.
         """
-        self._window, self._window_bytes = window, window_bytes
+        self._window, self._window_bytes, self._road = window, window_bytes, Road()
         self._again()
         self._wait_s, self._since_s, self._progress_s = FIRST_WAIT_S, now_s, now_s
-        self._pump()
+        self._pump(now_s)
 
     def tick(self, now_s: float) -> None:
         """Do what is due; after what came in was taken in."""
-        self._pump()
+        self._pump(now_s)
         if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
             self._probe()
             self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
@@ -188,18 +194,30 @@ class Link:
             return 0.0
         return now_s - self._progress_s - self._parcels[self._first].size_bytes / SLOWEST_BYTES_PER_S
 
-    def _pump(self) -> None:
-        while self._cursor < self._next:
-            parcel = self._parcels[self._cursor]
-            flying = self._cursor - self._first
-            if flying and (flying >= self._window or self._flying_bytes + parcel.size_bytes > self._window_bytes):
+    def _pump(self, now_s: float) -> None:
+        """Hand over what there is room for: first what is said again, then what waits and is no bulk, then that."""
+        while parcel := self._parcels.get(self._cursor) or self._unsent.peek():
+            flying, under_way_bytes = self._cursor - self._first, self._flying_bytes + parcel.size_bytes
+            if flying and (
+                flying >= self._window
+                or under_way_bytes > self._window_bytes
+                or self._flying_bytes >= self._road.holds_bytes
+            ):
                 break
-            if not self._hand_over(self._cursor, parcel.frames):
+            if self._cursor == self._next:
+                self._parcels[self._next] = self._unsent.pop()
+                self._next += 1
+            # A road that is half full, or unknown: who waits for room has to hear soon that there is some.
+            unknown = not self._road.known and parcel.size_bytes > SAID_AGAIN_BYTES
+            soon = unknown or 2 * under_way_bytes >= self._road.holds_bytes
+            if not self._hand_over(self._cursor, parcel.frames, envelope.PROBE * soon):
                 self._full = True
                 return
-            self._reached = max(self._reached, self._cursor)
+            if self._cursor > self._reached:
+                self._reached = self._cursor
+                self._road.sent(self._cursor, now_s)
             self._cursor += 1
-            self._flying_bytes += parcel.size_bytes
+            self._flying_bytes = under_way_bytes
         self._full = False
 
     def _probe(self) -> None:
@@ -215,6 +233,7 @@ class Link:
         """All that is unacknowledged: what is asked for no more is no matter."""
         self._cursor, self._flying_bytes = self._first, 0
         self._probes.clear()
+        self._road.lost()
 
     def _hand_over(self, number: int, frames: Frames, flags: int = 0, probe: int = 0) -> bool:
         sealed = Envelope(
@@ -278,11 +297,13 @@ class Link:
         if sealed.acked > self._reached:
             raise ContractError(f"it acknowledges message {sealed.acked}, of {self._reached} that were sent")
         if sealed.acked >= self._first:
+            before_bytes = self._waiting_bytes
             for number in range(self._first, sealed.acked + 1):
                 size_bytes = self._parcels.pop(number).size_bytes
                 self._waiting_bytes -= size_bytes
                 if number < self._cursor:
                     self._flying_bytes -= size_bytes
+            self._road.delivered(sealed.acked, before_bytes - self._waiting_bytes, now_s, bool(self._unsent))
             self._first = sealed.acked + 1
             self._cursor = max(self._cursor, self._first)
             self._since_s = self._progress_s = now_s
@@ -293,7 +314,7 @@ class Link:
             del self._probes[probe]
         if lost or (sealed.flags & envelope.MISSING and sealed.acked + 1 == self._first):
             self._again()
-        self._pump()
+        self._pump(now_s)
 
     def _numbered(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:
         if sealed.stream < self._their_stream:

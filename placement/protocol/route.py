@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 from splitplace.placement.protocol import envelope
 from splitplace.placement.protocol.envelope import Envelope
-from splitplace.placement.protocol.reliable import WINDOW, WINDOW_BYTES, Frames, Link, Transmit
+from splitplace.placement.protocol.parcels import Frames
+from splitplace.placement.protocol.reliable import WINDOW, WINDOW_BYTES, Link, Transmit
 
 DETOUR_S = 1.0
 """Before a device that waits for what does not come is doubted, and long before the pair is given up."""

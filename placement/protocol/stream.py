@@ -11,7 +11,7 @@ Where a peer is not reached directly it goes through the broker, which says whos
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -27,7 +27,7 @@ from splitplace.placement.protocol.incarnations import Incarnations, draw_incarn
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
 from splitplace.placement.protocol.messages import BROKER
-from splitplace.placement.protocol.reliable import Frames
+from splitplace.placement.protocol.parcels import Frames
 from splitplace.placement.protocol.route import Route
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,14 @@ class StreamNode:
         if isinstance(message, messages.Ping | messages.Pong):
             link.say(frames)
         else:
-            link.put(frames, sum(map(len, frames)), self._clock.now_s)
+            # To the broker all goes in order: what a device ran, and what came of it.
+            bulk_of = message.job if isinstance(message, messages.Tensors) and name != BROKER else None
+            link.put(frames, sum(map(len, frames)), self._clock.now_s, bulk_of)
+
+    def take_back(self, job: int, names: Iterable[str] | None = None) -> None:
+        """Send these peers, or all, no more of a job's tensors than are under way."""
+        for name in self._busy.keys() if names is None else self._busy.keys() & set(names):
+            self._busy[name].take_back(job)
 
     def receive(self, timeout_s: float) -> Iterator[Received | Malformed | UnknownProcess]:
         """What has come in; waits up to `timeout_s` for the first, and yields no more than a bounded number.

@@ -11,6 +11,7 @@ from splitplace.errors import ContractError
 from splitplace.placement.protocol import envelope, reliable
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.reliable import Link
+from splitplace.placement.protocol.road import QUEUED_S
 
 STEP_S = 0.01
 LARGE = reliable.SAID_AGAIN_BYTES + 1
@@ -37,6 +38,10 @@ class Network:
         """The time; how long everything is under way at least."""
         self.large = 0
         """Every so many messages is a large one; none if 0."""
+        self.bytes_per_s = float("inf")
+        """Of each road, one message after another."""
+        self.sizes, self.free_s = {}, Counter()
+        """Of what was said; when each road has carried all that it was given."""
         self.cut = set()
         self.way, self.order, self.incarnations = [], count(), count(1)
         self.said = count(1)
@@ -65,15 +70,22 @@ class Network:
             for _ in range(1 + (self.rng.random() < self.repeat)):
                 if (src, dst) not in self.cut and self.rng.random() >= self.loss:
                     at_s = self.now_s + self.way_s + self.rng.random() * self.delay_s
+                    if self.bytes_per_s < float("inf"):
+                        takes_s = self.sizes[frames[0]] / self.bytes_per_s if frames else 0.0
+                        self.free_s[src, dst] = max(self.free_s[src, dst], self.now_s) + takes_s
+                        at_s += self.free_s[src, dst] - self.now_s
                     heapq.heappush(self.way, (at_s, next(self.order), src, dst, own, sealed.encode(), tuple(frames)))
             return True
 
         return transmit
 
-    def say(self, src, dst):
+    def say(self, src, dst, size_bytes=None, bulk_of=None):
         """The next number, from one to the other."""
         said = next(self.said)
-        self.links[src, dst].put([said], LARGE if self.large and said % self.large == 0 else 1, self.now_s)
+        if size_bytes is None:
+            size_bytes = LARGE if self.large and said % self.large == 0 else 1
+        self.sizes[said] = size_bytes
+        self.links[src, dst].put([said], size_bytes, self.now_s, bulk_of)
         return said
 
     def reset(self):
@@ -321,6 +333,68 @@ def test_large_messages_are_bounded_by_bytes():
     assert network.handed_over["a", "b", True] == 1
     network.settle()
     assert len(network.heard[2, 1]) == 4
+
+
+ROADS = [(2e5, 80_000), (1e7, 600_000), (1e8, 4_000_000)]
+"""Bytes a second, and of a tensor."""
+
+
+@pytest.mark.parametrize("way_s", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("road", ROADS)
+def test_a_road_is_kept_full_whatever_it_holds(road, way_s):
+    """A hundred tensors: after some round trips, which tell how wide it is, they take as long as it does for them."""
+    network = Network()
+    (network.bytes_per_s, size_bytes), network.way_s = road, way_s
+    said = [network.say("a", "b", size_bytes, bulk_of=1) for _ in range(100)]
+    network.run(100 * size_bytes / network.bytes_per_s + 8 * way_s + 0.2)
+    assert network.heard == {(2, 1): said}
+    assert network.handed_over["a", "b", True] == len(said)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_what_is_no_bulk_waits_for_little_of_it(road):
+    """A credit, while a hundred tensors wait: in after those that are under way, two and what may stand in queues."""
+    network = Network()
+    network.bytes_per_s, size_bytes = road
+    takes_s = size_bytes / network.bytes_per_s
+    bulk = [network.say("a", "b", size_bytes, bulk_of=1) for _ in range(100)]
+    network.run(20 * takes_s)
+    credit = network.say("a", "b")
+    network.run(2 * takes_s + QUEUED_S + 2 * STEP_S)
+    assert credit in network.heard[2, 1]
+    network.run(100 * takes_s)
+    assert [each for each in network.heard[2, 1] if each != credit] == bulk
+
+
+def test_bulk_is_in_order_and_so_is_the_rest():
+    """Only between the two the order is another than the one in which things were said."""
+    network = Network()
+    network.bytes_per_s = 1e6
+    bulk, rest = [], []
+    for _ in range(100):
+        bulk.append(network.say("a", "b", 50_000, bulk_of=1))
+        rest.append(network.say("a", "b", 100))
+        network.run(STEP_S)
+    network.run(20.0)
+    heard = network.heard[2, 1]
+    assert [each for each in heard if each in bulk] == bulk and [each for each in heard if each in rest] == rest
+    assert heard.index(rest[-1]) < heard.index(bulk[-1])
+
+
+def test_of_a_job_that_is_taken_back_only_what_is_under_way_is_sent():
+    """Counted: ten seconds of its tensors wait, and another job's behind them."""
+    network = Network()
+    network.bytes_per_s = 1e6
+    for _ in range(100):
+        network.say("a", "b", 100_000, bulk_of=1)
+    network.run(2.0)
+    other = network.say("a", "b", 100_000, bulk_of=2)
+    network.links["a", "b"].take_back(1)
+    network.run(1.0)
+    assert network.heard[2, 1][-1] == other
+    assert len(network.heard[2, 1]) <= 2.0 / 0.1 + 5
+    network.settle()
+    assert network.links["a", "b"].idle
 
 
 def test_a_peer_that_does_not_keep_up_is_given_up(monkeypatch):
