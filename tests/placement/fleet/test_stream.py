@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import zmq
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import codec, inbox, messages, pieces
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
+from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
 LEAVE_A_FOLDER = "from splitplace.placement.protocol.keys import socket_folder; print(socket_folder())"
@@ -161,13 +163,12 @@ def test_a_stranger_is_not_connected_to(pair):
 
 def test_a_message_in_the_clear_is_refused(pair):
     """Who speaks without a mechanism has no connection."""
-    import zmq
-
     node, _ = pair
     context = zmq.Context()
     socket = context.socket(zmq.PUSH)
     socket.connect(node.endpoint)
-    socket.send_multipart(codec.encode(PING))
+    with suppress(zmq.Again):  # it may have been refused by now: then there is nobody to send to
+        socket.send_multipart(codec.encode(PING), flags=zmq.NOBLOCK)
     assert hear(node, seconds=0.7) == []
     context.destroy(linger=0)
 
@@ -247,3 +248,59 @@ def test_sending_to_nobody_does_not_block():
         for _ in range(100):
             node.send("gone", PING)
         node.send("never-met", PING)
+
+
+def heard_in_order(kind, folder, jobs_sent, then):
+    """What a peer hears that listens only when all was said: (type, job, micro-batch), and that it is all of it.
+
+    Args:
+        kind: Of the accesses.
+        folder: Of socket files.
+        jobs_sent: The job of each tensor of 1 MiB that is sent first, one after another.
+        then: Says more, given the sender.
+    """
+    accesses, values = between((BROKER, "a", "b"), kind, folder), {"x": np.zeros((1, 2**18), np.float32)}
+    with StreamNode(accesses["a"]) as sender, StreamNode(accesses["b"]) as receiver:
+        sender.connect("b", receiver.endpoint)
+        receiver.connect("a", sender.endpoint)
+        for micro_batch, job in enumerate(jobs_sent):
+            sender.send("b", codec.tensors(job, "f0", "f1", micro_batch, 0.0, values), list(values.values()))
+        then(sender)
+        found, quiet, end = [], 0, time.monotonic() + 120
+        while quiet < 5 and time.monotonic() < end:
+            heard = [received.message for received in receiver.receive(0.05)]
+            list(sender.receive(0.05))
+            found += [(one.type, one.job, getattr(one, "micro_batch", None)) for one in heard]
+            quiet = 0 if heard or not found else quiet + 1
+        return found
+
+
+@pytest.mark.parametrize("kind", ["curve", "local"])
+def test_a_credit_overtakes_tensors_that_wait(kind, sockets):
+    """All but those that are under way, of which nobody has heard yet whether the road holds more."""
+    credit = messages.Credit(job=7, src="f1", dst="f2", count=1)
+    heard = heard_in_order(kind, sockets, [1] * 6, lambda node: node.send("b", credit))
+    assert heard == [("tensors", 1, 0), ("credit", 7, None), *(("tensors", 1, row) for row in range(1, 6))]
+
+
+@pytest.mark.parametrize("kind", ["curve", "local"])
+def test_tensors_of_a_job_that_is_taken_back_are_not_sent(kind, sockets):
+    """But for what is under way; another job's are."""
+    heard = heard_in_order(kind, sockets, [1, 1, 2, 1], lambda node: node.take_back(1))
+    assert heard == [("tensors", 1, 0), ("tensors", 2, 2)]
+
+
+def test_to_the_broker_all_goes_in_order(sockets):
+    """What a device ran, and then what it says of it."""
+    accesses, values = local_accesses((BROKER, "a"), sockets), {"x": np.zeros((1, 2**18), np.float32)}
+    with StreamNode(accesses["a"]) as sender, StreamNode(accesses[BROKER]) as broker:
+        sender.connect(BROKER, broker.endpoint)
+        broker.connect("a", sender.endpoint)
+        for row in range(3):
+            sender.send(BROKER, codec.tensors(1, "f0", "answer", row, 0.0, values), list(values.values()))
+            sender.send(BROKER, messages.Assigned(job=row, fragment="f0"))
+        found, end = [], time.monotonic() + 120
+        while len(found) < 6 and time.monotonic() < end:
+            found += [received.message.type for received in broker.receive(0.05)]
+            list(sender.receive(0.05))
+        assert found == ["tensors", "assigned"] * 3
