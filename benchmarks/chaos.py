@@ -17,6 +17,7 @@ from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_check, chaos_faults, chaos_splits
 from splitplace.benchmarks.chaos_clients import StreamClient
+from splitplace.benchmarks.chaos_history import KeptHistory
 from splitplace.benchmarks.chaos_links import SocketLinks, network
 from splitplace.benchmarks.results_file import save
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
@@ -148,16 +149,14 @@ def run(
     load, folder = os.getloadavg()[0], run_folder(work)
     chaos_splits.write(folder / "catalog", folder / "wholes", seed, chaos_splits.SERVED[inputs])
     begun_s = time.monotonic()
-    with chaos_faults.small_disk(folder / "disk", DISK_BYTES + faults * DISK_BYTES_A_FAULT) as disk:
-        with network() as links:
-            could = [kind for kind in chaos_faults.KINDS if kind in kinds and (disk or kind != "disk_full")]
-            if not could:
-                raise UsageError(f"nothing to bring about: {chaos_faults.NO_DISK}")
-            gap_s = chaos_faults.GAP_S if every_s is None else (every_s, every_s)
+    disk_bytes = DISK_BYTES + faults * DISK_BYTES_A_FAULT
+    with chaos_faults.small_disk(folder / "disk", disk_bytes) as disk, network() as links:
+        could = [kind for kind in chaos_faults.KINDS if kind in kinds and (disk or kind != "disk_full")]
+        if not could:
+            raise UsageError(f"nothing to bring about: {chaos_faults.NO_DISK}")
+        gap_s = chaos_faults.GAP_S if every_s is None else (every_s, every_s)
+        with KeptHistory(folder / "disk" / "data", folder / "data"):
             _stream(folder, links, chaos_faults.schedule(faults, seed, could, gap_s), seed, inputs, say)
-        (folder / "data").mkdir()
-        for history in (folder / "disk" / "data").glob("history.jsonl*"):
-            shutil.copy(history, folder / "data")
     wall_s, load_after = time.monotonic() - begun_s, os.getloadavg()[0]
     say("checking every output")
     found = chaos_check.check(folder)

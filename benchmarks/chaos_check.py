@@ -1,8 +1,9 @@
 """The chaos bench's checker: what became of every task, from files alone, after everything has ended.
 
 It imports nothing of the broker and asks no process. It reads what the clients saw (`clients/*.jsonl`, and the outputs
-they got), what was done to the fleet (`faults.jsonl`), the run's own history (`data/history.jsonl`, and the part put
-aside, `.1`), and the whole models (`wholes/*.onnx`), which it runs on every input again.
+they got), what was done to the fleet (`faults.jsonl`), the run's own history (what was put aside, if that was kept, as
+`data/history-*.jsonl`, else the last of it, `history.jsonl.1`; then `history.jsonl`), and the whole models
+(`wholes/*.onnx`), which it runs on every input again.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ TOLERANCE = 1e-4
 EXPIRED = "expired"
 """What a task that was not wanted after its deadline comes to."""
 BATCH = 1000
+TOLD = {"start", "place", "finish", "load", "evict", "device_down", "device_up", "run"}
+"""The events that are read."""
 SETTLED_S = 5.0
 """After a fault, until which another one is not alone: a device that ended is being started."""
 
@@ -95,7 +98,7 @@ def check(folder: Path) -> Counts:
     faults = list(_lines(folder / "faults.jsonl"))
     found.faults = Counter(line["kind"] for line in faults)
     run = list(_run(folder / "data"))
-    ends = Counter(line["outcome"]["id"] for events in run for line in events if line["event"] == "finish")
+    ends = Counter(line["outcome"]["id"] for life in run for line in life.events if line["event"] == "finish")
     wholes = {path.stem: path for path in (folder / "wholes").glob("*.onnx")}
     sessions: dict[str, onnxruntime.InferenceSession] = {}
     for key, task in sorted(tasks.items()):
@@ -188,34 +191,51 @@ def _error(folder: Path, sent: Line, end: Line, whole: onnxruntime.InferenceSess
     return error if np.isfinite(error) else float("inf")
 
 
-def _run(data: Path) -> Iterator[list[Line]]:
-    """The run's events, broker by broker, as written; its moments in wall-clock seconds, as the faults' are."""
-    origin, created, events = 0.0, "", list[Line]()
-    for name in ("history.jsonl.1", "history.jsonl"):
-        for line in _lines(data / name):
-            if line["event"] == "start" and line["created"] != created:
+@dataclass
+class BrokerLife:
+    """What a broker process wrote; moments in wall-clock seconds, as the faults' are."""
+
+    begun: float = np.inf
+    events: list[Line] = field(default_factory=list)
+    """In the order in which it learnt of them, but for the runs."""
+    runs: dict[tuple[int, str], list[tuple[float, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """By task and fragment: when a micro-batch began, on which device, of which split."""
+
+
+def _run(data: Path) -> Iterator[BrokerLife]:
+    """The run, broker by broker."""
+    origin, created, life = 0.0, "", BrokerLife()
+    for path in (*sorted(data.glob("history-*.jsonl")), data / "history.jsonl.1", data / "history.jsonl"):
+        for line in _lines(path):
+            event = line["event"]
+            if event == "start" and line["created"] != created:
                 created = line["created"]
                 origin = datetime.fromisoformat(created).timestamp()
-                if events:
-                    yield events
-                events = []
+                if life.events:
+                    yield life
+                life = BrokerLife()
+            if event not in TOLD:
+                continue
             moved = {part: line[part] + origin for part in ("at_s", "start_s", "end_s") if part in line}
-            events.append(line | moved)
-    yield events
+            life.begun = min(life.begun, _moment(line | moved))
+            if event == "run":
+                life.runs[line["task"], line["fragment"]].append((moved["start_s"], line["device"], line["split"]))
+            else:
+                life.events.append(line | moved)
+    yield life
 
 
-def recoveries(faults: list[Line], run: list[list[Line]]) -> Iterator[Recovery]:
+def recoveries(faults: list[Line], run: list[BrokerLife]) -> Iterator[Recovery]:
     """Of each killed device on which a fragment of an unfinished task lay, where the broker lived to see it.
 
     Detection ends when the run's history says that the device is down; the re-run when the first micro-batch of such a
     fragment starts elsewhere. A kill whose broker was killed before that has none.
     """
-    begun = [(min((_moment(line) for line in events), default=0.0), events) for events in run]
     for fault in faults:
         if fault["kind"] != "device_killed":
             continue
-        events = next((events for first, events in reversed(begun) if first <= fault["at"]), [])
-        found = _recovery(fault["at"], fault["device"], events)
+        life = next((life for life in reversed(run) if life.begun <= fault["at"]), BrokerLife())
+        found = _recovery(fault["at"], fault["device"], life)
         if found is not None:
             others = [other for other in faults if other is not fault and other["at"] <= fault["at"] + found.seconds]
             alone = all(other["until"] + SETTLED_S <= fault["at"] for other in others)
@@ -227,10 +247,10 @@ def _moment(line: Line) -> float:
     return float(line["at_s"] if "at_s" in line else line.get("end_s", np.inf))
 
 
-def _recovery(at: float, device: str, events: list[Line]) -> Recovery | None:
+def _recovery(at: float, device: str, life: BrokerLife) -> Recovery | None:
     lay, over, loaded = dict[tuple[int, str], str](), set[int](), set[tuple[str, str, str]]()
-    down, again = None, list[Line]()
-    for line in events:
+    down = None
+    for line in life.events:
         event, before = line["event"], _moment(line) <= at
         if event == "place" and before:
             lay[line["task"], line["fragment"]] = line["device"]
@@ -248,15 +268,13 @@ def _recovery(at: float, device: str, events: list[Line]) -> Recovery | None:
             down = line["at_s"]
         elif event == "device_up" and line["device"] == device and not before and down is None:
             return None  # its end is not in the history: a full disk did not take it
-        elif event == "run" and line["start_s"] > at and line["device"] != device:
-            pair = line["task"], line["fragment"]
-            if lay.get(pair) == device and pair[0] not in over:
-                again.append(line)
+    hit = [pair for pair, on in lay.items() if on == device and pair[0] not in over]
+    again = [(*run, pair[1]) for pair in hit for run in life.runs.get(pair, ()) if run[0] > at and run[1] != device]
     if down is None or not again:
         return None
-    first = min(again, key=lambda line: float(line["start_s"]))
+    start, elsewhere, split, fragment = min(again)
     return Recovery(
         detection_s=max(down - at, 0.0),
-        rerun_s=max(first["start_s"] - down, 0.0),
-        loaded=(first["device"], first["split"], first["fragment"]) in loaded,
+        rerun_s=max(start - down, 0.0),
+        loaded=(elsewhere, split, fragment) in loaded,
     )

@@ -91,7 +91,7 @@ def chaos(text: bytes, file: Path) -> FileSection:
     seconds = [
         {
             "seconds": name,
-            "kills": str(spread.n),
+            "kills": f"{spread.n} of {found.faults.get('device_killed', 0)}",
             "median": "" if spread.median is None else f"{spread.median:.3f}",
             "p99": "" if spread.p99 is None else f"{spread.p99:.3f}",
         }

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from splitplace.benchmarks import chaos, chaos_check, chaos_faults, chaos_splits
+from splitplace.benchmarks.chaos_history import KeptHistory
 from splitplace.errors import UsageError
 from splitplace.inference.executor import Executor
 
@@ -195,6 +196,37 @@ def test_recovery_is_from_the_kill_to_the_first_run_elsewhere(made):
     (found,) = made.check().recoveries
     assert (found.detection_s, found.rerun_s, found.seconds) == pytest.approx((0.1, 0.2, 0.3))
     assert found.loaded and found.alone
+
+
+def test_the_whole_history_is_read_in_the_order_in_which_it_was_put_aside(made):
+    """Twelve files, of which the first and the last have each an end of one task."""
+    for number in range(1, 12):
+        ends = [{"event": "finish", "at_s": 1.0, "outcome": {"id": 2}}] if number == 1 else []
+        lines = [{"event": "start", "created": CREATED}, {"event": "place", "at_s": 1.0 + number, "task": number,
+                 "fragment": "f", "device": "a"}, *ends]  # fmt: skip
+        path = made.folder / "data" / f"history-{number:04}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert spoilt(made.check()) == {"twice": ["1-0"]}
+    (life,) = chaos_check._run(made.folder / "data")
+    assert [line["task"] for line in life.events if line["event"] == "place"] == list(range(1, 12))
+
+
+def test_all_that_a_history_puts_aside_is_kept(tmp_path):
+    """Also what took the place of another since the last look; nothing twice, and in the end what is there."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with KeptHistory(data, tmp_path / "kept") as kept:
+        for text in ("first", "second"):
+            (data / "history.jsonl").write_text(text)
+            (data / "history.jsonl").replace(data / "history.jsonl.1")
+            kept.look()
+            kept.look()
+        (data / "history.jsonl").write_text("third")
+        (data / "history.jsonl").replace(data / "history.jsonl.1")
+        (data / "history.jsonl").write_text("fourth")
+    found = {path.name: path.read_text() for path in (tmp_path / "kept").iterdir()}
+    names = [f"history-{number:04}.jsonl" for number in (1, 2, 3)]
+    assert found == dict(zip([*names, "history.jsonl"], ["first", "second", "third", "fourth"], strict=True))
 
 
 ONLY_KILLED: tuple[chaos_faults.Kind, ...] = ("device_killed",)
