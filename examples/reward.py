@@ -8,4 +8,4 @@ worth = [
     for task in tasks
     if task["scored"]
 ]
-print(f"reward {sum(worth) / len(worth):.3f} of {len(worth)} scored tasks")
+print(f"reward {sum(worth) / len(worth):.3f} of {len(worth)} scored tasks" if worth else "no task is scored")

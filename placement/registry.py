@@ -7,6 +7,7 @@ or, with a colon, a class that is imported (the current folder is on the path). 
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -54,10 +55,16 @@ class Registry:
         if isinstance(loaded, type):
             raise UsageError(f"{name!r} is a class: give what it makes, {loaded.__name__}()")
         missing = [method for method in self.methods if not callable(getattr(loaded, method, None))]
-        if missing or not isinstance(getattr(loaded, "name", ""), str):
-            raise UsageError(f"{name!r} is no {self.kind}: it lacks {', '.join(missing) or 'a name that is text'}")
+        if missing:
+            half = ", which the other half of a DECIDER+PLACER has" if missing in (["decide"], ["place"]) else ""
+            raise UsageError(
+                f"{name!r} is no {self.kind}: it lacks {', '.join(missing)}{half if self.kind == POLICIES.kind else ''}"
+            )
         if not hasattr(loaded, "name"):
-            loaded.name = name  # the results need something to call it by
+            with suppress(AttributeError):  # of what is frozen
+                loaded.name = name  # the results need something to call it by
+        if not isinstance(getattr(loaded, "name", None), str):
+            raise UsageError(f"{name!r} is no {self.kind}: it lacks a name that is text")
         return loaded
 
     def _load(self, name: str) -> Any:
@@ -137,6 +144,8 @@ def parse_policy(text: str) -> Policy:
         UsageError: Not of that form, an unknown name (the valid ones are listed), or a class that is no policy.
     """
     parts = text.split("+")
+    if len(parts) == 2 and (both := [name for name in parts if name in POLICIES.shipped]):
+        raise UsageError(f"{text!r}: {both[0]} decides and places, name it alone")
     if len(parts) == 2 and all(parts):
         return Composed(DECIDERS.make(parts[0]), PLACERS.make(parts[1]))
     known = ":" in text or text in POLICIES.shipped  # else packages are asked, which takes longer than most plans
@@ -157,8 +166,14 @@ def as_policy(policy: "str | Policy") -> Policy:
     """
     if isinstance(policy, str):
         return parse_policy(policy)
-    called = policy.__name__ if isinstance(policy, type) else type(policy).__name__
-    return cast(Policy, POLICIES.hold(policy, called))
+    if isinstance(policy, Composed):
+        DECIDERS.hold(policy.decider, _class(policy.decider))
+        PLACERS.hold(policy.placer, _class(policy.placer))
+    return cast(Policy, POLICIES.hold(policy, _class(policy)))
+
+
+def _class(made: object) -> str:
+    return made.__name__ if isinstance(made, type) else type(made).__name__
 
 
 def part(name: str) -> Any:

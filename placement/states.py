@@ -241,7 +241,11 @@ def from_folder(
 
     state, found = _assembled(policy, load, view, told, others)
     if not found:
-        raise NotFoundError(f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}")
+        there = sorted(file.stem for file in folder.glob(f"*{SUFFIX}"))
+        raise NotFoundError(
+            f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}"
+            + (f", but of {', '.join(there)}: name a policy of these" if there else "")
+        )
     return state, found
 
 

@@ -233,7 +233,10 @@ def first_problem(
         # Before what is missing: most often that is the same key.
         if keys and problem["type"] == "extra_forbidden" and (meant := _meant(problem["loc"], keys)):
             problems = [problem, *(other for other in problems if other["loc"] not in (problem["loc"], meant))]
-            problem["msg"] = f"no such key: did you mean {meant[-1]}?"
+            further_out = len(meant) < len(problem["loc"])
+            problem["msg"] = "no such key: " + (
+                f"it belongs before [{problem['loc'][0]}]" if further_out else f"did you mean {meant[-1]}?"
+            )
             break
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"]) or whole
@@ -245,9 +248,21 @@ def first_problem(
     return f"{place}: {said}{got}{more}"
 
 
+BEGINNING = 3
+"""Letters of a key by which it may be told."""
+
+
 def _meant(
     place: tuple[str | int, ...], keys: Callable[[Sequence[str | int]], tuple[str, ...]]
 ) -> tuple[str | int, ...]:
-    """The place of the key that is most like an unknown one; nothing if none is."""
+    """The place of the key that an unknown one is meant to be; nothing if none is like it.
+
+    That is the document's own of that name, which in TOML any [table] before it swallows; one that it begins; or the
+    one that is most like it.
+    """
     *table, key = place
-    return (*table, *like) if (like := get_close_matches(str(key), keys(table), 1)) else ()
+    if table and key in keys(()):
+        return (key,)
+    known = keys(table)
+    begun = [name for name in known if name.startswith(str(key))] if len(str(key)) >= BEGINNING else []
+    return (*table, like[0]) if (like := begun or get_close_matches(str(key), known, 1)) else ()

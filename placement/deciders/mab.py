@@ -141,10 +141,10 @@ class Mab:
         """R by application, Q and N by context and arm."""
         r, q, n = (loaded.arrays[name] for name in ("r", "q", "n"))
         names = loaded.saved.trained_for.applications
-        responses = (f"{name} {value:.4g} {self.r_unit}" for name, value in zip(names, r, strict=True))
+        responses = (f"{name} {_told(value, '.4g')} {self.r_unit}" for name, value in zip(names, r, strict=True))
         lines = [f"R (layer response): {', '.join(responses)}"]
         for c, context in enumerate(SETTINGS):
-            lines += [f"{context}, {arm}: Q {q[c, d]:.3f}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]
+            lines += [f"{context}, {arm}: Q {_told(q[c, d], '.3f')}, N {int(n[c, d])}" for d, arm in enumerate(ARMS)]
         return lines
 
     def estimates(self, state: BanditState, applications: tuple[str, ...]) -> list[PolicyEstimate]:
@@ -217,3 +217,8 @@ class Mab:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def _told(value: float, form: str) -> str:
+    """What nothing was learned of yet is no number."""
+    return "-" if math.isnan(value) else format(value, form)

@@ -1,7 +1,7 @@
 """Costs that somebody published as a table: never to be taken for measured profiles, and so a record of their own."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -44,6 +44,7 @@ class ConstantSplit(Record):
 class Constants(Record):
     """Costs that somebody published, with where from: never to be taken for a profile."""
 
+    noun: ClassVar[str | None] = "demand of constants"
     source: str
     images: Quantity
     micro_batch: Quantity

@@ -40,7 +40,9 @@ def load_demand(name: str) -> DemandLike:
         return Demand.parse(shipped.read_text(encoding="utf-8"), "demand measured")
     path = Path(name)
     if not path.is_file():
-        raise NotFoundError(f"no demand {name!r}: expected measured, upstream, or a file (.json or .toml)")
+        raise NotFoundError(
+            f"no demand {name!r}: expected measured, upstream, a file (.json or .toml), or a catalog's folder"
+        )
     text = path.read_bytes()
     return Constants.parse_toml(text, name) if path.suffix == ".toml" else Demand.parse(text, name)
 

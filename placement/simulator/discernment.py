@@ -1,5 +1,6 @@
 """Whether a scenario can tell policies apart: where nobody is late, or the fleet idles, it ranks accuracies alone."""
 
+from splitplace.placement.metrics import outcomes_of
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.results import SimulationRun
@@ -32,7 +33,7 @@ def indifference(
     Raises:
         SplitPlaceError: As `simulate`.
     """
-    if not run.metrics.tasks.arrived or len(run.intervals["interval"]) < LEAST_INTERVALS:
+    if not run.metrics.tasks.arrived or len(run.intervals["interval"]) < LEAST_INTERVALS or _left_lying(run):
         return None
     busiest = max(share or 0.0 for name, share in run.utilisation.items() if name != "memory")
     if busiest < IDLE:
@@ -45,6 +46,12 @@ def indifference(
         if simulate(scenario, fleet, demand, parse_policy(rule), intervals, seed).metrics.sla_violation != 0.0:
             return None
     return f"no task is late under {' nor under '.join(rules)}"
+
+
+def _left_lying(run: SimulationRun) -> bool:
+    """Whether tasks are past their deadline and still there: where a policy leaves its tasks, a fleet idles of that."""
+    tasks = outcomes_of(run.tasks)
+    return bool((~tasks.finished_N & (tasks.response_s_N > tasks.deadline_s_N)).any())
 
 
 def _offered(scenario: Scenario, fleet: FleetSpec, demand: DemandLike) -> list[str]:

@@ -238,7 +238,7 @@ class Scenario(Record):
         return self
 
 
-def load_scenario(name: str) -> Scenario:
+def load_scenario(name: str | Path) -> Scenario:
     """A shipped scenario by name, or a file.
 
     Args:
@@ -251,10 +251,10 @@ def load_scenario(name: str) -> Scenario:
         UsageError: No such name or file.
         SplitPlaceError: Not a scenario.
     """
-    return Scenario.parse_toml(_shipped("scenario", name), f"scenario {name}")
+    return Scenario.parse_toml(_shipped("scenario", str(name)), f"scenario {name}")
 
 
-def load_fleet(name: str) -> FleetSpec:
+def load_fleet(name: str | Path) -> FleetSpec:
     """A shipped fleet by name, `NAME:N` for N devices in its proportions, or a file.
 
     Args:
@@ -267,9 +267,12 @@ def load_fleet(name: str) -> FleetSpec:
         UsageError: No such name or file, or an N that is no number.
         SplitPlaceError: Not a fleet.
     """
-    base, colon, size = name.partition(":")
-    if colon and not (size.isdecimal() and 0 < int(size) <= 1_000_000):
-        raise UsageError(f"fleet {name!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
+    text = str(name)
+    base, colon, size = text.rpartition(":")
+    if not colon or Path(text).is_file():  # a folder's name may have a colon
+        base, size = text, ""
+    elif not (size.isdecimal() and 0 < int(size) <= 1_000_000):
+        raise UsageError(f"fleet {text!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
     fleet = FleetSpec.parse_toml(_shipped("fleet", base), f"fleet {base}")
     return scale(fleet, int(size)) if size else fleet
 
@@ -332,5 +335,7 @@ def _shipped(kind: str, name: str) -> bytes:
         return (DATA / f"{kind}.{name}.toml").read_bytes()
     path = Path(name)
     if not path.is_file():
+        if path.suffix == ".toml" or path.name != name:
+            raise NotFoundError(f"no {kind} {name!r}: there is no file {path.absolute()}")
         raise NotFoundError(f"no {kind} {name!r}: expected one of {', '.join(names(kind))}, or a TOML file")
     return path.read_bytes()

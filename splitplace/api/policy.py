@@ -25,7 +25,7 @@ def train_policy(
     runs: int = 12,
     intervals: int = 200,
     seed: int = 0,
-    parts: Sequence[str] = (),
+    parts: str | Sequence[str] = (),
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train what learns: the bandit by ε-greedy, the surrogates of DASO and GOBI on the traces, and the others.
@@ -41,7 +41,8 @@ def train_policy(
         runs: Training runs, 2 to 900; a quarter of them is held out. The bandit is the first's.
         intervals: Of each run, 2 to 100,000; the paper trains for 200.
         seed: Same seed, same states.
-        parts: Names of deciders and placers, or `module:Class`; everything of the registry that learns if empty.
+        parts: A decider or placer by name or `module:Class`, or several; everything of the registry that learns if
+            empty.
         progress: Told what is being done and how far it is.
 
     Returns:
@@ -63,5 +64,6 @@ def train_policy(
     check_folder(Path(out), "--out")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     name = demand if isinstance(demand, str | Path) else "given"
-    settings = LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed, tuple(parts))
+    asked = (parts,) if isinstance(parts, str) else tuple(parts)
+    settings = LearningSettings(chosen, devices, costs, str(name), runs, intervals, seed, asked)
     return train(settings, Path(out).absolute(), progress)

@@ -20,10 +20,11 @@ from splitplace.placement.policy import Frozen, Policy
 from splitplace.placement.registry import as_policy
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.discernment import indifference
+from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
 from splitplace.placement.simulator.setting import prepare
 from splitplace.progress import Progress, silent
 from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
@@ -219,9 +220,10 @@ def simulate(
         check_folder(Path(trace_dir), "--trace-dir")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     chosen = _with_load(chosen, rate, load, utilisation)
-    _say_limits_of_nobody(chosen, devices)
     asked = as_policy(policy)
     number = intervals or chosen.intervals
+    _say_limits_of_nobody(chosen, devices)
+    _say_what_is_left_out(chosen, devices, costs, number)
     trained: list[str] = []
     run = run_simulation(
         chosen,
@@ -318,6 +320,24 @@ def _say_limits_of_nobody(scenario: Scenario, fleet: FleetSpec) -> None:
     nobodys = [kind for kind in scenario.cpu_limits if kind not in kinds]
     if nobodys:
         _log.warning("cpu_limits of %s limit nobody: the fleet's kinds are %s", some(nobodys), some(list(kinds)))
+
+
+def _say_what_is_left_out(scenario: Scenario, fleet: FleetSpec, demand: DemandLike, intervals: int) -> None:
+    """Of a workload: applications that the demand lacks, which most often are mistyped; tasks after the run's end."""
+    workload = scenario.workload
+    mixed = {name for mix in (workload.mix, *(phase.mix for phase in workload.phases)) for name in mix}
+    if workload.trace is not None:
+        applications = prepare(scenario, fleet, demand)[1].applications
+        arrival_s_N, end_s = read_trace(Path(workload.trace), applications)[0], intervals * scenario.interval_s
+        if late := int((arrival_s_N >= end_s).sum()):
+            _log.warning(
+                f"{late} of {len(arrival_s_N)} tasks of {workload.trace} come after the run's end at {end_s:g} s, the "
+                f"last at {arrival_s_N[-1]:g} s: raise --intervals, or have arrival_s count from 0"
+            )
+    elif mixed and scenario.name not in names("scenario"):  # those that ship are for more demands than one
+        applications = prepare(scenario, fleet, demand)[1].applications
+        if strange := sorted(mixed.difference(applications)):
+            _log.warning("left out of the mix: %s; the demand offers %s", some(strange), some(applications))
 
 
 def _first_states(

@@ -109,8 +109,9 @@ def build() -> App:
         help="Split CNNs, ship the fragments, place them by deadline.",
         help_format="plaintext",
         suppress_keyboard_interrupt=False,  # `main` has a word for it
-        # Flags are off unless given: no --no-json beside --json. What takes several takes what a shell makes of *.png.
-        default_parameter=Parameter(negative=(), consume_multiple=True, converter=_converted),
+        # Flags are off unless given: no --no-json beside --json. What takes several takes what a shell makes of *.png,
+        # and of an empty $NAME nothing is made: that is no word for all.
+        default_parameter=Parameter(negative=(), consume_multiple=1, converter=_converted),
     )
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
     for group in groups.values():
@@ -139,4 +140,4 @@ def main(tokens: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output left: nobody to tell
         sys.exit(1)
     except KeyboardInterrupt:
-        fail("interrupted; run the same command again to go on", 130)
+        fail("interrupted; the same command does it again, or goes on where it keeps what is done", 130)

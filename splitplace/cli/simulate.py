@@ -79,9 +79,10 @@ def simulate(
         )
     run = done.run
     if done.indifference is not None:
-        remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}; raise the load")
+        raised = "" if done.scenario.workload.trace else "; raise the load"
+        remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}{raised}")
     if not run.metrics.scored:
-        _log.warning("no task is scored: %s", _nobody(run.metrics.tasks.arrived))
+        _log.warning("no task is scored: %s", _nobody(run.metrics.tasks.arrived, done.scenario.workload.trace))
     document: dict[str, Any] = {
         "scenario": done.scenario.name,
         "fleet": fleet or done.scenario.fleet,
@@ -171,9 +172,9 @@ def _table(document: dict[str, Any], done: "Simulation") -> Any:
     return Group(table, f"load: {done.load:.2f} of what the best policy could sustain, {most}")
 
 
-def _nobody(arrived: int) -> str:
+def _nobody(arrived: int, trace: str | None) -> str:
     if not arrived:
-        return "none arrived; raise the load, or --intervals"
+        return f"{trace} has none before the run's end" if trace else "none arrived; raise the load, or --intervals"
     return "each came during start-up, or its deadline lies beyond the run's end; raise --intervals"
 
 

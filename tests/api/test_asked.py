@@ -88,6 +88,32 @@ def test_another_load_for_recorded_tasks(tmp_path):
         small(scenario=scenario, rate=3)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "mix", "left_out"),
+    [
+        ("mine", {"mnits": 1.0, "mnist": 1.0}, "left out of the mix: mnits; the demand offers mnist, fashionmnist"),
+        ("mine", {"mnist": 1.0}, ""),
+        ("paper-50", {"tiny100": 1.0, "mnist": 1.0}, ""),
+    ],
+)
+def test_applications_of_a_mix_that_the_demand_lacks(scenario, mix, left_out, caplog):
+    """Are told, for most often they are mistyped; but of scenarios that ship, which name those of several demands."""
+    workload = Workload(rate=1.0, deadline_relative=(1.0, 2.0), mix=mix)
+    with caplog.at_level(logging.WARNING):
+        small(scenario=Scenario(name=scenario, workload=workload))
+    assert left_out in caplog.text and ("left out" in caplog.text) == bool(left_out)
+
+
+def test_tasks_of_a_file_that_come_after_the_end(tmp_path, caplog):
+    """Are told: two intervals are shorter than many a recording, and than seconds since 1970."""
+    path = tmp_path / "asked.csv"
+    path.write_text("arrival_s,application,n,deadline_s\n3,mnist,9,5\n1764460800,mnist,9,5\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        done = small(scenario=Scenario(name="mine", workload=Workload(trace=str(path))))
+    assert done.metrics.tasks.arrived == 1
+    assert f"1 of 2 tasks of {path} come after the run's end at 600 s, the last at 1.76446e+09 s" in caplog.text
+
+
 def test_a_limit_of_a_kind_that_no_device_has(caplog):
     """It changes nothing, and most often another kind is meant: the run says so."""
     scenario = sp.load_scenario("paper-50").model_copy(

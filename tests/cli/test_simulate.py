@@ -31,7 +31,21 @@ def test_a_run_in_which_no_task_is_scored(tmp_path):
     scenario.write_text(f'name = "none"\nfleet = "azure10"\n[workload]\ntrace = "{tmp_path / "none.csv"}"\n')
     empty = called("simulate", "--policy", "random+random", "--scenario", str(scenario), "--intervals", "3")
     assert empty.returncode == 0
-    assert "no task is scored: none arrived; raise the load" in empty.stderr
+    assert "none.csv has none before the run's end" in empty.stderr
+    few = called("simulate", "--policy", "random+random", "--rate", "1e-9", "--intervals", "3")
+    assert "no task is scored: none arrived; raise the load" in few.stderr
+
+
+def test_a_recorded_load_is_nothing_to_raise(tmp_path):
+    """Of a fleet that idles under the tasks of a file it is said that it does, and no more."""
+    (tmp_path / "few.csv").write_text("arrival_s,application,n,deadline_s\n1,mnist,20,50\n")
+    scenario = tmp_path / "few.toml"
+    scenario.write_text(f'name = "few"\nfleet = "azure10"\n[workload]\ntrace = "{tmp_path / "few.csv"}"\n')
+    done = called("simulate", "--policy", "random+random", "--scenario", str(scenario), "--intervals", "5")
+    assert done.stderr == (
+        "scenario few cannot tell policies apart: cores, links and the broker's card are busy for 0.0% of the time at "
+        "most\n"
+    )
 
 
 def test_twice_the_same_but_for_the_timings():

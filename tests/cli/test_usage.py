@@ -32,6 +32,20 @@ def test_a_mistyped_name_is_answered_with_what_is_valid(arguments, said):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("advise", "upstream", "--fleet", "azure10", "--rate", "1", "--deadline", "9", "--application"),
+        ("policy", "train", "--parts", "--runs", "2"),
+    ],
+)
+def test_an_option_without_its_value_does_not_mean_all(arguments):
+    """As a shell leaves it of an empty variable: exit 2, before any work."""
+    done = called(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "requires at least 1 element" in done.stderr
+
+
 @pytest.mark.parametrize(("columns", "told"), [(None, "│{}│{}│{}│"), ("40", "split{}digest{}machine{}")])
 def test_no_table_is_cut_off(columns, told, capsys, monkeypatch):
     """Into a pipe, a row is a line however long; in a narrow terminal it is told cell by cell."""

@@ -1,6 +1,7 @@
 """Parts by name: what ships, what installed packages offer, and what cannot be loaded."""
 
 import importlib
+import re
 import sys
 import textwrap
 
@@ -9,7 +10,7 @@ import pytest
 from splitplace.errors import NotFoundError, UsageError
 from splitplace.placement.engines.registry import ENGINES
 from splitplace.placement.policy import Composed
-from splitplace.placement.registry import DECIDERS, PLACERS, POLICIES, parse_policy
+from splitplace.placement.registry import DECIDERS, PLACERS, POLICIES, as_policy, parse_policy
 
 pytestmark = pytest.mark.base
 
@@ -118,6 +119,48 @@ def test_a_name_that_two_packages_offer_is_refused(installed):
     installed("other-policies", "[splitplace.placers]\npacked = other_policies:Packed\n")
     with pytest.raises(UsageError, match="placer 'packed' is offered by other-policies and their-policies"):
         parse_policy("layer+packed")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("joint+least-loaded", "'joint+least-loaded': joint decides and places, name it alone"),
+        ("mab+joint", "joint decides and places, name it alone"),
+        ("their_policies:Mine", "it lacks place, which the other half of a DECIDER+PLACER has"),
+        ("their_policies:Packed", "it lacks decide, which the other half of a DECIDER+PLACER has"),
+    ],
+)
+def test_halves_and_wholes_are_told_apart(installed, text, said):
+    """What is named where the other is expected is answered with how to name it."""
+    installed("their-policies", "")
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse_policy(text)
+
+
+class Nameless:
+    """A decider that nothing can be added to."""
+
+    __slots__ = ()
+
+    def init(self, view):
+        """Remembers nothing."""
+
+    decide = update = init
+
+
+@pytest.mark.parametrize(
+    ("decider", "said"),
+    [
+        (Nameless(), "'Nameless' is no decider: it lacks a name that is text"),
+        ("layer", "'str' is no decider: it lacks init, decide, update"),
+        (type(DECIDERS.make("layer")), r"'Layer' is a class: give what it makes, Layer\(\)"),
+        (PLACERS.make("random"), "'RandomPlacer' is no decider: it lacks decide"),
+    ],
+)
+def test_a_composed_policy_of_what_is_no_decider(decider, said):
+    """By what it lacks, before a run asks it for anything."""
+    with pytest.raises(UsageError, match=said):
+        as_policy(Composed(decider, PLACERS.make("random")))
 
 
 def test_a_function_may_answer_a_composed_policy(tmp_path, monkeypatch):

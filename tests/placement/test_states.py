@@ -178,6 +178,12 @@ def test_a_folder_with_nothing_for_the_policy_is_refused(view, tmp_path):
         from_folder(POLICY, tmp_path / "x", view())
 
 
+def test_a_folder_with_states_of_others_is_refused_by_their_names(view, folder):
+    """So that who named no policy sees which one to name."""
+    with pytest.raises(UsageError, match="holds no state of joint, but of daso, mab: name a policy of these"):
+        from_folder(parse_policy("joint"), folder, view())
+
+
 def test_a_folder_for_a_policy_that_learns_nothing_is_refused(folder, view):
     """And a state's own file, which the folder is meant by: each by what it is."""
     with pytest.raises(UsageError, match=r"layer\+least-loaded learns nothing: leave out"):

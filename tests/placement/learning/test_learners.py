@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from splitplace.api.policy import train_policy
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.learner import Learner
 from splitplace.placement.learning.show import saved_states
@@ -97,6 +98,19 @@ def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name):
 
     simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
     assert read == [["busiest"]]
+
+
+def test_one_part_is_named_as_a_text(tmp_path):
+    """As on the command line; its letters are no parts."""
+    taught = train_policy("upstream-10", demand="upstream", out=tmp_path, runs=2, intervals=2, parts="mab")
+    assert list(taught["learned"]) == ["mab"]
+
+
+def test_what_was_not_learned_yet_is_no_number(tmp_path):
+    """A bandit that saw no task leave shows a dash where a reward will stand."""
+    train(settings(("mab",), intervals=2), tmp_path)
+    (state,) = saved_states(tmp_path)
+    assert "semantic: Q -, N" in str(state) and "nan" not in str(state)
 
 
 def test_a_state_of_a_class_that_is_not_here_says_so(own, tmp_path, monkeypatch):

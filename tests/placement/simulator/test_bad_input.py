@@ -9,7 +9,7 @@ import pytest
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.registry import parse_policy
-from splitplace.placement.simulator.demands import load_demand
+from splitplace.placement.simulator.demands import DATA, load_demand
 from splitplace.placement.simulator.mobility import load_mobility
 from splitplace.placement.simulator.scenario import Constrain, Scenario, load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
@@ -35,6 +35,8 @@ pytestmark = pytest.mark.base
         ({"interval_s": -300}, "interval_s"),
         ({"intervalls": 3}, r"intervalls: no such key: did you mean intervals\?"),
         ({"workload": {"ratee": 3}}, r"workload.ratee: no such key: did you mean rate\?"),
+        ({"work": {}}, r"work: no such key: did you mean workload\?"),
+        ({"workload": {"interval_s": 5.0}}, r"workload.interval_s: no such key: it belongs before \[workload\]"),
         ({"events": [{"time": 1.0}]}, r"events.0.time: no such key: did you mean time_s\?"),
         (
             {"events": [{"time_s": 1.0, "device": "d", "kind": "join", "speed": 2.0}]},
@@ -85,7 +87,10 @@ def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
         (load_fleet, "azure", "azure50"),
         (load_fleet, "azure50:x", "NAME:N"),
         (load_fleet, "azure50:", "NAME:N"),
+        (load_fleet, "here/fleet.toml", "there is no file"),
+        (load_scenario, "nowhere.toml", "there is no file"),
         (load_demand, "guessed", "measured, upstream"),
+        (load_demand, "guessed", "a catalog's folder"),
         (load_mobility, "nowhere", "simulate trace"),
         (parse_policy, "random", "DECIDER+PLACER"),
         (parse_policy, "randm+random", "semantic"),
@@ -101,6 +106,22 @@ def test_an_unknown_name_is_answered_with_what_is_valid(loader, name, said):
     """Exit 2, and what to say instead."""
     with pytest.raises(UsageError, match=re.escape(said)):
         loader(name)
+
+
+def test_a_fleet_by_a_path_with_a_colon(tmp_path):
+    """As of a folder with a time in its name; as a path of Python's, or as text with N behind it."""
+    path = tmp_path / "at 10:30" / "fleet.toml"
+    path.parent.mkdir()
+    path.write_bytes((DATA / "fleet.azure10.toml").read_bytes())
+    assert load_fleet(path).name == load_fleet(str(path)).name == "azure10"
+    assert sum(device.count for device in load_fleet(f"{path}:7").devices) == 7
+
+
+def test_a_table_of_constants_is_called_one(tmp_path):
+    """A scenario that is handed in as a demand."""
+    (tmp_path / "evening.toml").write_text('name = "evening"\n', encoding="utf-8")
+    with pytest.raises(SplitPlaceError, match=r"evening\.toml: not a demand of constants"):
+        load_demand(str(tmp_path / "evening.toml"))
 
 
 def test_a_fleet_that_can_hold_no_fragment(world, by_hand):

@@ -2,10 +2,12 @@
 
 import pytest
 
-from splitplace.placement.registry import parse_policy
+from splitplace.placement.policy import Composed
+from splitplace.placement.registry import as_policy, parse_policy
 from splitplace.placement.simulator.discernment import indifference
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Workload
+from splitplace.records.action import Wait
 
 pytestmark = pytest.mark.base
 
@@ -17,8 +19,24 @@ def said(world, rate, deadline, policy="layer+random", core_s=(10.0,), intervals
     )
     workload = Workload(rate=rate, spread=True, batch=(1000, 1000), deadline_relative=deadline)
     scenario, fleet = world.scenario(workload=workload), world.fleet(world.device(count=2))
-    run = simulate(scenario, fleet, demand, parse_policy(policy), intervals, 3)
+    run = simulate(scenario, fleet, demand, as_policy(policy), intervals, 3)
     return indifference(scenario, fleet, demand, run, 3)
+
+
+class Waiting:
+    """Places nothing, ever."""
+
+    name = "waiting"
+
+    def init(self, view):
+        """Remembers nothing."""
+
+    def update(self, state, feedback):
+        """Learns nothing."""
+
+    def place(self, state, view, requests, rng):
+        """All wait."""
+        return [Wait(int(view.tasks.id_T[one.task]), part) for one in requests for part in one.fragments]
 
 
 def test_a_fleet_that_idles(world):
@@ -37,6 +55,11 @@ def test_deadlines_that_a_fixed_rule_misses(world):
     """Whoever runs whole chains is late now and then; the half models are not."""
     assert said(world, 12.0, (1.0, 3.0), "compressed+least-loaded") is None
     assert said(world, 12.0, (1.0, 3.0)) is None
+
+
+def test_a_fleet_that_idles_because_its_policy_does(world):
+    """All wait for ever, past their deadlines: of the scenario that says nothing."""
+    assert said(world, 1.0, (0.3, 2.0), Composed(parse_policy("layer+random").decider, Waiting())) is None
 
 
 def test_a_run_without_a_task_says_nothing(world):
