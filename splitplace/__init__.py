@@ -90,7 +90,10 @@ PUBLIC = {
         "placement.advice.trial": ["Estimate"],
         "placement.advice.breaking": ["Break"],
         "placement.advice.memory_limits": ["MemoryLimit", "SplitMemory"],
-        "placement.simulator.scenario": ["Scenario", "load_scenario", "load_fleet"],
+        "placement.simulator.scenario": [
+            *("Scenario", "Workload", "Phase", "NetworkShift", "DeviceEvent", "Failures", "Swap", "Constrain"),
+            *("load_scenario", "load_fleet"),
+        ],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
         "placement.engines.podman": ["PodmanEngine"],
@@ -232,7 +235,14 @@ if TYPE_CHECKING:
     from splitplace.placement.room import Room as Room
     from splitplace.placement.serve.async_client import AsyncClient as AsyncClient
     from splitplace.placement.serve.client import Client as Client
+    from splitplace.placement.simulator.scenario import Constrain as Constrain
+    from splitplace.placement.simulator.scenario import DeviceEvent as DeviceEvent
+    from splitplace.placement.simulator.scenario import Failures as Failures
+    from splitplace.placement.simulator.scenario import NetworkShift as NetworkShift
+    from splitplace.placement.simulator.scenario import Phase as Phase
     from splitplace.placement.simulator.scenario import Scenario as Scenario
+    from splitplace.placement.simulator.scenario import Swap as Swap
+    from splitplace.placement.simulator.scenario import Workload as Workload
     from splitplace.placement.simulator.scenario import load_fleet as load_fleet
     from splitplace.placement.simulator.scenario import load_scenario as load_scenario
     from splitplace.placement.states import Packed as Packed
