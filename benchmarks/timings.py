@@ -1,4 +1,4 @@
-"""Claims in seconds, which no test judges: how long the command line, probe, surgery, plans, a hop and the demo take.
+"""Claims in seconds, which no test judges: how long command line, probe, surgery, plans, hops, fleets and demo take.
 
 Each figure is a median over repeats on a machine that does nothing else; the limit is the project's own promise.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
+from splitplace.benchmarks import small_tasks
 from splitplace.benchmarks.deep_network import OBJECTIVES, deep, planned, unlike_hosts
 from splitplace.benchmarks.echo import echo
 from splitplace.benchmarks.results_file import Measured, save
@@ -31,6 +32,8 @@ START_UPS = (
     ("splitplace --help", "from splitplace.cli import main; main(['--help'])", 0.5),
     ("import splitplace", "import splitplace", 0.3),
 )
+ROUNDS = 3
+"""At most, of what takes minutes."""
 SHARES = (0.5, 0.25)
 SHARE_OFF = 0.15
 SLICES = {"mobilenetv2": "stem", "resnet50v2": "stage1", "inceptionv3": "mixed_6a"}
@@ -110,6 +113,23 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
                 say(f"{method}: not run ({error})")
                 continue
             add(f"speed at a share of {share} by {method}: off by", "share", off, SHARE_OFF)
+    rounds = min(repeats, ROUNDS)
+    with tempfile.TemporaryDirectory() as folder:
+        for devices, limit_s in small_tasks.UP_LIMIT_S.items():
+            say(f"{devices} devices come up")
+            add(
+                f"{devices} devices come up",
+                "s",
+                [small_tasks.up_s(Path(folder), devices) for _ in range(rounds)],
+                limit_s,
+            )
+        found = small_tasks.small_tasks(Path(folder), [count for count in small_tasks.MANY for _ in range(rounds)], say)
+    for at, (count, limit_s) in enumerate(small_tasks.MANY.items()):
+        row, mine = f"{count:,} tasks of one image at once", found[rounds * at : rounds * (at + 1)]
+        each_s, broker_s = [one.acknowledged_s / count for one in mine], [one.broker_s / count for one in mine]
+        add(f"{row}, until all are answered", "s", [one.answered_s for one in mine], limit_s)
+        add(f"{row}, for each to be acknowledged, on the disk", "s", each_s, small_tasks.ACKNOWLEDGED_LIMIT_S)
+        add(f"{row}, of the broker for each", "s of CPU", broker_s, small_tasks.BROKER_LIMIT_S)
     if demo:
         say("the demo, first and second run")
         first_s, second_s = _demo_s(3)
