@@ -57,7 +57,7 @@ def config(name: str, fragment: Fragment) -> str:
     """A fragment's `config.pbtxt` (Triton's ModelConfig in protobuf text format; dims without the batch)."""
     return "\n".join(
         [
-            f"name: {json.dumps(name)}",
+            f"name: {_quoted(name)}",
             'platform: "onnxruntime_onnx"',
             f"max_batch_size: {MAX_BATCH_SIZE}",
             *(f"input [ {_tensor(spec)} ]" for spec in fragment.inputs),
@@ -71,4 +71,9 @@ def _tensor(spec: TensorSpec) -> str:
     dims = ", ".join(str(size) for size in spec.shape[1:]) or "1"
     # Triton wants a dimension; one number a sample has none.
     reshape = "" if spec.shape[1:] else " reshape { shape: [ ] }"
-    return f"{{ name: {json.dumps(spec.name)} data_type: {_TYPES[spec.dtype]} dims: [ {dims} ]{reshape} }}"
+    return f"{{ name: {_quoted(spec.name)} data_type: {_TYPES[spec.dtype]} dims: [ {dims} ]{reshape} }}"
+
+
+def _quoted(text: str) -> str:
+    """As text format quotes it: as JSON does, but in UTF-8: not every reader of it knows JSON's pairs of escapes."""
+    return json.dumps(text, ensure_ascii=False)

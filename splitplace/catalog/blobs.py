@@ -3,12 +3,15 @@
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from splitplace.catalog.oci import MAX_JSON_BYTES, Descriptor, digest
 from splitplace.errors import IntegrityError
+
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 
 
 def read_file(path: Path, limit: int, source: str) -> bytes:
@@ -93,6 +96,21 @@ class BlobStore:
             if not stat.S_ISREG(status.st_mode) or status.st_size != descriptor.size:
                 return False
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == descriptor.digest
+
+    def mentioned(self, digest_: str) -> set[str]:
+        """A blob and all that it mentions, directly or not: what a document of any form may need."""
+        found, waiting = set[str](), [digest_]
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found.add(name)
+            try:
+                data = read_file(self.path(name), MAX_JSON_BYTES, f"blob {name}")
+            except (FileNotFoundError, IntegrityError):
+                continue  # not here, or a layer, which is larger than any document
+            waiting += [match.decode() for match in _DIGEST.findall(data)]
+        return found
 
     def digests(self) -> Iterator[str]:
         """Every blob that lies there."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from splitplace.catalog import oci
-from splitplace.catalog.oci import Descriptor, Index, Manifest
+from splitplace.catalog.oci import Descriptor, Index
 from splitplace.catalog.reader import Catalog
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.files import SCRATCH, check_folder, replace_file
@@ -101,7 +101,7 @@ class LayoutWriter(Catalog):
     def gc(self) -> tuple[int, int]:
         """Remove records whose subject is gone or that are damaged, then blobs and temporary files nothing leads to.
 
-        In a layout of images, whatever no image has any more.
+        What others have listed here (an image, a signature) stays, with all blobs that it mentions.
 
         Returns:
             How many files were removed, and their bytes.
@@ -113,15 +113,10 @@ class LayoutWriter(Catalog):
             index = self._layout_index()
             splits = [entry for entry in index.manifests if entry.mediaType == oci.INDEX_TYPE]
             needed = {digest for entry in splits for digest in self.reachable(entry)}
-            records = [
-                entry
-                for entry in index.manifests
-                if entry.mediaType == oci.MANIFEST_TYPE and self._alive(entry, needed)
-            ]
-            kept = [entry for entry in index.manifests if entry in splits or entry in records]
+            kept = [entry for entry in index.manifests if entry in splits or self._alive(entry, needed)]
             if len(kept) < len(index.manifests):
                 self._write_index(self._entries(kept))
-            needed |= {digest for entry in records for digest in self.reachable(entry)}
+            needed |= {digest for entry in kept for digest in self.blobs.mentioned(entry.digest)}
             useless = [self.blobs.path(digest) for digest in self.blobs.digests() if digest not in needed]
             useless += list(self.path.glob(SCRATCH + "*"))
             size_bytes = sum(path.lstat().st_size for path in useless)
@@ -130,11 +125,10 @@ class LayoutWriter(Catalog):
         return len(useless), size_bytes
 
     def _alive(self, entry: Descriptor, needed: set[str]) -> bool:
-        """Whether a record can be read and its subject is still there; or it is an image that runs."""
+        """Whether it is a record that can be read, of a subject that is still there; or none of ours."""
         try:
-            if self._manifest(entry).config.mediaType == oci.IMAGE_CONFIG_TYPE:
-                return True
-            return self._record(entry)[0] in needed
+            ours = self._is_measurement(entry)
+            return not ours or self._record(entry)[0] in needed
         except IntegrityError:
             return False  # what was measured can be measured again; a record nobody can read is in everybody's way
 
@@ -179,13 +173,8 @@ class LayoutWriter(Catalog):
     def _put_json(self, media_type: str, document: Mapping[str, Any]) -> dict[str, Any]:
         return self._put(media_type, canonical(document).encode())
 
-    def _manifest(self, entry: Descriptor) -> Manifest:
-        return Manifest.parse(self.blobs.read(entry, oci.MANIFEST_TYPE), f"blob {entry.digest}")
-
     def _same_measurement(self, entry: Descriptor, subject: str, record: Record) -> bool:
-        if entry.mediaType != oci.MANIFEST_TYPE:
-            return False
-        return _is_same(self._record(entry)[:2], (subject, record))
+        return self._is_measurement(entry) and _is_same(self._record(entry)[:2], (subject, record))
 
     def _order(self, entry: Descriptor, record: Record) -> tuple[str, int]:
         """Which of two of the same measurement is the later: by the time of a profile, an evaluation's revision."""

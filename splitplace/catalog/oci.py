@@ -28,8 +28,10 @@ MODEL_ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 MODEL_CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
 CONTRACT_TYPE = "application/vnd.cncf.model.weight.config.v1.raw"
-PROFILE_TYPE = f"application/vnd.splitplace.profile.v{formats.PROFILE.version}+json"
-EVALUATION_TYPE = f"application/vnd.splitplace.evaluation.v{formats.EVALUATION.version}+json"
+OWN = "application/vnd.splitplace."
+"""What artifact types of measurements begin with, of any version."""
+PROFILE_TYPE = f"{OWN}profile.v{formats.PROFILE.version}+json"
+EVALUATION_TYPE = f"{OWN}evaluation.v{formats.EVALUATION.version}+json"
 
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -92,6 +94,12 @@ class Descriptor(Document):
     digest: Digest
     size: Annotated[int, Field(ge=0, le=MAX_MODEL_BYTES)]
     annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class TypedManifest(Document):
+    """Any image manifest, as far as it says whose it is: what else is in those of others is their affair."""
+
+    artifactType: str = ""
 
 
 class Manifest(Document):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from splitplace.catalog import oci
 from splitplace.catalog.blobs import BlobStore, read_file
-from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation
+from splitplace.catalog.oci import Descriptor, ImageLayout, Index, Manifest, SplitAnnotation, TypedManifest
 from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, first_problem, unknown
 from splitplace.records.base import Record
@@ -128,19 +128,20 @@ class Catalog:
         """The manifests of all that was measured of a split and its fragments, in the order it was attached."""
         split = self.split_descriptor(reference)
         subjects = {split.digest, *(item.descriptor.digest for item in self.fragments(reference))}
-        entries = (entry for entry in self._layout_index().manifests if entry.mediaType == oci.MANIFEST_TYPE)
+        entries = (entry for entry in self._layout_index().manifests if self._is_measurement(entry))
         return tuple(entry for entry in entries if self._record(entry)[0] in subjects)
 
     def verify(self) -> Verification:
         """Read everything the catalog leads to; collects what is wrong instead of stopping at the first."""
         problems: list[str] = []
         sizes: dict[str, int] = {}
-        entries = self._layout_index().manifests
         counts = {oci.INDEX_TYPE: 0, oci.MANIFEST_TYPE: 0}
-        for entry in entries:
+        for entry in self._layout_index().manifests:
             try:
                 if entry.mediaType not in counts:
                     raise IntegrityError(f"blob {entry.digest}: an entry of media type {entry.mediaType}")
+                if entry.mediaType == oci.MANIFEST_TYPE and not self._is_measurement(entry):
+                    continue  # somebody else's, who knows what of it has to be here
                 counts[entry.mediaType] += 1
                 sizes |= self._verify_split(entry) if entry.mediaType == oci.INDEX_TYPE else self._verify_record(entry)
             except SplitPlaceError as error:
@@ -177,7 +178,7 @@ class Catalog:
             for child in self._index(descriptor).manifests:
                 found |= self.reachable(child) if child.mediaType == oci.MANIFEST_TYPE else {child.digest}
         elif descriptor.mediaType == oci.MANIFEST_TYPE:
-            manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), f"blob {descriptor.digest}")
+            manifest = self._manifest(descriptor)
             found |= {part.digest for part in (manifest.config, *manifest.layers)}
         return found
 
@@ -239,14 +240,28 @@ class Catalog:
     def _records(self, artifact_type: str, kind: type[R]) -> Iterator[tuple[str, R]]:
         """The digest of the subject and the record, for every attached record of one kind, in index order."""
         for entry in self._layout_index().manifests:
-            if entry.mediaType == oci.MANIFEST_TYPE:
+            if self._is_measurement(entry):
                 subject, record, found_type = self._record(entry)
                 if found_type == artifact_type and isinstance(record, kind):
                     yield subject, record
 
+    def _manifest(self, entry: Descriptor) -> Manifest:
+        return Manifest.parse(self.blobs.read(entry, oci.MANIFEST_TYPE), f"blob {entry.digest}")
+
+    def _is_measurement(self, entry: Descriptor) -> bool:
+        """Whether it is one of ours, of any version: others may have attached what is theirs, a signature, say.
+
+        Raises:
+            IntegrityError: A manifest that is missing or damaged, so that nobody can tell.
+        """
+        if entry.mediaType != oci.MANIFEST_TYPE:
+            return False
+        data = self.blobs.read(entry, oci.MANIFEST_TYPE)
+        return TypedManifest.parse(data, f"blob {entry.digest}").artifactType.startswith(oci.OWN)
+
     def _record(self, descriptor: Descriptor) -> tuple[str, Record, str]:
         source = f"blob {descriptor.digest}"
-        manifest = Manifest.parse(self.blobs.read(descriptor, oci.MANIFEST_TYPE), source)
+        manifest = self._manifest(descriptor)
         try:
             oci.check_record_type(manifest.artifactType, source)
         except ContractError as error:

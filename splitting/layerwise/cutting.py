@@ -147,13 +147,16 @@ def analyse(whole: Model, source: str = "model", output: str | None = None) -> B
 
 
 def count_classes(network: Blocks) -> int:
-    """How many classes a model scores; 0 where its answer is anything else than scores (batch, classes)."""
+    """How many classes a model scores; 0 where its answer is anything else than scores (batch, classes).
+
+    One score is the answer itself, a number or how likely something is: the most probable of one class says nothing.
+    """
     spec = network.graph.values[network.graph.output].spec
     # Only scores of the form (batch, classes) can be merged or counted right; any other answer is passed on as it is.
     scores = spec is not None and len(spec.shape) == 2 and spec.dtype.startswith("float")
     n_classes = spec.shape[1] if spec is not None and scores else 0
     assert isinstance(n_classes, int)
-    return n_classes if n_classes <= MAX_CLASSES else 0
+    return n_classes if 1 < n_classes <= MAX_CLASSES else 0
 
 
 def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: str, model_name: str) -> SplitArtifact:

@@ -2,7 +2,9 @@
 
 import re
 
+import onnx
 import pytest
+from google.protobuf import text_format
 
 from splitplace.errors import UsageError
 from splitplace.export.convert.triton import config, write_triton
@@ -44,3 +46,21 @@ def test_a_tensor_of_one_number_a_sample_has_a_dimension():
         digest="sha256:" + "0" * 64,
     )
     assert 'output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } } ]' in config("f", fragment)
+
+
+@pytest.mark.parametrize("name", ["images:0", "é", "入力", 'a"b\\c', "two\nlines", "a\x01b", "😀"])
+def test_a_tensor_may_have_any_name(name):
+    """What a reader of text format makes of the quoted name is the name."""
+    spec = TensorSpec(name=name, dtype="float32", shape=("batch", 2))
+    fragment = Fragment(
+        name="f",
+        inputs=(spec,),
+        outputs=(spec,),
+        classes=(),
+        params=0,
+        flops_per_sample=0,
+        weight_bytes=0,
+        digest="sha256:" + "0" * 64,
+    )
+    (quoted,) = set(re.findall(r"put \[ \{ name: (.*) data_type", config("m", fragment)))
+    assert text_format.Parse(f"key: {quoted}", onnx.StringStringEntryProto()).key == name

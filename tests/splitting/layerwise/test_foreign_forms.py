@@ -357,6 +357,14 @@ def test_a_wide_answer_has_no_classes() -> None:
     assert split.n_classes == 0 and len(split.model_dump_json()) < 10_000
 
 
+@pytest.mark.parametrize(("scores", "classes"), [(1, 0), (2, 2)])
+def test_one_score_is_no_class(scores: int, classes: int) -> None:
+    """A regression, or a probability, was answered as label 0 whatever it was: of one class the best is that one."""
+    nodes = two_layers(node("Tanh", ["h"], ["z"]))
+    proto = model(nodes, {"w": numbers(6, 6), "v": numbers(6, scores)}, ["n", 6], ["n", scores])
+    assert cut(proto, 1).split.n_classes == classes
+
+
 def test_weights_behind_links_are_read(tmp_path: Path) -> None:
     """A folder of links into a store holds model and weights; a link that leads elsewhere is refused."""
     store, shown, away = tmp_path / "store", tmp_path / "shown", tmp_path / "away"
