@@ -11,6 +11,7 @@ from splitplace.errors import ContractError
 from splitplace.placement import states
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.joint import Joint
+from splitplace.placement.joint.residual import FORGET
 from splitplace.placement.joint.search import PlanSearch
 from splitplace.placement.joint.spread import SpreadSearch
 from splitplace.placement.plan import plan
@@ -278,6 +279,46 @@ def test_a_split_that_takes_longer_than_its_profiles_say_is_left(view, left):
         assert not state.under_way
     assert chosen[0] == LAYER
     assert chosen.count(SEMANTIC) >= 15
+
+
+THREE = (1000.0,) * 3
+"""Memory of devices that hold everything."""
+
+
+def settled(view, left, state, took):
+    """A task is placed on three equal devices and ends after a multiple of what was expected; where, and the state."""
+    policy = Joint()
+    _, state = plan(policy, view(memory_bytes=THREE, deadlines_s=(30.0,)), state, np.random.default_rng(0))
+    expected = state.under_way[100]
+    gone = left((expected.split, 30.0, expected.took_s * took(expected.devices), 0.9, 0))
+    ended = view(memory_bytes=THREE, finished=replace(gone, id_E=np.array([100])))
+    _, state = plan(policy, ended, state, np.random.default_rng(0))
+    return expected.devices, state
+
+
+def test_a_device_that_slows_is_left_within_a_few_tasks(view, left):
+    """The first that is taken takes ten times as long from some task on, and what runs there and elsewhere with it."""
+    state = Joint().init(view(memory_bytes=THREE))
+    for _ in range(5):
+        used, state = settled(view, left, state, lambda devices: 1.0)
+    later = []
+    for _ in range(20):
+        devices, state = settled(view, left, state, lambda devices: 10.0 if used[0] in devices else 1.0)
+        later.append(used[0] in devices)
+    assert later[0] and not any(later[5:])
+
+
+def test_what_is_known_of_a_device_that_is_left_is_forgotten(view, left):
+    """By as much for each task elsewhere as if each device had had its share of it: so it is tried again one day."""
+    used, state = settled(view, left, Joint().init(view(memory_bytes=THREE)), lambda devices: 1.0)
+    slow_D = state.device_D.copy()
+    slow_D[list(used)] = np.log(20.0)
+    state, kept = replace(state, device_D=slow_D), 1.0
+    for _ in range(100):
+        devices, state = settled(view, left, state, lambda devices: 1.0)
+        assert not set(used) & set(devices)
+        kept *= FORGET ** (len(devices) / len(THREE))
+    assert state.device_D[used[0]] == pytest.approx(np.log(20.0) * kept)
 
 
 @pytest.mark.sim
