@@ -29,23 +29,15 @@ def check_strategy(strategy: str) -> None:
 
 def check_values(
     *,
-    epochs: int | None,
-    samples: int | None,
-    seed: int,
     validation: float | None,
     cuts: str | Sequence[str] | None,
     budget: float | None,
 ) -> None:
-    """Refuse numbers out of range.
+    """Refuse shares out of range.
 
     Raises:
         UsageError: Names the option.
     """
-    for name, value in (("epochs", epochs), ("samples", samples)):
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} {value}: expected at least 1")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected at least 0")
     if validation is not None and not 0 <= validation < 1:
         raise UsageError(f"--validation {validation:g}: expected a share of the training images, as 0.1")
     if (cuts == "auto") != (budget is not None) or (budget is not None and not 0 < budget <= 1):
@@ -86,7 +78,7 @@ class TreeAsked:
 
 
 def tree_asked(
-    tree: str | Sequence[int] | None,
+    tree: int | str | Sequence[int] | None,
     cuts: str | Sequence[str] | None,
     groups: str | Sequence[Sequence[int | str]] | None,
     recipe: str | None,
@@ -104,18 +96,19 @@ def tree_asked(
     return TreeAsked(_tree_shape(tree, asked, listed), asked, listed, budget)
 
 
-def _tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
+def _tree_shape(tree: int | str | Sequence[int] | None, groups: Asked, cuts: Sequence[str] | None) -> tuple[int, ...]:
     """The shape of the tree, two branches by default, held against listed groups and cuts.
 
     Args:
-        tree: Children of every node, level by level, as (2, 2) or "2,2".
+        tree: Children of every node, level by level, as (2, 2) or "2,2"; of one level, 2.
         groups: A rule, or the classes of each group.
         cuts: The stages to cut before, where they are listed.
 
     Raises:
         UsageError: No tree, another than the lists make, or more cuts than it has levels.
     """
-    text = tree if tree is None or isinstance(tree, str) else ",".join(map(str, tree))
+    levels = [tree] if isinstance(tree, int) else tree
+    text = levels if levels is None or isinstance(levels, str) else ",".join(map(str, levels))
     shape = parse_tree(text) if text is not None else None
     if not isinstance(groups, str):
         if shape is not None and shape != (len(groups),):
@@ -123,9 +116,9 @@ def _tree_shape(tree: str | Sequence[int] | None, groups: Asked, cuts: Sequence[
         shape = (len(groups),)
     shape = shape or (2,)
     if len(cuts or ()) > len(shape):
-        listed, levels = ",".join(cuts or ()), ",".join(map(str, shape))
+        listed, asked = ",".join(cuts or ()), ",".join(map(str, shape))
         raise UsageError(
-            f"--cuts {listed}: got {len(cuts or ())}, expected {len(shape)}, one for each level of --tree {levels}"
+            f"--cuts {listed}: got {len(cuts or ())}, expected {len(shape)}, one for each level of --tree {asked}"
         )
     return shape
 

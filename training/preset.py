@@ -20,6 +20,9 @@ from splitplace.training.data.augment import parse
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import check_network
 
+FEWEST = 2
+"""Images a step: normalisation over a batch of one has nothing to go by."""
+
 Stride = Annotated[int, Field(ge=1, le=8)]
 
 
@@ -28,7 +31,7 @@ class FullRecipe(Record):
 
     Args:
         epochs: Passes.
-        samples: Training images a pass; 0 for all.
+        samples: Training images a pass, at least `FEWEST`; 0 for all.
         batch_size: Images a step.
         optimizer: SGD with Nesterov momentum, or AdamW.
         learning_rate: The schedule's peak.
@@ -46,7 +49,7 @@ class FullRecipe(Record):
 
     epochs: PositiveCount
     samples: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=FEWEST)]
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     weight_decay: NonNegative
@@ -65,6 +68,12 @@ class FullRecipe(Record):
         for transform in augment:
             parse(transform)
         return augment
+
+    @model_validator(mode="after")
+    def _batch_has_images(self) -> Self:
+        if 0 < self.samples < FEWEST:
+            raise ValueError(f"samples {self.samples}: expected at least {FEWEST} images a pass, or 0 for all of them")
+        return self
 
     @model_validator(mode="after")
     def _patience_has_images(self) -> Self:

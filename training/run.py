@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from splitplace import provenance
-from splitplace.errors import IntegrityError, NotReadyError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, NotReadyError, SplitPlaceError
 from splitplace.files import check_folder, is_scratch, replace_file, replace_folder
 from splitplace.records.fragment import TensorSpec
 from splitplace.records.provenance import Provenance
@@ -26,15 +26,21 @@ from splitplace.splitting.networks import Front
 from splitplace.splitting.semantic.rebuild import adopt_shapes
 from splitplace.training.config import Config, Part, TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.families.build import FRONT, build
-from splitplace.training.families.family import HEAD
+from splitplace.training.families.build import build
+from splitplace.training.families.family import FRONT, HEAD
+from splitplace.training.families.own import alike, is_own
 from splitplace.training.loop.checkpoint import CHECKPOINT, checkpointed
 from splitplace.training.metrics import RunMetrics
+from splitplace.training.network import as_network
 from splitplace.training.preset import FullRecipe
 
 CONFIG, METRICS, PROVENANCE, WEIGHTS = "config.json", "metrics.json", "provenance.json", "model.safetensors"
 STAGES = "stages"
 """Of an unfinished training: what its finished stages left."""
+ANSWER = "answer"
+"""Beside the weights, the tensor that says what they answer."""
+ROUNDED = 0.01
+"""Of the largest logit: so far may the answers of two machines be apart."""
 
 
 _LAST = ("recipe", "data_sha256", "train_sha256", "teacher_sha256", "weights_sha256")
@@ -99,6 +105,7 @@ class Run:
 
         Raises:
             IntegrityError: The weights are not those of the config.
+            ContractError: The network is made otherwise by now: a class of the user's was changed, or timm's.
         """
         tensors = self._tensors()
         config, request = self.config, self.config.request
@@ -132,7 +139,7 @@ class Run:
                 raise IntegrityError(f"{self.path / WEIGHTS}: does not fit fragment {part.name}: {reason}") from error
             module.eval().to(memory_format=torch.channels_last)  # as it was trained: other layouts round differently
             fragments.append(ModuleFragment(part.name, module, part.inputs, part.output, part.classes))
-        return ModuleSplit(
+        split = ModuleSplit(
             request.application,
             request.label,
             request.strategy,
@@ -143,6 +150,12 @@ class Run:
             config.class_names,
             config.preprocessing,
         )
+        if ANSWER in tensors and not alike(tensors[ANSWER], _answer(split), ROUNDED):
+            raise ContractError(
+                f"{self.path}: {request.model} answers otherwise than when it was trained: its code has changed since "
+                "(of its class, or timm's); go back to that, or train it again, elsewhere or after removing the folder"
+            )
+        return split
 
     def _tensors(self) -> dict[str, Tensor]:
         data = (self.path / WEIGHTS).read_bytes()
@@ -194,6 +207,8 @@ def find(path: Path, request: TrainingRequest, class_names: tuple[str, ...]) -> 
     run = Run.open(path)
     check_same(run.config.request, request, path)
     run._tensors()  # a damaged run must not pass for a finished one
+    if is_own(request.model):
+        run.load()  # nor one of a class that was changed since
     return run if run.config.class_names == class_names else _renamed(run, class_names)
 
 
@@ -223,11 +238,11 @@ def check_same(theirs: TrainingRequest, ours: TrainingRequest, path: Path) -> No
 def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset, metrics: RunMetrics) -> Run:
     """Write a complete run to `path`, all at once."""
     tensors = {
-        f"{fragment.name}.{key}": value.detach().contiguous()
+        f"{fragment.name}.{key}": value.detach().clone(memory_format=torch.contiguous_format)  # some share memory
         for fragment in split.fragments
         for key, value in fragment.module.state_dict().items()
     }
-    weights = safetensors.torch.save(tensors, {"format": "pt"})
+    weights = safetensors.torch.save(tensors | {ANSWER: _answer(split)}, {"format": "pt"})
     mean_C, std_C = data.mean_std_C
     config = Config(
         request=request,
@@ -263,6 +278,15 @@ def save(path: Path, request: TrainingRequest, split: ModuleSplit, data: Dataset
     except OSError as error:
         raise SplitPlaceError(f"cannot write {path} ({error.strerror}): make room and run the same command") from error
     return Run.open(path)
+
+
+def _answer(split: ModuleSplit) -> Tensor:
+    """What it answers to one image of noise, always the same [1,K]: by that, another network is told."""
+    drawn = torch.Generator().manual_seed(0)
+    image_BCHW = torch.randint(256, (1, *_chw(split.input_spec)), generator=drawn, dtype=torch.uint8)
+    with torch.no_grad():
+        logits_BK: Tensor = as_network(split)(image_BCHW)
+    return logits_BK.contiguous()
 
 
 def _chw(spec: TensorSpec) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """What a caller states, held against what can be meant: in Python, unlike on a command line, anything may come."""
 
+from math import inf
 from numbers import Integral, Real
 
 from splitplace.errors import UsageError
@@ -54,6 +55,19 @@ def share(option: str, value: object) -> float:
         UsageError: Another number, none, or something else.
     """
     return _within(option, value, 0, 1, kind="a share, 0 to 1", bounds="a share, 0 to 1")
+
+
+def number(option: str, value: object) -> float:
+    """A number, whatever its bounds are, as Python's own.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated.
+
+    Raises:
+        UsageError: Something else.
+    """
+    return _within(option, value, -inf, inf, kind="a number", bounds="a number")
 
 
 def _within(option: str, value: object, low: float, high: float, kind: str, bounds: str) -> float:

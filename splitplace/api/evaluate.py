@@ -11,7 +11,7 @@ from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array, check_counts
-from splitplace.inference.inputs import image_rule, named_inputs, read_array, read_arrays
+from splitplace.inference.inputs import as_paths, image_rule, named_inputs, read_array, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.split import Split
@@ -91,8 +91,8 @@ def evaluate(
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()
     if images is not None and labels is not None:
-        given = read_arrays(images) if isinstance(images, str | Path) else images
-        y = read_array(Path(labels)) if isinstance(labels, str | Path) else np.asarray(labels)
+        given = images if isinstance(images, np.ndarray | Mapping) else read_arrays(_file("images", images))
+        y = read_array(Path(labels)) if isinstance(labels, str | Path) else _numbers(labels)
         x = named_inputs(split.inputs, given, reference)
         if y.ndim != 1 or y.dtype.kind not in "iu":
             where = labels if isinstance(labels, str | Path) else "labels"
@@ -140,6 +140,21 @@ def evaluate(
 
         draw_confusion(Path(plot), reference, evaluation, split.class_names)
     return evaluation
+
+
+def _file(option: str, given: object) -> str:
+    """The one file that arrays are in, or `NAME=FILE` of several."""
+    (path, *more) = as_paths(option, given)
+    if more:
+        raise UsageError(f"{option}: got {1 + len(more)} files, expected one .npy or .npz file, or arrays")
+    return str(path)
+
+
+def _numbers(labels: Array | Sequence[int]) -> Array:
+    try:
+        return np.asarray(labels)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of unlike length, or a tensor on a GPU
+        raise UsageError(f"labels: expected whole numbers of shape (n,): {' '.join(str(error).split())}") from error
 
 
 def _takes_pixels(split: Split) -> bool:

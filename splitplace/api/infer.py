@@ -12,7 +12,7 @@ import numpy.typing as npt
 from splitplace.catalog.location import open_split
 from splitplace.errors import explained, unknown
 from splitplace.inference.executor import Array, Executor, check_counts
-from splitplace.inference.inputs import named_inputs, read_inputs
+from splitplace.inference.inputs import as_paths, named_inputs, read_inputs
 from splitplace.records.split import Split
 
 _log = logging.getLogger(__name__)
@@ -83,14 +83,14 @@ def infer(
     check_counts(micro_batch, threads)
     source, reference = open_split(location)
     split = source.split(reference)
+    missing = [missing] if isinstance(missing, str) else missing
     for name in missing:
         if name not in split.by_name:
             raise unknown(f"fragment of {reference}", name, split.by_name)
     if isinstance(inputs, np.ndarray | Mapping):
         given = named_inputs(split.inputs, inputs, reference)
     else:
-        files = [inputs] if isinstance(inputs, str | Path) else inputs
-        given = read_inputs([Path(file) for file in files], split)
+        given = read_inputs(as_paths("inputs", inputs), split)
     executor = Executor(split, lambda name: source.load(split, name), threads, frozenset(missing))
     start = time.perf_counter()
     logits = executor.run(given, micro_batch)

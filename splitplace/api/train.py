@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from splitplace.api.asked import number, whole_number
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.files import check_folder
@@ -32,7 +33,7 @@ def train(
     *,
     model: "str | type[nn.Module] | None" = None,
     strategy: Literal["full", "semantic", "compressed"] = "full",
-    tree: str | Sequence[int] | None = None,
+    tree: int | str | Sequence[int] | None = None,
     cuts: str | Sequence[str] | None = None,
     groups: str | Sequence[Sequence[int | str]] | None = None,
     recipe: Literal["distil", "splitnet", "scratch"] | None = None,
@@ -68,7 +69,7 @@ def train(
             what the run keeps; whoever opens the run must have it, too. mobilenetv2 by default, or what `full` is.
         strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
             without a share of its channels, fine-tuned.
-        tree: Of semantic: children of every node, level by level: (2,) (the default), (4,), (2, 2), or as "2,2".
+        tree: Of semantic: children of every node, level by level: 2 (the default), 4, (2, 2), or as "2,2".
         cuts: Of semantic: the stages before which each level branches, as a list or "blocks3,blocks5"; the preset's by
             default; "auto" chooses the latest that keep within `budget`.
         groups: Of semantic: by what classes are grouped: "features" (of the full model, the default), "confusions",
@@ -89,7 +90,7 @@ def train(
         full: The run of the full model to split or compress, or its folder; by default one is trained first.
         preset: quick, standard, a TOML file, or a preset as it is: every number of a training.
         epochs: Passes over the training images, instead of the preset's.
-        samples: Training images a pass, instead of the preset's.
+        samples: Training images a pass, instead of the preset's; at least 2.
         validation: Share of the training images that the full model keeps for validation, as 0.1.
         seed: Of weights, grouping, order and augmentation.
         path: Your own images, as `fetch` takes them.
@@ -110,13 +111,25 @@ def train(
     """
     needs("training", "train")
     from splitplace.training import options
+    from splitplace.training.data.applications import APPLICATIONS
+    from splitplace.training.data.own import check_apart
+    from splitplace.training.preset import FEWEST
     from splitplace.training.recipes.grouping import numbered
     from splitplace.training.start import start_of
 
     if plot is not None:
         check_picture(Path(plot))
     options.check_strategy(strategy)
-    options.check_values(epochs=epochs, samples=samples, seed=seed, validation=validation, cuts=cuts, budget=budget)
+    epochs = None if epochs is None else whole_number("--epochs", epochs, 1)
+    samples = None if samples is None else whole_number("--samples", samples, FEWEST)
+    seed = whole_number("--seed", seed)
+    for name, value in (
+        *(("--validation", validation), ("--budget", budget), ("--overlap", overlap)),
+        *(("--spare", spare), ("--ratio", ratio)),
+    ):
+        if value is not None:
+            number(name, value)
+    options.check_values(validation=validation, cuts=cuts, budget=budget)
     of_trees = {
         "tree": tree,
         "cuts": cuts,
@@ -135,6 +148,8 @@ def train(
     if strategy == "compressed":
         options.check_ratio(ratio, start.kept if start.full is None else None)
     place = _place(out, many=strategy == "compressed" and ratio is None)
+    if path is not None and application not in APPLICATIONS:
+        check_apart(Path(path), Path("runs") if out is None else Path(out), "--out")
     progress(f"reading {start.application}", 0.0)
     data = _images(application, path, size, mirror, skip_corrupt)
     if plot is not None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,10 @@ def check_counts(micro_batch: int, threads: int) -> None:
     """Refuse numbers that nothing can be run with.
 
     Raises:
-        UsageError: Below 1, or so many threads that they would take the machine down.
+        UsageError: No whole numbers, below 1, or so many threads that they would take the machine down.
     """
-    if micro_batch < 1 or not 1 <= threads <= MAX_THREADS:
+    whole = isinstance(micro_batch, Integral) and isinstance(threads, Integral)
+    if not whole or micro_batch < 1 or not 1 <= threads <= MAX_THREADS:
         raise UsageError(
             f"--micro-batch {micro_batch} --threads {threads}: expected at least 1 of each, and at most "
             f"{MAX_THREADS} threads"

@@ -5,7 +5,8 @@ import lzma
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,8 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         except ContractError as error:
             if given[spec.name].dtype == np.dtype(spec.dtype) or given[spec.name].dtype.kind not in "biuf":
                 raise
-            raise ContractError(f"{error}: give it as .astype({spec.dtype!r})") from error
+            first = "" if spec.dtype != "uint8" or given[spec.name].dtype.kind != "f" else " (0 to 1 times 255, first)"
+            raise ContractError(f"{error}: give it as .astype({spec.dtype!r}){first}") from error
     counts = {name: len(given[name]) for name in names}
     if len(set(counts.values())) > 1:
         raise ContractError(f"{where}: as many rows for every input are expected, got {counts}")
@@ -126,6 +128,28 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
 def _native(value: Array) -> Array:
     """The same numbers in the byte order of this machine."""
     return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+
+
+def as_paths(option: str, given: object) -> list[Path]:
+    """One path, or several, of what is said to be no array.
+
+    Args:
+        option: What to call it in the message.
+        given: By whoever calls from Python.
+
+    Raises:
+        UsageError: Something else, as a picture in memory, a tensor of torch's, or a list of arrays.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    items: list[object] = list(given) if isinstance(given, Iterable) and several else [given]
+    paths = [Path(item) for item in items if isinstance(item, str | PathLike)]
+    if len(paths) < len(items):
+        kinds = sorted({type(item).__name__ for item in items})
+        got = f"{type(given).__name__} of {some(kinds)}" if several else kinds[0]
+        raise UsageError(
+            f"{option}: got {got}, expected a numpy array (n, ...), several by name, or the paths of files"
+        )
+    return paths
 
 
 def images_in(folder: Path) -> list[Path]:

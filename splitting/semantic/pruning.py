@@ -139,12 +139,14 @@ def _check_norms(body: nn.Module, smaller: nn.Module) -> None:
 
 
 def _check_rebuilds(body: nn.Sequential, smaller: nn.Module, x_B: Tensor) -> None:
-    """Refuse what could not be loaded back: layers whose shapes do not follow from their tensors."""
+    """Refuse what lost logits, or could not be loaded back: layers whose shapes do not follow from their tensors."""
     rebuilt = copy.deepcopy(body).eval()
     try:
+        with torch.no_grad():
+            assert rebuilt(x_B).shape == smaller.eval()(x_B).shape, "its logits are not those of its last layer"
         adopt_shapes(rebuilt, smaller.state_dict())
         rebuilt.load_state_dict(smaller.state_dict(), strict=True)
         with torch.no_grad():
-            assert torch.equal(rebuilt(x_B), smaller.eval()(x_B)), "it answers otherwise when loaded back"
+            assert torch.equal(rebuilt(x_B), smaller(x_B)), "it answers otherwise when loaded back"
     except (AssertionError, KeyError, RuntimeError) as error:
         raise _unsliceable(error) from error

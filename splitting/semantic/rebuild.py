@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from splitplace.splitting.semantic.heads import Attention, heads_of, set_heads
 
@@ -19,6 +20,9 @@ def adopt_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         KeyError: A layer has no tensors in `state`.
     """
     for name, layer in network.named_modules():
+        own = dict(layer.named_parameters(recurse=False))
+        if isinstance(layer, nn.Conv2d | nn.Linear) and "weight" not in own:
+            continue  # it is made of other tensors, by weight normalisation, say: surgery does not slice it
         if isinstance(layer, nn.Conv2d):
             weight = state[f"{name}.weight"]
             depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
@@ -33,11 +37,14 @@ def adopt_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         elif isinstance(layer, Attention):
             set_heads(layer, heads_of(state, name, layer))
             continue
-        elif isinstance(layer, nn.BatchNorm2d):
-            layer.num_features = state[f"{name}.running_mean"].shape[0]
+        elif isinstance(layer, _NormBase):
+            features = [
+                state[f"{name}.{key}"].shape[0] for key in ("running_mean", "weight") if f"{name}.{key}" in state
+            ]
+            layer.num_features = features[0] if features else layer.num_features
         else:
             continue
-        for key, value in list(layer.named_parameters(recurse=False)):
+        for key, value in own.items():
             setattr(layer, key, nn.Parameter(torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype)))
         for key, value in list(layer.named_buffers(recurse=False)):
             setattr(layer, key, torch.empty(state[f"{name}.{key}"].shape, dtype=value.dtype))

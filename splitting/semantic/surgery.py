@@ -7,9 +7,10 @@ it computed before, as far as nothing that was dropped fed it.
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from splitplace.splitting.semantic.heads import attentions, by_head, inner_layer
 MAX_VISITS = 8_000
 """Of the search for one channel set. torch-pruning's remembers lists of channels, not channels, and may go on and on;
 DenseNet121 takes 1,296, the most of all networks that were tried."""
+MAX_CHANNELS = 2_000_000
+"""Of the same search: channels, counted wherever they are numbered anew (reshaped, split, joined). DenseNet121 takes
+17,408; where attention's maps are made of channels, their numbers multiply until memory ends."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...
     """
     with _tracing(network):
         traced = _trace(network, example_B)
-        by_layer = tuple(_described(name, group, network) for name, group in traced.groups.items())
+        last = last_layer(network, example_B)
+        by_layer = tuple(_described(name, group, network, last) for name, group in traced.groups.items())
     heads = tuple(ChannelSet(name, layer.num_heads, False) for name, layer in attentions(network).items())
     return by_layer + heads
 
@@ -130,7 +135,7 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
                 keep_heads(heads[name], sorted(kept))
             elif drop:
                 # The whole complement at once: after a first cut the indices would mean other channels.
-                traced.visits.made = 0
+                traced.search.begin()
                 root = smaller.get_submodule(name)
                 prune = traced.graph.get_pruner_of_module(root).prune_out_channels
                 traced.graph.get_pruning_group(root, prune, drop).prune()
@@ -220,22 +225,51 @@ def _tracing(network: nn.Module) -> Iterator[None]:
             module.inplace = True  # type: ignore[assignment]  # as above
 
 
-class _Visits:
-    """How often the search for one channel set came to a layer."""
+class _Search:
+    """Of one channel set: how often it came to a layer, and how many channels it has numbered anew."""
 
-    made = 0
+    visits = 0
+    channels = 0
+
+    def begin(self) -> None:
+        """Count from 0."""
+        self.visits = self.channels = 0
+
+    def mapped(self, mapping: Callable[[Any], list[Any]], channels: Any) -> list[Any]:
+        """Channels as the next layer numbers them."""
+        numbered = mapping(channels)
+        self.channels += len(numbered)
+        if self.channels > MAX_CHANNELS:
+            raise SplitPlaceError(
+                "surgery cannot tell which channels of this network belong together: where they are reshaped, their "
+                f"numbers grow beyond {MAX_CHANNELS} (attention over maps, as in CoAtNet): choose another --model"
+            )
+        return numbered
+
+
+class _Mappings(list[Any]):
+    """How channels are numbered from one layer to the next; torch-pruning replaces single ones."""
+
+    def __init__(self, mappings: Sequence[Any], search: _Search):
+        super().__init__(mappings)
+        self.search = search
+
+    def __iter__(self) -> Iterator[Any]:
+        return (mapping and partial(self.search.mapped, mapping) for mapping in super().__iter__())
 
 
 class _Counted(list[Any]):
     """What depends on a layer; whoever goes through it has come to the layer."""
 
-    def __init__(self, dependencies: Sequence[Any], visits: _Visits):
+    def __init__(self, dependencies: Sequence[Any], search: _Search):
         super().__init__(dependencies)
-        self.visits = visits
+        self.search = search
+        for dependency in self:
+            dependency.index_mapping = _Mappings(dependency.index_mapping, search)
 
     def __iter__(self) -> Iterator[Any]:
-        self.visits.made += 1
-        if self.visits.made > MAX_VISITS:
+        self.search.visits += 1
+        if self.search.visits > MAX_VISITS:
             raise SplitPlaceError(
                 f"surgery cannot tell which channels of this network belong together: its search came to no end in "
                 f"{MAX_VISITS} visits to layers (channels are cut and joined, as in ReXNet): choose another --model"
@@ -249,7 +283,7 @@ class _Traced:
 
     graph: Any
     groups: dict[str, Any]
-    visits: _Visits
+    search: _Search
 
 
 def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
@@ -259,25 +293,37 @@ def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
     source = (nn.Conv2d(width, width, 1) if example_B.ndim == 4 else nn.Linear(width, width)).to(example_B)
     fed = nn.Sequential(source, network)
     graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
-    visits = _Visits()
+    search = _Search()
     for node in graph.module2node.values():
-        node.dependencies = _Counted(node.dependencies, visits)
+        node.dependencies = _Counted(node.dependencies, search)
     names = {module: name for name, module in network.named_modules()}
     of_heads = {inner for layer in attentions(network).values() for inner in inner_layers(layer)}
     groups = {}
     for group in graph.get_all_groups():
-        visits.made = 0
+        search.begin()
         layers = {item.dep.target.module for item in group}
         writes = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
         # What attention reads and adds to, the tokens' channels, stays whole; heads are sets of their own.
         if source not in writes and not layers & of_heads:
             groups[names[group[0].dep.target.module]] = group
-    return _Traced(graph, groups, visits)
+    return _Traced(graph, groups, search)
 
 
-def _described(name: str, group: Any, network: nn.Module) -> ChannelSet:
+def last_layer(network: nn.Module, example_B: Tensor) -> nn.Module:
+    """The convolution or linear layer that a network goes through last: it gives the logits."""
+    called: list[nn.Module] = []
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in layers]
+    try:
+        network(example_B)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called[-1]
+
+
+def _described(name: str, group: Any, network: nn.Module, last: nn.Module) -> ChannelSet:
     root = network.get_submodule(name)
-    last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
     layers = {item.dep.target.module for item in group if isinstance(item.dep.target.module, nn.Conv2d | nn.Linear)}
     if root is last and layers != {root}:
         raise SplitPlaceError(f"the logits of {name} are coupled to another layer: cannot drop classes")

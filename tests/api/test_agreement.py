@@ -71,7 +71,11 @@ def test_there_is_one_default_slack():
     ("call", "message"),
     [
         (lambda: sp.train("fashionmnist", strategy="layer"), "unknown strategy to train 'layer'"),
-        (lambda: sp.train("fashionmnist", epochs=0), "--epochs 0: expected at least 1"),
+        (lambda: sp.train("fashionmnist", epochs=0), "--epochs 0: expected 1 or more"),
+        (lambda: sp.train("fashionmnist", epochs="2"), "--epochs '2': expected a whole number, 1 or more"),
+        (lambda: sp.train("fashionmnist", samples=1), "--samples 1: expected 2 or more"),
+        (lambda: sp.train("fashionmnist", seed="0"), "--seed '0': expected a whole number, 0 or more"),
+        (lambda: sp.train("fashionmnist", strategy="compressed", ratio="0.5"), "--ratio '0.5': expected a number"),
         (lambda: sp.train("fashionmnist", ratio=0.5), "--ratio belongs to --strategy compressed"),
         (lambda: sp.train("fashionmnist", strategy="semantic", tree=(1,)), "tree '1'"),
         (
@@ -90,6 +94,7 @@ def test_there_is_one_default_slack():
         (lambda: sp.train_policy(runs=1), "--runs 1: expected 2 to 900"),
         (lambda: sp.mobility_trace("m.parquet", vehicles=0), "--vehicles 0: expected 1 to 500"),
         (lambda: sp.infer("nowhere", np.zeros((1, 2)), micro_batch=0), "expected at least 1 of each"),
+        (lambda: sp.infer("nowhere", np.zeros((1, 2)), micro_batch=2.0), "expected at least 1 of each"),
     ],
 )
 def test_a_function_refuses_what_the_command_refuses(call, message):

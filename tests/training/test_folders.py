@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from splitplace.api.train import train
 from splitplace.errors import ContractError, IntegrityError, SplitPlaceError, UsageError, explained
-from splitplace.training.data.own import load_own
+from splitplace.training.data.own import check_apart, load_own
 from splitplace.training.data.parts import part_called
 
 
@@ -322,3 +323,66 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(tmp_path, m
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(SplitPlaceError, match="bee/secret: Permission denied"), explained():
         load_own(tmp_path, "insects")
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("cat", "cat "), ("old  cat", "Old cat")])
+def test_classes_that_are_one_to_a_reader_are_said(tmp_path, names):
+    """They are learned apart, as if they were unlike."""
+    for name in names:
+        write(tmp_path / name, 5)
+    (note,) = load_own(tmp_path, "pets").notes
+    assert note.startswith("classes whose names differ in capital letters or blanks alone are learned apart: ")
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("images", "labels"), ("Annotations", "Images")])
+def test_folders_of_other_tasks_are_no_classes(tmp_path, names):
+    """A network would learn to tell pictures from their masks."""
+    for name in names:
+        write(tmp_path / name, 5)
+    with pytest.raises(ContractError, match="which are no classes but pictures and what is known of them"):
+        load_own(tmp_path, "cells")
+
+
+def test_a_class_called_masks_is_one(tmp_path):
+    """Beside others."""
+    for name in ("masks", "hats"):
+        write(tmp_path / name, 5)
+    assert load_own(tmp_path, "clothes").class_names == ("hats", "masks")
+
+
+@pytest.mark.parametrize("folder", ["", "images"])
+def test_images_whose_classes_stand_in_a_table_are_refused_with_what_to_do(tmp_path, folder):
+    """All in one folder, with or without one around it."""
+    write(tmp_path / folder, 5)
+    (tmp_path / "labels.csv").write_text("image,label\n0.png,cat\n")
+    with pytest.raises(ContractError, match=r"labels\.csv\) are not read: move each image into a folder of its class"):
+        load_own(tmp_path, "pets")
+
+
+def test_a_table_beside_class_folders_is_said_not_to_be_read(tmp_path):
+    """It may say otherwise than the folders."""
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        write(tmp_path / name, 3, seed=len(name))
+    table = tmp_path / "train/metadata.csv"
+    table.write_text("file_name,label\n")
+    said = f"tables were not read ({table}): an image's class is the name of its folder"
+    assert said in load_own(tmp_path, "pets").notes
+
+
+@pytest.mark.parametrize("out", ["photos/run", "photos/../photos/a/run"])
+def test_a_run_does_not_go_among_the_classes(tmp_path, monkeypatch, out):
+    """It would be one of them the next time."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        write(tmp_path / "photos" / name, 3)
+    with pytest.raises(UsageError, match="lies among the classes in photos: choose a place outside"):
+        train("photos", path="photos", model="test_resnet", out=out)
+
+
+def test_a_run_may_go_beside_training_and_test(tmp_path):
+    """Where it is no class."""
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        write(tmp_path / name, 3)
+    check_apart(tmp_path, tmp_path / "runs", "--out")
+    with pytest.raises(UsageError, match="lies among the classes"):
+        check_apart(tmp_path, tmp_path / "train/run", "--out")

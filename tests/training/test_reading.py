@@ -14,8 +14,10 @@ from PIL import Image, ImageFilter
 from timm.data import create_transform, resolve_data_config
 from torchvision.transforms import Compose, Normalize
 
+from splitplace.api.evaluate import evaluate
+from splitplace.api.infer import infer
 from splitplace.catalog import Catalog
-from splitplace.errors import NotFoundError
+from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.convert.from_timm import preprocessing
 from splitplace.export.convert.onnx_export import to_onnx
@@ -209,3 +211,35 @@ def test_a_folder_of_images_is_read_in_the_order_of_names(catalog, folder, tmp_p
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="empty: no image file in it, expected one of"):
         read_inputs([tmp_path / "empty"], split)
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (Image.new("RGB", (8, 8)), "got Image"),
+        ([np.zeros((3, 8, 8), np.uint8)], "got list of ndarray"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "got Tensor of Tensor"),
+        (b"\x89PNG", "got bytes"),
+        (7, "got int"),
+    ],
+)
+def test_what_is_neither_an_array_nor_a_path_is_named(catalog, given, got):
+    """By `infer` and `evaluate`, in a line: these were tracebacks."""
+    location = f"{catalog[0].path}:{REFERENCE}"
+    with pytest.raises(UsageError, match=f"inputs: {got}, expected a numpy array"):
+        infer(location, given)
+    with pytest.raises(UsageError, match=f"images: {got}, expected a numpy array"):
+        evaluate(location, images=given, labels=[0])
+
+
+def test_labels_that_are_no_row_of_numbers_are_refused(catalog):
+    """Rows of unlike length are no array at all."""
+    x = np.zeros((2, 3, 24, 24), np.uint8)
+    with pytest.raises(UsageError, match=r"labels: expected whole numbers of shape \(n,\)"):
+        evaluate(f"{catalog[0].path}:{REFERENCE}", images=x, labels=[[0], [0, 1]])
+
+
+def test_images_from_0_to_1_are_told_what_to_do_first(catalog):
+    """As bytes they would all be black."""
+    with pytest.raises(ContractError, match=r"give it as \.astype\('uint8'\) \(0 to 1 times 255, first\)"):
+        infer(f"{catalog[0].path}:{REFERENCE}", np.zeros((2, 3, 24, 24), np.float32))

@@ -56,7 +56,7 @@ def test_own_images_train_from_the_command_line(capsys, image_folder, tmp_path):
         ),
         (["train", "mnist", "--strategy", "semantic", "--tree", "1"], "tree '1'"),
         (["train", "mnist", "--preset", "slow"], "unknown preset 'slow'"),
-        (["train", "mnist", "--epochs", "0"], "--epochs 0: expected at least 1"),
+        (["train", "mnist", "--epochs", "0"], "--epochs 0: expected 1 or more"),
         (["train", "mnist", "--strategy", "semantic", "--groups", "random?"], "groups 'random"),
         (["train", "mnist", "--colour", "red"], "(?i)unknown option"),
         (["train", "mnist", "--validation", "1"], "--validation 1: expected a share"),

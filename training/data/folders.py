@@ -20,6 +20,11 @@ from splitplace.training.data.parts import (
     parts_among,
 )
 
+_NO_CLASSES = frozenset({"image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotations", "json"})
+"""What the folders of other tasks (detection, segmentation) are called."""
+_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".xlsx"})
+"""What labels stand in where they are not the folders' names."""
+
 
 def read_folder(path: Path) -> Found:
     """The images below `path` by class.
@@ -34,7 +39,13 @@ def read_folder(path: Path) -> Found:
     if len(class_names) < 2:
         raise ContractError(
             f"{train}: {len(class_names)} class folder(s) ({', '.join(class_names) or 'none'}), expected at least 2"
-            f"{_as_parts(train, test)}{_deeper(train, class_names)}"
+            f"{_as_parts(train, test)}{_deeper(train, class_names)}{_unsorted(train)}"
+        )
+    if all(name.lower() in _NO_CLASSES for name in class_names):
+        raise ContractError(
+            f"{train}: got the folders {', '.join(class_names)}, which are no classes but pictures and what is known "
+            "of them, expected a folder a class: an image's class is the name of its folder (if these are classes, "
+            "rename them)"
         )
     if test is not None and not _folders(test):
         notes.append(f"{test} has no class folders, so that its {len(_files(test))} image(s) cannot be held out")
@@ -63,10 +74,24 @@ def read_folder(path: Path) -> Found:
     astray = [entry for root in (train, test) if root is not None for entry in root.iterdir() if _leads_nowhere(entry)]
     if astray:
         notes.append(f"{len(astray)} link(s) beside the classes lead nowhere and were left out, as {min(astray)}")
+    notes += _look_alike(class_names)
+    if tables := [entry for root in (train, test) if root is not None for entry in _tables(root)]:
+        notes.append(f"tables were not read ({some(tables)}): an image's class is the name of its folder")
     beside = [entry for root in (train, test) if root is not None for entry in _files(root)]
     if beside:
         notes.append(f"{len(beside)} image(s) stand in no class folder and were left out, as {beside[0]}")
     return Found("image folder", parts[0], parts[1] if len(parts) > 1 else None, class_names, tuple(notes))
+
+
+def check_outside(path: Path, place: Path, option: str) -> None:
+    """Refuse a place among class folders, of which what is written there would be one the next time.
+
+    Raises:
+        UsageError: As said.
+    """
+    for root in _roots(path)[:2]:
+        if root is not None and place.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"{option} {place} lies among the classes in {root}: choose a place outside")
 
 
 def holds_images(path: Path) -> bool:
@@ -112,6 +137,32 @@ def _deeper(path: Path, names: Sequence[str]) -> str:
     """For a message: the folder to give where all lies in one, as archives leave it."""
     inner = [path / name for name in names if len(_folders(path / name)) > 1]
     return f"; if they are in {inner[0]}, give that folder" if inner else ""
+
+
+def _unsorted(path: Path) -> str:
+    """For a message: what to do with images that lie in no class folder, their classes in a table or in their names."""
+    images, tables = _files(path), _tables(path)
+    inside = [image for folder in _folders(path) for image in _files(folder)] if tables else []
+    if not images and not inside:
+        return ""
+    said = f", tables of labels ({some(tables)}) are not read" if tables else ""
+    return f": an image's class is the name of its folder{said}: move each image into a folder of its class"
+
+
+def _tables(path: Path) -> list[str]:
+    """The files in a folder itself that may say what images show."""
+    return sorted(str(entry) for entry in path.iterdir() if entry.suffix.lower() in _TABLES and not is_hidden(entry))
+
+
+def _look_alike(class_names: Sequence[str]) -> list[str]:
+    """Classes that are one to a reader: their names differ in capital letters or blanks alone."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    several = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if not several:
+        return []
+    return [f"classes whose names differ in capital letters or blanks alone are learned apart: {some(several)}"]
 
 
 def _inner(part: Path) -> Path:

@@ -21,7 +21,7 @@ from splitplace.training.data.dataset import (
     first_copies,
     split_by_seed,
 )
-from splitplace.training.data.folders import holds_images, read_folder
+from splitplace.training.data.folders import check_outside, holds_images, read_folder
 from splitplace.training.data.packed import is_archive
 from splitplace.training.data.parquet import is_parquet, parquet_files, read_parquet
 from splitplace.training.data.parts import EncodedPart
@@ -128,6 +128,22 @@ def load_own(
         mirror=mirror,
         notes=tuple(notes),
     )
+
+
+def check_apart(path: Path, place: Path, option: str) -> None:
+    """Refuse to write a folder among the class folders of own images, of which it would be one the next time.
+
+    Args:
+        path: Own images, as `load_own` takes them.
+        place: Where something is to be written.
+        option: What to call that in the message.
+
+    Raises:
+        UsageError: As said.
+    """
+    inside = path.is_dir() and place.resolve().is_relative_to(path.resolve())
+    if inside and holds_images(path) and not parquet_files(path):
+        check_outside(path, place, option)
 
 
 def _published(path: Path, notes: list[str]) -> tuple[Path, Arrays] | None:

@@ -14,12 +14,11 @@ from torch import nn
 from splitplace.errors import UsageError
 from splitplace.splitting.networks import ALIASES, Front, check_model, create
 from splitplace.training.families.chain import chain
-from splitplace.training.families.family import HEAD, Stages
-from splitplace.training.families.own import create_own, is_own, own_class
+from splitplace.training.families.family import FRONT, HEAD, Stages
+from splitplace.training.families.own import check_own, create_own, is_own, own_class
 from splitplace.training.families.registry import family_of
 from splitplace.training.families.weights import Weights, adopt_weights
 
-FRONT = "front"
 SMALL = 32
 """Pixels: what a network that was fitted to small images takes for sure."""
 
@@ -59,7 +58,7 @@ def build(
 
     Raises:
         UsageError: An unknown model, strides that the family does not have, images it cannot take, or weights of
-            another network.
+            another network; a network of the user's that `check_own` refuses.
     """
     channels, height, width = shape_CHW
     if is_own(name):
@@ -78,9 +77,12 @@ def build(
             known = ", ".join(ALIASES)
             raise UsageError(f"model {name}: strides are of networks that are fitted to small images, as {known}")
         size = _size_taken(name, network, shape_CHW, designed, n_classes)
-        drawn = torch.Generator().manual_seed(0)
-        images = torch.rand(2, channels, size or height, size or width, generator=drawn)
-        stages = Stages({HEAD: network}) if one_stage else chain(network, images)
+    drawn = torch.Generator().manual_seed(0)
+    images_BCHW = torch.rand(2, channels, size or height, size or width, generator=drawn)
+    if is_own(name):
+        check_own(name, network, images_BCHW)
+    if family is None:
+        stages = Stages({HEAD: network}) if one_stage else chain(network, images_BCHW)
     if weights is not None:
         adopt_weights(network, nn.Sequential(stages), weights)
     return nn.Sequential(OrderedDict([(FRONT, Front(*mean_std_C, size=size)), *stages.items()]))

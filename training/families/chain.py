@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from splitplace.training.families.family import HEAD, Stages
+from splitplace.training.families.family import FRONT, HEAD, Stages
 
 FLATTEN = "flatten"
 
@@ -26,12 +26,12 @@ def chain(network: nn.Module, image_BCHW: Tensor) -> Stages:
         if type(child) is nn.Sequential and name != "head" and len(child) > 1:
             stages.update((f"{name}{i}", part) for i, (_, part) in enumerate(child.named_children()))
         else:
-            stages[name] = child
+            stages[f"{name}_" if name == FRONT else name] = child
     whole = Stages({HEAD: network})
     if len(stages) < 2 or any(True for _ in network.parameters(recurse=False)):
         return whole
     for chained in (stages, *_flattened(stages)):
-        if _same(copy.deepcopy(nn.ModuleList([network, nn.Sequential(chained)])), image_BCHW):
+        if _same(nn.ModuleList([network, nn.Sequential(chained)]), image_BCHW):
             return chained
     return whole
 
@@ -57,7 +57,8 @@ def _same(pair: nn.ModuleList, image_BCHW: Tensor) -> bool:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for mode in (True, False):
             answers = []
-            for module in pair:
+            for place in range(len(pair)):
+                module = copy.deepcopy(pair)[place]  # from the same state: in training, spectral normalisation goes on
                 torch.manual_seed(0)
                 try:
                     answers.append(module.train(mode)(image_BCHW))

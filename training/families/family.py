@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+FRONT = "front"
+"""What stands before a network's own stages: it makes numbers of pixels."""
 HEAD = "head"
 """The last stage of a chain: what stands behind the last cut, down to the logits."""
 

@@ -1,7 +1,8 @@
 """What a finished training measured: accuracies, speed and sizes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -102,7 +103,7 @@ def fragment_sizes(split: ModuleSplit, image_BCHW: torch.Tensor) -> tuple[Fragme
     made = {split.input_spec.name: image_BCHW}
     sizes = []
     for fragment in split.fragments:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as counter, torch.no_grad(), _without_gradients(fragment.module):
             made[fragment.output] = fragment.module(*(made[name] for name in fragment.inputs))
         sizes.append(
             FragmentMetrics(
@@ -113,6 +114,16 @@ def fragment_sizes(split: ModuleSplit, image_BCHW: torch.Tensor) -> tuple[Fragme
             )
         )
     return tuple(sizes)
+
+
+@contextmanager
+def _without_gradients(module: nn.Module) -> Iterator[None]:
+    """The counter's hooks fail on a parameter that is a layer's input, as the queries of attention pooling are."""
+    wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    module.requires_grad_(False)
+    yield
+    for parameter in wanted:
+        parameter.requires_grad_(True)
 
 
 def _params(module: nn.Module) -> int:

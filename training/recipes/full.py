@@ -3,14 +3,16 @@
 import logging
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.families.build import FRONT, build
-from splitplace.training.families.own import own_name
+from splitplace.training.families.build import build
+from splitplace.training.families.family import FRONT
+from splitplace.training.families.own import answers_probabilities, own_name
 from splitplace.training.families.weights import open_weights
 from splitplace.training.loop.fit import class_weights, cross_entropy, fit
 from splitplace.training.preset import Preset, settle
@@ -78,6 +80,10 @@ def train_full(
         if inside is not None:
             log.warning(
                 "model %s takes no %dx%d images: it resizes them to %dx%d", model, height, width, inside, inside
+            )
+        if answers_probabilities(network, torch.from_numpy(data.x_train_NCHW[:2])):
+            log.warning(
+                "model %s answers probabilities, expected logits: leave out its softmax, the loss has one", model
             )
         loss = cross_entropy(recipe, class_weights(data, recipe))
         fitted = fit(network, loss, data, recipe, seed, folder, request.model_dump_json())

@@ -12,6 +12,7 @@ from splitplace.errors import NotFoundError, UsageError, some, unknown
 from splitplace.records.split import as_seen
 from splitplace.seeds import generator
 from splitplace.splitting.semantic.branches import Batch
+from splitplace.splitting.semantic.surgery import last_layer
 from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
 
 Rule = Literal["features", "confusions", "consecutive", "random"]
@@ -47,6 +48,8 @@ def numbered(asked: Asked, class_names: Sequence[str]) -> Grouping:
     for rule in RULES:
         if asked == rule:
             return rule
+    if any(isinstance(group, str) or not isinstance(group, Sequence) for group in asked):
+        raise UsageError(f'groups {list(asked)}: expected the classes of each group, as [["cat", "dog"], ["car"]]')
     numbers = {as_seen(name): c for c, name in enumerate(class_names)}
     if not any(name.isdecimal() for name in class_names):
         numbers = {str(c): c for c in range(len(class_names))} | numbers
@@ -102,7 +105,7 @@ def _confusions(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
 
 def _features(teacher: nn.Sequential, image_BCHW: Tensor) -> Tensor:
     """What the last layer reads: one vector an image [B,D]."""
-    last = [layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
+    last = last_layer(teacher, image_BCHW[:1])
     seen: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda layer, args: seen.append(args[0].flatten(1)))
     try:

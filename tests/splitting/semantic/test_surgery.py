@@ -273,3 +273,12 @@ def test_channels_that_are_not_there_are_refused(keep, message):
     network, x_B = behind("mobilenetv2", "blocks6")
     with pytest.raises(SplitPlaceError, match=message):
         slice_channels(network, x_B, keep)
+
+
+def test_a_search_whose_channels_multiply_is_ended(monkeypatch):
+    """By counted channels: fewer are allowed here than one flattening makes."""
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64, 4))
+    assert {channels.size for channels in channel_sets(network, torch.rand(2, 1, 8, 8))} == {4, 8}
+    monkeypatch.setattr(surgery, "MAX_CHANNELS", 8 * 64 - 1)
+    with pytest.raises(SplitPlaceError, match="their numbers grow beyond 511"):
+        channel_sets(network, torch.rand(2, 1, 8, 8))
