@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from splitplace.placement.advice.trial import t_interval
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.seeds import generator
 
@@ -78,10 +79,7 @@ def interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, float("-inf"), float("inf"))
-    if len(set(values)) == 1:  # the distribution has no width, and scipy no answer
-        return Interval(mean, mean, mean)
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, *t_interval(values))
 
 
 def p_value(differences: Sequence[float]) -> float:

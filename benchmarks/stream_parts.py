@@ -12,6 +12,7 @@ from splitplace.placement.history import Event, MicroBatchRun, Send
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
+from splitplace.records.task import micro_batches
 from splitplace.records.view import Floats
 
 Spans = list[tuple[float, float]]
@@ -53,7 +54,7 @@ def stream_parts(
         elif isinstance(event, Send):
             sends[event.task].append(event)
     (entry,), by_name = demand.splits, {device.name: device for device in devices}
-    expected = {o.id: len(entry.split.fragments) * -(-o.n // entry.micro_batch) for o in outcomes}
+    expected = {o.id: len(entry.split.fragments) * micro_batches(o.n, entry.micro_batch) for o in outcomes}
     if any(len(runs[id_]) != count for id_, count in expected.items()):
         return None
     spans = {name: sorted((run.start_s, run.end_s) for run in of_device) for name, of_device in busy.items()}

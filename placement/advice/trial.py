@@ -95,17 +95,24 @@ class Estimate(Record):
 
 def estimate(values: Sequence[float]) -> Estimate | None:
     """The mean of the values, at least one; None where one is not known."""
-    from scipy import stats
-
     mean = float(np.mean(values))
     if math.isnan(mean):
         return None
     if len(values) < 2:
         return Estimate(mean=mean)
+    low, high = t_interval(values)
+    return Estimate(mean=mean, low=low, high=high)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of two values or more (Student's t)."""
+    from scipy import stats
+
+    mean = float(np.mean(values))
     if len(set(values)) == 1:  # the distribution has no width, and scipy no answer
-        return Estimate(mean=mean, low=mean, high=mean)
+        return mean, mean
     low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return Estimate(mean=mean, low=float(low), high=float(high))
+    return float(low), float(high)
 
 
 @dataclass(eq=False)
