@@ -43,7 +43,8 @@ class Journal:
 
     Args:
         path: Of the SQLite file; the folder is made as needed.
-        limit_bytes: Events and snapshot of so many bytes: then no new tasks are to be taken in (`accepting`).
+        limit_bytes: Events and snapshot of so many bytes: then no new tasks are to be taken in (`accepting`), until a
+            snapshot has taken the place of events (`full`).
         keep_bytes: Of events before the snapshot, kept for `events`: the newest ones, up to so many bytes.
         keep_events: Likewise, up to so many.
         ballast_bytes: Disk space held in reserve for what was promised before the disk was full. The log (4 MiB and one
@@ -65,8 +66,8 @@ class Journal:
         keep_events: int = 200_000,
         ballast_bytes: int = 8 * 2**20,
     ):
-        self.path = path
-        self._limit, self._keep_bytes, self._keep_events = limit_bytes, min(keep_bytes, limit_bytes // 2), keep_events
+        self.path, self.limit_bytes = path, limit_bytes
+        self._keep_bytes, self._keep_events = min(keep_bytes, limit_bytes // 2), keep_events
         self._pending: list[bytes | None] = []
         self._head: int
         self._chain: bytes
@@ -140,7 +141,7 @@ class Journal:
             self._drop_old()
 
         self._transact(work)
-        self._snapshot_bytes = len(body)
+        self._snapshot_bytes, self._snapshot_at, self._behind_bytes = len(body), self._head, 0
         self._compact()
 
     def replay(self) -> tuple[bytes | None, Iterator[tuple[int, bytes]]]:
@@ -172,7 +173,17 @@ class Journal:
     @property
     def accepting(self) -> bool:
         """Whether new tasks may be taken in: there is room, on the disk and under the limit, and it will be found."""
-        return self.lost is None and self._ballast.held and self._bytes + self._snapshot_bytes < self._limit
+        return self.lost is None and self._ballast.held and not self.full
+
+    @property
+    def full(self) -> bool:
+        """Whether events and snapshot have come to the limit, however much room is on the disk."""
+        return self._bytes + self._snapshot_bytes >= self.limit_bytes
+
+    @property
+    def behind(self) -> tuple[int, int]:
+        """How many events the snapshot is behind those on the disk, and their bytes: what a restart replays."""
+        return self._head - self._snapshot_at, self._behind_bytes
 
     @property
     def lost(self) -> str | None:
@@ -219,6 +230,10 @@ class Journal:
         count, size = self._database.execute(total + "event").fetchone()
         self._bytes = size + count * _ROW_BYTES
         _, self._snapshot_bytes = self._database.execute(total + "snapshot").fetchone()
+        (self._snapshot_at,) = self._database.execute("SELECT coalesce(max(sequence), 0) FROM snapshot").fetchone()
+        behind = total + "event WHERE sequence > ?"
+        count, size = self._database.execute(behind, (self._snapshot_at,)).fetchone()
+        self._behind_bytes = size + count * _ROW_BYTES
 
     def _check_mark(self) -> None:
         """Hold what is there against how far it once got."""
@@ -240,7 +255,7 @@ class Journal:
 
     def _transact(self, work: Callable[[], None]) -> None:
         """Write what is pending, then do `work`, as one transaction: all or nothing of it."""
-        before = self._head, self._chain, self._bytes, self._kept
+        before = self._head, self._chain, self._bytes, self._kept, self._behind_bytes
         try:
             with told(self.path):
                 self._database.execute("BEGIN IMMEDIATE")
@@ -250,7 +265,7 @@ class Journal:
                 work()
                 self._database.execute("COMMIT")
         except BaseException as error:
-            self._head, self._chain, self._bytes, self._kept = before
+            self._head, self._chain, self._bytes, self._kept, self._behind_bytes = before
             if self._database.in_transaction:
                 with suppress(sqlite3.Error):
                     self._database.execute("ROLLBACK")
@@ -268,7 +283,9 @@ class Journal:
         for body in self._pending:
             self._head += 1
             self._chain = checksum("event", self._chain, self._head, body)
-            self._bytes += _ROW_BYTES + len(body or b"")
+            size = _ROW_BYTES + len(body or b"")
+            self._bytes += size
+            self._behind_bytes += size
             yield self._head, self._chain, body
 
     def _drop_old(self) -> None:

@@ -157,7 +157,7 @@ class Loop:
         if self.store is not None:
             if self.store.forget(now_s):
                 self._wait_to_write()
-            self.store.compact(self.state)
+            self.store.compact(self.state, now_s)
             if not self.planner.busy:
                 self.store.save_policy(self.policy, self.planner.states, self.planner.rng, due=True)
 

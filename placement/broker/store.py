@@ -9,6 +9,7 @@ A restart replays the snapshot and the events after it through the same rules.
 """
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ QUOTA_BYTES = 4 * 2**30
 KEPT_RESULTS_BYTES = 2**28
 """Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
+SNAPSHOT_SHARE = 0.25
+"""A snapshot is due behind so many events, or behind such a share of the bytes that the journal may hold."""
+SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 10.0
+"""Between two snapshots, and so many times what the last one took: where the state itself is large, or the disk full."""
 NUMBERS_AHEAD = 10_000
 """How far behind the last number on the disk a task may be called by one that is not there yet."""
 
@@ -95,7 +100,7 @@ class Store:
             self.journal.close()
             raise
         self.policy = PolicyFolder(folder / "policy", setup)
-        self._since_snapshot = 0
+        self._rests_until_s = 0.0
 
     def state(self, rules: Rules) -> FleetState:
         """The state as the last broker left it.
@@ -176,7 +181,6 @@ class Store:
     def append(self, event: Event) -> None:
         """Take an event on; on disk with the next `commit`."""
         self.journal.append(event.model_dump_json().encode())
-        self._since_snapshot += 1
 
     def commit(self) -> SplitPlaceError | None:
         """Bring all to the disk; answers why that is not so. What could not be written is tried again with the next."""
@@ -190,14 +194,26 @@ class Store:
                 break
         return None
 
-    def compact(self, state: FleetState) -> None:
-        """Now and then: keep the state as it is now instead of the events that made it."""
-        if self._since_snapshot < SNAPSHOT_EVENTS:
+    def compact(self, state: FleetState, now_s: float) -> None:
+        """Now and then: keep the state as it is now instead of the events that made it.
+
+        Where those leave no room for new tasks, before long: what ended since the last snapshot makes some.
+
+        Args:
+            state: All of it.
+            now_s: By the fleet's clock, which goes on where nothing happens.
+        """
+        events, size = self.journal.behind
+        due = events >= SNAPSHOT_EVENTS or size >= SNAPSHOT_SHARE * self.journal.limit_bytes
+        if now_s < self._rests_until_s or not (due or (events and self.journal.full)):
             return
+        start_s = time.monotonic()
         try:
             self.snapshot(state)
         except OverloadedError as error:
             log.warning("no snapshot was taken: %s", error)
+        took_s = time.monotonic() - start_s
+        self._rests_until_s = now_s + max(SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES * took_s)
 
     def snapshot(self, state: FleetState) -> None:
         """Keep the state as it is now.
@@ -207,7 +223,6 @@ class Store:
         """
         head = Snapshot(results=dict(self._results)).model_dump_json().encode()
         self.journal.snapshot(head + b"\n" + _STATE.dump_json(state))
-        self._since_snapshot = 0
 
     # Inputs and results.
 
@@ -218,9 +233,16 @@ class Store:
             OverloadedError: No room for them.
         """
         if not self.accepting:
-            full = f"{self.folder}: the disk is full, no new tasks are taken: make room there"
-            raise OverloadedError(self.journal.lost or full)
+            raise OverloadedError(self.journal.lost or self._no_room())
         return event if images is None else event.model_copy(update={"inputs": self.spool.put(images)})
+
+    def _no_room(self) -> str:
+        if self.journal.full:
+            return (
+                f"{self.folder}: the journal has come to the {self.journal.limit_bytes} bytes that it may hold of tasks "
+                "under way, no new ones are taken: try again when some have left"
+            )
+        return f"{self.folder}: the disk is full, no new tasks are taken: make room there"
 
     def images(self, key: str, application: str) -> Array:
         """A task's images.
