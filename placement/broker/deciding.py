@@ -1,7 +1,7 @@
 """Between the loop and the policy: what it is shown of the fleet, and what its answer is as an event."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
@@ -24,8 +24,12 @@ def live_view(
     tasks: Sequence[TaskState],
     now_s: float,
     interval_s: float,
+    avoided: Container[int] = (),
 ) -> View:
-    """The fleet as it is now, with what its devices measure of themselves; nothing of it changes any more."""
+    """The fleet as it is now, with what its devices measure of themselves; nothing of it changes any more.
+
+    The devices that are `avoided`, by row, are shown as if they were not there.
+    """
     found = [member.monitor.measured(now_s) for member in members]
     held = [tuple(of_device) for of_device in state.ledger.held]
     measured = MeasuredUse(
@@ -37,8 +41,9 @@ def live_view(
     longest_s = setup.task_timeout_s  # no task is waited for longer
     grain = 1.0 if setup.precedence == "pipelined" else math.inf
     return build_view(
-        setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s, grain, _relayed_DD(members)
-    )
+        setup.statics, setup.devices, state, tasks, measured, now_s, interval_s, longest_s, grain,
+        _relayed_DD(members), avoided,
+    )  # fmt: skip
 
 
 def _relayed_DD(members: Sequence[Member]) -> Bools | None:  # noqa: N802 - shape suffix

@@ -25,6 +25,7 @@ from splitplace.placement import history as book
 from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
+from splitplace.placement.broker.avoiding import Avoiding
 from splitplace.placement.broker.awaited import AwaitedTasks, HandedIn
 from splitplace.placement.broker.deciding import event_of, live_view
 from splitplace.placement.broker.feed import Feed
@@ -101,7 +102,7 @@ class Loop:
         self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
         self.members = tuple(fleet.members.values())
         self.rules = Rules(setup)
-        self.pace = pace
+        self.pace, self._avoiding = pace, Avoiding()
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
         self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
         self.failed_plans = 0
@@ -295,8 +296,9 @@ class Loop:
     # The policy.
 
     def _view(self, tasks: list[TaskState]) -> View:
-        setup = self._measured()
-        return live_view(setup, self.state, self.members, tasks, self.fleet.now_s(), self.pace.interval_s)
+        setup, now_s = self._measured(), self.fleet.now_s()
+        avoided = self._avoiding.devices(self.state, tasks, now_s)
+        return live_view(setup, self.state, self.members, tasks, now_s, self.pace.interval_s, avoided)
 
     def _measured(self) -> Setup:
         """With the devices as fast as the probe found each one when it joined; emulated ones are as stated."""

@@ -1,7 +1,7 @@
 """What the broker shows to `plan`: the live fleet as the arrays of a `View`."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -108,8 +108,12 @@ def build_view(
     longest_s: float,
     grain: float = math.inf,
     relayed_DD: Bools | None = None,
+    avoided: Container[int] = (),
 ) -> View:
-    """The fleet now. A task's fragments are placed together, so its containers have all a device or none."""
+    """The fleet now. A task's fragments are placed together, so its containers have all a device or none.
+
+    Nothing can be placed on the devices that are `avoided`, by row.
+    """
     containers = _containers(statics, state, tasks)
     application = statics.application_rows
     return View(
@@ -117,7 +121,7 @@ def build_view(
         interval_s=interval_s,
         longest_s=longest_s,
         applications=statics.applications,
-        devices=_devices(statics, devices, state, tasks, containers, measured, now_s),
+        devices=_devices(statics, devices, state, tasks, containers, measured, now_s, avoided),
         links=statics.links if relayed_DD is None else replace(statics.links, relayed_DD=relayed_DD),
         splits=statics.splits,
         fragments=statics.fragments,
@@ -191,6 +195,7 @@ def _devices(
     containers: Containers,
     measured: MeasuredUse,
     now_s: float,
+    avoided: Container[int],
 ) -> Devices:
     backlog_s_D = np.zeros(len(devices))
     for task, fragment, device, remaining in zip(
@@ -204,7 +209,7 @@ def _devices(
     disk_bytes_D = (resident_FD * statics.fragments.weight_bytes_F[:, None]).sum(axis=0)
     return Devices(
         names=statics.names_D,
-        up_D=np.array([state.placeable(row, now_s) for row in range(len(devices))]),
+        up_D=np.array([state.placeable(row, now_s) and row not in avoided for row in range(len(devices))]),
         cores_D=statics.cores_D,
         servers_D=statics.servers_D,
         core_speed_D=statics.core_speed_D,

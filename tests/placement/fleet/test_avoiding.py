@@ -1,0 +1,115 @@
+"""A task that failed on a device is tried on another first: on a fake clock, with devices of a few lines."""
+
+import numpy as np
+import pytest
+
+from splitplace.placement.broker import avoiding, setbacks
+from splitplace.placement.history import FragmentPlaced
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.stream import Received
+from splitplace.records.action import Place
+from tests.placement.fleet.test_pace import Watcher, World
+
+
+class FirstUp(Watcher):
+    """Places all on the first device that is shown as up."""
+
+    def place(self, state, view, requests, rng):
+        """If there is one."""
+        ids, up = view.tasks.id_T.tolist(), np.flatnonzero(view.devices.up_D)
+        return [Place(ids[request.task], request.fragments[0], int(up[0])) for request in requests if len(up)]
+
+
+class SickFleet(World):
+    """Two devices, some of which fail whatever they have to run."""
+
+    def __init__(self, *sick, interval_s=None):
+        super().__init__(interval_s, policy=FirstUp())
+        self.sick, send = set(sick), self.fleet.send
+
+        def failing(name, message, values=()):
+            if isinstance(message, messages.Tensors) and name in self.sick:
+                failed = messages.Failed(job=message.job, fragment=message.dst, error="sick")
+                self.fleet.said.append((self.fleet.members[name], Received(name, failed, [])))
+            else:
+                send(name, message, values)
+
+        self.fleet.send = failing
+
+    def placed(self, task):
+        """Where a task was tried, in order."""
+        events = self.loop.history.events
+        return "".join(event.device for event in events if isinstance(event, FragmentPlaced) and event.task == task)
+
+
+@pytest.fixture
+def fleet():
+    """Makes fleets, and ends them."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(SickFleet(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.loop.planner.close()
+
+
+@pytest.mark.parametrize("interval_s", [None, 10.0])
+def test_a_task_that_failed_is_tried_on_another_device(fleet, interval_s):
+    """At once or at the next interval's end, however much later that is; and no task fails of one sick device."""
+    one = fleet("a", interval_s=interval_s)
+    answers = [one.submit(40.0 * number) for number in range(3)]
+    one.until(150.0)
+    assert [answer.result(0).outcome.error for answer in answers] == [None] * 3
+    assert [one.placed(task) for task in range(3)] == ["ab"] * 3
+
+
+def test_a_task_that_failed_everywhere_is_its_own_fault(fleet):
+    """Each device has been tried before one is tried again, and none of them rests for it."""
+    one = fleet("a", "b")
+    answer = one.submit(1.0)
+    one.until(20.0)
+    assert "sick" in answer.result(0).outcome.error
+    assert sorted(one.placed(0)[:2]) == ["a", "b"] and len(one.placed(0)) == setbacks.MAX_SETBACKS
+    assert not any(device.failing or device.rested_until_s > 20.0 for device in one.loop.state.devices)
+
+
+def test_the_only_device_is_tried_again(fleet):
+    """Where there is no other, nothing is gained by leaving it out."""
+    one = fleet("a")
+    one.loop.state.devices[1].up = False
+    answer = one.submit(1.0)
+    one.until(1.25)
+    one.sick.clear()
+    one.until(20.0)
+    assert answer.result(0).outcome.error is None and set(one.placed(0)) == {"a"}
+
+
+def test_a_device_is_left_out_for_a_moment_and_for_one_plan_in_any_case(fleet):
+    """A task that finds no place on the others has it back; it is not out before the task has its turn again."""
+    one, out = fleet("a"), avoiding.Avoiding()
+    answer, state = one.submit(1.0), one.loop.state
+    task = state.tasks[0]
+    task.failed_on, task.job = {0}, None
+    assert out.devices(state, [], 2.0) == set()
+    assert out.devices(state, [task], 50.0) == {0}
+    assert out.devices(state, [task], 50.0 + avoiding.AVOID_S) == {0}
+    assert out.devices(state, [task], 50.1 + avoiding.AVOID_S) == set()
+    task.setbacks, task.failed_on = 2, {1}
+    assert out.devices(state, [task], 60.0) == {1}
+    state.devices[0].up = False
+    assert out.devices(state, [task], 60.0) == set()
+    assert not answer.done()
+
+
+def test_two_tasks_that_failed_on_different_devices_do_not_leave_none(fleet):
+    """Who waits longer avoids its own; the other one has what is left."""
+    one, out = fleet(), avoiding.Avoiding()
+    one.fleet.held = True
+    for at_s in (1.0, 2.0):
+        one.submit(at_s)
+    first, second = one.loop.state.tasks.values()
+    first.failed_on, second.failed_on, first.job, second.job = {0}, {1}, None, None
+    assert out.devices(one.loop.state, [first, second], 3.0) == {0}
