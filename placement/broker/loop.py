@@ -159,8 +159,8 @@ class Loop:
             if self.store.forget(now_s):
                 self._wait_to_write()
             self.store.compact(self.state, now_s)
-            if not self.planner.busy:
-                self.store.save_policy(self.policy, self.planner.states, self.planner.rng, due=True)
+            if self.store.policy_is_due and not self.planner.busy:
+                self.planner.keep(self.store.policy.save)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
@@ -172,12 +172,11 @@ class Loop:
             self._do()
         finally:  # whatever it is that fails, and may do so again: nobody waits for it
             self.awaited.close(f"{reason}; the next one goes on")
-            self.planner.close()
+            there = self.store is not None and self.store.journal.lost is None
+            self.planner.close(self.store.policy.save if there else None)
         if self.store is not None:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)
-            if not self.planner.busy:
-                self.store.save_policy(self.policy, self.planner.states, self.planner.rng)
 
     # In.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.errors import ContractError, IntegrityError, MissingExtraError, NotFoundError, OverloadedError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError
 from splitplace.files import make_folder, replace_file
 from splitplace.placement import states as saved
 from splitplace.placement.broker.setup import Setup
@@ -68,7 +68,10 @@ class PolicyFolder:
         return time.monotonic() - self._saved_s >= SAVE_EVERY_S
 
     def save(self, policy: Policy, states: Any, rng: np.random.Generator) -> None:
-        """Keep what the policy remembers, as far as its parts can be saved."""
+        """Keep what the policy remembers, as far as its parts can be saved; in the planner's thread.
+
+        What goes wrong, in the policy's own `pack` as on the disk, is told in the log: it ends nothing but this.
+        """
         self._saved_s = time.monotonic()
         try:
             make_folder(self.folder)
@@ -76,8 +79,9 @@ class PolicyFolder:
                 if isinstance(part, saved.Storable):
                     saved.save(self.folder, part, state, self.setup.trained_for, {"by": "a broker"})
             replace_file(self.folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
-        except (OSError, OverloadedError, MissingExtraError) as error:
-            log.warning("what the policy remembers could not be saved: %s", error)
+        except Exception as error:  # noqa: BLE001 - the policy is somebody's code, and may raise anything
+            known = isinstance(error, (OSError, SplitPlaceError))
+            log.warning("policy %s: what it remembers could not be saved: %s", policy.name, error if known else repr(error))
 
 
 def _put_aside(path: Path, error: ContractError) -> None:

@@ -11,7 +11,6 @@ A restart replays the snapshot and the events after it through the same rules.
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -36,7 +35,6 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Spool
 from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.policy import Policy
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.base import Digest, Record
 
@@ -166,17 +164,10 @@ class Store:
         """Whether there is room for new tasks."""
         return self.journal.accepting
 
-    def save_policy(self, policy: Policy, states: Any, rng: np.random.Generator, *, due: bool = False) -> None:
-        """Keep what the policy remembers; nothing while the folder is not where it was: another may be there.
-
-        Args:
-            policy: The fleet's.
-            states: What it remembers.
-            rng: Its generator.
-            due: Only if it was last saved long enough ago.
-        """
-        if self.journal.lost is None and (self.policy.save_is_due or not due):
-            self.policy.save(policy, states, rng)
+    @property
+    def policy_is_due(self) -> bool:
+        """Whether what the policy remembers is to be kept now: not while the folder is not where it was."""
+        return self.journal.lost is None and self.policy.save_is_due
 
     def append(self, event: Event) -> None:
         """Take an event on; on disk with the next `commit`."""
