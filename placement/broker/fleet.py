@@ -109,7 +109,10 @@ class LiveFleet:
             raise NotReadyError("; ".join(reasons) or f"no device started within {START_TIMEOUT_S:.0f} s")
         for name, reason in ended.items():
             log.warning("device %s did not start: %s", name, reason)
-        SpeedProbe(self._order_probe, self._listen, stopping).measure(self._connected())
+        lost = SpeedProbe(self._order_probe, self._listen, stopping).measure(self._connected())
+        for name, reason in lost.items():
+            log.warning("device %s was lost before the fleet was up: %s", name, reason)
+        ended |= lost
         # The run begins: what came before is none of its time.
         self.origin_s = time.monotonic()
         self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]

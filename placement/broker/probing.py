@@ -30,40 +30,56 @@ class SpeedProbe:
         self, ask: Callable[[Member], None], listen: Callable[[], dict[str, str]], stopping: Callable[[], bool]
     ):
         self._ask, self._listen, self._stopping = ask, listen, stopping
+        self._ended: dict[str, str] = {}
 
-    def measure(self, members: Sequence[Member]) -> None:
+    def measure(self, members: Sequence[Member]) -> dict[str, str]:
         """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured.
 
+        Who does not answer is passed over from then on.
+
         Args:
-            members: Those that are up; the first is what the others are compared with.
+            members: Those that are up; the first of them that answers is what the others are compared with.
+
+        Returns:
+            The devices that ended meanwhile or did not answer, those that are no `members` too, and why.
 
         Raises:
-            NotReadyError: One of them does not answer.
+            NotReadyError: None of them answers, or nobody wants to know any more.
         """
-        self._probe(members)
-        wrong = [member for member in members if abs(member.off(members[0]) - 1) > RATIO_ERROR]
+        answer = self._probe(list(members))
+        wrong = [member for member in answer if abs(member.off(answer[0]) - 1) > RATIO_ERROR]
         for member in wrong:
-            member.trim = min(max(1 / member.off(members[0]), 1 / MAX_TRIM), MAX_TRIM)
+            member.trim = min(max(1 / member.off(answer[0]), 1 / MAX_TRIM), MAX_TRIM)
         if wrong:
-            for member in members:
+            for member in answer:
                 member.core_speeds.clear()
-            self._probe(members)
+            self._probe(answer)
+        return self._ended
 
-    def _probe(self, members: Sequence[Member]) -> None:
-        """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough."""
+    def _probe(self, members: list[Member]) -> list[Member]:
+        """Rounds until the devices' speeds relative to each other are known well enough, or enough is enough.
+
+        Returns:
+            Those that are still there.
+        """
         at_least, at_most = PROBE_ROUNDS if any(member.cpu_share < 1 for member in members) else (1, 1)
         for done in range(at_most):
             if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
-                return
+                break
             for member in members:
                 self._ask(member)
                 self._await_answer(member, done + 1)
+            members = [member for member in members if member.name not in self._ended]
+            if not members:
+                raise NotReadyError("; ".join(f"device {name}: {reason}" for name, reason in self._ended.items()))
+        return members
 
     def _await_answer(self, member: Member, times: int) -> None:
-        deadline_s, ended = time.monotonic() + PROBE_TIMEOUT_S, dict[str, str]()
-        while len(member.core_speeds) < times:
-            if member.name in ended:
-                raise NotReadyError(f"device {member.name} did not answer the probe: {ended[member.name]}")
-            if self._stopping() or time.monotonic() > deadline_s:
-                raise NotReadyError(f"device {member.name} did not answer the probe within {PROBE_TIMEOUT_S:.0f} s")
-            ended = self._listen()
+        deadline_s = time.monotonic() + PROBE_TIMEOUT_S
+        while len(member.core_speeds) < times and member.name not in self._ended:
+            if self._stopping():
+                raise NotReadyError(f"the fleet was stopped while device {member.name} was probed")
+            if time.monotonic() > deadline_s:
+                self._ended[member.name] = f"it did not answer the probe within {PROBE_TIMEOUT_S:.0f} s"
+            else:
+                self._ended |= self._listen()

@@ -13,6 +13,7 @@ import pytest
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.cpu_share import PREFIX
 from splitplace.placement.broker.fleet import STOP_S, LiveFleet
+from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.local import LocalEngine
 
 pytestmark = pytest.mark.slow
@@ -188,6 +189,25 @@ def test_a_device_that_cannot_start_says_why(start, toy, images, monkeypatch, go
             assert [report.up for report in broker.reports()] == [True, False]
         assert "device b did not start: exited with 1" in caplog.text
     assert gone(pids) == []
+
+
+def test_a_device_that_dies_before_its_probe_does_not_keep_the_others_from_beginning(
+    start, toy, images, monkeypatch, caplog, eventually
+):
+    """It said hello and was killed: the fleet comes up without it, and has it started again."""
+    broker = start(toy.chain(), devices=[toy.make_device(name) for name in "abc"])
+    measure = SpeedProbe.measure
+
+    def killed(self, members):
+        os.kill(broker.engine.pid("b"), signal.SIGKILL)
+        eventually(lambda: not broker.engine.health()["b"])
+        return measure(self, members)
+
+    monkeypatch.setattr(SpeedProbe, "measure", killed)
+    with broker:
+        assert "device b was lost before the fleet was up: killed by signal 9" in caplog.text
+        assert broker.submit("toy", images(5), 1000.0).result(240).outcome.error is None
+        eventually(lambda: all(report.up for report in broker.reports()))
 
 
 def test_a_device_runs_our_code_in_an_environment_meant_for_it(start, toy, tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """How well a speed is known, and what the fleet does about a share that came out wrong."""
 
 import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from splitplace.errors import NotReadyError
 from splitplace.inference.speed import median_error
+from splitplace.placement.broker import probing
 from splitplace.placement.broker.member import Member
 from splitplace.placement.broker.probing import SpeedProbe
 
@@ -41,3 +44,59 @@ def test_a_share_that_came_out_wrong_is_trimmed_and_measured_again(toy):
     assert [member.trim for member in members] == [1.0, pytest.approx(1 / 0.85), 1.0]
     assert second.off(first) == pytest.approx(1.0)
     assert third.off(first) == pytest.approx(1.02)
+
+
+class Probed:
+    """Devices that are asked to probe, some of which end or say nothing, on a fake clock."""
+
+    def __init__(self, toy, *, ends=None, silent="", shares=(1.0, 1.0, 1.0)):
+        self.members = [Member(toy.make_device(name), row, shares[row]) for row, name in enumerate("abc")]
+        self.ends, self.silent, self.clock_s, self.asked = ends or {}, silent, 0.0, ""
+        self.stopping = False
+
+    def ask(self, member):
+        """Answered at once, by who is well."""
+        self.asked += member.name
+        if member.name not in self.silent:
+            member.core_speeds.append(member.cpu_share)
+
+    def listen(self):
+        """A moment passes; who has ended while somebody was asked is told once."""
+        self.clock_s += 0.1
+        return self.ends.pop(self.asked[-1], {})
+
+    def measure(self, monkeypatch):
+        """All of them; who was lost."""
+        monkeypatch.setattr(probing, "time", SimpleNamespace(monotonic=lambda: self.clock_s))
+        return SpeedProbe(self.ask, self.listen, lambda: self.stopping).measure(self.members)
+
+
+def test_a_device_that_ends_during_anothers_probe_is_not_waited_for(toy, monkeypatch):
+    """Its end is told once, and remembered; the others are probed, and nobody's time is spent on it."""
+    probed = Probed(toy, silent="ab", ends={"a": {"a": "killed", "b": "killed by signal 9"}})
+    assert probed.measure(monkeypatch) == {"a": "killed", "b": "killed by signal 9"}
+    assert probed.members[2].core_speeds == [1.0] and probed.clock_s < 1.0
+
+
+def test_a_device_that_does_not_answer_the_probe_is_passed_over(toy, monkeypatch):
+    """After its time; it is asked no more, also in the rounds that follow, and the next is the one to compare with."""
+    probed = Probed(toy, silent="a", shares=(0.5, 0.5, 0.25))
+    assert probed.measure(monkeypatch) == {"a": "it did not answer the probe within 120 s"}
+    assert probed.asked.count("a") == 1 and probed.clock_s < 1.5 * probing.PROBE_TIMEOUT_S
+    assert [len(member.core_speeds) for member in probed.members[1:]] == [probing.PROBE_ROUNDS[0]] * 2
+
+
+def test_where_no_device_answers_the_probe_it_says_why_of_each(toy, monkeypatch):
+    """There is no fleet then."""
+    probed = Probed(toy, silent="abc", ends={"a": {"a": "killed", "b": "exited with 1"}})
+    with pytest.raises(NotReadyError, match=r"device a: killed; device b: exited with 1; device c: it did not answer"):
+        probed.measure(monkeypatch)
+
+
+def test_a_fleet_that_is_stopped_does_not_wait_for_a_probe(toy, monkeypatch):
+    """Whoever is to answer."""
+    probed = Probed(toy, silent="a")
+    probed.stopping = True
+    with pytest.raises(NotReadyError, match="stopped while device a was probed"):
+        probed.measure(monkeypatch)
+    assert probed.clock_s == 0.0
