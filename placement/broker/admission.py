@@ -51,6 +51,8 @@ class Admission:
                 )
         if len(images) == 0:
             raise ContractError("a task needs at least one image")
+        if images.dtype.kind == "f" and not np.isfinite(images).all():  # its answer would be none, on any device
+            raise ContractError("images: some values are NaN or infinite, expected numbers")
         if labels is not None:
             _check_labels(labels, len(images), max(entry.split.n_classes for entry in entries))
         if not may_be_waited(deadline_s):

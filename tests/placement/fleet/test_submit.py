@@ -67,31 +67,49 @@ def test_images_are_copied_unless_nobody_can_change_them():
         assert not np.shares_memory(found, other) and found.flags.c_contiguous and not found.flags.writeable
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_is_no_answer(start, toy, images, value):
-    """Images that make a logit NaN or infinite: an error with its reason, not the first class; the fleet goes on."""
-    with start(toy.chain(), devices=[toy.make_device("a")]) as broker:
-        bad = broker.submit("toy", np.full((9, toy.width), value, np.float32), 1000.0).result(PATIENCE_S)
+def ending_in(toy, node, *weights):
+    """A chain whose logits are what this node makes of `open`, the logits that they were."""
+    split, models = toy.chain()
+    model = onnx.load_from_string(models["f2"])
+    model.graph.node[-1].output[0] = "open"
+    model.graph.node.append(node)
+    model.graph.initializer.extend(weights)
+    models["f2"] = model.SerializeToString()
+    digest = "sha256:" + hashlib.sha256(models["f2"]).hexdigest()
+    *before, last = split.fragments
+    fields = {name: getattr(split, name) for name in type(split).model_fields}
+    ending = type(split)(**fields | {"fragments": (*before, last.model_copy(update={"digest": digest}))})
+    return type(toy.chain())(ending, models)
+
+
+@pytest.mark.parametrize("over", ["open", "one"])
+def test_what_is_no_number_is_no_answer(start, toy, images, over):
+    """A model that makes NaN or infinity of black images: an error with its reason, not the first class; the fleet goes on."""
+    divided = helper.make_node("Div", [over, "open"], ["f2.out"])
+    graph = ending_in(toy, divided, numpy_helper.from_array(np.ones(4, np.float32), "one"))
+    with start(graph, devices=[toy.make_device("a")]) as broker:
+        bad = broker.submit("toy", np.zeros((9, toy.width), np.float32), 1000.0).result(PATIENCE_S)
         good = broker.submit("toy", images(9), 1000.0).result(PATIENCE_S)
     assert "logits of micro-batch 0 are NaN or infinite, expected numbers" in bad.outcome.error
     assert bad.logits is None and bad.outcome.p is None
     assert good.outcome.error is None
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_images_that_are_no_numbers_are_refused(toy, images, value):
+    """As a client refuses them: on any device they would have no answer, and the device would be blamed."""
+    taken, found = admission.Admission(toy.demand_of(toy.chain())), images(9)
+    taken.check("toy", found, None, 1.0)
+    found[8, 3] = value
+    with pytest.raises(ContractError, match="^images: some values are NaN or infinite, expected numbers$"):
+        taken.check("toy", found, None, 1.0)
+
+
 def test_a_class_that_is_ruled_out_is_an_answer(start, toy, images):
     """A model says -inf of it, as of a masked action; the largest of the others is what it answers."""
-    split, models = toy.chain()
-    model = onnx.load_from_string(models["f2"])
-    model.graph.node[-1].output[0] = "open"
-    model.graph.node.append(helper.make_node("Add", ["open", "mask"], ["f2.out"]))
     mask = np.array([0, -np.inf, 0, -np.inf], np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(mask, "mask"))
-    models["f2"] = model.SerializeToString()
-    digest = "sha256:" + hashlib.sha256(models["f2"]).hexdigest()
-    *before, last = split.fragments
-    fields = {name: getattr(split, name) for name in type(split).model_fields}
-    masked = type(split)(**fields | {"fragments": (*before, last.model_copy(update={"digest": digest}))})
-    with start(type(toy.chain())(masked, models), devices=[toy.make_device("a")]) as broker:
+    masked = helper.make_node("Add", ["open", "mask"], ["f2.out"])
+    with start(ending_in(toy, masked, numpy_helper.from_array(mask, "mask")), devices=[toy.make_device("a")]) as broker:
         result = broker.submit("toy", images(9), 1000.0).result(PATIENCE_S)
     assert result.outcome.error is None
     assert np.isneginf(result.logits[:, [1, 3]]).all() and np.isfinite(result.logits[:, [0, 2]]).all()
