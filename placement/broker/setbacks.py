@@ -1,8 +1,8 @@
 """When an attempt comes to nothing: its task is put back, or fails; a device rests, or is started again.
 
 A task with `MAX_SETBACKS` in a row that brought no answer fails, and so does one that links cut off `MAX_CUT_OFFS`
-times. A device on which `REST_AFTER` tasks in a row failed rests, each time twice as long; a task that fails wherever
-it is put is its own fault and no device's.
+times. A device on which `REST_AFTER` tasks in a row failed rests, each time twice as long, and from the second time on is
+started again as well; a task that fails wherever it is put is its own fault and no device's.
 """
 
 from splitplace.placement import history as book
@@ -27,6 +27,8 @@ GIVE_UP_S = 8.0
 seconds, on a machine that is busy besides, is worth more alive than started again."""
 REST_AFTER = 3
 REST_S, MAX_REST_S = 1.0, 60.0
+RESTART_RESTS = 2
+"""So many rests in a row, and what is wrong may be its process: memory that is gone, a library that is in a bad state."""
 RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
 """Before a device that ended is started again; doubled each time it ends without having done anything."""
 MAX_DOUBLINGS = 10
@@ -39,25 +41,29 @@ def failed(turn: Turn, event: ev.FragmentFailed) -> None:
     if attempt is None:
         return
     device = attempt.devices[event.fragment]
-    blame(turn, device, attempt.task)
+    worn = blame(turn, device, attempt.task)
     reason = f"device {turn.setup.names[device]}: {event.fragment} failed: {event.error}"
     set_back(turn, attempt, device, reason)
+    if worn:
+        restart(turn, device, event.error)
 
 
 def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
     """A device cannot open a file: every attempt that needs it there is over."""
     rows = rows_of(turn, event.device, event.digest)
-    name = turn.setup.names[event.device]
+    name, worn = turn.setup.names[event.device], False
     for job in sorted(turn.state.devices[event.device].jobs):
         attempt = turn.state.jobs[job]
         needs = {fragment for fragment, device in attempt.devices.items() if device == event.device}
         split = turn.setup.entry(attempt.split).split
         if any(split.by_name[fragment].digest == event.digest for fragment in needs):
-            blame(turn, event.device, attempt.task)
+            worn |= blame(turn, event.device, attempt.task)
             reason = f"device {name} cannot load {event.digest}: {event.error}"
             set_back(turn, attempt, event.device, reason)
     for row in rows:
         turn.state.ledger.forget(row, event.device, turn.state.now_s)
+    if worn:
+        restart(turn, event.device, event.error)
 
 
 def doubt(turn: Turn, row: int, reason: str) -> None:
@@ -152,16 +158,26 @@ def set_back(turn: Turn, attempt: Attempt, device: int | None, reason: str) -> N
             found.failing.discard(task.task.id)
             if len(found.failing) < REST_AFTER and found.rested_until_s > turn.state.now_s:
                 found.rested_until_s = turn.state.now_s
+                found.rests = max(found.rests - 1, 0)
     fail(turn, task, reason)
 
 
-def blame(turn: Turn, row: int, task: int) -> None:
-    """A task failed on a device; too many in a row, and it rests."""
+def blame(turn: Turn, row: int, task: int) -> bool:
+    """A task failed on a device; too many in a row, and it rests. Answers whether it is to be started again as well."""
     device = turn.state.devices[row]
     device.failing.add(task)
-    if len(device.failing) >= REST_AFTER and device.rested_until_s <= turn.state.now_s:
-        device.rested_until_s = turn.state.now_s + min(_doubled(REST_S, device.rests), MAX_REST_S)
-        device.rests += 1
+    if len(device.failing) < REST_AFTER or device.rested_until_s > turn.state.now_s:
+        return False
+    device.rested_until_s = turn.state.now_s + min(_doubled(REST_S, device.rests), MAX_REST_S)
+    device.rests += 1
+    return device.rests >= RESTART_RESTS
+
+
+def restart(turn: Turn, row: int, error: str) -> None:
+    """End a device whose process may be what is wrong; it is started again, later each time."""
+    device = turn.state.devices[row]
+    if device.up and device.rested_until_s > turn.state.now_s:  # not where a task was found to be at fault meanwhile
+        lose(turn, row, f"{len(device.failing)} tasks in a row failed there, also after a rest: {error}")
 
 
 def _doubled(seconds: float, times: int) -> float:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from splitplace.placement.broker import avoiding, setbacks
-from splitplace.placement.history import FragmentPlaced
+from splitplace.placement.broker.member import Change
+from splitplace.placement.history import DeviceDown, FragmentPlaced
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.action import Place
@@ -35,6 +36,14 @@ class SickFleet(World):
                 send(name, message, values)
 
         self.fleet.send = failing
+        self.killed = []
+        """When which device was, by its row."""
+        self.fleet.kill = lambda row: self.killed.append((self.fleet.clock_s, row))
+        self.fleet.launch = self.launched
+
+    def launched(self, row):
+        """It is up at once."""
+        self.fleet.changes.append(Change(tuple(self.fleet.members.values())[row], "joined"))
 
     def placed(self, task):
         """Where a task was tried, in order."""
@@ -113,3 +122,46 @@ def test_two_tasks_that_failed_on_different_devices_do_not_leave_none(fleet):
     first, second = one.loop.state.tasks.values()
     first.failed_on, second.failed_on, first.job, second.job = {0}, {1}, None, None
     assert out.devices(one.loop.state, [first, second], 3.0) == {0}
+
+
+def down(fleet):
+    """The reasons why devices were ended."""
+    return [event.reason for event in fleet.loop.history.events if isinstance(event, DeviceDown)]
+
+
+def test_a_device_that_fails_after_a_rest_as_well_is_started_again(fleet):
+    """Its process may be at fault: with a new one it runs what it is given, and no task failed meanwhile."""
+    one = fleet("a")
+    launched = one.fleet.launch
+
+    def mended(row):
+        one.sick.clear()
+        launched(row)
+
+    one.fleet.launch = mended
+    answers = [one.submit(float(at_s)) for at_s in range(1, 40)]
+    one.until(60.0)
+    assert [answer.result(0).outcome.error for answer in answers] == [None] * len(answers)
+    assert [row for _, row in one.killed] == [0]
+    assert down(one) == ["4 tasks in a row failed there, also after a rest: sick"]
+    assert one.placed(38) == "a" and not one.loop.state.devices[0].rests
+
+
+def test_a_device_that_no_start_mends_is_started_again_ever_later(fleet):
+    """Twice as long between two, up to the longest rest; tasks have their answers from the other one."""
+    one = fleet("a")
+    answers = [one.submit(float(at_s)) for at_s in range(1, 300)]
+    one.until(310.0)
+    assert [answer.result(0).outcome.error for answer in answers] == [None] * len(answers)
+    assert len(one.killed) > 5 and {row for _, row in one.killed} == {0}
+    for number, between_s in enumerate(np.diff([at_s for at_s, _ in one.killed])):
+        assert between_s >= min(2 ** (number + 1) * setbacks.REST_S, setbacks.MAX_REST_S)
+
+
+def test_tasks_that_fail_everywhere_have_no_device_started_again(fleet):
+    """However many come one after another, on devices that run nothing else."""
+    one = fleet("a", "b")
+    for number in range(20):
+        one.submit(10.0 * number)
+    one.until(220.0)
+    assert one.killed == [] and not any(device.rests for device in one.loop.state.devices)
