@@ -131,7 +131,7 @@ def told(path: Path) -> Iterator[None]:
     """Say what SQLite and the system refuse: what the place cannot give now, or else damage, since no query is wrong.
 
     Raises:
-        OverloadedError: The disk is full or not writable.
+        OverloadedError: The disk is full or not writable, or something is larger than SQLite takes.
         IntegrityError: The file is damaged.
     """
     try:
@@ -142,4 +142,6 @@ def told(path: Path) -> Iterator[None]:
         said = (isinstance(error, OSError) and error.strerror) or str(error)
         if isinstance(error, OSError) or code in _LATER or readonly:
             raise OverloadedError(f"{path}: cannot be written ({said}): make room there and try again") from error
+        if code == sqlite3.SQLITE_TOOBIG:
+            raise OverloadedError(f"{path}: cannot be written ({said}): more than SQLite takes in one row") from error
         raise IntegrityError(f"{path} is damaged: {said}{REMEDY}") from error

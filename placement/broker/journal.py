@@ -130,9 +130,16 @@ class Journal:
         Events beyond what is kept are dropped, and the file shrinks.
 
         Raises:
-            OverloadedError: As `commit`; the former snapshot and its events are still there.
+            OverloadedError: As `commit`, or the state is larger than SQLite takes in one row; the former snapshot and its
+                events are still there.
         """
         self._check_place()
+        most = self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        if len(body) >= most:
+            raise OverloadedError(
+                f"{self.path}: a snapshot of {len(body)} bytes, SQLite takes less than {most} in one row: it is tried "
+                "again when tasks have left"
+            )
 
         def work() -> None:
             row = (self._head, self._chain, checksum("snapshot", self._head, self._chain, body), body)

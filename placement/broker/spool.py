@@ -88,7 +88,7 @@ class Spool:
             if self.size_bytes + len(body) > self.quota_bytes:
                 raise OverloadedError(
                     f"{self.folder}: {self.size_bytes + len(body)} bytes of inputs and results would be kept, expected "
-                    f"at most {self.quota_bytes}: try again when some tasks have left, or give it a larger quota"
+                    f"at most {self.quota_bytes}: try again when some tasks have left"
                 )
             self._sizes[key] = len(body)
             self.size_bytes += len(body)

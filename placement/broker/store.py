@@ -26,6 +26,7 @@ from splitplace.errors import (
     first_problem,
 )
 from splitplace.files import make_folder
+from splitplace.placement.broker.database import REMEDY
 from splitplace.placement.broker.effects import EndTask
 from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, ResultsForgotten, TaskAccepted
 from splitplace.placement.broker.journal import Journal
@@ -66,6 +67,15 @@ class Snapshot(Record):
 
     results: dict[int, tuple[Digest, int]]
     """Of tasks that ended: where their result is found, and its size."""
+    answers: dict[int, Digest]
+    """Of tasks under way: where the answers that they have so far are found, which are not in the state's text."""
+
+
+class _AnswersHeader(Record):
+    """Before the logits that a task has so far, in this order."""
+
+    sizes: dict[str, dict[int, int]]
+    """Bytes by sink and micro-batch."""
 
 
 class Store:
@@ -89,6 +99,8 @@ class Store:
         self.journal = Journal(folder / "journal.sqlite")
         self._results: dict[int, tuple[Digest, int]] = {}
         self._results_bytes = 0
+        self._answers: tuple[Digest, ...] = ()
+        """In the last snapshot."""
         self._retain_s = retain_s
         self._ended_s: dict[int, float] = {}
         """When each of their tasks had ended, by the fleet's clock."""
@@ -126,7 +138,7 @@ class Store:
                 if isinstance(effect, EndTask):
                     self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)), state.now_s)
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
-        self.spool.keep([*inputs, *(key for key, _ in self._results.values())])
+        self.spool.keep([*inputs, *self._answers, *(key for key, _ in self._results.values())])
         return state
 
     def first_task(self, state: FleetState) -> int:
@@ -144,6 +156,12 @@ class Store:
             state = _STATE.validate_json(body)
         except ValidationError as error:
             raise IntegrityError(f"{self.journal.path}: not a snapshot: {first_problem(error, 'state')}") from error
+        for id_, key in beside.answers.items():
+            try:
+                state.tasks[id_].answers = _unpack(self.spool.get(key))
+            except IntegrityError as error:
+                raise IntegrityError(f"{self.journal.path}: the answers that task {id_} had: {error}{REMEDY}") from error
+        self._answers = tuple(beside.answers.values())
         if len(state.devices) != len(self.setup.devices):
             if state.tasks:
                 raise ContractError(
@@ -207,13 +225,26 @@ class Store:
         self._rests_until_s = now_s + max(SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES * took_s)
 
     def snapshot(self, state: FleetState) -> None:
-        """Keep the state as it is now.
+        """Keep the state as it is now. What tasks were answered so far goes to the spool, and is written once.
 
         Raises:
-            OverloadedError: The disk is full.
+            OverloadedError: The disk is full, or there is no room in the spool.
         """
-        head = Snapshot(results=dict(self._results)).model_dump_json().encode()
-        self.journal.snapshot(head + b"\n" + _STATE.dump_json(state))
+        answers = dict[int, Digest]()
+        try:
+            for id_, task in state.tasks.items():
+                if task.answers:
+                    answers[id_] = self.spool.put(_pack(task.answers))
+            head = Snapshot(results=dict(self._results), answers=answers).model_dump_json().encode()
+            body = _STATE.dump_json(state, exclude={"tasks": {"__all__": {"answers"}}})
+            self.journal.snapshot(head + b"\n" + body)
+        except OverloadedError:
+            for key in answers.values():
+                self.spool.drop(key)
+            raise
+        for key in self._answers:  # of the snapshot before: removed with the next commit
+            self.spool.drop(key)
+        self._answers = tuple(answers.values())
 
     # Inputs and results.
 
@@ -317,6 +348,23 @@ class Store:
 
 
 _STATE = TypeAdapter(FleetState)
+
+
+def _pack(answers: dict[str, dict[int, bytes]]) -> bytes:
+    sizes = {sink: {row: len(logits) for row, logits in rows.items()} for sink, rows in answers.items()}
+    data = (logits for rows in answers.values() for logits in rows.values())
+    return b"".join([_AnswersHeader(sizes=sizes).model_dump_json().encode(), b"\n", *data])
+
+
+def _unpack(body: bytes) -> dict[str, dict[int, bytes]]:
+    head, _, data = body.partition(b"\n")
+    answers, at = dict[str, dict[int, bytes]](), 0
+    for sink, rows in _AnswersHeader.model_validate_json(head).sizes.items():
+        answers[sink] = {}
+        for row, size in rows.items():
+            answers[sink][row] = data[at : at + size]
+            at += size
+    return answers
 
 
 def _encode(result: TaskResult) -> bytes:

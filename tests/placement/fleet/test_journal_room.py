@@ -1,16 +1,19 @@
 """Room in the journal: what has ended takes none for long, on an idle fleet and after a kill as well."""
 
 import shutil
+import sqlite3
 from functools import partial
 
 import pytest
 
-from splitplace.errors import OverloadedError
+from splitplace.errors import IntegrityError, OverloadedError
 from splitplace.placement.broker import events as ev
+from splitplace.placement.broker import spool as spools
 from splitplace.placement.broker import store as stores
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.spool import SMALL_BYTES
 from splitplace.placement.broker.store import Store
 
 LIMIT_BYTES = 2**20
@@ -133,3 +136,79 @@ def test_events_that_are_replayed_count_as_much_as_new_ones(busy, setup, tmp_pat
     again.store.compact(again.state, 0.0)
     assert again.store.accepting and again.snapshots == 1
     again.store.close()
+
+
+def answered(busy, logits):
+    """Two tasks under way that have some of their answers, as the snapshot is to keep them."""
+    for task in range(2):
+        busy.accept(task, 800)
+        busy.state.tasks[task].answers = {"f2": {0: logits, 7: b"%d" % task}, "f1": {3: b""}}
+    return {id_: task.answers for id_, task in busy.state.tasks.items()}
+
+
+@pytest.mark.parametrize("size", [100, SMALL_BYTES + 1])
+def test_answers_of_tasks_under_way_are_kept_beside_the_snapshot(busy, setup, tmp_path, size):
+    """Whole, for the next broker, whether they are rows or files; the state's own text is without them."""
+    answers = answered(busy, bytes(size))
+    busy.store.snapshot(busy.state)
+    assert busy.store.journal._snapshot_bytes < 10_000
+    shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    again = Busy(tmp_path / "killed", setup)
+    assert {id_: task.answers for id_, task in again.state.tasks.items()} == answers
+    assert again.state == busy.state
+    again.store.close()
+
+
+def test_answers_that_are_as_they_were_are_not_written_again(busy, monkeypatch):
+    """Those of tasks that had more meanwhile are, and what they replace is removed; so is what has ended."""
+    written, replace = [], spools.replace_files
+    monkeypatch.setattr(spools, "replace_files", lambda files: (written.extend(files), replace(files)))
+    answered(busy, bytes(SMALL_BYTES + 1))
+    busy.store.snapshot(busy.state)
+    assert len(written) == 2
+    busy.state.tasks[1].answers["f2"][8] = b"more"
+    busy.store.snapshot(busy.state)
+    assert len(written) == 3
+    busy.cancel(0)
+    busy.store.snapshot(busy.state)
+    busy.store.commit()
+    assert len(written) == 3 and len(list(busy.store.spool.folder.iterdir())) == 1
+    busy.cancel(1)
+    busy.store.snapshot(busy.state)
+    busy.store.commit()
+    assert busy.store.spool.size_bytes == 0 and not list(busy.store.spool.folder.iterdir())
+
+
+def test_answers_for_which_there_is_no_room_are_kept_by_the_events_alone(busy, setup, tmp_path):
+    """The snapshot before, or none, stays as it was, and nothing is left in the spool."""
+    busy.store.spool.quota_bytes = 1000
+    answered(busy, bytes(600))
+    with pytest.raises(OverloadedError, match="try again when some tasks have left$"):
+        busy.store.snapshot(busy.state)
+    assert busy.store.spool.size_bytes == 0 and busy.store.commit() is None
+
+
+def test_damaged_answers_are_damage_of_the_folder(busy, setup, tmp_path):
+    """What ended after the snapshot ended by them: without them it would be another history."""
+    answered(busy, bytes(SMALL_BYTES + 1))
+    busy.store.snapshot(busy.state)
+    shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    file = next((tmp_path / "killed" / "spool").iterdir())
+    file.write_bytes(b"x" + file.read_bytes()[1:])
+    store = Store(tmp_path / "killed", setup)
+    with pytest.raises(IntegrityError, match="the answers that task . had: .* is damaged"):
+        store.state(Rules(setup))
+    store.close()
+
+
+def test_what_is_too_large_for_sqlite_is_no_damage(busy):
+    """It is said, and tried again when there is less of it; meanwhile all is written as before."""
+    busy.accept(0, 8000)
+    busy.store.journal._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5000)
+    with pytest.raises(OverloadedError, match=r"a snapshot of \d+ bytes, SQLite takes less than 5000 in one row"):
+        busy.store.snapshot(busy.state)
+    busy.store.append(ev.TaskCancelled(at_s=0.0, task=0, reason="n" * 6000))
+    error = busy.store.commit()
+    assert isinstance(error, OverloadedError) and "more than SQLite takes in one row" in str(error)
+    busy.store.journal._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10**9)
+    assert busy.store.commit() is None
