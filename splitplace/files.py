@@ -127,6 +127,27 @@ def replace_files(contents: Mapping[Path, Content], scratch: Path | None = None)
         sync(folder)
 
 
+def write_aside(path: Path, content: bytes | memoryview) -> Path:
+    """Bring bytes to the disk beside a place, for who is to give them its name later, and then has to sync the folder.
+
+    Returns:
+        Where they are, under a name that `is_scratch` tells.
+
+    Raises:
+        OSError: The disk is full or not writable; nothing is left.
+    """
+    unfinished = _fresh(path.parent, path.name)
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+        sync(unfinished)
+    except BaseException:
+        with suppress(OSError):  # the folder itself may be gone
+            unfinished.unlink(missing_ok=True)
+        raise
+    return unfinished
+
+
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of what stands at `path` when the block ends without an error.

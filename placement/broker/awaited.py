@@ -8,6 +8,7 @@ from splitplace.errors import NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture, Kept
+from splitplace.placement.broker.spool import Payload
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.outcome import TaskOutcome, TaskResult
@@ -27,6 +28,8 @@ class HandedIn:
     """Told once the task is on disk, or why it is refused."""
     volatile: bool = False
     """Its images stay in memory: the next broker does not have them."""
+    payload: Payload | None = None
+    """Its images for the store, as the thread that handed it in has prepared them."""
 
 
 class AwaitedTasks:
@@ -54,11 +57,13 @@ class AwaitedTasks:
         """
         event = post.event
         if event.key is not None and self.ask_again(event.key, post.answer, post.durable):
+            if post.payload is not None:
+                post.payload.discard()
             with self._leaving(event.task):
                 return None
         if self._store is not None:
             try:
-                event = self._store.take_in(event, None if post.volatile else post.images)
+                event = self._store.take_in(event, None if post.volatile else post.payload or post.images)
             except OverloadedError as error:
                 with self._leaving(event.task):
                     post.durable(error)

@@ -145,7 +145,7 @@ class Broker:
         )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
         first = loop.state.next_task if self._store is None else self._store.first_task(loop.state)
-        self._tasks.take_over(loop.state, first)
+        self._tasks.take_over(loop.state, first, None if self._store is None else self._store.spool)
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,

@@ -14,6 +14,7 @@ from splitplace.placement.broker.awaited import Durable, HandedIn
 from splitplace.placement.broker.leaving import CANCELLED
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
+from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.protocol.messages import Array
@@ -40,18 +41,21 @@ class HandingIn:
     def __init__(self, thread: LoopThread, demand: Demand):
         self._thread, self._changed = thread, thread.changed
         self._next_task = 0
+        self._spool: Spool | None = None
         self.draining = False
         self._admission, self._callbacks = Admission(demand), Callbacks()
         self._sizes: dict[int, int] = {}
         """Bytes of images and labels of each task that has not left; none of those that an earlier broker took on."""
 
-    def take_over(self, state: FleetState, first: int) -> None:
+    def take_over(self, state: FleetState, first: int, spool: Spool | None = None) -> None:
         """What an earlier broker took on is here as well; before the loop's first step.
 
         Args:
             state: As it left it.
             first: The first number that is to be given.
+            spool: Where images are to be, if they are to outlive this process.
         """
+        self._spool = spool
         self._next_task = first
         self._sizes = dict.fromkeys(state.tasks, 0)
         self._admission.take_over(len(state.tasks))
@@ -91,8 +95,11 @@ class HandingIn:
         with self._changed:
             self._not_stopping()
             self._admission.take(size_bytes)
-        try:  # only what was admitted is copied, and not under the lock
+        payload: Payload | None = None
+        try:  # only what was admitted is copied and brought to the disk, and not under the lock
             images = unchanging(images)
+            if self._spool is not None and not volatile:
+                payload = self._spool.prepare(images)
             event = ev.TaskAccepted(
                 at_s=now_s,
                 task=0,
@@ -105,8 +112,10 @@ class HandingIn:
                 degrade=degrade,
                 key=key,
             )
-            return self._hand_in(event, images, size_bytes, volatile, at_once)
+            return self._hand_in(event, images, payload, size_bytes, volatile, at_once)
         except BaseException:
+            if payload is not None:
+                payload.discard()
             with self._changed:
                 self._admission.left(size_bytes)
             raise
@@ -118,7 +127,13 @@ class HandingIn:
         return (answer, written) if found else None
 
     def _hand_in(
-        self, event: ev.TaskAccepted, images: Array, size_bytes: int, volatile: bool, at_once: bool
+        self,
+        event: ev.TaskAccepted,
+        images: Array,
+        payload: Payload | None,
+        size_bytes: int,
+        volatile: bool,
+        at_once: bool,
     ) -> "tuple[BrokerFuture, Future[None]]":
         written: Future[None] = Future()
         with self._changed:
@@ -135,7 +150,7 @@ class HandingIn:
             if covered:  # nobody is told more of it before its end
                 durable = answer.refuse
                 written.set_result(None)
-            self._thread.put(HandedIn(numbered, images, answer, durable, volatile))
+            self._thread.put(HandedIn(numbered, images, answer, durable, volatile, payload))
         return answer, written
 
     def answer(self, task_id: int) -> BrokerFuture:

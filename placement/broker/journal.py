@@ -71,6 +71,7 @@ class Journal:
         self._pending: list[bytes | None] = []
         self._head: int
         self._chain: bytes
+        self._bytes = self._snapshot_bytes = self._snapshot_at = self._behind_bytes = 0
         self._companions: list[Companion] = []
         with told(path.parent):
             make_folder(path.parent)
@@ -130,8 +131,8 @@ class Journal:
         Events beyond what is kept are dropped, and the file shrinks.
 
         Raises:
-            OverloadedError: As `commit`, or the state is larger than SQLite takes in one row; the former snapshot and its
-                events are still there.
+            OverloadedError: As `commit`, or the state is larger than SQLite takes in one row; the former snapshot and
+                its events are still there.
         """
         self._check_place()
         most = self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)

@@ -172,8 +172,8 @@ class Loop:
             self._do()
         finally:  # whatever it is that fails, and may do so again: nobody waits for it
             self.awaited.close(f"{reason}; the next one goes on")
-            there = self.store is not None and self.store.journal.lost is None
-            self.planner.close(self.store.policy.save if there else None)
+            keeps = self.store if self.store is not None and self.store.journal.lost is None else None
+            self.planner.close(None if keeps is None else keeps.policy.save)
         if self.store is not None:
             with suppress(OverloadedError):  # then the next broker replays the events
                 self.store.snapshot(self.state)

@@ -81,7 +81,9 @@ class PolicyFolder:
             replace_file(self.folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
         except Exception as error:  # noqa: BLE001 - the policy is somebody's code, and may raise anything
             known = isinstance(error, (OSError, SplitPlaceError))
-            log.warning("policy %s: what it remembers could not be saved: %s", policy.name, error if known else repr(error))
+            log.warning(
+                "policy %s: what it remembers could not be saved: %s", policy.name, error if known else repr(error)
+            )
 
 
 def _put_aside(path: Path, error: ContractError) -> None:

@@ -1,8 +1,8 @@
 """When an attempt comes to nothing: its task is put back, or fails; a device rests, or is started again.
 
 A task with `MAX_SETBACKS` in a row that brought no answer fails, and so does one that links cut off `MAX_CUT_OFFS`
-times. A device on which `REST_AFTER` tasks in a row failed rests, each time twice as long, and from the second time on is
-started again as well; a task that fails wherever it is put is its own fault and no device's.
+times. A device on which `REST_AFTER` tasks in a row failed rests, each time twice as long, and from the second time on
+is started again as well; a task that fails wherever it is put is its own fault and no device's.
 """
 
 from splitplace.placement import history as book
@@ -28,7 +28,7 @@ seconds, on a machine that is busy besides, is worth more alive than started aga
 REST_AFTER = 3
 REST_S, MAX_REST_S = 1.0, 60.0
 RESTART_RESTS = 2
-"""So many rests in a row, and what is wrong may be its process: memory that is gone, a library that is in a bad state."""
+"""So many rests in a row, and what is wrong may be its process: memory that is gone, a library in a bad state."""
 RELAUNCH_S, MAX_RELAUNCH_S = 0.1, 30.0
 """Before a device that ended is started again; doubled each time it ends without having done anything."""
 MAX_DOUBLINGS = 10

@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import digest
 from splitplace.errors import IntegrityError, OverloadedError
-from splitplace.files import is_scratch, make_folder, replace_files, sync
+from splitplace.files import is_scratch, make_folder, replace_files, sync, write_aside
 from splitplace.placement.broker.database import told
 from splitplace.placement.broker.journal import Journal
 from splitplace.records.base import Digest
 
+Data = bytes | bytearray | memoryview | NDArray[Any]
 SMALL_BYTES = 64 * 2**10
 """Up to here a payload is a row: written twice, to the log and then to its place, where a file has an fsync of its own.
 
@@ -30,8 +32,24 @@ Measured, 8 in a commit: rows are 1.6 times as fast at 64 KiB, files 1.5 times a
 """
 
 
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """Bytes on their way into a spool, from whichever thread has them."""
+
+    key: Digest
+    body: bytes | memoryview
+    aside: Path | None = None
+    """Where they are on the disk already, without their name."""
+
+    def discard(self) -> None:
+        """They are not wanted, or have their name."""
+        if self.aside is not None:
+            with suppress(OSError):  # the next start finds it
+                self.aside.unlink(missing_ok=True)
+
+
 class Spool:
-    """The payloads of one broker. One thread at a time, the journal's.
+    """The payloads of one broker. One thread at a time, the journal's; `prepare` is for any.
 
     Payloads that are the same are kept once, and each `put` is a use of its own: what was put twice goes with the
     second `drop`.
@@ -55,6 +73,8 @@ class Spool:
         self._files: set[Digest] = set()
         self._rows: dict[Digest, int] = {}
         self._unused: dict[Digest, None] = {}
+        self._named = False
+        """Whether a file got its name that is not on the disk yet."""
         self._database = journal.attach(self)
         with told(folder):
             make_folder(folder)
@@ -74,7 +94,19 @@ class Spool:
         self.size_bytes = sum(self._sizes.values())
         """Of payloads in use; until `keep` was called, of all that are there."""
 
-    def put(self, data: bytes | bytearray | memoryview | NDArray[Any]) -> Digest:
+    def prepare(self, data: Data) -> Payload:
+        """What takes long of a `put`, in a thread of the caller's: the digest, and a large one's way to the disk.
+
+        What the disk does not take is left to the `put`, which tells of it.
+        """
+        body = _as_bytes(data)
+        key, aside = digest(body), None
+        if len(body) > self._small_bytes:
+            with suppress(OSError):
+                aside = write_aside(self._path(key), body)
+        return Payload(key, body, aside)
+
+    def put(self, data: Data | Payload) -> Digest:
         """Take these bytes, of an array that may be written to a copy; they are on disk when the next `flush` returns.
 
         That is the journal's `commit` as well.
@@ -82,21 +114,36 @@ class Spool:
         Raises:
             OverloadedError: It would be more than the quota; nothing is taken.
         """
-        body = _as_bytes(data)
-        key = digest(body)
-        if key not in self._sizes:
-            if self.size_bytes + len(body) > self.quota_bytes:
-                raise OverloadedError(
-                    f"{self.folder}: {self.size_bytes + len(body)} bytes of inputs and results would be kept, expected "
-                    f"at most {self.quota_bytes}: try again when some tasks have left"
-                )
-            self._sizes[key] = len(body)
-            self.size_bytes += len(body)
-            if key not in self._unused:
-                self._fresh[key] = body
+        payload = data if isinstance(data, Payload) else _payload(_as_bytes(data))
+        key, size = payload.key, len(payload.body)
+        try:
+            if key not in self._sizes:
+                if self.size_bytes + size > self.quota_bytes:
+                    raise OverloadedError(
+                        f"{self.folder}: {self.size_bytes + size} bytes of inputs and results would be kept, expected "
+                        f"at most {self.quota_bytes}: try again when some tasks have left"
+                    )
+                self._sizes[key] = size
+                self.size_bytes += size
+                if key not in self._unused and not self._name(payload):
+                    self._fresh[key] = payload.body
+        finally:
+            payload.discard()
         self._unused.pop(key, None)
         self._uses[key] += 1
         return key
+
+    def _name(self, payload: Payload) -> bool:
+        """Give what is on the disk already its name; answers whether it has it."""
+        if payload.aside is None:
+            return False
+        try:
+            payload.aside.replace(self._path(payload.key))
+        except OSError:  # it is gone, or the disk is in a bad way: the next flush tries with the bytes, and tells
+            return False
+        self._files.add(payload.key)
+        self._named = True
+        return True
 
     def flush(self) -> None:
         """Bring all that was put to the disk: the journal's `commit`, events included.
@@ -157,10 +204,13 @@ class Spool:
     @property
     def waiting(self) -> bool:
         """Whether there is anything to write or to remove."""
-        return bool(self._fresh or self._unused)
+        return bool(self._fresh or self._unused or self._named)
 
     def write(self, database: sqlite3.Connection) -> None:
         """Files to the disk, rows into the transaction."""
+        if self._named:
+            sync(self.folder)
+            self._named = False
         large = {key: body for key, body in self._fresh.items() if len(body) > self._small_bytes}
         replace_files({self._path(key): body for key, body in large.items()})
         self._files.update(large)
@@ -189,7 +239,11 @@ class Spool:
         return self.folder / key.removeprefix("sha256:")
 
 
-def _as_bytes(data: bytes | bytearray | memoryview | NDArray[Any]) -> bytes | memoryview:
+def _payload(body: bytes | memoryview) -> Payload:
+    return Payload(digest(body), body)
+
+
+def _as_bytes(data: Data) -> bytes | memoryview:
     if isinstance(data, np.ndarray):
         return data.tobytes() if data.flags.writeable or not data.size else np.ascontiguousarray(data).data.cast("B")
     return bytes(data)

@@ -33,7 +33,7 @@ from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.broker.spool import Spool
+from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from splitplace.placement.protocol.messages import Array
@@ -49,7 +49,7 @@ SNAPSHOT_EVENTS = 20_000
 SNAPSHOT_SHARE = 0.25
 """A snapshot is due behind so many events, or behind such a share of the bytes that the journal may hold."""
 SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 10.0
-"""Between two snapshots, and so many times what the last one took: where the state itself is large, or the disk full."""
+"""Between two snapshots, and so many times what the last one took: where the state is large, or the disk full."""
 NUMBERS_AHEAD = 10_000
 """How far behind the last number on the disk a task may be called by one that is not there yet."""
 
@@ -160,7 +160,9 @@ class Store:
             try:
                 state.tasks[id_].answers = _unpack(self.spool.get(key))
             except IntegrityError as error:
-                raise IntegrityError(f"{self.journal.path}: the answers that task {id_} had: {error}{REMEDY}") from error
+                raise IntegrityError(
+                    f"{self.journal.path}: the answers that task {id_} had: {error}{REMEDY}"
+                ) from error
         self._answers = tuple(beside.answers.values())
         if len(state.devices) != len(self.setup.devices):
             if state.tasks:
@@ -248,21 +250,23 @@ class Store:
 
     # Inputs and results.
 
-    def take_in(self, event: TaskAccepted, images: Array | None) -> TaskAccepted:
+    def take_in(self, event: TaskAccepted, images: Payload | Array | None) -> TaskAccepted:
         """Put a task's images into the spool, if it is not volatile; the event, with where they are.
 
         Raises:
             OverloadedError: No room for them.
         """
         if not self.accepting:
+            if isinstance(images, Payload):
+                images.discard()
             raise OverloadedError(self.journal.lost or self._no_room())
         return event if images is None else event.model_copy(update={"inputs": self.spool.put(images)})
 
     def _no_room(self) -> str:
         if self.journal.full:
             return (
-                f"{self.folder}: the journal has come to the {self.journal.limit_bytes} bytes that it may hold of tasks "
-                "under way, no new ones are taken: try again when some have left"
+                f"{self.folder}: the journal has come to the {self.journal.limit_bytes} bytes that it may hold of "
+                "tasks under way, no new ones are taken: try again when some have left"
             )
         return f"{self.folder}: the disk is full, no new tasks are taken: make room there"
 

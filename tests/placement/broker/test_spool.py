@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import IntegrityError, OverloadedError
+from splitplace.placement.broker import spool
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.spool import SMALL_BYTES, Spool
 
@@ -197,3 +198,78 @@ def test_a_flipped_bit_is_named(place):
     for key in (small, large, short):
         with pytest.raises(IntegrityError, match=f"payload {key} is damaged"):
             place.spool.get(key)
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+def test_what_was_prepared_is_taken_without_a_byte_being_written_again(place, monkeypatch, data):
+    """Its digest and a large one's file are made by whoever prepares it; the spool's own thread names the file."""
+    payload = place.spool.prepare(data)
+    monkeypatch.setattr(spool, "digest", pytest.fail)
+    monkeypatch.setattr(spool, "replace_files", lambda files: files and pytest.fail("written again"))
+    key = place.spool.put(payload)
+    place.spool.flush()
+    monkeypatch.undo()
+    again = place.again()
+    again.keep([key])
+    assert again.get(key) == data and place.files() == ([key[7:]] if data == LARGE else [])
+
+
+def test_a_large_one_that_was_prepared_costs_the_flush_one_fsync(place, monkeypatch):
+    """Of the folder, whose names are brought to the disk; and none is missed because the one before failed."""
+    keys = [place.spool.put(place.spool.prepare(LARGE + b"%d" % number)) for number in range(3)]
+    synced = []
+
+    def fails(path):
+        synced.append(path)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool, "sync", fails)
+    with pytest.raises(OverloadedError):
+        place.spool.flush()
+    monkeypatch.setattr(spool, "sync", synced.append)
+    place.spool.flush()
+    place.spool.flush()
+    assert synced == [place.spool.folder] * 2 and len(place.files()) == len(keys) == 3
+
+
+def test_what_was_prepared_and_is_not_taken_leaves_nothing(place):
+    """For it is there already, or there is no room, or nobody wants it."""
+    key = place.spool.put(place.spool.prepare(LARGE))
+    assert place.spool.put(place.spool.prepare(LARGE)) == key
+    place.spool.quota_bytes = 2 * len(LARGE)
+    with pytest.raises(OverloadedError):
+        place.spool.put(place.spool.prepare(LARGE + LARGE))
+    place.spool.prepare(LARGE + b"1").discard()
+    assert place.files() == [key[7:]]
+    place.spool.prepare(LARGE + b"2")  # whose thread was killed
+    assert len(place.files()) == 2
+    place.again().keep([])
+    assert [name for name in place.files() if name != key[7:]] == []
+
+
+def test_what_the_disk_did_not_take_before_is_written_with_the_flush(place, monkeypatch):
+    """Or refused there, in the flush's own words; so is one whose file has gone meanwhile."""
+
+    def full(path, body):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "write_aside", full)
+        first = place.spool.prepare(LARGE)
+    second = place.spool.prepare(LARGE + b"1")
+    second.discard()
+    keys = [place.spool.put(first), place.spool.put(second)]
+    place.spool.flush()
+    again = place.again()
+    again.keep(keys)
+    assert [again.get(key) for key in keys] == [LARGE, LARGE + b"1"]
+
+
+def test_what_was_prepared_is_kept_where_the_same_was_about_to_be_removed(place):
+    """Its file has its name still: the one that was prepared is not needed, and none is missing after the flush."""
+    key = place.spool.put(LARGE)
+    place.spool.flush()
+    place.spool.drop(key)
+    assert place.spool.put(place.spool.prepare(LARGE)) == key
+    place.spool.flush()
+    assert place.spool.get(key) == LARGE and place.files() == [key[7:]]

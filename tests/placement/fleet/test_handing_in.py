@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from splitplace.errors import OverloadedError
+from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.broker import admission
 from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
 from splitplace.placement.broker.loop_thread import LoopThread
+from splitplace.placement.broker.spool import Payload
 from splitplace.placement.outcome import TaskOutcome, TaskResult
 from tests.placement.fleet.conftest import WIDTH, chain, demand_of
 
@@ -136,3 +137,54 @@ def test_who_drains_hears_of_the_end_last(handing, beside):
             assert threading.Event().wait(MOMENT_S) is False and not draining.done()
     draining.result(PATIENCE_S)
     assert not handing.has(4) and not handing.has(7)
+
+
+@pytest.fixture
+def prepared(handing, tmp_path):
+    """What a broker with a data folder has written of images before it has taken them, by the thread that did."""
+    found = []
+
+    class Noted(Payload):
+        """Notes that it was discarded."""
+
+        def discard(self):
+            """It is not wanted."""
+            found.append("discarded")
+
+    def prepare(images):
+        found.append(threading.get_ident())
+        return Noted("sha256:" + "0" * 64, images.tobytes(), tmp_path)
+
+    handing.take_over(SimpleNamespace(tasks={}), 0, SimpleNamespace(prepare=prepare))
+    return found
+
+
+def test_images_are_brought_to_the_disk_by_who_hands_them_in(handing, beside, prepared):
+    """Not by the loop, which has others to serve; it gets what was prepared."""
+    beside.submit(submit, handing).result(PATIENCE_S)
+    (thread,) = prepared
+    assert thread == beside.submit(threading.get_ident).result(PATIENCE_S) != threading.get_ident()
+    assert handing.posts[0].payload.body == bytes(3 * WIDTH * 4)
+
+
+def test_a_volatile_task_and_one_too_many_write_nothing(handing, prepared):
+    """The first stays out of the data folder, the second out of the fleet."""
+    handing._loop.never_again = 1
+    answer, _ = handing.submit("toy", np.zeros((3, WIDTH), np.float32), 9.0, None, False, False, None, True)
+    with pytest.raises(OverloadedError):
+        submit(handing)
+    assert prepared == [] and handing.posts[0].payload is None and not answer.done()
+
+
+def test_images_that_cannot_be_handed_in_any_more_leave_nothing(handing, prepared):
+    """The loop ended while they were written."""
+    asked = iter([None, NotReadyError("the broker was stopped")])
+
+    def not_stopping():
+        if (error := next(asked)) is not None:
+            raise error
+
+    handing._thread.not_stopping = not_stopping
+    with pytest.raises(NotReadyError):
+        submit(handing)
+    assert prepared == [threading.get_ident(), "discarded"] and handing.posts == []

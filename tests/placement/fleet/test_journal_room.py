@@ -49,12 +49,11 @@ class Busy:
 
     def accept(self, task, size):
         """A task whose labels are of so many bytes."""
-        self.happen(
-            ev.TaskAccepted(
-                at_s=0.0, task=task, application="toy", n=size // 8, deadline_s=1e6, inputs="", labels=bytes(size),
-                late=False, degrade=False, key=None,
-            )  # fmt: skip
+        labels = bytes(size)
+        task = ev.TaskAccepted(
+            at_s=0.0, task=task, application="toy", n=size // 8, deadline_s=1e6, inputs="", labels=labels
         )
+        self.happen(task)
 
     def cancel(self, task):
         """It has left."""
@@ -100,6 +99,9 @@ def test_a_journal_at_its_limit_refuses_by_name_and_takes_tasks_again_when_some_
     with pytest.raises(OverloadedError, match=f"the journal has come to the {LIMIT_BYTES} bytes") as refused:
         busy.store.take_in(event, None)
     assert "the disk is full" not in str(refused.value)
+    with pytest.raises(OverloadedError):
+        busy.store.take_in(event, busy.store.spool.prepare(bytes(SMALL_BYTES + 1)))
+    assert not list(busy.store.spool.folder.iterdir()), "what was prepared of a task that is refused is discarded"
     for task in range(12):
         busy.cancel(task)
     busy.store.compact(busy.state, 10.0)
@@ -183,7 +185,7 @@ def test_answers_for_which_there_is_no_room_are_kept_by_the_events_alone(busy, s
     """The snapshot before, or none, stays as it was, and nothing is left in the spool."""
     busy.store.spool.quota_bytes = 1000
     answered(busy, bytes(600))
-    with pytest.raises(OverloadedError, match="try again when some tasks have left$"):
+    with pytest.raises(OverloadedError, match=r"try again when some tasks have left$"):
         busy.store.snapshot(busy.state)
     assert busy.store.spool.size_bytes == 0 and busy.store.commit() is None
 
@@ -196,7 +198,7 @@ def test_damaged_answers_are_damage_of_the_folder(busy, setup, tmp_path):
     file = next((tmp_path / "killed" / "spool").iterdir())
     file.write_bytes(b"x" + file.read_bytes()[1:])
     store = Store(tmp_path / "killed", setup)
-    with pytest.raises(IntegrityError, match="the answers that task . had: .* is damaged"):
+    with pytest.raises(IntegrityError, match=r"the answers that task . had: .* is damaged"):
         store.state(Rules(setup))
     store.close()
 

@@ -1,4 +1,4 @@
-"""The thread in which a policy is asked and what it remembers is kept: its code may hang or raise there, and ends nothing."""
+"""The thread in which a policy is asked and what it remembers is kept: whatever its code does there ends nothing."""
 
 import logging
 import threading

@@ -84,7 +84,7 @@ def ending_in(toy, node, *weights):
 
 @pytest.mark.parametrize("over", ["open", "one"])
 def test_what_is_no_number_is_no_answer(start, toy, images, over):
-    """A model that makes NaN or infinity of black images: an error with its reason, not the first class; the fleet goes on."""
+    """Black images make a logit NaN or infinite: an error with its reason, not the first class; the fleet goes on."""
     divided = helper.make_node("Div", [over, "open"], ["f2.out"])
     graph = ending_in(toy, divided, numpy_helper.from_array(np.ones(4, np.float32), "one"))
     with start(graph, devices=[toy.make_device("a")]) as broker:
@@ -101,7 +101,7 @@ def test_images_that_are_no_numbers_are_refused(toy, images, value):
     taken, found = admission.Admission(toy.demand_of(toy.chain())), images(9)
     taken.check("toy", found, None, 1.0)
     found[8, 3] = value
-    with pytest.raises(ContractError, match="^images: some values are NaN or infinite, expected numbers$"):
+    with pytest.raises(ContractError, match=r"^images: some values are NaN or infinite, expected numbers$"):
         taken.check("toy", found, None, 1.0)
 
 
