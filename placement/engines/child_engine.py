@@ -1,7 +1,9 @@
 """What engines share whose devices are children of this process: told on standard input, whose end is theirs."""
 
+import logging
 import subprocess
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from splitplace.errors import NotReadyError
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import EngineEvent, Exited
 
+log = logging.getLogger(__name__)
+
 FORCED_S = 10.0
-"""How long what is ended by force may take to be gone."""
+"""How long what is ended by force may take to be gone; it is not waited for beyond that."""
 
 
 @dataclass
@@ -72,7 +76,7 @@ class ChildEngine(ABC):
             process.stdin.flush()
 
     def stop(self, device: str, timeout_s: float = 5.0) -> None:
-        """End its standard input, then by force."""
+        """End its standard input, then by force; what does not end within `FORCED_S` of that is left to a thread."""
         child = self._children.pop(device, None)
         if child is None:
             return
@@ -82,8 +86,18 @@ class ChildEngine(ABC):
         try:
             child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._end(device, child)
-            child.process.wait()
+            ending = threading.Thread(target=self._force, args=(device, child), name=f"end-{device}", daemon=True)
+            ending.start()
+            ending.join(FORCED_S)
+            if ending.is_alive():
+                said = "device %s: its process %d has not ended within %g s of its being killed: it is not waited for"
+                log.warning(said, device, child.process.pid, FORCED_S)
+        else:
+            child.stderr.close()
+
+    def _force(self, device: str, child: Child) -> None:
+        self._end(device, child)
+        child.process.wait()
         child.stderr.close()
 
     def health(self) -> dict[str, bool]:
