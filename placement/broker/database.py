@@ -22,6 +22,8 @@ TABLES = {
 REMEDY = ": restore the folder from a copy, or start with another one"
 _LOG_BYTES = 8 * 2**20
 """What the write-ahead log is cut to when it begins anew; until then it is written over, which is cheaper."""
+MAX_ROW_BYTES = 10**9
+"""SQLite's own limit of what one row may hold; of twice as much Python's module says something else."""
 MAX_PATH_BYTES = 504
 """Of SQLite's 512, the end of the names of its other files taken off."""
 

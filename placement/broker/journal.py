@@ -135,11 +135,10 @@ class Journal:
                 its events are still there.
         """
         self._check_place()
-        most = self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-        if len(body) >= most:
+        if len(body) >= table.MAX_ROW_BYTES:
             raise OverloadedError(
-                f"{self.path}: a snapshot of {len(body)} bytes, SQLite takes less than {most} in one row: it is tried "
-                "again when tasks have left"
+                f"{self.path}: a snapshot of {len(body)} bytes, SQLite takes less than {table.MAX_ROW_BYTES} in one row: "
+                "it is tried again when tasks have left"
             )
 
         def work() -> None:

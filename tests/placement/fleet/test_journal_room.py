@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from splitplace.errors import IntegrityError, OverloadedError
+from splitplace.placement.broker import database
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import spool as spools
 from splitplace.placement.broker import store as stores
@@ -203,9 +204,10 @@ def test_damaged_answers_are_damage_of_the_folder(busy, setup, tmp_path):
     store.close()
 
 
-def test_what_is_too_large_for_sqlite_is_no_damage(busy):
+def test_what_is_too_large_for_sqlite_is_no_damage(busy, monkeypatch):
     """It is said, and tried again when there is less of it; meanwhile all is written as before."""
     busy.accept(0, 8000)
+    monkeypatch.setattr(database, "MAX_ROW_BYTES", 5000)
     busy.store.journal._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5000)
     with pytest.raises(OverloadedError, match=r"a snapshot of \d+ bytes, SQLite takes less than 5000 in one row"):
         busy.store.snapshot(busy.state)
