@@ -137,8 +137,8 @@ class Journal:
         self._check_place()
         if len(body) >= table.MAX_ROW_BYTES:
             raise OverloadedError(
-                f"{self.path}: a snapshot of {len(body)} bytes, SQLite takes less than {table.MAX_ROW_BYTES} in one row: "
-                "it is tried again when tasks have left"
+                f"{self.path}: a snapshot of {len(body)} bytes, SQLite takes less than {table.MAX_ROW_BYTES} in one "
+                "row: it is tried again when tasks have left"
             )
 
         def work() -> None:
