@@ -48,8 +48,9 @@ KEPT_RESULTS_BYTES = 2**28
 SNAPSHOT_EVENTS = 20_000
 SNAPSHOT_SHARE = 0.25
 """A snapshot is due behind so many events, or behind such a share of the bytes that the journal may hold."""
-SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 10.0
-"""Between two snapshots, and so many times what the last one took: where the state is large, or the disk full."""
+SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 1.0
+"""At least between two snapshots, or so many times what the last one took: where the state is large, or the disk full.
+A journal that fills up while a snapshot rests refuses tasks until it is over."""
 NUMBERS_AHEAD = 10_000
 """How far behind the last number on the disk a task may be called by one that is not there yet."""
 
