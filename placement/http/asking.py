@@ -52,7 +52,8 @@ async def _ask(front: HttpService, request: Request, split: Split) -> tuple[Task
 async def classify(front: HttpService, request: Request, split: Split) -> Response:
     """Image files in, the names of their classes out."""
     with front.noting(front.ongoing(request), split.application) as note:
-        upload = await uploads.read(request, await front.body(request), front.limits)
+        kind = request.headers.get("content-type", "")
+        upload = await front.desk.reading(partial(uploads.read, kind, await front.body(request), front.limits))
         images = await front.desk.reading(partial(uploads.images, upload, split))
         names = [name for name, _ in upload.files]
         future = await _submit(front, request, split, images, None, upload.wish)

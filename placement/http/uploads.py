@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
-from starlette.requests import Request
-from starlette.types import Message
 
 from splitplace.errors import ContractError, IntegrityError, first_problem
+from splitplace.placement.http.forms import boundary_of, parts
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import OURS, Wish
 from splitplace.placement.http.tensors import Array
@@ -27,36 +25,32 @@ class Upload:
     wish: Wish
 
 
-async def read(request: Request, body: bytes | bytearray, limits: Limits) -> Upload:
-    """A form.
+def read(content_type: str, body: bytes | bytearray, limits: Limits) -> Upload:
+    """A form; it takes as long as its bytes do.
 
     Args:
-        request: For its headers.
+        content_type: The request's header, empty without.
         body: All of it.
         limits: In force.
 
     Raises:
         ContractError: No form, without a file, with too many, or with a field that is not by the contract.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ContractError("expected image files as multipart/form-data, as `curl -F image=@FILE` sends them")
-
-    async def once() -> Message:
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    parsed = Request(dict(request.scope), once).form(
-        max_files=limits.images, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
-    )
     files: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
-    async with parsed as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files.append((_plain(value.filename or name), await value.read()))
-            elif name in OURS:
-                fields[name] = value
-            else:
-                raise ContractError(f"field {name[:100]!r}, expected image files, and of fields {', '.join(OURS)}")
+    for count, part in enumerate(parts(body, boundary_of(content_type))):
+        if part.file is not None:
+            if len(files) == limits.images:
+                raise ContractError(f"more than {limits.images} files in the form, expected at most so many")
+            files.append((_plain(part.file or part.name), part.content))
+            continue
+        if count - len(files) == MOST_FIELDS or len(part.content) > FIELD_BYTES:
+            raise ContractError(
+                f"field {part.name[:100]!r}, expected beside the files at most {MOST_FIELDS} fields of {FIELD_BYTES} bytes"
+            )
+        if part.name not in OURS:
+            raise ContractError(f"field {part.name[:100]!r}, expected image files, and of fields {', '.join(OURS)}")
+        fields[part.name] = part.content.decode(errors="replace")
     if not files:
         raise ContractError("no file in the form, expected one image or several: curl -F image=@FILE")
     try:

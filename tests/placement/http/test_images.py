@@ -2,11 +2,14 @@
 
 import io
 import subprocess
+import threading
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from splitplace.placement.http import uploads
 
 PATH = "/v2/splitplace/apps/pixels/classify"
 
@@ -78,9 +81,10 @@ def test_a_form_may_leave_its_task_behind(door, broker):
         ([("image", "a.png", png(1)), ("deadline_s", None, b"-1")], "field deadline_s"),
         ([("image", "a.png", png(1)), ("late", None, b"perhaps")], "field late"),
         ([("image", "a.png", png(1)), ("more", None, b"1")], "field 'more'"),
-        ([("image", "a.png", png(1)), ("late", None, b"x" * 5000)], ""),
-        ([("image", f"{i}.png", png(1)) for i in range(300)], "Maximum number of files is 256"),
-        ([(f"f{i}", None, b"1") for i in range(30)], "Maximum number of fields is 16"),
+        ([("image", "a.png", png(1)), ("late", None, b"x" * 5000)], "at most 16 fields of 4096 bytes"),
+        ([("image", f"{i}.png", png(1)) for i in range(300)], "more than 256 files in the form"),
+        ([("late", None, b"true")] * 30, "at most 16 fields of 4096 bytes"),
+        ([(f"f{i}", None, b"1") for i in range(30)], "field 'f0'"),
     ],
 )
 def test_forms_that_are_none(door, broker, parts, message):
@@ -116,3 +120,17 @@ def test_file_names_are_told_in_plain_letters(door):
     """Whatever a form calls its file."""
     body, headers = form(("image", "a\tb\x1b[31m.png", png(1)))
     assert door.ask("POST", PATH, body, **headers).json["images"][0]["file"] == "a?b?[31m.png"
+
+
+def test_a_form_is_taken_apart_in_a_thread(door, monkeypatch):
+    """The event loop has other requests to see to, however large a form is."""
+    read, threads = uploads.read, []
+
+    def noted(*arguments):
+        threads.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(uploads, "read", noted)
+    body, headers = form(("image", "a.png", png(1)))
+    assert door.ask("POST", PATH, body, **headers).status == 200
+    assert [name.startswith("http-read") for name in threads] == [True]
