@@ -3,9 +3,12 @@
 A token is 256 bits of the system's randomness, so that one round of SHA-256 keeps it from whoever reads the file.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -14,6 +17,7 @@ from pydantic import Field, StringConstraints
 
 from splitplace.errors import ConflictError, NotFoundError, UsageError, explained, of_system, unknown
 from splitplace.files import replace_file
+from splitplace.lock_files import opened
 from splitplace.records.base import Name, Positive, Record
 
 PREFIX = "sp_"
@@ -92,15 +96,16 @@ def add_token(path: str | Path, name: str, rate_per_s: float = RATE_PER_S) -> st
         UsageError: No such name or rate can be.
     """
     path = Path(path)
-    before = read_tokens(path) if path.exists() else TokenFile(secret=secrets.token_hex(32))
-    if any(entry.name == name for entry in before.tokens):
-        raise ConflictError(f"{path} has a token {name!r}: revoke it first, or take another name")
     if not 0 < rate_per_s < float("inf"):
         raise UsageError(f"--rate {rate_per_s}: expected requests a second, above 0")
-    token = PREFIX + secrets.token_urlsafe(32)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = TokenEntry(name=name, sha256=digest_of(token), created=created, rate_per_s=float(rate_per_s))
-    _write(path, before.model_copy(update={"tokens": (*before.tokens, entry)}))
+    with _changing(path):
+        before = read_tokens(path) if path.exists() else TokenFile(secret=secrets.token_hex(32))
+        if any(entry.name == name for entry in before.tokens):
+            raise ConflictError(f"{path} has a token {name!r}: revoke it first, or take another name")
+        token = PREFIX + secrets.token_urlsafe(32)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = TokenEntry(name=name, sha256=digest_of(token), created=created, rate_per_s=float(rate_per_s))
+        _write(path, before.model_copy(update={"tokens": (*before.tokens, entry)}))
     return token
 
 
@@ -115,11 +120,26 @@ def revoke_token(path: str | Path, name: str) -> None:
     Raises:
         NotFoundError: No token of this name.
     """
-    before = read_tokens(path)
-    left = tuple(entry for entry in before.tokens if entry.name != name)
-    if len(left) == len(before.tokens):
-        raise unknown("token", name, (entry.name for entry in before.tokens))
-    _write(Path(path), before.model_copy(update={"tokens": left}))
+    path = Path(path)
+    read_tokens(path)  # or there is nothing to lock
+    with _changing(path):
+        before = read_tokens(path)
+        left = tuple(entry for entry in before.tokens if entry.name != name)
+        if len(left) == len(before.tokens):
+            raise unknown("token", name, (entry.name for entry in before.tokens))
+        _write(path, before.model_copy(update={"tokens": left}))
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """One who changes the file at a time: what another one reads and writes meanwhile would bring a revoked token back.
+
+    The lock is on a file beside it, since it is itself replaced; that one stays, and holds nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with opened(path.with_name(f".{path.name}.lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _write(path: Path, tokens: TokenFile) -> None:

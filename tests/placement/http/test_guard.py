@@ -1,14 +1,18 @@
 """Who may come in: tokens at rest and in use, other sites' pages, TLS beyond this machine."""
 
+import fcntl
 import http.client
 import json
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tritonclient.http as triton
 
 import splitplace as sp
 from splitplace.errors import ConflictError, ForbiddenError, NotFoundError, UsageError
+from splitplace.placement.http import tokens
 from splitplace.placement.http.guard import Caller, Guard, RateError, is_loopback
 from splitplace.placement.http.server import Certificate, listening
 from splitplace.placement.http.tokens import add_token, digest_of, read_tokens, revoke_token
@@ -20,6 +24,7 @@ def file(tmp_path):
     return tmp_path / "tokens.json"
 
 
+PATIENCE_S = 240.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that this is guarded
 
 
@@ -61,6 +66,39 @@ def test_mistakes_with_tokens(file):
     file.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
         read_tokens(file)
+
+
+def test_who_change_the_file_at_once_undo_nothing_of_each_other(file):
+    """A token that is revoked while others are added stays revoked, and all that were added are there."""
+    for number in range(8):
+        add_token(file, f"thief-{number}")
+    changes = [lambda n=n: [add_token(file, f"new-{n}-{i}") for i in range(8)] for n in range(2)]
+    changes += [lambda n=n: [revoke_token(file, f"thief-{4 * n + i}") for i in range(4)] for n in range(2)]
+    with ThreadPoolExecutor(len(changes)) as pool:
+        for changed in [pool.submit(change) for change in changes]:
+            changed.result(PATIENCE_S)
+    assert {entry.name for entry in read_tokens(file).tokens} == {f"new-{n}-{i}" for n in range(2) for i in range(8)}
+
+
+def test_a_change_waits_for_the_one_under_way(file, monkeypatch):
+    """Who revokes a token while somebody writes the file waits for that, and reads what was written."""
+    add_token(file, "thief")
+    waits, lock, write = threading.Event(), fcntl.flock, tokens.replace_file
+    with ThreadPoolExecutor(1) as pool:
+
+        def meanwhile(*arguments):
+            monkeypatch.setattr(tokens, "replace_file", write)
+            monkeypatch.setattr(fcntl, "flock", lambda *where: waits.set() or lock(*where))
+            revoked.append(pool.submit(revoke_token, file, "thief"))
+            assert waits.wait(PATIENCE_S)
+            write(*arguments)
+
+        revoked = []
+        monkeypatch.setattr(tokens, "replace_file", meanwhile)
+        add_token(file, "ann")
+        revoked[0].result(PATIENCE_S)
+    assert [entry.name for entry in read_tokens(file).tokens] == ["ann"]
+    assert file.with_name(".tokens.json.lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_tokens_come_in_and_a_revoked_one_does_not(front, file, broker, image):
