@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from starlette.datastructures import Headers
@@ -16,7 +17,7 @@ from splitplace.errors import OverloadedError, SplitPlaceError, UnknownCallerErr
 from splitplace.placement.http import routes, watching
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import ClientGoneError
-from splitplace.placement.http.guard import LOGOUT, PAGE, ROOT
+from splitplace.placement.http.guard import FREE, LOGOUT, PAGE, ROOT
 from splitplace.placement.http.refusals import one_line, refusal
 from splitplace.placement.http.service import ONGOING, HttpService, OngoingRequest
 
@@ -38,7 +39,7 @@ class FrontApp:
 
     def __init__(self, service: HttpService):
         self.service, self.limits = service, service.limits
-        self._under_way = 0
+        self._under_way = self._taken_on = 0
         self._router = Router(routes.build(self._bind), redirect_slashes=False, default=self._nothing)
 
     def leave(self) -> None:
@@ -73,10 +74,9 @@ class FrontApp:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, ongoing: OngoingRequest) -> None:
         try:
-            if self._under_way > self.limits.requests:
-                raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
             ongoing.caller = self.service.guard.admit(Headers(scope=scope), scope["path"])
-            await self._router(scope, receive, send)
+            with self._place(scope["path"]):
+                await self._router(scope, receive, send)
         except (SplitPlaceError, HTTPException) as error:
             by_browser = isinstance(error, UnknownCallerError) and scope["path"] in (ROOT, PAGE, LOGOUT)
             response = watching.to_login() if by_browser else await self._refused(error, ongoing)
@@ -89,6 +89,20 @@ class FrontApp:
             if not ongoing.visited.status:
                 response = await self._refused(SplitPlaceError("the front door failed: its log has why"), ongoing)
                 await response(scope, receive, send)
+
+    @contextmanager
+    def _place(self, path: str) -> Iterator[None]:
+        """Among the requests that are taken on; who has shown no token takes none, however slow he is."""
+        if path in FREE:
+            yield
+            return
+        if self._taken_on >= self.limits.requests:
+            raise OverloadedError(f"{self.limits.requests} requests are under way, which are all that is taken on")
+        self._taken_on += 1
+        try:
+            yield
+        finally:
+            self._taken_on -= 1
 
     async def _refused(self, error: SplitPlaceError | HTTPException, ongoing: OngoingRequest) -> Response:
         retry_after_s = await self.service.retry_after_s(error) if isinstance(error, SplitPlaceError) else None

@@ -35,11 +35,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._fault = (400, "no HTTP request that can be read")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """One more, if there is room."""
+        """One more; that there is room for it, `accepting.py` has seen to."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            transport.abort()
-            return
         self._timer = self.loop.call_later(self.limits.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -23,6 +23,8 @@ OPEN = ("/v2/health/live", "/v2/health/ready")
 ROOT, PAGE, LOGIN, LOGOUT = "/", "/dashboard", "/dashboard/login", "/dashboard/logout"
 LOGIN_FILES = ("/dashboard/style.css", "/dashboard/icon.svg")
 """What the form looks like."""
+FREE = (*OPEN, LOGIN, *LOGIN_FILES)
+"""What is answered to whoever asks: it takes no place among the requests of those who may come in."""
 EVENTS = "/v2/splitplace/events"
 """What the page is told."""
 

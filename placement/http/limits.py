@@ -10,13 +10,13 @@ class Limits:
     """Bounds of one front door. Sizes in bytes, times in seconds."""
 
     connections: int = 2_000
-    """Open at once, of as many as `open_files` allows; one more is closed."""
+    """Open at once, of as many as `open_files` allows; one more is closed, before any TLS."""
     requests: int = 1_000
-    """Under way at once; one more is told to come again."""
+    """Under way at once, of those who may come in; one more is told to come again."""
     head_bytes: int = 2**16
     """Request line and headers."""
     head_s: float = 10.0
-    """From the first byte of a request, or from the connection, to the last byte of its headers."""
+    """From the first byte of a request, or from the connection, to the last byte of its headers; and a TLS handshake."""
     idle_s: float = 60.0
     """Between two requests of one connection."""
     body_bytes: int = 2**28
@@ -25,6 +25,8 @@ class Limits:
     """For all of it; over gRPC for a message."""
     still_s: float = 15.0
     """Between two pieces of one body."""
+    form_s: float = 5.0
+    """For all of the form by which a browser hands in its token: who sends it has shown none yet."""
     message_bytes: int = 2**25
     """Of one message over gRPC; larger tensors are sent over HTTP."""
     streams: int = 32

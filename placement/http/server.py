@@ -5,7 +5,8 @@ import logging
 import socket
 import threading
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -14,6 +15,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement.http.accepting import BoundedListener, ServingLoop
 from splitplace.placement.http.connection import bounded
 from splitplace.placement.http.limits import Limits, open_files
 from splitplace.placement.http.spare_memory import SpareMemory
@@ -82,7 +84,7 @@ class HttpServer:
             UsageError: The address cannot be taken, or the certificate not be read.
         """
         self._spare = SpareMemory()
-        limits = replace(self._app.limits, connections=open_files(self._app.limits.connections))
+        limits = self._app.limits
         config = uvicorn.Config(
             self._app,
             http=bounded(limits),
@@ -93,12 +95,12 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=int(self._app.limits.idle_s),
+            timeout_keep_alive=int(limits.idle_s),
             timeout_graceful_shutdown=self._last_words_s,  # type: ignore[arg-type]  # fractions will do
             ssl_certfile=None if self._certificate is None else str(self._certificate.chain),
             ssl_keyfile=None if self._certificate is None else str(self._certificate.key),
         )
-        self._socket = listening(self._host, self._port)
+        self._socket = BoundedListener(listening(self._host, self._port), open_files(limits.connections))
         try:
             config.load()
             self._server = uvicorn.Server(config)
@@ -131,7 +133,8 @@ class HttpServer:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=partial(ServingLoop, self._app.limits.head_s)) as runner:
+                runner.run(self._serve())
         except SplitPlaceError as error:  # handed to the thread that opens the server
             self._failure = error
         except BaseException as error:

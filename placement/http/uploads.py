@@ -46,7 +46,7 @@ def read(content_type: str, body: bytes | bytearray, limits: Limits) -> Upload:
             continue
         if count - len(files) == MOST_FIELDS or len(part.content) > FIELD_BYTES:
             raise ContractError(
-                f"field {part.name[:100]!r}, expected beside the files at most {MOST_FIELDS} fields of {FIELD_BYTES} bytes"
+                f"field {part.name[:100]!r}, expected at most {MOST_FIELDS} fields of {FIELD_BYTES} bytes and the files"
             )
         if part.name not in OURS:
             raise ContractError(f"field {part.name[:100]!r}, expected image files, and of fields {', '.join(OURS)}")

@@ -94,7 +94,7 @@ async def hand_in(front: HttpService, request: Request) -> Response:
         return _to(PAGE)
     _check_own_form(request)
     ongoing = front.ongoing(request)
-    limits = replace(front.limits, body_bytes=FORM_BYTES)
+    limits = replace(front.limits, body_bytes=FORM_BYTES, body_s=front.limits.form_s)
     body = await read_body(ongoing.receive, request.headers.get("content-length"), limits, ongoing.hold)
     ongoing.body_read = True
     try:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import resource
+import ssl
 import threading
 import time
 import zlib
@@ -12,6 +13,7 @@ import pytest
 
 from splitplace.placement.http.connection import BoundedProtocol
 from splitplace.placement.http.limits import open_files
+from splitplace.placement.http.tokens import add_token
 from tests.placement.http.conftest import PATIENCE_S
 
 HEAD = "POST /v2/models/pixels/infer HTTP/1.1\r\nhost: localhost\r\n"
@@ -337,6 +339,53 @@ def test_more_connections_than_may_be(front, hear, monkeypatch, by):
             break
         except ConnectionError:  # their ends have not been heard of
             time.sleep(0.01)
+
+
+def test_connections_count_before_their_handshake(front, hear, certificate):
+    """Who says nothing at all takes one of as many as may be, over TLS as well: one more is ended at once."""
+    door = front(certificate=certificate, connections=2, head_s=1000.0)
+    silent = [door.raw() for _ in range(2)]
+    assert hear(door.raw()) == b""
+    trusted = ssl.create_default_context(cafile=certificate.chain)
+    silent.pop().close()
+    while True:
+        try:
+            with trusted.wrap_socket(door.raw(), server_hostname="127.0.0.1") as guest:
+                guest.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                assert guest.recv(100).startswith(b"HTTP/1.1 200")
+            break
+        except (ConnectionError, ssl.SSLEOFError):  # of the other's end was not heard yet
+            time.sleep(0.01)
+
+
+def test_a_handshake_has_as_long_as_headers(front, hear, certificate):
+    """Whoever never begins it, or begins it and says no more, is ended."""
+    door = front(certificate=certificate, head_s=0.2)
+    assert hear(door.raw()) == hear(door.raw(b"\x16\x03\x01\x02\x00\x01")) == b""
+
+
+@pytest.mark.parametrize("path", ["/dashboard/login", "/v2/models/pixels/infer"])
+def test_who_has_shown_no_token_takes_no_place_of_those_who_have(front, tmp_path, path):
+    """However slowly he sends what he sends: of those who have one, there may be so many."""
+    token = add_token(tmp_path / "tokens.json", "ann")
+    door = front(tokens=tmp_path / "tokens.json", requests=1, form_s=1000.0, still_s=1000.0)
+    slow = door.raw(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n".encode())
+    is_form = path.startswith("/dashboard")
+    while is_form and door.service.metrics.under_way._value.get() < 1:
+        time.sleep(0.01)
+    assert door.ask("GET", "/v2", authorization=f"Bearer {token}").status == 200
+    if is_form:
+        slow.sendall(b"x" * 100)
+    assert int(slow.recv(100).split()[1]) == 401
+
+
+def test_the_form_for_a_token_takes_no_longer_than_it_may(front, hear, tmp_path):
+    """Seconds, where what has shown its token has minutes."""
+    add_token(tmp_path / "tokens.json", "ann")
+    guest = front(tokens=tmp_path / "tokens.json", form_s=0.2).raw(
+        b"POST /dashboard/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\ntoken="
+    )
+    assert said(hear(guest))[0] == 408
 
 
 @pytest.mark.parametrize(
