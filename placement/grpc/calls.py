@@ -102,7 +102,7 @@ class GrpcCalls:
         with front.noting(call, split.application) as note:
             size = call.visited.bytes_in
             reading = partial(translate.question, asked, call.raw, size, split, front.limits)
-            question = await front.computing(size, reading)
+            question = await front.decoding(size - sum(map(len, call.raw)), size, reading)
             said = partial(translate.all_of, asked, call.raw)
             named = await front.named(call.caller, split.application, question.id, size, said)
             wish, key = question.wish, key_of(named, question.wish)

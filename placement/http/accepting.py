@@ -59,9 +59,11 @@ class ServingLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, handshake_s: float):
         super().__init__()
-        self._tls_times = {"ssl_handshake_timeout": handshake_s, "ssl_shutdown_timeout": handshake_s}
+        self._handshake_s = handshake_s
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
         """As the base."""
-        times = self._tls_times if kwargs.get("ssl") is not None else {}
-        return await super().create_server(*args, **kwargs, **times)
+        if kwargs.get("ssl") is not None:
+            kwargs |= {"ssl_handshake_timeout": self._handshake_s, "ssl_shutdown_timeout": self._handshake_s}
+        opened: asyncio.Server = await super().create_server(*args, **kwargs)
+        return opened

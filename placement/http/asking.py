@@ -39,9 +39,9 @@ async def _ask(front: HttpService, request: Request, split: Split) -> tuple[Task
     """Hand the task over; what came in is let go when the fleet has it."""
     body = await front.body(request)
     stated = request.headers.get("inference-header-content-length")
-    question: codec.Question = await front.computing(
-        len(body), partial(codec.decode, body, stated, models.served(split), front.limits)
-    )
+    work = partial(codec.decode, body, stated, models.served(split), front.limits)
+    question: codec.Question = await front.decoding(codec.json_size(stated, len(body)), len(body), work)
+    del work
     caller = front.caller(request)
     named = await front.named(caller, split.application, question.id, len(body), lambda: (body,))
     (images,) = question.inputs.values()

@@ -16,13 +16,13 @@ from splitplace.placement.http.tensors import (
     Array,
     check_finite,
     classified,
+    dtype_of,
     from_bytes,
     from_json,
     to_bytes,
     to_json,
 )
 from splitplace.records.base import Record
-from splitplace.records.fragment import TensorSpec
 
 R = TypeVar("R", bound=Record)
 
@@ -66,7 +66,7 @@ def decode(body: bytes | bytearray, header_length: str | None, model: ServedMode
         ContractError: It is no such request, or its tensors are not what they state.
         TooLargeError: Its JSON is.
     """
-    size = _header_size(header_length, len(body))
+    size = json_size(header_length, len(body))
     if size == 0 and header_length is not None:
         request, tail = _raw_request(model, len(body)), memoryview(body)
     else:
@@ -74,8 +74,13 @@ def decode(body: bytes | bytearray, header_length: str | None, model: ServedMode
             raise TooLargeError(
                 f"a JSON part of {size} bytes, expected at most {limits.json_bytes}: send tensors as binary data"
             )
-        view = memoryview(body)
-        request, tail = parse(InferRequest, bytes(view[:size])), view[size:]
+        text, tail = bytes(memoryview(body)[:size]), memoryview(body)[size:]
+        if (lists := text.count(b"[") + text.count(b"{")) > limits.json_lists:
+            raise TooLargeError(
+                f"a JSON part of {lists} lists and objects, expected at most {limits.json_lists}: send data as one "
+                "flat list, or as binary data"
+            )
+        request = parse(InferRequest, text)
     return question_of(request, tail, model, limits)
 
 
@@ -91,14 +96,11 @@ def question_of(request: InferRequest, tail: memoryview, model: ServedModel, lim
     Raises:
         ContractError: Its tensors are not what they state, or not the model's.
     """
+    _check_stated(request, model)
     arrays = _arrays(request, tail)
     labels = arrays.pop(LABELS, None) if model.labelled else None
-    if arrays.keys() != {spec.name for spec in model.inputs}:
-        got = ", ".join(stated.name for stated in request.inputs) or "none"
-        beside = f" (and {LABELS}, if the true classes are known)" if model.labelled else ""
-        raise ContractError(f"inputs {got[:500]}, expected {', '.join(spec.name for spec in model.inputs)}{beside}")
     for spec in model.inputs:
-        _check(spec, arrays[spec.name])
+        check_finite(spec.name, arrays[spec.name])
     if len({len(value) for value in arrays.values()}) > 1:
         sizes = ", ".join(f"{len(value)} of {name}" for name, value in arrays.items())
         raise ContractError(f"inputs of {sizes}, expected as many of each")
@@ -144,7 +146,12 @@ def wish(parameters: Mapping[str, Any]) -> Wish:
         raise ContractError(f"parameter {first_problem(error)}") from error
 
 
-def _header_size(stated: str | None, size: int) -> int:
+def json_size(stated: str | None, size: int) -> int:
+    """How much of a body is its JSON, by the header that says so; without one all of it is.
+
+    Raises:
+        ContractError: The header says nothing that can be.
+    """
     if stated is None:
         return size
     if not (stated.isascii() and stated.isdigit()) or len(stated) > 19 or int(stated) > size:
@@ -191,16 +198,23 @@ def _arrays(request: InferRequest, tail: memoryview) -> dict[str, Array]:
     return found
 
 
-def _check(spec: TensorSpec, images: Array) -> None:
-    """What can be said of images before the fleet sees them."""
-    if images.dtype.name != spec.dtype or images.ndim != len(spec.shape) or images.shape[1:] != tuple(sides(spec)):
-        raise ContractError(
-            f"input {spec.name!r}: {NAMES[images.dtype.name]}{list(images.shape)}, expected "
-            f"{NAMES[spec.dtype]}[{', '.join(map(str, spec.shape))}]"
-        )
-    if not len(images):
-        raise ContractError(f"input {spec.name!r}: no image, expected at least one")
-    check_finite(spec.name, images)
+def _check_stated(request: InferRequest, model: ServedModel) -> None:
+    """Hold what inputs are said to be against what the model takes, before anything is made of their data."""
+    stated = {one.name: one for one in request.inputs}
+    if (stated.keys() - {LABELS} if model.labelled else stated.keys()) != {spec.name for spec in model.inputs}:
+        got = ", ".join(one.name for one in request.inputs) or "none"
+        beside = f" (and {LABELS}, if the true classes are known)" if model.labelled else ""
+        raise ContractError(f"inputs {got[:500]}, expected {', '.join(spec.name for spec in model.inputs)}{beside}")
+    for spec in model.inputs:
+        one = stated[spec.name]
+        dtype_of(one)
+        if one.datatype != NAMES[spec.dtype] or len(one.shape) != len(spec.shape) or [*one.shape[1:]] != sides(spec):
+            raise ContractError(
+                f"input {spec.name!r}: {one.datatype}{list(one.shape)}, expected "
+                f"{NAMES[spec.dtype]}[{', '.join(map(str, spec.shape))}]"
+            )
+        if not one.shape[0]:
+            raise ContractError(f"input {spec.name!r}: no image, expected at least one")
 
 
 def _wanted(request: InferRequest, model: ServedModel, limits: Limits) -> tuple[WantedOutput, ...]:

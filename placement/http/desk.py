@@ -63,6 +63,7 @@ class TaskDesk:
         self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
         self._asking = ThreadPoolExecutor(ASKING, "http-ask")
         self._reading = ThreadPoolExecutor(READING, "http-read")
+        self._parsing = ThreadPoolExecutor(1, "http-parse")
         self._left_behind: OrderedDict[int, TaskFuture] = OrderedDict()
         """Tasks that nobody waits for, asked for by number."""
         self._found: dict[int, asyncio.Future[TaskFuture]] = {}
@@ -74,6 +75,7 @@ class TaskDesk:
         self._submitting.shutdown(wait=False, cancel_futures=True)
         self._asking.shutdown(wait=False)  # what takes tasks back is still to be done
         self._reading.shutdown(wait=False, cancel_futures=True)
+        self._parsing.shutdown(wait=False, cancel_futures=True)
 
     async def working(self, work: Callable[[], T]) -> T:
         """What computes or may wait for a disk, in a thread."""
@@ -86,6 +88,13 @@ class TaskDesk:
     async def reading(self, work: Callable[[], T]) -> T:
         """What decodes image files, in one of few threads: a small file may be a large picture."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    async def parsing(self, work: Callable[[], T]) -> T:
+        """What makes Python's objects of much text, in one thread: they take many times its memory for a moment.
+
+        While it does, no other thread gets on; between two of them the event loop does.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._parsing, work)
 
     async def submit(self, order: TaskOrder) -> TaskFuture:
         """Hand a task over; it is the fleet's when this returns.

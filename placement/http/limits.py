@@ -16,7 +16,8 @@ class Limits:
     head_bytes: int = 2**16
     """Request line and headers."""
     head_s: float = 10.0
-    """From the first byte of a request, or from the connection, to the last byte of its headers; and a TLS handshake."""
+    """From the first byte of a request, or from the connection, to the last byte of its headers; a TLS handshake has as
+    long."""
     idle_s: float = 60.0
     """Between two requests of one connection."""
     body_bytes: int = 2**28
@@ -41,6 +42,8 @@ class Limits:
     """Of all requests whose task the fleet has not taken yet."""
     json_bytes: int = 2**23
     """The JSON part of a request; larger tensors are sent as binary data."""
+    json_lists: int = 2**17
+    """Lists and objects in it: each takes some 90 bytes where two stood for it."""
     outputs: int = 8
     """That one request may ask for."""
     images: int = 256

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
-from splitplace.placement.http import asking, codec, models, watching
+from splitplace.placement.http import asking, models, watching
 from splitplace.placement.http.guard import EVENTS, LOGIN, LOGOUT, PAGE, ROOT
 from splitplace.placement.http.requests import RepositoryIndexRequest, RepositoryRequest
 from splitplace.placement.http.service import JSON, HttpService
@@ -67,28 +67,22 @@ async def statistics(front: HttpService, request: Request) -> Response:
 
 async def repository_index(front: HttpService, request: Request) -> Response:
     """Every model, and whether it is served here."""
-    body = await front.body(request)
-    asked = codec.parse(RepositoryIndexRequest, bytes(body)) if body else RepositoryIndexRequest()
+    asked = await front.document(request, RepositoryIndexRequest)
     return answer(await front.index(asked.ready))
 
 
 async def load(front: HttpService, request: Request) -> Response:
     """Serve a model that was unloaded; what is in the catalog is the fleet's."""
-    split, asked = await front.model(request), await _repository_request(front, request)
+    split, asked = await front.model(request), await front.document(request, RepositoryRequest)
     front.load(split, asked.parameters)
     return Response()
 
 
 async def unload(front: HttpService, request: Request) -> Response:
     """Take no more requests for a model at this front door; those under way are answered."""
-    split, _ = await front.model(request), await _repository_request(front, request)
+    split, _ = await front.model(request), await front.document(request, RepositoryRequest)
     front.unloaded.add(split.application)
     return Response()
-
-
-async def _repository_request(front: HttpService, request: Request) -> RepositoryRequest:
-    body = await front.body(request)
-    return codec.parse(RepositoryRequest, bytes(body)) if body else RepositoryRequest()
 
 
 async def infer(front: HttpService, request: Request) -> Response:

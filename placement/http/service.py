@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from starlette.types import Receive
 
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
 from splitplace.placement.dashboard.watch import FleetWatch
-from splitplace.placement.http import compression, models
+from splitplace.placement.http import codec, compression, models
 from splitplace.placement.http.access import Visited
 from splitplace.placement.http.body import Coming, Hold, read_body
 from splitplace.placement.http.desk import AT_ONCE_BYTES, TaskDesk, TaskOrder
@@ -24,7 +24,10 @@ from splitplace.placement.http.metrics import HttpMetrics
 from splitplace.placement.http.statistics import ModelStatistics
 from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
 from splitplace.placement.serve.served import ServedBroker
+from splitplace.records.base import Record
 from splitplace.records.split import Split
+
+R = TypeVar("R", bound=Record)
 
 JSON, BINARY = "application/json", "application/octet-stream"
 SPLITS_KEPT_S = 5.0
@@ -187,7 +190,11 @@ class HttpService:
                 self.metrics.answers.labels(name, asked.outcome.split or "").inc()
 
     async def hand_over(self, ongoing: Ongoing, order: TaskOrder) -> TaskFuture:
-        """Give a task to the fleet; it is noted whose it is."""
+        """Give a task to the fleet; it is noted whose it is.
+
+        Until then its images count, where they are larger than what came in for them.
+        """
+        ongoing.hold.add(max(order.images.nbytes - ongoing.hold.size, 0))
         future = await self.desk.submit(order)
         ongoing.visited.task = future.task_id
         ongoing.hold.let_go()
@@ -197,17 +204,28 @@ class HttpService:
         """As `TaskDesk.result`, for the client of a request."""
         return await self.desk.result(future, self.ongoing(request).gone(), keep)
 
-    async def body(self, request: Request) -> bytes | bytearray:
-        """A request's body, in bounds and decompressed."""
+    async def document(self, request: Request, kind: type[R]) -> R:
+        """A small JSON document, which may be left out where it has nothing to say.
+
+        Raises:
+            ContractError: It is none.
+            TooLargeError: It is more than that.
+        """
+        body = await self.body(request, AT_ONCE_BYTES)
+        return codec.parse(kind, bytes(body)) if body else kind()
+
+    async def body(self, request: Request, most: int | None = None) -> bytes | bytearray:
+        """A request's body, in bounds and decompressed; of at most so many bytes, where fewer are expected."""
+        limits = self.limits if most is None else replace(self.limits, body_bytes=min(most, self.limits.body_bytes))
         ongoing = self.ongoing(request)
         length, coding = request.headers.get("content-length"), request.headers.get("content-encoding", "")
         coding = compression.coding_of(coding)
-        found = await read_body(ongoing.receive, length, self.limits, ongoing.hold)
+        found = await read_body(ongoing.receive, length, limits, ongoing.hold)
         ongoing.body_read, ongoing.visited.bytes_in = True, len(found)
         if not coding:
             return found
-        most = self.limits.body_bytes
-        return await self.desk.working(partial(compression.decompress, found, coding, most, ongoing.hold.add))
+        work = partial(compression.decompress, found, coding, limits.body_bytes, ongoing.hold.add)
+        return await self.desk.working(work)
 
     async def told(self, request: Request, body: bytes, header_length: int | None) -> Response:
         """An answer, compressed where its client asks for that."""
@@ -224,6 +242,10 @@ class HttpService:
     async def computing(self, size: int, work: Callable[[], Any]) -> Any:
         """What takes as long as so many bytes do: at once, or in a thread."""
         return work() if size <= AT_ONCE_BYTES else await self.desk.working(work)
+
+    async def decoding(self, text: int, size: int, work: Callable[[], Any]) -> Any:
+        """What makes arrays of a request of so many bytes, so many of them text."""
+        return await self.desk.parsing(work) if text > AT_ONCE_BYTES else await self.computing(size, work)
 
     async def named(
         self, caller: Caller, application: str, request_id: str, size: int, said: Callable[[], Iterable[Bytes]]

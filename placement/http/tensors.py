@@ -1,6 +1,7 @@
 """Tensors on the wire: raw little-endian bytes or JSON numbers to arrays and back, each held against its stated shape.
 
-Sizes are computed with Python's integers, which do not overflow, and compared before anything is allocated.
+Sizes are computed with Python's integers, which do not overflow, and compared before an array is made. (JSON has been
+parsed by then: `codec.py` bounds what that takes.)
 """
 
 import math
@@ -75,14 +76,14 @@ def from_json(stated: RequestInput, data: list[Any]) -> Array:
     dtype = dtype_of(stated)
     count = math.prod(stated.shape)
     where = f"input {stated.name!r}"
-    try:
-        found = np.asarray(data)
-    except (ValueError, OverflowError) as error:  # ragged, or nested deeper than numpy goes
-        raise ContractError(f"{where}: its data is no array of numbers: {error}") from error
-    if found.size != count:
-        raise ContractError(f"{where}: {found.size} elements, expected {count} for {list(stated.shape)}")
+    if (size := _elements(where, data)) != count:
+        raise ContractError(f"{where}: {size} elements, expected {count} for {list(stated.shape)}")
     if not count:
         return np.zeros(stated.shape, dtype)
+    try:
+        found = np.asarray(data).reshape(stated.shape)
+    except (ValueError, OverflowError) as error:  # ragged, or nested deeper than numpy goes
+        raise ContractError(f"{where}: its data is no array of numbers: {error}") from error
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
     if found.dtype.kind not in kinds:
         raise ContractError(f"{where}: its data is {_kind(found)}, expected {stated.datatype}")
@@ -91,7 +92,16 @@ def from_json(stated: RequestInput, data: list[Any]) -> Array:
         if int(found.min()) < bounds.min or int(found.max()) > bounds.max:
             raise ContractError(f"{where}: a value beyond {bounds.min} to {bounds.max}, expected {stated.datatype}")
     with np.errstate(over="ignore"):  # infinite then, and refused as such
-        return found.astype(dtype).reshape(stated.shape)
+        return found.astype(dtype)
+
+
+def _elements(where: str, data: list[Any]) -> int:
+    """How many there are, flat or nested."""
+    if not data or not isinstance(data[0], list):
+        return len(data)
+    if not all(isinstance(part, list) for part in data):
+        raise ContractError(f"{where}: its data is no array of numbers: lists and numbers side by side")
+    return sum(_elements(where, part) for part in data)
 
 
 def _kind(found: Array) -> str:

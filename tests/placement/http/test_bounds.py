@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 
+import numpy as np
 import pytest
 
 from splitplace.placement.http.connection import BoundedProtocol
@@ -90,7 +91,7 @@ def test_codings_that_are_none(door):
         assert "expected gzip or deflate" in door.infer(b"{}", Content_Encoding=coding).error
 
 
-@pytest.mark.parametrize("text", [b"[" * 10**6, b'{"inputs":' * 10**5, b'{"inputs": [{"data": ' + b"[" * 10**5])
+@pytest.mark.parametrize("text", [b"[" * 10**5, b'{"inputs":' * 10**5, b'{"inputs": [{"data": ' + b"[" * 10**5])
 def test_deep_json(door, text):
     """Nested without end: no stack is lost over it."""
     refused = door.infer(text)
@@ -417,7 +418,10 @@ def test_what_is_no_http(door, hear, data, broker):
         ({"data": [0, 1, 2, 0.5]}, "its data is numbers, expected UINT8"),
         ({"data": ["0", "1", "2", "3"]}, "its data is text"),
         ({"data": [0, 1, 2, None]}, "of several kinds"),
-        ({"data": [[0, 1], [2]]}, "no array of numbers"),
+        ({"data": [[0, 1], [2]]}, "3 elements, expected 4"),
+        ({"data": [[0, 1, 1], [2]]}, "no array of numbers"),
+        ({"data": [[0, 1, 1], 2]}, "lists and numbers side by side"),
+        ({"data": [0, 1, 1, [2]]}, "no array of numbers"),
         ({"data": {}}, "inputs.0.data"),
         ({"name": "other"}, "inputs other, expected image"),
         ({"parameters": {"binary_data_size": 4}}, "expected either data or a binary_data_size"),
@@ -457,8 +461,6 @@ def test_bytes_behind_the_last_tensor(door, image):
 
 def test_infinite_pixels(front, broker, pixels):
     """Of a model that takes floats: NaN and infinity are no image, in either form."""
-    import numpy as np
-
     fragment = pixels.fragments[0]
     floats = fragment.inputs[0].model_copy(update={"dtype": "float32"})
     door = front()
