@@ -11,7 +11,7 @@ from splitplace.placement.grpc import translate
 from splitplace.placement.grpc.protocol import Message, message
 from splitplace.placement.http import models, routes
 from splitplace.placement.http.asking import parameters
-from splitplace.placement.http.desk import TaskOrder, key_of
+from splitplace.placement.http.desk import TaskOrder, key_of, patience_s
 from splitplace.placement.http.refusals import one_line
 from splitplace.placement.http.service import HttpService, Ongoing
 
@@ -118,7 +118,8 @@ class GrpcCalls:
                 front.desk.leave(future)
                 return translate.answer(question.id, {"task": call.caller.ticket(future.task_id)}, None, (), split)
             never = asyncio.get_running_loop().create_future()  # who leaves is told by a cancellation
-            result = await front.desk.result(future, never, keep=key is not None)
+            wait_s = patience_s(wish, front.left_s(call, wish.deadline_s, call.left_s))
+            result = await front.desk.result(future, never, key is not None, wait_s)
             note.outcome = result.outcome
         assert result.logits is not None
         told = parameters(call.caller, result.outcome, split)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from splitplace.errors import ContractError
 from splitplace.placement.http import codec, models, uploads
 from splitplace.placement.http.body import unless_gone
-from splitplace.placement.http.desk import TaskOrder, key_of
+from splitplace.placement.http.desk import TaskOrder, key_of, patience_s
 from splitplace.placement.http.guard import Caller
 from splitplace.placement.http.ids import NamedRequest
 from splitplace.placement.http.requests import ELAPSED, LONGEST_S, Wish
@@ -30,7 +30,8 @@ async def infer(front: HttpService, request: Request, split: Split) -> Response:
         if question.wish.detach:
             note.detached = True
             return await front.told(request, *_detached(front, request, head, future, split))
-        result = await front.wait(request, future, keep=future.key is not None)
+        wait_s = patience_s(question.wish, _left_s(front, request, question.wish))
+        result = await front.wait(request, future, future.key is not None, wait_s)
         note.outcome = result.outcome
     return await _told(front, request, head, result, question.outputs, split)
 
@@ -63,7 +64,7 @@ async def classify(front: HttpService, request: Request, split: Split) -> Respon
         if wish.detach:
             note.detached = True
             return await front.told(request, *_detached(front, request, head, future, split))
-        result = await front.wait(request, future, keep=False)
+        result = await front.wait(request, future, False, patience_s(wish, _left_s(front, request, wish)))
         note.outcome = result.outcome
     assert result.logits is not None
     found = []
@@ -124,12 +125,17 @@ async def _submit(
     wish: Wish,
     named: NamedRequest | None = None,
 ) -> TaskFuture:
-    left_s = front.left_s(front.ongoing(request), wish.deadline_s)
-    left_s -= _seconds(ELAPSED, request.headers.get(ELAPSED, "0"), LONGEST_S)
+    left_s = _left_s(front, request, wish)
     order = TaskOrder(split.application, images, labels, wish, left_s, key_of(named, wish), named)
     future = await front.hand_over(front.ongoing(request), order)
     future.key = order.key
     return future
+
+
+def _left_s(front: HttpService, request: Request, wish: Wish) -> float:
+    """What is left of a request's deadline by now."""
+    elapsed_s = _seconds(ELAPSED, request.headers.get(ELAPSED, "0"), LONGEST_S)
+    return front.left_s(front.ongoing(request), wish.deadline_s) - elapsed_s
 
 
 async def _told(

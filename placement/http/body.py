@@ -65,6 +65,12 @@ class Hold:
         self._coming.take(size)
         self.size += size
 
+    def hand_on(self) -> "Hold":
+        """The same room, for who holds the bytes when the request has ended."""
+        other = Hold(self._coming)
+        other.size, self.size = self.size, 0
+        return other
+
     def let_go(self) -> None:
         """The fleet has the bytes, or nobody wants them any more."""
         self._coming.give(self.size)

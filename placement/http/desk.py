@@ -5,16 +5,17 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from splitplace.errors import NotFoundError, UnansweredError
-from splitplace.placement.http.body import unless_gone
+from splitplace.placement.http.body import Hold, unless_gone
 from splitplace.placement.http.departures import Departures
 from splitplace.placement.http.ids import KnownId, KnownIds, NamedRequest
+from splitplace.placement.http.kept_word import KeptWord, SilentFleetError, in_time
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
@@ -28,6 +29,8 @@ SUBMITTING, ASKING, READING = 16, 4, 2
 """Threads that wait for the fleet to take a task, that ask it for all else, and that decode image files."""
 AT_ONCE_BYTES = 2**16
 """What is worth no thread."""
+GRACE_S = 1.0
+"""Beyond its deadline that a task is waited for: by then a fleet that says anything has said why there is no answer."""
 PASSED_S = 1e-3
 """The deadline of a task whose own has passed, and whose answer is wanted all the same."""
 
@@ -59,6 +62,9 @@ class TaskDesk:
 
     def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.broker, self.departures, self.ids = broker, Departures(clock), KnownIds(limits.ids)
+        self.status = KeptWord(lambda: self.asking(broker.status), limits.status_s, limits.fleet_s, clock)
+        """Of the fleet; `SilentFleetError` where it does not."""
+        self._fleet_s = limits.fleet_s
         self._nearby = broker if isinstance(broker, TakesAtOnce) else None
         self._submitting = ThreadPoolExecutor(SUBMITTING, "http-submit")
         self._asking = ThreadPoolExecutor(ASKING, "http-ask")
@@ -96,11 +102,16 @@ class TaskDesk:
         """
         return await asyncio.get_running_loop().run_in_executor(self._parsing, work)
 
-    async def submit(self, order: TaskOrder) -> TaskFuture:
+    async def submit(self, order: TaskOrder, hold: Hold) -> TaskFuture:
         """Hand a task over; it is the fleet's when this returns.
+
+        Args:
+            order: The task.
+            hold: Of what came in for it: where nobody waits for the fleet any more, it goes on while a thread does.
 
         Raises:
             UnansweredError: Its deadline has passed already, and no late answer is wanted.
+            SilentFleetError: It passed before the fleet took it.
             ConflictError: Its id stands for another request, whose task the fleet has, or the result of it.
             SplitPlaceError: The fleet does not take it.
         """
@@ -115,16 +126,36 @@ class TaskDesk:
             if taken is not None:
                 return self._counted(taken)
         hand_over = partial(self.broker.submit, *task, key=order.key, late=late, degrade=degrade, volatile=volatile)
-        submitting = asyncio.ensure_future(self.working(hand_over))
+        handing = self._submitting.submit(hand_over)
+        submitting = asyncio.wrap_future(handing)
         if order.named is not None and standing is not None:
             submitting.add_done_callback(partial(self._settle, order.named, standing))
         try:
-            future = await asyncio.shield(submitting)
+            async with asyncio.timeout(patience_s(order.wish, order.deadline_s)):
+                future = await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            if order.key is None:  # the thread goes on, and nobody will know of its task
-                submitting.add_done_callback(self._take_back)
+            self._give_up(order, hold, handing, submitting, goes_on=order.key is not None)
             raise
+        except TimeoutError:
+            self._give_up(order, hold, handing, submitting, goes_on=False)
+            raise SilentFleetError(f"the fleet had not taken it {GRACE_S:g} s after its deadline") from None
         return self._counted(future)
+
+    def _give_up(
+        self,
+        order: TaskOrder,
+        hold: Hold,
+        handing: "Future[TaskFuture]",
+        submitting: "asyncio.Future[TaskFuture]",
+        goes_on: bool,
+    ) -> None:
+        """Nobody waits for the fleet to take a task any more: its deadline has passed, or its client has left."""
+        if not goes_on and handing.cancel():  # no thread had begun
+            return
+        held = hold.hand_on()
+        submitting.add_done_callback(lambda _: held.let_go())
+        if order.key is None:  # the thread goes on, and nobody will know of its task
+            submitting.add_done_callback(self._take_back)
 
     def _counted(self, future: TaskFuture) -> TaskFuture:
         when_settled(future, lambda ended: self.departures.left() if ended.exception() is None else None)
@@ -153,24 +184,32 @@ class TaskDesk:
         if not submitting.cancelled() and submitting.exception() is None:
             self._asking.submit(self.broker.cancel, submitting.result().task_id)
 
-    async def result(self, future: TaskFuture, gone: Awaitable[None], keep: bool) -> TaskResult:
+    async def result(
+        self, future: TaskFuture, gone: Awaitable[None], keep: bool, wait_s: float | None = None
+    ) -> TaskResult:
         """What came of a task.
 
         Args:
             future: Of the task.
             gone: Ends when the client has hung up.
             keep: Whether the task goes on then.
+            wait_s: How long to wait for it (`patience_s`); none: as long as it takes.
 
         Raises:
             ClientGoneError: It has.
             UnansweredError: There is no answer, and why.
-            SplitPlaceError: The fleet has ended.
+            SilentFleetError: The fleet does not say.
+            SplitPlaceError: It has ended.
         """
         try:
-            return answered(await unless_gone(ended(future), gone))
-        except BaseException:
+            async with asyncio.timeout(wait_s):
+                return answered(await unless_gone(ended(future), gone))
+        except BaseException as error:
             if not keep and not future.done():  # nobody wants it any more: it hung up, or the front door closes
                 self._asking.submit(self.broker.cancel, future.task_id)
+            if isinstance(error, TimeoutError):
+                silent = f"the fleet said nothing until {GRACE_S:g} s after its deadline"
+                raise SilentFleetError(f"task {future.task_id} got no answer: {silent}") from None
             raise
 
     # Tasks that were left behind.
@@ -196,7 +235,7 @@ class TaskDesk:
         if asked is None:
             asked = self._found[task] = asyncio.ensure_future(self.asking(partial(self.broker.answer, task)))
             asked.add_done_callback(partial(self._note_found, task))
-        return await asyncio.shield(asked)  # who hangs up takes it from nobody else
+        return await in_time(asyncio.shield(asked), self._fleet_s)  # who hangs up takes it from nobody else
 
     def _note_found(self, task: int, asked: "asyncio.Future[TaskFuture]") -> None:
         del self._found[task]
@@ -221,13 +260,23 @@ class TaskDesk:
         return None
 
     async def cancel(self, task: int) -> bool:
-        """Take a task back; answers whether it was under way."""
-        return await self.asking(partial(self.broker.cancel, task))
+        """Take a task back; answers whether it was under way.
+
+        Raises:
+            SilentFleetError: The fleet says nothing in time.
+        """
+        return await in_time(self.asking(partial(self.broker.cancel, task)), self._fleet_s)
 
     async def retry_after_s(self) -> int:
         """When to come again, by the fleet's queue."""
-        tally = (await self.asking(self.broker.status)).tasks
+        tally = (await self.status()).tasks
+        self.departures.saw(tally.answered + tally.failed + tally.cancelled)
         return self.departures.retry_after_s(tally.waiting + tally.running)
+
+
+def patience_s(wish: Wish, left_s: float) -> float | None:
+    """How long a task is waited for, by what is left of its deadline; None: as long as it takes."""
+    return None if wish.late or wish.detach else max(left_s, 0.0) + GRACE_S
 
 
 def answered(result: TaskResult) -> TaskResult:

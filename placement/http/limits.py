@@ -50,6 +50,10 @@ class Limits:
     """Files of one request."""
     send_s: float = 30.0
     """For a client to take one piece of an answer."""
+    fleet_s: float = 5.0
+    """For the fleet to say how it is, and what takes it as long; beyond that it is not ready."""
+    status_s: float = 0.1
+    """How long its word on that is taken for true, however many ask."""
     deadline_s: float = 60.0
     """Of a request that states none."""
     wait_s: float = 60.0

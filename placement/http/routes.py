@@ -115,7 +115,7 @@ async def cancel(front: HttpService, request: Request) -> Response:
 async def metrics(front: HttpService, request: Request) -> Response:
     """For Prometheus."""
     try:
-        status = await front.desk.asking(front.desk.broker.status)
+        status = await front.desk.status()
     except SplitPlaceError:
         status = None  # its absence says so
     return Response(front.metrics.text(status), media_type="text/plain; version=1.0.0; charset=utf-8")

@@ -19,6 +19,7 @@ from splitplace.placement.http.body import Coming, Hold, read_body
 from splitplace.placement.http.desk import AT_ONCE_BYTES, TaskDesk, TaskOrder
 from splitplace.placement.http.guard import Caller, Guard
 from splitplace.placement.http.ids import Bytes, NamedRequest, said_by
+from splitplace.placement.http.kept_word import KeptWord
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.metrics import HttpMetrics
 from splitplace.placement.http.statistics import ModelStatistics
@@ -98,9 +99,10 @@ class HttpService:
         self.coming = Coming(limits.coming_bytes)
         self.unloaded: set[str] = set()
         """Models that somebody has taken out of service at this front door."""
-        self._applications = applications
-        self._splits: Mapping[str, Split] = {}
-        self._splits_s = -SPLITS_KEPT_S
+        self.splits = KeptWord(
+            lambda: self.desk.asking(applications), SPLITS_KEPT_S, limits.fleet_s, lambda: self.clock()
+        )
+        """What the fleet serves, by application; `SilentFleetError` where it does not say."""
         self._statistics: dict[str, ModelStatistics] = {}
 
     def ongoing(self, request: Request) -> OngoingRequest:
@@ -111,16 +113,6 @@ class HttpService:
     def caller(self, request: Request) -> Caller:
         """Who asks."""
         return self.ongoing(request).caller
-
-    async def splits(self) -> Mapping[str, Split]:
-        """What the fleet serves, by application.
-
-        Raises:
-            NotReadyError: It does not answer.
-        """
-        if self.clock() - self._splits_s >= SPLITS_KEPT_S:
-            self._splits, self._splits_s = await self.desk.asking(self._applications), self.clock()
-        return self._splits
 
     async def model(self, request: Request) -> Split:
         """The one that a path names."""
@@ -142,7 +134,7 @@ class HttpService:
         Raises:
             NotReadyError: And why.
         """
-        status = await self.desk.asking(self.desk.broker.status)
+        status = await self.desk.status()
         if not status.accepting:
             raise NotReadyError("the fleet takes no tasks: it is draining, or has no disk to write them to")
         if not any(device.up for device in status.devices):
@@ -195,14 +187,14 @@ class HttpService:
         Until then its images count, where they are larger than what came in for them.
         """
         ongoing.hold.add(max(order.images.nbytes - ongoing.hold.size, 0))
-        future = await self.desk.submit(order)
+        future = await self.desk.submit(order, ongoing.hold)
         ongoing.visited.task = future.task_id
         ongoing.hold.let_go()
         return future
 
-    async def wait(self, request: Request, future: TaskFuture, keep: bool) -> TaskResult:
+    async def wait(self, request: Request, future: TaskFuture, keep: bool, wait_s: float | None) -> TaskResult:
         """As `TaskDesk.result`, for the client of a request."""
-        return await self.desk.result(future, self.ongoing(request).gone(), keep)
+        return await self.desk.result(future, self.ongoing(request).gone(), keep, wait_s)
 
     async def document(self, request: Request, kind: type[R]) -> R:
         """A small JSON document, which may be left out where it has nothing to say.

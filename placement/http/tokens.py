@@ -17,7 +17,6 @@ from pydantic import Field, StringConstraints
 
 from splitplace.errors import ConflictError, NotFoundError, UsageError, explained, of_system, unknown
 from splitplace.files import replace_file
-from splitplace.lock_files import opened
 from splitplace.records.base import Name, Positive, Record
 
 PREFIX = "sp_"
@@ -134,12 +133,15 @@ def revoke_token(path: str | Path, name: str) -> None:
 def _changing(path: Path) -> Iterator[None]:
     """One who changes the file at a time: what another one reads and writes meanwhile would bring a revoked token back.
 
-    The lock is on a file beside it, since it is itself replaced; that one stays, and holds nothing.
+    The file is itself replaced, so that the lock is its folder's, which the kernel releases when a process dies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with opened(path.with_name(f".{path.name}.lock")) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, tokens: TokenFile) -> None:

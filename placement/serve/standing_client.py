@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -32,9 +33,12 @@ class StandingClient:
 
     def __init__(self, data: str | Path):
         self._data = data
-        self._dialling = threading.Lock()
+        self._turning = threading.Lock()
+        """Over the client; nobody waits for a fleet with it."""
         self._closed = False
         self._client = Client(data)
+        self._dialled: Future[Client] | None = None
+        """The next one, while somebody dials."""
 
     def __enter__(self) -> Self:
         return self
@@ -44,9 +48,9 @@ class StandingClient:
 
     def close(self) -> None:
         """Leave, for good."""
-        with self._dialling:
-            self._closed = True
-            self._client.close()
+        with self._turning:
+            self._closed, client = True, self._client
+        client.close()
 
     def submit(
         self,
@@ -89,9 +93,32 @@ class StandingClient:
         self._ask(lambda client: client.drain())
 
     def _ask(self, what: Callable[[Client], T]) -> T:
-        with self._dialling:
-            if self._client.ended and not self._closed:
-                self._client.close()
-                self._client = Client(self._data)
-            client = self._client
-        return what(client)
+        return what(self._connected())
+
+    def _connected(self) -> Client:
+        """The client, or the next where the fleet of this one has ended: one thread dials, and others wait for it."""
+        with self._turning:
+            if self._closed or not self._client.ended:
+                return self._client
+            dialled, dials = self._dialled, self._dialled is None
+            if dialled is None:
+                dialled = self._dialled = Future()
+        if dials:
+            self._dial(dialled)
+        return dialled.result()
+
+    def _dial(self, dialled: "Future[Client]") -> None:
+        try:
+            client = Client(self._data)
+        except BaseException as error:  # noqa: BLE001 - raised by `result`, in whichever thread asks for it
+            with self._turning:
+                self._dialled = None
+            dialled.set_exception(error)
+            return
+        with self._turning:
+            former, self._client, self._dialled = self._client, client, None
+            unwanted = self._closed
+        former.close()
+        if unwanted:
+            client.close()
+        dialled.set_result(client)

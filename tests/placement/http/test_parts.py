@@ -35,6 +35,26 @@ def test_when_to_come_again():
     assert departures.retry_after_s(5) == 60
 
 
+def test_a_queue_of_all_goes_as_fast_as_all_leave():
+    """Where others hand in tasks as well: by what the fleet says has left it, of the last half minute."""
+    now = [0.0]
+    departures = Departures(lambda: now[0])
+    departures.left()
+    departures.saw(1_000)
+    now[0] = 10.0
+    departures.left()
+    assert departures.retry_after_s(20) == 60  # 2 of our own in 10 s, and nothing is known of others
+    departures.saw(1_100)
+    assert departures.retry_after_s(20) == 2  # 100 in 10 s
+    departures.saw(50)  # the fleet was started anew
+    assert departures.retry_after_s(20) == 60
+    now[0] = 20.0
+    departures.saw(70)
+    assert departures.retry_after_s(20) == 10
+    now[0] = 60.0
+    assert departures.retry_after_s(20) == 60
+
+
 @pytest.mark.parametrize(
     ("accept", "coding"),
     [("gzip", "gzip"), ("deflate", "deflate"), ("deflate;q=0.5, gzip;q=0.4", "deflate"), ("gzip;q=0", ""), ("", ""),

@@ -1,8 +1,14 @@
 """A client whose fleet ends and is started anew."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from splitplace.errors import NotReadyError
+from splitplace.placement.serve import standing_client
+from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.door import Door
 from splitplace.placement.serve.standing_client import StandingClient
 
@@ -37,3 +43,30 @@ def test_it_begins_with_a_fleet(folder):
     """A folder that no fleet runs in is a mistake, told at once."""
     with pytest.raises(NotReadyError, match="no fleet runs in"):
         StandingClient(folder.path)
+
+
+def test_who_dials_holds_up_nobody_who_leaves(broker, folder, pixels, monkeypatch):
+    """One thread waits for the next fleet's word, however many ask; the client closes meanwhile, and so does theirs."""
+    with folder.claimed():
+        with Door(broker, [pixels], folder, lambda: None):
+            client = StandingClient(folder.path)
+        while not client._client.ended:
+            time.sleep(0.01)
+        dials, may = [], threading.Event()
+
+        def slowly(data):
+            dials.append(threading.current_thread().name)
+            assert may.wait(PATIENCE_S)
+            return Client(data)
+
+        monkeypatch.setattr(standing_client, "Client", slowly)
+        with Door(broker, [pixels], folder, lambda: None), ThreadPoolExecutor(3) as pool:
+            asking = [pool.submit(client.status) for _ in range(3)]
+            while not dials:
+                time.sleep(0.01)
+            client.close()
+            may.set()
+            for asked in asking:
+                with pytest.raises(NotReadyError, match="was closed"):
+                    asked.result(PATIENCE_S)
+    assert len(dials) == 1
