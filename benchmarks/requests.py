@@ -210,10 +210,14 @@ def section(text: bytes, file: Path) -> FileSection:
         }
         for one in found.memory
     ]
+    last = sum(one.last_bytes - one.first_bytes for one in found.memory)
+    peak = sum(one.peak_bytes - one.first_bytes for one in found.memory)
     remarks = [
         f"{found.made} requests over {found.connections} connections in {found.wall_s / 60:.1f} min. All processes "
-        f"together grew by {found.growth_bytes / 2**20:.1f} MiB. Load average before the run: {found.load:.1f}, after "
-        f"it: {found.load_after:.1f}."
+        f"together grew by {found.growth_bytes / 2**20:.1f} MiB, from the median of the first tenth of the time to "
+        f"that of the last, which the bound is about; their last readings are {last / 2**20:.1f} MiB above their first, "
+        f"and their highest {peak / 2**20:.1f} MiB. Load average before the run: {found.load:.1f}, after it: "
+        f"{found.load_after:.1f}."
     ]
     seeds = [] if found.provenance.seed is None else [found.provenance.seed]
     return FileSection(found.provenance, [kinds, memory], words(verdict(found)), seeds, remarks=remarks)

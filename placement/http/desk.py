@@ -62,7 +62,7 @@ class TaskDesk:
 
     def __init__(self, broker: ServedBroker, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.broker, self.departures, self.ids = broker, Departures(clock), KnownIds(limits.ids)
-        self.status = KeptWord(lambda: self.asking(broker.status), limits.status_s, limits.fleet_s, clock)
+        self.status = KeptWord(lambda: self.asking(self.broker.status), limits.status_s, limits.fleet_s, clock)
         """Of the fleet; `SilentFleetError` where it does not."""
         self._fleet_s = limits.fleet_s
         self._nearby = broker if isinstance(broker, TakesAtOnce) else None

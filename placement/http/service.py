@@ -99,8 +99,9 @@ class HttpService:
         self.coming = Coming(limits.coming_bytes)
         self.unloaded: set[str] = set()
         """Models that somebody has taken out of service at this front door."""
+        self._applications = applications
         self.splits = KeptWord(
-            lambda: self.desk.asking(applications), SPLITS_KEPT_S, limits.fleet_s, lambda: self.clock()
+            lambda: self.desk.asking(self._applications), SPLITS_KEPT_S, limits.fleet_s, lambda: self.clock()
         )
         """What the fleet serves, by application; `SilentFleetError` where it does not say."""
         self._statistics: dict[str, ModelStatistics] = {}

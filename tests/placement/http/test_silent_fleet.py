@@ -127,7 +127,6 @@ def test_its_word_is_asked_for_once(front, silent):
     asked, door = [], front(fleet_s=1000.0)
     said = silent.status
     silent.status = lambda: asked.append(0) or said()
-    door.service.desk.status._ask = lambda: door.service.desk.asking(silent.status)
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(door.ask, "GET", "/v2/health/ready") for _ in range(8)]
         while door.service.metrics.under_way._value.get() < 8:
