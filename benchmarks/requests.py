@@ -215,7 +215,7 @@ def section(text: bytes, file: Path) -> FileSection:
     remarks = [
         f"{found.made} requests over {found.connections} connections in {found.wall_s / 60:.1f} min. All processes "
         f"together grew by {found.growth_bytes / 2**20:.1f} MiB, from the median of the first tenth of the time to "
-        f"that of the last, which the bound is about; their last readings are {last / 2**20:.1f} MiB above their first, "
+        f"that of the last (of that is the bound); their last readings are {last / 2**20:.1f} MiB above their first "
         f"and their highest {peak / 2**20:.1f} MiB. Load average before the run: {found.load:.1f}, after it: "
         f"{found.load_after:.1f}."
     ]
