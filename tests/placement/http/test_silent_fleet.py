@@ -32,20 +32,35 @@ def silent(broker):
     broker.may_submit.set()
 
 
+@pytest.fixture
+def begun(silent, monkeypatch):
+    """Nobody is waited for when as many threads as may be, one if a test says no more, wait for the fleet."""
+    asked, most = [], [1]
+
+    def patience(wish, left_s):
+        asked.append(left_s)
+        assert silent.until(lambda: silent.waiting >= min(len(asked), most[0]))
+        return 0.01
+
+    monkeypatch.setattr(desk, "patience_s", patience)
+    silent.may_submit.clear()
+    return most
+
+
 def test_a_deadline_holds_where_the_fleet_takes_no_task(front, image, silent, monkeypatch):
     """503 a moment after it, with when to come again and without asking the fleet for that."""
     monkeypatch.setattr(desk, "GRACE_S", 0.01)
     silent.may_submit.clear()
-    refused = front(fleet_s=1000.0).infer({"inputs": [image], "parameters": {"deadline_s": 0.2}})
+    door = front(fleet_s=1000.0)
+    door.service.clock = lambda: 0.0
+    refused = door.infer({"inputs": [image], "parameters": {"deadline_s": 0.2}})
     assert refused.status == 503 and "had not taken it" in refused.error and refused.headers["retry-after"] == "5"
 
 
-def test_a_task_that_is_taken_when_nobody_waits_any_more_is_taken_back(front, image, silent, monkeypatch):
+def test_a_task_that_is_taken_when_nobody_waits_any_more_is_taken_back(front, image, silent, begun):
     """The fleet is told as soon as it has taken it; what came in for the task counts until then."""
-    monkeypatch.setattr(desk, "GRACE_S", 0.01)
-    silent.may_submit.clear()
     door = front(fleet_s=1000.0)
-    assert door.infer({"inputs": [image], "parameters": {"deadline_s": 0.2}}).status == 503
+    assert door.infer({"inputs": [image]}).status == 503
     assert silent.until(lambda: silent.waiting == 1) and door.service.coming._held > 0
     silent.may_submit.set()
     assert silent.until(lambda: silent.cancelled == [0])
@@ -53,11 +68,10 @@ def test_a_task_that_is_taken_when_nobody_waits_any_more_is_taken_back(front, im
         threading.Event().wait(0.01)
 
 
-def test_a_task_that_no_thread_has_begun_with_is_not_handed_over(silent, monkeypatch):
+def test_a_task_that_no_thread_has_begun_with_is_not_handed_over(silent, begun, monkeypatch):
     """As many as threads wait for the fleet; those behind them are forgotten with their deadlines."""
-    monkeypatch.setattr(desk, "GRACE_S", 0.01)
     monkeypatch.setattr(desk, "SUBMITTING", 2)
-    silent.may_submit.clear()
+    begun[0] = 2
     order = TaskOrder("pixels", np.zeros((1, 1, 2, 2), np.uint8), None, Wish(), 0.1, None)
     made, coming = TaskDesk(silent, Limits()), Coming(100)
 
@@ -68,10 +82,7 @@ def test_a_task_that_no_thread_has_begun_with_is_not_handed_over(silent, monkeyp
                 await made.submit(order, hold)
 
     async def hand_in_many():
-        first = [asyncio.create_task(hand_in()) for _ in range(2)]
-        while silent.waiting < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.gather(*first, *(hand_in() for _ in range(10)))
+        await asyncio.gather(*(hand_in() for _ in range(12)))
         assert coming._held == 8  # of those that threads have
         silent.may_submit.set()
         while len(silent.cancelled) < 2:
@@ -85,7 +96,9 @@ def test_a_task_that_no_thread_has_begun_with_is_not_handed_over(silent, monkeyp
 def test_a_deadline_holds_where_the_fleet_says_nothing_of_a_task(front, image, broker, monkeypatch):
     """503 a moment after it; the task is taken back, but where its id promises that it goes on."""
     monkeypatch.setattr(desk, "GRACE_S", 0.01)
+    monkeypatch.setattr(desk, "patience_s", lambda wish, left_s: None)  # of the handing over alone
     door = front()
+    door.service.clock = lambda: 0.0
     for more in ({}, {"id": "a"}):
         refused = door.infer({"inputs": [image], "parameters": {"deadline_s": 0.3}} | more)
         assert refused.status == 503 and "the fleet said nothing until" in refused.error
