@@ -73,6 +73,8 @@ class PolicyFolder:
         What goes wrong, in the policy's own `pack` as on the disk, is told in the log: it ends nothing but this.
         """
         self._saved_s = time.monotonic()
+        if not self.folder.parent.exists():  # the data folder was removed, and is not to be made anew
+            return
         try:
             make_folder(self.folder)
             for part, state in zip(saved.parts(policy), saved.of_parts(policy, states), strict=True):
