@@ -164,19 +164,21 @@ class Loop:
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
+        keeps = None
         try:
             handed_in = self._take(posts)
             if self.store is None:
                 self._apply(ev.BrokerClosed(at_s=self.fleet.now_s(), reason=reason))
             self._write_down(handed_in)
             self._do()
+            if self.store is not None:
+                with suppress(OverloadedError):  # then the next broker replays the events
+                    self.store.snapshot(self.state)
+                if self.store.journal.lost is None:  # which the snapshot has just looked for
+                    keeps = self.store.policy.save
         finally:  # whatever it is that fails, and may do so again: nobody waits for it
             self.awaited.close(f"{reason}; the next one goes on")
-            keeps = self.store if self.store is not None and self.store.journal.lost is None else None
-            self.planner.close(None if keeps is None else keeps.policy.save)
-        if self.store is not None:
-            with suppress(OverloadedError):  # then the next broker replays the events
-                self.store.snapshot(self.state)
+            self.planner.close(keeps)
 
     # In.
 

@@ -31,7 +31,7 @@ class PolicyFolder:
 
     def __init__(self, folder: Path, setup: Setup):
         self.folder, self.setup = folder, setup
-        self._saved_s, self._was_there = time.monotonic(), folder.parent.exists()
+        self._saved_s = time.monotonic()
 
     def restore(self, policy: Policy, given: Any | None, rng: np.random.Generator) -> Any | None:
         """What the policy remembered when it was last saved, its generator set to go on from there.
@@ -73,11 +73,8 @@ class PolicyFolder:
         What goes wrong, in the policy's own `pack` as on the disk, is told in the log: it ends nothing but this.
         """
         self._saved_s = time.monotonic()
-        if self._was_there and not self.folder.parent.exists():
-            return  # the data folder was removed, and is not to be made anew
         try:
             make_folder(self.folder)
-            self._was_there = True
             for part, state in zip(saved.parts(policy), saved.of_parts(policy, states), strict=True):
                 if isinstance(part, saved.Storable):
                     saved.save(self.folder, part, state, self.setup.trained_for, {"by": "a broker"})
