@@ -40,7 +40,8 @@ class Dispatch:
 
     def __init__(self, setup: Setup):
         self.setup = setup
-        self._costs = lru_cache(4096)(self._costs_of)
+        self._of_size = lru_cache(4096)(self._costs_of)
+        self._costs = lru_cache(4096)(lambda application, n: self._of_size(application, _size(n)))
         self._expected_s: dict[int, float] = {}
         """Of tasks that were shown, uncorrected."""
         self._under_way: dict[int, tuple[float, Attempt]] = {}
@@ -57,21 +58,20 @@ class Dispatch:
         self._learn(state, now_s)
         tasks = [state.tasks[attempt.task] for attempt in state.jobs.values()]
         up = sum(state.placeable(row, now_s) for row in range(len(state.devices)))
-        queue = [task for task in self._looked_at(state) if task.not_before_s <= now_s]
-        if not up or not queue:
-            return tasks
-        decided, chosen = [task for task in queue if task.decision is not None], list[TaskState]()
+        undecided, decided, chosen = list[TaskState](), list[TaskState](), list[TaskState]()
+        for task in self._looked_at(state) if up else ():
+            if task.not_before_s <= now_s:
+                (undecided if task.decision is None else decided).append(task)
         stuck = Counter(task.task.application for task in decided)
-        left_s = [self._left_s(state, job) for job in state.jobs]
+        ready = [task for task in undecided if stuck[task.task.application] < ENOUGH_A_DEVICE * up]
+        left_s = [self._left_s(state, job) for job in state.jobs] if ready else []
         before, under_way = _UnderWay(left_s, up), _UnderWay(list(left_s), up)
         full = set[float]()
         """Tasks of which length have enough before them, and so will have for the rest of this plan."""
-        for task in self._best_first(queue, now_s, before, full):
+        for task in self._best_first(ready, now_s, before, full):
             if under_way.count >= MOST_A_DEVICE * up:
                 break
-            takes_s, work_s = self._costs(task.task.application, _size(task.task.n))
-            if task.decision is not None or stuck[task.task.application] >= ENOUGH_A_DEVICE * up:
-                continue
+            takes_s, work_s = self._costs(task.task.application, task.task.n)
             wait_s = under_way.wait_s(takes_s)
             if under_way.count >= LEAST_A_DEVICE * up:  # more would make those late that are there, and be late
                 enough = under_way.like(takes_s) >= ENOUGH_A_DEVICE * up and self.slowdown * wait_s >= AHEAD_S
@@ -122,7 +122,7 @@ class Dispatch:
         """
         later: tuple[list[TaskState], list[TaskState]] = [], []
         for task in queue:
-            takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+            takes_s, _ = self._costs(task.task.application, task.task.n)
             if takes_s in full:
                 continue
             rank = self._rank(task, now_s, before)
@@ -143,12 +143,12 @@ class Dispatch:
             return 2 if age_s > self.setup.task_timeout_s / 2 else 1
         if self._has_time(task, now_s, under_way):
             return 2
-        takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+        takes_s, _ = self._costs(task.task.application, task.task.n)
         return int(task.task.deadline_s - age_s >= self.slowdown * takes_s)
 
     def _has_time(self, task: TaskState, now_s: float, under_way: "_UnderWay") -> bool:
         left_s = task.task.arrival_s + task.task.deadline_s - now_s
-        takes_s, _ = self._costs(task.task.application, _size(task.task.n))
+        takes_s, _ = self._costs(task.task.application, task.task.n)
         return left_s >= MARGIN * self.slowdown * (under_way.wait_s(takes_s) + takes_s)
 
     def _left_s(self, state: FleetState, job: int) -> float:

@@ -313,8 +313,8 @@ class Loop:
     def _plan(self) -> None:
         """Ask for a plan, if it is time for one."""
         now_s = self.fleet.now_s()
-        waiting = bool(self.state.waiting)
-        if not self.pace.due(now_s, changed=self._dirty, waiting=waiting, busy=self.planner.busy):
+        waiting, many = bool(self.state.waiting), len(self.state.tasks) > len(self.members)
+        if not self.pace.due(now_s, changed=self._dirty, waiting=waiting, busy=self.planner.busy, many=many):
             return
         self._dirty = False
         tasks = self.pace.shown(self.state, now_s)
@@ -327,6 +327,7 @@ class Loop:
             return
         self.decision_s.append(answer.decision_s)
         now_s = self.fleet.now_s()
+        self.pace.planned(now_s, answer.decision_s)
         if answer.failure is not None:
             log.warning("%s", answer.failure)
             self.failed_plans += 1

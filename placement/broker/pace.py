@@ -38,7 +38,7 @@ class Pace(Protocol):
         """How long the loop may wait for something to happen."""
         ...
 
-    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool) -> bool:
+    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool, many: bool) -> bool:
         """Whether the policy is to be asked now; whoever is told so asks.
 
         Args:
@@ -46,7 +46,12 @@ class Pace(Protocol):
             changed: Something has happened since the last time.
             waiting: Some task has no devices.
             busy: The last plan is still being made.
+            many: There are more tasks than devices.
         """
+        ...
+
+    def planned(self, now_s: float, took_s: float) -> None:
+        """The last plan is made, and took so long."""
         ...
 
     def failed(self, now_s: float) -> None:
@@ -66,22 +71,32 @@ class Immediate:
 
     def __init__(self, setup: Setup):
         self._dispatch = Dispatch(setup)
-        self._asked_s = self._not_before_s = 0.0
+        self._asked_s = self._not_before_s = self._shared_s = 0.0
+        self._awaited = False
+        """Whether there will be a plan as soon as there may be one."""
 
     def wait_s(self, now_s: float) -> float:
-        """A tick."""
-        return TICK_S
+        """A tick, or until the next plan."""
+        return min(max(self._shared_s - now_s, 0.0), TICK_S) if self._awaited else TICK_S
 
-    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool) -> bool:
+    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool, many: bool) -> bool:
         """If something has changed while somebody waits; else a tick after the last time.
 
         Who has left while nobody waits is told of together with the next that comes: one plan, not two a task.
         """
         late = now_s - self._asked_s > TICK_S
+        self._awaited = False
         if busy or now_s < self._not_before_s or not ((changed and waiting) or (late and (changed or waiting))):
+            return False
+        if now_s < self._shared_s and many:
+            self._awaited = True
             return False
         self._asked_s = now_s
         return True
+
+    def planned(self, now_s: float, took_s: float) -> None:
+        """While there are many tasks the next one is as long in coming: more of them share it."""
+        self._shared_s = now_s + min(took_s, TICK_S)
 
     def failed(self, now_s: float) -> None:
         """Not again at once."""
@@ -111,10 +126,13 @@ class Intervals:
         """No longer than this interval."""
         return min(TICK_S, self.interval_s - now_s % self.interval_s)
 
-    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool) -> bool:
+    def due(self, now_s: float, *, changed: bool, waiting: bool, busy: bool, many: bool) -> bool:
         """If another interval has begun; whoever is still busy then, is asked at the end of that one."""
         before, self._interval = self._interval, int(now_s // self.interval_s)
         return before is not None and self._interval != before and not busy
+
+    def planned(self, now_s: float, took_s: float) -> None:
+        """The next one comes with its interval."""
 
     def failed(self, now_s: float) -> None:
         """All wait for the next interval."""

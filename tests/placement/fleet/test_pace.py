@@ -325,24 +325,46 @@ def test_the_loop_never_sleeps_over_the_end_of_an_interval(interval_s):
 def test_who_waits_is_planned_again_a_tick_later():
     """At once: when something changed, and while somebody waits every tick; not while a plan is under way."""
     at_once = Immediate(Setup(demand_of(GRAPH), (make_device("a"),), "pipelined", 4, 60.0))
-    assert not at_once.due(1.0, changed=False, waiting=False, busy=False)
-    assert at_once.due(1.0, changed=True, waiting=True, busy=False)
-    assert not at_once.due(1.01, changed=False, waiting=True, busy=False)
-    assert at_once.due(1.06, changed=False, waiting=True, busy=False)
-    assert not at_once.due(1.2, changed=True, waiting=True, busy=True)
-    assert at_once.due(1.2, changed=True, waiting=True, busy=False)
+    assert not at_once.due(1.0, changed=False, waiting=False, busy=False, many=False)
+    assert at_once.due(1.0, changed=True, waiting=True, busy=False, many=False)
+    assert not at_once.due(1.01, changed=False, waiting=True, busy=False, many=False)
+    assert at_once.due(1.06, changed=False, waiting=True, busy=False, many=False)
+    assert not at_once.due(1.2, changed=True, waiting=True, busy=True, many=False)
+    assert at_once.due(1.2, changed=True, waiting=True, busy=False, many=False)
     at_once.failed(1.2)
-    assert not at_once.due(1.9, changed=True, waiting=True, busy=False)
-    assert at_once.due(2.2, changed=True, waiting=True, busy=False)
+    assert not at_once.due(1.9, changed=True, waiting=True, busy=False, many=False)
+    assert at_once.due(2.2, changed=True, waiting=True, busy=False, many=False)
+
+
+def test_a_plan_that_many_wait_for_is_shared():
+    """The next one is as long in coming as the last one took, a tick at most, and the loop looks up for it in time."""
+    at_once = Immediate(Setup(demand_of(GRAPH), (make_device("a"),), "pipelined", 4, 60.0))
+    assert at_once.due(1.0, changed=True, waiting=True, busy=False, many=True)
+    at_once.planned(1.01, 0.01)
+    assert not at_once.due(1.015, changed=True, waiting=True, busy=False, many=True)
+    assert at_once.wait_s(1.015) == pytest.approx(0.005)
+    assert at_once.due(1.021, changed=True, waiting=True, busy=False, many=True)
+    assert at_once.wait_s(1.021) == pace.TICK_S
+    at_once.planned(2.0, 1.0)
+    assert not at_once.due(2.04, changed=True, waiting=True, busy=False, many=True)
+    assert at_once.due(2.06, changed=True, waiting=True, busy=False, many=True)
+
+
+def test_a_plan_that_few_wait_for_comes_at_once():
+    """There may be a device for each of them."""
+    at_once = Immediate(Setup(demand_of(GRAPH), (make_device("a"),), "pipelined", 4, 60.0))
+    assert at_once.due(1.0, changed=True, waiting=True, busy=False, many=False)
+    at_once.planned(1.01, 0.01)
+    assert at_once.due(1.011, changed=True, waiting=True, busy=False, many=False)
 
 
 def test_what_nobody_waits_for_is_planned_a_tick_later():
     """Nobody is served any sooner by a plan of its own; who comes meanwhile is not made to wait for it."""
     at_once = Immediate(Setup(demand_of(GRAPH), (make_device("a"),), "pipelined", 4, 60.0))
-    assert at_once.due(1.0, changed=True, waiting=True, busy=False)
-    assert not at_once.due(1.01, changed=True, waiting=False, busy=False)
-    assert at_once.due(1.02, changed=True, waiting=True, busy=False)
-    assert at_once.due(1.08, changed=True, waiting=False, busy=False)
+    assert at_once.due(1.0, changed=True, waiting=True, busy=False, many=False)
+    assert not at_once.due(1.01, changed=True, waiting=False, busy=False, many=False)
+    assert at_once.due(1.02, changed=True, waiting=True, busy=False, many=False)
+    assert at_once.due(1.08, changed=True, waiting=False, busy=False, many=False)
 
 
 def test_one_plan_a_task_where_one_comes_after_the_other(world):
