@@ -5,7 +5,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +106,19 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of the mean of two values or more (Student's t)."""
-    from scipy import stats
-
     mean = float(np.mean(values))
-    if len(set(values)) == 1:  # the distribution has no width, and scipy no answer
+    if len(set(values)) == 1:  # the distribution has no width
         return mean, mean
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return float(low), float(high)
+    low, high = _quantiles(len(values) - 1)
+    error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return mean + low * error, mean + high * error
+
+
+@cache
+def _quantiles(degrees: int) -> tuple[float, float]:
+    from scipy import special
+
+    return float(special.stdtrit(degrees, (1 - 0.95) / 2)), float(special.stdtrit(degrees, (1 + 0.95) / 2))
 
 
 @dataclass(eq=False)

@@ -199,7 +199,8 @@ def test_what_is_no_file_is_never_replaced_by_one(here, name, said):
     before = (here / name).lstat()
     with pytest.raises(OSError, match="not to be replaced"):
         replace_file(here / name, b"new")
-    assert (here / name).lstat() == before
+    after = (here / name).lstat()  # whoever else writes to it sets a device's times
+    assert (after.st_mode, after.st_ino, after.st_rdev) == (before.st_mode, before.st_ino, before.st_rdev)
 
 
 @pytest.mark.parametrize("place", ["file", "new", "new/deeper", "folder/new"])
