@@ -42,6 +42,7 @@ def test_short_ones_are_not_held_back():
     assert found["wait_s"].tolist() == pytest.approx([0.0] * 4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_at_a_time_nobody_waits():
     """A chain on two devices, each task long after the one before: as without anybody who holds back."""
     found, _ = stream_of("layer", [(1000.0 * row, 3) for row in range(3)], count=2)

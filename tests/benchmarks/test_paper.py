@@ -140,6 +140,7 @@ def test_of_equal_rows_nothing_is_told_whoever_else_differs():
     assert (one.word, one.why) == ("cannot be told", "nobody differs")
 
 
+@pytest.mark.slow
 def test_of_true_claims_over_many_rows_hardly_any_is_refuted():
     """Fifteen others as good as the row, five seeds: at most one in twenty is, by chance."""
     rng, others = np.random.default_rng(7), tuple("bcdefghijklmnop")

@@ -49,6 +49,7 @@ def test_a_variant_that_an_application_lacks_is_in_the_sets_alone(made):
     assert names(first(offered)) == ["full-1, full+least-loaded", "all splits, joint"]
 
 
+@pytest.mark.slow
 def test_many_variants_do_not_make_many_runs(made):
     """Twenty chains: the most accurate alone, all in the set; so the work is bounded."""
     chains = [made.split("layer", *(1.0 / k for _ in range(k)), top1=0.5 + k / 100) for k in range(2, 22)]
@@ -61,6 +62,7 @@ def test_many_variants_do_not_make_many_runs(made):
     assert trials.runs <= len(raced) * RUNGS[0][0] + most
 
 
+@pytest.mark.slow
 def test_the_best_whole_and_the_best_split_alternative_stay_to_the_end(made):
     """However far behind: they are what is to be compared."""
     chains = [made.split("layer", *(0.1 / k for _ in range(k))) for k in range(2, 6)]

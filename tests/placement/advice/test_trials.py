@@ -12,6 +12,7 @@ from splitplace.placement.advice.trial import estimate
 pytestmark = pytest.mark.sim
 
 
+@pytest.mark.slow
 def test_one_device_breaks_below_its_capacity_and_above_what_markov_allows(made):
     """A model of 1 s on one core: no more than 1 request a second is sustained.
 
@@ -26,6 +27,7 @@ def test_one_device_breaks_below_its_capacity_and_above_what_markov_allows(made)
     assert given.breaks.breaks <= NEAR * given.breaks.holds or given.simulated_runs > STEPS
 
 
+@pytest.mark.slow
 def test_what_is_already_too_much_breaks_below_it(made):
     """Twice the capacity is asked for: nine tenths of it are simulated."""
     given = made.advised(made.table(made.split("full", 1.0)), made.fleet(), made.ask(2.0, 100.0))
@@ -33,6 +35,7 @@ def test_what_is_already_too_much_breaks_below_it(made):
     assert 0.8 <= given.breaks.breaks <= 1.0
 
 
+@pytest.mark.slow
 def test_the_mean_response_is_that_of_processor_sharing(made):
     """At ρ = .5, 1 / (1 - ρ) = 2 s; over six streams."""
     given = made.advised(made.table(made.split("full", 1.0)), made.fleet(), made.ask(0.5, 100.0))

@@ -25,6 +25,7 @@ def test_equal_worth_is_for_the_whole_model(made):
     assert made.advised(demand, made.fleet(2), made.ask(0.2, 10.0)).verdict == "do not split"
 
 
+@pytest.mark.slow
 def test_branches_that_keep_a_deadline_that_the_whole_model_misses_are_worth_it(made):
     """3 s whole, .5 s side by side; 2 s are given."""
     demand = made.table(made.split("full", 3.0), made.split("semantic", 0.5, 0.5, top1=0.8))
@@ -34,6 +35,7 @@ def test_branches_that_keep_a_deadline_that_the_whole_model_misses_are_worth_it(
     assert "100.0% of the requests are late" in given.reason
 
 
+@pytest.mark.slow
 def test_where_no_device_holds_a_whole_model_splitting_is_the_only_way(made):
     """A byte less than the whole model takes, and it is not on offer; with that byte it is."""
     (limit,) = memory_limits(made.measured(*VARIANTS), made.fleet().units())

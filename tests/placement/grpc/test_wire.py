@@ -89,6 +89,7 @@ def test_what_is_not_looked_at_is_protobuf_s(odd):
         assert read(data) == by_protobuf(data)
 
 
+@pytest.mark.slow
 def test_no_more_fields_are_looked_at_than_so_many():
     """A million empty ones are protobuf's to read, in its own time."""
     data = TAG + b"\x00"

@@ -187,6 +187,7 @@ def scenarios(draw):
     return Scenario.parse(json.dumps(document), "drawn")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=scenarios(), seed=st.integers(0, 5), placer=st.sampled_from(["random", "least-loaded", "best-fit"]))
 def test_nothing_is_lost_and_no_limit_is_broken(world, scenario, seed, placer):
