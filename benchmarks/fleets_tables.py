@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from splitplace.benchmarks.results_section import FileSection, Row, commits_of, seeds_of, words
+from splitplace.benchmarks.paired import interval
+from splitplace.benchmarks.results_section import FileSection, Row, commits_of, mean, seeds_of, words
 
 if TYPE_CHECKING:
     from splitplace.benchmarks.chaos import ChaosResults
@@ -271,3 +272,25 @@ def testbed(text: bytes, file: Path) -> FileSection:
     return FileSection(
         found.provenance, [rows], words_of, seeds_of(found.provenance), commits_of(found.cells), remarks=remarks
     )
+
+
+def demo(text: bytes, file: Path) -> FileSection:
+    """A row a policy, and their differences on the same streams."""
+    from splitplace.benchmarks import demo as bench
+
+    found = bench.DemoResults.parse(text, str(file))
+    fields = {"late": "late", "accuracy": "accuracy", "reward": "reward", "response, s": "response_s"}
+
+    def of(policy: str, field: str) -> str:
+        return mean(interval([getattr(cell, field) for cell in found.cells if cell.policy == policy]))
+
+    policies = (bench.DEFAULT, bench.BANDIT)
+    rows = [{"policy": name} | {title: of(name, field) for title, field in fields.items()} for name in policies]
+    off = {title: mean(bench.differences(found.cells, field)) for title, field in fields.items()}
+    rows.append({"policy": "difference"} | off)
+    seeds = sorted({cell.seed for cell in found.cells})
+    remarks = [
+        f"{len(seeds)} streams of {found.cells[0].tasks} tasks on the demo's fleet, each under both. Load average "
+        f"before the run: {found.load:.1f}."
+    ]
+    return FileSection(found.provenance, [rows], words(bench.verdict(found)), seeds, commits_of(found.cells), remarks)

@@ -107,6 +107,7 @@ CLAIMS = (
     Claim("ray.json", "Tasks while a Ray cluster's machines die", "splitplace bench ray", fleets_tables.ray_faults),
     Claim("ray_overhead.json", "The Ray engine beside local", "splitplace bench ray --overhead", ray_overhead.section),
     Claim("soak.json", "A fleet that runs for long", "splitplace bench soak --share 0.1", fleets_tables.soak),
+    Claim("demo.json", "The demo's stream under two policies", "splitplace bench demo", fleets_tables.demo),
     Claim("serve.json", "The front door", "splitplace bench serve --ray PYTHON", fleets_tables.serve),
     Claim(
         "requests.json",

@@ -52,6 +52,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench chaos", "splitplace.cli.bench_fleets:chaos", "What becomes of tasks while devices and broker die."),
     ("bench ray", "splitplace.cli.bench_fleets:ray", "The same on a Ray cluster: nodes, broker and head die."),
     ("bench soak", "splitplace.cli.bench_fleets:soak", "What a fleet holds on to when it runs for long."),
+    ("bench demo", "splitplace.cli.bench_fleets:demo", "The demo's stream under joint, and under the bandit."),
     ("bench serve", "splitplace.cli.bench_door:serve", "What the front door costs, beside Ray Serve."),
     ("bench requests", "splitplace.cli.bench_door:requests", "A million generated requests to the front door."),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),

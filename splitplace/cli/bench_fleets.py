@@ -173,6 +173,32 @@ def soak(
     show(fleets_tables.soak, results, found, json, verdict=bench.verdict(found))
 
 
+def demo(
+    *,
+    streams: int = 10,
+    tasks: int = 50,
+    results: Path = RESULTS / "demo.json",
+    work: Path = Path("runs/bench-demo"),
+    json: bool = False,
+) -> None:
+    """Send the demo's stream, of several seeds, under `joint` and under the bandit; on an idle machine.
+
+    Args:
+        streams: How many; each takes a minute or so, and the first run trains for a few.
+        tasks: Of a stream.
+        results: The results file.
+        work: Folder for the networks, the catalog and the fleets; what is trained and measured there stays.
+        json: Print one JSON document.
+    """
+    at_least_one(streams=streams, tasks=tasks)
+    with measuring("demo", results, "demo", "train", "export", work=work) as say:
+        from splitplace.benchmarks import demo as bench
+        from splitplace.benchmarks import fleets_tables
+
+        found = bench.run(results, work.absolute(), range(1, streams + 1), tasks, say)
+    show(fleets_tables.demo, results, found, json, verdict=bench.verdict(found))
+
+
 def testbed(
     *,
     results: Path = RESULTS / "testbed.json",

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 import splitplace as sp
-from splitplace.api.fleet import POLICY
 from splitplace.demo.requests import DemoRequest, draw
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.export.catalog_writer import CatalogWriter
@@ -39,8 +38,6 @@ IMAGES_A_TASK = 256
 LOAD = 0.7
 """Mean gap between tasks, as a multiple of the layer split's estimated response."""
 FLEET = Path(__file__).with_name("fleet.toml")
-RIVALS = (POLICY, "mab+earliest-finish")
-"""The same stream is sent under each: what a fleet runs by default, and the paper's bandit."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from splitplace.api.fleet import POLICY
 from splitplace.seeds import generator
 
+RIVALS = (POLICY, "mab+earliest-finish")
+"""The same stream is sent under each: what a fleet runs by default, and the paper's bandit."""
 TIGHT, LOOSE = 0.6, 3.0
 """Deadlines as multiples of the layer split's estimated response: one it should miss, one it should meet."""
 

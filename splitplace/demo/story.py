@@ -57,6 +57,7 @@ def run(
     if seed < 0 or not MIN_TASKS <= tasks <= MAX_TASKS:
         raise UsageError(f"--seed {seed} --tasks {tasks}: expected 0 or more, and {MIN_TASKS} to {MAX_TASKS}")
     from splitplace.demo import pipeline, report
+    from splitplace.demo.requests import RIVALS
     from splitplace.export.catalog_writer import CatalogWriter
 
     folder = Path(out).absolute()
@@ -83,7 +84,7 @@ def run(
         evaluations = pipeline.judge(catalog, shipped, data, progress)
     with timed("run"):
         played: list[pipeline.Played] = []
-        for policy, kept in zip(pipeline.RIVALS, ("fleet", "fleet-bandit"), strict=True):
+        for policy, kept in zip(RIVALS, ("fleet", "fleet-bandit"), strict=True):
             layer_s = played[0].layer_s if played else None
             sent = catalog, shipped, data, folder / kept, seed, tasks, progress, layer_s
             played.append(pipeline.play(policy, *sent))

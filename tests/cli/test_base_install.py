@@ -92,6 +92,7 @@ NEEDS = {
     "bench chaos": ([], "export"),
     "bench ray": ([], "export,ray,sim"),
     "bench soak": ([], "export,sim"),
+    "bench demo": ([], "demo,train,export"),
     "bench serve": ([], "export,serve,grpc"),
     "bench requests": ([], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),

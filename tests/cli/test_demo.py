@@ -65,6 +65,20 @@ def test_layer_accuracy_is_the_unsplit_models(cold_demo):
     assert layer["n"] == 10_000
 
 
+def test_the_bench_sends_each_stream_under_both_policies(cold_demo, tmp_path):
+    """Of the demo's own networks; each goes first in turns, and the second has the first one's deadlines."""
+    before, results = weights(cold_demo), tmp_path / "demo.json"
+    command = ["bench", "demo", "--streams", "2", "--tasks", "4", "--work", cold_demo.folder, "--results", results]
+    subprocess.run([sys.executable, "-c", MAIN, *map(str, command)], check=True, timeout=600)
+    assert weights(cold_demo) == before
+    cells = json.loads(results.read_text())["cells"]
+    assert [(cell["seed"], cell["policy"], cell["first"]) for cell in cells] == [
+        (1, "joint", True), (1, "mab+earliest-finish", False), (2, "mab+earliest-finish", True), (2, "joint", False)
+    ]  # fmt: skip
+    assert cells[0]["layer_s"] == cells[1]["layer_s"] and cells[2]["layer_s"] == cells[3]["layer_s"]
+    assert all(cell["accuracy"] > 0.5 for cell in cells)
+
+
 def test_the_same_stream_is_sent_under_both_policies(cold_demo):
     """A line each, of as many tasks, all decided and answered; the rest of the document is of the first."""
     document = cold_demo.document
