@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from splitplace.cli import COMMANDS as SUBCOMMANDS
+from splitplace.cli import GROUPS, build
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
 TRAINS_STATES = "twelve runs of 200 intervals; tests/cli/test_policy.py trains, shows and simulates with a small one"
@@ -79,6 +82,33 @@ def test_every_make_target_named_exists():
     for target in sorted(set(re.findall(r"(?:^ *|`)make ([a-z]+)", text, re.MULTILINE))):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=300)  # noqa: S607
         assert done.returncode == 0, done.stderr
+
+
+def options_of(command):
+    """What a command takes, as `--help` lists them."""
+    app = build()
+    for part in command.split():
+        app = app[part]
+    return {name for argument in app.assemble_argument_collection() for name in argument.names} | {"--help"}
+
+
+def test_commands_in_prose_are_commands_with_options_that_they_have():
+    """`splitplace fleet start --detach`, and `fleet start --detach` too, on all pages and in all rooms' READMEs."""
+    names, seen = [name for name, _, _ in SUBCOMMANDS], 0
+    for page in [path for path in ROOT.rglob("*.md") if not {".venv", "runs", "build"} & set(path.parts)]:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose):
+            words = code.split()
+            whole = words[:1] == ["splitplace"]
+            called = [name for name in names if words[int(whole) :][: len(name.split())] == name.split()]
+            if whole and len(words) > 1 and words[1:2] != ["bench"] and words[1] not in GROUPS:
+                assert called, f"{page}: {code}: no such command"
+            asked = re.findall(r"--[a-z][a-z0-9-]*", code)
+            if called and asked:
+                unknown = set(asked) - options_of(max(called, key=len))
+                assert not unknown, f"{page}: {code}: it has no {', '.join(sorted(unknown))}"
+                seen += 1
+    assert seen > 40
 
 
 def test_what_is_not_run_is_there_and_tested_elsewhere():
