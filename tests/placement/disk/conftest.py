@@ -281,7 +281,9 @@ def recording(disk: Disk) -> Iterator[None]:
         elif path:
             if disk.free_bytes() < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if path.suffix != ".db" and not path.name.endswith("-wal"):  # SQLite's: each write is known
+            if path.suffix not in (".db", ".sqlite") and not path.name.endswith(
+                "-wal"
+            ):  # SQLite's: each write is known
                 disk.names(path.parent)
                 disk.steps.append(Step("truncate", disk.number(path), 0))
                 disk.steps.append(Step("write", disk.number(path), 0, path.read_bytes()))
