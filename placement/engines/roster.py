@@ -34,7 +34,7 @@ class Invitation(Record):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the secret, which is kept nowhere."""
     expires_s: Positive
-    """On this machine's own clock, since 1970."""
+    """Since 1970, by the clock of the broker that made it (`steady_clock`)."""
     by_engine: bool = False
     """Whether an engine made it for a machine that it sends for itself; else somebody was given it."""
 
@@ -56,20 +56,30 @@ class RosterFile(Record):
     """Devices that were revoked, and nobody was invited as since: an engine that finds them does not, either."""
 
 
+def steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 as this machine's clock has them now, and from here on as they pass.
+
+    That the clock is set later, by hand or when a machine without a battery has found the time, neither ends an
+    invitation nor makes it last longer. Who comes after a restart goes by the clock as it is then.
+    """
+    origin_s = time.time() - time.monotonic()
+    return lambda: origin_s + time.monotonic()
+
+
 class Roster:
     """Of one fleet; for any thread.
 
     Args:
         path: Of its file; made if there is none.
         devices: The names that there may be.
-        now_s: The clock of invitations.
+        now_s: The clock of invitations; `steady_clock` if not stated.
 
     Raises:
         IntegrityError: The file is damaged.
     """
 
-    def __init__(self, path: Path, devices: Iterable[str], now_s: Callable[[], float] = time.time):
-        self.path, self.devices, self._now_s, self._lock = path, tuple(devices), now_s, Lock()
+    def __init__(self, path: Path, devices: Iterable[str], now_s: Callable[[], float] | None = None):
+        self.path, self.devices, self._now_s, self._lock = path, tuple(devices), now_s or steady_clock(), Lock()
         if path.exists():
             self._file = RosterFile.parse(path.read_bytes(), str(path))
         else:

@@ -1,6 +1,7 @@
 """Who may be which device: invitations are used once, expire, can be taken back; what is known outlives a broker."""
 
 import stat
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_a_token_expires(roster, clock):
     clock.now_s += 60.0
     with pytest.raises(NotFoundError, match="too old"):
         roster.redeem(secret, KEY)
+
+
+@pytest.mark.parametrize("set_by_s", [-3600.0, 3600.0])
+def test_a_token_lasts_as_long_as_was_said_though_the_clock_is_set(tmp_path, monkeypatch, set_by_s):
+    """Set forward it is no older, set back no younger: what passes counts."""
+    passed, set_s = [5000.0], [1e9]
+    clocks = SimpleNamespace(monotonic=lambda: passed[0], time=lambda: set_s[0] + passed[0])
+    monkeypatch.setattr(roster_module, "time", clocks)
+    roster = Roster(tmp_path / "members.json", "ab")
+    in_time, too_late = roster.invite("a", 60.0), roster.invite("b", 60.0)
+    set_s[0] += set_by_s
+    passed[0] += 59.0
+    assert roster.redeem(in_time, KEY) == "a"
+    passed[0] += 1.5
+    with pytest.raises(NotFoundError, match="too old"):
+        roster.redeem(too_late, OTHER)
 
 
 def test_a_device_is_one_machine(roster):
