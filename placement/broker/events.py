@@ -158,6 +158,8 @@ class DeviceLoadFailed(_Event):
     device: Count
     digest: Digest
     error: str
+    of_file: bool = False
+    """Whether no device could: its file is missing, or is not what it should be."""
 
 
 class DeviceAssigned(_Event):

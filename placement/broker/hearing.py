@@ -58,8 +58,8 @@ class Hearing:
                 end_s = min(self.fleet.on_clock(end_s), now_s) if self.fleet.engine.same_machine else now_s
                 start_s = max(end_s - took_s, 0.0)
                 return ev.DeviceLoaded(at_s=now_s, device=row, digest=digest, start_s=start_s, end_s=end_s)
-            case messages.LoadFailed(digest=digest, error=error):
-                return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error)
+            case messages.LoadFailed(digest=digest, error=error, of_file=of_file):
+                return ev.DeviceLoadFailed(at_s=now_s, device=row, digest=digest, error=error, of_file=of_file)
             case messages.Unreachable(peer=peer) | messages.Reachable(peer=peer) if peer in self.fleet.members:
                 to, cut_off = self.fleet.members[peer].row, isinstance(received.message, messages.Unreachable)
                 if to == row or not self.state.devices[to].up or cut_off == ((row, to) in self.state.unreached):

@@ -49,7 +49,11 @@ def failed(turn: Turn, event: ev.FragmentFailed) -> None:
 
 
 def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
-    """A device cannot open a file: every attempt that needs it there is over."""
+    """A device cannot open a file: every attempt that needs it there is over.
+
+    Where the file itself is at fault no device is: one that rested, or was started again, could not open it either, and
+    would be missed by tasks whose files are right.
+    """
     rows = rows_of(turn, event.device, event.digest)
     name, worn = turn.setup.names[event.device], False
     for job in sorted(turn.state.devices[event.device].jobs):
@@ -57,7 +61,7 @@ def load_failed(turn: Turn, event: ev.DeviceLoadFailed) -> None:
         needs = {fragment for fragment, device in attempt.devices.items() if device == event.device}
         split = turn.setup.entry(attempt.split).split
         if any(split.by_name[fragment].digest == event.digest for fragment in needs):
-            worn |= blame(turn, event.device, attempt.task)
+            worn |= not event.of_file and blame(turn, event.device, attempt.task)
             reason = f"device {name} cannot load {event.digest}: {event.error}"
             set_back(turn, attempt, event.device, reason)
     for row in rows:

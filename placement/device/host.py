@@ -11,7 +11,14 @@ from collections import deque
 from concurrent.futures import Future
 from functools import partial
 
-from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
+from splitplace.errors import (
+    ContractError,
+    IntegrityError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    SplitPlaceError,
+)
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.speed import measured_core_speed
@@ -31,6 +38,8 @@ from splitplace.records.fragment import Fragment
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
+FILE_FAULTS = (IntegrityError, NotFoundError, PermissionError)
+"""What opening a fragment raises whose file is missing, damaged, no model or not readable, whichever device tries."""
 
 
 class DeviceRuntime:
@@ -213,7 +222,8 @@ class DeviceRuntime:
         error = future.exception()
         if error is not None:
             self.fragments.forget(fragment.digest)
-            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error)))
+            of_file = isinstance(error, FILE_FAULTS)
+            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error), of_file=of_file))
             return
         took = future.result()
         self.fragments.opened(fragment, took.result)

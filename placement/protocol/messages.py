@@ -29,7 +29,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 11
+PROTOCOL = 12
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -219,6 +219,8 @@ class LoadFailed(Record):
     type: Literal["load_failed"] = "load_failed"
     digest: Digest
     error: Text
+    of_file: bool = False
+    """Whether its file is at fault, wherever that is read: then the device is not."""
 
 
 class Unload(Record):

@@ -85,6 +85,32 @@ def test_a_task_that_failed_everywhere_is_its_own_fault(fleet):
     assert not any(device.failing or device.rested_until_s > 20.0 for device in one.loop.state.devices)
 
 
+@pytest.mark.parametrize("of_file", [True, False])
+def test_no_device_rests_for_a_file_that_is_missing(fleet, of_file):
+    """Many tasks fail that need it, with the reason; were it the devices that cannot open it, they would rest."""
+    one = fleet()
+    send = one.fleet.send
+
+    def send_but_load(name, message, values=()):
+        if isinstance(message, messages.Load):
+            said = messages.LoadFailed(digest=message.fragment.digest, error="no such file", of_file=of_file)
+            one.fleet.said.append((one.fleet.members[name], Received(name, said, [])))
+        else:
+            send(name, message, values)
+
+    one.fleet.send = send_but_load
+    answers = [one.submit(1.0) for _ in range(8)]
+    one.until(3.0)
+    rested = any(device.rested_until_s for device in one.loop.state.devices)
+    assert rested is not of_file and bool(one.killed) <= rested
+    if of_file:
+        assert all("no such file" in answer.result(0).outcome.error for answer in answers)
+        one.fleet.send = send
+        later = one.submit(4.0)
+        one.until(5.0)
+        assert later.result(0).outcome.error is None
+
+
 def test_the_only_device_is_tried_again(fleet):
     """Where there is no other, nothing is gained by leaving it out."""
     one = fleet("a")

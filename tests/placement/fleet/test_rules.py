@@ -94,7 +94,8 @@ class World:
         match message:
             case messages.Load(fragment=fragment):
                 good = ev.DeviceLoaded(at_s=0, device=device, digest=fragment.digest, start_s=0, end_s=0)
-                bad = ev.DeviceLoadFailed(at_s=0, device=device, digest=fragment.digest, error="no such file")
+                known = {"at_s": 0, "device": device, "digest": fragment.digest}
+                bad = ev.DeviceLoadFailed(**known, error="no such file", of_file=fragment.digest[-1] < "8")
                 self.later(bad if self.random.random() < self.breaks / 2 else good)
             case messages.Assign(job=job, fragment=fragment):
                 self.later(ev.DeviceAssigned(at_s=0, job=job, fragment=fragment))
