@@ -1,4 +1,4 @@
-"""Claims in seconds, which no test judges: how long command line, probe, surgery, plans, hops, fleets and demo take.
+"""Claims in seconds, which no test judges: how long command line, probe, surgery, plans, advice, hops and fleets take.
 
 Each figure is a median over repeats on a machine that does nothing else; the limit is the project's own promise.
 """
@@ -34,6 +34,8 @@ START_UPS = (
 )
 ROUNDS = 3
 """At most, of what takes minutes."""
+ADVISED_RATES = (5.0, 50.0, 500.0)
+"""Of one image each, due within 2 s, on fifty hosts."""
 SHARES = (0.5, 0.25)
 SHARE_OFF = 0.15
 SLICES = {"mobilenetv2": "stem", "resnet50v2": "stage1", "inceptionv3": "mixed_6a"}
@@ -98,6 +100,10 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
         for limited in (False, True):
             what = f"planning 1,000 blocks for 8 unlike devices, {objective}{', memory limited' * limited}"
             add(what, "s of CPU", _plans_s(objective, limited, repeats), 2.0)
+    rounds = min(repeats, ROUNDS)
+    for rate in ADVISED_RATES:
+        say(f"advice for 50 devices at {rate:g} requests a second")
+        add(f"advise, 50 devices, {rate:g} requests a second", "s", [_advice_s(rate) for _ in range(rounds)], 30.0)
     for size_bytes, limit_s in HOP_LIMITS_S.items():
         say(f"a hop of {size_bytes >> 10} KiB")
         for encrypted, how in ((True, "between machines (CURVE)"), (False, "on one machine")):
@@ -113,7 +119,6 @@ def run(path: Path, repeats: int, demo: bool, say: Callable[[str], None]) -> Tim
                 say(f"{method}: not run ({error})")
                 continue
             add(f"speed at a share of {share} by {method}: off by", "share", off, SHARE_OFF)
-    rounds = min(repeats, ROUNDS)
     with tempfile.TemporaryDirectory() as folder:
         for devices, limit_s in small_tasks.UP_LIMIT_S.items():
             say(f"{devices} devices come up")
@@ -166,6 +171,12 @@ def _plans_s(objective: Objective, limited: bool, repeats: int) -> list[float]:
         planned(work, hosts, objective)
         seconds.append(time.process_time() - start_s)
     return seconds
+
+
+def _advice_s(rate: float) -> float:
+    import splitplace as sp
+
+    return _wall_s(lambda: sp.advise("measured", fleet="azure50", rate=rate, deadline=2.0))
 
 
 def _slices_s(model: str, cut: str, repeats: int) -> list[float]:

@@ -18,6 +18,7 @@ def test_a_promise_is_kept_up_to_its_limit(median, kept):
 def test_every_promise_gets_its_figures(tmp_path, monkeypatch):
     """One repeat of each, without the demo, of few tasks: all of them above zero, and the file reads back."""
     monkeypatch.setattr(small_tasks, "MANY", {20: 15.0, 40: 50.0})
+    monkeypatch.setattr(timings, "ADVISED_RATES", (5.0,))
     found = timings.run(tmp_path / "timings.json", 1, False, lambda _: None)
     assert timings.TimingResults.parse((tmp_path / "timings.json").read_text(), "results") == found
     names = [cell.what for cell in found.cells]
