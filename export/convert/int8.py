@@ -18,6 +18,11 @@ from splitplace.inference.executor import Array, batches
 from splitplace.splitting.layerwise.external import all_nodes
 
 CALIBRATION_BATCH = 32
+QUANTISED_SINCE = 10
+"""The opset from which on the quantiser takes a model as it is; others it has raised to the next."""
+RAISED_TO = 11
+OF_UPSAMPLE = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+"""By which an Upsample takes its pixels, in the words of a Resize."""
 PER_CHANNEL_SINCE = 13
 """The opset from which on a weight may have a scale for each channel."""
 ORT_WARNING = 2
@@ -42,6 +47,7 @@ def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     opset = opset_of(model)
     if done := sorted(quantised(model)):
         raise ContractError(f"its operator {done[0]!r} makes 8-bit numbers already: export it as it is")
+    model = _raised(model) if opset < QUANTISED_SINCE else model
     _state_biases_by_channel(model)
     kept = {node.name for node in model.graph.node if _is_quantised_wrongly(node, model)}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
@@ -57,6 +63,26 @@ def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
             nodes_to_exclude=sorted(kept | touching(model, feed, is_mask)),
         )
         return onnx.load(out)
+
+
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in the opset that the quantiser would raise it to, and every node with a name.
+
+    onnx's converter makes an Upsample a Resize and does not say by which rule it takes its pixels: by default another.
+    """
+    raised = onnx.version_converter.convert_version(model, RAISED_TO)
+    taken = {node.name for node in raised.graph.node}
+    for i, node in enumerate(raised.graph.node):
+        if node.op_type == "Resize":
+            stated = {attribute.name for attribute in node.attribute}
+            rules = {name: value for name, value in OF_UPSAMPLE.items() if name not in stated}
+            node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in rules.items())
+        if not node.name:
+            node.name = f"{node.op_type}_{i}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
+    return raised
 
 
 def _is_quantised_wrongly(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:

@@ -26,12 +26,15 @@ from splitplace.records.fragment import Fragment
 from splitplace.records.split import Split
 from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact, digest
+from splitplace.splitting.layerwise.checker import check_form
 
 Precision = Literal["float32", "float16", "int8"]
 MIN_CALIBRATION = 32
 """Fewer samples do not show the range of an activation."""
 FLOAT16_SCALES_SINCE = 19
 """The opset from which on a scale may be in float16."""
+FLOAT32_ALONE = ("Celu", "IsInf")
+"""Operators that, in some opset or all, take no float16, and that the converter does not know as such."""
 FLOAT16_BOUND = 0.05
 """Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 
@@ -145,7 +148,7 @@ def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed],
         converted.producer_name, converted.producer_version = "splitplace", ""
         del converted.metadata_props[:]
         del converted.graph.value_info[:]
-        onnx.checker.check_model(converted, full_check=True)
+        check_form(converted, full=True)
     except Exception as error:
         # The converters raise what they please; each means that they cannot convert this fragment.
         raise SplitPlaceError(f"{name}: cannot be converted: {' '.join(str(error).split())[:300]}") from error
@@ -157,7 +160,8 @@ def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     """Weights and arithmetic in float16, but for operators that touch numbers beyond its range or take float32."""
     scaled = {node.name for node in model.graph.node if node.op_type == "DequantizeLinear"}
     narrow_scales = opset_of(model) >= FLOAT16_SCALES_SINCE
-    kept = sorted(touching(model, feed, is_large) | quantised(model) | (set() if narrow_scales else scaled))
+    wide = {node.name for node in model.graph.node if node.op_type in FLOAT32_ALONE}
+    kept = sorted(touching(model, feed, is_large) | quantised(model) | wide | (set() if narrow_scales else scaled))
     own = {node.name for node in model.graph.node}
     narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
     for node in narrow.graph:

@@ -26,6 +26,13 @@ DEEP_WHITE = 2**16 - 1
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEP_FORMATS = ("PNG", "PPM")
 """Whose mode I is 16 bits."""
+_STEPS = {"L;2": 85, "L;4": 17}
+"""Between two greys of a PNG of so few bits, when Pillow has widened them to 8."""
+_DEEP_COLOURS = "RGB;16B"
+"""What Pillow calls colours of a PNG of 16 bits, of which it takes the upper 8."""
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+"""Tags of a TIFF, and what they may say."""
 _SHRINKABLE = ("JPEG", "MPO")
 MORE = "more"
 """Under which a decoded image's `info` has whether its file holds more pages or frames than this one, the first."""
@@ -94,8 +101,13 @@ def decode_image(source: Path | bytes, name: str = "") -> "Image.Image":
             warnings.simplefilter("ignore")  # Pillow warns of size, which `_bound` decides, and of odd metadata
             with _open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 _bound(image, where)
+                _state_clear_value(image)
+                tags = getattr(image, "tag_v2", {})
+                if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+                    raise ContractError(_unstated(where, "signed numbers"))
+                negative = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
                 image.load()
-                plain = _plain(_turned(image), image.format, where)
+                plain = _plain(_turned(image), image.format, where, negative)
                 plain.info[MORE] = _more(image)
                 return plain
     except SplitPlaceError:
@@ -174,6 +186,16 @@ def _turned(image: "Image.Image") -> "Image.Image":
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
+def _state_clear_value(image: "Image.Image") -> None:
+    """Tell what is transparent in a PNG in the range of its decoded pixels, where Pillow leaves it as it was."""
+    tiles = getattr(image, "tile", ())
+    clear, depth = image.info.get("transparency"), tiles[0].args if tiles and image.format == "PNG" else None
+    if isinstance(clear, int) and depth in _STEPS:
+        image.info["transparency"] = clear * _STEPS[depth]
+    elif isinstance(clear, tuple) and depth == _DEEP_COLOURS:
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
 def _more(image: "Image.Image") -> bool:
     """Whether more pages or frames follow that can be told; a camera's MPO holds the same picture again."""
     try:
@@ -190,12 +212,20 @@ def _orientation(image: "Image.Image") -> Any:
         return None
 
 
-def _plain(image: "Image.Image", kind: str | None, where: str) -> "Image.Image":
-    """Any of Pillow's modes to L or RGB, 8 bits a channel, over white."""
+def _plain(image: "Image.Image", kind: str | None, where: str, negative: bool) -> "Image.Image":
+    """Any of Pillow's modes to L or RGB, 8 bits a channel, over white.
+
+    Args:
+        image: As its file has it, but turned.
+        kind: The file's.
+        where: What to call it.
+        negative: Whether its zero is white, which Pillow turns round in all but 16 bits.
+    """
     from PIL import Image
 
     if image.mode in _DEEP_GREY or (image.mode == "I" and kind in _DEEP_FORMATS):
         values = np.asarray(image).astype(np.uint32)
+        values = DEEP_WHITE - values if negative else values
         # The value that is transparent, if one is, is told in the image's own range.
         clear = image.info.get("transparency")
         grey = Image.fromarray(((values * 255 + DEEP_WHITE // 2) // DEEP_WHITE).astype(np.uint8))
@@ -203,10 +233,7 @@ def _plain(image: "Image.Image", kind: str | None, where: str) -> "Image.Image":
             grey.paste(255, mask=Image.fromarray(values == clear))
         return grey
     if image.mode in ("I", "F"):
-        raise ContractError(
-            f"{where}: its pixels are {'32-bit whole numbers' if image.mode == 'I' else 'floats'}, and nothing says "
-            "which of them is white: save it with 8 or 16 bits"
-        )
+        raise ContractError(_unstated(where, "32-bit whole numbers" if image.mode == "I" else "floats"))
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
         return image.convert(mode)
@@ -214,6 +241,10 @@ def _plain(image: "Image.Image", kind: str | None, where: str) -> "Image.Image":
     plain = Image.new(mode, image.size, "white")
     plain.paste(layered.convert(mode), mask=layered.getchannel("A"))
     return plain
+
+
+def _unstated(where: str, numbers: str) -> str:
+    return f"{where}: its pixels are {numbers}, and nothing says which of them is white: save it with 8 or 16 bits"
 
 
 def _cover(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import InfeasibleError, IntegrityError
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.splitting.artifact import digest
+from splitplace.splitting.layerwise.checker import check_form
 from splitplace.splitting.layerwise.fold import constant
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.graph import Graph
@@ -72,7 +73,7 @@ def piece(
     try:
         # Without its inference of types and shapes, which fails on operators that it has wrong itself; onnxruntime's
         # own follows when the split is verified.
-        onnx.checker.check_model(model)
+        check_form(model)
     except onnx.checker.ValidationError as error:
         raise IntegrityError(f"{name}: the ONNX checker refuses it: {' '.join(str(error).split())[:300]}") from error
     data = model.SerializeToString(deterministic=True)

@@ -19,6 +19,7 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, unknown
 from splitplace.splitting.layerwise.annotations import drop_stale
+from splitplace.splitting.layerwise.checker import check_form
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
 from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
 from splitplace.splitting.layerwise.names import shortened
@@ -199,7 +200,7 @@ def _check(model: onnx.ModelProto, source: str, aside: bool) -> None:
     for tensor in shapeless:
         tensor.shape.SetInParent()
     try:
-        onnx.checker.check_model(as_inputs(model) if aside else model)
+        check_form(as_inputs(model) if aside else model)
     except onnx.checker.ValidationError as error:
         raise IntegrityError(f"{source}: the ONNX checker refuses it: {_line(error)}") from error
     finally:

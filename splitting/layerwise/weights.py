@@ -47,7 +47,16 @@ def of_weights(graph: ir.Graph) -> list[ir.Node]:
 
 
 def fold_weights(model: ir.Model) -> None:
-    """Replace nodes that read weights alone by what they make, where that is no larger; changed in place."""
+    """Replace nodes that read weights alone by what they make, where that is no larger; changed in place.
+
+    Again and again: where a size is computed by what inference does not follow (a Where), it is known when folded.
+    """
+    while _fold_once(model):
+        pass
+
+
+def _fold_once(model: ir.Model) -> bool:
+    """Fold what is known to be no larger; whether there was anything."""
     graph = model.graph
     nodes = of_weights(graph)
     sizes = _sizes(model, nodes)
@@ -62,7 +71,7 @@ def fold_weights(model: ir.Model) -> None:
                 sizes.pop(value, None)
     ends = [value for value in _made(folded) if any(use.node not in folded for use in value.uses())]
     if not ends:
-        return
+        return False
     part = _part(model, folded, ends)
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -74,6 +83,7 @@ def fold_weights(model: ir.Model) -> None:
         weight = ir.Value(name=name, const_value=ir.tensor(np.asarray(result), name=name))
         graph.register_initializer(weight)
         ir.convenience.replace_all_uses_with(value, weight)
+    return True
 
 
 def _made(nodes: Sequence[ir.Node]) -> list[ir.Value]:

@@ -92,3 +92,17 @@ def test_a_grouped_transposed_convolution_is_left_in_float32() -> None:
         tensor.data_type for data in narrow.models.values() for tensor in onnx.load_from_string(data).graph.initializer
     }
     assert onnx.TensorProto.INT8 in kinds
+
+
+@pytest.mark.parametrize("opset", [8, 9])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_pixels_of_an_old_opset_stay_where_they_are(mode: str, opset: int) -> None:
+    """The quantiser raises the opset, by a converter that leaves out how an Upsample takes pixels: others came out."""
+    scales = "" if opset == 9 else ", scales = [1.0, 1.0, 1.5, 2.5]"
+    body = f"""c = Conv (x, k) r = Upsample <mode = "{mode}"{scales}> (c{", s" if opset == 9 else ""})
+               q = Flatten (r) y = MatMul (q, w)"""
+    weights = {"k": numbers(2, 3, 3, 3), "w": numbers(2 * 9 * 15, 4)}
+    weights |= {"s": np.array([1, 1, 1.5, 2.5], np.float32)} if opset == 9 else {}
+    whole = model(body, weights, x="float[n, 3, 8, 8] x", opset=opset)
+    images = RNG.normal(size=(40, 3, 8, 8)).astype(np.float32)
+    assert off(whole, images) < 0.05

@@ -180,3 +180,12 @@ def test_numbers_of_another_type_are_told_how_to_be_given(catalog):
     """float64 is what numpy makes by itself."""
     with pytest.raises(SplitPlaceError, match=r"got float64\[40, 8\], expected float32.*\.astype\('float32'\)"):
         sp.infer(str(catalog), X.astype(np.float64))
+
+
+@pytest.mark.parametrize("opset", [12, 17, 21])
+@pytest.mark.parametrize("operator", ["h = Celu <alpha = 2.0> (a)", "i = IsInf (a) h = Where (i, v0, a)"])
+def test_operators_that_take_float32_alone_keep_it(operator, opset):
+    """The converter does not know them as such: it was refused in the words of the checker."""
+    zero = numpy_helper.from_array(np.float32(0), "v0")
+    artifact = cut(model(f"a = MatMul (x, v) {operator} y = MatMul (h, w)", opset=opset, weights=[zero]))
+    assert near(answer(with_precision(artifact, "float16")), answer(artifact), 0.01)

@@ -243,3 +243,68 @@ def test_images_from_0_to_1_are_told_what_to_do_first(catalog):
     """As bytes they would all be black."""
     with pytest.raises(ContractError, match=r"give it as \.astype\('uint8'\) \(0 to 1 times 255, first\)"):
         infer(f"{catalog[0].path}:{REFERENCE}", np.zeros((2, 3, 24, 24), np.float32))
+
+
+def framed_png(width: int, height: int, bits: int, colour: int, rows: list[bytes], clear: bytes) -> bytes:
+    """A PNG of these rows in which one value is transparent, as Pillow writes none."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)),
+        (b"tRNS", clear),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))),
+        (b"IEND", b""),
+    ]
+    framed = [struct.pack(">I", len(of)) + kind + of + struct.pack(">I", zlib.crc32(kind + of)) for kind, of in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_grey_that_is_transparent_is_white_at_any_depth(bits):
+    """A PNG tells it in its own bits, which Pillow leaves so where it widens the pixels: they were their grey."""
+    rng = np.random.default_rng(bits)
+    values = rng.integers(0, 2**bits, (6, 16), dtype=np.uint16)
+    values[0] = 1  # a row of it, among all others
+    if bits == 16:
+        rows = [row.astype(">u2").tobytes() for row in values]
+    else:
+        spread = (values[..., None] >> np.arange(bits)[::-1] & 1).reshape(6, -1).astype(np.uint8)
+        rows = [row.tobytes() for row in np.packbits(spread, axis=1)]
+    read = read_image(framed_png(16, 6, bits, 0, rows, struct.pack(">H", 1)), ImageRule(channels=1, height=6, width=16))
+    grey = (values.astype(np.int64) * 255 + (2**bits - 1) // 2) // (2**bits - 1)
+    np.testing.assert_array_equal(read[0], np.where(values == 1, 255, grey))
+
+
+def test_the_deep_colour_that_is_transparent_is_white():
+    """Of 16 bits a channel Pillow takes the upper 8, and of what is transparent it took all."""
+    values = np.random.default_rng(3).integers(0, 2**16, (6, 8, 3), dtype=np.uint16)
+    values[0] = (300, 40_000, 65_000)
+    rows = [row.astype(">u2").tobytes() for row in values]
+    data = framed_png(8, 6, 16, 2, rows, struct.pack(">HHH", 300, 40_000, 65_000))
+    read = read_image(data, ImageRule(channels=3, height=6, width=8)).transpose(1, 2, 0)
+    assert (read[0] == 255).all() and (read[1:] == values[1:] >> 8).all()
+
+
+def grey_tiff(values: np.ndarray, photometric: int, sample_format: int = 1) -> bytes:
+    """A TIFF of one channel, in which zero may be white (photometric 0), its samples signed (format 2)."""
+    height, width = values.shape
+    bits, size = 8 * values.itemsize, values.nbytes
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 10 + 4)]
+    entries += [(277, 1), (278, height), (279, size), (339, sample_format)]
+    table = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + struct.pack("<I", 0) + values.tobytes()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_scan_whose_zero_is_white_is_no_negative(bits):
+    """Pillow turns it round in 8 bits, not in 16."""
+    values = np.random.default_rng(5).integers(0, 2**bits, (6, 8)).astype(f"<u{bits // 8}")
+    rule = ImageRule(channels=1, height=6, width=8)
+    plain, white = (read_image(grey_tiff(values, kind), rule).astype(int) for kind in (1, 0))
+    np.testing.assert_array_equal(white, 255 - plain)
+
+
+@pytest.mark.parametrize("kind", ["<i1", "<i2"])
+def test_signed_pixels_are_refused(kind):
+    """Of 8 bits, those below zero came out brighter than all others."""
+    data = grey_tiff(np.arange(-24, 24).reshape(6, 8).astype(kind), 1, sample_format=2)
+    with pytest.raises(ContractError, match=r"its pixels are signed numbers, and nothing says which .*: save it with"):
+        read_image(data, ImageRule(channels=1, height=6, width=8), "scan.tif")
