@@ -12,16 +12,20 @@ measures it, in a simulator a wall clock would make the results depend on the ma
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 
-from splitplace.errors import ContractError, PolicyError, SplitPlaceError
+from splitplace.errors import ContractError, PolicyError, SplitPlaceError, raised
 from splitplace.placement.objective import CONTEXTS
 from splitplace.placement.policy import Leaving, Placed, PlacementRequest, Policy, Taken
 from splitplace.placement.room import Room
 from splitplace.records.action import Action, Decide, Evict, Migrate, Place, Wait
 from splitplace.records.view import NONE, Floats, Ints, View
+
+ActionT = TypeVar("ActionT", bound=Action)
 
 WHOLE = (int, np.integer)
 """What a number of an action may be."""
@@ -37,10 +41,10 @@ def first_state(policy: Policy, view: View, make: Callable[[View], Any] | None =
     _keep(view)
     try:
         return (make or policy.init)(view)
-    except SplitPlaceError:
+    except (SplitPlaceError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # somebody's code: it may raise anything
-        raise PolicyError(policy.name, _said(error)) from error
+    except BaseException as error:  # somebody's code: it may raise anything
+        raise PolicyError(policy.name, raised(error)) from error
 
 
 def plan(
@@ -67,17 +71,23 @@ def plan(
     _keep(view)
     try:
         state = policy.update(state, Leaving(view, view.finished))
-        decided = list(policy.decide(state, view, rng))
+        # What is answered may be made while it is read, and without end: one more than can be right breaks a rule.
+        decided = list(islice(policy.decide(state, view, rng), len(view.tasks.undecided) + 1))
         _check_decisions(view, decided)
+        decided = [_plain(action) for action in decided]
         state = policy.update(state, Taken(view, tuple(decided)))
 
         requests = _requests(view, decided, ahead)
-        placed = list(policy.place(state, view, list(requests), rng))
-        actions = [*decided, *placed]
-        _check_actions(view, actions, requests)
-        return actions, policy.update(state, Placed(view, tuple(decided), tuple(placed)))
-    except (Exception, SystemExit) as error:
-        raise PolicyError(policy.name, _said(error)) from error
+        asked = sum(len(request.fragments) for request in requests)
+        most = asked + len(view.containers.task_C) + view.devices.idle_FD.size
+        placed = list(islice(policy.place(state, view, list(requests), rng), most + 1))
+        _check_actions(view, [*decided, *placed], requests)
+        placed = [_plain(action) for action in placed]
+        return [*decided, *placed], policy.update(state, Placed(view, tuple(decided), tuple(placed)))
+    except KeyboardInterrupt:
+        raise  # that is the user's word, not the policy's
+    except BaseException as error:
+        raise PolicyError(policy.name, raised(error)) from error
 
 
 def _keep(view: View) -> None:
@@ -90,12 +100,6 @@ def _keep(view: View) -> None:
         for table in vars(part).values():
             if isinstance(table, np.ndarray):
                 table.setflags(write=False)
-
-
-def _said(error: BaseException) -> str:
-    """In one line; by its class, too, unless it is one of ours."""
-    kind = "" if isinstance(error, SplitPlaceError) else f"{type(error).__name__}: "
-    return " ".join(f"{kind}{error}".split())[:1000]
 
 
 def check(view: View) -> None:
@@ -181,6 +185,17 @@ def _check_whole(action: Action) -> None:
         isinstance(number, WHOLE) and not isinstance(number, bool) and -(2**63) <= number < 2**63 for number in numbers
     ):
         raise ContractError(f"{action!r}: expected whole numbers")
+
+
+def _plain(action: ActionT) -> ActionT:
+    """The same with Python's whole numbers in place of numpy's, which no journal and no JSON takes."""
+    if isinstance(action, Wait) and type(action.task) is type(action.fragment) is int:
+        return action  # of thousands that wait
+    numbers = [getattr(action, name) for name in action.__slots__]
+    if all(type(number) is int for number in numbers):
+        return action
+    plain: dict[str, Any] = dict(zip(action.__slots__, map(int, numbers), strict=True))
+    return replace(action, **plain)
 
 
 class _Rules:

@@ -13,8 +13,11 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from splitplace.errors import NotFoundError, UsageError, unknown
-from splitplace.placement.policy import Composed, Policy
+from splitplace.errors import NotFoundError, UsageError, raised, unknown
+from splitplace.placement.policy import Composed, Policy, clairvoyant
+
+LONGEST_NAME = 256
+"""Letters: results, logs and the status of a fleet show it."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,18 @@ class Registry:
         """One that is there already, if it has what it must have.
 
         Raises:
-            UsageError: It lacks a method, or has a name that is none.
+            UsageError: It lacks a method, has a name that is none, or raises where it is looked at.
         """
         if isinstance(loaded, type):
             raise UsageError(f"{name!r} is a class: give what it makes, {loaded.__name__}()")
+        try:
+            return self._held(loaded, name)
+        except UsageError:
+            raise
+        except Exception as error:  # a property, or `__getattr__`: somebody's code
+            raise UsageError(f"{name!r} is no {self.kind}: it raises {raised(error)} when it is looked at") from error
+
+    def _held(self, loaded: Any, name: str) -> Any:
         missing = [method for method in self.methods if not callable(getattr(loaded, method, None))]
         if missing:
             half = ", which the other half of a DECIDER+PLACER has" if missing in (["decide"], ["place"]) else ""
@@ -63,8 +74,14 @@ class Registry:
         if not hasattr(loaded, "name"):
             with suppress(AttributeError):  # of what is frozen
                 loaded.name = name  # the results need something to call it by
-        if not isinstance(getattr(loaded, "name", None), str):
+        called = getattr(loaded, "name", None)
+        if not isinstance(called, str):
             raise UsageError(f"{name!r} is no {self.kind}: it lacks a name that is text")
+        if not (called.isprintable() and 0 < len(called) <= LONGEST_NAME):
+            raise UsageError(
+                f"{name!r} has the name {called[:LONGEST_NAME]!r}: expected 1 to {LONGEST_NAME} letters on one line"
+            )
+        clairvoyant(loaded)  # says yes or no
         return loaded
 
     def _load(self, name: str) -> Any:
@@ -202,8 +219,10 @@ def installed(target: str, methods: Sequence[str]) -> Any:
     module, _, name = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except Exception as error:  # somebody's code: it may raise anything
-        raise NotFoundError(f"cannot import {module!r}: {_said(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody's code: it may raise anything
+        raise NotFoundError(f"cannot import {module!r}: {raised(error)}") from error
     if not isinstance(found, type) or not all(callable(getattr(found, method, None)) for method in methods):
         raise NotFoundError(f"{target!r} is no class with {', '.join(methods)}")
     return _made(target, found)
@@ -226,8 +245,10 @@ def _imported(kind: str, target: str) -> Any:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # somebody's code: it may raise anything
-        raise UsageError(f"cannot import {module_name!r} for {kind} {target!r}: {_said(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody's code: it may raise anything
+        raise UsageError(f"cannot import {module_name!r} for {kind} {target!r}: {raised(error)}") from error
     finally:
         sys.path.remove(here)
     factory = getattr(module, class_name, None)
@@ -240,17 +261,16 @@ def _offered(what: str, entry: EntryPoint) -> Any:
     """What an entry point names."""
     try:
         return entry.load()
-    except Exception as error:  # somebody's code
-        raise UsageError(f"{what} cannot be loaded from {entry.value}: {_said(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody's code
+        raise UsageError(f"{what} cannot be loaded from {entry.value}: {raised(error)}") from error
 
 
 def _made(what: str, factory: Any) -> Any:
     try:
         return factory()
-    except Exception as error:  # somebody's code
-        raise UsageError(f"cannot make {what}: {_said(error)}") from error
-
-
-def _said(error: Exception) -> str:
-    """In one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody's code
+        raise UsageError(f"cannot make {what}: {raised(error)}") from error

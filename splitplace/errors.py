@@ -19,6 +19,10 @@ Cause = Literal[
 ]  # fmt: skip
 
 
+MOST_RAISED = 1000
+"""Letters of what somebody's own code raised."""
+
+
 class Answer(NamedTuple):
     """What a cause means outside of the program."""
 
@@ -157,6 +161,17 @@ class IntegrityError(SplitPlaceError):
 
 class InfeasibleError(SplitPlaceError):
     """A request that no split, device or placement can meet."""
+
+
+def raised(error: BaseException) -> str:
+    """For a message: what somebody's own code raised, on one line; by its class, too, unless it is one of ours."""
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - its words are somebody's code as well
+        words = "it fails to say what"
+    if isinstance(error, SplitPlaceError):
+        return words[:MOST_RAISED]
+    return f"{type(error).__name__}: {words}"[:MOST_RAISED] if words else type(error).__name__
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, raised
 from splitplace.files import make_folder, replace_file
 from splitplace.placement import states as saved
 from splitplace.placement.broker.setup import Setup
@@ -79,11 +79,9 @@ class PolicyFolder:
                 if isinstance(part, saved.Storable):
                     saved.save(self.folder, part, state, self.setup.trained_for, {"by": "a broker"})
             replace_file(self.folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
-        except Exception as error:  # noqa: BLE001 - the policy is somebody's code, and may raise anything
-            known = isinstance(error, (OSError, SplitPlaceError))
-            log.warning(
-                "policy %s: what it remembers could not be saved: %s", policy.name, error if known else repr(error)
-            )
+        except BaseException as error:  # noqa: BLE001 - the policy is somebody's code, and may raise anything
+            said = str(error) if isinstance(error, OSError) else raised(error)
+            log.warning("policy %s: what it remembers could not be saved: %s", policy.name, said)
 
 
 def _put_aside(path: Path, error: ContractError) -> None:

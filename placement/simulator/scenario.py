@@ -10,7 +10,7 @@ from splitplace.errors import ContractError, NotFoundError, UsageError
 from splitplace.placement.simulator.demands import DATA
 from splitplace.records.base import MAX_AMOUNT, Amount, AmountOrZero, Fraction, Name, Quantity, Record
 from splitplace.records.demand import EncodedInput
-from splitplace.records.device import MAX_CORES, Device, FleetSpec
+from splitplace.records.device import MAX_CORES, MAX_COUNT, Device, FleetSpec
 
 MAX_IMAGES = 10**12
 """Of a task: their bytes, and sums of them, stay whole numbers that 64 bits hold."""
@@ -271,8 +271,8 @@ def load_fleet(name: str | Path) -> FleetSpec:
     base, colon, size = text.rpartition(":")
     if not colon or Path(text).is_file():  # a folder's name may have a colon
         base, size = text, ""
-    elif not (size.isdecimal() and 0 < int(size) <= 1_000_000):
-        raise UsageError(f"fleet {text!r}: expected NAME:N with N from 1 to 1000000, got {size!r}")
+    elif not (size.isdecimal() and 0 < int(size) <= MAX_COUNT):
+        raise UsageError(f"fleet {text!r}: expected NAME:N with N from 1 to {MAX_COUNT}, got {size!r}")
     fleet = FleetSpec.parse_toml(_shipped("fleet", base), f"fleet {base}")
     return scale(fleet, int(size)) if size else fleet
 

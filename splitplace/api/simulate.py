@@ -24,7 +24,7 @@ from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
+from splitplace.placement.simulator.scenario import Scenario, Workload, load_fleet, load_scenario, names
 from splitplace.placement.simulator.setting import prepare
 from splitplace.progress import Progress, silent
 from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PLOTTED_TASKS = 200
+OF_DRAWN = ("phases", "mix", "spread", "arrivals", "batch")
+"""Of a workload, what tasks that were recorded do not go by; deadlines are for those that `--rate` asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +216,12 @@ def simulate(
     if state is not None and untrained:
         raise UsageError("--state and --untrained exclude each other")
     if plot is not None:
-        check_picture(Path(plot), "sim", (".svg",))
+        plot = Path(plot).absolute()  # now: a policy of the user's own may go to another folder
+        check_picture(plot, "sim", (".svg",))
     if trace_dir is not None:
         needs("--trace-dir", "sim", packages=("pyarrow",))
-        check_folder(Path(trace_dir), "--trace-dir")
+        trace_dir = Path(trace_dir).absolute()
+        check_folder(trace_dir, "--trace-dir")
     chosen, devices, costs = resolve(scenario, fleet, demand)
     chosen = _with_load(chosen, rate, load, utilisation)
     asked = as_policy(policy)
@@ -334,6 +338,9 @@ def _say_what_is_left_out(scenario: Scenario, fleet: FleetSpec, demand: DemandLi
                 f"{late} of {len(arrival_s_N)} tasks of {workload.trace} come after the run's end at {end_s:g} s, the "
                 f"last at {arrival_s_N[-1]:g} s: raise --intervals, or have arrival_s count from 0"
             )
+        drawn = Workload(trace=workload.trace)
+        if asked := [name for name in OF_DRAWN if getattr(workload, name) != getattr(drawn, name)]:
+            _log.warning(f"without effect beside the tasks of {workload.trace}: {', '.join(asked)} of [workload]")
     elif mixed and scenario.name not in names("scenario"):  # those that ship are for more demands than one
         applications = prepare(scenario, fleet, demand)[1].applications
         if strange := sorted(mixed.difference(applications)):

@@ -3,11 +3,12 @@
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, Token, convert
 
-from splitplace.cli.output import fail, listen, open_standard_streams
+from splitplace.cli.output import answer_alone, fail, listen, open_standard_streams
 from splitplace.errors import SplitPlaceError, UsageError, explained
 
 # name, where the function is, one line for the overview (so that --help imports none of them)
@@ -132,7 +133,9 @@ def main(tokens: Sequence[str] | None = None) -> None:
     try:
         with explained():
             _check_text(arguments)
-            app(arguments, exit_on_error=False, print_error=False)
+            asks_help = {"--help", "-h", "--version"}.intersection(arguments)
+            with answer_alone() if "--json" in arguments and not asks_help else nullcontext():
+                app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         fail(" ".join(str(error).split()) + " See --help.", 2)
     except SplitPlaceError as error:

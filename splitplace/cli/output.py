@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
@@ -31,14 +31,41 @@ def emit(document: BaseModel | dict[str, Any], people: RenderableType, json: boo
 
     It has left when this returns: what goes on to serve is waited for by who reads a file or a pipe.
     """
-    if any(int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK")):  # torchrun's and Lightning's
+    if not _first():
         return
     if json:
         plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
-        sys.stdout.write(json_module.dumps(plain, indent=2, allow_nan=False, default=str) + "\n")
+        out = _answers[-1] if _answers else sys.stdout
+        out.write(json_module.dumps(plain, indent=2, allow_nan=False, default=str) + "\n")
+        out.flush()
     else:
         _print_whole(people)
-    sys.stdout.flush()
+        sys.stdout.flush()
+
+
+def _first() -> bool:
+    """Whether no other process that trains together with this one prints for both; variables of torchrun and Lightning.
+
+    A rank without others to train with is somebody else's, as a batch system's.
+    """
+    numbers = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    size, *ranks = (int(text) if text.isdecimal() else 0 for text in numbers.values())
+    return size < 2 or not any(ranks)
+
+
+_answers: list[TextIO] = []
+"""Where documents go while all else that is printed goes to stderr."""
+
+
+@contextmanager
+def answer_alone() -> Iterator[None]:
+    """Keep stdout for the document: what a policy or network of the user's own prints meanwhile goes to stderr."""
+    _answers.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers.pop()
 
 
 def _print_whole(people: RenderableType) -> None:

@@ -59,6 +59,8 @@ def simulate(
     """
     import splitplace as sp
 
+    trace_dir = None if trace_dir is None else trace_dir.absolute()
+    plot = None if plot is None else plot.absolute()
     with bar() as progress:
         done = sp.simulate(
             policy,
@@ -103,11 +105,9 @@ def simulate(
         "metrics": run.metrics.model_dump(mode="json"),
     }
     if trace_dir is not None:
-        document["trace"] = [
-            str((trace_dir / f"{part}.parquet").absolute()) for part in ("tasks", "fragments", "intervals")
-        ]
+        document["trace"] = [str(trace_dir / f"{part}.parquet") for part in ("tasks", "fragments", "intervals")]
     if plot is not None:
-        document["plot"] = str(plot.absolute())
+        document["plot"] = str(plot)
     emit(document, _table(document, done), json)
 
 

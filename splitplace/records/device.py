@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from splitplace.records.base import Amount, AmountOrZero, Name, Quantity, Record
 
 MAX_COUNT = 100_000
-"""Ten times the largest fleet that is simulated: every single device is made."""
+"""Of a fleet's devices, ten times the largest that is simulated: every single one is made."""
 MAX_CORES = 1_000_000
 
 
@@ -47,6 +47,12 @@ class FleetSpec(Record):
 
     name: Name
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        if (count := sum(entry.count for entry in self.devices)) > MAX_COUNT:
+            raise ValueError(f"{count} devices, expected at most {MAX_COUNT}")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -97,3 +97,24 @@ def test_a_command_without_standard_streams_ends_as_with_them() -> None:
     """With its own code, though nobody reads why."""
     assert closed("from splitplace.cli import main; main(['nosuch'])") == 2
     assert closed("from splitplace.cli import main; main(['fleet', 'start', '--help'])") == 0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "prints"),
+    [
+        ({"RANK": ""}, True),
+        ({"RANK": "first", "LOCAL_RANK": "-1"}, True),
+        ({"RANK": "3"}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}, False),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, False),
+    ],
+)
+def test_of_those_that_train_together_the_first_prints(monkeypatch, capsys, ranks, prints) -> None:
+    """As torchrun and Lightning number them; what a batch system calls a rank keeps nobody from printing."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    emit({"done": True}, "done", json=True)
+    assert bool(capsys.readouterr().out) is prints

@@ -48,6 +48,49 @@ def test_a_recorded_load_is_nothing_to_raise(tmp_path):
     )
 
 
+def test_what_recorded_tasks_do_not_go_by_is_said(tmp_path):
+    """A mix or phases beside a trace change nothing; deadlines, which `--rate` needs, are no mistake."""
+    (tmp_path / "few.csv").write_text("arrival_s,application,n,deadline_s\n1,mnist,20,50\n")
+    scenario = tmp_path / "few.toml"
+    text = f'name = "few"\nfleet = "azure10"\n[workload]\ntrace = "{tmp_path / "few.csv"}"\n'
+    call = ("simulate", "--policy", "random+random", "--scenario", str(scenario), "--intervals", "5")
+    scenario.write_text(text + "deadline_straddle = [0.8, 2.0]\n")
+    assert "without effect" not in called(*call).stderr
+    scenario.write_text(
+        text + "batch = [5, 5]\nmix = { mnist = 1.0 }\n[[workload.phases]]\nstart = 1\nrate_factor = 5.0\n"
+    )
+    said = f"without effect beside the tasks of {tmp_path / 'few.csv'}: phases, mix, batch of [workload]\n"
+    assert said in called(*call).stderr
+
+
+OWN = """
+import os
+from splitplace.placement.placers.random import RandomPlacer
+class Loud(RandomPlacer):
+    name = "loud"
+    def place(self, state, view, requests, rng):
+        print("placing", len(requests))
+        os.chdir({folder!r})
+        return super().place(state, view, requests, rng)
+"""
+
+
+def test_a_policy_that_prints_and_goes_elsewhere(tmp_path, monkeypatch):
+    """What it prints is on stderr beside --json, and files are where they were meant to be when the command began."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "loud_policy.py").write_text(OWN.format(folder=str(tmp_path / "elsewhere")))
+    monkeypatch.chdir(tmp_path)
+    call = ("simulate", "--policy", "random+loud_policy:Loud", "--demand", "upstream", "--intervals", "3")
+    done = run(*call, "--json", "--trace-dir", "kept")
+    document = json.loads(done.stdout)
+    assert "placing" in done.stderr
+    assert document["trace"] == [
+        str(tmp_path / "kept" / f"{name}.parquet") for name in ("tasks", "fragments", "intervals")
+    ]
+    assert all((tmp_path / "kept" / f"{name}.parquet").is_file() for name in ("tasks", "fragments", "intervals"))
+    assert "placing" in run(*call).stdout
+
+
 def test_twice_the_same_but_for_the_timings():
     """One JSON document on stdout, on stderr that the paper's load says little; with the demand that ships."""
     asked = ("simulate", "--policy", "random+random", "--fleet", "azure50", "--intervals", "100", "--seed", "0")

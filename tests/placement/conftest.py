@@ -4,6 +4,7 @@ And the rules that policies break: one bad answer each, for the simulator and fo
 what a test says, for the doors in front of it.
 """
 
+import asyncio
 import itertools
 import shutil
 import subprocess
@@ -246,9 +247,20 @@ def more(make: Callable[[Place, View], Any]) -> Callable[[Any, View, Any], Any]:
     return lambda right, view, todo: [*right, make(right[0], view)]
 
 
+class WordlessError(Exception):
+    """An error whose own words fail."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
 BAD = {
     "decide raises": BadAnswer("decide", throw(ZeroDivisionError("no\nidea")), "ZeroDivisionError: no idea"),
     "decide exits": BadAnswer("decide", throw(SystemExit(3)), "SystemExit: 3"),
+    "decide raises what is no Exception": BadAnswer("decide", throw(asyncio.CancelledError()), "CancelledError"),
+    "decide raises without words": BadAnswer("decide", throw(WordlessError()), "WordlessError: it fails to say what"),
+    "decide never ends": BadAnswer("decide", lambda right, *_: itertools.cycle(right), "not there or decided already"),
+    "place never ends": BadAnswer("place", lambda right, *_: itertools.cycle(right), "another action for it already"),
     "decide answers None": BadAnswer("decide", lambda *_: None, "TypeError"),
     "decide answers text": BadAnswer("decide", lambda *_: "up", "no action"),
     "a task is not decided": BadAnswer("decide", lambda *_: [], "is not decided"),

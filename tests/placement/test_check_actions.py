@@ -181,3 +181,24 @@ def test_who_interrupts_is_not_taken_for_a_policy(view, rogue):
 
     with pytest.raises(KeyboardInterrupt):
         plan(Interrupted(), view(deadlines_s=(9.0,)), None, np.random.default_rng(0))
+
+
+def test_what_a_policy_counts_by_numpy_leaves_as_whole_numbers_of_python(view, rogue):
+    """For whoever carries it out, and for the policy's own `update`: no journal and no JSON takes numpy's."""
+    heard = []
+
+    class Counting(rogue):
+        def decide(self, state, view, rng):
+            return [Decide(task, np.int8(LAYER), tag=np.uint16(7)) for task in view.tasks.id_T]
+
+        def place(self, state, view, requests, rng):
+            return [Place(view.tasks.id_T[0], np.int32(0), np.argmax([0, 1])), Wait(np.int64(100), np.uint8(1))]
+
+        def update(self, state, feedback):
+            heard.append(feedback)
+
+    actions, _ = plan(Counting(), view(deadlines_s=(9.0,)), None, np.random.default_rng(0))
+    assert actions == [Decide(100, LAYER, 7), Place(100, 0, 1), Wait(100, 1)]
+    told = [*heard[1].decisions, *heard[2].decisions, *heard[2].actions]
+    numbers = [getattr(action, name) for action in (*actions, *told) for name in action.__slots__]
+    assert {type(number) for number in numbers} == {int}

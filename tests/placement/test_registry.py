@@ -137,6 +137,36 @@ def test_halves_and_wholes_are_told_apart(installed, text, said):
         parse_policy(text)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import sys\nsys.exit('not now')",
+            "cannot import 'odd_policy' for policy 'odd_policy:Odd': SystemExit: not now",
+        ),
+        ("raise GeneratorExit", "cannot import 'odd_policy' for policy 'odd_policy:Odd': GeneratorExit"),
+        ("def Odd():\n    raise SystemExit(0)", "cannot make policy 'odd_policy:Odd': SystemExit: 0"),
+        (
+            "class Odd(Both):\n    clairvoyant = property(lambda self: 1 / 0)",
+            "it raises ZeroDivisionError: division by",
+        ),
+        (
+            "class Odd(Both):\n    name = 'two\\nlines'",
+            r"has the name 'two\nlines': expected 1 to 256 letters",
+        ),
+        ("class Odd(Both):\n    name = 'half a \\ud800'", "expected 1 to 256 letters on one line"),
+        ("class Odd(Both):\n    name = ''", "has the name '': expected 1 to 256 letters"),
+        ("class Odd(Both):\n    name = 'n' * 300", "expected 1 to 256 letters"),
+    ],
+)
+def test_a_module_that_is_no_policy_says_so_in_a_line(installed, monkeypatch, code, said):
+    """Whatever it raises, that ends a program too, and whatever it calls itself."""
+    installed("their-policies", "")
+    installed("odd-policy", "", f"from their_policies import Both\n{code}\n")
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse_policy("odd_policy:Odd")
+
+
 class Nameless:
     """A decider that nothing can be added to."""
 

@@ -15,7 +15,8 @@ from splitplace.placement.broker import fleet as live_fleet
 from splitplace.placement.broker import health, loop, pace, planning, setbacks
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.records.action import Migrate
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Decide, Migrate, Place
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 240.0
@@ -146,3 +147,29 @@ def test_a_move_to_where_it_is_changes_nothing(start, toy, rogue, undisturbed, e
         assert [task.result(PATIENCE_S).outcome.error for task in (first, second)] == [None, None]
     assert {event.attempt for event in broker.events if isinstance(event, book.FragmentPlaced)} == {0}
     assert not any(isinstance(event, book.FragmentMigrated) for event in broker.events) and not failures(broker)
+
+
+class Numpyish(BestFit):
+    """A whole policy that counts by numpy, as many do."""
+
+    name = "numpyish"
+
+    def decide(self, state, view, rng):
+        """The first split."""
+        return [Decide(task, np.int64(0), tag=np.int32(7)) for task in view.tasks.id_T[view.tasks.undecided]]
+
+    def place(self, state, view, requests, rng):
+        """Best fit."""
+        placed = super().place(state, view, requests, rng)
+        return [Place(np.int64(a.task), np.int32(a.fragment), np.int8(a.device)) for a in placed]
+
+
+def test_a_policy_that_counts_by_numpy_is_served_and_kept(start, toy, images, tmp_path):
+    """Its broker ends in order, which writes everything down, and the next one goes on from there."""
+    fleet = {"devices": [toy.make_device("a")], "policy": Numpyish(), "data": tmp_path / "data"}
+    with start(toy.chain(), **fleet) as broker:
+        first = broker.submit("toy", images(5), 1000.0, key="first").result(PATIENCE_S)
+    assert first.outcome.error is None
+    with start(toy.chain(), **fleet) as broker:
+        again = broker.submit("toy", images(5), 1000.0, key="first").result(PATIENCE_S)
+        assert again.outcome == first.outcome

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.registry import parse_policy
@@ -87,6 +88,7 @@ def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
         (load_fleet, "azure", "azure50"),
         (load_fleet, "azure50:x", "NAME:N"),
         (load_fleet, "azure50:", "NAME:N"),
+        (load_fleet, "azure50:100001", "N from 1 to 100000"),
         (load_fleet, "here/fleet.toml", "there is no file"),
         (load_scenario, "nowhere.toml", "there is no file"),
         (load_demand, "guessed", "measured, upstream"),
@@ -106,6 +108,12 @@ def test_an_unknown_name_is_answered_with_what_is_valid(loader, name, said):
     """Exit 2, and what to say instead."""
     with pytest.raises(UsageError, match=re.escape(said)):
         loader(name)
+
+
+def test_a_fleet_of_more_devices_than_can_be_made(world):
+    """Of several entries that are each within the bound, too: it is said before any is made."""
+    with pytest.raises(ValidationError, match="200000 devices, expected at most 100000"):
+        world.fleet(world.device(name="a", count=100_000), world.device(name="b", count=100_000))
 
 
 def test_a_fleet_by_a_path_with_a_colon(tmp_path):
