@@ -139,7 +139,8 @@ def reason(error: str) -> str:
     """Why a task failed, without what differs from task to task."""
     if error.startswith("its deadline of"):
         return EXPIRED
-    return re.sub(r"[\w.-]*\d[\w.:-]*", "N", error)[:120]
+    named = re.sub(r"/\S*/", "", error)  # files, wherever they lie
+    return re.sub(r"[\w.-]*\d[\w.:-]*", "N", named)[:120]
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -65,6 +65,8 @@ class TaskCancelled(_Event):
     kind: Literal["cancelled"] = "cancelled"
     task: Count
     reason: str
+    refused: bool = False
+    """Whether it was never taken on: who asks again, by the same key, is not answered with its end."""
 
 
 class DeviceJoined(_Event):

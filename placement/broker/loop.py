@@ -240,7 +240,7 @@ class Loop:
             if error is not None:
                 refused[post.event.task] = error
                 reason = f"it was refused: {error}"  # whenever both can be written, its end will be
-                self._apply(ev.TaskCancelled(at_s=now_s, task=post.event.task, reason=reason))
+                self._apply(ev.TaskCancelled(at_s=now_s, task=post.event.task, reason=reason, refused=True))
             post.durable(error)
         self.awaited.tell(refused)
 

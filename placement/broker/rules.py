@@ -71,8 +71,10 @@ class Rules:
                 cut_off(turn, device, by)
             case ev.DeviceReached(device=device, by=by):
                 reached(turn, device, by)
-            case ev.TaskCancelled(task=task, reason=reason):
+            case ev.TaskCancelled(task=task, reason=reason, refused=refused):
                 if task in state.tasks:
+                    if refused and (key := state.tasks[task].key) is not None:
+                        state.keys.pop(key, None)
                     fail(turn, state.tasks[task], reason)
             case ev.AlarmRang():
                 ring(turn)

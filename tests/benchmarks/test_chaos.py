@@ -166,6 +166,12 @@ def test_a_later_output_that_is_wrong_is_found(made):
     assert spoilt(made.check()) == {"twice": ["0-1"], "wrong": ["0-1"]}
 
 
+def test_a_reason_says_no_file_of_this_machine():
+    """Its name, and not where it lies."""
+    said = "it was refused: /home/me/7/data/journal.sqlite: cannot be written"
+    assert chaos_check.reason(said) == "it was refused: journal.sqlite: cannot be written"
+
+
 def test_failures_are_counted_by_reason(made):
     """Names and numbers do not tell one reason from another; a deadline that has passed has a word of its own."""
     errors = ("its deadline of 1.5 s has passed: x", "device d-1 is lost: 9", "device d-2 is lost: 7")

@@ -113,6 +113,21 @@ def test_a_volatile_task_is_refused_where_the_disk_is_full(kept, disk):
     assert begun.done() and kept.told[0] is None and isinstance(kept.told[1], OverloadedError)
 
 
+def test_who_was_refused_and_asks_again_is_served(kept, disk):
+    """By the same key: it stood for no task, and so for no result, also for a broker that comes after."""
+    disk.full = True
+    refused = kept.submit(1.0, key="k")
+    assert isinstance(kept.told[-1], OverloadedError)
+    disk.full = False
+    kept.until(3.0)
+    again = kept.submit(3.0, key="k")
+    kept.until(4.0)
+    assert kept.told[-1] is None and again.task_id != refused.task_id
+    assert again.result().outcome.error is None
+    assert kept.submit(4.0, key="k").task_id == again.task_id
+    assert kept.loop.store.state(kept.loop.rules).keys == kept.loop.state.keys == {"k": again.task_id}
+
+
 class CountedFile:
     """A file that counts how often it was written to the system."""
 
