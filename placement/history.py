@@ -17,7 +17,7 @@ class Start(Record):
     """First line: which run this is."""
 
     event: Literal["start"] = "start"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     created: str
     """UTC, ISO 8601: when the clock was 0."""
     policy: str
@@ -161,10 +161,16 @@ class MicroBatchRun(Record):
     fragment: Name
     micro_batch: Count
     samples: PositiveCount
+    made_s: NonNegative | None = None
+    """When the device itself had made the last of its inputs from there: until `ready_s` that was handed on."""
     ready_s: NonNegative
     """When the last of its inputs was there: until `start_s` it waited for the device."""
     start_s: NonNegative
     end_s: NonNegative
+
+
+BROKER = "@broker"
+"""Who receives answers."""
 
 
 class Send(Record):
@@ -177,6 +183,8 @@ class Send(Record):
     """Who received: a device, or `@broker`."""
     micro_batch: Count
     bytes: Count
+    made_s: NonNegative | None = None
+    """When the run that gave it had ended: until `start_s` it waited on its device. Of the broker's inputs none."""
     start_s: NonNegative
     end_s: NonNegative
 

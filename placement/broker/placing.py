@@ -68,7 +68,7 @@ def start(turn: Turn, task: TaskState, rows: dict[int, int]) -> None:
         placed_s=turn.state.now_s,
         unassigned=set(),
         handed_on=handed_on(split, names, turn.state.inputs, turn.setup.precedence, task.degrade),
-        ran={name: set() for name in names},
+        ran={name: {} for name in names},
         progressed_s=turn.state.now_s,
     )
     attempt.unassigned |= receivers(attempt, split)

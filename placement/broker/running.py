@@ -1,5 +1,7 @@
 """What the devices of an attempt report: micro-batches that ran, and answers."""
 
+from collections.abc import Iterable
+
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.attempt import answer_of, is_answered, samples
@@ -20,13 +22,21 @@ def ran(turn: Turn, event: ev.DeviceRan) -> None:
         return
     task, entry = turn.state.tasks[attempt.task], turn.setup.entry(attempt.split)
     row = attempt.devices[event.fragment]
-    attempt.ran[event.fragment].add(event.micro_batch)
+    attempt.ran[event.fragment][event.micro_batch] = event.end_s
     progress(turn, attempt, row)
     turn.state.devices[row].failing.clear()
     turn.state.devices[row].rests = turn.state.devices[row].losses = 0
     task.runs.append((event.start_s, event.end_s))
     task.transfers.append((event.sent_s, event.ready_s))
     count = samples(task.task.n, entry.micro_batch, event.micro_batch)
+    here, elsewhere, size_bytes = list[str](), list[str](), 0
+    for edge in entry.split.edges:
+        if edge.dst != event.fragment:
+            continue
+        sender = attempt.sender(edge.src, edge.dst)
+        if sender != row:
+            size_bytes += edge.bytes_per_sample * count
+        (here if sender == row else elsewhere).append(edge.src)
     run = book.MicroBatchRun(
         device=turn.setup.names[row],
         task=attempt.task,
@@ -35,19 +45,15 @@ def ran(turn: Turn, event: ev.DeviceRan) -> None:
         fragment=event.fragment,
         micro_batch=event.micro_batch,
         samples=count,
+        made_s=_made_s(attempt, here, event.micro_batch, event.ready_s),
         ready_s=event.ready_s,
         start_s=event.start_s,
         end_s=event.end_s,
     )
     turn.note(run)
-    size_bytes = sum(
-        edge.bytes_per_sample * count
-        for edge in entry.split.edges
-        if edge.dst == event.fragment and attempt.sender(edge.src, edge.dst) != row
-    )
     if size_bytes:
-        span = event.sent_s, event.ready_s
-        sent(turn, task, event.fragment, turn.setup.names[row], event.micro_batch, size_bytes, span)
+        span, made_s = (event.sent_s, event.ready_s), _made_s(attempt, elsewhere, event.micro_batch, event.sent_s)
+        sent(turn, task, event.fragment, turn.setup.names[row], event.micro_batch, size_bytes, span, made_s)
     end_if_done(turn, attempt)
 
 
@@ -64,20 +70,36 @@ def answered(turn: Turn, event: ev.SinkAnswered) -> None:
     task.setbacks = task.cut_offs = 0
     attempt.progressed_s = turn.state.now_s
     task.failed_on.clear()
-    span = event.sent_s, turn.state.now_s
+    span, made_s = (event.sent_s, turn.state.now_s), _made_s(attempt, (event.sink,), event.micro_batch, event.sent_s)
     task.transfers.append(span)
-    sent(turn, task, messages.ANSWER, messages.BROKER, event.micro_batch, len(event.logits), span)
+    sent(turn, task, messages.ANSWER, messages.BROKER, event.micro_batch, len(event.logits), span, made_s)
     end_if_done(turn, attempt)
 
 
-def sent(turn: Turn, task: TaskState, dst: str, device: str, micro_batch: int, size_bytes: int, span: Span) -> None:
-    """Tensors of a micro-batch were on their way."""
+def _made_s(attempt: Attempt, sources: Iterable[str], micro_batch: int, until_s: float) -> float | None:
+    """When the last of these fragments had run a micro-batch, of those that had by then; none if none had."""
+    ends = (attempt.ran[src].get(micro_batch) for src in sources if src in attempt.ran)
+    return max((end_s for end_s in ends if end_s is not None and end_s <= until_s), default=None)
+
+
+def sent(
+    turn: Turn,
+    task: TaskState,
+    dst: str,
+    device: str,
+    micro_batch: int,
+    size_bytes: int,
+    span: Span,
+    made_s: float | None,
+) -> None:
+    """Tensors of a micro-batch were on their way, and before that on the device that had made them."""
     note = book.Send(
         task=task.task.id,
         dst=dst,
         device=device,
         micro_batch=micro_batch,
         bytes=size_bytes,
+        made_s=made_s,
         start_s=span[0],
         end_s=max(span[1], span[0]),
     )

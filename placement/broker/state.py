@@ -77,8 +77,8 @@ class Attempt:
     """From which fragment before it each one has the task's input, in a ring; the others have it from the broker."""
     started_s: float | None = None
     """When its inputs began to flow; none while fragments load."""
-    ran: dict[str, set[int]] = field(default_factory=dict)
-    """Micro-batches done, by fragment."""
+    ran: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Micro-batches done, by fragment, and when each was."""
     progressed_s: float = 0.0
     """When a device last said something of it."""
     awaits_reports: bool = False

@@ -2,8 +2,10 @@
 
 A *stretch* is a span of time of which an event is evidence:
 
-    wait     with the broker: until devices are found (again); from when they are ready until its first input leaves
-    queue    on a device, which does something else: inputs wait to be run, or a file to be loaded
+    wait     with the broker: until devices are found (again); from when they are ready until its first input leaves;
+             from its last answer until it is told, for which every run must be reported
+    queue    on a device, which does something else: inputs wait to be run, a file to be loaded, or a result to leave,
+             for the thread that sends it or for room where it goes
     load     a device reads and opens a fragment for it
     compute  a device runs a micro-batch of it
     link     a tensor of it is on its way; or orders to its devices are, and their word that they are ready
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from splitplace.placement.history import (
+    BROKER,
     Arrive,
     AttemptEnded,
     Event,
@@ -112,6 +115,8 @@ class _Story:
         """Since when its inputs may leave."""
         self._left_s: float | None = None
         """When the first of them did."""
+        self._answered_s: float | None = None
+        """When the last of its answers came."""
 
     def tell(self, event: Event) -> None:
         match event:
@@ -129,17 +134,24 @@ class _Story:
                 self._add("orders", self._placed_s, at_s)
                 self._flows_s = at_s
             case Send():
-                self._add("link", event.start_s, event.end_s, event.dst, event.device, event.micro_batch)
+                where = event.dst, event.device, event.micro_batch
+                if event.made_s is not None:
+                    self._add("queue", event.made_s, event.start_s, *where)
+                self._add("link", event.start_s, event.end_s, *where)
+                if event.device == BROKER:
+                    self._answered_s = max(event.end_s, self._answered_s or 0.0)
                 if self._flows_s is not None and event.start_s >= self._flows_s:
                     self._left_s = event.start_s if self._left_s is None else min(self._left_s, event.start_s)
             case MicroBatchRun():
                 where = event.fragment, event.device, event.micro_batch
-                self._add("queue", event.ready_s, event.start_s, *where)
+                self._add("queue", event.ready_s if event.made_s is None else event.made_s, event.start_s, *where)
                 self._add("compute", event.start_s, event.end_s, *where)
             case AttemptEnded(at_s=at_s):
                 self._sent()
                 self._waits_s = at_s
-            case Finish(at_s=at_s):
+            case Finish(at_s=at_s, outcome=outcome):
+                if self._answered_s is not None and outcome.finished and not outcome.missing_classes:
+                    self._add("wait", self._answered_s, at_s)
                 self.end(at_s)
             case _:
                 pass

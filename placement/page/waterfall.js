@@ -6,7 +6,7 @@ import { KINDS } from "./store.js";
 
 const MEANING = {
   wait: "with the broker: for a choice, a place, and its journal",
-  queue: "on a device that does something else",
+  queue: "on a device that does something else, before it is run or sent",
   load: "a device opens a fragment for it",
   compute: "a device runs it",
   link: "tensors, or orders, are on their way",

@@ -42,17 +42,35 @@ class Told:
         """It loses its devices."""
         return book.AttemptEnded(at_s=at_s, task=self.task)
 
-    def send(self, start_s: float, end_s: float, dst: str = "a", device: str = "d-0", row: int = 0) -> book.Send:
+    def send(
+        self,
+        start_s: float,
+        end_s: float,
+        dst: str = "a",
+        device: str = "d-0",
+        row: int = 0,
+        made_s: float | None = None,
+    ) -> book.Send:
         """A tensor is on its way."""
-        return book.Send(task=self.task, dst=dst, device=device, micro_batch=row, bytes=1, start_s=start_s, end_s=end_s)
+        return book.Send(
+            task=self.task, dst=dst, device=device, micro_batch=row, bytes=1, made_s=made_s, start_s=start_s,
+            end_s=end_s,
+        )  # fmt: skip
 
     def run(
-        self, ready_s: float, start_s: float, end_s: float, fragment: str = "a", device: str = "d-0", row: int = 0
+        self,
+        ready_s: float,
+        start_s: float,
+        end_s: float,
+        fragment: str = "a",
+        device: str = "d-0",
+        row: int = 0,
+        made_s: float | None = None,
     ) -> book.MicroBatchRun:
         """A micro-batch runs."""
         return book.MicroBatchRun(
             device=device, task=self.task, split=SPLIT, strategy="layer", fragment=fragment, micro_batch=row, samples=4,
-            ready_s=ready_s, start_s=start_s, end_s=end_s,
+            made_s=made_s, ready_s=ready_s, start_s=start_s, end_s=end_s,
         )  # fmt: skip
 
     def finish(self, at_s: float, error: str | None = None) -> book.Finish:

@@ -41,6 +41,31 @@ def test_a_task_alone(told):
     }
 
 
+def test_a_result_that_waits_to_leave(told):
+    """Made at 2 and sent at 2.5, then made at 4 and there at 4.25 on the same device; answered at 6, told at 7."""
+    task = told()
+    events = [
+        task.arrive(),
+        task.place(0.0, "a", "d-0"),
+        task.place(0.0, "b", "d-1"),
+        task.place(0.0, "c", "d-1"),
+        task.flow(0.0),
+        task.send(0.0, 1.0),
+        task.run(1.0, 1.0, 2.0),
+        task.send(2.5, 3.0, "b", "d-1", made_s=2.0),
+        task.run(3.0, 3.0, 4.0, "b", "d-1"),
+        task.run(4.25, 4.5, 5.0, "c", "d-1", made_s=4.0),
+        task.send(5.5, 6.0, "@answer", "@broker", made_s=5.0),
+    ]
+    assert parts([*events, task.finish(7.0)], 7.0) == {
+        "link": 1.0 + 0.5 + 0.5,
+        "compute": 3 * 1.0 - 0.5,
+        "queue": 0.5 + 0.25 + 0.25 + 0.5,
+        "wait": 1.0,  # with the broker, until all runs were reported
+    }
+    assert parts([*events, task.finish(7.0, "its deadline has passed")], 7.0)["unexplained"] == 1.0
+
+
 def test_a_moment_counts_once(told):
     """Two micro-batches: the second is on its way and waits while the first is run; what is run counts."""
     task = told()

@@ -9,9 +9,51 @@ from splitplace.placement import history as book
 from splitplace.placement.broker.reports import learned
 from splitplace.placement.dashboard.attribution import attribute
 from splitplace.placement.dashboard.board import Board
+from splitplace.placement.placers.best_fit import BestFit
+from splitplace.records.action import Place
 from splitplace.records.fleet_status import PolicyEstimate
 
 PATIENCE_S = 240.0
+
+
+def story(events, task):
+    """What the history says of a task, and of files that were opened, since it came."""
+    mine = [
+        event
+        for event in events
+        if getattr(event, "task", None) == task
+        or isinstance(event, book.FragmentLoaded)
+        or (isinstance(event, book.Finish) and event.outcome.id == task)
+    ]
+    return mine[next(row for row, event in enumerate(mine) if isinstance(event, book.Arrive)) :]
+
+
+class InTurn(BestFit):
+    """Fragment i goes to the i-th device in turn."""
+
+    def place(self, state, view, requests, rng):
+        """Every request, whole."""
+        return [
+            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
+            for request in requests
+            for i, fragment in enumerate(request.fragments)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("placer", [BestFit, InTurn])
+def test_no_more_than_a_fiftieth_of_small_tasks_is_unexplained(toy, start, images, tmp_path, placer, data):
+    """One image each, one after another: all there is of them is hand-overs, between threads and processes."""
+    folder = tmp_path / "data" if data else None
+    with start(toy.chain(), devices=[toy.make_device(name) for name in "ab"], placer=placer(), data=folder) as broker:
+        tasks = [broker.submit("toy", images(1), 1000.0).result(PATIENCE_S).outcome.id for _ in range(40)]
+        events = broker.history(most=10_000).events
+    found = []
+    for task in tasks[1:]:  # the first loads
+        mine = story(events, task)
+        found.append(attribute(mine, next(event.at_s for event in mine if isinstance(event, book.Finish))))
+    assert sum(one.unexplained_s for one in found) <= 0.02 * sum(one.response_s for one in found)
 
 
 @pytest.mark.slow
@@ -26,15 +68,7 @@ def test_a_real_fleets_tasks_are_taken_apart_whole(toy, start, images, precedenc
         events = broker.history(most=10_000).events
     for result in results:
         assert result.logits is not None
-        number = result.outcome.id
-        mine = [
-            event
-            for event in events
-            if getattr(event, "task", None) == number
-            or isinstance(event, book.FragmentLoaded)
-            or (isinstance(event, book.Finish) and event.outcome.id == number)
-        ]
-        mine = mine[next(row for row, event in enumerate(mine) if isinstance(event, book.Arrive)) :]
+        mine = story(events, result.outcome.id)
         end = next(event for event in mine if isinstance(event, book.Finish))
         found = attribute(mine, end.at_s)
         whole = dataclasses.astuple(found)
