@@ -97,11 +97,13 @@ class HeldBack:
 
     def _attempt(self, view: View, id_: int, n: int, split: int, mine: Sequence[int]) -> Attempt:
         containers, total = view.containers, micro_batches(n, self._setup.entry(split).micro_batch)
-        devices, ran = dict[str, int](), dict[str, set[int]]()
+        devices, ran = dict[str, int](), dict[str, dict[int, float]]()
         for container in mine:
             _, name = self._setup.fragment(int(containers.fragment_C[container]))
             devices[name] = int(containers.device_C[container])
-            ran[name] = set(range(total - round(float(containers.remaining_C[container]) * total)))
+            ran[name] = dict.fromkeys(
+                range(total - round(float(containers.remaining_C[container]) * total)), view.now_s
+            )
         began_s = self._began_s.setdefault(id_, view.now_s)
         return Attempt(
             id_, id_, split, devices, tuple(range(total)), began_s, set(), ran=ran, started_s=began_s

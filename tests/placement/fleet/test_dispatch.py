@@ -56,7 +56,7 @@ class Queue:
         self.in_time[id_] = in_time
         if self.state.tasks.pop(id_).job is not None:
             if in_time:
-                self.state.jobs[id_].ran = {name: {0} for name in self.names}
+                self.state.jobs[id_].ran = {name: {0: 0.0} for name in self.names}
             del self.state.jobs[id_], self.left_s[id_]
         self.state.waiting.pop(id_, None)
 

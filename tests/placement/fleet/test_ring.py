@@ -174,7 +174,7 @@ class RingWorld:
         self.attempt = Attempt(
             1, 1, 0, devices, tuple(rows), 0.0, set(devices),
             handed_on=handed_on(self.split, devices, inputs, self.precedence, degrade), started_s=0.0,
-            ran={name: set() for name in devices},
+            ran={name: {} for name in devices},
         )  # fmt: skip
         self.x, self.ways, self.ran = x, defaultdict(deque), Counter()
         self.answers, self.sent = {}, Counter()
@@ -216,7 +216,7 @@ class RingWorld:
                 self.feed.grant(fragment, count)
                 self.feed.flush(self.send)
             case messages.Ran(fragment=fragment, micro_batch=row):
-                self.attempt.ran[fragment].add(row)
+                self.attempt.ran[fragment][row] = 0.0
             case messages.Assigned():
                 pass
             case _:

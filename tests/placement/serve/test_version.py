@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from splitplace.placement.serve import requests
 
 pytestmark = pytest.mark.base
-VERSION, FORM = 6, "ca5a5bd2fa9b"
+VERSION, FORM = 7, "e5e5d8aa15e4"
 
 
 def models_in(annotation):
