@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import InfeasibleError, IntegrityError, UsageError
@@ -11,7 +12,7 @@ from splitplace.inference.executor import Array
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
-from splitplace.splitting.layerwise.detached import Model
+from splitplace.splitting.layerwise.detached import Model, message
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
 from splitplace.splitting.layerwise.lattice import Lattice, Work, lattice
@@ -206,6 +207,21 @@ def verify(
     try:
         return recompose.check(artifact, whole, inputs, source, output=output)
     except IntegrityError as error:
-        if (why := in_training(whole)) is None:
+        why = in_training(whole)
+        if why is None and isinstance(error, recompose.OtherAnswerError):
+            why = _of_fixed_batch(whole)
+        if why is None:
             raise
         raise IntegrityError(f"{error}: {why}") from error
+
+
+def _of_fixed_batch(whole: Model) -> str | None:
+    """What to do with a model that states one batch size and answers otherwise at others."""
+    given = onnx.ModelProto.FromString(message(whole)).graph
+    weights = {weight.name for weight in given.initializer}
+    leading = [value.type.tensor_type.shape.dim[:1] for value in given.input if value.name not in weights]
+    fixed = next((dim.dim_value for dims in leading for dim in dims if dim.dim_value > 0), None)
+    return (
+        fixed
+        and f"its batch is fixed at {fixed} and its graph depends on it: export it with a symbolic batch dimension"
+    )

@@ -140,17 +140,17 @@ def _copy(
     return copies[value]
 
 
-def batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value, names: Names) -> list[ir.Node]:
-    """Nodes that make `batch`, the first size of `source` as a vector of one."""
+def batch_of(graph: ir.Graph, source: ir.Value, batch: ir.Value, names: Names, axis: int = 0) -> list[ir.Node]:
+    """Nodes that make `batch`, one size of `source`, the first by default, as a vector of one."""
     if graph.opset_imports[""] >= SHAPE_HAS_LIMITS:
-        limits = ir.convenience.convert_attributes({"end": 1, "start": 0})
+        limits = ir.convenience.convert_attributes({"end": axis + 1, "start": axis})
         return [ir.Node("", "Shape", [source], limits, outputs=[batch], name=batch.name)]
     sizes = ir.Value(name=names.free(f"{batch.name}_sizes"))
-    first = constant(graph, f"{batch.name}_first", np.array([0]), names)
-    axis = [ir.AttrInt64("axis", 0)]
+    first = constant(graph, f"{batch.name}_first", np.array([axis]), names)
+    of_vector = [ir.AttrInt64("axis", 0)]
     return [
         ir.Node("", "Shape", [source], outputs=[sizes], name=sizes.name),
-        ir.Node("", "Gather", [sizes, first], axis, outputs=[batch], name=batch.name),
+        ir.Node("", "Gather", [sizes, first], of_vector, outputs=[batch], name=batch.name),
     ]
 
 

@@ -37,6 +37,11 @@ than their own last place."""
 
 BATCHES = (1, 32)
 
+
+class OtherAnswerError(IntegrityError):
+    """A split that does not answer what the whole answers."""
+
+
 Whole = Callable[[Mapping[str, Array]], Array]
 """The answer of the unsplit model to inputs by name: what the recomposition is held against."""
 
@@ -232,13 +237,13 @@ class _Comparison:
     def error(self, expected: Array, got: Array, where: str) -> float:
         """The share; refuses what breaks the contract."""
         if expected.shape != got.shape or expected.dtype != got.dtype:
-            raise IntegrityError(
+            raise OtherAnswerError(
                 f"{self.reference} is refused: it answers {got.dtype}{list(got.shape)}, "
                 f"the whole model {expected.dtype}{list(expected.shape)}"
             )
         error = self.share(expected, got)
         if error > self.tolerance:
-            raise IntegrityError(
+            raise OtherAnswerError(
                 f"{self.reference} is refused {where}: error {error:.2e} of the output range, "
                 f"at most {self.tolerance:.0e}"
             )
@@ -251,5 +256,5 @@ class _Comparison:
             with np.errstate(invalid="ignore"):  # two infinities have no difference, and are equal
                 another = (best != chosen) & ~(best - chosen <= self.tolerance * self.span)
             if another.any():
-                raise IntegrityError(f"{self.reference} is refused {where}: another argmax than the whole model")
+                raise OtherAnswerError(f"{self.reference} is refused {where}: another argmax than the whole model")
         return error

@@ -195,13 +195,12 @@ def test_a_model_in_training_mode_is_refused_for_it(opset: int, operator: str) -
 
 
 def test_a_fixed_batch_that_cannot_be_freed_is_said_first() -> None:
-    """Attention with time in front, as PyTorch writes it of a batch of 1; what the runtime says comes after."""
-    body = """s = Transpose <perm = [1, 0, 2]> (x) a = MatMul (s, v) heads = Constant <value_ints = [5, 2, 4]> ()
-              r = Reshape (a, heads) t = Transpose <perm = [1, 0, 2]> (r) flat = Constant <value_ints = [1, 40]> ()
-              f = Reshape (t, flat) y = MatMul (f, u)"""
-    whole = graph(body, "float[1, 5, 8] x", "float[1, 4] y")
-    whole.graph.initializer.append(numpy_helper.from_array(RNG.normal(size=(40, 4)).astype(np.float32), "u"))
-    with pytest.raises(IntegrityError, match=r"^model: the batch is fixed at 1 .*export it with a symbolic batch.* \("):
+    """Each of two samples has numbers of its own added to it; what the runtime says comes after."""
+    whole = graph(
+        "a = Add (x, each) h = Tanh (a) b = MatMul (h, v) y = MatMul (b, w)", "float[2, 8] x", "float[2, 4] y"
+    )
+    whole.graph.initializer.append(numpy_helper.from_array(RNG.normal(size=(2, 8)).astype(np.float32), "each"))
+    with pytest.raises(ContractError, match=r"^model: the batch is fixed at 2 .*export it with a symbolic batch"):
         sp.split(whole.SerializeToString(), fragments=2)
 
 
