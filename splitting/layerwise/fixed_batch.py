@@ -56,10 +56,14 @@ def free_batch(model: ir.Model, fixed: int) -> None:
         target = node.inputs[1] if node.op_type == "Reshape" else None
         if target is not None and target.const_value is not None:
             place = found.get(node.inputs[0]) if node.inputs[0] is not None else None
-            sizes = _behind(node, place, fixed, shapes) if place is not None else None
-            if sizes is None:
-                sizes = _relative(node, target.const_value.numpy(), fixed, shapes)
+            told = _told(node, place, fixed, shapes) if place is not None else None
+            stated = target.const_value.numpy()
+            sizes = told if told is not None and told[0] != -1 else _relative(node, stated, fixed, shapes)
+            if sizes is None and told is not None and stated[0] > 0:
+                sizes = told
             if sizes is not None:
+                if sizes is told:
+                    node.attributes.pop("allowzero", None)  # no size of it is zero
                 node.replace_input_with(1, constant(graph, f"{node.name}_target", sizes, names))
 
 
@@ -86,14 +90,13 @@ def _repeat_constants(node: ir.Node, fixed: int, names: Names) -> None:
         node.replace_input_with(i, made)
 
 
-def _behind(node: ir.Node, place: BatchPlace, fixed: int, shapes: Mapping[str, Shape]) -> npt.NDArray[Any] | None:
-    """A Reshape's target for any batch where the batch is not in its first axis; None where it is, or unknown."""
+def _told(node: ir.Node, place: BatchPlace, fixed: int, shapes: Mapping[str, Shape]) -> npt.NDArray[Any] | None:
+    """A Reshape's target for any batch, with -1 where the batch is; None where that cannot be told."""
     taken, made = (shapes.get(value.name or "") for value in (node.inputs[0], node.outputs[0]) if value is not None)
-    after = reshaped(place, taken[1], made[1], fixed) if taken is not None and made is not None else None
-    if after is None or made is None or not after.axis or 0 in made[1]:
+    if taken is None or made is None or 0 in made[1] or not made[1]:
         return None
-    node.attributes.pop("allowzero", None)
-    return np.array([-1 if i == after.axis else size for i, size in enumerate(made[1])], np.int64)
+    after = reshaped(place, taken[1], made[1], fixed)
+    return after and np.array([-1 if i == after.axis else size for i, size in enumerate(made[1])], np.int64)
 
 
 def _relative(

@@ -49,6 +49,14 @@ def test_attention_with_time_in_front_is_freed(batch: int) -> None:
     assert off(model(body, weights, [batch, 5, 8], [batch, 5, 4]), numbers(4, 5, 8), batch) < 1e-5
 
 
+def test_a_batch_that_is_as_large_as_other_sizes_is_told_from_them() -> None:
+    """Patches of 2 by 2, of two images: the batch is in front of the first axis, and each further 2 is none."""
+    body = """r = Reshape (x, patches) t = Transpose <perm = [0, 2, 1, 3]> (r) h = Tanh (t) f = Reshape (h, rows)
+              y = MatMul (f, w)"""
+    weights = {"patches": np.array([2 * 4, 2, 2, 2]), "rows": np.array([2, 32]), "w": numbers(32, 4)}
+    assert off(model(body, weights, [2, 4, 2, 4], [2, 4]), numbers(4, 4, 2, 4), 2) < 1e-5
+
+
 @pytest.mark.parametrize("kept", ["Squeeze (q, two)", "ReduceMax <axes = [2]> (q)", "Gather <axis = 2> (q, zero)"])
 def test_the_batch_is_followed_through_axes_that_come_and_go(kept: str) -> None:
     """Unsqueezed, transposed, and one axis taken out again, before it becomes a part of another one."""
