@@ -96,7 +96,9 @@ def _told(node: ir.Node, place: BatchPlace, fixed: int, shapes: Mapping[str, Sha
     if taken is None or made is None or 0 in made[1] or not made[1]:
         return None
     after = reshaped(place, taken[1], made[1], fixed)
-    return after and np.array([-1 if i == after.axis else size for i, size in enumerate(made[1])], np.int64)
+    if after is None:
+        return None
+    return np.array([-1 if i == after.axis else size for i, size in enumerate(made[1])], np.int64)
 
 
 def _relative(
