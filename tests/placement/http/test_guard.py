@@ -269,5 +269,5 @@ def test_the_access_log_tells_no_secret(front, file, broker, image, caplog):
     told = [json.loads(record.getMessage()) for record in caplog.records if record.name == "splitplace.access"][:2]
     assert [line["status"] for line in told] == [200, 403] and {line["token"] for line in told} == {"ann"}
     assert told[0]["route"] == "/v2/models/{model}/infer" and told[0]["task"] == 0 and told[0]["bytes_in"] > 0
-    text = json.dumps(told)
+    text = json.dumps([{name: value for name, value in line.items() if name not in ("at", "seconds")} for line in told])
     assert ann not in text and "213" not in text and "secret" not in text
