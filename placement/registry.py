@@ -71,10 +71,7 @@ class Registry:
             raise UsageError(
                 f"{name!r} is no {self.kind}: it lacks {', '.join(missing)}{half if self.kind == POLICIES.kind else ''}"
             )
-        if not hasattr(loaded, "name"):
-            with suppress(AttributeError):  # of what is frozen
-                loaded.name = name  # the results need something to call it by
-        called = getattr(loaded, "name", None)
+        called = getattr(_named(loaded, name), "name", None)
         if not isinstance(called, str):
             raise UsageError(f"{name!r} is no {self.kind}: it lacks a name that is text")
         if not (called.isprintable() and 0 < len(called) <= LONGEST_NAME):
@@ -203,7 +200,7 @@ def part(name: str) -> Any:
         if name in registry.names():
             return registry.make(name)
     if ":" in name:
-        return _made(name, _imported("part", name))
+        return _named(_made(name, _imported("part", name)), name)
     raise unknown("decider, placer or policy", name, names())
 
 
@@ -255,6 +252,14 @@ def _imported(kind: str, target: str) -> Any:
     if not callable(factory):
         raise NotFoundError(f"{kind} {target!r}: module {module_name} has no class {class_name!r}")
     return factory
+
+
+def _named(made: Any, name: str) -> Any:
+    """The same, called so if it has no name of its own: results and files need something to call it by."""
+    if not hasattr(made, "name"):
+        with suppress(AttributeError):  # of what is frozen
+            made.name = name
+    return made
 
 
 def _offered(what: str, entry: EntryPoint) -> Any:

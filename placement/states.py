@@ -7,6 +7,7 @@ saved has `pack(state) -> Packed` and `unpack(packed, view) -> state`. Needs saf
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from splitplace import provenance
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError
+from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, raised
 from splitplace.extras import needs
 from splitplace.files import replace_file
 from splitplace.placement.policy import Composed, Decider, Placer, Policy, States
@@ -85,7 +86,12 @@ class Saved(Record):
 
 
 def stem_of(part: Storable) -> str:
-    """What the files of a part's state are called."""
+    """What the files of a part's state are called: its name, with what no file has in its name as a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", learned_by(part)).lstrip("._-")[:128] or "unnamed"
+
+
+def learned_by(part: Storable) -> str:
+    """The part whose state it uses: itself, or another one."""
     return str(getattr(part, "stored_as", part.name))
 
 
@@ -149,9 +155,10 @@ def read(source: Any, stem: str) -> LoadedPart:
     path = source / f"{stem}{SUFFIX}"
     if not path.is_file():
         raise NotFoundError(f"no saved state {path}")
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise IntegrityError(f"{path}: {len(content)} bytes, expected at most {MAX_BYTES}")
+        raise IntegrityError(f"{path}: expected at most {MAX_BYTES} bytes of a state")
     try:
         arrays = dict(load(content))
     except (SafetensorError, *UNKNOWN_TYPE) as error:
@@ -200,9 +207,9 @@ def understood(saved: Saved) -> Iterator[None]:
         yield
     except SplitPlaceError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except Exception as error:  # of arrays that somebody's own code did not expect, it may raise anything
         raise IntegrityError(
-            f"the state of {saved.part} does not hold what {saved.learner} reads ({type(error).__name__}: {error}): "
+            f"the state of {saved.part} does not hold what {saved.learner} reads ({raised(error)}): "
             "train it again (policy train)"
         ) from error
 
@@ -241,7 +248,7 @@ def from_folder(
 
     state, found = _assembled(policy, load, view, told, others)
     if not found:
-        there = sorted(file.stem for file in folder.glob(f"*{SUFFIX}"))
+        there = sorted(file.stem for file in folder.glob(f"*{SUFFIX}") if file.is_file())
         raise NotFoundError(
             f"{folder} holds no state of {' or '.join(part.name for part in parts(policy))}"
             + (f", but of {', '.join(there)}: name a policy of these" if there else "")

@@ -205,7 +205,7 @@ def explained() -> Iterator[None]:
     except ValidationError as error:
         raise UsageError(f"{error.title}: {first_problem(error, 'as a whole')}") from error
     except MemoryError as error:
-        raise SplitPlaceError(f"not enough memory: {error or 'no more is given'}: ask for less at once") from error
+        raise SplitPlaceError(f"not enough memory: {str(error) or 'no more is given'}: ask for less at once") from error
 
 
 def of_system(error: OSError, what: str = "") -> SplitPlaceError:

@@ -1,6 +1,7 @@
 """The training workload as learners meet it (`learner.Traces`): simulated, with seeds that no evaluation has."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import PolicyError, SplitPlaceError, raised
 from splitplace.placement import registry
 from splitplace.placement import states as store
 from splitplace.placement.learner import Examples, Figures, Fit, Learner, Predict, Recipe, Taught, Watch, Worth
@@ -68,6 +69,24 @@ class LearningSettings:
         }
 
 
+@contextmanager
+def own(part: Learner) -> Iterator[None]:
+    """Within, a learner is asked, which may be somebody's own: what it raises is told by its name, in a line.
+
+    Raises:
+        PolicyError: It raised something.
+        SplitPlaceError: It says what it lacks; or what it asked for.
+    """
+    try:
+        yield
+    except (SplitPlaceError, KeyboardInterrupt, OSError, MemoryError):
+        raise
+    except BaseException as error:
+        if type(part).__module__.startswith("splitplace."):
+            raise  # a fault of ours stays what it is
+        raise PolicyError(part.name, raised(error)) from error
+
+
 class SimulatedTraces:
     """The traces of one training; keeps what it has trained, in memory and in the folder.
 
@@ -81,6 +100,7 @@ class SimulatedTraces:
         self.settings, self.out, self.say = settings, out, say
         self.seed, self.runs, self.intervals = settings.seed, settings.runs, settings.intervals
         self._learned: dict[str, Taught | None] = {}
+        self._stems: list[str] = []
         self._asking: list[str] = []
         """Those in training, each asked for by the one before."""
 
@@ -152,17 +172,19 @@ class SimulatedTraces:
         if part.name not in self._learned:
             self.say(f"training {part.name}", 0.0)
             self._asking.append(part.name)
-            learned = part.train(self)
+            with own(part):
+                learned = part.train(self)
+                if learned is not None:
+                    about = {**self.settings.about, **learned.about}
+                    self._stems.append(store.save(self.out, part, learned.state, self.view, about).stem)
             self._asking.pop()
-            if learned is not None:
-                store.save(self.out, part, learned.state, self.view, {**self.settings.about, **learned.about})
             self._learned[part.name] = learned
         return self._learned[part.name]
 
     @property
     def learned(self) -> list[str]:
-        """The names of those that have a state by now."""
-        return [name for name, learned in self._learned.items() if learned is not None]
+        """What the files of those are called that have a state by now."""
+        return list(self._stems)
 
     def fit(
         self,

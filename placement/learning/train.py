@@ -11,8 +11,8 @@ from splitplace.extras import needs
 from splitplace.placement import registry
 from splitplace.placement.learner import Learner
 from splitplace.placement.learning.show import saved_states
-from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces
-from splitplace.placement.states import SUFFIX, stem_of
+from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces, own
+from splitplace.placement.states import SUFFIX, learned_by
 from splitplace.progress import Progress, silent
 
 
@@ -31,7 +31,8 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
     traces, left_out = SimulatedTraces(settings, out, say), dict[str, str]()
     for learner in _learners(settings):
         try:
-            learner.init(traces.view)
+            with own(learner):
+                learner.init(traces.view)
         except SplitPlaceError as error:
             if settings.parts:
                 raise
@@ -44,7 +45,7 @@ def train(settings: LearningSettings, out: Path, say: Progress = silent) -> dict
         raise SplitPlaceError(
             f"nothing learns on scenario {settings.scenario.name} with this demand: {'; '.join(whys)}"
         )
-    learned = {name: saved_states(out / f"{name}{SUFFIX}")[0].plain() for name in traces.learned}
+    learned = {stem: saved_states(out / f"{stem}{SUFFIX}")[0].plain() for stem in traces.learned}
     return {"learned": learned, "left_out": left_out}
 
 
@@ -55,8 +56,8 @@ def _learners(settings: LearningSettings) -> list[Learner]:
         for name, part in zip(names, parts, strict=True):
             if not isinstance(part, Learner):
                 raise UsageError(f"{name} is no learner: expected a part with train, describe, pack and unpack")
-            if stem_of(part) != part.name:
-                raise UsageError(f"{name} uses what {stem_of(part)} learns: train {stem_of(part)}")
+            if (other := learned_by(part)) != part.name:
+                raise UsageError(f"{name} uses what {other} learns: train {other}")
         return parts
     parts = [settings.part(name) for name in registry.names()]
-    return [part for part in parts if isinstance(part, Learner) and stem_of(part) == part.name]
+    return [part for part in parts if isinstance(part, Learner) and learned_by(part) == part.name]

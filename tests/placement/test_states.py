@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes_alone
 
 from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.placement import states
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.learning.show import saved_states
 from splitplace.placement.placers.daso import Daso
@@ -182,6 +183,22 @@ def test_a_folder_with_states_of_others_is_refused_by_their_names(view, folder):
     """So that who named no policy sees which one to name."""
     with pytest.raises(UsageError, match="holds no state of joint, but of daso, mab: name a policy of these"):
         from_folder(parse_policy("joint"), folder, view())
+
+
+def test_what_is_no_file_is_no_state(view, folder):
+    """A link to nowhere, or a folder, of a state's name: it is not there, nor is it offered in its own place."""
+    (folder / "mab.safetensors").unlink()
+    (folder / "mab.safetensors").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="holds no state of mab or random, but of daso: name a policy of these"):
+        from_folder(Composed(Mab(), RandomPlacer()), folder, view())
+
+
+def test_no_more_of_a_file_is_read_than_a_state_can_have(folder, monkeypatch):
+    """A file that is not ours may be as large as the disk."""
+    (folder / "mab.safetensors").write_bytes(b"\0" * 2000)
+    monkeypatch.setattr(states, "MAX_BYTES", 1000)
+    with pytest.raises(SplitPlaceError, match="expected at most 1000 bytes of a state"):
+        read(folder, "mab")
 
 
 def test_a_folder_for_a_policy_that_learns_nothing_is_refused(folder, view):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splitplace.api.policy import train_policy
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import PolicyError, SplitPlaceError, UsageError
 from splitplace.placement.learner import Learner
 from splitplace.placement.learning.show import saved_states
 from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces
@@ -98,6 +98,58 @@ def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name):
 
     simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
     assert read == [["busiest"]]
+
+
+NAMELESS = "init, place, update = BestFit.init, BestFit.place, BestFit.update"
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "stem"),
+    [
+        (f"class Busiest:\n    {NAMELESS}", "my_oddly_called:Busiest", "my_oddly_called-Busiest"),
+        ("class Busiest(BestFit):\n    name = '../busy / interval'", "../busy / interval", "busy-interval"),
+    ],
+    ids=["nameless", "oddly named"],
+)
+def test_whatever_a_learner_is_called_its_state_has_a_file(own, tmp_path, monkeypatch, head, name, stem):
+    """In the folder, and it finds it again; one without a name is called module:Class, as it was asked for."""
+    text = textwrap.dedent(OWN).replace('    name = "busiest"\n', "").replace("class Busiest(BestFit):", head)
+    (tmp_path / "my_oddly_called.py").write_text(text, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "my_oddly_called", raising=False)
+    found = train(settings(("my_oddly_called:Busiest",)), tmp_path / "states")
+    assert list(found["learned"]) == [stem]
+    (state,) = saved_states(tmp_path / "states")
+    assert state.name == stem and "busy for 0." in str(state)
+    policy, scenario = parse_policy("layer+my_oddly_called:Busiest"), load_scenario("upstream-10")
+    read = []
+
+    def first(view):
+        states, found = from_folder(policy, tmp_path / "states", view)
+        read.append(found)
+        return states
+
+    simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
+    assert read == [[name]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "to", "said"),
+    [
+        ("seen = []", "1 / 0", "policy busiest failed: ZeroDivisionError: division by zero"),
+        ("seen = []", "raise SystemExit(3)", "policy busiest failed: SystemExit: 3"),
+        ("return Taught(", "return dict(", "policy busiest failed: TypeError"),
+        ("return Packed(", "return dict(", "policy busiest failed: TypeError"),
+        ('name = "busiest"', 'name = "busiest"\n    def init(self, view): self.nothing', "policy busiest failed: Attr"),
+    ],
+)
+def test_a_learner_that_fails_is_told_by_its_name(own, tmp_path, changed, to, said):
+    """In one line, as a policy that fails its plan is."""
+    (tmp_path / "my_broken.py").write_text(textwrap.dedent(OWN).replace(changed, to, 1), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "my_broken", raising=False)
+        with pytest.raises(PolicyError, match=said):
+            train(settings(("my_broken:Busiest",), intervals=2), tmp_path / "states")
+        sys.modules.pop("my_broken")
 
 
 def test_one_part_is_named_as_a_text(tmp_path):
