@@ -1,7 +1,9 @@
 """What a caller states, held against what can be meant: in Python, unlike on a command line, anything may come."""
 
+from collections.abc import Sequence
 from math import inf
 from numbers import Integral, Real
+from pathlib import Path
 
 from splitplace.errors import UsageError
 
@@ -68,6 +70,36 @@ def number(option: str, value: object) -> float:
         UsageError: Something else.
     """
     return _within(option, value, -inf, inf, kind="a number", bounds="a number")
+
+
+def place(option: str, value: object) -> Path:
+    """A file or folder, by text or as a path.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated.
+
+    Raises:
+        UsageError: Something else.
+    """
+    if not isinstance(value, str | Path):
+        raise UsageError(f"{option} {value!r}: expected a file's or folder's name")
+    return Path(value)
+
+
+def one_of(option: str, value: object, valid: Sequence[str]) -> None:
+    """Hold one of a few words against them.
+
+    Args:
+        option: What the command line calls it.
+        value: What was stated.
+        valid: The words.
+
+    Raises:
+        UsageError: Something else.
+    """
+    if value not in valid:
+        raise UsageError(f"{option} {value!r}: expected {' or '.join(valid)}")
 
 
 def _within(option: str, value: object, low: float, high: float, kind: str, bounds: str) -> float:

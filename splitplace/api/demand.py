@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from splitplace.api.asked import place, whole_number
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand as gather
 from splitplace.catalog.demand import write_demand
-from splitplace.errors import UsageError, explained
+from splitplace.errors import explained
 from splitplace.files import check_file
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.demands import load_demand as load
@@ -38,10 +39,9 @@ def demand(
     """
     if out is not None:
         check_file(Path(out), "--out")
-    if micro_batch < 1:
-        raise UsageError(f"--micro-batch {micro_batch}: expected at least 1")
-    source = catalog if isinstance(catalog, Catalog) else Catalog(Path(catalog))
-    value = gather(source, references, micro_batch)
+    micro_batch = whole_number("--micro-batch", micro_batch, 1)
+    source = catalog if isinstance(catalog, Catalog) else Catalog(place("catalog", catalog))
+    value = gather(source, (references,) if isinstance(references, str) and references else references, micro_batch)
     if out is not None:
         write_demand(value, Path(out))
     return value

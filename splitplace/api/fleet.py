@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import ValidationError
 
-from splitplace.api.asked import whole_number
+from splitplace.api.asked import amount, number, one_of, place, whole_number
 from splitplace.api.demand import demand as gather
 from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice, registry_of
 from splitplace.api.open_catalog import open_catalog
@@ -118,17 +118,19 @@ class Fleet:
         check_interval(interval_s)
         check_retain(retain_s)
         seed = whole_number("--seed", seed)
+        one_of("--precedence", precedence, get_args(Precedence))
+        one_of("--inputs", inputs, get_args(Inputs))
         self.engine = EngineChoice(engine, image, listen, registry or registry_of(engine, catalog))
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
-        self.devices = spec.units() if isinstance(spec, FleetSpec) else tuple(spec)
+        self.devices = spec.units() if isinstance(spec, FleetSpec) else _single(spec)
         self.policy = as_policy(policy)
         self.catalog = open_catalog(catalog)
         self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
-        self.folder = DataFolder(data)
+        self.folder = DataFolder(place("--data", data))
         self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method
         self._task_timeout_s, self._interval_s, self._retain_s = task_timeout_s, interval_s, retain_s
         self._untrained: str | None = None
-        self._states = None if state is None else self._trained(Path(state))
+        self._states = None if state is None else self._trained(place("--state", state))
         self._stopping = threading.Event()
         self._inside = ExitStack()
         self._broker: Broker | None = None
@@ -291,14 +293,21 @@ class Fleet:
 
 def check_retain(retain_s: float | None) -> None:
     """Refuse a time for results that is none."""
-    if retain_s is not None and not 0 < retain_s <= LONGEST_S:
+    if retain_s is not None and not 0 < number("--retain", retain_s) <= LONGEST_S:
         raise UsageError(f"--retain {retain_s}: expected seconds, above 0 and at most {LONGEST_S:g}")
 
 
 def check_interval(interval_s: float | None) -> None:
     """Refuse an interval that is none."""
-    if interval_s is not None and not 0.1 <= interval_s <= 86_400:
-        raise UsageError(f"--interval {interval_s:g}: expected 0.1 to 86400 seconds")
+    if interval_s is not None:
+        amount("--interval", interval_s, 0.1, 86_400, "seconds")
+
+
+def _single(devices: object) -> tuple[Device, ...]:
+    """Single devices that are given one by one."""
+    if not isinstance(devices, Sequence) or not all(isinstance(device, Device) for device in devices):
+        raise UsageError(f"devices {devices!r}: expected a fleet's file or name, a FleetSpec, or a list of Device")
+    return tuple(devices)
 
 
 def load_spec(devices: str | Path) -> FleetSpec:

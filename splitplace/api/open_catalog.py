@@ -5,6 +5,7 @@ import logging
 import os
 from pathlib import Path
 
+from splitplace.api.asked import place
 from splitplace.api.pull import connected
 from splitplace.catalog import Catalog
 from splitplace.catalog.layout_writer import LayoutWriter
@@ -32,7 +33,7 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
     if isinstance(catalog, Catalog):
         return catalog
     if not is_remote(str(catalog)):
-        return Catalog(Path(catalog))
+        return Catalog(place("catalog", catalog))
     asked = parse_remote(str(catalog))
     kept = _pulled_before(asked)
     if kept is not None and _is_profiled(kept):

@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
+from splitplace.api.asked import one_of, place, whole_number
 from splitplace.api.fleet import POLICY, Fleet, check_interval, check_retain, load_spec
 from splitplace.api.fleet_engine import ENGINE, HERE, registry_of
 from splitplace.api.open_catalog import open_catalog
@@ -121,19 +123,21 @@ def start_fleet(
     """
     check_interval(interval_s)
     check_retain(retain_s)
+    one_of("--precedence", precedence, get_args(Precedence))
+    one_of("--inputs", inputs, get_args(Inputs))
     request = FleetRequest(
         devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
         catalog=str(open_catalog(catalog).path.absolute()),
-        data=str(Path(data).absolute()),
-        splits=tuple(splits),
+        data=str(place("--data", data).absolute()),
+        splits=(splits,) if isinstance(splits, str) and splits else tuple(splits),
         policy=policy,
-        state=None if state is None else str(Path(state).absolute()),
-        interval_s=interval_s,
-        retain_s=retain_s,
-        seed=seed,
+        state=None if state is None else str(place("--state", state).absolute()),
+        interval_s=None if interval_s is None else float(interval_s),
+        retain_s=None if retain_s is None else float(retain_s),
+        seed=whole_number("--seed", seed),
         precedence=precedence,
         inputs=inputs,
-        micro_batch=micro_batch,
+        micro_batch=whole_number("--micro-batch", micro_batch, 1),
         engine=engine,
         image=image,
         listen=listen,

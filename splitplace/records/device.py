@@ -9,6 +9,8 @@ from splitplace.records.base import Amount, AmountOrZero, Name, Quantity, Record
 MAX_COUNT = 100_000
 """Of a fleet's devices, ten times the largest that is simulated: every single one is made."""
 MAX_CORES = 1_000_000
+MAX_NAME = 128
+"""Letters of a single device's name, its number among its kind included."""
 
 
 class Device(Record):
@@ -59,6 +61,8 @@ class FleetSpec(Record):
         names = [unit.name for unit in self.units()]
         if len(set(names)) != len(names):
             raise ValueError(f"device names must differ, got {sorted(names)}")
+        if len(longest := max(names, key=len)) > MAX_NAME:
+            raise ValueError(f"a device would be called {longest}: {len(longest)} letters, expected at most {MAX_NAME}")
         return self
 
     def units(self) -> tuple[Device, ...]:

@@ -1,5 +1,6 @@
 """A fleet that a program runs: served from any thread, more than once, and ended by whoever may ask for its end."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import splitplace as sp
 from splitplace.api import start_fleet
@@ -35,6 +38,46 @@ def catalog(tmp_path_factory):
 def fleet(catalog, tmp_path):
     """Of machines, none of which has joined: it is up at once."""
     return sp.Fleet("azure10:2", catalog, policy="semantic+random", engine="joined", data=tmp_path / "fleet")
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"micro_batch": "4"}, "--micro-batch '4': expected a whole number, 1 or more"),
+        ({"micro_batch": 0}, "--micro-batch 0: expected 1 or more"),
+        ({"interval_s": "1"}, "--interval '1': expected a number, 0.1 to 86400 seconds"),
+        ({"retain_s": "1"}, "--retain '1': expected a number"),
+        ({"precedence": "fast"}, "--precedence 'fast': expected strict or pipelined"),
+        ({"inputs": "twice"}, "--inputs 'twice': expected broadcast or ring"),
+        ({"splits": "semantic"}, "'semantic': expected one of toy.linear.semantic-2"),
+        ({"data": None}, "--data None: expected a file's or folder's name"),
+        ({"state": 5}, "--state 5: expected a file's or folder's name"),
+        ({"catalog": None}, "catalog None: expected a file's or folder's name"),
+        ({"devices": None}, "devices None: expected a fleet's file or name, a FleetSpec, or a list of Device"),
+        ({"devices": ["azure10"]}, "expected a fleet's file or name, a FleetSpec, or a list of Device"),
+    ],
+)
+def test_what_a_program_states_is_refused_before_anything_starts(catalog, tmp_path, stated, said):
+    """In a line, as on the command line: a text for a number, no path, a word that is none, letters for splits."""
+    asked = {"devices": "azure10:2", "catalog": catalog, "policy": "semantic+random", "data": tmp_path / "x"} | stated
+    with pytest.raises(sp.UsageError, match=re.escape(said)):
+        sp.Fleet(asked.pop("devices"), asked.pop("catalog"), **asked)
+    assert not (tmp_path / "x").exists()
+
+
+def test_numbers_of_numpy_are_numbers(catalog, tmp_path):
+    """Of samples and seconds; and one split by its name is one split."""
+    fleet = sp.Fleet(
+        "azure10:2", catalog, splits=REFERENCE, micro_batch=np.int64(4), interval_s=np.float32(2), data=tmp_path / "x"
+    )
+    assert [(entry.split.reference, entry.micro_batch) for entry in fleet.demand.splits] == [(REFERENCE, 4)]
+
+
+def test_a_device_is_not_called_more_than_messages_take(catalog):
+    """Its number among its kind counts: the fleet would have failed while its devices start."""
+    device = sp.load_fleet("azure10").devices[0]
+    with pytest.raises(ValidationError, match=r"130 letters, expected at most 128"):
+        sp.FleetSpec(name="long", devices=(device.model_copy(update={"name": "d" * 128, "count": 2}),))
 
 
 def test_a_fleet_that_was_stopped_serves_again(fleet):
