@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from splitplace.errors import NotReadyError
+from splitplace.inference.encoded_images import as_tensor
 from splitplace.inference.executor import Array
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
@@ -89,7 +90,8 @@ class BareDevices:
                 credits += message.message.count
             elif isinstance(message.message, messages.Tensors):
                 tensors = message.message
-                (answers[tensors.micro_batch],) = message.values.values()
+                (given,) = message.values.values()
+                answers[tensors.micro_batch] = as_tensor(given)
                 answered_s.append(time.monotonic())
                 self.node.send(message.peer, messages.Credit(job=self._jobs, src=tensors.src, dst=tensors.dst, count=1))
         steady_s = (answered_s[-1] - answered_s[0]) / (len(inputs) - 1)

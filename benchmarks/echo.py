@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 from splitplace.children import child_env, python_code
 from splitplace.errors import NotReadyError
+from splitplace.inference.encoded_images import as_tensor
 from splitplace.inference.executor import Array
 from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import Accesses
@@ -65,7 +66,7 @@ def echo(encrypted: bool) -> Iterator[Callable[[Array], Array]]:
 
         def there_and_back(x: Array) -> Array:
             node.send("echo", codec.tensors(0, "f0", "f1", 0, 0.0, {"x": x}), [x])
-            return answer().values["x"]
+            return as_tensor(answer().values["x"])
 
         yield there_and_back
         node.send("echo", messages.Stop())

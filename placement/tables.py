@@ -1,13 +1,14 @@
 """The static half of every view: splits and fragments as arrays, from a demand and the devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from splitplace.records.demand import Demand
+from splitplace.records.demand import Demand, EncodedInput
 from splitplace.records.device import Device
 from splitplace.records.split import INPUT
-from splitplace.records.view import NONE, Fragments, Links, Splits
+from splitplace.records.view import NONE, Floats, Fragments, Links, Splits
 
 
 def applications(demand: Demand) -> tuple[str, ...]:
@@ -74,6 +75,38 @@ def fragments_table(demand: Demand, devices: tuple[Device, ...], threads_D: Sequ
         edge_dst_X=dst,
         edge_bytes_X=size,
     )
+
+
+def with_encoded_inputs(
+    fragments: Fragments,
+    splits: Splits,
+    applications: Sequence[str],
+    encoded: Mapping[str, EncodedInput],
+    core_speed_D: Floats,
+) -> Fragments:
+    """Inputs travel encoded: fewer bytes, and every fragment that reads one decodes it first, batch by batch.
+
+    Decoding is work of the fragment, on one core; so every rule for service holds for it.
+
+    Args:
+        fragments: As inputs travel raw.
+        splits: That they are of.
+        applications: By row.
+        encoded: What an input takes, by application; of those that are not in it inputs stay raw.
+        core_speed_D: Of the devices.
+    """
+    f = fragments
+    size_X, latency_s_FD = f.edge_bytes_X.copy(), f.latency_s_FD.copy()
+    application_F = splits.application_S[f.split_F]
+    reads_F = np.zeros(len(f.split_F), np.bool_)
+    reads_F[f.edge_dst_X[f.edge_src_X == NONE]] = True
+    for row, application in enumerate(applications):
+        if application not in encoded:
+            continue
+        size_X[(f.edge_src_X == NONE) & (application_F[f.edge_dst_X] == row)] = encoded[application].bytes_per_sample
+        mine_F = reads_F & (application_F == row)
+        latency_s_FD[mine_F] += encoded[application].decode_s * f.micro_batch_F[mine_F, None] / core_speed_D
+    return replace(f, edge_bytes_X=size_X, latency_s_FD=latency_s_FD)
 
 
 def links_table(devices: tuple[Device, ...]) -> Links:

@@ -9,7 +9,7 @@ from splitplace.inference.executor import merge
 from splitplace.placement.broker.state import Attempt, Span, TaskState
 from splitplace.placement.protocol import messages
 from splitplace.records.demand import SplitDemand
-from splitplace.records.split import INPUT, Split
+from splitplace.records.split import INPUT, Edge, Split
 from splitplace.records.task import micro_batches
 
 
@@ -32,6 +32,17 @@ def receivers(attempt: Attempt, split: Split) -> set[str]:
 def samples(n: int, micro_batch: int, row: int) -> int:
     """How many of n samples a micro-batch holds; the task's last one may have fewer."""
     return min(micro_batch, n - row * micro_batch)
+
+
+def edge_bytes(edge: Edge, count: int, input_bytes: int | None) -> int:
+    """What so many samples take on an edge.
+
+    Args:
+        edge: Of a split.
+        count: How many.
+        input_bytes: What they take of the task's images, if that is not their pixels.
+    """
+    return edge.bytes_per_sample * count if edge.src != INPUT or input_bytes is None else input_bytes
 
 
 def spans_of(rows: Iterable[int]) -> tuple[tuple[int, int], ...]:

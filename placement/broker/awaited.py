@@ -12,7 +12,7 @@ from splitplace.placement.broker.spool import Payload
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.protocol.messages import Array
+from splitplace.placement.protocol.messages import Value
 
 Durable = Callable[[SplitPlaceError | None], None]
 
@@ -22,7 +22,8 @@ class HandedIn:
     """A client's task, from another thread."""
 
     event: ev.TaskAccepted
-    images: Array
+    images: Value
+    """As they travel."""
     answer: BrokerFuture
     durable: Durable
     """Told once the task is on disk, or why it is refused."""
@@ -44,7 +45,7 @@ class AwaitedTasks:
     def __init__(self, state: FleetState, store: Store | None, leaving: Callable[[int], AbstractContextManager[None]]):
         self._state, self._store, self._leaving = state, store, leaving
         self._answers: dict[int, list[BrokerFuture]] = {}
-        self._images: dict[int, Array] = {}
+        self._images: dict[int, Value] = {}
         self._kept = Kept()
         self._known: list[tuple[BrokerFuture, Durable, SplitPlaceError | None]] = []
         self._ended: list[tuple[BrokerFuture, TaskResult]] = []
@@ -104,8 +105,8 @@ class AwaitedTasks:
         for answer, result in ended:
             answer.settle(result)
 
-    def images(self, task: int) -> Array:
-        """Of a task that is here, those that an earlier broker took in as well.
+    def images(self, task: int) -> Value:
+        """Of a task that is here, as they travel, those that an earlier broker took in as well.
 
         Raises:
             SplitPlaceError: They are damaged, or were the former broker's alone.
@@ -113,7 +114,7 @@ class AwaitedTasks:
         if task not in self._images:
             assert self._store is not None
             found = self._state.tasks[task]
-            self._images[task] = self._store.images(found.inputs, found.task.application)
+            self._images[task] = self._store.images(found)
         return self._images[task]
 
     def finish(self, effect: do.EndTask) -> None:

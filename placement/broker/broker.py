@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from splitplace.errors import NotReadyError, UsageError
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.inference.encoded_images import check_decodes
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture
@@ -52,6 +53,8 @@ class Broker:
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: A task's input goes from the broker to each fragment that takes it (`broadcast`), or to the first, which
             passes it on (`ring`).
+        wire: A task's images travel as their pixels (`raw`), or each as a PNG (`encoded`) where it is of one or three
+            channels of uint8: made once, as the task is handed in, and undone by each device that takes it.
         window: Micro-batches a sender may have under way on one stream.
         journal: File for the history of the run, besides the last of it in `events`.
         data: Folder for what is to outlive this process; none, and its tasks end with it.
@@ -59,6 +62,9 @@ class Broker:
         interval_s: Decide and place once an interval of so many seconds (`pace.py`); at once if not stated.
         states: What the policy starts from, where the data folder has nothing of it.
         stated: What the devices stand for, where they are emulated: a trained state is for these.
+
+    Raises:
+        MissingExtraError: Images are to travel as PNG, and Pillow is not installed here.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Broker:
         cpu_share_method: ShareMethod = "auto",
         precedence: messages.Precedence = "pipelined",
         inputs: Inputs = "broadcast",
+        wire: messages.Wire = "raw",
         window: int = 4,
         journal: Path | None = None,
         data: Path | None = None,
@@ -87,13 +94,16 @@ class Broker:
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
         self._states, self._data, self._interval_s, self._inputs = states, data, interval_s, inputs
+        if wire == "encoded":
+            check_decodes()
+        self._wire = wire
         self._setup = Setup(
-            demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated)
+            demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated), wire
         )
         self._retain_s = retain_s
         self._history = History(journal)
         self._thread = LoopThread(self._opened)
-        self._tasks = HandingIn(self._thread, demand)
+        self._tasks = HandingIn(self._thread, demand, wire)
         self._store: Store | None = None
 
     # Lifecycle.
@@ -132,7 +142,7 @@ class Broker:
                 inside.callback(self._store.close)
             fleet = LiveFleet(
                 self.devices, self.engine, self.catalog, self._shares, self._method, thread.woken,
-                self._setup.max_frame_bytes,
+                self._setup.max_frame_bytes, self._wire,
             )  # fmt: skip
             inside.callback(fleet.close)
             fleet.start(lambda: thread.stopping)
@@ -294,6 +304,7 @@ class Broker:
             engine=self.engine.name,
             interval_s=self._interval_s,
             inputs=self._inputs,
+            wire=self._wire,
             uptime_s=loop.fleet.now_s(),
             accepting=takes and (self._store is None or self._store.accepting),
             devices=device_statuses(loop),

@@ -49,6 +49,8 @@ class TaskAccepted(_Event):
     deadline_s: Positive
     inputs: str
     """Where its images are found; empty where they are nowhere but in the broker's memory."""
+    encoded: bool = False
+    """Whether they are PNG, there as on their way."""
     labels: bytes | None = None
     """int64, little endian."""
     late: bool = False
@@ -184,6 +186,8 @@ class DeviceRan(_Event):
     ready_s: NonNegative
     start_s: NonNegative
     end_s: NonNegative
+    input_bytes: Count | None = None
+    """What the task's images of this micro-batch took on their way, if it reads them; None: as many as their pixels."""
 
 
 class SinkAnswered(_Event):

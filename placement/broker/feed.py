@@ -14,7 +14,7 @@ class Feed:
     Args:
         attempt: With its devices and micro-batches.
         entry: Its split.
-        images: Of the whole task, (n, ...).
+        images: Of the whole task, (n, ...), as they travel.
         names: Of the devices, by row.
         precedence: Whether fragments overlap.
         window: Credits of each stream.
@@ -24,7 +24,7 @@ class Feed:
         self,
         attempt: Attempt,
         entry: SplitDemand,
-        images: messages.Array,
+        images: messages.Value,
         names: tuple[str, ...],
         precedence: messages.Precedence,
         window: int,
@@ -46,13 +46,21 @@ class Feed:
 
     def flush(self, send: Send) -> None:
         """Send the micro-batches that have credits, no more: the rest stays a view of the images."""
-        name, size = self._entry.split.inputs[0].name, self._entry.micro_batch
+        name = self._entry.split.inputs[0].name
         for dst, flow in self._flows.items():
             while flow.open and self._sent[dst] < self._attempt.total:
                 row = self._attempt.micro_batches[self._sent[dst]]
                 self._sent[dst] += 1
-                flow.put(row, {name: self._images[row * size : (row + 1) * size]})
+                flow.put(row, {name: self._rows(row)})
             flow.flush(send)
+
+    def _rows(self, micro_batch: int) -> messages.Value:
+        size = self._entry.micro_batch
+        return self._images[micro_batch * size : (micro_batch + 1) * size]
+
+    def input_bytes(self, micro_batch: int) -> int:
+        """What a micro-batch's images take as they travel."""
+        return self._rows(micro_batch).nbytes
 
     def takes(self, dst: str, device: str) -> bool:
         """Whether this is the device of one of the fragments that have the input from here."""

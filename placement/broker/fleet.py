@@ -38,6 +38,7 @@ class LiveFleet:
         method: How the shares are kept.
         wake: A file descriptor that ends the wait of `hear`.
         max_frame_bytes: Of the largest tensor that may pass.
+        wire: How images travel.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LiveFleet:
         method: ShareMethod,
         wake: int,
         max_frame_bytes: int = messages.MAX_FRAME_BYTES,
+        wire: messages.Wire = "raw",
     ):
         names = [device.name for device in devices]
         if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
@@ -66,7 +68,7 @@ class LiveFleet:
         self.node = StreamNode(self._accesses.by_name[messages.BROKER], max_frame_bytes)
         self.node.watch(wake)
         self.relay = Relay(self._accesses.by_name[messages.BROKER], max_frame_bytes)
-        self._max_frame_bytes = max_frame_bytes
+        self._most_bytes, self._wire = max_frame_bytes, wire
         self._rows = tuple(self.members.values())
         self.changes: list[Change] = []
         """What `check` has to tell."""
@@ -170,7 +172,7 @@ class LiveFleet:
             self._greet(received, ended)
         return ended
 
-    def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
+    def send(self, name: str, message: messages.Message, values: Sequence[messages.Value] = ()) -> None:
         """To a device; dropped if it is gone. Of a job that is cancelled nothing more is sent."""
         if isinstance(message, messages.Cancel):
             self.node.take_back(message.job, [name])
@@ -187,11 +189,17 @@ class LiveFleet:
         member.unanswered, member.doubted, member.launched = 0, False, True
         member.incarnation = draw_incarnation()
         self.node.expect(member.name, member.incarnation)
-        self.engine.launch(
-            launch_config(
-                member, self.catalog, self.method, self._accesses, self.node, self.relay.endpoint, self._max_frame_bytes
-            )
+        config = launch_config(
+            member,
+            self.catalog,
+            self.method,
+            self._accesses,
+            self.node,
+            self.relay.endpoint,
+            self._most_bytes,
+            self._wire,
         )
+        self.engine.launch(config)
 
     def kill(self, row: int) -> None:
         """End a device's process, whatever it does; until the next is launched, nobody is this device."""

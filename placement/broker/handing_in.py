@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from splitplace.errors import NotReadyError, SplitPlaceError, UsageError
+from splitplace.inference.encoded_images import EncodedImages, encode_images, is_image
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.admission import Admission, as_array, unchanging
 from splitplace.placement.broker.answers import BrokerFuture
@@ -17,7 +18,7 @@ from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.callbacks import Callbacks
-from splitplace.placement.protocol.messages import Array
+from splitplace.placement.protocol.messages import MAX_IMAGES, Array, Value, Wire
 from splitplace.records.demand import Demand
 from splitplace.records.task import wrong_key
 
@@ -36,14 +37,16 @@ class HandingIn:
     Args:
         thread: The loop's.
         demand: What is on offer.
+        wire: How images travel.
     """
 
-    def __init__(self, thread: LoopThread, demand: Demand):
+    def __init__(self, thread: LoopThread, demand: Demand, wire: Wire = "raw"):
         self._thread, self._changed = thread, thread.changed
         self._next_task = 0
         self._spool: Spool | None = None
         self.draining = False
         self._admission, self._callbacks = Admission(demand), Callbacks()
+        self._encoded = _of_images(demand) if wire == "encoded" else frozenset()
         self._sizes: dict[int, int] = {}
         """Bytes of images and labels of each task that has not left; none of those that an earlier broker took on."""
 
@@ -96,10 +99,10 @@ class HandingIn:
             self._not_stopping()
             self._admission.take(size_bytes)
         payload: Payload | None = None
-        try:  # only what was admitted is copied and brought to the disk, and not under the lock
-            images = unchanging(images)
+        try:  # only what was admitted is copied, encoded and brought to the disk, and not under the lock
+            travelling = encode_images(images) if application in self._encoded else unchanging(images)
             if self._spool is not None and not volatile:
-                payload = self._spool.prepare(images)
+                payload = self._spool.prepare(travelling)
             event = ev.TaskAccepted(
                 at_s=now_s,
                 task=0,
@@ -107,12 +110,13 @@ class HandingIn:
                 n=len(images),
                 deadline_s=float(deadline_s),
                 inputs="",
+                encoded=isinstance(travelling, EncodedImages),
                 labels=None if labels is None else labels.astype("<i8").tobytes(),
                 late=late,
                 degrade=degrade,
                 key=key,
             )
-            return self._hand_in(event, images, payload, size_bytes, volatile, at_once)
+            return self._hand_in(event, travelling, payload, size_bytes, volatile, at_once)
         except BaseException:
             if payload is not None:
                 payload.discard()
@@ -129,7 +133,7 @@ class HandingIn:
     def _hand_in(
         self,
         event: ev.TaskAccepted,
-        images: Array,
+        images: Value,
         payload: Payload | None,
         size_bytes: int,
         volatile: bool,
@@ -211,6 +215,16 @@ class HandingIn:
         self._thread.not_stopping()
         if self.draining:
             raise NotReadyError("the fleet is draining: it takes no more tasks")
+
+
+def _of_images(demand: Demand) -> frozenset[str]:
+    """The applications whose splits all take images, in micro-batches whose header lists the size of each."""
+    others = {
+        entry.split.application
+        for entry in demand.splits
+        if not is_image(entry.split.inputs[0]) or entry.micro_batch > MAX_IMAGES
+    }
+    return frozenset(entry.split.application for entry in demand.splits) - others
 
 
 def _settle(written: "Future[None]", error: SplitPlaceError | None) -> None:

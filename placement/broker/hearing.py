@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.attempt import samples
+from splitplace.placement.broker.attempt import edge_bytes, samples
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.member import Change, Member
@@ -88,7 +89,7 @@ class Hearing:
                 except ContractError as error:
                     log.warning("%s: %s", member.name, error)
             case messages.Ran() if attempt.devices.get(message.fragment) == member.row:
-                return self._ran(member, attempt, message)
+                return self._ran(member, attempt, message, feeds.get(attempt.id))
             case messages.Tensors(src=src) if attempt.devices.get(src) == member.row:
                 return self._answered(member, attempt, message, values)
             case messages.Failed(fragment=fragment, error=error) if attempt.devices.get(fragment) == member.row:
@@ -97,7 +98,7 @@ class Hearing:
                 log.warning("%s sent a %s of job %d that nobody asked for", member.name, message.type, attempt.id)
         return None
 
-    def _ran(self, member: Member, attempt: Attempt, message: messages.Ran) -> ev.Event | None:
+    def _ran(self, member: Member, attempt: Attempt, message: messages.Ran, feed: Feed | None) -> ev.Event | None:
         """A run, with its times: durations by the device's own clock, which may be another than the broker's.
 
         Where what it says cannot be of the broker's clock, its run ended just now. No time is before the attempt.
@@ -117,11 +118,11 @@ class Hearing:
         ready_s, start_s, end_s = times_s
         sent_s = message.sent_s - self.fleet.origin_s
         sent_s = sent_s if attempt.placed_s <= sent_s <= ready_s else ready_s
-        ran = attempt.ran[message.fragment]
+        ran, input_bytes = attempt.ran[message.fragment], self._input_bytes(attempt, message, feed)
         if row not in ran:
             member.meter.ran(start_s, end_s)
             member.meter.fragments_run += len(ran) + 1 == attempt.total
-            self._count_bytes(attempt, message.fragment, row, ready_s)
+            self._count_bytes(attempt, message.fragment, row, ready_s, input_bytes)
         return ev.DeviceRan(
             at_s=now_s,
             job=attempt.id,
@@ -131,16 +132,24 @@ class Hearing:
             ready_s=ready_s,
             start_s=start_s,
             end_s=end_s,
+            input_bytes=input_bytes,
         )
 
-    def _count_bytes(self, attempt: Attempt, fragment: str, row: int, at_s: float) -> None:
+    def _input_bytes(self, attempt: Attempt, message: messages.Ran, feed: Feed | None) -> int | None:
+        """What came of the task's images for a run, where that is not their pixels."""
+        if feed is None or not self.state.tasks[attempt.task].encoded:
+            return None
+        takes = message.fragment in self.setup.entry(attempt.split).split.roots
+        return feed.input_bytes(message.micro_batch) if takes else None
+
+    def _count_bytes(self, attempt: Attempt, fragment: str, row: int, at_s: float, input_bytes: int | None) -> None:
         entry = self.setup.entry(attempt.split)
         count = samples(self.state.tasks[attempt.task].task.n, entry.micro_batch, row)
         for edge in entry.split.edges:
             source = attempt.sender(edge.src, edge.dst) if edge.dst == fragment else None
             if source is not None and source != attempt.devices[fragment]:
                 name = self.setup.names[source]
-                self.fleet.members[name].meter.sent(at_s, edge.bytes_per_sample * count)
+                self.fleet.members[name].meter.sent(at_s, edge_bytes(edge, count, input_bytes))
 
     def _answered(self, member: Member, attempt: Attempt, message: messages.Tensors, values: Values) -> ev.Event:
         now_s = self.fleet.now_s()
@@ -175,6 +184,8 @@ class Hearing:
         if values.keys() != {spec.name}:
             raise ContractError(f"{device} sent {sorted(values)} of {sink}, expected {spec.name}")
         logits = values[spec.name]
+        if isinstance(logits, EncodedImages):
+            raise ContractError(f"{device} sent {spec.name} of {sink} as PNG, expected a tensor")
         check_tensor(spec, logits, f"{sink} on {device}")
         count = samples(self.state.tasks[attempt.task].task.n, entry.micro_batch, row)
         if len(logits) != count:

@@ -6,7 +6,7 @@ from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.member import Member
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.protocol.keys import Access, Accesses, CurveAccess
-from splitplace.placement.protocol.messages import BROKER
+from splitplace.placement.protocol.messages import BROKER, Wire
 from splitplace.placement.protocol.stream import StreamNode
 
 
@@ -18,6 +18,7 @@ def launch_config(
     node: StreamNode,
     relay: str,
     max_frame_bytes: int,
+    wire: Wire,
 ) -> DeviceConfig:
     """Of a device, as it is launched now.
 
@@ -29,6 +30,7 @@ def launch_config(
         node: The broker's.
         relay: Where the broker takes what devices cannot say to each other.
         max_frame_bytes: Of the largest tensor that may pass.
+        wire: How images travel.
     """
     return DeviceConfig(
         name=member.name,
@@ -43,6 +45,7 @@ def launch_config(
         broker_incarnation=node.incarnation,
         relay=relay,
         max_frame_bytes=max_frame_bytes,
+        wire=wire,
     )
 
 

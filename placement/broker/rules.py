@@ -124,7 +124,9 @@ def accept(turn: Turn, event: ev.TaskAccepted) -> None:
         deadline_s=event.deadline_s,
         arrival_s=event.at_s,
     )
-    turn.state.tasks[task.id] = TaskState(task, event.inputs, event.labels, event.late, event.degrade, event.key)
+    turn.state.tasks[task.id] = TaskState(
+        task, event.inputs, event.labels, event.late, event.degrade, event.key, event.encoded
+    )
     turn.state.next_task = max(turn.state.next_task, task.id + 1)
     turn.state.waiting[task.id] = None
     if event.key is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.attempt import answer_of, is_answered, samples
+from splitplace.placement.broker.attempt import answer_of, edge_bytes, is_answered, samples
 from splitplace.placement.broker.leaving import answer
 from splitplace.placement.broker.state import Attempt, Span, TaskState
 from splitplace.placement.broker.turn import Turn
@@ -35,7 +35,7 @@ def ran(turn: Turn, event: ev.DeviceRan) -> None:
             continue
         sender = attempt.sender(edge.src, edge.dst)
         if sender != row:
-            size_bytes += edge.bytes_per_sample * count
+            size_bytes += edge_bytes(edge, count, event.input_bytes)
         (here if sender == row else elsewhere).append(edge.src)
     run = book.MicroBatchRun(
         device=turn.setup.names[row],

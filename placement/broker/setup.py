@@ -10,7 +10,7 @@ import numpy as np
 from splitplace.placement.broker.ledger import Ledger
 from splitplace.placement.broker.state import DeviceState, FleetState
 from splitplace.placement.broker.view import MeasuredUse, Statics, build_view
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence
+from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence, Wire
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
 from splitplace.records.fragment import ITEM_BYTES
@@ -29,6 +29,7 @@ class Setup:
         window: Micro-batches a sender may have under way on one stream.
         task_timeout_s: A task without an answer for so long fails.
         stated: What the devices stand for, where they are emulated: the same, as their fleet file states them.
+        wire: How images travel.
     """
 
     demand: Demand
@@ -37,6 +38,7 @@ class Setup:
     window: int
     task_timeout_s: float
     stated: tuple[Device, ...] | None = None
+    wire: Wire = "raw"
 
     @cached_property
     def trained_for(self) -> View:
@@ -45,12 +47,12 @@ class Setup:
         How fast an emulated device is here differs a little from start to start; what it stands for does not.
         """
         devices = self.devices if self.stated is None else self.stated
-        return view_at_rest(self.demand, devices, self.task_timeout_s)
+        return view_at_rest(self.demand, devices, self.task_timeout_s, self.wire)
 
     @cached_property
     def statics(self) -> Statics:
         """The tables that policies see."""
-        return Statics.of(self.demand, self.devices)
+        return Statics.of(self.demand, self.devices, self.wire)
 
     def at_speeds(self, core_speeds: Sequence[float]) -> "Setup":
         """The same with devices as fast as they were measured to be."""
@@ -124,8 +126,8 @@ def at_rest(demand: Demand, devices: tuple[Device, ...]) -> FleetState:
     return FleetState(Ledger(capacity), [DeviceState() for _ in devices])
 
 
-def view_at_rest(demand: Demand, devices: tuple[Device, ...], longest_s: float) -> View:
+def view_at_rest(demand: Demand, devices: tuple[Device, ...], longest_s: float, wire: Wire = "raw") -> View:
     """What a policy is shown of it."""
-    state, statics, idle_D = at_rest(demand, devices), Statics.of(demand, devices), np.zeros(len(devices))
+    state, statics, idle_D = at_rest(demand, devices), Statics.of(demand, devices, wire), np.zeros(len(devices))
     measured = MeasuredUse(idle_D, idle_D, idle_D, lambda: Utilisation.none(len(devices)))
     return build_view(statics, devices, state, [], measured, 0.0, 1.0, longest_s)

@@ -20,11 +20,12 @@ from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import digest
 from splitplace.errors import IntegrityError, OverloadedError
 from splitplace.files import is_scratch, make_folder, replace_files, sync, write_aside
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.placement.broker.database import told
 from splitplace.placement.broker.journal import Journal
 from splitplace.records.base import Digest
 
-Data = bytes | bytearray | memoryview | NDArray[Any]
+Data = bytes | bytearray | memoryview | NDArray[Any] | EncodedImages
 SMALL_BYTES = 64 * 2**10
 """Up to here a payload is a row: written twice, to the log and then to its place, where a file has an fsync of its own.
 
@@ -244,6 +245,8 @@ def _payload(body: bytes | memoryview) -> Payload:
 
 
 def _as_bytes(data: Data) -> bytes | memoryview:
+    if isinstance(data, EncodedImages):
+        return data.to_bytes()
     if isinstance(data, np.ndarray):
         return data.tobytes() if data.flags.writeable or not data.size else np.ascontiguousarray(data).data.cast("B")
     return bytes(data)

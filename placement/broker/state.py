@@ -37,6 +37,8 @@ class TaskState:
     late: bool = False
     degrade: bool = False
     key: str | None = None
+    encoded: bool = False
+    """Whether its images are PNG, where they are found as on their way."""
     decision: Decide | None = None
     job: int | None = None
     """Its attempt; none while it waits for a decision or a place."""

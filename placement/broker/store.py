@@ -26,6 +26,7 @@ from splitplace.errors import (
     first_problem,
 )
 from splitplace.files import make_folder
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.placement.broker.database import REMEDY
 from splitplace.placement.broker.effects import EndTask
 from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, ResultsForgotten, TaskAccepted
@@ -34,9 +35,9 @@ from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Payload, Spool
-from splitplace.placement.broker.state import KEPT_RESULTS, FleetState
+from splitplace.placement.broker.state import KEPT_RESULTS, FleetState, TaskState
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.protocol.messages import Array
+from splitplace.placement.protocol.messages import Value
 from splitplace.records.base import Digest, Record
 
 log = logging.getLogger(__name__)
@@ -251,7 +252,7 @@ class Store:
 
     # Inputs and results.
 
-    def take_in(self, event: TaskAccepted, images: Payload | Array | None) -> TaskAccepted:
+    def take_in(self, event: TaskAccepted, images: Payload | Value | None) -> TaskAccepted:
         """Put a task's images into the spool, if it is not volatile; the event, with where they are.
 
         Raises:
@@ -261,7 +262,9 @@ class Store:
             if isinstance(images, Payload):
                 images.discard()
             raise OverloadedError(self.journal.lost or self._no_room())
-        return event if images is None else event.model_copy(update={"inputs": self.spool.put(images)})
+        if images is None:
+            return event
+        return event.model_copy(update={"inputs": self.spool.put(images)})
 
     def _no_room(self) -> str:
         if self.journal.full:
@@ -271,20 +274,25 @@ class Store:
             )
         return f"{self.folder}: the disk is full, no new tasks are taken: make room there"
 
-    def images(self, key: str, application: str) -> Array:
-        """A task's images.
+    def images(self, task: TaskState) -> Value:
+        """A task's images, as they travel.
 
         Raises:
             NotReadyError: They were the former broker's alone.
             IntegrityError: They are damaged or missing.
         """
-        if not key:
+        if not task.inputs:
             raise NotReadyError("it was volatile, and ended with the fleet's former process: submit it again")
         spec = next(
-            entry.split.inputs[0] for entry in self.setup.demand.splits if entry.split.application == application
+            entry.split.inputs[0]
+            for entry in self.setup.demand.splits
+            if entry.split.application == task.task.application
         )
         shape = tuple(size for size in spec.shape[1:] if isinstance(size, int))
-        return np.frombuffer(self.spool.get(key), spec.dtype).reshape(-1, *shape)
+        body = self.spool.get(task.inputs)
+        if task.encoded:
+            return EncodedImages.from_bytes(body, (task.task.n, *shape))
+        return np.frombuffer(body, spec.dtype).reshape(-1, *shape)
 
     def drop(self, inputs: str) -> None:
         """A task's images are not needed any more."""

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from splitplace.placement import tables
 from splitplace.placement.broker.monitor import LOADS_11
 from splitplace.placement.broker.state import FleetState, Left, TaskState
+from splitplace.placement.protocol.messages import Wire
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
+from splitplace.records.split import INPUT, Edge
 from splitplace.records.view import (
     NONE,
     Bools,
@@ -58,24 +60,37 @@ class Statics:
         return {name: row for row, name in enumerate(self.applications)}
 
     @staticmethod
-    def of(demand: Demand, devices: tuple[Device, ...]) -> "Statics":
-        """The tables of these splits on these devices."""
+    def of(demand: Demand, devices: tuple[Device, ...], wire: Wire = "raw") -> "Statics":
+        """The tables of these splits on these devices, with inputs as they travel, where that is known."""
+        applications, splits = tables.applications(demand), tables.splits_table(demand)
+        core_speed_D = _kept(np.array([device.core_speed for device in devices]))
+        encoded = demand.encoded if wire == "encoded" else {}
+        fragments = tables.fragments_table(demand, devices)
+        if encoded:
+            fragments = tables.with_encoded_inputs(fragments, splits, applications, encoded, core_speed_D)
+
+        def size(edge: Edge, application: str) -> int:
+            known = encoded.get(application) if edge.src == INPUT else None
+            return edge.bytes_per_sample if known is None else known.bytes_per_sample
+
         return Statics(
-            tables.applications(demand),
-            tables.splits_table(demand),
-            tables.fragments_table(demand, devices),
+            applications,
+            splits,
+            fragments,
             tables.links_table(devices),
             tuple((row, f.name) for row, entry in enumerate(demand.splits) for f in entry.split.fragments),
             tuple(entry.split.parents(f.name) for entry in demand.splits for f in entry.split.fragments),
             tuple(
-                tuple((edge.src, edge.bytes_per_sample) for edge in entry.split.edges if edge.dst == f.name)
+                tuple(
+                    (edge.src, size(edge, entry.split.application)) for edge in entry.split.edges if edge.dst == f.name
+                )
                 for entry in demand.splits
                 for f in entry.split.fragments
             ),
             names_D=tuple(device.name for device in devices),
             cores_D=_kept(np.array([device.cores for device in devices], np.int64)),
             servers_D=_kept(np.ones(len(devices), np.int64)),  # one micro-batch at a time, on all cores
-            core_speed_D=_kept(np.array([device.core_speed for device in devices])),
+            core_speed_D=core_speed_D,
             disk_bytes_D=_kept(np.array([device.disk_bytes for device in devices])),
             power_w_D11=_kept(np.array([device.power_w for device in devices])),
         )

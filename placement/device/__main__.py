@@ -20,6 +20,7 @@ from splitplace.children import tell_crashes
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import open_share
+from splitplace.inference.encoded_images import check_decodes
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.protocol import messages
@@ -35,12 +36,15 @@ def main() -> NoReturn:
     """Be a device runtime until standard input ends or the broker says stop.
 
     Raises:
-        SplitPlaceError: The configuration, the catalog or the CPU share is not to be had.
+        SplitPlaceError: The configuration, the catalog or the CPU share is not to be had, or images are to come as PNG
+            and Pillow is not installed.
     """
     tell_crashes()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     launcher = os.getppid()
     config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")
+    if config.wire == "encoded":
+        check_decodes()
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:

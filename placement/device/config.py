@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.device.joining import GateAddress
 from splitplace.placement.protocol.keys import Access
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Incarnation
+from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Incarnation, Wire
 from splitplace.records.base import Name, PositiveCount, Record
 
 
@@ -36,6 +36,8 @@ class DeviceConfig(Record):
     broker_incarnation: Incarnation
     relay: Endpoint | None = None
     """Where the broker takes what another device is not reached with directly; None, and it is not reached."""
+    wire: Wire = "raw"
+    """How images come; a device that cannot decode them ends at once, and says so."""
     max_frame_bytes: PositiveCount = MAX_FRAME_BYTES
     max_held_bytes: PositiveCount = 2**31
     """Of input tensors that wait to be run; what goes beyond fails its job, by name."""

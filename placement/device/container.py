@@ -9,6 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from splitplace.errors import ContractError
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.inference.executor import check_tensor
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Outflow, Values, window_of
@@ -21,7 +22,7 @@ from splitplace.records.task import micro_batches
 class _Gathered:
     """The inputs of one micro-batch so far."""
 
-    values: dict[str, messages.Array] = field(default_factory=dict)
+    values: dict[str, messages.Value] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     sent_s: float = float("inf")
 
@@ -102,6 +103,8 @@ class Container:
             raise ContractError(f"{where}: tensors {sorted(values)}, expected {sorted(self._inlets[message.src])}")
         for name, value in values.items():
             check_tensor(self._specs[name], value, where)
+            if isinstance(value, EncodedImages) and message.src != INPUT:
+                raise ContractError(f"{where}: tensor {name!r} as PNG, expected so of a task's input alone")
             if len(value) != self.samples(message.micro_batch):
                 raise ContractError(f"{where}: {len(value)} samples, expected {self.samples(message.micro_batch)}")
         if self._received[message.src] - self._through(message.src) >= self._windows[message.src]:

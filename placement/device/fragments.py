@@ -14,6 +14,7 @@ from splitplace.catalog.onnxfile import check_model
 from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
+from splitplace.inference.encoded_images import EncodedImages, as_tensor
 from splitplace.inference.executor import FragmentSession
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.outflow import Values
@@ -43,6 +44,15 @@ class TimedWork(Generic[T]):
     """Of all threads of this process; the network's thread, which never computes, included."""
 
 
+@dataclass(frozen=True, eq=False)
+class MicroBatchDone:
+    """What a fragment made of a micro-batch, and how much of its time went into the images themselves."""
+
+    outputs: dict[str, messages.Array]
+    decode_s: float
+    """Until PNG was pixels; 0 where what came was a tensor."""
+
+
 def timed(work: Callable[[], T]) -> TimedWork[T]:
     """Do `work`, on the monotonic clock."""
     start_s, cpu_before_s = time.monotonic(), time.process_time()
@@ -70,6 +80,7 @@ class _Held:
     received_bytes: int = 0
     micro_batches: int = 0
     busy_s: float = 0.0
+    decode_s: float = 0.0
     cpu_s: float = 0.0
 
 
@@ -138,8 +149,8 @@ class LoadedFragments:
             held.session, held.resident_bytes = opened.session, opened.resident_bytes
             held.disk_read_bytes = opened.disk_read_bytes
 
-    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, messages.Array]]]:
-        """What runs one micro-batch.
+    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[MicroBatchDone]]:
+        """What runs one micro-batch, of images that came as PNG once they are pixels.
 
         Raises:
             NotReadyError: It is not loaded.
@@ -147,14 +158,15 @@ class LoadedFragments:
         held = self._held.get(digest)
         if held is None or held.session is None:
             raise NotReadyError(f"{digest} is not loaded")
-        return partial(timed, partial(self.share.run, partial(held.session.run, values)))
+        return partial(timed, partial(self.share.run, partial(_run, held.session, values)))
 
-    def ran(self, digest: str, took: TimedWork[dict[str, messages.Array]]) -> None:
+    def ran(self, digest: str, took: TimedWork[MicroBatchDone]) -> None:
         """Count a run."""
         held = self._held.get(digest)
         if held is not None:
             held.micro_batches += 1
             held.busy_s += took.end_s - took.start_s
+            held.decode_s += took.result.decode_s
             held.cpu_s += took.cpu_s
 
     def moved(self, digest: str, sent: Values | None = None, received: Values | None = None) -> None:
@@ -171,6 +183,7 @@ class LoadedFragments:
                 digest=digest,
                 micro_batches=held.micro_batches,
                 busy_s=held.busy_s,
+                decode_s=held.decode_s,
                 cpu_s=held.cpu_s,
                 resident_bytes=held.resident_bytes,
                 sent_bytes=held.sent_bytes,
@@ -180,3 +193,11 @@ class LoadedFragments:
             for digest, held in self._held.items()
             if held.session is not None
         )
+
+
+def _run(session: FragmentSession, values: Values) -> MicroBatchDone:
+    start_s = time.monotonic()
+    inputs = {name: as_tensor(value) for name, value in values.items()}
+    came_encoded = any(isinstance(value, EncodedImages) for value in values.values())
+    decode_s = time.monotonic() - start_s if came_encoded else 0.0
+    return MicroBatchDone(session.run(inputs), decode_s)

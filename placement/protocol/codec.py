@@ -1,8 +1,8 @@
 """Messages as bytes, and back: whoever receives one bounds it before anything else looks at it.
 
 A message is a ZeroMQ multipart: frame 0 the header, frames 1.. the tensors that the header lists, each whole or in
-pieces (`pieces.py`), C order, little endian. The header is parsed into one of the records of `messages.py`, and every
-tensor held against the size that its dtype and shape say.
+pieces (`pieces.py`), C order, little endian, or images as PNG, which nobody decodes here. The header is parsed into one
+of the records of `messages.py`, and every tensor held against the size that its dtype and shape, or its images, say.
 """
 
 import sys
@@ -15,15 +15,16 @@ import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, first_problem
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.placement.protocol import pieces
 from splitplace.placement.protocol.messages import (
     MAX_FRAME_BYTES,
     MAX_HEADER_BYTES,
     PROTOCOL,
-    Array,
     Frame,
     Message,
     Tensors,
+    Value,
 )
 from splitplace.records.base import Count
 
@@ -45,24 +46,38 @@ def _dtype_name(dtype: np.dtype[Any]) -> Any:
     return dtype.name
 
 
-def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Array]) -> Tensors:
+def tensors(job: int, src: str, dst: str, micro_batch: int, sent_s: float, values: Mapping[str, Value]) -> Tensors:
     """The header for these values."""
     frames = tuple(
-        Frame(name=name, dtype=_dtype_name(value.dtype), shape=value.shape) for name, value in values.items()
+        Frame(
+            name=name,
+            dtype=_dtype_name(value.dtype),
+            shape=value.shape,
+            png=tuple(value.sizes_N.tolist()) if isinstance(value, EncodedImages) else None,
+        )
+        for name, value in values.items()
     )
     return Tensors(job=job, src=src, dst=dst, micro_batch=micro_batch, sent_s=sent_s, frames=frames)
 
 
-def encode(message: Message, values: Sequence[Array] = ()) -> list[bytes | memoryview]:
+def encode(message: Message, values: Sequence[Value] = ()) -> list[bytes | memoryview]:
     """The frames of a message; `values` are the tensors its header lists."""
     header = message.model_dump_json().encode()
     assert len(header) <= MAX_HEADER_BYTES, f"a header of {len(header)} bytes"
     # Through uint8, because a buffer of a zero-dimensional or oddly typed array is not what sockets take.
-    return [header, *(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data for value in values)]
+    return [
+        header,
+        *(
+            value.data
+            if isinstance(value, EncodedImages)
+            else np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+            for value in values
+        ),
+    ]
 
 
-def decode(frames: Sequence[bytes | memoryview], most_bytes: int = MAX_FRAME_BYTES) -> tuple[Message, dict[str, Array]]:
-    """The message and its tensors by name, as read-only arrays over the frames themselves where these are whole.
+def decode(frames: Sequence[bytes | memoryview], most_bytes: int = MAX_FRAME_BYTES) -> tuple[Message, dict[str, Value]]:
+    """The message and its tensors by name, read only, over the frames themselves where these are whole.
 
     Args:
         frames: As they came in.
@@ -83,7 +98,7 @@ def decode(frames: Sequence[bytes | memoryview], most_bytes: int = MAX_FRAME_BYT
     listed = message.frames if isinstance(message, Tensors) else ()
     if large := next((frame for frame in listed if frame.size_bytes > most_bytes), None):
         raise ContractError(f"tensor {large.name!r}: {large.size_bytes} bytes, expected at most {most_bytes}")
-    rest, values = deque(frames[1:]), dict[str, Array]()
+    rest, values = deque(frames[1:]), dict[str, Value]()
     taken = [(frame, *pieces.taken(rest, frame.size_bytes)) for frame in listed if rest]
     if len(taken) + len(rest) != len(listed):
         raise ContractError(f"{message.type}: {len(taken) + len(rest)} tensor frames, expected {len(listed)}")
@@ -92,11 +107,20 @@ def decode(frames: Sequence[bytes | memoryview], most_bytes: int = MAX_FRAME_BYT
             raise ContractError(
                 f"tensor {frame.name!r}: {got_bytes} bytes, expected {frame.size_bytes} for {frame.dtype}{frame.shape}"
             )
+        if frame.png is not None:
+            values[frame.name] = _images(frame, data)
+            continue
         array = np.frombuffer(data, np.dtype(frame.dtype)).reshape(frame.shape)
         values[frame.name] = array if array.flags.aligned else array.copy()  # a frame may start at any byte
     if len(values) != len(listed):
         raise ContractError(f"a tensor is listed twice: {[frame.name for frame in listed]}")
     return message, values
+
+
+def _images(frame: Frame, data: bytes | memoryview) -> EncodedImages:
+    if frame.dtype != "uint8":
+        raise ContractError(f"tensor {frame.name!r}: {frame.dtype} as PNG, expected uint8")
+    return EncodedImages(frame.shape, np.array(frame.png, np.uint32), data)
 
 
 def _check_protocol(header: bytes) -> None:

@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal
 import numpy.typing as npt
 from pydantic import Field, StringConstraints
 
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.records.base import Digest, Name, Positive, Record
 from splitplace.records.fragment import ITEM_BYTES, DType, Fragment, FragmentSource
 from splitplace.records.profile import CpuShareMethod
 
 Array = npt.NDArray[Any]
+Value = Array | EncodedImages
+"""A tensor as it travels: its numbers, or images as PNG."""
+Wire = Literal["raw", "encoded"]
+"""How a task's images travel: as their pixels, or each as a PNG, where it has one or three channels of uint8."""
 
 MAX_HEADER_BYTES = 2**20
 MAX_TENSORS = 64
@@ -21,6 +26,8 @@ MAX_FRAGMENTS = 1024
 """That a device may hold, loaded or on their way in."""
 MAX_STREAMS = 256
 """Inlets, senders or outlets of a fragment."""
+MAX_IMAGES = 65_536
+"""Of a micro-batch that travels as PNG: its header lists the size of each."""
 MAX_FRAME_BYTES = 256 * 2**20
 """Of one tensor of one micro-batch; ZeroMQ drops the connection of a peer that sends more."""
 
@@ -29,7 +36,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 12
+PROTOCOL = 13
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -71,11 +78,13 @@ class Frame(Record):
     name: TensorName
     dtype: DType
     shape: Annotated[tuple[PositiveWhole, ...], Field(min_length=1, max_length=16)]
+    png: Annotated[tuple[PositiveWhole, ...], Field(min_length=1, max_length=MAX_IMAGES)] | None = None
+    """Bytes of each of so many images, as `inference/encoded_images.py` has them; None of a tensor's numbers."""
 
     @property
     def size_bytes(self) -> int:
         """What the frame must measure."""
-        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape) if self.png is None else sum(self.png)
 
 
 class Hello(Record):
@@ -151,6 +160,8 @@ class FragmentUsage(Record):
     """Run to their end."""
     busy_s: Seconds
     """Wall-clock seconds of these runs, pauses of an emulated share included."""
+    decode_s: Seconds = 0.0
+    """Of these: until images that came as PNG were pixels."""
     cpu_s: Seconds
     """CPU seconds that the process used meanwhile, its network thread included."""
     resident_bytes: Whole

@@ -14,7 +14,7 @@ from splitplace.placement.protocol import messages
 from splitplace.records.split import INPUT
 from splitplace.records.task import micro_batches
 
-Values = Mapping[str, messages.Array]
+Values = Mapping[str, messages.Value]
 
 
 STRICT_INPUT = 64

@@ -42,7 +42,7 @@ class Received:
 
     peer: str
     message: messages.Message
-    values: Mapping[str, messages.Array]
+    values: Mapping[str, messages.Value]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class StreamNode:
             # Who was heard of through another process's pipe is new already.
             link.forget() if link.peer == piped else link.restart()
 
-    def send(self, name: str, message: messages.Message, values: Sequence[messages.Array] = ()) -> None:
+    def send(self, name: str, message: messages.Message, values: Sequence[messages.Value] = ()) -> None:
         """Send a message to a peer; never blocks. What is meant for a peer that is gone is dropped.
 
         The values must stay as they are until the peer has acknowledged them.

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from splitplace.errors import ContractError, NotFoundError
+from splitplace.placement import tables
 from splitplace.placement.simulator.constants import Constants, from_constants
 from splitplace.placement.simulator.costs import Costs, feasible, from_demand
 from splitplace.records.demand import Demand, EncodedInput
 from splitplace.records.device import Device
-from splitplace.records.view import NONE, Floats
+from splitplace.records.view import Floats
 
 DATA = files("splitplace.placement") / "data"
 """Fleets, scenarios, demands and traces that ship with the package, as `KIND.NAME.SUFFIX`."""
@@ -102,25 +103,15 @@ def build(
 
 
 def _decoding(costs: Costs, encoded: Mapping[str, EncodedInput], speed_D: Floats) -> Costs:
-    """Inputs travel encoded: fewer bytes, and every fragment that reads one decodes it first, batch by batch.
-
-    Decoding is work of the fragment, on one core; so every rule for service holds for it.
-    """
-    f = costs.fragments
-    size_X, latency_s_FD = f.edge_bytes_X.copy(), f.latency_s_FD.copy()
-    application_F = costs.splits.application_S[f.split_F]
-    reads_F = np.zeros(len(f.split_F), np.bool_)
-    reads_F[f.edge_dst_X[f.edge_src_X == NONE]] = True
-    for row, application in enumerate(costs.applications):
+    """The same where inputs travel encoded, and everybody says what that takes."""
+    for application in costs.applications:
         if application not in encoded:
             raise ContractError(
                 f"wire = 'encoded': nobody says what an encoded input of {application} takes: state it in the "
                 f"scenario ([encoded.{application}]) or in the demand, or let inputs travel raw"
             )
-        size_X[(f.edge_src_X == NONE) & (application_F[f.edge_dst_X] == row)] = encoded[application].bytes_per_sample
-        mine_F = reads_F & (application_F == row)
-        latency_s_FD[mine_F] += encoded[application].decode_s * f.micro_batch_F[mine_F, None] / speed_D
-    return replace(costs, fragments=replace(f, edge_bytes_X=size_X, latency_s_FD=latency_s_FD))
+    fragments = tables.with_encoded_inputs(costs.fragments, costs.splits, costs.applications, encoded, speed_D)
+    return replace(costs, fragments=fragments)
 
 
 def references(demand: DemandLike) -> tuple[str, ...]:

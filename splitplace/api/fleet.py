@@ -18,6 +18,7 @@ from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
 from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
 from splitplace.inference.cpu_share import ShareMethod
+from splitplace.inference.encoded_images import check_decodes
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.events import EVENTS, Event
 from splitplace.placement.broker.journal_reader import events
@@ -28,7 +29,7 @@ from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.plan import first_state
 from splitplace.placement.policy import Policy
-from splitplace.placement.protocol.messages import Array, Precedence
+from splitplace.placement.protocol.messages import Array, Precedence, Wire
 from splitplace.placement.registry import as_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door
@@ -71,6 +72,9 @@ class Fleet:
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: `broadcast`, a task's input goes from the broker to each fragment that takes it; or `ring`, to the
             first, whose device passes it on to the next, unless the task takes an answer of some branches.
+        wire: A task's images travel as their pixels (`raw`), or (`encoded`) each as a lossless PNG where it is uint8
+            of one or three channels, which each device that takes it decodes: for links that are slower than that.
+            It takes Pillow (the extra `images`) here and on each device.
         micro_batch: Samples a device runs at once.
         cpu_share_method: How the shares are kept; `auto` takes a cgroup quota where allowed.
         task_timeout_s: A task without an answer for so long fails.
@@ -106,6 +110,7 @@ class Fleet:
         seed: int = 0,
         precedence: Precedence = "pipelined",
         inputs: Inputs = "broadcast",
+        wire: Wire = "raw",
         micro_batch: int = 64,
         cpu_share_method: ShareMethod = "auto",
         task_timeout_s: float = 300.0,
@@ -120,6 +125,10 @@ class Fleet:
         seed = whole_number("--seed", seed)
         one_of("--precedence", precedence, get_args(Precedence))
         one_of("--inputs", inputs, get_args(Inputs))
+        one_of("--wire", wire, get_args(Wire))
+        if wire == "encoded":
+            check_decodes()
+        self._wire: Wire = wire
         self.engine = EngineChoice(engine, image, listen, registry or registry_of(engine, catalog))
         spec = load_spec(devices) if isinstance(devices, str | Path) else devices
         self.devices = spec.units() if isinstance(spec, FleetSpec) else _single(spec)
@@ -163,6 +172,7 @@ class Fleet:
                 cpu_share_method=self._method,
                 precedence=self._precedence,
                 inputs=self._inputs,
+                wire=self._wire,
                 journal=self.folder.history,
                 data=self.folder.path,
                 task_timeout_s=self._task_timeout_s,
@@ -280,7 +290,9 @@ class Fleet:
             found.extend(names)
             return states
 
-        states = first_state(self.policy, view_at_rest(self.demand, self.devices, self._task_timeout_s), load)
+        states = first_state(
+            self.policy, view_at_rest(self.demand, self.devices, self._task_timeout_s, self._wire), load
+        )
         if anew := [part for part in trainable(self.policy) if part not in found]:
             self._untrained = f"{' and '.join(anew)} starts untrained: {folder} holds no state of it"
         return states

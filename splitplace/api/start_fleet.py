@@ -16,7 +16,7 @@ from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
 from splitplace.placement.broker.ring import Inputs
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.messages import Precedence, Wire
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.records.base import Count, PositiveCount, Record
@@ -46,6 +46,7 @@ class FleetRequest(Record):
     seed: Count
     precedence: Precedence
     inputs: Inputs
+    wire: Wire
     micro_batch: PositiveCount
     engine: str
     image: str
@@ -66,6 +67,7 @@ class FleetRequest(Record):
             seed=self.seed,
             precedence=self.precedence,
             inputs=self.inputs,
+            wire=self.wire,
             micro_batch=self.micro_batch,
             engine=self.engine,
             image=self.image,
@@ -88,6 +90,7 @@ def start_fleet(
     seed: int = 0,
     precedence: Precedence = "pipelined",
     inputs: Inputs = "broadcast",
+    wire: Wire = "raw",
     micro_batch: int = 64,
     engine: str = ENGINE,
     image: str = "",
@@ -108,6 +111,7 @@ def start_fleet(
         seed: Of the policy's randomness.
         precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
         inputs: As of `Fleet`.
+        wire: As of `Fleet`.
         micro_batch: Samples a device runs at once.
         engine: As of `Fleet`.
         image: As of `Fleet`.
@@ -137,6 +141,7 @@ def start_fleet(
         seed=whole_number("--seed", seed),
         precedence=precedence,
         inputs=inputs,
+        wire=wire,
         micro_batch=whole_number("--micro-batch", micro_batch, 1),
         engine=engine,
         image=image,

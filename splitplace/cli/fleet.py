@@ -29,6 +29,7 @@ def start(
     seed: int = 0,
     precedence: Literal["pipelined", "strict"] = "pipelined",
     inputs: Literal["broadcast", "ring"] = "broadcast",
+    wire: Literal["raw", "encoded"] = "raw",
     micro_batch: int = 64,
     engine: str = "local",
     image: str = "",
@@ -52,6 +53,8 @@ def start(
         seed: Of the policy's randomness.
         precedence: By micro-batch, or a fragment starts when the former has finished the task.
         inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
+        wire: A task's images travel as their pixels, or each as a lossless PNG, which devices undo; it takes the extra
+            `images` here and on each of them.
         micro_batch: Samples a device runs at once.
         engine: local, a process a device; podman, a container a device, limited to its memory; joined, machines that
             `fleet join`; ray, those and a cluster's nodes; or a package's.
@@ -75,6 +78,7 @@ def start(
         "seed": seed,
         "precedence": precedence,
         "inputs": inputs,
+        "wire": wire,
         "micro_batch": micro_batch,
         "engine": engine,
         "image": image,

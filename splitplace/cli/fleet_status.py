@@ -69,6 +69,7 @@ def _board() -> Iterator[Callable[[RenderableType], None]]:
 def _shown(status: "FleetStatus") -> RenderableType:
     mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
     mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
+    mode += "" if status.wire == "raw" else ", images as PNG"
     mode += "" if status.accepting else ", takes no tasks"
     joins = status.engine in ("joined", "ray")  # then it is a machine of its own, of no share and no process here
     table = Table(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -31,6 +31,7 @@ def serve(
     default_deadline: float = 60.0,
     policy: str = "joint",
     retain: float | None = None,
+    wire: Literal["raw", "encoded"] = "raw",
     data: Path = Path("splitplace-fleet"),
     json: bool = False,
 ) -> None:
@@ -50,6 +51,7 @@ def serve(
         default_deadline: Seconds that a request has which states no deadline.
         policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
         retain: Seconds for which a result may be asked for again; by default as long as there is room.
+        wire: Images travel to the devices as their pixels, or each as a lossless PNG, which devices undo.
         data: Folder for the fleet's socket, log and history; yours alone.
         json: Print one JSON document when it is up.
     """
@@ -69,6 +71,9 @@ def serve(
         raise UsageError("expected a catalog to serve, or --fleet with the data folder of a fleet that runs")
     if fleet is not None and retain is not None:
         raise UsageError("--retain with --fleet: results are kept by that fleet, expected it at its `fleet start`")
+
+    if fleet is not None and wire != "raw":
+        raise UsageError("--wire with --fleet: that fleet sends images as its `fleet start` said, expected it there")
 
     def opened(behind: "Fleet | Path") -> "sp.FrontDoor":
         return sp.FrontDoor(
@@ -92,7 +97,7 @@ def serve(
     step("starting the devices", 0.0)
     with (
         _telling_accesses(),
-        sp.Fleet(devices, catalog, policy=policy, retain_s=retain, data=data) as own,
+        sp.Fleet(devices, catalog, policy=policy, retain_s=retain, wire=wire, data=data) as own,
         opened(own) as door,
     ):
         _up(door, data, json)

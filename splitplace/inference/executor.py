@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _native
 
 from splitplace.errors import ContractError, IntegrityError, NotReadyError, UsageError
+from splitplace.inference.encoded_images import EncodedImages
 from splitplace.inference.memory import session_options, trim
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import Split
@@ -93,8 +94,8 @@ def merge(split: Split, outputs: Mapping[str, Array]) -> Array:
     return merged
 
 
-def check_tensor(spec: TensorSpec, value: Array, where: str) -> None:
-    """Hold an array against its contract.
+def check_tensor(spec: TensorSpec, value: Array | EncodedImages, where: str) -> None:
+    """Hold an array against its contract, or images by the pixels that they are to be.
 
     Raises:
         SplitPlaceError: Another dtype or shape than the contract's.

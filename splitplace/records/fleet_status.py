@@ -99,6 +99,8 @@ class FleetStatus(Record):
     """It is asked once an interval of so many seconds; at once if none is stated."""
     inputs: Literal["broadcast", "ring"] = "broadcast"
     """A task's input goes from the broker to each fragment that takes it, or to the first, which passes it on."""
+    wire: Literal["raw", "encoded"] = "raw"
+    """A task's images travel as their pixels, or each as a PNG where that can be."""
     uptime_s: NonNegative
     accepting: bool
     """Whether new tasks are taken."""

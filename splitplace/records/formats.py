@@ -74,7 +74,7 @@ EVALUATION = Format("stored evaluation", 2, "remove it (splitplace catalog gc) a
 DEMAND = Format("demand", 1, "take it out of the catalog again (splitplace catalog demand)", absent=1)
 DATASET = Format("decoded data set", 1, "delete it and fetch it again", absent=1)
 JOURNAL = Format("journal", 4, "record the run again", key="version")
-BROKER_JOURNAL = Format("broker's journal", 6, "end its tasks with that version, or start with another folder")
+BROKER_JOURNAL = Format("broker's journal", 7, "end its tasks with that version, or start with another folder")
 ROSTER = Format("roster", 1, "remove it, and invite the devices again (splitplace fleet invite)")
 MEMBERSHIP = Format("membership", 1, "join again (splitplace fleet join TOKEN)")
 STATE = Format("policy state", 3, "train it again (splitplace policy train)", key="version")

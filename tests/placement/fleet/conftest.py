@@ -119,7 +119,7 @@ def chain(application: str = "toy", *, width: int = WIDTH, layers: int = 1) -> S
     return make_graph(application, "layer", "3", pieces, seed=1, width=width, layers=layers)
 
 
-def tree(application: str = "toy") -> SplitFiles:
+def tree(application: str = "toy", *, width: int = WIDTH) -> SplitFiles:
     """The 2,2 tree of the conformance test: a shared trunk, two inner fragments, four leaves with mixed-up classes."""
     pieces = [
         ("trunk", INPUT, WIDTH, ()),
@@ -130,7 +130,7 @@ def tree(application: str = "toy") -> SplitFiles:
         ("leaf2", "inner1", 1, (3,)),
         ("leaf3", "inner1", 1, (1,)),
     ]
-    return make_graph(application, "semantic", "2x2", pieces, seed=2)
+    return make_graph(application, "semantic", "2x2", pieces, seed=2, width=width)
 
 
 def spared(application: str = "toy") -> SplitFiles:
@@ -156,6 +156,51 @@ def forest(application: str = "toy", *, width: int = WIDTH, layers: int = 1) -> 
         ("leaf3", "trunk2", 1, (1,)),
     ]
     return make_graph(application, "semantic", "1x3", pieces, seed=3, width=width, layers=layers)
+
+
+def of_pictures(graph: SplitFiles, shape_CHW: tuple[int, int, int]) -> SplitFiles:
+    """The same, of images: its roots take uint8 (n, C, H, W), C x H x W being the width, as values from 0 to 1."""
+    fragments, models = [], dict(graph.models)
+    for fragment in graph.split.fragments:
+        if fragment.name in graph.split.roots:
+            model = onnx.load_from_string(models[fragment.name])
+            (x,) = model.graph.input
+            x.CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["batch", *shape_CHW]))
+            front = [
+                helper.make_node("Cast", ["x"], ["x.float"], to=onnx.TensorProto.FLOAT),
+                helper.make_node("Flatten", ["x.float"], ["x.flat"]),
+                helper.make_node("Div", ["x.flat", "white"], ["x.row"]),
+            ]
+            behind = list(model.graph.node)
+            behind[0].input[0] = "x.row"
+            del model.graph.node[:]
+            model.graph.node.extend(front + behind)
+            model.graph.initializer.append(numpy_helper.from_array(np.array(255, np.float32), "white"))
+            models[fragment.name] = model.SerializeToString()
+            spec = TensorSpec(name="x", dtype="uint8", shape=("batch", *shape_CHW))
+            digest = "sha256:" + hashlib.sha256(models[fragment.name]).hexdigest()
+            fragment = fragment.model_copy(update={"inputs": (spec,), "digest": digest})
+        fragments.append(fragment)
+    size = int(np.prod(shape_CHW))
+    edges = (
+        edge.model_copy(update={"bytes_per_sample": size}) if edge.src == INPUT else edge for edge in graph.split.edges
+    )
+    split = graph.split.model_copy(update={"fragments": tuple(fragments), "edges": tuple(edges)})
+    return SplitFiles(Split.model_validate(split.model_dump()), models)
+
+
+def digits(n: int, channels: int = 1) -> np.ndarray:
+    """Numbers as a hand might have drawn them: black, grey at the edges; uint8 (n, channels, 28, 28)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    rng, font = np.random.default_rng(11), ImageFont.load_default(22)
+    made = []
+    for _ in range(n):
+        image = Image.new("L", (28, 28))
+        place = tuple(float(v) for v in rng.uniform(2, 12, 2) - (0, 4))
+        ImageDraw.Draw(image).text(place, str(rng.integers(10)), fill=255, font=font)
+        made.append(np.asarray(image.rotate(float(rng.uniform(-20, 20)), Image.Resampling.BILINEAR)))
+    return np.repeat(np.stack(made)[:, None], channels, axis=1)
 
 
 def demand_of(*graphs: SplitFiles, latency_s: float = 0.001, evaluated: bool = True) -> Demand:
@@ -350,6 +395,7 @@ def toy():
         chain, tree, forest, spared, make_graph, demand_of, make_device, policy, dense = map(
             staticmethod, (chain, tree, forest, spared, make_graph, demand_of, make_device, policy, dense)
         )
+        of_pictures, digits = map(staticmethod, (of_pictures, digits))
         fragment_bytes, base_bytes, micro_batch, width = FRAGMENT_BYTES, BASE_BYTES, MICRO_BATCH, WIDTH
 
     return Builders
