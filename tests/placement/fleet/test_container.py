@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import SplitPlaceError
+from splitplace.inference.encoded_images import encode_images
 from splitplace.placement.device.container import Container
 from splitplace.placement.protocol import codec, messages
 
@@ -143,3 +144,25 @@ def test_inlets_must_be_the_contracts_inputs(fragment):
     """A route that forgets an input is refused when it is assigned, not when the job hangs."""
     with pytest.raises(SplitPlaceError, match="contract takes"):
         Container(assign(src="f9"), fragment)
+
+
+def test_only_a_tasks_input_comes_as_png(toy):
+    """What fragments give each other is numbers; and of images what they are to be is held against the contract."""
+    fragment = toy.of_pictures(toy.chain(width=784), (1, 28, 28)).split.by_name["f0"]
+    order = assign("f0", "f9").model_copy(update={"inlets": (messages.Inlet(src="f9", tensors=("x",)),)})
+    images = encode_images(toy.digits(4))
+
+    def give(container, src, values):
+        container.accept("a", codec.tensors(1, src, "f0", 0, 0.0, values), values, 0.0)
+
+    with pytest.raises(SplitPlaceError, match="'x' as PNG, expected so of a task's input alone"):
+        give(Container(order, fragment), "f9", {"x": images})
+    order = order.model_copy(
+        update={"inlets": (messages.Inlet(src="input", tensors=("x",)),), "senders": {"input": "a"}}
+    )
+    container = Container(order, fragment)
+    give(container, "input", {"x": images})
+    assert container.held_bytes == images.nbytes
+    for wrong, said in ((images[:3], "3 samples, expected 4"), (encode_images(toy.digits(4, 3)), r"uint8\[4, 3")):
+        with pytest.raises(SplitPlaceError, match=said):
+            give(Container(order, fragment), "input", {"x": wrong})

@@ -2,9 +2,11 @@
 
 import resource
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections import defaultdict, deque
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from splitplace.inference.encoded_images import EncodedImages, encode_images
+from splitplace.inference.executor import Executor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import codec, messages
@@ -154,6 +158,33 @@ def test_a_tensor_that_is_not_by_contract_fails_the_job(bench, toy, value):
         it.give(0, value)
         failed = it.hear(messages.Failed).message
         assert (failed.job, failed.fragment) == (1, "f0") and "expected" in failed.error
+
+
+def test_images_that_are_none_fail_their_job_and_no_other(bench, toy):
+    """A file that is cut off, one that says it is 30,000 pixels wide: by name, in bounded memory; then it works on."""
+    graph, x = toy.of_pictures(toy.chain(width=784), (1, 28, 28)), toy.digits(4)
+    good = encode_images(x)
+    bomb = bytearray(good.data)
+    bomb[16:20], bomb[29:33] = (
+        struct.pack(">I", 30_000),
+        struct.pack(">I", zlib.crc32(b"IHDR" + struct.pack(">I", 30_000) + bomb[20:29])),
+    )
+    cut = np.concatenate([good.sizes_N[:3], good.sizes_N[3:] - 30])
+    hostile = [EncodedImages(x.shape, good.sizes_N, bytes(bomb)), EncodedImages(x.shape, cut, good.data[:-30])]
+    with bench(graph, wire="encoded") as it:
+        for images, said in zip(
+            hostile,
+            ("image 0: a PNG of 30000x28 L, expected 28x28 L", "image 3: not a PNG that can be read"),
+            strict=True,
+        ):
+            it.prepare(graph)
+            it.give(0, images)
+            failed = it.hear(messages.Failed).message
+            assert (failed.job, failed.fragment) == (1, "f0") and failed.error.startswith(said)
+        it.prepare(graph)
+        it.give(0, good)
+        expected = Executor(graph.split, graph.models.__getitem__).sessions["f0"].run({"x": x})["f0.out"]
+        np.testing.assert_array_equal(it.hear(messages.Tensors, it.peer).values["f0.out"], expected)
 
 
 def test_a_job_takes_inputs_from_its_sender_only(bench, toy):

@@ -1,17 +1,35 @@
 """Images that travel as PNG: the same answers to the bit, of a fraction of the bytes, whatever is killed."""
 
-import os
-import signal
+import subprocess
+import sys
+import textwrap
+import threading
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from splitplace.children import python_code
+from splitplace.errors import IntegrityError, MissingExtraError, NotReadyError
 from splitplace.inference.encoded_images import encode_images
+from splitplace.inference.executor import Executor
 from splitplace.placement import history as book
+from splitplace.placement.broker import events as ev
+from splitplace.placement.broker import handing_in
+from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.feed import Feed
+from splitplace.placement.broker.handing_in import HandingIn
+from splitplace.placement.broker.rules import Rules
+from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.spool import Payload
 from splitplace.placement.broker.state import Attempt
+from splitplace.placement.broker.store import Store
+from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
+from splitplace.placement.protocol.messages import MAX_IMAGES
 from splitplace.records.action import Place
 
 WAIT_S = 240
@@ -34,6 +52,11 @@ class SpreadPlacer(BestFit):
 def pictured(toy, kind, **options):
     """A split of images of 28 x 28."""
     return toy.of_pictures(getattr(toy, kind)(width=784, **options), SHAPE)
+
+
+def alone(graph, x, toy):
+    """What the same split gives on this device alone."""
+    return Executor(graph.split, graph.models.__getitem__).run({"x": x}, toy.micro_batch)
 
 
 def broker_bytes(broker):
@@ -81,29 +104,190 @@ def test_answers_are_those_of_raw_images(start, toy, kind, inputs, precedence, u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["broker's", "first", "last"])
-def test_what_is_killed_midway_costs_no_task(start, toy, tmp_path, victim, undisturbed, kill_at_first_answer):
-    """A device of a ring, or all of them and their broker: the rest is run from what was spooled, still encoded."""
-    graph, x, data = pictured(toy, "forest", layers=8), toy.digits(800), tmp_path / "data"
+@pytest.mark.parametrize("victim", ["a", "c"])
+def test_a_device_that_is_killed_midway_costs_no_task(start, toy, victim, undisturbed, kill_at_first_answer):
+    """The first of a ring, or the last: the rest comes from the broker again, encoded as it was."""
+    graph, x = pictured(toy, "forest", layers=8), toy.digits(800)
     devices = [toy.make_device(name, 10) for name in "abc"]
-    with start(graph, devices=devices, placer=SpreadPlacer()) as broker:
-        expected = broker.submit("toy", x, 1000.0).result(WAIT_S)
-    options = {"devices": devices, "placer": SpreadPlacer(), "inputs": "ring", "wire": "encoded", "data": data}
-    with start(graph, **options) as broker:
-        if victim == "broker's":
-            for name in "abc":
-                os.kill(broker.engine.pid(name), signal.SIGSTOP)
-        else:
-            kill_at_first_answer(broker, lambda: {"first": "a", "last": "c"}[victim])
-        answer = broker.submit("toy", x, 1000.0)
-        if victim != "broker's":
-            result = answer.result(WAIT_S)
-    if victim == "broker's":
-        assert sum(file.stat().st_size for file in (data / "spool").iterdir()) < x.nbytes / 2
-        with start(graph, **options) as broker:
-            result = broker.answer(answer.task_id).result(WAIT_S)
-    assert result.outcome.error is None
-    np.testing.assert_array_equal(result.logits, expected.logits)
+    with start(graph, devices=devices, placer=SpreadPlacer(), inputs="ring", wire="encoded") as broker:
+        kill_at_first_answer(broker, lambda: victim)
+        result = broker.submit("toy", x, 1000.0).result(WAIT_S)
+        placed = {event.attempt for event in broker.events if isinstance(event, book.FragmentPlaced)}
+    assert result.outcome.error is None and placed == {0, 1}
+    np.testing.assert_array_equal(result.logits, alone(graph, x, toy))
+
+
+SCRIPT = """
+    import importlib.util, sys, time
+    from pathlib import Path
+    spec = importlib.util.spec_from_file_location("toys", {conftest!r})
+    toys = importlib.util.module_from_spec(spec)
+    sys.modules["toys"] = toys
+    spec.loader.exec_module(toys)
+    from splitplace.placement.broker.broker import Broker
+    from splitplace.placement.engines.local import LocalEngine
+    graph = toys.of_pictures(toys.chain(width=784, layers=8), (1, 28, 28))
+    devices = [toys.make_device("a"), toys.make_device("b")]
+    with Broker(
+        devices, toys.demand_of(graph), Path({catalog!r}), toys.policy(0), LocalEngine(), data=Path({data!r}),
+        wire="encoded",
+    ) as broker:
+        for n in {tasks}:
+            task = broker.submit("toy", toys.digits(n), 1000.0, key=f"task of {{n}}").task_id
+            print("acknowledged", task, flush=True)
+        time.sleep(100)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["encoded", "raw"])
+def test_kill_9_of_the_broker_loses_no_task(toy, catalog, start, tmp_path, wire):
+    """What it spooled the next one sends, whichever way that one's own tasks travel; keys find their tasks."""
+    graph, data, tasks = pictured(toy, "chain", layers=8), tmp_path / "data", (600, 9, 1)
+    code = SCRIPT.format(
+        conftest=str(Path(__file__).with_name("conftest.py")), catalog=str(catalog(graph)), data=str(data), tasks=tasks
+    )
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    acknowledged = [int(process.stdout.readline().split()[1]) for _ in tasks]
+    process.kill()
+    process.communicate()
+    with start(graph, devices=[toy.make_device(name) for name in "ab"], data=data, wire=wire) as broker:
+        for task, n in zip(acknowledged, tasks, strict=True):
+            x = toy.digits(n)
+            again = broker.submit("toy", x, 1000.0, key=f"task of {n}")
+            result = broker.answer(task).result(WAIT_S)
+            assert result.outcome.error is None and again.result(WAIT_S).outcome == result.outcome
+            np.testing.assert_array_equal(result.logits, alone(graph, x, toy))
+
+
+class Bare(LocalEngine):
+    """Its devices named `bare` have no Pillow."""
+
+    def _command(self, config):
+        if config.name != "bare":
+            return super()._command(config)
+        module = "splitplace.placement.device.__main__"
+        hide = "from splitplace import extras; extras.find_spec = lambda name: None"
+        return python_code(f"{hide}; import runpy; runpy.run_module({module!r}, run_name='__main__')")
+
+
+@pytest.mark.slow
+def test_a_device_without_pillow_says_so(start, toy):
+    """By its name, in one line; raw images it takes."""
+    graph, x = pictured(toy, "chain"), toy.digits(9)
+    said = r"device bare did not start: .*--wire encoded \(images as PNG\) needs pillow.*splitplace\[images\]"
+    with (
+        pytest.raises(NotReadyError, match=said),
+        start(graph, devices=[toy.make_device("bare")], engine=Bare(), wire="encoded"),
+    ):
+        pytest.fail("it came up")
+    with start(graph, devices=[toy.make_device("bare")], engine=Bare()) as broker:
+        assert broker.submit("toy", x, 1000.0).result(WAIT_S).outcome.error is None  # raw it is none the worse
+
+
+def test_a_broker_without_pillow_encodes_nothing(toy, tmp_path, monkeypatch):
+    """It is refused where it is made, before any device is launched."""
+    monkeypatch.setattr("splitplace.extras.find_spec", lambda name: None)
+    devices, demand = [toy.make_device("a")], toy.demand_of(toy.chain())
+    with pytest.raises(MissingExtraError, match="--wire encoded"):
+        Broker(devices, demand, tmp_path, toy.policy(0), LocalEngine(), wire="encoded")
+
+
+@pytest.fixture
+def handed_in(monkeypatch):
+    """What a task's images are when the loop gets them, and in which thread each was encoded."""
+    threads = []
+    encode = handing_in.encode_images
+    monkeypatch.setattr(handing_in, "encode_images", lambda x: (threads.append(threading.get_ident()), encode(x))[1])
+
+    def hand_in(demand, x, wire="encoded", spool=None):
+        posts = []
+        thread = SimpleNamespace(
+            changed=threading.Condition(threading.Lock()), stopping=False, put=posts.append,
+            loop=SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0)), not_stopping=lambda: None,
+        )  # fmt: skip
+        handing = HandingIn(thread, demand, wire)
+        handing._spool = spool
+        handing.submit("toy", x, 9.0, None, False, False, None, False)
+        return posts[0], threads
+
+    return hand_in
+
+
+def test_a_task_is_encoded_once_by_who_hands_it_in(handed_in, toy):
+    """In that thread; what is brought to the disk is what the loop sends, and the event says what it is."""
+    prepared, x = [], toy.digits(9)
+    spool = SimpleNamespace(prepare=lambda data: prepared.append(data) or Payload("sha256:" + "0" * 64, b""))
+    post, threads = handed_in(toy.demand_of(pictured(toy, "chain")), x, spool=spool)
+    assert threads == [threading.get_ident()]
+    assert post.images is prepared[0] and post.event.encoded
+    np.testing.assert_array_equal(post.images.decode(), x)
+
+
+def test_a_raw_fleet_encodes_nothing(handed_in, toy):
+    """The default."""
+    post, threads = handed_in(toy.demand_of(pictured(toy, "chain")), toy.digits(9), "raw")
+    assert not threads and not post.event.encoded
+    np.testing.assert_array_equal(post.images, toy.digits(9))
+
+
+def test_what_is_no_image_goes_raw(handed_in, toy):
+    """Rows of floats, images of two channels, micro-batches of more images than a header lists."""
+    floats = toy.demand_of(toy.chain())
+    two = toy.demand_of(toy.of_pictures(toy.chain(width=784), (2, 14, 28)))
+    many = toy.demand_of(pictured(toy, "chain"))
+    many = many.model_copy(
+        update={"splits": tuple(entry.model_copy(update={"micro_batch": MAX_IMAGES + 1}) for entry in many.splits)}
+    )
+    for demand, x in (
+        (floats, np.zeros((3, toy.width), np.float32)),
+        (two, np.zeros((3, 2, 14, 28), np.uint8)),
+        (many, toy.digits(3)),
+    ):
+        post, threads = handed_in(demand, x)
+        assert not threads and not post.event.encoded
+        np.testing.assert_array_equal(post.images, x)
+
+
+def test_what_is_kept_is_what_is_sent(toy, tmp_path):
+    """On the disk as on its way, a fraction of the pixels; the next broker finds it, by events or a snapshot."""
+    setup = Setup(
+        toy.demand_of(pictured(toy, "chain")), (toy.make_device("a"),), "pipelined", 4, 1000.0, wire="encoded"
+    )
+    x = toy.digits(600)
+    encoded = encode_images(x)
+    event = ev.TaskAccepted(at_s=0.0, task=0, application="toy", n=600, deadline_s=9.0, inputs="", encoded=True)
+    with closing(Store(tmp_path, setup)) as store:
+        store.state(Rules(setup))
+        store.append(store.take_in(event, store.spool.prepare(encoded)))
+        assert store.commit() is None
+    (file,) = (tmp_path / "spool").iterdir()
+    assert file.stat().st_size == 4 * len(x) + encoded.nbytes < x.nbytes / 2
+    for _ in range(2):
+        with closing(Store(tmp_path, setup)) as store:
+            state = store.state(Rules(setup))
+            images = store.images(state.tasks[0])
+            assert bytes(images.data) == bytes(encoded.data)
+            np.testing.assert_array_equal(images.decode(), x)
+            store.snapshot(state)
+
+
+def test_damage_of_what_is_kept_is_an_error_of_its_task(toy, tmp_path):
+    """By the digest of the very bytes, before any picture is looked at."""
+    setup = Setup(
+        toy.demand_of(pictured(toy, "chain")), (toy.make_device("a"),), "pipelined", 4, 1000.0, wire="encoded"
+    )
+    event = ev.TaskAccepted(at_s=0.0, task=0, application="toy", n=600, deadline_s=9.0, inputs="", encoded=True)
+    with closing(Store(tmp_path, setup)) as store:
+        state = store.state(Rules(setup))
+        taken = store.take_in(event, store.spool.prepare(encode_images(toy.digits(600))))
+        store.append(taken)
+        assert store.commit() is None
+        Rules(setup).apply(state, taken)
+        (file,) = (tmp_path / "spool").iterdir()
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+        with pytest.raises(IntegrityError, match="is damaged: submit its task again"):
+            store.images(state.tasks[0])
 
 
 def test_a_micro_batch_is_cut_out_and_not_decoded(toy, monkeypatch):

@@ -6,6 +6,8 @@ import pytest
 from splitplace.catalog.blobs import BlobStore
 from splitplace.errors import NotReadyError, OverloadedError, SplitPlaceError
 from splitplace.inference.cpu_share import Whole
+from splitplace.inference.encoded_images import EncodedImages, encode_images
+from splitplace.inference.images import UnreadableError
 from splitplace.placement.device.fragments import LoadedFragments
 from splitplace.placement.protocol import messages
 
@@ -78,3 +80,38 @@ def test_bytes_that_are_not_there_are_no_fragment(held, chain):
     fragment = chain.split.fragments[0].model_copy(update={"digest": "sha256:" + "0" * 64})
     with pytest.raises(SplitPlaceError, match=r"0{64}"):
         held.open(fragment)
+
+
+@pytest.fixture
+def pictured(toy, catalog):
+    """A fragment that takes images of 28 x 28, loaded; and what holds it."""
+    graph = toy.of_pictures(toy.chain(width=784), (1, 28, 28))
+    held, fragment = LoadedFragments(BlobStore(catalog(graph)), 1, Whole()), graph.split.fragments[0]
+    held.expect(fragment)
+    held.opened(fragment, held.open(fragment).result)
+    return held, fragment
+
+
+def test_what_comes_as_png_is_decoded_as_part_of_the_run(pictured, toy):
+    """The same result to the bit; the time it takes is the fragment's, and counted apart as well."""
+    held, fragment = pictured
+    x = toy.digits(4)
+    raw, encoded = (held.work(fragment.digest, {"x": value})() for value in (x, encode_images(x)))
+    np.testing.assert_array_equal(raw.result.outputs["f0.out"], encoded.result.outputs["f0.out"])
+    assert raw.result.decode_s == 0.0 < encoded.result.decode_s <= encoded.end_s - encoded.start_s
+    held.ran(fragment.digest, raw)
+    held.ran(fragment.digest, encoded)
+    (usage,) = held.usage()
+    assert usage.decode_s == encoded.result.decode_s < usage.busy_s
+
+
+def test_what_is_no_png_fails_its_run_alone(pictured, toy):
+    """By name; the next micro-batch is run."""
+    held, fragment = pictured
+    x, data = toy.digits(2), b"no picture at all, is it"
+    with pytest.raises(UnreadableError, match="image 1: not a PNG"):
+        held.work(
+            fragment.digest,
+            {"x": EncodedImages(x.shape, np.array([x[0].size, len(data)], np.uint32), x[0].tobytes() + data)},
+        )()
+    assert held.work(fragment.digest, {"x": encode_images(x)})().result.outputs["f0.out"].shape == (2, 784)

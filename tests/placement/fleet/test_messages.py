@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
+from splitplace.inference.encoded_images import encode_images
 from splitplace.placement.protocol import codec, messages, pieces
 from splitplace.placement.protocol.pieces import PIECE_BYTES
 
@@ -162,3 +163,46 @@ def test_an_error_that_says_nothing_travels_by_its_name():
     assert messages.text(MemoryError()) == "MemoryError"
     assert messages.text(ValueError("two\nlines")) == "two lines"
     assert messages.text(OSError("a file \udce9")) == "a file \\udce9"  # of a name that is no UTF-8
+
+
+def pictures(n=3):
+    """A message of images as PNG: their frames, and what they show."""
+    x = np.zeros((n, 1, 28, 28), np.uint8)
+    x[:, :, 4:9] = np.arange(n, dtype=np.uint8)[:, None, None, None]
+    images = encode_images(x)
+    return codec.encode(codec.tensors(3, "input", "f1", 2, 0.5, {"x": images}), [images]), x
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_images_as_png_arrive_as_they_left(whole):
+    """Undecoded, in one frame or in pieces; they are cut out and sent on as they came."""
+    frames, x = pictures(4000)
+    frames = frames if whole else [frames[0], *pieces.cut(frames[1:])]
+    assert whole or len(frames) > 2
+    header, values = codec.decode(frames)
+    assert header.frames[0].size_bytes == values["x"].nbytes < x.nbytes
+    np.testing.assert_array_equal(values["x"].decode(), x)
+    part = values["x"][7:9]
+    again = codec.decode(codec.encode(codec.tensors(3, "input", "f2", 2, 0.5, {"x": part}), [part]))[1]["x"]
+    np.testing.assert_array_equal(again.decode(), x[7:9])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda h, f: ([h, bytes(f[0])[:-1]]), "bytes, expected"),
+        (lambda h, f: ([h.replace(b"[3,1,28,28]", b"[4,1,28,28]"), *f]), "3 of .* bytes, expected 4 of"),
+        (lambda h, f: ([h.replace(b"[3,1,28,28]", b"[3,2,28,28]"), *f]), "1 or 3"),
+        (lambda h, f: ([h.replace(b"[3,1,28,28]", b"[3,784]"), *f]), "1 or 3"),
+        (lambda h, f: ([h.replace(b"[3,1,28,28]", b"[3,1,2,2]"), *f]), "expected 1 to 4"),
+        (lambda h, f: ([h.replace(b"uint8", b"int8"), *f]), "int8 as PNG, expected uint8"),
+        (lambda h, f: ([h.replace(b'"png":[', b'"png":[0,'), *f]), "png"),
+        (lambda h, f: ([h.replace(b'"png":[', b'"png":[1000000000,'), *f]), "expected at most 268435456"),
+        (lambda h, f: ([h.replace(b'"png":[', b'"png":["x",'), *f]), "png"),
+    ],
+)
+def test_images_that_are_not_what_the_header_says_are_refused(change, complaint):
+    """Sizes that do not add up, other shapes, other numbers: before a picture is looked at."""
+    (header, *frames), _ = pictures()
+    with pytest.raises(SplitPlaceError, match=complaint):
+        codec.decode(change(header, frames))
