@@ -1,13 +1,12 @@
-"""What an application's images take as PNG: bytes on the wire, and the time to decode them on this device."""
+"""What an application's images take as PNG: bytes on the wire, and the time to decode them as a device does it."""
 
-import io
 import time
 
 import numpy as np
 import numpy.typing as npt
 
-from splitplace.extras import needs
 from splitplace.inference import probe
+from splitplace.inference.encoded_images import encode_images
 from splitplace.records.demand import EncodedInput
 from splitplace.seeds import generator
 
@@ -30,29 +29,19 @@ def png_input(x_NCHW: npt.NDArray[np.uint8], source: str = "") -> EncodedInput:
     Raises:
         MissingExtraError: Pillow is not installed.
     """
-    needs("encoding images", "images")
-    from PIL import Image
-
-    rows = generator(0, "encoding").permutation(len(x_NCHW))[:IMAGES]
-    files = []
-    for image_CHW in x_NCHW[rows]:
-        file = io.BytesIO()
-        pixels = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
-        Image.fromarray(pixels).save(file, "png", optimize=True)
-        files.append(file.getvalue())
+    images = encode_images(x_NCHW[generator(0, "encoding").permutation(len(x_NCHW))[:IMAGES]])
 
     def decode_all() -> float:
         began = time.perf_counter()
-        for data in files:
-            np.asarray(Image.open(io.BytesIO(data)))
+        images.decode()
         return time.perf_counter() - began
 
     decode_all()
     speed = probe.core_speed(1, PROBE_S, PROBE_S)
-    seconds = float(np.median([decode_all() for _ in range(ROUNDS)])) / len(files)
+    seconds = float(np.median([decode_all() for _ in range(ROUNDS)])) / len(images)
     return EncodedInput(
         codec="png",
-        bytes_per_sample=round(float(np.mean([len(data) for data in files]))),
+        bytes_per_sample=round(float(np.mean(images.sizes_N))),
         decode_s=float(f"{seconds * speed:.3g}"),
         source=source,
     )

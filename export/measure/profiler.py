@@ -20,6 +20,7 @@ from splitplace.inference.executor import MAX_THREADS, Array, boundary_values
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.trial import packed
 from splitplace.progress import Progress, silent
+from splitplace.records.encoded_input import EncodedInput
 from splitplace.records.fragment import Fragment
 from splitplace.records.profile import DeviceFingerprint, MemoryIncrement, Profile
 
@@ -77,6 +78,7 @@ def profile_split(
     again: bool = False,
     progress: Progress = silent,
     examples: Array | Mapping[str, Array] | None = None,
+    encoded: EncodedInput | None = None,
 ) -> tuple[Profile, ...]:
     """Profile every fragment of a split on this device; each profile is attached as soon as it is measured.
 
@@ -93,6 +95,8 @@ def profile_split(
         progress: Told what is being measured and how far it is.
         examples: Real inputs of the split, (n, ...), by name where it takes several: each fragment is measured on what
             it is fed when the split runs on them. Made-up ones by default.
+        encoded: What the split's images take as PNG, if that was measured: kept with each fragment that reads them, of
+            those that are left as they are, too.
 
     Returns:
         One profile a fragment, in split order.
@@ -120,13 +124,19 @@ def profile_split(
         progress(f"profile {reference}", done / steps)
 
     for fragment in split.fragments:
+        of_input = encoded if fragment.name in split.roots else None
         if fragment.name not in known:
             model = catalog.load(split, fragment.name)
             feed = fed.get(fragment.name, {})
-            catalog.attach(reference, profile := measure(fragment, model, effort, device, reference, advance, feed))
-            profiles.append(profile)
+            profile = measure(fragment, model, effort, device, reference, advance, feed)
+            profile = profile.model_copy(update={"encoded": of_input})
+            catalog.attach(reference, profile)
         else:
-            profiles.append(known[fragment.name])
+            profile = known[fragment.name]
+            if of_input is not None and profile.encoded is None:
+                profile = profile.model_copy(update={"encoded": of_input})
+                catalog.attach(reference, profile)
+        profiles.append(profile)
         done = steps * len(profiles) // len(split.fragments)
         progress(f"profile {reference}", done / steps)
     return tuple(profiles)

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
-from splitplace.errors import NotReadyError, UsageError, explained
+from splitplace.errors import MissingExtraError, NotReadyError, UsageError, explained
 from splitplace.export.measure.fit import held_out as held_out
 from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
 from splitplace.files import check_folder
+from splitplace.inference.encoded_images import check_decodes, is_image
 from splitplace.inference.executor import Array
-from splitplace.inference.inputs import read_arrays
+from splitplace.inference.inputs import named_inputs, read_arrays
 from splitplace.progress import Progress, silent
+from splitplace.records.encoded_input import EncodedInput
 from splitplace.records.profile import Profile
+from splitplace.records.split import Split
 
 
 @explained()
@@ -32,7 +36,9 @@ def profile(
 ) -> dict[str, tuple[Profile, ...]]:
     """Measure latency, load time and memory of every fragment on this device, and keep them in the catalog.
 
-    What is measured on this device already stays, so an interrupted run goes on where it stopped.
+    What is measured on this device already stays, so an interrupted run goes on where it stopped. Where images of the
+    application are at hand, the example inputs or a data set's held-out ones that lie here, it is measured as well what
+    they take as PNG and to decode, for fleets and scenarios in which they travel so; that takes Pillow.
 
     Args:
         catalog: A catalog, CATALOG (all its splits) or CATALOG:REF.
@@ -78,17 +84,43 @@ def profile(
     devices = [fingerprint(kind, count, 1.0 if cpus is None else cpus / max(count, 1)) for count in counts]
     works = [(name, device) for name in references for device in devices]
     found: dict[str, tuple[Profile, ...]] = dict.fromkeys(references, ())
+
+    @cache
+    def encoded(name: str) -> EncodedInput | None:
+        return _as_png(writer.split(name), given)
+
     for i, (name, device) in enumerate(works):
 
         def of_all(what: str, share: float, i: int = i) -> None:
             progress(what, (i + share) / len(works))
 
-        profiles = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all, given)
+        profiles = profile_split(writer, name, QUICK if quick else FULL, device, again, of_all, given, encoded(name))
         found[name] += profiles
         if plot is not None:
             picture = name if len(counts) == 1 else f"{name}.{device.threads}-threads"
             _draw(Path(plot) / f"{picture}.svg", name, profiles)
     return found
+
+
+def _as_png(split: Split, given: Array | Mapping[str, Array] | None) -> EncodedInput | None:
+    """What a split's images take as PNG, by those that were given, or those of its data set that lie here."""
+    from splitplace.export.measure.encoding import png_input
+
+    (spec, *more) = split.inputs
+    try:
+        check_decodes()
+    except MissingExtraError:
+        return None
+    if more or not is_image(spec):
+        return None
+    if given is not None:
+        return png_input(named_inputs(split.inputs, given, split.reference)[spec.name], "example inputs")
+    from splitplace.training.data.applications import copy_here
+
+    data = copy_here(split.application)
+    if data is None or data.x_test_NCHW.shape[1:] != spec.shape[1:]:
+        return None
+    return png_input(data.x_test_NCHW, data.source)
 
 
 def _draw(path: Path, reference: str, profiles: tuple[Profile, ...]) -> None:

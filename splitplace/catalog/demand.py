@@ -8,7 +8,7 @@ from splitplace import provenance
 from splitplace.catalog import Catalog
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.files import replace_file
-from splitplace.records.demand import Demand, SplitDemand
+from splitplace.records.demand import Demand, EncodedInput, SplitDemand
 
 _NOT_FOR_SCHEDULERS = {"class_names": (), "preprocessing": None}
 """What a demand leaves out of a split: who reads images or answers names has the catalog."""
@@ -21,6 +21,8 @@ MAX_BYTES = 600_000
 def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 64) -> Demand:
     """The demand of these splits (all by default), from the profiles and evaluations stored beside them.
 
+    What an application's images take as PNG is as the first profile says that says it.
+
     Raises:
         UsageError: No such split.
         SplitPlaceError: The catalog is empty, or a fragment has no profile.
@@ -28,7 +30,7 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
     references = tuple(references) or catalog.references()
     if not references:
         raise NotReadyError(f"the catalog {catalog.path} holds no split: export one first")
-    splits = []
+    splits, encoded = list[SplitDemand](), dict[str, EncodedInput]()
     for reference in references:
         split, profiles = catalog.split(reference), catalog.profiles(reference)
         evaluation = catalog.evaluation(reference)
@@ -37,15 +39,17 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
         if missing:
             command = f"splitplace profile {catalog.path}:{reference}"
             raise NotReadyError(f"{reference} has no profile of {', '.join(missing)}: run `{command}`")
+        for measured in (profile.encoded for profile in profiles if profile.encoded is not None):
+            encoded.setdefault(split.application, measured)
         splits.append(
             SplitDemand(
                 split=split.model_copy(update=_NOT_FOR_SCHEDULERS),
                 micro_batch=micro_batch,
-                profiles=profiles,
+                profiles=tuple(profile.model_copy(update={"encoded": None}) for profile in profiles),
                 evaluation=evaluation and evaluation.model_copy(update=_BY_CLASS),
             )
         )
-    return Demand(splits=tuple(splits), provenance=provenance.collect())
+    return Demand(splits=tuple(splits), encoded=encoded, provenance=provenance.collect())
 
 
 def write_demand(value: Demand, path: Path) -> int:

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from splitplace.errors import InfeasibleError
 from splitplace.records import formats
-from splitplace.records.base import Fraction, Name, NonNegative, PositiveCount, Record
+from splitplace.records.base import Fraction, Name, PositiveCount, Record
 from splitplace.records.device import Device
+from splitplace.records.encoded_input import EncodedInput as EncodedInput
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.formats import Format
 from splitplace.records.profile import Profile
@@ -85,18 +86,6 @@ class SplitDemand(Record):
     def fragment_bytes(self, fragment: str, device: Device) -> int:
         """Memory `fragment` adds to `device` at the micro-batch, over the runtime's own base."""
         return self.profile(fragment, device).fragment_bytes(self.micro_batch)
-
-
-class EncodedInput(Record):
-    """How the inputs of an application travel compressed: measured on its own images."""
-
-    codec: Name
-    bytes_per_sample: PositiveCount
-    """Mean over the images."""
-    decode_s: NonNegative
-    """Seconds that a core of speed 1 takes to make a sample of it that a fragment reads."""
-    source: str = ""
-    """What was measured, where."""
 
 
 class Demand(Record):

@@ -1,11 +1,12 @@
 """A profile: the measured cost of one fragment on one kind of device."""
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from splitplace.records.base import Count, Digest, Name, Positive, PositiveCount, Record
+from splitplace.records.encoded_input import EncodedInput
 from splitplace.records.provenance import Provenance
 
 CpuShareMethod = Literal["cgroup", "governor", "none"]
@@ -56,7 +57,15 @@ class Profile(Record):
     latency: Annotated[tuple[Latency, ...], Field(min_length=1)]
     input_bytes_per_sample: Count
     output_bytes_per_sample: Count
+    encoded: EncodedInput | None = None
+    """Of a fragment that reads images: what they take as PNG, by those that were there when it was profiled."""
     provenance: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """One that says nothing of images is written as it was before any did."""
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name != "encoded" or value is not None}
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:

@@ -106,6 +106,18 @@ def fetch(
     return data
 
 
+def copy_here(application: str) -> Dataset | None:
+    """The decoded copy of a known data set, if there is one on this machine that can be read; nothing is fetched."""
+    folder = data_root() / application
+    if application not in APPLICATIONS or not saved(folder):
+        return None
+    try:
+        return Dataset.load(folder)
+    except SplitPlaceError as error:
+        _log.warning("%s: its decoded copy is passed over: %s", application, error)
+        return None
+
+
 def _at(known: Application, path: Path) -> tuple[Arrays, str]:
     """What lies where the user says, and what to call it."""
     if not path.exists():

@@ -30,7 +30,10 @@ from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.protocol.messages import MAX_IMAGES
+from splitplace.placement.simulator.demands import build
 from splitplace.records.action import Place
+from splitplace.records.encoded_input import EncodedInput
+from splitplace.records.split import INPUT
 
 WAIT_S = 240
 SHAPE = (1, 28, 28)
@@ -307,3 +310,29 @@ def test_a_micro_batch_is_cut_out_and_not_decoded(toy, monkeypatch):
     for row, images in sent.items():
         np.testing.assert_array_equal(images.decode(), x[row * 4 : row * 4 + 4])
         assert feed.input_bytes(row) == images.nbytes
+
+
+@pytest.mark.parametrize("wire", ["raw", "encoded"])
+def test_a_policy_is_shown_what_inputs_take_as_the_simulator_has_it(toy, wire):
+    """Where the demand knows what images take as PNG: to the last bit the tables of a simulation of that wire."""
+    known = EncodedInput(codec="png", bytes_per_sample=300, decode_s=1e-4)
+    raw = toy.demand_of(pictured(toy, "forest"), pictured(toy, "chain"))
+    demand = raw.model_copy(update={"encoded": {"toy": known}})
+    devices = tuple(
+        toy.make_device(name, 10).model_copy(update={"core_speed": speed}) for name, speed in (("a", 1.0), ("b", 0.3))
+    )
+    setup = Setup(demand, devices, "pipelined", 4, 1000.0, wire=wire)
+    simulated = build(demand, devices, encoded={} if wire == "encoded" else None).fragments
+    for shown in (setup.statics.fragments, setup.trained_for.fragments):
+        np.testing.assert_array_equal(shown.edge_bytes_X, simulated.edge_bytes_X)
+        np.testing.assert_array_equal(shown.latency_s_FD, simulated.latency_s_FD)
+    sizes = {size for edges in setup.statics.inbound_F for src, size in edges if src == INPUT}
+    assert sizes == {300 if wire == "encoded" else 784}
+
+
+def test_a_demand_that_does_not_know_shows_pixels(toy):
+    """What images take is not guessed."""
+    demand, devices = toy.demand_of(pictured(toy, "chain")), (toy.make_device("a"),)
+    raw, encoded = (Setup(demand, devices, "pipelined", 4, 1000.0, wire=wire).statics for wire in ("raw", "encoded"))
+    np.testing.assert_array_equal(raw.fragments.edge_bytes_X, encoded.fragments.edge_bytes_X)
+    np.testing.assert_array_equal(raw.fragments.latency_s_FD, encoded.fragments.latency_s_FD)
