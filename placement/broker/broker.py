@@ -226,10 +226,10 @@ class Broker:
         late: bool = False,
         degrade: bool = False,
     ) -> BrokerFuture | None:
-        """As `submit` of a volatile task, for who cannot wait; None where a disk would have to be waited for.
+        """As `submit` of a volatile task, for who cannot wait; None where it would: for PNG to be made, or for a disk.
 
-        It does while nothing could be written yet, and where more tasks than `NUMBERS_AHEAD` came, and were refused for
-        want of room or were known by their keys, since the last one that was taken on.
+        For a disk it would while nothing could be written yet, and where more tasks than `NUMBERS_AHEAD` came, and were
+        refused for want of room or were known by their keys, since the last one that was taken on.
         """
         self._running()
         try:

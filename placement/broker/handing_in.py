@@ -28,7 +28,7 @@ NO_TASK = -1
 
 
 class WouldWaitError(Exception):
-    """A task's number is too far ahead of those on the disk: it would have to wait for it."""
+    """A task's number is too far ahead of those on the disk: it would have to wait for it; or its images for PNG."""
 
 
 class HandingIn:
@@ -94,6 +94,8 @@ class HandingIn:
             if key is None or (known := self._ask_again(key)) is None:
                 raise
             return known
+        if at_once and application in self._encoded:
+            raise WouldWaitError  # who cannot wait for a disk makes no PNG meanwhile either
         size_bytes = images.nbytes + (0 if labels is None else labels.nbytes)
         with self._changed:
             self._not_stopping()

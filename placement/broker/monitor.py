@@ -106,6 +106,7 @@ class Monitor:
             sent_bytes_per_s=rate("sent_bytes"),
             received_bytes_per_s=rate("received_bytes"),
             disk_read_bytes_per_s=None if now.disk_read_bytes is None else rate("disk_read_bytes"),
+            decoding=min(rate("decode_s"), 1.0),
         )
 
 

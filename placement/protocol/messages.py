@@ -196,6 +196,11 @@ class Pong(Record):
     """Fragments of attempts that it has not finished, now."""
     fragments: Annotated[tuple[FragmentUsage, ...], Field(max_length=MAX_FRAGMENTS)]
 
+    @property
+    def decode_s(self) -> float:
+        """Of all of them."""
+        return sum(fragment.decode_s for fragment in self.fragments)
+
 
 class Stop(Record):
     """Broker to device: end."""

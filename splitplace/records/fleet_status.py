@@ -20,6 +20,8 @@ class ResourceUse(Record):
     received_bytes_per_s: NonNegative
     disk_read_bytes_per_s: NonNegative | None
     """From storage, what was cached left out; none where the system does not tell."""
+    decoding: Fraction = 0.0
+    """Share of the time that its runs spent on making pixels of images that came as PNG."""
 
 
 class DeviceStatus(Record):

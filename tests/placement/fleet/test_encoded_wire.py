@@ -21,7 +21,7 @@ from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import handing_in
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.feed import Feed
-from splitplace.placement.broker.handing_in import HandingIn
+from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Payload
@@ -203,15 +203,15 @@ def handed_in(monkeypatch):
     encode = handing_in.encode_images
     monkeypatch.setattr(handing_in, "encode_images", lambda x: (threads.append(threading.get_ident()), encode(x))[1])
 
-    def hand_in(demand, x, wire="encoded", spool=None):
+    def hand_in(demand, x, wire="encoded", spool=None, at_once=False):
         posts = []
         thread = SimpleNamespace(
             changed=threading.Condition(threading.Lock()), stopping=False, put=posts.append,
-            loop=SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0)), not_stopping=lambda: None,
+            loop=SimpleNamespace(fleet=SimpleNamespace(now_s=lambda: 0.0), never_again=10), not_stopping=lambda: None,
         )  # fmt: skip
         handing = HandingIn(thread, demand, wire)
         handing._spool = spool
-        handing.submit("toy", x, 9.0, None, False, False, None, False)
+        handing.submit("toy", x, 9.0, None, False, False, None, at_once, at_once)
         return posts[0], threads
 
     return hand_in
@@ -225,6 +225,14 @@ def test_a_task_is_encoded_once_by_who_hands_it_in(handed_in, toy):
     assert threads == [threading.get_ident()]
     assert post.images is prepared[0] and post.event.encoded
     np.testing.assert_array_equal(post.images.decode(), x)
+
+
+def test_who_cannot_wait_makes_no_png(handed_in, toy):
+    """An event loop is sent to a thread that can; what is no image it hands in at once."""
+    with pytest.raises(WouldWaitError):
+        handed_in(toy.demand_of(pictured(toy, "chain")), toy.digits(9), at_once=True)
+    post, threads = handed_in(toy.demand_of(toy.chain()), np.zeros((3, toy.width), np.float32), at_once=True)
+    assert post.volatile and not threads
 
 
 def test_a_raw_fleet_encodes_nothing(handed_in, toy):

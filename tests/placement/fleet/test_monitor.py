@@ -41,6 +41,16 @@ def test_rates_are_between_the_pongs_of_the_last_two_seconds():
     assert (found.fragments[A].cpu, found.fragments[A].received_bytes_per_s) == (0.1875, 50.0)
 
 
+def test_the_time_that_images_take_to_decode_is_told_apart():
+    """Of a device that of all its fragments."""
+    monitor = Monitor(2, 1.0)
+    for at_s, a_s, b_s in [(0.0, 1.0, 0.0), (2.0, 1.5, 1.0)]:
+        usage = (used(A).model_copy(update={"decode_s": a_s}), used(B).model_copy(update={"decode_s": b_s}))
+        monitor.heard(at_s, pong(0.0, *usage))
+    found = monitor.measured(2.0)
+    assert (found.fragments[A].decoding, found.fragments[B].decoding, found.device.decoding) == (0.25, 0.5, 0.75)
+
+
 def test_an_emulated_device_is_busy_by_its_own_share():
     """A quarter of one core, used whole, is all it has."""
     monitor = Monitor(1, 0.25)
