@@ -12,7 +12,7 @@ from splitplace.records.base import Count, Name, Positive, PositiveCount
 from splitplace.records.fleet_status import FleetStatus
 from splitplace.records.split import Split
 
-VERSION = 7
+VERSION = 8
 """Raised with every change of what is said here."""
 
 TaskKey = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from splitplace.placement.serve import requests
 
 pytestmark = pytest.mark.base
-VERSION, FORM = 7, "e5e5d8aa15e4"
+VERSION, FORM = 8, "b2469fdfc2d7"
 
 
 def models_in(annotation):
