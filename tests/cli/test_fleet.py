@@ -135,6 +135,19 @@ def test_the_walk(room):
     }
 
 
+def test_images_travel_as_png_if_asked(room):
+    """The answers are the same; the status says it, with the share of the time that decoding took of each device."""
+    room.start({"--wire": "encoded"})
+    assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
+    status = room.call("fleet", "status")
+    assert status["wire"] == "encoded"
+    assert [event["encoded"] for event in room.call("fleet", "history")["events"] if event["kind"] == "accepted"] == [
+        True
+    ]
+    shown = room.popen("fleet", "status").communicate(timeout=PATIENCE_S)[0]
+    assert "images as PNG" in " ".join(shown.split())
+
+
 def test_a_task_that_is_left_behind(room):
     """`submit --detach` prints a number, by which the answer can be had; a key gives the same task again."""
     room.start()

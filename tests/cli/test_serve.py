@@ -261,6 +261,7 @@ def test_a_user_s_mistakes_are_one_line(called):
         ((), "expected a catalog to serve"),
         (("catalog", "--fleet", "x"), "expected a catalog to serve"),
         (("--fleet", "nowhere"), "no fleet runs in"),
+        (("--fleet", "nowhere", "--wire", "encoded"), "--wire with --fleet"),
         (("catalog", "--host", "192.0.2.1"), "takes --tokens, --tls-cert and --tls-key"),
         (("catalog", "--port", "99999"), "--port 99999"),
         (("catalog", "--tokens", "nowhere"), "splitplace token add"),
@@ -269,6 +270,21 @@ def test_a_user_s_mistakes_are_one_line(called):
         done = subprocess.run(command, cwd=called.folder, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
     assert not (called.folder / "splitplace-fleet").exists()
+
+
+def test_images_travel_to_the_devices_as_png_if_asked(called):
+    """However they came in, and though no request waits for a thread else: each is answered as ever."""
+    told, _ = called.popen("serve", "catalog", "--devices", "fleet.toml", "--port", "0", "--wire", "encoded")
+    x = np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2)
+    with sp.RemoteClient(told["url"]) as client:
+        assert client.submit("pixels", x, 1000.0).result(PATIENCE_S).logits.argmax(1).tolist() == [0, 1, 2, 3]
+    given = triton.InferInput("image", x.shape, "UINT8")
+    given.set_data_from_numpy(x)
+    with triton.InferenceServerClient(told["url"].removeprefix("http://")) as client:  # without an id: volatile
+        answer = client.infer("pixels", [given], parameters={"deadline_s": 1000.0})
+        assert answer.as_numpy(answer.get_response()["outputs"][0]["name"]).argmax(1).tolist() == [0, 1, 2, 3]
+    with sp.Client(called.folder / "splitplace-fleet") as client:
+        assert client.status().wire == "encoded"
 
 
 def test_a_result_is_kept_for_as_long_as_is_stated(called):
