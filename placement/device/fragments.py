@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -42,15 +42,8 @@ class TimedWork(Generic[T]):
     end_s: float
     cpu_s: float
     """Of all threads of this process; the network's thread, which never computes, included."""
-
-
-@dataclass(frozen=True, eq=False)
-class MicroBatchDone:
-    """What a fragment made of a micro-batch, and how much of its time went into the images themselves."""
-
-    outputs: dict[str, messages.Array]
-    decode_s: float
-    """Until PNG was pixels; 0 where what came was a tensor."""
+    decode_s: float = 0.0
+    """Of the time: until images that came as PNG were pixels."""
 
 
 def timed(work: Callable[[], T]) -> TimedWork[T]:
@@ -149,7 +142,7 @@ class LoadedFragments:
             held.session, held.resident_bytes = opened.session, opened.resident_bytes
             held.disk_read_bytes = opened.disk_read_bytes
 
-    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[MicroBatchDone]]:
+    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, messages.Array]]]:
         """What runs one micro-batch, of images that came as PNG once they are pixels.
 
         Raises:
@@ -158,15 +151,15 @@ class LoadedFragments:
         held = self._held.get(digest)
         if held is None or held.session is None:
             raise NotReadyError(f"{digest} is not loaded")
-        return partial(timed, partial(self.share.run, partial(_run, held.session, values)))
+        return partial(_run, held.session, values, self.share)
 
-    def ran(self, digest: str, took: TimedWork[MicroBatchDone]) -> None:
+    def ran(self, digest: str, took: TimedWork[dict[str, messages.Array]]) -> None:
         """Count a run."""
         held = self._held.get(digest)
         if held is not None:
             held.micro_batches += 1
             held.busy_s += took.end_s - took.start_s
-            held.decode_s += took.result.decode_s
+            held.decode_s += took.decode_s
             held.cpu_s += took.cpu_s
 
     def moved(self, digest: str, sent: Values | None = None, received: Values | None = None) -> None:
@@ -195,9 +188,15 @@ class LoadedFragments:
         )
 
 
-def _run(session: FragmentSession, values: Values) -> MicroBatchDone:
-    start_s = time.monotonic()
-    inputs = {name: as_tensor(value) for name, value in values.items()}
-    came_encoded = any(isinstance(value, EncodedImages) for value in values.values())
-    decode_s = time.monotonic() - start_s if came_encoded else 0.0
-    return MicroBatchDone(session.run(inputs), decode_s)
+def _run(session: FragmentSession, values: Values, share: CpuShare) -> TimedWork[dict[str, messages.Array]]:
+    decode_s = 0.0
+
+    def run() -> dict[str, messages.Array]:
+        nonlocal decode_s
+        start_s = time.monotonic()
+        inputs = {name: as_tensor(value) for name, value in values.items()}
+        if any(isinstance(value, EncodedImages) for value in values.values()):
+            decode_s = time.monotonic() - start_s
+        return session.run(inputs)
+
+    return replace(timed(partial(share.run, run)), decode_s=decode_s)

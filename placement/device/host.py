@@ -26,7 +26,7 @@ from splitplace.placement.device import monitor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
-from splitplace.placement.device.fragments import LoadedFragments, MicroBatchDone, Opened, TimedWork
+from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
 from splitplace.placement.device.neighbours import Neighbours
 from splitplace.placement.device.supply import fragment_store, origin
 from splitplace.placement.device.worker import SessionWorker, Then, Work
@@ -245,7 +245,7 @@ class DeviceRuntime:
         micro_batch: int,
         sent_s: float,
         ready_s: float,
-        future: Future[TimedWork[MicroBatchDone]],
+        future: Future[TimedWork[dict[str, messages.Array]]],
     ) -> None:
         assign, error = container.assign, future.exception()
         if error is None:
@@ -270,7 +270,7 @@ class DeviceRuntime:
                 end_s=took.end_s,
             )
         )
-        container.put(micro_batch, took.result.outputs)
+        container.put(micro_batch, took.result)
         self._flush(container)
 
     # What goes out.

@@ -97,12 +97,12 @@ def test_what_comes_as_png_is_decoded_as_part_of_the_run(pictured, toy):
     held, fragment = pictured
     x = toy.digits(4)
     raw, encoded = (held.work(fragment.digest, {"x": value})() for value in (x, encode_images(x)))
-    np.testing.assert_array_equal(raw.result.outputs["f0.out"], encoded.result.outputs["f0.out"])
-    assert raw.result.decode_s == 0.0 < encoded.result.decode_s <= encoded.end_s - encoded.start_s
+    np.testing.assert_array_equal(raw.result["f0.out"], encoded.result["f0.out"])
+    assert raw.decode_s == 0.0 < encoded.decode_s <= encoded.end_s - encoded.start_s
     held.ran(fragment.digest, raw)
     held.ran(fragment.digest, encoded)
     (usage,) = held.usage()
-    assert usage.decode_s == encoded.result.decode_s < usage.busy_s
+    assert usage.decode_s == encoded.decode_s < usage.busy_s
 
 
 def test_what_is_no_png_fails_its_run_alone(pictured, toy):
@@ -114,4 +114,4 @@ def test_what_is_no_png_fails_its_run_alone(pictured, toy):
             fragment.digest,
             {"x": EncodedImages(x.shape, np.array([x[0].size, len(data)], np.uint32), x[0].tobytes() + data)},
         )()
-    assert held.work(fragment.digest, {"x": encode_images(x)})().result.outputs["f0.out"].shape == (2, 784)
+    assert held.work(fragment.digest, {"x": encode_images(x)})().result["f0.out"].shape == (2, 784)

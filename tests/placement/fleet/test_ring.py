@@ -23,7 +23,7 @@ from splitplace.placement.broker.ring import handed_on
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
-from splitplace.placement.device.fragments import MicroBatchDone, TimedWork
+from splitplace.placement.device.fragments import TimedWork
 from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.device.worker import SessionWorker
 from splitplace.placement.protocol import codec, messages
@@ -96,7 +96,7 @@ class FakeFragments:
         """What runs it."""
         fragment = self.by_digest[digest]
         self.ran_there[fragment.name] += 1
-        return lambda: TimedWork(MicroBatchDone(computed(fragment, values), 0.0), 0.0, 0.0, 0.0)
+        return lambda: TimedWork(computed(fragment, values), 0.0, 0.0, 0.0)
 
     def ran(self, digest, took):
         """Nothing is counted."""
