@@ -129,6 +129,7 @@ def start_fleet(
     check_retain(retain_s)
     one_of("--precedence", precedence, get_args(Precedence))
     one_of("--inputs", inputs, get_args(Inputs))
+    one_of("--wire", wire, get_args(Wire))
     request = FleetRequest(
         devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
         catalog=str(open_catalog(catalog).path.absolute()),

@@ -49,6 +49,7 @@ def fleet(catalog, tmp_path):
         ({"retain_s": "1"}, "--retain '1': expected a number"),
         ({"precedence": "fast"}, "--precedence 'fast': expected strict or pipelined"),
         ({"inputs": "twice"}, "--inputs 'twice': expected broadcast or ring"),
+        ({"wire": "jpeg"}, "--wire 'jpeg': expected raw or encoded"),
         ({"splits": "semantic"}, "'semantic': expected one of toy.linear.semantic-2"),
         ({"data": None}, "--data None: expected a file's or folder's name"),
         ({"state": 5}, "--state 5: expected a file's or folder's name"),
