@@ -125,7 +125,7 @@ def test_a_policy_that_cannot_be_packed_is_not_kept_and_that_is_said_by_name(fol
     planner.close()
     assert policy.threads == ["broker-plan"] * 2
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said == ["policy packs: what it remembers could not be saved: ValueError('cannot be packed')"] * 2
+    assert said == ["policy packs: what it remembers could not be saved: ValueError: cannot be packed"] * 2
 
 
 def test_a_plan_is_not_waited_for_by_who_packs_for_ever(folder, monkeypatch):
