@@ -46,11 +46,12 @@ def emit(document: BaseModel | dict[str, Any], people: RenderableType, json: boo
 def _first() -> bool:
     """Whether no other process that trains together with this one prints for both; variables of torchrun and Lightning.
 
-    A rank without others to train with is somebody else's, as a batch system's.
+    A rank without others to train with is somebody else's, as a batch system's. Where they meet stays known when the
+    training is over; how many they were Lightning takes away.
     """
     numbers = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
     size, *ranks = (int(text) if text.isdecimal() else 0 for text in numbers.values())
-    return size < 2 or not any(ranks)
+    return (size < 2 and "MASTER_PORT" not in os.environ) or not any(ranks)
 
 
 _answers: list[TextIO] = []
