@@ -108,11 +108,12 @@ def test_a_command_without_standard_streams_ends_as_with_them() -> None:
         ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}, True),
         ({"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}, False),
         ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, False),
+        ({"LOCAL_RANK": "1", "MASTER_PORT": "29500"}, False),
     ],
 )
 def test_of_those_that_train_together_the_first_prints(monkeypatch, capsys, ranks, prints) -> None:
     """As torchrun and Lightning number them; what a batch system calls a rank keeps nobody from printing."""
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in ranks.items():
         monkeypatch.setenv(name, value)
