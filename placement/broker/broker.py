@@ -96,7 +96,6 @@ class Broker:
         self._states, self._data, self._interval_s, self._inputs = states, data, interval_s, inputs
         if wire == "encoded":
             check_decodes()
-        self._wire = wire
         self._setup = Setup(
             demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated), wire
         )
@@ -142,7 +141,7 @@ class Broker:
                 inside.callback(self._store.close)
             fleet = LiveFleet(
                 self.devices, self.engine, self.catalog, self._shares, self._method, thread.woken,
-                self._setup.max_frame_bytes, self._wire,
+                self._setup.max_frame_bytes, self._setup.wire,
             )  # fmt: skip
             inside.callback(fleet.close)
             fleet.start(lambda: thread.stopping)
@@ -304,7 +303,7 @@ class Broker:
             engine=self.engine.name,
             interval_s=self._interval_s,
             inputs=self._inputs,
-            wire=self._wire,
+            wire=self._setup.wire,
             uptime_s=loop.fleet.now_s(),
             accepting=takes and (self._store is None or self._store.accepting),
             devices=device_statuses(loop),

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.policy import Composed, Policy, Taken
 from splitplace.placement.protocol.messages import ANSWER
-from splitplace.records.action import Decide
+from splitplace.records.action import Decide, Place
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
 from splitplace.records.evaluation import Evaluation
@@ -411,3 +412,27 @@ def images() -> Callable[[int], np.ndarray]:
 def left_behind(alive) -> Callable[[list[int]], list[int]]:
     """Which of these processes still exist after a grace period; and no cgroup of ours with a dead owner."""
     return lambda pids: [pid for pid in pids if pid != os.getpid() and alive(pid)]
+
+
+def broker_bytes(broker):
+    """Counts the bytes of tensors that the broker sends from now on, by device."""
+    counted, send = Counter(), broker._running().fleet.send
+
+    def counting(name, message, values=()):
+        counted[name] += sum(value.nbytes for value in values)
+        send(name, message, values)
+
+    broker._running().fleet.send = counting
+    return counted
+
+
+class InTurn(BestFit):
+    """Fragment i goes to the i-th device in turn, whole requests at a time."""
+
+    def place(self, state, view, requests, rng):
+        """One action a fragment."""
+        return [
+            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
+            for request in requests
+            for i, fragment in enumerate(request.fragments)
+        ]

@@ -10,8 +10,8 @@ from splitplace.placement.broker.reports import learned
 from splitplace.placement.dashboard.attribution import attribute
 from splitplace.placement.dashboard.board import Board
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.records.action import Place
 from splitplace.records.fleet_status import PolicyEstimate
+from tests.placement.fleet.conftest import InTurn
 
 PATIENCE_S = 240.0
 
@@ -26,18 +26,6 @@ def story(events, task):
         or (isinstance(event, book.Finish) and event.outcome.id == task)
     ]
     return mine[next(row for row, event in enumerate(mine) if isinstance(event, book.Arrive)) :]
-
-
-class InTurn(BestFit):
-    """Fragment i goes to the i-th device in turn."""
-
-    def place(self, state, view, requests, rng):
-        """Every request, whole."""
-        return [
-            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
-            for request in requests
-            for i, fragment in enumerate(request.fragments)
-        ]
 
 
 @pytest.mark.slow

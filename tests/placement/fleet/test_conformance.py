@@ -13,27 +13,14 @@ from splitplace.export.convert.onnx_export import TOLERANCE, answer, to_onnx
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.engines.podman import PodmanEngine
-from splitplace.placement.placers.best_fit import BestFit
-from splitplace.records.action import Place
 from splitplace.records.fragment import BATCH, TensorSpec
 from splitplace.splitting.semantic.branches import Batch, assemble, grow_fragments
 from splitplace.splitting.semantic.tree import consecutive_tree
 from splitplace.training.families.build import build
+from tests.placement.fleet.conftest import InTurn
 
 pytestmark = pytest.mark.slow
 SHAPE_CHW, CLASSES = (1, 28, 28), 8
-
-
-class InTurn(BestFit):
-    """Fragment i goes to the i-th device in turn, whole requests at a time."""
-
-    def place(self, state, view, requests, rng):
-        """One action a fragment."""
-        return [
-            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
-            for request in requests
-            for i, fragment in enumerate(request.fragments)
-        ]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +33,7 @@ from splitplace.placement.simulator.demands import build
 from splitplace.records.action import Place
 from splitplace.records.encoded_input import EncodedInput
 from splitplace.records.split import INPUT
+from tests.placement.fleet.conftest import broker_bytes
 
 WAIT_S = 240
 SHAPE = (1, 28, 28)
@@ -60,18 +60,6 @@ def pictured(toy, kind, **options):
 def alone(graph, x, toy):
     """What the same split gives on this device alone."""
     return Executor(graph.split, graph.models.__getitem__).run({"x": x}, toy.micro_batch)
-
-
-def broker_bytes(broker):
-    """Counts the bytes of tensors that the broker sends from now on, by device."""
-    counted, send = Counter(), broker._running().fleet.send
-
-    def counting(name, message, values=()):
-        counted[name] += sum(value.nbytes for value in values)
-        send(name, message, values)
-
-    broker._running().fleet.send = counting
-    return counted
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from splitplace.placement.protocol.messages import ANSWER, BROKER
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
-from tests.placement.fleet.conftest import MICRO_BATCH, demand_of, forest, tree
+from tests.placement.fleet.conftest import MICRO_BATCH, broker_bytes, demand_of, forest, tree
 from tests.placement.fleet.conftest import SplitFiles as Files
 from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
 
@@ -386,18 +386,6 @@ def test_a_fragment_that_takes_no_input_passes_none_on(toy):
     )  # fmt: skip
     with pytest.raises(ValueError, match="is to pass"):
         Container(order, fragment)
-
-
-def broker_bytes(broker):
-    """Counts the bytes of tensors that the broker sends from now on, by device."""
-    counted, send = Counter(), broker._running().fleet.send
-
-    def counting(name, message, values=()):
-        counted[name] += sum(value.nbytes for value in values)
-        send(name, message, values)
-
-    broker._running().fleet.send = counting
-    return counted
 
 
 @pytest.mark.slow
