@@ -75,6 +75,7 @@ class Loud(RandomPlacer):
 """
 
 
+@pytest.mark.sim
 def test_a_policy_that_prints_and_goes_elsewhere(tmp_path, monkeypatch):
     """What it prints is on stderr beside --json, and files are where they were meant to be when the command began."""
     (tmp_path / "elsewhere").mkdir()
