@@ -16,6 +16,7 @@ from splitplace.benchmarks import (
     loaded_testbed_page,
     models_tables,
     paper_table,
+    perf_analyzer,
     policies_table,
     ray_overhead,
     requests,
@@ -114,6 +115,12 @@ CLAIMS = (
         "Requests that nobody thought of",
         "splitplace bench requests --schemathesis 0.02",
         requests.section,
+    ),
+    Claim(
+        "perf-analyzer.json",
+        "Triton's perf_analyzer against the front door",
+        "splitplace bench perf-analyzer PROGRAM",
+        perf_analyzer.section,
     ),
     Claim("testbed.json", "A fleet beside its simulation", "splitplace bench testbed", fleets_tables.testbed),
     Claim(

@@ -108,11 +108,11 @@ def over_grpc(address: str, size: str) -> Iterator[Ask]:
 
 
 @contextmanager
-def front_door(folder: Path) -> Iterator[FrontDoorProcess]:
-    """`splitplace serve` in a process of its own."""
+def front_door(folder: Path, *options: str) -> Iterator[FrontDoorProcess]:
+    """`splitplace serve` in a process of its own, with these options besides."""
     command = python_code(
         "from splitplace.cli import main; main()", "serve", "catalog", "--devices", "fleet.toml", "--policy",
-        "full+least-loaded", "--data", "data", "--port", "0", "--grpc-port", "0", "--json",
+        "full+least-loaded", "--data", "data", "--port", "0", "--grpc-port", "0", "--json", *options,
     )  # fmt: skip
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(

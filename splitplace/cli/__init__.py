@@ -56,6 +56,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench demo", "splitplace.cli.bench_fleets:demo", "The demo's stream under joint, and under the bandit."),
     ("bench serve", "splitplace.cli.bench_door:serve", "What the front door costs, beside Ray Serve."),
     ("bench requests", "splitplace.cli.bench_door:requests", "A million generated requests to the front door."),
+    (
+        "bench perf-analyzer",
+        "splitplace.cli.bench_door:perf_analyzer",
+        "Triton's perf_analyzer against the front door.",
+    ),
     ("bench testbed", "splitplace.cli.bench_fleets:testbed", "A fleet's responses beside their simulated ones."),
     (
         "bench testbed-loaded",

@@ -56,6 +56,37 @@ def serve(
     show(fleets_tables.serve, results, found, json, verdict=bench.verdict(found))
 
 
+def perf_analyzer(
+    program: Path,
+    *,
+    requests: int = 1000,
+    seed: int = 1,
+    results: Path = RESULTS / "perf-analyzer.json",
+    work: Path = Path("runs/bench-perf-analyzer"),
+    json: bool = False,
+) -> None:
+    """Have Triton's perf_analyzer ask a front door in every way that it knows, and check the answers.
+
+    Args:
+        program: Its executable, which other packages bring: docs/decisions/front-door.md.
+        requests: Of each way.
+        seed: Of the images.
+        results: The results file.
+        work: Folder for the catalog and the fleet; those of an earlier run are removed.
+        json: Print one JSON document.
+    """
+    at_least_one(requests=requests)
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
+    if not (program.is_file() and os.access(program, os.X_OK)):
+        raise UsageError(f"{program}: expected the executable perf_analyzer")
+    with measuring("perf-analyzer", results, "export", "serve", "grpc", work=work) as say:
+        from splitplace.benchmarks import perf_analyzer as bench
+
+        found = bench.run(results, work, program, requests, seed, say)
+    show(bench.section, results, found, json, verdict=bench.verdict(found))
+
+
 def requests(
     *,
     count: int = 1_000_000,

@@ -95,6 +95,7 @@ NEEDS = {
     "bench demo": ([], "demo,train,export"),
     "bench serve": ([], "export,serve,grpc"),
     "bench requests": ([], "export,serve,grpc"),
+    "bench perf-analyzer": (["/bin/true"], "export,serve,grpc"),
     "bench testbed": ([], "train,export,sim"),
     "bench testbed-loaded": ([], "train,export,sim"),
     "bench simulator": ([], "sim"),

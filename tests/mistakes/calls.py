@@ -48,6 +48,7 @@ GOOD: dict[str, list[str]] = {
     "submit": ["own", "--input=x.npy", "--deadline=1", "--data=fleet"],
     "serve": ["catalog", "--devices=fleet.toml", "--policy=full+random", "--port=0"],
     "bench paper": ["table4"],
+    "bench perf-analyzer": ["--program=/bin/true"],
     "token add": ["ann", "--tokens=new-tokens.json"],
     "token ls": ["--tokens=tokens.json"],
     "token revoke": ["ann", "--tokens=tokens.json"],

@@ -42,6 +42,7 @@ WORK = {
     "splitplace.benchmarks.hops": ("hops_s",),
     "splitplace.benchmarks.images": ("podman",),
     "splitplace.benchmarks.layer_split": ("core_speed", "_missing"),
+    "splitplace.benchmarks.perf_analyzer": ("_version",),
     "splitplace.benchmarks.placement": ("reward_bound", "measure"),
     "splitplace.benchmarks.semantic": ("train_side_by_side", "train"),
     "splitplace.benchmarks.serve_models": ("write",),
