@@ -26,7 +26,6 @@ WAYS: dict[str, tuple[str, ...]] = {
     "HTTP": ("-i", "http"),
     "HTTP, tensors as JSON": ("-i", "http", "--input-tensor-format", "json", "--output-tensor-format", "json"),
     "HTTP, eight at once": ("-i", "http", "--async", "--concurrency-range", "8"),
-    "HTTP, 50 a second": ("-i", "http", "--request-rate-range", "50"),
     "gRPC": ("-i", "grpc"),
     "gRPC, four at once": ("-i", "grpc", "--async", "--concurrency-range", "4"),
     "gRPC, streaming": ("-i", "grpc", "--async", "--streaming"),
