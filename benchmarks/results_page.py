@@ -13,6 +13,7 @@ from splitplace.benchmarks import (
     adversary,
     bandit_training,
     fleets_tables,
+    frontier_page,
     loaded_testbed_page,
     models_tables,
     paper_table,
@@ -55,6 +56,7 @@ CLAIMS = (
         "splitplace bench training --train mnist,fashionmnist --pairs 110",
         models_tables.training,
     ),
+    Claim("fig2.json", "When to split, and how", "splitplace bench fig2", frontier_page.section),
     Claim(
         "semantic.json",
         "Semantic splits, ten classes",

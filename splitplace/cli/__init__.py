@@ -73,6 +73,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bench semantic", "splitplace.cli.bench_models:semantic", "How good splits by meaning are, and how quick."),
     ("bench artifacts", "splitplace.cli.bench_models:artifacts", "How well fragments know their own cost."),
     ("bench images", "splitplace.cli.bench_models:images", "What images weigh, and take until they answer."),
+    ("bench fig2", "splitplace.cli.bench_models:fig2", "When to split by layer, by meaning, to compress, or not."),
     ("bench demand", "splitplace.cli.bench_demand:demand", "Makes the demand that ships with the simulator."),
     ("bench published-code", "splitplace.cli.bench_policies:published_code", "The simulator against the paper's code."),
     ("bench adaptation", "splitplace.cli.bench_simulator:adaptation", "What learning is worth when something shifts."),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from splitplace.cli.bench import at_least_one, measuring, numbers, show
+from splitplace.errors import UsageError
 from splitplace.files import check_file, check_folder
 from splitplace.report.picture import check_picture
 
@@ -230,3 +231,33 @@ def images(
         families = tuple(models.split(",")) if models else artifacts.FAMILIES
         found = bench.run(results, work, families, repeats, say)
     show(models_tables.images, results, found, json, verdict=bench.verdict(found))
+
+
+def fig2(
+    *,
+    demand: str = "measured",
+    results: Path = RESULTS / "fig2.json",
+    json: bool = False,
+) -> None:
+    """Hold splits by layer and by meaning, compressed and whole models against one another, and the paper's figure 2.
+
+    Args:
+        demand: What the splits cost and how right they are: measured, a demand file, or a catalog's folder.
+        results: The results file; a picture (.svg) is written beside it.
+        json: Print one JSON document.
+    """
+    with measuring("fig2", results, "sim") as say:
+        from splitplace.api.demand import load_demand
+        from splitplace.benchmarks import frontier as bench
+        from splitplace.benchmarks import frontier_page as page
+        from splitplace.records.demand import Demand
+
+        value = load_demand(demand)
+        if not isinstance(value, Demand):
+            raise UsageError(
+                f"--demand {demand}: expected measured splits, got constants: they have no fragments' memory"
+            )
+        found = bench.run(results, value, say)
+        picture = results.with_suffix(".svg").absolute()
+        page.draw(found, picture)
+    show(page.section, results, found, json, verdict=bench.verdict(found), picture=str(picture))

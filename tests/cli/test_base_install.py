@@ -105,6 +105,7 @@ NEEDS = {
     "bench artifacts": ([], "train,export"),
     "bench images": ([], "train,export,serve"),
     "bench demand": ([], "train,export"),
+    "bench fig2": ([], "sim"),
     "bench published-code": ([], "sim"),
     "bench adaptation": ([], "train,sim"),
     "bench policies": ([], "sim"),

@@ -37,6 +37,7 @@ WORK = {
     "splitplace.benchmarks.artifacts": ("splits",),
     "splitplace.benchmarks.chaos_splits": ("write",),
     "splitplace.benchmarks.demand": ("images", "do_stage"),
+    "splitplace.benchmarks.frontier": ("strategies",),
     "splitplace.benchmarks.grid_jobs": ("measure",),
     "splitplace.benchmarks.foreign": ("try_graph",),
     "splitplace.benchmarks.hops": ("hops_s",),
