@@ -4,7 +4,8 @@ Nothing that anybody outside is told (that a task is taken on, how it ended) lea
 are on the disk, if there is a journal. What the fleet alone is told need not wait: devices end with their broker, and
 the next one plans anew what was under way. Nor need it that a volatile task came, of which nobody is told before its
 end but its number: no later broker gives one that is less than `NUMBERS_AHEAD` behind those on the disk, and others
-wait. Such events are written with the next that must be, or a tick later.
+wait. Nor its end, where no disk knows yet that it came: to the next broker it never was, and it cannot end twice. Such
+events are written with the next that must be, or a tick later.
 
 One thing does not wait for a disk that takes nothing, not even in place of the ballast: how tasks ended that were taken
 on before. Who waits for one is told; until that can be written, which is tried every tick, a kill would have the next
@@ -115,6 +116,8 @@ class Loop:
         self._unwritten_s: float | None = None
         """Since when events of the fleet's alone wait to be written."""
         self._must_write = False
+        self._came: dict[int, int] = {}
+        """By volatile task that is here, the number that its receipt has in the journal."""
         self.never_again = 0
         """Numbers below it are given by no broker after this one, whatever becomes of it. Grows; read by any thread."""
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
@@ -201,8 +204,9 @@ class Loop:
         return taken
 
     def _apply(self, event: ev.Event, *, inner: bool = False) -> None:
-        if self.store is not None:
-            self.store.append(event)
+        sequence = 0 if self.store is None else self.store.append(event)
+        if inner and isinstance(event, ev.TaskAccepted):
+            self._came[event.task] = sequence
         todo = self.rules.apply(self.state, event)
         self._todo += todo
         self._must_write |= not (inner or isinstance(event, INNER))
@@ -213,7 +217,9 @@ class Loop:
             self._dirty |= not isinstance(event, NO_NEWS)
         for effect in todo:
             if isinstance(effect, do.EndTask):
-                self._dirty = self._must_write = True
+                self._dirty = True
+                came = self._came.pop(effect.task, 0)
+                self._must_write |= self.store is None or self.store.has_written(came)
                 if self.store is not None:  # in the commit that says that the task has ended
                     self.store.drop(effect.inputs)
                     self.store.keep(effect, self.state.now_s)

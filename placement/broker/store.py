@@ -191,9 +191,13 @@ class Store:
         """Whether what the policy remembers is to be kept now: not while the folder is not where it was."""
         return self.journal.lost is None and self.policy.save_is_due
 
-    def append(self, event: Event) -> None:
-        """Take an event on; on disk with the next `commit`."""
-        self.journal.append(event.model_dump_json().encode())
+    def append(self, event: Event) -> int:
+        """Take an event on; on disk with the next `commit`. Its number, from 1 on."""
+        return self.journal.append(event.model_dump_json().encode())
+
+    def has_written(self, sequence: int) -> bool:
+        """Whether the event of this number is on the disk."""
+        return sequence <= self.journal.last
 
     def commit(self) -> SplitPlaceError | None:
         """Bring all to the disk; answers why that is not so. What could not be written is tried again with the next."""
