@@ -49,8 +49,6 @@ class Packed:
 
     arrays: dict[str, np.ndarray[Any, Any]]
     facts: dict[str, float | int | str | bool]
-    home: bool = True
-    """Whether it is unpacked for the very devices it was trained for."""
 
 
 @runtime_checkable
@@ -186,14 +184,13 @@ def restore(part: Storable, loaded: LoadedPart, view: View) -> Any:
             f"the state of {part.name} was trained for other {other}: "
             "train one for this demand and fleet (policy train)"
         )
-    home = saved.trained_for.fleet == here.fleet
-    if getattr(part, "of_one_fleet", False) and not home:
+    if getattr(part, "of_one_fleet", False) and saved.trained_for.fleet != here.fleet:
         raise ContractError(
             f"the state of {part.name} was trained for another fleet (of {saved.trained_for.devices} devices, this one "
             f"has {here.devices}): train one for this fleet (policy train)"
         )
     with understood(saved):
-        return part.unpack(Packed(loaded.arrays, saved.facts, home), view)
+        return part.unpack(Packed(loaded.arrays, saved.facts), view)
 
 
 @contextmanager

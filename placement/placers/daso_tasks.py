@@ -12,9 +12,9 @@ Deliberate choices, made on training seeds:
   η times the slope of P itself, so that a device with little of P still is heard.
 * Start and end are compared by f, as placements; the better is the answer. f is exact about whole placements only.
 * Weights are learned by `policy train` and then stay; they are the same for every container and device, so a state
-  serves any fleet that runs the same splits over such links. Where the devices are not those of the training, its plan
-  is held against the rules' (least-loaded, tasks gathered or apart) by an estimate from physics alone (`fluid.py`),
-  and the best is the answer.
+  serves any fleet that runs the same splits over such links.
+* What the surrogate leads to is held against the rules' plans (least-loaded, tasks gathered or apart) by an estimate
+  from physics alone (`fluid.py`), and the best is the answer.
 * Untrained, the better of the rules is; so it is where very many containers are there.
 """
 
@@ -61,8 +61,6 @@ class TasksState:
     """Step of the ascent: tuned where it was trained, else the placer's own."""
     trained: bool
     """If not, the weights are random, and nobody asks them."""
-    home: bool = True
-    """Whether it was trained on the devices that it is used on."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,10 @@ class DasoTasks:
     ) -> list[Action]:
         """What the surrogate leads to, or a rule: see above. Draws nothing."""
         problem = asked(view, requests)
-        if not state.trained or len(problem) > MOST_CONTAINERS:
-            return self._better(view, self._ruled(view, requests))
-        learned = self._ascend(state, view, requests, problem)
-        return learned if state.home else self._better(view, [learned, *self._ruled(view, requests)])
-
-    @staticmethod
-    def _ruled(view: View, requests: list[PlacementRequest]) -> list[list[Action]]:
-        return [gathered_least_loaded(view, requests), least_loaded(view, requests)]
+        plans = [gathered_least_loaded(view, requests), least_loaded(view, requests)]
+        if state.trained and len(problem) <= MOST_CONTAINERS:
+            plans.insert(0, self._ascend(state, view, requests, problem))
+        return self._better(view, plans)
 
     def _better(self, view: View, plans: list[list[Action]]) -> list[Action]:
         """The best by physics, the first of equals."""
@@ -204,9 +198,8 @@ class DasoTasks:
         return summary(loaded)
 
     def pack(self, state: TasksState) -> Packed:
-        """Weights and η; and where a broker saves what was not trained, or elsewhere, that it is so."""
-        here = {} if state.trained and state.home else {"trained": state.trained, "home": state.home}
-        return Packed(to_arrays(state.weights), {"eta": state.eta, **here})
+        """Weights and η; and where a broker saves what was not trained, that it is so."""
+        return Packed(to_arrays(state.weights), {"eta": state.eta} | ({} if state.trained else {"trained": False}))
 
     def unpack(self, packed: Packed, view: View) -> TasksState:
         """A state for any fleet.
@@ -220,8 +213,7 @@ class DasoTasks:
             shapes = [w.shape for w in fresh.weights]
             raise ContractError(f"the state of {self.name} has not the weights of its surrogate: expected {shapes}")
         facts = packed.facts
-        trained, home = bool(facts.get("trained", True)), packed.home and bool(facts.get("home", True))
-        return TasksState(weights, float(facts["eta"]), trained, home)
+        return TasksState(weights, float(facts["eta"]), bool(facts.get("trained", True)))
 
     @property
     def of_any_fleet(self) -> bool:
