@@ -199,7 +199,8 @@ class DasoTasks:
 
     def pack(self, state: TasksState) -> Packed:
         """Weights and η; and where a broker saves what was not trained, that it is so."""
-        return Packed(to_arrays(state.weights), {"eta": state.eta} | ({} if state.trained else {"trained": False}))
+        untrained = {} if state.trained else {"trained": False}
+        return Packed(to_arrays(state.weights), {"eta": state.eta, **untrained})
 
     def unpack(self, packed: Packed, view: View) -> TasksState:
         """A state for any fleet.
