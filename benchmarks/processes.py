@@ -1,9 +1,11 @@
 """Runs tasks in processes of a few threads each, so many at once: small networks gain little from more threads."""
 
 import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -15,6 +17,11 @@ from splitplace.children import end_with_parent, safe_spawn
 from splitplace.errors import SplitPlaceError, UsageError
 
 Task = TypeVar("Task", bound=Hashable)
+
+TUNABLES = "GLIBC_TUNABLES"
+KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+"""What a training step frees the next takes again; given back in between, it is zeroed anew, page by page. Measured on
+MobileNetV2 at 28 px, a process alone: 8.4 million page faults became .5 million, 386 and 402 images a second 441."""
 
 
 def run_all(
@@ -51,7 +58,7 @@ def run_all(
             for task in ready[: jobs - len(running)]:
                 answer, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_do, args=(work, task, threads, log, theirs), daemon=True)
-                with safe_spawn():
+                with safe_spawn(), _memory_kept():
                     process.start()
                 theirs.close()
                 running[answer] = task, process
@@ -79,6 +86,19 @@ def run_all(
             process.join()
     if failed:
         raise next(iter(failed.values()))
+
+
+@contextmanager
+def _memory_kept() -> Iterator[None]:
+    """Processes that start within have glibc keep what they free, unless the user tunes it otherwise."""
+    if TUNABLES in os.environ:
+        yield
+        return
+    os.environ[TUNABLES] = KEEP_MEMORY
+    try:
+        yield
+    finally:
+        del os.environ[TUNABLES]
 
 
 def _raise_what_went_wrong(task: object, answer: Connection, process: SpawnProcess, log: Path) -> None:

@@ -1,6 +1,7 @@
 """Tasks in processes: in order, so many at once, and none is left behind whatever happens."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def wait_for_another(folder: Path, task: str) -> None:
     if task == "other":
         raise TwoPartError("seed 1", "seed 0")
     raise RuntimeError("a mistake of ours")
+
+
+def count_faults(folder: Path, task: str) -> None:
+    """Leave how many pages the system had to zero for twenty tensors of 64 MiB, each gone before the next."""
+    torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2**24)
+    (folder / task).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before))
 
 
 def fail_or_write(folder: Path, task: str) -> None:
@@ -131,3 +141,14 @@ def test_others_go_on_where_that_is_asked_for(tmp_path):
     assert (tmp_path / "alone").exists()
     assert not (tmp_path / "below").exists() and not (tmp_path / "deeper").exists()
     assert "usage failed: expected a tree" in said
+
+
+def test_what_a_process_frees_it_keeps_for_the_next_step(tmp_path, monkeypatch):
+    """Unless its user tunes glibc otherwise; then that is what it gets."""
+    pages = 2**26 // resource.getpagesize()
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    run_all(partial(count_faults, tmp_path), {"kept": None}, 1, tmp_path / "log.txt", print)
+    assert "GLIBC_TUNABLES" not in os.environ
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    run_all(partial(count_faults, tmp_path), {"given back": None}, 1, tmp_path / "log.txt", print)
+    assert int((tmp_path / "kept").read_text()) < 2 * pages < int((tmp_path / "given back").read_text())
