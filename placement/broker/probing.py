@@ -8,6 +8,9 @@ from splitplace.inference.speed import median_error
 from splitplace.placement.broker.member import Member
 
 PROBE_TIMEOUT_S = 120.0
+"""Where nothing is known of how long a probe takes."""
+LEAST_PATIENCE_S, PATIENCE = 20.0, 20.0
+"""Where another device has answered: no less than that, and so many times what it took, by shares of the machine."""
 PROBE_ROUNDS = (4, 8)
 """At least and at most. Each round probes every device once, one right after the other: a shared machine's own speed
 drifts by a quarter within seconds, and a ratio taken within a round does not feel that."""
@@ -31,6 +34,8 @@ class SpeedProbe:
     ):
         self._ask, self._listen, self._stopping = ask, listen, stopping
         self._ended: dict[str, str] = {}
+        self._work_s: float | None = None
+        """Seconds that a probe took at most, on the whole machine."""
 
     def measure(self, members: Sequence[Member]) -> dict[str, str]:
         """Probe all; trim the emulated shares that came out wrong, and probe again: what is reported is measured.
@@ -66,20 +71,37 @@ class SpeedProbe:
         for done in range(at_most):
             if done >= at_least and all(median_error(member.ratios(members[0])) < RATIO_ERROR for member in members):
                 break
+            late = []
             for member in members:
+                asked_s = time.monotonic()
                 self._ask(member)
-                self._await_answer(member, done + 1)
+                if not self._await_answer(member, done + 1, asked_s) and member.name not in self._ended:
+                    late.append((member, asked_s))
+            for member, asked_s in late:  # none had answered when these were asked: others first, one may hang
+                self._await_answer(member, done + 1, asked_s, last=True)
             members = [member for member in members if member.name not in self._ended]
             if not members:
                 raise NotReadyError("; ".join(f"device {name}: {reason}" for name, reason in self._ended.items()))
         return members
 
-    def _await_answer(self, member: Member, times: int) -> None:
-        deadline_s = time.monotonic() + PROBE_TIMEOUT_S
+    def _await_answer(self, member: Member, times: int, asked_s: float, *, last: bool = False) -> bool:
+        """Whether it came; who takes too long has ended, but where nobody has answered yet and more are to be asked."""
         while len(member.core_speeds) < times and member.name not in self._ended:
             if self._stopping():
                 raise NotReadyError(f"the fleet was stopped while device {member.name} was probed")
-            if time.monotonic() > deadline_s:
-                self._ended[member.name] = f"it did not answer the probe within {PROBE_TIMEOUT_S:.0f} s"
+            waited_s, patience_s = time.monotonic() - asked_s, self._patience_s(member)
+            if waited_s > patience_s:
+                self._ended[member.name] = f"it did not answer the probe within {patience_s:.0f} s"
+            elif self._work_s is None and waited_s > LEAST_PATIENCE_S and not last:
+                return False
             else:
                 self._ended |= self._listen()
+        if member.name in self._ended:
+            return False
+        self._work_s = max(self._work_s or 0.0, (time.monotonic() - asked_s) * member.cpu_share)
+        return True
+
+    def _patience_s(self, member: Member) -> float:
+        if self._work_s is None:
+            return PROBE_TIMEOUT_S
+        return min(max(LEAST_PATIENCE_S, PATIENCE * self._work_s / member.cpu_share), PROBE_TIMEOUT_S)
