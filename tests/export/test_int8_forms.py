@@ -5,7 +5,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper, parser
 
+from splitplace.errors import SplitPlaceError
+from splitplace.export.convert import precision
 from splitplace.export.convert.int8 import int8
+from splitplace.export.convert.odd_numbers import Feed
 from splitplace.export.convert.precision import with_precision
 from splitplace.inference.executor import Array, Executor, open_session
 from splitplace.splitting.layerwise import cutting
@@ -106,3 +109,26 @@ def test_pixels_of_an_old_opset_stay_where_they_are(mode: str, opset: int) -> No
     whole = model(body, weights, x="float[n, 3, 8, 8] x", opset=opset)
     images = RNG.normal(size=(40, 3, 8, 8)).astype(np.float32)
     assert off(whole, images) < 0.05
+
+
+@pytest.mark.parametrize("broken", ["shuffled", "zero", "not a number"])
+def test_what_was_broken_rather_than_quantised_is_refused(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """By a converter that leaves something else of a weight, or of its scales; told by the tensor that is wrong."""
+    kind = onnx.TensorProto.FLOAT if broken == "not a number" else onnx.TensorProto.INT8
+
+    def breaks(whole: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
+        converted = int8(whole, feed)
+        for tensor in converted.graph.initializer:
+            if tensor.data_type == kind and tensor.name.startswith("w"):
+                values = numpy_helper.to_array(tensor)
+                shuffled = np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape)
+                made = {"shuffled": shuffled, "zero": 0 * values, "not a number": np.full_like(values, np.nan)}
+                tensor.CopyFrom(numpy_helper.from_array(made[broken], tensor.name))
+        return converted
+
+    whole = model("a = MatMul (x, v) h = Relu (a) y = MatMul (h, w)", {"v": numbers(8, 6), "w": numbers(6, 4)})
+    artifact = cutting.split(whole.SerializeToString(), 1)
+    with_precision(artifact, "int8", X)
+    monkeypatch.setattr(precision, "int8", breaks)
+    with pytest.raises(SplitPlaceError, match=r"f0: in int8 'y' is off by (inf|\d+)% of what its values differ by"):
+        with_precision(artifact, "int8", X)
