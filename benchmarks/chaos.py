@@ -6,7 +6,6 @@ clients wrote down and the run's history (`chaos_check.py`); nothing is asked of
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
-from splitplace.benchmarks import chaos_check, chaos_faults, chaos_splits
+from splitplace.benchmarks import chaos_check, chaos_faults, chaos_splits, work_folder
 from splitplace.benchmarks.chaos_clients import StreamClient
 from splitplace.benchmarks.chaos_history import KeptHistory
 from splitplace.benchmarks.chaos_links import SocketLinks, network
@@ -110,13 +109,8 @@ def run_folder(work: Path) -> Path:
     Raises:
         UsageError: It holds something else.
     """
-    folder = work / "run"
-    if folder.exists() and not (folder / "faults.jsonl").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    (folder / "clients").mkdir(parents=True)
-    (folder / "faults.jsonl").touch()
+    folder = work_folder.fresh(work, "faults.jsonl")
+    (folder / "clients").mkdir()
     return folder
 
 

@@ -6,7 +6,6 @@ one that it is given with the image, and the front door's access log says what b
 
 import csv
 import json
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from splitplace import provenance
-from splitplace.benchmarks import serve_models, serve_ways
+from splitplace.benchmarks import serve_models, serve_ways, work_folder
 from splitplace.benchmarks.results_file import save
 from splitplace.benchmarks.results_section import FileSection, seeds_of, words
 from splitplace.errors import UsageError
@@ -82,13 +81,8 @@ def run(
         UsageError: The work folder holds something else, or the program is no perf_analyzer.
         NotReadyError: The front door did not come up.
     """
-    load, folder = serve_ways.load(), work / "run"
-    version = _version(program)
-    if folder.exists() and not (folder / "perf-analyzer").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "perf-analyzer").touch()
+    load, version = serve_ways.load(), _version(program)
+    folder = work_folder.fresh(work, "perf-analyzer")
     serve_models.write(folder, seed)
     images = folder / "images.json"
     images.write_text(json.dumps(with_answers(seed)), encoding="utf-8")

@@ -8,7 +8,6 @@ Faults are counted afterwards, from what the clients wrote down and from the ser
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +18,11 @@ from typing import TextIO
 import psutil
 
 from splitplace import provenance
-from splitplace.benchmarks import requests_asked, requests_check, requests_parts, serve_models, serve_ways
+from splitplace.benchmarks import requests_asked, requests_check, requests_parts, serve_models, serve_ways, work_folder
 from splitplace.benchmarks.results_file import save
 from splitplace.benchmarks.results_section import FileSection, words
 from splitplace.children import child_env, python_child
-from splitplace.errors import NotReadyError, UsageError
+from splitplace.errors import NotReadyError
 from splitplace.records.base import Count, NonNegative, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 
@@ -108,12 +107,7 @@ def run(
         UsageError: The work folder holds something else.
         NotReadyError: The server did not come up.
     """
-    load, folder = os.getloadavg()[0], work / "run"
-    if folder.exists() and not (folder / "requests").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "requests").touch()
+    load, folder = os.getloadavg()[0], work_folder.fresh(work, "requests")
     serve_models.write(folder, seed)
     begun_s, by_schema = time.monotonic(), round(described * count)
     with ExitStack() as stack:

@@ -4,7 +4,6 @@ One image at a time by every way in turns, then 1 to 512 clients at once; Ray Se
 """
 
 import asyncio
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from splitplace import provenance
-from splitplace.benchmarks import serve_crowd, serve_models, serve_ways
+from splitplace.benchmarks import serve_crowd, serve_models, serve_ways, work_folder
 from splitplace.benchmarks.results_file import save
-from splitplace.errors import UsageError
 from splitplace.records.base import Count, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 
@@ -101,12 +99,7 @@ def run(
         UsageError: The work folder holds something else.
         NotReadyError: A server did not come up, or answers otherwise than the model.
     """
-    load, folder = serve_ways.load(), work / "run"
-    if folder.exists() and not (folder / "serve").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "serve").touch()
+    load, folder = serve_ways.load(), work_folder.fresh(work, "serve")
     serve_models.write(folder, seed)
     cells, crowds, versions = list[WayCell](), list[CrowdCell](), dict[str, str]()
     with ExitStack() as stack:

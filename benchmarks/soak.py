@@ -6,7 +6,6 @@ seconds. What each process holds is read from the system; whether a device died,
 
 import os
 import select
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +18,10 @@ import psutil
 
 from splitplace import provenance
 from splitplace.api.start_fleet import start_fleet
-from splitplace.benchmarks import chaos_splits
+from splitplace.benchmarks import chaos_splits, work_folder
 from splitplace.benchmarks.chaos_faults import Handle, send_signal
 from splitplace.benchmarks.results_file import save
-from splitplace.errors import NotReadyError, OverloadedError, UsageError
+from splitplace.errors import NotReadyError, OverloadedError
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve.client import Client
 from splitplace.records.base import Count, NonNegative, Positive, Record
@@ -99,12 +98,7 @@ def run(
         UsageError: The work folder holds something else.
         SplitPlaceError: The fleet did not start, or ended.
     """
-    load, folder = os.getloadavg()[0], work / "run"
-    if folder.exists() and not (folder / "soak").is_file():
-        raise UsageError(f"--work {work}: {folder} is no run of this bench: name another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "soak").touch()
+    load, folder = os.getloadavg()[0], work_folder.fresh(work, "soak")
     chaos_splits.write(folder / "catalog", folder / "wholes", seed)
     say("starting the fleet")
     client = start_fleet(

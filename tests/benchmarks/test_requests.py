@@ -13,6 +13,7 @@ from splitplace import provenance
 from splitplace.benchmarks import requests, requests_asked, requests_check, requests_made, requests_parts, serve_models
 from splitplace.benchmarks.requests_made import KINDS, make
 from splitplace.benchmarks.requests_parts import GeneratedRequest
+from splitplace.errors import UsageError
 from splitplace.placement.http import codec, models
 from splitplace.placement.http.limits import Limits
 
@@ -243,6 +244,6 @@ def test_a_folder_that_is_none_of_its_runs_is_left_alone(tmp_path):
     """Refused by name."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("x")
-    with pytest.raises(requests.UsageError, match="no run of this bench"):
+    with pytest.raises(UsageError, match="no run of this bench"):
         requests.run(tmp_path / "requests.json", tmp_path, 10, 0.0, 1, 1, lambda said: None)
     assert (tmp_path / "run" / "thesis.txt").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from splitplace.benchmarks import soak
+from splitplace.errors import UsageError
 from splitplace.placement.serve.client import Client
 
 
@@ -65,6 +66,6 @@ def test_a_folder_that_is_none_of_its_runs_is_left_alone(tmp_path):
     """Refused by name."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("x")
-    with pytest.raises(soak.UsageError, match="no run of this bench"):
+    with pytest.raises(UsageError, match="no run of this bench"):
         soak.run(tmp_path / "soak.json", tmp_path, 1.0, 0.8, 0.4, 1, lambda said: None)
     assert (tmp_path / "run" / "thesis.txt").exists()
