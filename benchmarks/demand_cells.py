@@ -55,8 +55,10 @@ NINE = tuple(
     for application in applications
 )
 """In the order in which each finished one is worth most for its time: the small network first, then short trainings."""
-SMALL_MODEL = "mobilenetv2"
-"""Learned groups, and trees of fewer and of nested branches, are asked about once a data set, where it costs least."""
+SPLITNET_MODEL = "mobilenetv2"
+"""Learned groups are asked about once a data set."""
+LARGE_MODELS = ("resnet50v2", "inceptionv3")
+"""Which have one tree: trees of fewer and of nested branches cost most there, and memory does not ask for them."""
 
 
 def parse_cells(text: str) -> tuple[DemandCell, ...]:
@@ -121,7 +123,7 @@ class DemandSettings:
 def steps_of(cell: DemandCell, settings: DemandSettings) -> tuple[CellStep, ...]:
     """What a cell is made of, in order: each stage leaves something that is worth having."""
     layers = [f"layer-{fragments}" for fragments in settings.layers]
-    trees = [*TREES, SPLITNET] if cell.model == SMALL_MODEL else ["semantic-4"]
+    trees = ["semantic-4"] if cell.model in LARGE_MODELS else [*TREES, *[SPLITNET] * (cell.model == SPLITNET_MODEL)]
     compressed = [f"compressed-{name}" for name in COMPRESSED]
     steps = [CellStep("train", FULL, FULL, None), *_shipped([FULL], FULL), *_shipped(layers, f"ship {FULL}", "layers")]
     for tree in trees:
