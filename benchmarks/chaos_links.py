@@ -64,14 +64,22 @@ class SocketLinks(threading.Thread):
         self._ended = False
 
     def cut(self, ends: Iterable[Ends]) -> None:
-        """From now on hand nothing on over these connections, and those that take their place."""
+        """When this returns nothing is handed on over these connections, nor those that take their place."""
         wanted = frozenset(ends)
-        self._orders.put(lambda: self._change(self._cut | wanted))
+        self._carry_out(lambda: self._change(self._cut | wanted))
 
     def heal(self, ends: Iterable[Ends]) -> None:
         """Hand on again, what was held up first."""
         wanted = frozenset(ends)
-        self._orders.put(lambda: self._change(self._cut - wanted))
+        self._carry_out(lambda: self._change(self._cut - wanted))
+
+    def _carry_out(self, order: Callable[[], None]) -> None:
+        """In its thread, and wait for that: what is sent next is to find it so."""
+        done = threading.Event()
+        self._orders.put(order)
+        self._orders.put(done.set)
+        while not done.wait(0.1) and self.is_alive():
+            pass
 
     def close(self) -> None:
         """End; whatever goes through breaks."""
