@@ -16,7 +16,8 @@ from splitplace.placement.engines import local
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.protocol.messages import ANSWER
-from splitplace.records.action import Migrate, Place
+from splitplace.records.action import Migrate
+from tests.placement.fleet.conftest import InTurn
 
 pytestmark = pytest.mark.slow
 WAIT_S = 240
@@ -74,18 +75,6 @@ class Hanging(LocalEngine):
             super().launch(config)
 
 
-class SpreadPlacer(BestFit):
-    """Best fit, except that fragment i goes to the i-th device in turn."""
-
-    def place(self, state, view, requests, rng):
-        """Every request, whole."""
-        return [
-            Place(int(view.tasks.id_T[request.task]), fragment, i % len(view.devices.names))
-            for request in requests
-            for i, fragment in enumerate(request.fragments)
-        ]
-
-
 @pytest.mark.parametrize("precedence", ["pipelined", "strict"])
 def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, precedence, undisturbed):
     """Chain and 2,2 tree with shared trunk, spread over three devices: equal logits, each ran its part."""
@@ -93,7 +82,7 @@ def test_a_fleet_answers_as_the_executor_does(start, toy, images, tmp_path, prec
     devices = [toy.make_device(name, 10) for name in "abc"]
     x, journal = images(27), tmp_path / "journal.jsonl"
     broker = start(
-        *graphs, devices=devices, decide=(0, 1), placer=SpreadPlacer(), precedence=precedence, journal=journal, window=2
+        *graphs, devices=devices, decide=(0, 1), placer=InTurn(), precedence=precedence, journal=journal, window=2
     )
     with broker:
         futures = [broker.submit("toy", x, deadline_s=1000.0) for _ in range(4)]

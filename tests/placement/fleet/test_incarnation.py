@@ -17,8 +17,8 @@ from splitplace.placement.protocol import codec, messages
 from splitplace.placement.protocol.keys import Accesses, curve_accesses, local_accesses, socket_folder
 from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
-from tests.placement.fleet.conftest import NoRelay
-from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
+from tests.placement.fleet.conftest import InTurn, NoRelay
+from tests.placement.fleet.test_fleet import WAIT_S, of_kind
 
 PATIENCE_S = 240.0
 FIRST, SECOND = 11, 12
@@ -258,7 +258,7 @@ def test_a_fleet_goes_on_beside_somebody_with_a_copied_key(start, toy, images, c
     graph, x, engine = toy.chain(), images(20), Remembering()
     expected = Executor(graph.split, graph.models.__getitem__).run({"x": x}, toy.micro_batch)
     devices = [toy.make_device(name) for name in "ab"]
-    with start(graph, devices=devices, placer=SpreadPlacer(), engine=engine) as broker:
+    with start(graph, devices=devices, placer=InTurn(), engine=engine) as broker:
         fleet = broker._running().fleet
         with StreamNode(engine.configs["b"].access) as copied:
             copied.connect(BROKER, fleet.node.endpoint)

@@ -32,9 +32,9 @@ from splitplace.placement.protocol.messages import ANSWER, BROKER
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
-from tests.placement.fleet.conftest import MICRO_BATCH, broker_bytes, demand_of, forest, tree
+from tests.placement.fleet.conftest import MICRO_BATCH, InTurn, broker_bytes, demand_of, forest, tree
 from tests.placement.fleet.conftest import SplitFiles as Files
-from tests.placement.fleet.test_fleet import WAIT_S, SpreadPlacer, of_kind
+from tests.placement.fleet.test_fleet import WAIT_S, of_kind
 
 FAST, ALL, BATCH = 100, 3000, 50
 """Histories in every run of the fast tests, in all, and in one test."""
@@ -395,7 +395,7 @@ def test_a_brokers_bytes_are_the_inputs_once(start, toy, images, inputs, precede
     """A tree of three trunks on three devices: by broadcast it sends them three times; the answers are the same."""
     graph, x = forest(), images(200)
     devices = [toy.make_device(name, 10) for name in "abc"]
-    with start(graph, devices=devices, placer=SpreadPlacer(), inputs=inputs, precedence=precedence) as broker:
+    with start(graph, devices=devices, placer=InTurn(), inputs=inputs, precedence=precedence) as broker:
         assert broker.status().inputs == inputs
         counted = broker_bytes(broker)
         result = broker.submit("toy", x, 1000.0).result(WAIT_S)
@@ -415,7 +415,7 @@ def test_a_device_of_the_ring_that_is_killed_costs_no_task(
     graph, journal = forest(width=1024, layers=8), tmp_path / "journal.jsonl"
     x = np.random.default_rng(1).standard_normal((800, 1024)).astype(np.float32)
     devices = [toy.make_device(name, 10) for name in "abc"]
-    with start(graph, devices=devices, placer=SpreadPlacer(), inputs="ring", journal=journal) as broker:
+    with start(graph, devices=devices, placer=InTurn(), inputs="ring", journal=journal) as broker:
         kill_at_first_answer(broker, lambda: "abc"[victim])
         result = broker.submit("toy", x, 1000.0).result(WAIT_S)
     assert result.outcome.error is None

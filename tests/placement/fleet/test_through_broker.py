@@ -15,8 +15,8 @@ from splitplace.placement.broker.deciding import live_view
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.protocol import messages
-from tests.placement.fleet.conftest import NoRelay
-from tests.placement.fleet.test_fleet import SpreadPlacer, of_kind
+from tests.placement.fleet.conftest import InTurn, NoRelay
+from tests.placement.fleet.test_fleet import of_kind
 from tests.placement.fleet.test_incarnation import NoEngine, Words, hello, say
 
 PATIENCE_S = 240.0
@@ -118,7 +118,7 @@ def cuttable(start, toy, images, monkeypatch):
     expected = Executor(graph.split, graph.models.__getitem__).run({"x": x}, toy.micro_batch)
     with network() as links:
         monkeypatch.setattr(tempfile, "tempdir", str(links.folder))  # this process has asked for its folder before
-        with start(graph, devices=[toy.make_device(name) for name in "ab"], placer=SpreadPlacer()) as broker:
+        with start(graph, devices=[toy.make_device(name) for name in "ab"], placer=InTurn()) as broker:
             checks = []
 
             def check():

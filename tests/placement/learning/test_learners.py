@@ -72,6 +72,20 @@ def own(tmp_path, monkeypatch):
     return install
 
 
+def read_by(called, folder):
+    """Which states of a folder a policy begins a simulation with."""
+    policy, scenario, read = parse_policy(called), load_scenario("upstream-10"), []
+
+    def first(view):
+        states, found = from_folder(policy, folder, view)
+        read.append(found)
+        return states
+
+    simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
+    (found,) = read
+    return found
+
+
 @pytest.mark.parametrize(
     "name",
     ["busiest", "my_learner:Busiest"],
@@ -88,16 +102,7 @@ def test_ones_own_learner_is_trained_saved_shown_and_used(own, tmp_path, name):
     assert state.plain()["shapes"] == {"cpu": [10]}
     assert "busiest: state of busiest, for 10 devices" in str(state)
     assert "busy for 0." in str(state)
-    policy, scenario = parse_policy(f"layer+{name}"), load_scenario("upstream-10")
-    read = []
-
-    def first(view):
-        states, found = from_folder(policy, tmp_path / "states", view)
-        read.append(found)
-        return states
-
-    simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
-    assert read == [["busiest"]]
+    assert read_by(f"layer+{name}", tmp_path / "states") == ["busiest"]
 
 
 NAMELESS = "init, place, update = BestFit.init, BestFit.place, BestFit.update"
@@ -120,16 +125,7 @@ def test_whatever_a_learner_is_called_its_state_has_a_file(own, tmp_path, monkey
     assert list(found["learned"]) == [stem]
     (state,) = saved_states(tmp_path / "states")
     assert state.name == stem and "busy for 0." in str(state)
-    policy, scenario = parse_policy("layer+my_oddly_called:Busiest"), load_scenario("upstream-10")
-    read = []
-
-    def first(view):
-        states, found = from_folder(policy, tmp_path / "states", view)
-        read.append(found)
-        return states
-
-    simulate(scenario, load_fleet(scenario.fleet), load_demand("upstream"), policy, 2, states=first)
-    assert read == [[name]]
+    assert read_by("layer+my_oddly_called:Busiest", tmp_path / "states") == [name]
 
 
 @pytest.mark.parametrize(
