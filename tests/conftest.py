@@ -28,8 +28,11 @@ TOGETHER = {
         (f"export/test_{name}.py" for name in ("measure", "conformance", "onnx_export", "precision", "triton")),
         "the tree's files",
     ),
+    **dict.fromkeys(("placement/fleet/test_ray_fleet.py", "benchmarks/test_grid_ray.py"), "Ray's client servers"),
 }
-"""Files whose tests use one thing that takes long to make: a trained demo, an exported tree."""
+"""Files whose tests use one thing that takes long to make: a trained demo, an exported tree. Or disturb each other: Ray
+looks for a client's port from 23000 on and does not hold it, so that of two clusters on one machine, asked in the same
+second, one has no server, or the other's."""
 LONG = (
     "the tree's files",
     "training/test_spare.py",
