@@ -25,6 +25,7 @@ from splitplace.benchmarks.demand_cells import (
     DemandSettings,
     steps_of,
 )
+from splitplace.benchmarks.demand_kept import KeptCell, find_kept
 from splitplace.benchmarks.demand_make import CellWork
 from splitplace.benchmarks.demand_plan import CellStatus, plan_lines, status
 from splitplace.benchmarks.processes import run_all
@@ -128,6 +129,7 @@ def run(
     progress: Progress,
     jobs: int = 1,
     again: bool = False,
+    kept: tuple[KeptCell, ...] = (),
 ) -> tuple[CellStatus, ...]:
     """Make what is missing of these cells; killed at any moment, the next call goes on.
 
@@ -141,15 +143,27 @@ def run(
         jobs: How many processes at once, which share the cores. One goes cell by cell; several take the trainings of
             all cells before what these leave to be exported, so that a GPU is kept busy.
         again: Measure profiles that are there, too.
+        kept: What a results file has of cells: these are not made again.
 
     Returns:
         What there is of each cell now.
 
     Raises:
+        UsageError: Profiles are to be measured again of a cell that is kept, and not in the work folder.
         SplitPlaceError: As the verbs say, or a process died; of several processes, when the others are done.
     """
-    for line in plan_lines([status(work, cell, settings) for cell in cells], jobs):
+
+    def found(cells: Iterable[DemandCell]) -> tuple[CellStatus, ...]:
+        return tuple(status(work, cell, settings, find_kept(kept, cell, settings)) for cell in cells)
+
+    for line in plan_lines(found(cells), jobs):
         say(line)
+    asked, cells = (
+        cells,
+        [cell for cell in cells if find_kept(kept, cell, settings) is None or status(work, cell, settings).complete],
+    )
+    if again and (gone := [str(cell) for cell in asked if cell not in cells]):
+        raise UsageError(f"--again: {', '.join(gone)}: measured before, and not in {work}: leave them out by --cells")
     stages = [stage for cell in cells for stage in stages_of(cell, settings) if stage.name != "profile"]
     if jobs == 1:
         for stage in stages:
@@ -160,7 +174,7 @@ def run(
         run_all(partial(_in_process, work, fetch, settings), needs, jobs, work / "log.txt", say, go_on=True)
     for cell in cells:
         do_stage(work, fetch, settings, CellStage(cell, "profile"), say, progress, again)
-    return tuple(status(work, cell, settings) for cell in cells)
+    return found(asked)
 
 
 def do_stage(

@@ -1,16 +1,27 @@
-"""The demand of the cells that are complete, as one file for the simulator, and what a split comes to in it."""
+"""Cells that are complete: into the results file, and of that as one demand; what a split comes to in it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from splitplace import provenance
-from splitplace.benchmarks.demand_cells import COMPRESSED, CellFolder, DemandCell, DemandSettings, steps_of
+from splitplace.benchmarks.demand_cells import (
+    COMPRESSED,
+    CellFolder,
+    DemandCell,
+    DemandSettings,
+    StepDone,
+    steps_of,
+)
+from splitplace.benchmarks.demand_kept import MEASURED, DemandResults, KeptCell, find_kept, load
 from splitplace.benchmarks.demand_plan import status
+from splitplace.benchmarks.results_file import save
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand as gather
+from splitplace.catalog.demand import without_classes
 from splitplace.export.measure.encoding import png_input
 from splitplace.records.base import Count, Fraction, Positive, PositiveCount, Record
-from splitplace.records.demand import Demand
+from splitplace.records.demand import Demand, SplitDemand
+from splitplace.records.encoded_input import EncodedInput
 from splitplace.records.profile import Profile
 from splitplace.records.split import INPUT
 from splitplace.training.data.dataset import Dataset
@@ -21,35 +32,84 @@ from splitplace.training.run import Run
 _PROFILED_BY = ("python", "numpy", "onnxruntime")
 
 
-def collect(
-    work: Path, cells: Sequence[DemandCell], fetch: Callable[[str], Dataset], settings: DemandSettings
-) -> Demand | None:
-    """The demand of all cells that are complete; None if none is.
+def keep(
+    path: Path, work: Path, cells: Sequence[DemandCell], fetch: Callable[[str], Dataset], settings: DemandSettings
+) -> tuple[KeptCell, ...]:
+    """Write into the results file what the work folder has of these cells, of each that lacks nothing.
+
+    Args:
+        path: The results file; what else it keeps stays.
+        work: Folder of all that was made.
+        cells: Which.
+        fetch: Gives an application's images, for what they take on the wire.
+        settings: How the cells were made.
+
+    Returns:
+        All that the file keeps now.
+    """
+    before = found = load(path)
+    for cell in cells:
+        if settings.until in MEASURED and status(work, cell, settings).complete:
+            steps = _notes(CellFolder(work, cell), settings)
+            there = find_kept(found, cell, settings)
+            if there is None or any(step not in there.steps for step in steps):
+                new = _kept(CellFolder(work, cell), steps, fetch, settings)
+                mine = (new.cell, new.seed, new.share)
+                found = (*(one for one in found if (one.cell, one.seed, one.share) != mine), new)
+    found = tuple(sorted(found, key=lambda one: (one.seed, one.share, one.cell)))
+    if found != before:
+        save(path, DemandResults(cells=found, provenance=provenance.collect(settings.seed)), indent=None)
+    return found
+
+
+def _notes(folder: CellFolder, settings: DemandSettings) -> tuple[StepDone, ...]:
+    notes = (folder.note(step.kind, step.what) for step in steps_of(folder.cell, settings))
+    return tuple(note for note in notes if note is not None)
+
+
+def _kept(
+    folder: CellFolder, steps: tuple[StepDone, ...], fetch: Callable[[str], Dataset], settings: DemandSettings
+) -> KeptCell:
+    whats = [step.what for step in steps_of(folder.cell, settings) if step.kind == "evaluate"]
+    whats = sorted(whats, key=lambda what: _rank(what, _picked(folder), settings))
+    references = tuple(dict.fromkeys(folder.reference(what) for what in whats))
+    catalog, splits, encoded = Catalog(folder.catalog), list[SplitDemand](), None
+    evaluations = {reference: without_classes(catalog.evaluation(reference)) for reference in references}
+    if settings.until == "profile":
+        gathered = gather(catalog, references, settings.micro_batch).splits
+        splits += [entry.model_copy(update={"profiles": tuple(map(compact, entry.profiles))}) for entry in gathered]
+        data = fetch(folder.cell.application)
+        encoded = png_input(data.x_test_NCHW, data.source)
+    return KeptCell(
+        cell=str(folder.cell),
+        preset=settings.preset,
+        seed=settings.seed,
+        share=settings.share,
+        until=settings.until,
+        steps=steps,
+        evaluations={reference: found for reference, found in evaluations.items() if found is not None},
+        splits=tuple(splits),
+        encoded=encoded,
+    )
+
+
+def collect(cells: Sequence[KeptCell]) -> Demand | None:
+    """The demand of all cells that are profiled; None if none is.
 
     A decider's `layer`, `semantic` and `compressed` mean the first of each: four fragments in a chain, four branches
     that each read the images, as in the paper's published code, and the compressed model that validation images pick.
 
     Args:
-        work: Folder of all that was made.
         cells: In the order of the file.
-        fetch: Gives an application's images, for what they take on the wire.
-        settings: How the cells were made.
     """
-    splits, encoded = [], {}
+    splits, encoded = list[SplitDemand](), dict[str, EncodedInput]()
     for cell in cells:
-        if status(work, cell, settings).complete:
-            folder = CellFolder(work, cell)
-            whats = [step.what for step in steps_of(cell, settings) if step.kind == "profile"]
-            whats = sorted(whats, key=lambda what: _rank(what, _picked(folder), settings))
-            references = dict.fromkeys(folder.reference(what) for what in whats)
-            gathered = gather(Catalog(folder.catalog), tuple(references), settings.micro_batch).splits
-            splits += [entry.model_copy(update={"profiles": tuple(map(compact, entry.profiles))}) for entry in gathered]
-            if cell.application not in encoded:
-                data = fetch(cell.application)
-                encoded[cell.application] = png_input(data.x_test_NCHW, data.source)
+        splits += cell.splits
+        if cell.encoded is not None:
+            encoded.setdefault(cell.cell.partition(".")[0], cell.encoded)
     if not splits:
         return None
-    return Demand(splits=tuple(splits), encoded=encoded, provenance=provenance.collect(settings.seed))
+    return Demand(splits=tuple(splits), encoded=encoded, provenance=provenance.collect(cells[0].seed))
 
 
 def compact(profile: Profile) -> Profile:

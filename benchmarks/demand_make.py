@@ -162,5 +162,4 @@ def equal_devices(count: int) -> list[Device]:
 def _machine() -> str:
     """What to call this computer in a note: its GPU, where it has one, and its CPU."""
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
-    machine = provenance.machine()
-    return ", ".join([*gpu, machine.cpu, f"{machine.cores} cores"])
+    return ", ".join([*gpu, provenance.machine().words])

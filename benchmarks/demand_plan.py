@@ -22,6 +22,7 @@ from splitplace.benchmarks.demand_cells import (
     Kind,
     steps_of,
 )
+from splitplace.benchmarks.demand_kept import KeptCell
 from splitplace.catalog import Catalog
 from splitplace.errors import NotFoundError, NotReadyError
 from splitplace.records.base import Count, Fraction, NonNegative, Record
@@ -160,27 +161,46 @@ class CellStatus(Record):
         }
 
 
-def status(work: Path, cell: DemandCell, settings: DemandSettings) -> CellStatus:
-    """What there is of a cell, read anew from the work folder."""
+def status(work: Path, cell: DemandCell, settings: DemandSettings, kept: KeptCell | None = None) -> CellStatus:
+    """What there is of a cell, read anew from the work folder; where that lacks something, as it was kept.
+
+    Args:
+        work: The folder.
+        cell: Which.
+        settings: How it is made.
+        kept: What a results file has of it, up to the same kind of step.
+    """
     folder, steps = CellFolder(work, cell), steps_of(cell, settings)
-    estimate, done = CellEstimate(folder, settings), {step: folder.done(step) for step in steps}
+    done = {step: folder.done(step) for step in steps}
+    estimate = CellEstimate(folder, settings)
+    if kept is None or all(done.values()):
+        notes = [note for step in steps if done[step] and (note := folder.note(step.kind, step.what)) is not None]
+        percent = next((note.percent for note in notes if note.percent), {})
+        top1, semantic_top1 = _top1(folder, FULL), _top1(folder, "semantic-4")
+    else:
+        done, notes, percent = dict.fromkeys(steps, True), list(kept.steps), dict(kept.percent)
+        top1, semantic_top1 = kept.top1(FULL), kept.top1("semantic-4")
     counts: dict[Kind, tuple[int, int]] = {}
     for kind in dict.fromkeys(step.kind for step in steps):
         mine = [done[step] for step in steps if step.kind == kind]
         counts[kind] = sum(mine), len(mine)
-    notes = [note for step in steps if done[step] and (note := folder.note(step.kind, step.what)) is not None]
-    goals = GOALS.get(cell.application, {})
     return CellStatus(
         cell=str(cell),
         done=counts,
         missing=tuple(str(step) for step in steps if not done[step]),
         minutes_left=sum(estimate.seconds(step) for step in steps if not done[step]) / 60,
-        top1=_top1(folder, FULL),
-        goal=goals.get(cell.model, goals.get("")),
-        semantic_top1=_top1(folder, "semantic-4"),
-        compressed_percent=next((note.percent for note in notes if note.percent), {}),
+        top1=top1,
+        goal=goal_of(cell),
+        semantic_top1=semantic_top1,
+        compressed_percent=percent,
         machines=tuple(dict.fromkeys(note.machine for note in notes)),
     )
+
+
+def goal_of(cell: DemandCell) -> float | None:
+    """The held-out accuracy to reach; None where none was stated."""
+    goals = GOALS.get(cell.application, {})
+    return goals.get(cell.model, goals.get(""))
 
 
 def plan_lines(found: Sequence[CellStatus], jobs: int) -> list[str]:

@@ -60,10 +60,10 @@ run)
     echo "cells: $cells"
     # An interrupt ends it in order; what was made is there, and the results are packed whatever came of it.
     timeout -s INT -k 30 $((ended - $(date +%s))) "$python" -c 'from splitplace.cli import main; main()' \
-        bench demand --device gpu --until evaluate --work "$here/runs/demand" --cells "$cells" ||
+        bench demand --device gpu --until evaluate --work "$here/runs/demand" --results "$out/kept.json" --cells "$cells" ||
         echo "ended with $?: not all is done"
     "$python" -c 'from splitplace.cli import main; main()' bench demand --device gpu --until evaluate \
-        --work "$here/runs/demand" --cells "$cells" --status --json >"$out/status.json"
+        --work "$here/runs/demand" --results "$out/kept.json" --cells "$cells" --status --json >"$out/status.json"
     "$python" -m splitplace.benchmarks.gpu_pack results "$here/runs/demand" "$out"
     ;;
 try)

@@ -9,6 +9,7 @@ from splitplace.catalog import Catalog
 from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.files import replace_file
 from splitplace.records.demand import Demand, EncodedInput, SplitDemand
+from splitplace.records.evaluation import Evaluation
 
 _NOT_FOR_SCHEDULERS = {"class_names": (), "preprocessing": None}
 """What a demand leaves out of a split: who reads images or answers names has the catalog."""
@@ -46,10 +47,15 @@ def demand(catalog: Catalog, references: Sequence[str] = (), micro_batch: int = 
                 split=split.model_copy(update=_NOT_FOR_SCHEDULERS),
                 micro_batch=micro_batch,
                 profiles=tuple(profile.model_copy(update={"encoded": None}) for profile in profiles),
-                evaluation=evaluation and evaluation.model_copy(update=_BY_CLASS),
+                evaluation=without_classes(evaluation),
             )
         )
     return Demand(splits=tuple(splits), encoded=encoded, provenance=provenance.collect())
+
+
+def without_classes(evaluation: Evaluation | None) -> Evaluation | None:
+    """An evaluation as a demand has it: over all classes."""
+    return evaluation and evaluation.model_copy(update=_BY_CLASS)
 
 
 def write_demand(value: Demand, path: Path) -> int:

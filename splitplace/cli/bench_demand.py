@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from splitplace.benchmarks.demand_plan import CellStatus
 
 
+RESULTS = Path("benchmarks/results/demand.json")
+
+
 def demand(
     *,
     cells: str | None = None,
     work: Path = Path("runs/demand"),
+    results: Path | None = None,
     out: Path | None = None,
     status: bool = False,
     device: Literal["cpu", "gpu"] | None = None,
@@ -37,11 +41,14 @@ def demand(
     """Make the demand that ships with the simulator: three networks on three data sets, trained, split, measured.
 
     Says what it will do and how long that may take, then each step as it is done. What the work folder holds already is
-    used: killed at any moment, the same command goes on with the step that it was at.
+    used: killed at any moment, the same command goes on with the step that it was at. What is measured of a cell that
+    is complete is kept in the results file, and not made again where the work folder is lost.
 
     Args:
         cells: APPLICATION.MODEL, comma-separated, in the order to make them in; the nine by default.
         work: Folder of the RUNs, the catalogs and the notes of what is done.
+        results: The results file: what is kept of complete cells; by default benchmarks/results/demand.json, and
+            results.json in the work folder of a part of the images.
         out: The demand file, of the cells that are complete; demand.json in the work folder by default.
         status: Say what there is of each cell and what is missing, and do nothing.
         device: What trains; a GPU where there is one.
@@ -64,6 +71,7 @@ def demand(
     from splitplace.benchmarks import demand as bench
     from splitplace.benchmarks import demand_file
     from splitplace.benchmarks.demand_cells import NINE, DemandSettings, parse_cells
+    from splitplace.benchmarks.demand_kept import find_kept, load
     from splitplace.benchmarks.demand_plan import status as status_of
     from splitplace.catalog.demand import write_demand
 
@@ -80,11 +88,14 @@ def demand(
     bench.check_preset(settings)
     folder = work / f"seed-{seed}" if seed else work
     file = out or folder / "demand.json"
+    results = results or (RESULTS if share == 1 else folder / "results.json")
     if status:
-        found = tuple(status_of(folder, cell, settings) for cell in chosen)
+        there = load(results)
+        found = tuple(status_of(folder, cell, settings, find_kept(there, cell, settings)) for cell in chosen)
         emit(_demand_document(folder, found), _demand_table(found), json)
         return
     check_file(file, "--out")
+    check_file(results, "--results")
     check_folder(folder, "--work")
     with bar() as progress:
         fetch = bench.images({cell.application for cell in chosen}, tiny100, share, progress)
@@ -97,8 +108,10 @@ def demand(
             progress,
             jobs or (bench.default_jobs() if trains == "gpu" else 1),
             again,
+            load(results),
         )
-        value = demand_file.collect(folder, chosen, fetch, settings) if until == "profile" else None
+        there = demand_file.keep(results, folder, chosen, fetch, settings)
+    value = demand_file.collect([one for cell in chosen if (one := find_kept(there, cell, settings)) is not None])
     facts = {} if value is None else {"demand": str(file.absolute()), "size_bytes": write_demand(value, file)}
     rows = demand_file.table(value) if value is not None else ()
     table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")

@@ -12,7 +12,9 @@ import pytest
 import pytorch_lightning
 from torch import nn
 
+from splitplace import provenance
 from splitplace.benchmarks import demand as bench
+from splitplace.benchmarks import demand_page
 from splitplace.benchmarks.demand_cells import (
     COMPRESSED,
     NINE,
@@ -24,7 +26,8 @@ from splitplace.benchmarks.demand_cells import (
     parse_cells,
     steps_of,
 )
-from splitplace.benchmarks.demand_file import collect
+from splitplace.benchmarks.demand_file import collect, keep
+from splitplace.benchmarks.demand_kept import DemandResults, KeptCell, find_kept, load
 from splitplace.benchmarks.demand_plan import plan_lines, status
 from splitplace.benchmarks.demand_ratios import apart, smallest
 from splitplace.catalog import Catalog
@@ -37,6 +40,7 @@ from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import load_fleet, load_scenario
 from splitplace.progress import silent
+from splitplace.records.evaluation import Evaluation
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.run import Run
 
@@ -323,10 +327,10 @@ def test_what_was_damaged_is_missing_again(made, tmp_path):
 def test_the_demand_of_a_complete_cell_can_be_simulated(made, tmp_path):
     """Profiles come last; what deciders mean by a word stands first."""
     folder, _ = made
-    asked = settings(folder)
-    assert collect(folder / "work", [CELL], lambda _: images(), asked) is None
+    asked, kept = settings(folder), tmp_path / "results.json"
+    assert collect(keep(kept, folder / "work", [CELL], lambda _: images(), asked)) is None and not kept.exists()
     make(folder, "profile")
-    value = collect(folder / "work", [CELL], lambda _: images(), asked)
+    value = collect(keep(kept, folder / "work", [CELL], lambda _: images(), asked))
     path = tmp_path / "demand.json"
     write_demand(value, path)
     assert load_demand(str(path)) == value
@@ -341,11 +345,103 @@ def test_the_demand_of_a_complete_cell_can_be_simulated(made, tmp_path):
     assert run.metrics.tasks.arrived > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_was_kept_outlives_the_work_folder(made, tmp_path):
+    """With it lost, the cell is complete as it was, and its demand the same; an earlier kind takes no later's place."""
+    folder, kept = made[0], tmp_path / "results.json"
+    make(folder, "profile")
+    asked, lost = settings(folder), tmp_path / "lost"
+    there = keep(kept, folder / "work", [CELL], lambda _: images(), asked)
+    earlier = bench.replace(asked, until="evaluate")
+    assert keep(kept, folder / "work", [CELL], lambda _: images(), earlier) == there == load(kept)
+    assert keep(kept, lost, [CELL], lambda _: images(), asked) == there
+    found = status(lost, CELL, asked, find_kept(there, CELL, asked))
+    assert found == status(folder / "work", CELL, asked) and found.complete
+
+
+def kept_cell(**changed) -> KeptCell:
+    """Judged, not profiled; of nothing that was ever made."""
+    note = StepDone(step="choose ratios", digest="sha256:" + "1" * 64, of="", seconds=1.0, commit="c", machine="m",
+                    percent={"light": 25})  # fmt: skip
+    found = {
+        reference: Evaluation(dataset="mnist", sha256="0" * 64, n=10, top1=top1, seed=0, source="drawn")
+        for reference, top1 in (("mnist.mobilenetv2.full", 0.9), ("mnist.mobilenetv2.compressed-25", 0.7))
+    }
+    facts = {"cell": "mnist.mobilenetv2", "preset": "demand", "seed": 0, "share": 1.0, "until": "evaluate"}
+    return KeptCell(**{**facts, "steps": (note,), "evaluations": found, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "covers"),
+    [
+        ({}, True),
+        ({"until": "train"}, False),
+        ({"until": "profile"}, False),
+        ({"seed": 1}, False),
+        ({"share": 0.5}, False),
+    ],
+)
+def test_what_was_kept_is_all_that_is_asked(changed, covers):
+    """Of that seed and those images, and measured; no weights or graphs, though. A cell of another name is not it."""
+    asked = bench.replace(DemandSettings(until="evaluate"), **changed)
+    assert (find_kept((kept_cell(),), DemandCell("mnist", "mobilenetv2"), asked) is not None) == covers
+    assert find_kept((kept_cell(),), DemandCell("mnist", "resnet50v2"), asked) is None
+
+
+def test_what_was_kept_is_not_made_again(tmp_path):
+    """Not a word but the plan's, and nothing in the work folder; measuring it again is refused, by name."""
+    cell, asked, said = DemandCell("mnist", "mobilenetv2"), DemandSettings(until="evaluate"), []
+
+    def refuse(_):
+        raise AssertionError("images were asked for")
+
+    (found,) = bench.run(tmp_path, [cell], refuse, asked, said.append, silent, kept=(kept_cell(),))
+    assert found.complete and found.top1 == 0.9 and found.compressed_percent == {"light": 25}
+    assert said == ["0 steps in 0 cells, about 0 min one after another"] and not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"--again: mnist\.mobilenetv2: measured before, and not in "):
+        bench.run(tmp_path, [cell], refuse, asked, said.append, silent, again=True, kept=(kept_cell(),))
+
+
+def test_the_page_says_which_goals_were_reached(tmp_path):
+    """By the worst of the seeds; a cell that was not made is "not run", and so is one of a part of the images."""
+    cells = (kept_cell(), kept_cell(seed=1), kept_cell(cell="tiny100.mobilenetv2", share=0.1))
+    section = demand_page.section(
+        DemandResults(cells=cells, provenance=provenance.collect(0)).model_dump_json().encode(), tmp_path
+    )
+    assert section.verdict["mnist.mobilenetv2: the whole network is right on 99.2% or more"] == "does not hold"
+    assert section.verdict["tiny100.mobilenetv2: the whole network is right on 43.0% or more"] == "not run"
+    assert len(section.verdict) == 9 and list(section.seeds) == [0, 1]
+    (rows,) = section.tables
+    assert rows[0]["full"] == "90.00%" and rows[0]["compressed, light"] == "70.00% (by 25 %)"
+    above = kept_cell(
+        evaluations={
+            "mnist.mobilenetv2.full": kept_cell()
+            .evaluations["mnist.mobilenetv2.full"]
+            .model_copy(update={"top1": 0.995})
+        }
+    )
+    assert demand_page.verdict([above])["mnist.mobilenetv2: the whole network is right on 99.2% or more"] is True
+
+
 def test_the_command_says_what_is_missing(tmp_path, capsys, monkeypatch):
     """As one JSON document, or a table; nothing is made."""
     monkeypatch.delenv("COLUMNS", raising=False)  # as wide as it needs
     with pytest.raises(SystemExit, match="0"):
-        main(["bench", "demand", "--status", "--work", str(tmp_path / "work"), "--device", "cpu", "--json"])
+        main(
+            [
+                "bench",
+                "demand",
+                "--status",
+                "--work",
+                str(tmp_path / "work"),
+                "--results",
+                str(tmp_path / "none"),
+                "--device",
+                "cpu",
+                "--json",
+            ]
+        )
     said = json.loads(capsys.readouterr().out)
     assert [one["cell"] for one in said["cells"]] == list(map(str, NINE))
     assert not any(one["complete"] for one in said["cells"])
