@@ -11,22 +11,19 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from contextlib import chdir, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 from splitplace.benchmarks import grid_wire as wire
 from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CellDone, CellFailed, CodeFacts, CrewAsked
+from splitplace.benchmarks.grid_worker import GridWorker
 from splitplace.children import ONE_THREAD
-from splitplace.errors import MissingExtraError, SplitPlaceError, UsageError
-from splitplace.extras import needs
+from splitplace.errors import SplitPlaceError
 from splitplace.placement.engines.ray_check import ray_problem
 from splitplace.placement.protocol.messages import text
 
@@ -41,51 +38,6 @@ BUSY_S = 30.0
 """A core that has not come in so long is somebody else's: another one is looked for as well."""
 MOST_ENDS = 3
 """Of those who measure a cell: then it is the cell that ends them."""
-
-
-class GridWorker:
-    """Measures, on a node, in a process of Ray's with one thread."""
-
-    def hello(self) -> bytes:
-        """What it measures by, or what it lacks.
-
-        Returns:
-            `NodeHello`, as JSON.
-        """
-        problem = ""
-        try:
-            needs("a node that measures", "sim", packages=("scipy", "safetensors"))
-        except MissingExtraError as error:
-            problem = str(error)
-        return wire.NodeHello(facts=CodeFacts.here(), problem=problem).model_dump_json().encode()
-
-    def measure(self, asked: bytes, files: bytes) -> bytes:
-        """One cell.
-
-        Args:
-            asked: A `CellAsked`, as JSON.
-            files: Those that it names, as JSON: base64 by name.
-
-        Returns:
-            `CellDone` or `CellFailed`, as JSON.
-        """
-        return _measured(CellAsked.parse(asked, "a cell"), wire.FILES.validate_json(files)).model_dump_json().encode()
-
-
-def _measured(asked: CellAsked, files: Mapping[str, str]) -> CellDone | CellFailed:
-    usage = False
-    try:
-        with TemporaryDirectory(prefix="splitplace-cell-") as folder, chdir(folder):
-            wire.unpack(files, Path(folder))
-            work = wire.work_named(asked.work)
-            takes, gives = wire.adapters(work)
-            result = gives.dump_json(work(takes.validate_json(asked.task))).decode()
-        return CellDone(batch=asked.batch, number=asked.number, result=result)
-    except SplitPlaceError as error:
-        problem, usage = str(error), isinstance(error, UsageError)
-    except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody reads it
-        problem = f"a cell failed on a node, which is a mistake of this program: {traceback.format_exc()}"
-    return CellFailed(batch=asked.batch, number=asked.number, problem=problem, usage=usage)
 
 
 @dataclass(eq=False)
