@@ -56,6 +56,7 @@ def test_what_is_promised_is_of_the_95th_percentile():
     }
 
 
+@pytest.mark.slow
 def test_a_run_without_the_large_fleets_reads_back(tmp_path):
     """Every case of fifty devices, with as many plans as it has intervals; of one size there is no growth."""
     found = plans.run(tmp_path / "plans.json", "random+least-loaded", 1, 50, lambda _: None)
