@@ -1,6 +1,6 @@
 """What `bench semantic` trains: every recipe from every seed, with the same passes over the same images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -106,32 +106,10 @@ def default_jobs() -> int:
     return 1 if torch.cuda.is_available() else min(torch.get_num_threads(), 4)
 
 
-def train_side_by_side(
-    runs: Path, data: Dataset, settings: SemanticSettings, jobs: int, say: Callable[[str], None] = print
-) -> None:
-    """Every RUN that a folder lacks, so many at once: full models first, since a tree is taught by one.
-
-    Small networks gain little from a second thread, and all from a second process.
-
-    Args:
-        runs: The folder; its `log.txt` gets what the processes have to say.
-        data: Whose images are learned.
-        settings: What is trained.
-        jobs: How many processes.
-        say: Told of each step.
-
-    Raises:
-        SplitPlaceError: As the training says, or a process died.
-    """
-    tasks = [_Task(seed, method) for method in methods(data.application) for seed in range(settings.seeds)]
-    lacking = [task for task in tasks if not (_place(runs, task.seed, task.method) / CONFIG).exists()]
-    taught_by = {task: _Task(task.seed, "full") for task in lacking if task.method != "full"}
-    needs = {task: full if (full := taught_by.get(task)) in lacking else None for task in lacking}
-    run_all(partial(_train, runs, data, settings), needs, jobs, runs / "log.txt", say)
-
-
 @dataclass(frozen=True)
-class _Task:
+class RecipeTask:
+    """One recipe from one seed."""
+
     seed: int
     method: Method
 
@@ -139,5 +117,45 @@ class _Task:
         return f"seed {self.seed} {self.method}"
 
 
-def _train(runs: Path, data: Dataset, settings: SemanticSettings, task: _Task) -> None:
+def tasks(application: str, seeds: int) -> tuple[RecipeTask, ...]:
+    """All that is trained, seed by seed, each one's full model first."""
+    return tuple(RecipeTask(seed, method) for seed in range(seeds) for method in methods(application))
+
+
+def is_trained(runs: Path, task: RecipeTask) -> bool:
+    """Whether its RUN is there."""
+    return (_place(runs, task.seed, task.method) / CONFIG).exists()
+
+
+def train_side_by_side(
+    runs: Path,
+    data: Dataset,
+    settings: SemanticSettings,
+    wanted: Sequence[RecipeTask],
+    jobs: int,
+    say: Callable[[str], None] = print,
+) -> None:
+    """The RUNs of these that a folder lacks, so many at once: full models first, since a tree is taught by one.
+
+    Small networks gain little from a second thread, and all from a second process.
+
+    Args:
+        runs: The folder; its `log.txt` gets what the processes have to say.
+        data: Whose images are learned.
+        settings: How.
+        wanted: What is trained.
+        jobs: How many processes.
+        say: Told of each step.
+
+    Raises:
+        SplitPlaceError: As the training says, or a process died.
+    """
+    first = sorted(wanted, key=lambda task: task.method != "full")
+    lacking = [task for task in first if not is_trained(runs, task)]
+    taught_by = {task: RecipeTask(task.seed, "full") for task in lacking if task.method != "full"}
+    needs = {task: full if (full := taught_by.get(task)) in lacking else None for task in lacking}
+    run_all(partial(_train, runs, data, settings), needs, jobs, runs / "log.txt", say)
+
+
+def _train(runs: Path, data: Dataset, settings: SemanticSettings, task: RecipeTask) -> None:
     train(runs, data, settings, task.seed, task.method)

@@ -13,9 +13,9 @@ from splitplace.benchmarks.adversary import PointTask, measure_point
 from splitplace.benchmarks.bandit_training import TrainingTask, train_once
 from splitplace.benchmarks.grid import GridTask, measure_bound, measure_cell
 from splitplace.benchmarks.grid_foreman import BUSY_S, MOST_ENDS, NOBODY_S, Foreman, NoNodeError
-from splitplace.benchmarks.grid_worker import GridWorker
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CodeFacts, CrewAsked, Luggage, NodeHello
+from splitplace.benchmarks.grid_worker import GridWorker
 from splitplace.benchmarks.placement import PlacerTask, Setting
 from splitplace.benchmarks.placement import measure_task as place
 from splitplace.errors import IntegrityError, SplitPlaceError

@@ -99,8 +99,8 @@ def test_a_spare_is_held_to_what_it_wins_back_and_costs():
     spared = [trained("spare", 0, 0.9, missing=(0.885, 0.79, 0.5), flops=12)]
     spared.append(trained("spare", 1, 0.9, missing=(0.865, 0.8, 0.5), flops=14))
     said = {claim: word for claim, word in semantic.verdict(results([*plain, *spared])).items() if "spare" in claim}
-    assert list(said.values()) == [True, False, False]
-    assert list(semantic.verdict(results([*plain, spared[0]])).values()).count(True) == 2
+    assert list(said.values()) == [True, True, False, False]
+    assert list(semantic.verdict(results([*plain, spared[0]])).values()).count(True) == 3
 
 
 def test_a_path_holds_by_the_lower_end_of_its_interval():
@@ -214,6 +214,58 @@ def test_every_recipe_is_trained_once_and_drawn(tmp_path, monkeypatch, noise):
     assert (tmp_path / "splits.svg").read_text().startswith("<?xml")
 
 
+class Trainer:
+    """Trains nothing: of each recipe a row, by the seed's full model; notes what was asked for."""
+
+    def __init__(self, monkeypatch, accuracy=0.9):
+        self.asked = []
+        monkeypatch.setattr(semantic, "train", self.train)
+        monkeypatch.setattr(semantic, "is_trained", lambda runs, task: False)
+        monkeypatch.setattr(semantic, "_cell", lambda method, done, full, seed: trained(method, seed, accuracy))
+
+    def train(self, runs, data, settings, seed, method):
+        """The name of its RUN."""
+        self.asked += [(seed, method)] * ((seed, method) not in self.asked)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "anew"), [(0.9, ["full", "spare"]), (0.8, list(methods("noise")))], ids=["the same", "another"]
+)
+def test_rows_outlive_their_runs(tmp_path, monkeypatch, noise, accuracy, anew):
+    """What lacks is trained, and the full model that teaches it; if that is another one, all of that seed is."""
+    settings, file = SemanticSettings(seeds=2, samples=16, quick=True, paths=False), tmp_path / "results.json"
+    rows = [trained(method, seed, 0.9) for seed in (0, 1) for method in methods("noise")]
+    before = [row for row in rows if (row.seed, row.method) != (1, "spare")]
+    save(file, results(before).model_copy(update={"application": "noise"}))
+    trainer = Trainer(monkeypatch, accuracy)
+    found = semantic.run(file, tmp_path / "runs", noise, settings, lambda _: None)
+    assert trainer.asked == [(1, method) for method in anew]
+    assert [(row.seed, row.method) for row in found.trained] == [(row.seed, row.method) for row in rows]
+    assert {row.accuracy for row in found.trained} == {0.9, accuracy}
+    assert semantic.SemanticResults.parse(file.read_bytes(), "results") == found
+
+
+def test_rows_of_other_images_are_not_kept(tmp_path, monkeypatch, noise):
+    """Of a part of them, say."""
+    file = tmp_path / "results.json"
+    save(file, results([trained("full", 0, 0.9)]).model_copy(update={"application": "noise"}))
+    trainer = Trainer(monkeypatch, 0.8)
+    settings = SemanticSettings(seeds=1, samples=16_000, quick=True, paths=False)
+    found = semantic.run(file, tmp_path / "runs", noise, settings, lambda _: None)
+    assert [method for _, method in trainer.asked] == list(methods("noise"))
+    assert {row.accuracy for row in found.trained} == {0.8}
+
+
+def test_rows_of_more_seeds_than_are_asked_for_stay(tmp_path, monkeypatch, noise):
+    """One is added to what two others have."""
+    settings, file = SemanticSettings(seeds=1, samples=16, quick=True, paths=False), tmp_path / "results.json"
+    before = [trained(method, seed, 0.9) for seed in (1, 2) for method in methods("noise")]
+    save(file, results(before).model_copy(update={"application": "noise"}))
+    Trainer(monkeypatch)
+    found = semantic.run(file, tmp_path / "runs", noise, settings, lambda _: None)
+    assert [row.seed for row in found.trained] == [seed for seed in (0, 1, 2) for _ in methods("noise")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_trained_side_by_side_is_the_same(tmp_path, noise):
@@ -222,7 +274,8 @@ def test_trained_side_by_side_is_the_same(tmp_path, noise):
 
     def cells(jobs):
         torch.set_num_threads(jobs)
-        found = semantic.run(tmp_path / "results.json", tmp_path / str(jobs), noise, settings, lambda _: None, jobs)
+        results = tmp_path / f"results-{jobs}.json"
+        found = semantic.run(results, tmp_path / str(jobs), noise, settings, lambda _: None, jobs)
         return [cell.model_copy(update={"train_s": 1.0, "cost": 1.0}) for cell in found.trained]
 
     try:
