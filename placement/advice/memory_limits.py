@@ -54,7 +54,7 @@ def memory_limits(demand: DemandLike, devices: tuple[Device, ...]) -> tuple[Memo
     limits = []
     for a, application in enumerate(costs.applications):
         mine = tuple(row for row, of in zip(rows, splits.application_S.tolist(), strict=True) if of == a)
-        whole = [row.bytes for row in mine if row.strategy in ("full", "compressed")]
+        whole = [row.bytes for row in mine if row.fragments == 1]
         least = min(row.bytes for row in mine)
         limits.append(
             MemoryLimit(application=application, whole_bytes=min(whole, default=None), least_bytes=least, splits=mine)

@@ -8,9 +8,6 @@ from splitplace.placement.simulator.demands import DemandLike
 from splitplace.records.demand import Demand
 from splitplace.records.split import Strategy
 
-WHOLE: tuple[Strategy, ...] = ("full", "compressed")
-"""Models that run in one piece."""
-
 
 @dataclass(frozen=True)
 class Offered:
@@ -22,6 +19,7 @@ class Offered:
         strategy: How it was made.
         variant: What it is called over all applications, as layer-3; with the model where an application has several.
         top1: Evaluated accuracy; None without an evaluation.
+        fragments: How many it has.
     """
 
     reference: str
@@ -29,11 +27,12 @@ class Offered:
     strategy: Strategy
     variant: str
     top1: float | None
+    fragments: int
 
     @property
     def whole(self) -> bool:
-        """Whether it runs in one piece."""
-        return self.strategy in WHOLE
+        """Whether it runs in one piece, as a chain of one fragment does: that is what `split --fragments 1` makes."""
+        return self.fragments == 1
 
 
 @dataclass(frozen=True)
@@ -72,20 +71,21 @@ class OnOffer:
 def listed(demand: DemandLike) -> tuple[Offered, ...]:
     """Every split of a demand."""
     if isinstance(demand, Demand):
+        top1s = [entry.evaluation.top1 if entry.evaluation else None for entry in demand.splits]
         rows = [
-            (entry.split.reference, entry.split.strategy, entry.evaluation.top1 if entry.evaluation else None)
-            for entry in demand.splits
+            (entry.split.reference, entry.split.strategy, top1, len(entry.split.fragments))
+            for entry, top1 in zip(demand.splits, top1s, strict=True)
         ]
     else:
-        rows = [(split.reference, split.strategy, split.top1) for split in demand.splits]
-    parts = [reference.split(".", 2) for reference, _, _ in rows]
+        rows = [(split.reference, split.strategy, split.top1, len(split.core_s)) for split in demand.splits]
+    parts = [reference.split(".", 2) for reference, *_ in rows]
     models: dict[str, set[str]] = {}
     for application, model, _ in parts:
         models.setdefault(application, set()).add(model)
     several = any(len(of_one) > 1 for of_one in models.values())
     return tuple(
-        Offered(reference, application, strategy, f"{model}.{rest}" if several else rest, top1)
-        for (reference, strategy, top1), (application, model, rest) in zip(rows, parts, strict=True)
+        Offered(reference, application, strategy, f"{model}.{rest}" if several else rest, top1, fragments)
+        for (reference, strategy, top1, fragments), (application, model, rest) in zip(rows, parts, strict=True)
     )
 
 

@@ -73,7 +73,7 @@ def raced(
     strategy: str, *rewards: float, late: float = 0.0, p95_s: float = 1.0, growth: float = 0.0, rate: float = 1.0
 ) -> Raced:
     """An alternative of one split, with these rewards on as many streams; a capacity of 10 requests a second."""
-    one = Offered(f"a.m.{strategy}", "a", strategy, strategy, 0.9)
+    one = Offered(f"a.m.{strategy}", "a", strategy, strategy, 0.9, 1 if strategy in ("full", "compressed") else 2)
     outcomes = tuple(TrialOutcome(p95_s, p95_s, late, 0.9, reward, growth, 1.0, {}) for reward in rewards)
     most = Capacity(tasks_per_interval=10.0, bottleneck="cores", limits={}, used={}, splits={})
     return Raced(Alternative((one,), f"{strategy}+least-loaded", strategy), ask(rate, 1.0), outcomes, most)

@@ -25,6 +25,15 @@ def test_equal_worth_is_for_the_whole_model(made):
     assert made.advised(demand, made.fleet(2), made.ask(0.2, 10.0)).verdict == "do not split"
 
 
+def test_a_chain_of_one_fragment_is_a_whole_model(made):
+    """What `split --fragments 1` makes of an ONNX file, which no training made a full model of."""
+    demand = made.table(made.split("layer", 0.5), made.split("layer", 0.4, 0.4))
+    (limit,) = memory_limits(demand, made.fleet().units())
+    given = made.advised(demand, made.fleet(2), made.ask(0.5, 5.0))
+    assert (given.verdict, given.ship) == ("do not split", ("a.constant.layer-1",))
+    assert limit.whole_bytes == limit.least_bytes
+
+
 @pytest.mark.slow
 def test_branches_that_keep_a_deadline_that_the_whole_model_misses_are_worth_it(made):
     """3 s whole, .5 s side by side; 2 s are given."""
