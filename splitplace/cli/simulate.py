@@ -81,7 +81,8 @@ def simulate(
         )
     run = done.run
     if done.indifference is not None:
-        raised = "" if done.scenario.workload.trace else "; raise the load"
+        enough = done.scenario.workload.trace or run.metrics.sla_violation == 1.0
+        raised = "" if enough else "; raise the load"
         remark(f"scenario {done.scenario.name} cannot tell policies apart: {done.indifference}{raised}")
     if not run.metrics.scored:
         _log.warning("no task is scored: %s", _nobody(run.metrics.tasks.arrived, done.scenario.workload.trace))

@@ -12,12 +12,12 @@ from splitplace.records.action import Wait
 pytestmark = pytest.mark.base
 
 
-def said(world, rate, deadline, policy="layer+random", core_s=(10.0,), intervals=20):
+def said(world, rate, deadline, policy="layer+random", core_s=(10.0,), intervals=20, spread=True):
     """Of two devices that get so many tasks of 10 s each in 100 s, a chain or a model of half its work."""
     demand = world.constants(
         {"core_s": core_s}, {"core_s": tuple(s / 2 for s in core_s), "strategy": "compressed"}, micro_batch=10
     )
-    workload = Workload(rate=rate, spread=True, batch=(1000, 1000), deadline_relative=deadline)
+    workload = Workload(rate=rate, spread=spread, batch=(1000, 1000), deadline_relative=deadline)
     scenario, fleet = world.scenario(workload=workload), world.fleet(world.device(count=2))
     run = simulate(scenario, fleet, demand, as_policy(policy), intervals, 3)
     return indifference(scenario, fleet, demand, run, 3)
@@ -55,6 +55,20 @@ def test_deadlines_that_a_fixed_rule_misses(world):
     """Whoever runs whole chains is late now and then; the half models are not."""
     assert said(world, 12.0, (1.0, 3.0), "compressed+least-loaded") is None
     assert said(world, 12.0, (1.0, 3.0)) is None
+
+
+def test_deadlines_that_nobody_can_meet(world):
+    """Half of what the quicker of the two takes alone; that these come one by one goes without saying."""
+    assert said(world, 10.0, (0.1, 0.25)) == (
+        "every task is late, under layer+least-loaded, compressed+least-loaded as well: lower the load, or give tasks "
+        "more time"
+    )
+
+
+def test_deadlines_that_nobody_can_meet_of_tasks_that_come_at_once(world):
+    """There a way out is to have them come one by one."""
+    reason = said(world, 10.0, (0.1, 0.25), spread=False)
+    assert reason.endswith("; all tasks of an interval come at its start, unless spread = true")
 
 
 def test_a_fleet_that_idles_because_its_policy_does(world):
