@@ -233,7 +233,8 @@ def names() -> tuple[str, ...]:
 def _imported(kind: str, target: str) -> Any:
     """What `module:Class` names."""
     module_name, _, class_name = target.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")) or not class_name:
+    is_file = module_name.endswith(".py")  # an identifier behind a dot, too
+    if is_file or not class_name or not all(part.isidentifier() for part in module_name.split(".")):
         raise UsageError(
             f"{kind} {target!r}: expected module:Class, as my_policy:Patient for the class Patient of my_policy.py in "
             "the current folder or on the path"

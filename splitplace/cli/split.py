@@ -2,13 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Group
 from rich.table import Table
 
 from splitplace.api.split import SLACK
 from splitplace.cli.output import bar, emit
+
+if TYPE_CHECKING:
+    from splitplace import LayerSplit
 
 
 def split(
@@ -103,6 +106,7 @@ def split(
         "micro_batch": micro_batch,
         "fragments": [row.model_dump(mode="json") | file for row, file in zip(done.fragments, files, strict=True)],
         "bottleneck_s": done.bottleneck_s,
+        "bottleneck_in": _longest(done),
         "latency_s": done.latency_s,
         "lower_bound_s": done.lower_bound_s,
         "gap": done.gap,
@@ -115,6 +119,12 @@ def split(
     if plot is not None:
         document["plot"] = str(plot.absolute())
     emit(document, Group(_table(document), *reasons), json)
+
+
+def _longest(done: "LayerSplit") -> str:
+    """Which fragment's stage is the longest, and whether it is by its work or by what goes over its device's link."""
+    longest = max(done.fragments, key=lambda part: part.stage_s)
+    return f"{longest.name}'s {'work' if longest.cost_s >= longest.stage_s else 'transfers'}"
 
 
 def _table(document: dict[str, Any]) -> Table:
@@ -138,7 +148,8 @@ def _table(document: dict[str, Any]) -> Table:
         "hands on",
         title=document["reference"],
         caption=(
-            f"bottleneck {document['bottleneck_s'] * 1e3:.2f} ms, latency {document['latency_s'] * 1e3:.2f} ms a "
+            f"bottleneck {document['bottleneck_s'] * 1e3:.2f} ms ({document['bottleneck_in']}), "
+            f"latency {document['latency_s'] * 1e3:.2f} ms a "
             f"micro-batch of {document['micro_batch']} ({document['costs']} costs); {how} {document['search']}, at "
             f"most {document['gap']:.2%} above the lower bound; recomposed on {document['recomposition']['source']}: "
             f"error {document['recomposition']['max_error']:.1e} of the output range; {memory}\n"

@@ -162,6 +162,11 @@ def images_in(folder: Path) -> list[Path]:
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     found = [folder / name for name in names if Path(name).suffix.lower() in known]
     if not found:
+        below = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if below:
+            raise NotFoundError(
+                f"{folder}: no image file in it, and folders in it are not entered: name {folder / below[0]}"
+            )
         raise NotFoundError(f"{folder}: no image file in it, expected one of {', '.join(sorted(known))}")
     return found
 

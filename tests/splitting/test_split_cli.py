@@ -77,6 +77,19 @@ def test_it_writes_a_split_folder_and_says_what_each_fragment_costs(
     assert read_split(out).split.reference == document["reference"]
 
 
+@pytest.mark.parametrize(("link", "part"), [("1e12", "work"), ("1e3", "transfers")])
+def test_it_says_what_the_bottleneck_is(
+    link: str, part: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The longest stage's work, or what its device receives and sends."""
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(FLEET.format(memory=10**9).replace("1e8", link))
+    document = run(capsys, "split", str(toy), "--fragments", "2", "--devices", str(fleet))
+    rows = document["fragments"]
+    assert isinstance(rows, list)
+    assert document["bottleneck_in"] == f"{max(rows, key=lambda row: float(row['stage_s']))['name']}'s {part}"
+
+
 def test_the_same_input_gives_the_same_folder(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two runs write the same bytes, and the second may replace the first."""
     contents = []

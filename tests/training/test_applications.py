@@ -145,7 +145,7 @@ def test_data_with_another_count_is_refused(monkeypatch, tmp_path):
 
 def test_an_unknown_application_lists_the_known_ones(tmp_path):
     """A usage error."""
-    with pytest.raises(UsageError, match=r"unknown application 'fasionmnist': expected one of .*fashionmnist.*tiny100"):
+    with pytest.raises(UsageError, match=r"'fasionmnist': expected one of cifar100, .*tiny100, or any other name"):
         fetch("fasionmnist", tmp_path)
 
 

@@ -176,6 +176,7 @@ def test_a_run_whose_class_is_not_there_is_refused_in_one_line(nets, data, tmp_p
         ("os:system", "system is no class of torch.nn.Module"),
         ("own_nets:function", "function is no class of torch.nn.Module"),
         ("own nets:Small", "expected package.module:Class"),
+        ("own_nets.py:Small", "as my_net:Net for the class Net of my_net.py"),
         ("own_nets:Hungry", "takes width, depth, expected a class that can be made of num_classes and in_chans"),
         ("own_nets:Two", r"answers tuple to one image, expected logits \[1, 4\]"),
         ("own_nets:Choosy", r"takes no 28x28 images: 'only on Sundays'"),

@@ -211,6 +211,11 @@ def test_a_folder_of_images_is_read_in_the_order_of_names(catalog, folder, tmp_p
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="empty: no image file in it, expected one of"):
         read_inputs([tmp_path / "empty"], split)
+    (tmp_path / "empty" / "ant").mkdir()
+    with pytest.raises(
+        NotFoundError, match=r"empty: no image file in it, and folders in it are not entered: name .*ant"
+    ):
+        read_inputs([tmp_path / "empty"], split)
 
 
 @pytest.mark.parametrize(

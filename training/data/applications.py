@@ -38,7 +38,8 @@ def check_names(applications: Sequence[str], own: bool) -> None:
     """
     for application in applications:
         if application not in APPLICATIONS and not own:
-            raise unknown("application", application, [*APPLICATIONS, "any other name with --path to your own images"])
+            error = unknown("application", application, APPLICATIONS)
+            raise NotFoundError(f"{error}, or any other name with --path to your own images")
         if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", application):
             raise UsageError(
                 f"application {application!r:.80}: expected a name of at most 64 of a-z, 0-9, _ and -, no sign first"

@@ -51,8 +51,11 @@ def own_class(name: str) -> type[nn.Module]:
         NotFoundError: No such module or class, or the module fails as it is imported.
     """
     parts = _NAME.fullmatch(name)
-    if parts is None:
-        raise UsageError(f"model {name!r}: expected package.module:Class for a network of your own")
+    if parts is None or parts["module"].endswith(".py"):
+        raise UsageError(
+            f"model {name!r}: expected package.module:Class for a network of your own, as my_net:Net for the class Net "
+            "of my_net.py, whose folder is on PYTHONPATH"
+        )
     place, cls = parts["module"], parts["cls"]
     if place not in sys.modules:
         log.warning("importing %s for the model %s", place, name)

@@ -77,8 +77,11 @@ def open_weights(source: str, model: str) -> Weights:
         return Weights(source, safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
         pickled = data.startswith((b"PK", b"\x80"))
-        way = ", it is pickled: write it anew by safetensors.torch.save_file(torch.load(FILE), ...)" if pickled else ""
-        raise IntegrityError(f"weights {source}: not safetensors ({error}){way}") from error
+        way = (
+            ", it is pickled: write it anew by safetensors.torch.save_file(torch.load(FILE), ...), of a "
+            "checkpoint that holds more its state dict, of a whole network its state_dict()"
+        )
+        raise IntegrityError(f"weights {source}: not safetensors ({error}){way if pickled else ''}") from error
 
 
 def adopt_weights(network: nn.Module, stages: nn.Sequential, weights: Weights) -> None:

@@ -101,6 +101,7 @@ def test_all_that_a_device_may_be_at_once_is_simulated(world, by_hand, extreme):
         (parse_policy, "json:NoSuchClass", "NoSuchClass"),
         (parse_policy, "../my_policy:Patient", "my_policy:Patient for the class Patient of my_policy.py"),
         (parse_policy, "layer+json:", "expected module:Class"),
+        (parse_policy, "layer+mine.py:Mine", "expected module:Class"),
         (parse_policy, "json:JSONEncoder", "decide"),
     ],
 )
