@@ -66,7 +66,8 @@ class TrainedFor(Record):
     def differs(self, here: "TrainedFor") -> str | None:
         """What of the splits or the links is other here than it was, in words; None if nothing is."""
         if (self.applications, self.splits) != (here.applications, here.splits):
-            strange = sorted(set(self.splits) ^ set(here.splits))
+            words = dict.fromkeys(here.splits, "was not there") | dict.fromkeys(self.splits, "is not here")
+            strange = [f"{name} {words[name]}" for name in sorted(set(self.splits) ^ set(here.splits))]
             return f"splits ({', '.join(strange[:2]) or 'in another order'})"
         for name in ("edges", "micro_batches"):
             if getattr(self, name) != getattr(here, name):

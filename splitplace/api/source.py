@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitplace.catalog import Catalog
-from splitplace.catalog.location import parse_location
+from splitplace.catalog.location import open_split, parse_location
 from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
@@ -27,6 +26,8 @@ MAX_NAME = 64
 
 IMAGES = 64
 """Held-out images of a run's application that a split of it is checked with."""
+_OWN_CLASS = re.compile(r"[\w.]+:[A-Za-z_]\w*")
+"""As `package.module:Class`."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def open_source(
         _refuse_unused(source.path, random_weights, size)
         return _run(source, progress)
     path = Path(source)
-    folder, reference = parse_location(str(source))
-    if reference and (folder / "oci-layout").is_file():
+    folder, _ = parse_location(str(source))
+    if (folder / "oci-layout").is_file():
         _refuse_unused(source, random_weights, size)
-        catalog = Catalog(folder)
+        catalog, reference = open_split(str(source))
         split = catalog.split(reference)
         return _whole(split, lambda name: catalog.load(split, name), f"{folder.absolute()}:{reference}")
     if path.is_dir():
@@ -80,6 +81,11 @@ def open_source(
         # A name that is safe in catalog references, whatever the file is called.
         _refuse_unused(path, random_weights, size)
         return Source(read(path), "custom", _name(path.stem) or "model", str(path.absolute()))
+    if _OWN_CLASS.fullmatch(str(source)):
+        raise UsageError(
+            f"{source}: a network of your own is cut by the RUN folder that `splitplace train APP --model {source}` "
+            "leaves, or as an .onnx file"
+        )
     needs(f"{source} is no file or folder here; a timm name", "train", "export")
     from splitplace.export.convert.from_timm import from_timm
     from splitplace.splitting.networks import plain_name

@@ -27,6 +27,8 @@ def open_split(text: str) -> tuple[Catalog, str]:
     catalog = Catalog(folder)
     if not reference:
         references = catalog.references()
+        if not references:
+            raise UsageError(f"{text} holds no split: `splitplace export RUN|SPLIT --catalog {folder}` puts one there")
         if len(references) != 1:
             raise UsageError(f"{text}: which split? expected {folder}:REF with one of {', '.join(references)}")
         (reference,) = references

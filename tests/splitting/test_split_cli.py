@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitplace import cli
+from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.splitting.split_folder import read_split
 
 Builder = Callable[..., bytes]
@@ -117,6 +118,25 @@ def test_what_cannot_be_is_refused_and_nothing_written(
     got, line = fails(capsys, "split", str(toy), "--out", str(tmp_path / "out"), *options)
     assert got == code and words in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_catalog_is_a_source_by_its_only_split(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As wherever a split is named; of several, or none, it is asked which."""
+    catalog = str(tmp_path / "cat")
+    CatalogWriter(tmp_path / "cat")
+    assert "holds no split" in fails(capsys, "split", catalog, "--fragments", "2")[1]
+    for fragments in ("1", "2"):
+        run(capsys, "split", str(toy), "--fragments", fragments, "--out", str(tmp_path / fragments))
+    run(capsys, "export", str(tmp_path / "1"), "--catalog", catalog)
+    assert run(capsys, "split", catalog, "--fragments", "2")["reference"] == "custom.toy-net.layer-2"
+    run(capsys, "export", str(tmp_path / "2"), "--catalog", catalog)
+    assert "which split? expected" in fails(capsys, "split", catalog, "--fragments", "2")[1]
+
+
+def test_a_class_of_one_s_own_is_cut_by_its_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no weights before."""
+    code, line = fails(capsys, "split", "my_net:Net", "--fragments", "2")
+    assert code == 2 and "the RUN folder that `splitplace train APP --model my_net:Net` leaves" in line
 
 
 def test_a_folder_of_something_else_is_left_alone(
