@@ -82,8 +82,11 @@ def submit(
         fleet: Which one.
         json: Print one JSON document.
     """
+    from splitplace.inference.inputs import opened_folders
+
     if out is not None:
         check_file(out, "--out")
+    input = tuple(opened_folders(input))  # to tell each by its name
     with fleet.client() as client:
         task = client.submit(
             application,
@@ -98,7 +101,7 @@ def submit(
         if detach:
             emit({"task": _told(task.ticket)}, f"task {task.ticket}", json)
             return
-        _answered(client, task, out, json)
+        _answered(client, task, out, json, input)
 
 
 def answer(
@@ -163,7 +166,9 @@ def _told(ticket: str) -> int | str:
     return int(ticket) if ticket.isdigit() else ticket
 
 
-def _answered(client: "Client | RemoteClient", task: "TaskFuture", out: Path | None, json: bool) -> None:
+def _answered(
+    client: "Client | RemoteClient", task: "TaskFuture", out: Path | None, json: bool, files: tuple[Path, ...] = ()
+) -> None:
     import numpy as np
 
     result = task.result()
@@ -176,12 +181,14 @@ def _answered(client: "Client | RemoteClient", task: "TaskFuture", out: Path | N
     known = client.applications()[outcome.application].class_names
     names = [known[label] for label in labels] if known else []
     document: dict[str, Any] = {"outcome": outcome.model_dump(mode="json"), "labels": labels, "names": names}
+    document |= {"inputs": [str(path.absolute()) for path in files]} if files else {}
     document |= {"out": str(out.absolute())} if out is not None else {}
     met = "met" if outcome.response_s is not None and outcome.response_s <= outcome.deadline_s else "missed"
     title = f"task {outcome.id}: {outcome.n} images by {outcome.split} in {outcome.response_s:.3f} s, deadline {met}"
     table = Table("image", "label", "class")
+    images = [str(path) for path in files] if len(files) == len(labels) else [str(i) for i in range(len(labels))]
     for i, label in enumerate(labels[:SHOWN]):
-        table.add_row(str(i), str(label), names[i] if names else "")
+        table.add_row(images[i], str(label), names[i] if names else "")
     if len(labels) > SHOWN:
         table.add_row("...", "...", "...")
     emit(document, Group(title, table), json)
