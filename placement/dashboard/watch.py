@@ -2,6 +2,8 @@
 
 A watcher has no queue: it is told what changed since it was told last, whenever it has taken that. One that reads
 slowly is told less often, and costs no more memory than one message, which `Board` bounds.
+
+A fleet that says nothing, as when its process is stopped, is waited for in one thread, and its watchers are told so.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from typing import Any
 
 from splitplace.errors import NotFoundError, OverloadedError, SplitPlaceError
 from splitplace.placement.dashboard.board import Board
+from splitplace.placement.serve.kept_word import KeptWord, SilentFleetError, in_time
 from splitplace.placement.serve.served import ServedBroker
 
 log = logging.getLogger(__name__)
@@ -36,11 +39,15 @@ class FleetWatch:
         asking: Awaits work in a thread.
         watchers: How many may watch at once.
         of_one: And of one token.
+        fleet_s: How long the fleet may take to answer before that is said.
         tick_s: How often the fleet is asked.
     """
 
-    def __init__(self, broker: ServedBroker, asking: Asking, watchers: int, of_one: int, tick_s: float = TICK_S):
-        self._broker, self._asking, self._tick_s = broker, asking, tick_s
+    def __init__(
+        self, broker: ServedBroker, asking: Asking, watchers: int, of_one: int, fleet_s: float, tick_s: float = TICK_S
+    ):
+        self._broker, self._asking, self._fleet_s, self._tick_s = broker, asking, fleet_s, tick_s
+        self._word = KeptWord(lambda: asking(self._ask), 0.0, fleet_s)
         self._most, self._most_of_one = watchers, of_one
         self._watching: Counter[str] = Counter()
         """By the name of their token; that of those who need none is empty."""
@@ -107,7 +114,7 @@ class FleetWatch:
                 if not allowed():
                     return
                 tick = self._ticks
-                seen, message = await self._asking(partial(self._message, seen))
+                seen, message = await self._told(seen)
                 yield message
         finally:
             self._watching[whose] -= 1
@@ -118,9 +125,10 @@ class FleetWatch:
 
         Raises:
             NotFoundError: It is not known here, or was not followed from its beginning.
+            SilentFleetError: The fleet says nothing, and every thread waits for it.
         """
         self._follow()
-        found: dict[str, Any] | None = await self._asking(partial(self._waterfall, number))
+        found: dict[str, Any] | None = await in_time(self._asking(partial(self._waterfall, number)), self._fleet_s)
         if found is None:
             raise NotFoundError(f"task {number}: not one of the last tasks, or not followed from its beginning")
         return _json(found)
@@ -140,7 +148,10 @@ class FleetWatch:
     async def _until_nobody_watches(self) -> None:
         alone_s = 0.0
         while not self.closed and alone_s < LINGER_S:
-            gone = await self._asking(self._ask)
+            try:
+                gone = await self._word()  # no more than one question is under way, however long it takes
+            except SilentFleetError as error:
+                gone = str(error)
             self._gone, self._ticks = gone, self._ticks + 1
             self._news.set()
             self._news = asyncio.Event()
@@ -174,10 +185,17 @@ class FleetWatch:
             return "the front door failed: its log has why"
         return ""
 
-    def _message(self, seen: int) -> tuple[int, bytes]:
-        """In a thread: what a watcher is told that was told all until a version, and until which one it is then."""
+    async def _told(self, seen: int) -> tuple[int, bytes]:
+        """What a watcher is told that was told all until a version, and until which one it is then."""
         if gone := self._gone:
             return seen, _event("gone", {"reason": gone})
+        try:
+            return await in_time(self._asking(partial(self._message, seen)), self._fleet_s)
+        except SilentFleetError as error:  # every thread waits for it
+            return seen, _event("gone", {"reason": str(error)})
+
+    def _message(self, seen: int) -> tuple[int, bytes]:
+        """In a thread: the same of a fleet that answers."""
         with self._reading:
             if self._latest is None or self._latest[0] != seen:
                 self._latest = seen, _event("state", self._board.since(seen))

@@ -15,11 +15,11 @@ from splitplace.errors import NotFoundError, UnansweredError
 from splitplace.placement.http.body import Hold, unless_gone
 from splitplace.placement.http.departures import Departures
 from splitplace.placement.http.ids import KnownId, KnownIds, NamedRequest
-from splitplace.placement.http.kept_word import KeptWord, SilentFleetError, in_time
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
 from splitplace.placement.http.tensors import Array
 from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
+from splitplace.placement.serve.kept_word import KeptWord, SilentFleetError, in_time
 from splitplace.placement.serve.served import ServedBroker, TakesAtOnce
 from splitplace.placement.serve.visit import ended
 

@@ -19,11 +19,11 @@ from splitplace.placement.http.body import Coming, Hold, read_body
 from splitplace.placement.http.desk import AT_ONCE_BYTES, TaskDesk, TaskOrder
 from splitplace.placement.http.guard import Caller, Guard
 from splitplace.placement.http.ids import Bytes, NamedRequest, said_by
-from splitplace.placement.http.kept_word import KeptWord
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.metrics import HttpMetrics
 from splitplace.placement.http.statistics import ModelStatistics
 from splitplace.placement.outcome import TaskFuture, TaskOutcome, TaskResult
+from splitplace.placement.serve.kept_word import KeptWord
 from splitplace.placement.serve.served import ServedBroker
 from splitplace.records.base import Record
 from splitplace.records.split import Split
@@ -95,7 +95,7 @@ class HttpService:
     ):
         self.limits, self.guard, self.version, self.clock = limits, guard, version, clock
         self.desk, self.metrics = TaskDesk(broker, limits, clock), HttpMetrics()
-        self.watch = FleetWatch(broker, self.desk.asking, limits.watchers, limits.watchers_of_one)
+        self.watch = FleetWatch(broker, self.desk.asking, limits.watchers, limits.watchers_of_one, limits.fleet_s)
         self.coming = Coming(limits.coming_bytes)
         self.unloaded: set[str] = set()
         """Models that somebody has taken out of service at this front door."""

@@ -46,7 +46,7 @@ def asked(broker):
 @pytest.fixture
 def watch(asked):
     """Of that fleet; a tick is a moment."""
-    return FleetWatch(asked, asked, watchers=3, of_one=2, tick_s=0.001)
+    return FleetWatch(asked, asked, watchers=3, of_one=2, fleet_s=PATIENCE_S, tick_s=0.001)
 
 
 def parsed(message):
@@ -213,6 +213,50 @@ def test_a_fleet_that_ends_is_said_and_found_again(watch, asked):
             while (found := parsed(await anext(messages)))[0] != "state":
                 pass
             assert found[1]["since"] >= before["version"]
+
+    run(scenario())
+
+
+def test_a_fleet_that_says_nothing_is_said_in_time_and_asked_once_until_it_speaks(watch, asked, broker):
+    """As when its process is stopped: one thread waits for it, and who watches is told, again and again."""
+    watch._fleet_s = watch._word._patience_s = 0.01
+    silent = asyncio.Event()
+
+    async def asking(work):
+        if work == watch._ask and not silent.is_set():
+            asked.count += 1
+            await silent.wait()
+        return work()
+
+    watch._asking = asking
+    watch._word._ask = lambda: asking(watch._ask)
+
+    async def scenario():
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
+            for _ in range(3):
+                kind, told = await first(messages) if not asked.count else parsed(await anext(messages))
+                assert kind == "gone" and "did not answer within 0.01 s" in told["reason"] and asked.count == 1
+            silent.set()
+            while parsed(await anext(messages))[0] != "state":
+                pass
+
+    run(scenario())
+
+
+def test_who_watches_is_told_where_every_thread_waits_for_a_silent_fleet(watch):
+    """Also where no message can be made: other questions have all threads."""
+
+    async def scenario():
+        async with aclosing(watch.messages(lambda: True, "")) as messages:
+            await first(messages)
+            watch._fleet_s, asking = 0.01, watch._asking
+
+            async def busy(work):
+                return await (asking(work) if work == watch._ask else asyncio.Event().wait())
+
+            watch._asking = busy
+            kind, told = parsed(await anext(messages))
+            assert kind == "gone" and "did not answer within 0.01 s" in told["reason"]
 
     run(scenario())
 

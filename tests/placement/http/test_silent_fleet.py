@@ -10,9 +10,9 @@ import pytest
 from splitplace.placement.http import desk
 from splitplace.placement.http.body import Coming
 from splitplace.placement.http.desk import TaskDesk, TaskOrder, patience_s
-from splitplace.placement.http.kept_word import KeptWord, SilentFleetError
 from splitplace.placement.http.limits import Limits
 from splitplace.placement.http.requests import Wish
+from splitplace.placement.serve.kept_word import KeptWord, SilentFleetError
 
 PATIENCE_S = 240.0
 
