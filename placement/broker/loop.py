@@ -1,11 +1,12 @@
 """The broker's loop, in one thread: hears, has the rules applied, writes the events down, does what is to be done.
 
 Nothing that anybody outside is told (that a task is taken on, how it ended) leaves before the events it follows from
-are on the disk, if there is a journal. What the fleet alone is told need not wait: devices end with their broker, and
-the next one plans anew what was under way. Nor need it that a volatile task came, of which nobody is told before its
-end but its number: no later broker gives one that is less than `NUMBERS_AHEAD` behind those on the disk, and others
-wait. Nor its end, where no disk knows yet that it came: to the next broker it never was, and it cannot end twice. Such
-events are written with the next that must be, or a tick later.
+are on the disk, if there is a journal. What the fleet alone is told does not wait: devices end with their broker, the
+next one plans anew what was under way, and what nobody wants any more leaves them however slow the disk is. Nor need
+it wait that a volatile task came, of which nobody is told before its end but its number: no later broker gives one that
+is less than `NUMBERS_AHEAD` behind those on the disk, and others wait. Nor its end, where no disk knows yet that it
+came: to the next broker it never was, and it cannot end twice. Such events are written with the next that must be, or
+a tick later.
 
 One thing does not wait for a disk that takes nothing, not even in place of the ballast: how tasks ended that were taken
 on before. Who waits for one is told; until that can be written, which is tried every tick, a kill would have the next
@@ -64,7 +65,8 @@ INNER = (
 """Events that the fleet alone is told of, unless a task ends by them."""
 NO_NEWS = (ev.DeviceRan, ev.SinkAnswered, ev.DeviceAssigned, ev.DeviceLoaded)
 """Events after which a policy has no more to decide than before."""
-
+OUTSIDE = (do.Note, do.EndTask)
+"""Effects of which somebody outside the fleet hears."""
 
 Post = HandedIn | ev.BrokerOpened | ev.TaskCancelled | Callable[["Loop"], None]
 """What another thread has for the loop: a task, an event, or something to do in the loop's own thread."""
@@ -156,6 +158,7 @@ class Loop:
             memory.trim()
         self._take_plan()
         self._plan()  # which nobody hears of before it is carried out: it need not wait for the disk
+        self._tell_fleet()
         self._write_down(handed_in)
         self._do()
         if self.store is not None:
@@ -251,6 +254,14 @@ class Loop:
         self.awaited.tell(refused)
 
     # Out.
+
+    def _tell_fleet(self) -> None:
+        """Do what nobody outside the fleet hears of; all else, in its order, is left for when it is on the disk."""
+        todo = self._todo
+        self._todo = [effect for effect in todo if isinstance(effect, OUTSIDE)]
+        for effect in todo:
+            if not isinstance(effect, OUTSIDE):
+                self._do_one(effect, [])
 
     def _do(self) -> None:
         """All that is to be done, in its order; what follows from doing it is for the next step."""

@@ -195,6 +195,20 @@ def test_what_nobody_wants_leaves_the_device_in_the_same_turn(world, how, said):
     assert len(world.fleet.told) == 1  # nor is any more of it sent
 
 
+@pytest.mark.parametrize("how", [cancel, expire])
+def test_what_nobody_wants_leaves_the_device_before_the_disk_is_waited_for(world, how):
+    """Its client is told when that is on the disk; the device had been told by then, however slow the disk is."""
+    answer, commit, seen = begin(world, 3.0), world.loop.store.commit, []
+
+    def slow():
+        seen.append((len(world.fleet.told), answer.done()))
+        return commit()
+
+    world.loop.store.commit = slow
+    how(world, answer)
+    assert seen == [(1, False)] and answer.done()
+
+
 def test_the_next_task_runs_after_the_micro_batch_under_way(world):
     """It waits for nothing else of the one that was dropped."""
     answer = begin(world)
