@@ -208,6 +208,9 @@ def explained() -> Iterator[None]:
         raise SplitPlaceError(f"not enough memory: {str(error) or 'no more is given'}: ask for less at once") from error
 
 
+MORE_FILES = "allow this process more open files, as by `ulimit -n 4096`, and try again"
+
+
 def of_system(error: OSError, what: str = "") -> SplitPlaceError:
     """What the system refused, in one line.
 
@@ -225,6 +228,8 @@ def of_system(error: OSError, what: str = "") -> SplitPlaceError:
         return SplitPlaceError(f"{said}: give another place, or the permission")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SplitPlaceError(f"{said}: make room and try again")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return OverloadedError(f"{said}: {MORE_FILES}")
     return SplitPlaceError(said)
 
 

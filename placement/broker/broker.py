@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitplace.errors import NotReadyError, UsageError
+from splitplace.errors import MORE_FILES, NotReadyError, OverloadedError, UsageError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.encoded_images import check_decodes
+from splitplace.open_files import allow_open_files
 from splitplace.placement import history as book
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture
@@ -32,6 +33,9 @@ from splitplace.placement.protocol import messages
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import FleetStatus
+
+FILES, FILES_OF_DEVICE = 48, 8
+"""That a broker has open at most, with its disk, its door and some clients: without devices, and for each of them."""
 
 
 class Broker:
@@ -111,12 +115,14 @@ class Broker:
         """Bring the devices up; those that did not come up yet may join later.
 
         Raises:
+            OverloadedError: This process may not have as many files open as the fleet takes.
             SplitPlaceError: No device came up, some fragment fits none, the data folder cannot be used, or this broker
                 has run before.
         """
         if self._thread.begun:
             raise NotReadyError("a broker runs once: make another one for another run")
         self.demand.check_fits(self.devices)
+        self._check_files()
         try:
             self._thread.start()
         except BaseException:
@@ -131,6 +137,20 @@ class Broker:
         self._history.close()
         if error is None:
             self._thread.check()
+
+    def _check_files(self) -> None:
+        """Refuse to begin where there are too few: short of them ZeroMQ ends the whole process.
+
+        Raises:
+            OverloadedError: This process may not have as many files open as the fleet takes.
+        """
+        needed = FILES + FILES_OF_DEVICE * len(self.devices)
+        if (allowed := allow_open_files(needed)) < needed:
+            count = len(self.devices)
+            raise OverloadedError(
+                f"a fleet of {count} device{'s'[: count != 1]} takes up to {needed} open files, this process may have "
+                f"{allowed}: {MORE_FILES}"
+            )
 
     @contextmanager
     def _opened(self, thread: LoopThread) -> Iterator[Loop]:

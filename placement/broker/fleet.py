@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from splitplace.errors import ContractError, NotReadyError, unknown
+from splitplace.errors import ContractError, NotReadyError, OverloadedError, of_system, unknown
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.health import DeviceHealth
 from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.probing import SpeedProbe
-from splitplace.placement.engines.engine import Engine, Exited, MachineJoined, MachineLeft
+from splitplace.placement.engines.engine import Engine, EngineEvent, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.relay import Relay
@@ -72,6 +72,8 @@ class LiveFleet:
         self._rows = tuple(self.members.values())
         self.changes: list[Change] = []
         """What `check` has to tell."""
+        self._never_begun: list[Exited] = []
+        """Devices whose process this machine did not give, or a connection to it."""
         self.origin_s = time.monotonic()
         self.health = DeviceHealth(self.send)
 
@@ -120,7 +122,11 @@ class LiveFleet:
         self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]
 
     def _ended(self) -> dict[str, str]:
-        return {event.device: event.reason for event in self.engine.events() if isinstance(event, Exited)}
+        return {event.device: event.reason for event in self._events() if isinstance(event, Exited)}
+
+    def _events(self) -> list[EngineEvent]:
+        events, self._never_begun = [*self._never_begun, *self.engine.events()], []
+        return events
 
     def _connected(self) -> list[Member]:
         return [member for member in self.members.values() if member.connected]
@@ -147,6 +153,10 @@ class LiveFleet:
             self.node.connect(member.name, hello.endpoint)
         except ContractError as error:  # a device says what it likes: it is none of this fleet's until it says better
             log.warning("%s says hello and cannot be answered: %s", member.name, error)
+            return
+        except OverloadedError as error:  # nobody hears what it would say: it begins again, when there may be room
+            self.engine.stop(member.name, timeout_s=0.0)
+            self._never_begun.append(Exited(member.name, str(error)))
             return
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
         member.stuck, member.runs, member.cleared_at = False, 0, -1
@@ -199,7 +209,10 @@ class LiveFleet:
             self._most_bytes,
             self._wire,
         )
-        self.engine.launch(config)
+        try:
+            self.engine.launch(config)
+        except OSError as error:  # no process, file or memory for it now: as one that ended at once
+            self._never_begun.append(Exited(member.name, str(of_system(error, "its process"))))
 
     def kill(self, row: int) -> None:
         """End a device's process, whatever it does; until the next is launched, nobody is this device."""
@@ -250,7 +263,7 @@ class LiveFleet:
             if member.due:
                 member.due = False
                 self.launch(member.row)
-        for event in self.engine.events():
+        for event in self._events():
             member = self.members[event.device]
             match event:
                 case MachineJoined(key=key):

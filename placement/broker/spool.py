@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from splitplace.catalog.blobs import read_file
 from splitplace.catalog.oci import digest
-from splitplace.errors import IntegrityError, OverloadedError
+from splitplace.errors import IntegrityError, OverloadedError, of_system
 from splitplace.files import is_scratch, make_folder, replace_files, sync, write_aside
 from splitplace.inference.encoded_images import EncodedImages
 from splitplace.placement.broker.database import told
@@ -159,6 +159,7 @@ class Spool:
 
         Raises:
             IntegrityError: It is damaged or missing.
+            SplitPlaceError: The system does not let it be read.
         """
         if key in self._fresh:
             return bytes(self._fresh[key])
@@ -174,9 +175,12 @@ class Spool:
             with told(self._journal.path):
                 row = self._database.execute("SELECT body FROM payload WHERE id = ?", (self._rows[key],)).fetchone()
             return row and (row[0] if isinstance(row[0], bytes) else b"")
-        with suppress(FileNotFoundError):
+        try:
             return read_file(self._path(key), self._sizes.get(key, 0), f"payload {key}")
-        return None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise of_system(error, f"payload {key}") from error
 
     def drop(self, key: Digest) -> None:
         """Give up one use of a payload; the last one removes it, with the next `flush`."""

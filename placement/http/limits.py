@@ -1,8 +1,8 @@
 """What a client may ask of the front door, in numbers; each is held before the work that it bounds."""
 
-import resource
-from contextlib import suppress
 from dataclasses import dataclass
+
+from splitplace.open_files import allow_open_files
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,9 @@ class Limits:
 def open_files(connections: int) -> int:
     """How many connections there may be at once: half of the files that this process may have open.
 
-    The other half is for what is its own: its disk, its devices, its programs on this machine. Most systems allow 1,024
-    to who does not ask for more: as many are asked for as are needed, and may be had.
+    The other half is for what is its own: its disk, its devices, its programs on this machine.
 
     Args:
         connections: That there should be at most.
     """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed == resource.RLIM_INFINITY:
-        return connections
-    wanted = 2 * connections if most == resource.RLIM_INFINITY else min(2 * connections, most)
-    if wanted > allowed:
-        with suppress(OSError, ValueError):  # a sandbox's own rule
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-            allowed = wanted
-    return min(connections, allowed // 2)
+    return min(connections, allow_open_files(2 * connections) // 2)

@@ -3,12 +3,14 @@
 Every message comes with what was proven on its connection: ZeroMQ's ZAP says it, and nothing in the message.
 """
 
+import errno
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import zmq
 
-from splitplace.errors import ContractError
+from splitplace.errors import ContractError, of_system
 from splitplace.placement.protocol import intake, messages
 from splitplace.placement.protocol.keys import Access, CurveAccess, PatientAuthenticator
 from splitplace.placement.protocol.reliable import WINDOW_BYTES
@@ -23,6 +25,24 @@ would take minutes to notice that a broken road is whole again."""
 CONNECT_S = 3.0
 """After which an attempt to connect, or to prove who one is, is made anew, and who has proven nothing is cut off."""
 
+MAX_SOCKETS = 2**16 - 1
+"""Of a node, one a peer: ZeroMQ's own bound, where no other is set, is met by a fleet of a thousand devices."""
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """Say what ZeroMQ says of a system that gives no more files.
+
+    Raises:
+        OverloadedError: That.
+    """
+    try:
+        yield
+    except zmq.ZMQError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise of_system(OSError(error.errno, error.strerror), "a connection") from error
+        raise
+
 
 class Inbox:
     """Bound where its access says; its methods but `know` are for one thread.
@@ -31,13 +51,18 @@ class Inbox:
         access: Whose messages are accepted, and how it proves itself to those who connect.
         max_frame_bytes: A larger frame costs its sender the connection, before it is read.
         queued_messages: That ZeroMQ holds of one connection.
+
+    Raises:
+        OverloadedError: This process may open no more files.
     """
 
+    @opening()
     def __init__(self, access: Access, max_frame_bytes: int, queued_messages: int):
         self.access = access
         self.names = access.names()
         """Each peer's name by what it proves."""
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context.max_sockets = MAX_SOCKETS
         self._authenticator = PatientAuthenticator(self.context, log=_AUTHENTICATOR_LOG)
         self._authenticator.start()
         self._socket = self.context.socket(zmq.PULL)
@@ -95,11 +120,13 @@ class Inbox:
             if peer is not None:  # else over a connection of before it was expelled
                 yield peer, parts
 
+    @opening()
     def pipe_to(self, name: str, endpoint: str, queued_messages: int) -> "zmq.Socket[bytes]":
         """A socket that leads to a peer's inbox, as the same node.
 
         Raises:
             ContractError: An endpoint where no peer of this access listens, or that is none.
+            OverloadedError: This process may open no more files.
         """
         socket = self.context.socket(zmq.PUSH)
         socket.sndhwm = queued_messages
@@ -109,7 +136,8 @@ class Inbox:
         socket.setsockopt(zmq.CONNECT_TIMEOUT, round(1000 * CONNECT_S))
         socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         try:
-            self.access.call(socket, name, endpoint)
+            with opening():
+                self.access.call(socket, name, endpoint)
         except zmq.ZMQError as error:
             socket.close()
             raise ContractError(

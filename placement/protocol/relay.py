@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 import zmq
 
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import ContractError, OverloadedError, SplitPlaceError
 from splitplace.placement.protocol import envelope
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.keys import Access
@@ -242,7 +242,8 @@ class Relay(threading.Thread):
             return None
         try:
             socket = self._inbox.pipe_to(device, endpoint, QUEUED_OUT)
-        except ContractError as error:  # its key was taken from it just now, or where it says that it is, nobody can be
+        except (ContractError, OverloadedError) as error:
+            # Its key was taken from it just now, or where it says that it is nobody can be, or no file is left.
             log.warning("nothing can be handed on to %s: %s", device, error)
             return None
         self._pipes[device] = endpoint, socket

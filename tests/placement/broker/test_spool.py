@@ -1,5 +1,6 @@
 """The spool: payloads by digest, durable with the journal's commit, verified when read."""
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -198,6 +199,21 @@ def test_a_flipped_bit_is_named(place):
     for key in (small, large, short):
         with pytest.raises(IntegrityError, match=f"payload {key} is damaged"):
             place.spool.get(key)
+
+
+def test_what_the_system_does_not_let_be_read_is_an_error_in_a_line(place, monkeypatch):
+    """As where no file is left to be opened: whoever asks hears of it, and may ask again."""
+    key = place.spool.put(LARGE)
+    place.spool.flush()
+    with monkeypatch.context() as short:
+
+        def no_file(*_):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        short.setattr(spool, "read_file", no_file)
+        with pytest.raises(OverloadedError, match=f"payload {key}: Too many open files: .*ulimit -n"):
+            place.spool.get(key)
+    assert place.spool.get(key) == LARGE
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])

@@ -1,5 +1,6 @@
 """However a broker ends, no process and no cgroup of its devices stays."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,11 +8,14 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import zmq
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.inference.cpu_share import PREFIX
+from splitplace.placement.broker import broker as broker_module
 from splitplace.placement.broker.fleet import STOP_S, LiveFleet
 from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.local import LocalEngine
@@ -208,6 +212,43 @@ def test_a_device_that_dies_before_its_probe_does_not_keep_the_others_from_begin
         assert "device b was lost before the fleet was up: killed by signal 9" in caplog.text
         assert broker.submit("toy", images(5), 1000.0).result(240).outcome.error is None
         eventually(lambda: all(report.up for report in broker.reports()))
+
+
+def no_file(*_):
+    """As of a process that has as many files open as it may."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize("lacking", ["process", "connection"])
+def test_a_device_that_no_file_is_left_for_is_started_again_later(start, toy, images, monkeypatch, eventually, lacking):
+    """Its process or the connection to it: the broker serves on with the other, and says why the one is down."""
+    with start(toy.chain(), devices=[toy.make_device(name) for name in "ab"]) as broker:
+        inbox, engine = broker._running().fleet.node.inbox, broker.engine
+        with monkeypatch.context() as short:
+            if lacking == "process":
+                short.setattr(engine, "launch", no_file)
+            else:
+                short.setattr(inbox, "context", SimpleNamespace(socket=lambda kind: raise_zmq()))
+            os.kill(engine.pid("a"), signal.SIGKILL)
+            eventually(lambda: "ulimit -n" in broker._running().state.devices[0].reason)
+            assert broker.submit("toy", images(5), 1000.0).result(240).outcome.error is None
+        eventually(lambda: all(report.up for report in broker.reports()))
+        assert broker.submit("toy", images(5), 1000.0).result(240).outcome.error is None
+
+
+def raise_zmq():
+    """As ZeroMQ says it."""
+    raise zmq.ZMQError(errno.EMFILE)
+
+
+def test_a_fleet_that_no_files_are_left_for_does_not_begin(start, toy, monkeypatch):
+    """How many it takes, how many there may be, and what to do; no process was started."""
+    monkeypatch.setattr(broker_module, "allow_open_files", lambda wanted: 40)
+    broker = start(toy.chain(), devices=[toy.make_device(name) for name in "ab"])
+    said = r"a fleet of 2 devices takes up to 64 open files, this process may have 40: .*ulimit -n"
+    with pytest.raises(OverloadedError, match=said), broker:
+        pytest.fail("it came up")
+    assert not broker.engine.health()
 
 
 def test_a_device_runs_our_code_in_an_environment_meant_for_it(start, toy, tmp_path, monkeypatch):

@@ -1,0 +1,22 @@
+"""How many files a process may have open: as many as are needed are asked for, and a lack is told before the work."""
+
+import resource
+import sys
+from contextlib import suppress
+
+
+def allow_open_files(wanted: int) -> int:
+    """Ask the system for so many; answers how many this process may have open now.
+
+    Most systems allow 1,024, or 256, to who does not ask for more, up to a bound that only an administrator raises.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if wanted > allowed:
+        with suppress(OSError, ValueError):  # a sandbox's own rule
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            allowed = wanted
+    return allowed
