@@ -181,7 +181,7 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 def unknown(what: str, got: str, valid: Iterable[str]) -> NotFoundError:
     """The error for a name that is not in a known set; lists what is valid."""
-    return NotFoundError(f"unknown {what} {got!r}: expected one of {', '.join(sorted(valid))}")
+    return NotFoundError(f"unknown {what} {got!r:.200}: expected one of {', '.join(sorted(valid))}")
 
 
 _NAMES = frozenset({

@@ -39,7 +39,7 @@ DRAIN = 20.0
 """After the last arrival a run goes on until that deadline, or for so many times as long as requests came."""
 PLAN_S = 10.0
 """Length of an interval as a live broker tells it to a policy that it asks at once."""
-MOST_INTERVALS = 4000
+MOST_INTERVALS = 400
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 
 from splitplace.errors import ContractError, OverloadedError, unknown
 from splitplace.inference.executor import check_tensor
+from splitplace.inference.unmasked import check_unmasked
 from splitplace.placement.protocol.messages import Array
 from splitplace.records.demand import Demand
 from splitplace.records.task import may_be_waited
@@ -105,11 +106,12 @@ def as_array(what: str, values: object) -> Array:
     """Numbers of a task in this machine's own byte order.
 
     Raises:
-        ContractError: They are no numpy array.
+        ContractError: They are no numpy array, or some are masked.
     """
     if not isinstance(values, np.ndarray):
         raise ContractError(f"{what}: a {type(values).__name__}, expected a numpy array: make one by np.asarray")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    check_unmasked(what, values)
+    return np.asarray(values).astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def unchanging(images: Array) -> Array:

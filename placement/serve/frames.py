@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, OverloadedError, UsageError, first_problem
+from splitplace.inference.unmasked import check_unmasked
 from splitplace.records.base import Count, Record
 from splitplace.records.fragment import ITEM_BYTES, DType
 
@@ -58,8 +59,9 @@ def tensor(what: str, value: Array) -> tuple[TensorHeader, Array]:
     """An array's line in a header, and its bytes as they are sent.
 
     Raises:
-        ContractError: A dtype that no split takes.
+        ContractError: A dtype that no split takes, or some values are masked.
     """
+    check_unmasked(what, value)
     name = value.dtype.name
     if name not in ITEM_BYTES:
         raise ContractError(f"{what} of {value.dtype}, expected one of {', '.join(ITEM_BYTES)}")

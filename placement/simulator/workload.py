@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitplace.errors import OverloadedError
+from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.simulator.capacity import capacity
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.deadlines import deadlines
@@ -18,6 +18,10 @@ from splitplace.records.view import Floats, Ints
 from splitplace.seeds import generator
 
 MAX_TASKS = 20_000_000
+FAR = 10.0
+"""Times what the best policy could sustain: beyond it nearly all tasks only wait, whatever the policy."""
+MAX_LOOKS = 5_000_000
+"""At waiting tasks, in all plans of a run that is so far beyond: minutes, in which nothing more is learnt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ def draw(scenario: Scenario, devices: tuple[Device, ...], costs: Costs, interval
         seed: Of the run; every column has a generator of its own.
 
     Raises:
+        OverloadedError: More tasks than are drawn.
         SplitPlaceError: The mix or the deadlines leave an application out, or a trace has holes.
         MissingExtraError: The load is stated as a share of capacity, and the extra `sim` is not installed.
     """
@@ -85,10 +90,46 @@ def _rate(scenario: Scenario, devices: tuple[Device, ...], costs: Costs) -> floa
     return rate_of_utilisation(scenario, devices, costs)
 
 
-def _counts(workload: Workload, rate: float, intervals: int, seed: int) -> Ints:
+def check_load(
+    scenario: Scenario, devices: tuple[Device, ...], costs: Costs, arrivals: Arrivals, intervals: int
+) -> None:
+    """Refuse what would only show a queue that grows to the end, and take time with its square.
+
+    Args:
+        scenario: Of the run.
+        devices: Single devices, as the scenario constrains them.
+        costs: Splits on offer, and what they take.
+        arrivals: The run's tasks.
+        intervals: How many.
+
+    Raises:
+        OverloadedError: Far more tasks than the best policy could sustain, for so long.
+    """
+    tasks = len(arrivals.n_N)
+    plans = intervals if scenario.tick == "interval" else intervals + tasks
+    if scenario.workload.trace is not None or tasks * plans / 2 <= MAX_LOOKS:
+        return
+    try:
+        load = tasks / (capacity(scenario, devices, costs).tasks_per_interval * intervals)
+    except SplitPlaceError:  # without the extra, or of too many different devices, nobody knows
+        return
+    if load > FAR:
+        raise OverloadedError(
+            f"{tasks} tasks in {intervals} intervals are {load:.3g} times what the best policy could sustain on this "
+            f"fleet, expected at most {FAR:g} times in a run so long: nearly all would wait, and every plan looks at "
+            "all that wait; lower the load, or take fewer intervals"
+        )
+
+
+def _factor(workload: Workload, intervals: int) -> Floats:
     factor = np.ones(intervals)
     for phase in workload.phases:
         factor[phase.start :] = phase.rate_factor
+    return factor
+
+
+def _counts(workload: Workload, rate: float, intervals: int, seed: int) -> Ints:
+    factor = _factor(workload, intervals)
     if (rate * factor).sum() > MAX_TASKS:
         raise OverloadedError(f"{(rate * factor).sum():.3g} tasks asked for, at most {MAX_TASKS}: lower the load")
     rng = generator(seed, "workload", "count")

@@ -33,6 +33,7 @@ from splitplace.placement.protocol.messages import Array, Precedence, Wire
 from splitplace.placement.registry import as_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door
+from splitplace.placement.serve.task_inputs import check_number
 from splitplace.placement.simulator.scenario import load_fleet
 from splitplace.placement.states import from_folder, trainable
 from splitplace.records.device import Device, FleetSpec
@@ -203,6 +204,7 @@ class Fleet:
             raise NotReadyError("the fleet was not started: use it in a with statement")
         return self._broker
 
+    @explained()
     def submit(
         self,
         application: str,
@@ -220,6 +222,7 @@ class Fleet:
             application, images, deadline_s, labels, key=key, late=late, degrade=degrade, volatile=volatile
         )
 
+    @explained()
     def submit_at_once(
         self,
         application: str,
@@ -239,11 +242,11 @@ class Fleet:
 
     def answer(self, task_id: int) -> TaskFuture:
         """As `Client.answer`."""
-        return self.broker.answer(task_id)
+        return self.broker.answer(check_number(task_id))
 
     def cancel(self, task_id: int) -> bool:
         """As `Client.cancel`."""
-        return self.broker.cancel(task_id)
+        return self.broker.cancel(check_number(task_id))
 
     def status(self) -> FleetStatus:
         """Devices and tasks at this moment."""
@@ -251,7 +254,7 @@ class Fleet:
 
     def history(self, after: int = 0) -> HistoryPage:
         """As `Client.history`."""
-        return self.broker.history(after)
+        return self.broker.history(check_number(after, "event"))
 
     def invite(self, device: str, valid_s: float = 3600.0) -> str:
         """As `Client.invite`."""

@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _native
 from splitplace.errors import ContractError, IntegrityError, NotReadyError, UsageError
 from splitplace.inference.encoded_images import EncodedImages
 from splitplace.inference.memory import session_options, trim
+from splitplace.inference.unmasked import check_unmasked
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import Split
 
@@ -98,8 +99,9 @@ def check_tensor(spec: TensorSpec, value: Array | EncodedImages, where: str) -> 
     """Hold an array against its contract, or images by the pixels that they are to be.
 
     Raises:
-        SplitPlaceError: Another dtype or shape than the contract's.
+        SplitPlaceError: Another dtype or shape than the contract's, or some values are masked.
     """
+    check_unmasked(f"{where}: tensor {spec.name!r}", value)
     sizes = tuple(dimension for dimension in spec.shape[1:])
     if value.dtype != np.dtype(spec.dtype) or value.ndim != len(spec.shape) or value.shape[1:] != sizes:
         raise ContractError(

@@ -66,6 +66,34 @@ def test_what_a_program_states_is_refused_before_anything_starts(catalog, tmp_pa
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda fleet, x: fleet.history("1"), "event '1': expected a number from 0"),
+        (lambda fleet, x: fleet.answer("1"), "task '1': expected a number from 0"),
+        (lambda fleet, x: fleet.answer(1.0), "task 1.0: expected a number from 0"),
+        (lambda fleet, x: fleet.cancel(None), "task None: expected a number from 0"),
+        (
+            lambda fleet, x: fleet.submit("toy", x, 1.0, np.arange(4), late="no"),
+            "late: Input should be a valid boolean",
+        ),
+        (
+            lambda fleet, x: fleet.submit_at_once("toy", x, 1.0, np.arange(4), degrade=2),
+            "degrade: Input should be a valid boolean",
+        ),
+        (lambda fleet, x: fleet.submit("toy", np.ma.masked_less(x, 1), 1.0), "images: 12 of 16 values are masked"),
+        (
+            lambda fleet, x: fleet.submit("toy", x, 1.0, np.ma.masked_equal(np.arange(4), 2)),
+            "labels: 1 of 4 values are masked",
+        ),
+    ],
+)
+def test_what_a_running_fleet_is_asked_is_refused_in_a_line(fleet, ask, said):
+    """A number that is none, a flag that is neither, values that are none: before anything is taken on."""
+    with fleet, pytest.raises(sp.SplitPlaceError, match=re.escape(said)):
+        ask(fleet, np.eye(4, dtype=np.float32))
+
+
 def test_numbers_of_numpy_are_numbers(catalog, tmp_path):
     """Of samples and seconds; and one split by its name is one split."""
     fleet = sp.Fleet(

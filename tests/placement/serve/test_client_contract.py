@@ -177,6 +177,7 @@ def test_many_threads_at_once(client, broker, images):
         (lambda c, x: c.submit("pixels", x.astype(complex), 1000.0), ContractError, "images of complex128"),
         (lambda c, x: c.submit("pixels", np.array(3), 1000.0), ContractError, "images: one number"),
         (lambda c, x: c.submit("pixels", x / np.float32(0), 1000.0), ContractError, "NaN or infinite"),
+        (lambda c, x: c.submit("pixels", np.ma.masked_array(x, x == x), 1000.0), ContractError, "values are masked"),
         (lambda c, x: c.submit("pixels", "nowhere.npy", 1000.0), NotFoundError, "no file nowhere.npy"),
         (lambda c, x: c.submit("pixels", x.tolist(), 1000.0), ContractError, "images: a list, expected a numpy array"),
         (lambda c, x: c.submit("pixels", None, 1000.0), ContractError, "images: a NoneType, expected a numpy array"),

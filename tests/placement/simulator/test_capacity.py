@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from splitplace.errors import OverloadedError
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.capacity import best_flow, capacity
 from splitplace.placement.simulator.demands import load_demand
@@ -346,3 +347,18 @@ def test_ten_thousand_devices_of_four_kinds_are_four_columns():
     )
     assert large.rate_FG.shape == small.rate_FG.shape
     assert large.capacity.tasks_per_interval == pytest.approx(200 * small.capacity.tasks_per_interval)
+
+
+@pytest.mark.parametrize("tick", ["event", "interval"])
+def test_a_load_far_beyond_what_could_be_sustained_is_refused_where_the_run_is_long(world, tick):
+    """Nearly all would wait, and every plan looks at all that wait; a short run, or a load that is near, is none."""
+    demand, fleet = world.constants({"core_s": (10.0,)}), world.fleet(world.device())  # ten tasks an interval
+
+    def run(load, intervals, **changes):
+        chosen = world.scenario(workload=world.poisson(load * 10, IMAGES), tick=tick, **changes)
+        return simulate(chosen, fleet, demand, parse_policy("layer+least-loaded"), intervals)
+
+    with pytest.raises(OverloadedError, match=r"tasks in 400 intervals are (49\.|50).* expected at most 10 times in a"):
+        run(50, 400)
+    assert run(50, 3).metrics.tasks.arrived > 1000
+    assert run(2, 30).metrics.tasks.arrived > 400
