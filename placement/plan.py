@@ -11,6 +11,7 @@ fails its own plan, by name, and whoever runs it goes on. How long it may take i
 measures it, in a simulator a wall clock would make the results depend on the machine.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -41,9 +42,11 @@ def first_state(policy: Policy, view: View, make: Callable[[View], Any] | None =
     _keep(view)
     try:
         return (make or policy.init)(view)
-    except (SplitPlaceError, KeyboardInterrupt):
+    except SplitPlaceError:
         raise
     except BaseException as error:  # somebody's code: it may raise anything
+        if _is_the_users(error):
+            raise
         raise PolicyError(policy.name, raised(error)) from error
 
 
@@ -84,10 +87,15 @@ def plan(
         _check_actions(view, [*decided, *placed], requests)
         placed = [_plain(action) for action in placed]
         return [*decided, *placed], policy.update(state, Placed(view, tuple(decided), tuple(placed)))
-    except KeyboardInterrupt:
-        raise  # that is the user's word, not the policy's
     except BaseException as error:
+        if _is_the_users(error):
+            raise
         raise PolicyError(policy.name, raised(error)) from error
+
+
+def _is_the_users(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which comes to the main thread alone: in any other the policy has raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def _keep(view: View) -> None:

@@ -104,6 +104,33 @@ def test_it_is_asked_again_when_one_of_them_has_come_back(asked, monkeypatch):
     assert planner.take().failure is None and policy.calls == MOST_LEFT_BEHIND + 1
 
 
+class Raises(Watcher):
+    """A policy that raises this whenever it decides."""
+
+    name = "raises"
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def decide(self, state, view, rng):
+        """Raises."""
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), MemoryError()], ids=repr)
+def test_whatever_a_policy_raises_fails_its_plan_at_once(error):
+    """What would end a program, too: nobody presses Ctrl-C in this thread, and it goes on."""
+    news = threading.Semaphore(0)
+    planner = Planner(Raises(error), None, np.random.default_rng(0), news.release)
+    for _ in range(2):
+        planner.ask(VIEW, 0)
+        assert news.acquire(timeout=PATIENCE_S)
+        failure = planner.take().failure
+        assert failure.policy == "raises" and type(error).__name__ in failure.reason
+    planner.close()
+
+
 def cannot():
     """What no policy folder expects."""
     raise ValueError("cannot be packed")
