@@ -20,7 +20,7 @@ from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.setting import prepare
 from splitplace.placement.simulator.state import World
 from splitplace.placement.simulator.views import Viewer
-from splitplace.placement.simulator.workload import Arrivals, check_load, draw
+from splitplace.placement.simulator.workload import Arrivals, check_chunks, check_load, draw
 from splitplace.records.action import Action
 from splitplace.records.device import FleetSpec
 from splitplace.records.view import View
@@ -99,6 +99,7 @@ class _Simulation:
         devices, costs = prepare(scenario, fleet, demand)
         self.arrivals: Arrivals = draw(scenario, devices, costs, intervals, seed)
         check_load(scenario, devices, costs, self.arrivals, intervals)
+        check_chunks(scenario, costs, self.arrivals)
         self.world = World(scenario, devices, costs, self.arrivals.n_N, self.arrivals.application_N)
         self.engine = SimulationEngine(self.world)
         self.viewer = Viewer(self.engine, self.arrivals, hearsay(costs, scenario.mistakes, seed), clairvoyant(policy))

@@ -22,6 +22,8 @@ FAR = 10.0
 """Times what the best policy could sustain: beyond it nearly all tasks only wait, whatever the policy."""
 MAX_LOOKS = 5_000_000
 """At waiting tasks, in all plans of a run that is so far beyond: minutes, in which nothing more is learnt."""
+MAX_CHUNKS = 10_000_000
+"""Of all tasks together: each is events of its own, tens of thousands a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,31 @@ def check_load(
             f"{tasks} tasks in {intervals} intervals are {load:.3g} times what the best policy could sustain on this "
             f"fleet, expected at most {FAR:g} times in a run so long: nearly all would wait, and every plan looks at "
             "all that wait; lower the load, or take fewer intervals"
+        )
+
+
+def check_chunks(scenario: Scenario, costs: Costs, arrivals: Arrivals) -> None:
+    """Refuse tasks of so many images that handing on their micro-batches one by one would take days to simulate.
+
+    Args:
+        scenario: Of the run.
+        costs: Splits on offer, and what they take.
+        arrivals: The run's tasks.
+
+    Raises:
+        OverloadedError: Whichever split each task gets, there are too many.
+    """
+    if scenario.precedence == "strict":
+        return
+    splits, fragments, total = costs.splits, costs.fragments, 0.0
+    for application in range(len(costs.applications)):
+        micro_F = fragments.micro_batch_F[splits.application_S[fragments.split_F] == application]
+        n = arrivals.n_N[arrivals.application_N == application]
+        total += float(np.ceil(n / (float(scenario.pipeline_grain) * micro_F.max(initial=1))).sum())
+    if total > MAX_CHUNKS:
+        raise OverloadedError(
+            f"{total:.3g} micro-batches would be handed on one by one, expected at most {MAX_CHUNKS}: raise the "
+            f"scenario's pipeline_grain ({scenario.pipeline_grain} now), take precedence strict, or smaller batches"
         )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splitplace.api.simulate import simulate
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.simulator.demands import build, load_demand
 from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario, units
@@ -154,3 +154,16 @@ def test_reference_mips_of_table_3():
     """Core speed = (MIPS / cores) / reference: 4029 MIPS on two cores, a reference of 1007.25, twice as fast."""
     scenario = load_scenario("paper-50").model_copy(update={"reference_mips": 4029 / 4})
     assert units(scenario, load_fleet("azure50"))[0].core_speed == pytest.approx(2.0)
+
+
+def test_tasks_of_more_micro_batches_than_can_be_handed_on_are_refused(by_hand, world):
+    """At once, with what to do; in coarser grain, or one fragment after another, they run."""
+    demand, fleet = world.constants({"core_s": (1e-9, 1e-9)}), world.fleet(world.device())
+    rows = [(0.0, "a", 10**12, 100.0)]
+    with pytest.raises(
+        OverloadedError, match=r"1e\+12 micro-batches .* at most 10000000: raise the scenario's pipeline_gr"
+    ):
+        by_hand(rows, fleet, demand, "layer+least-loaded", precedence="pipelined")
+    coarse = {"precedence": "pipelined", "pipeline_grain": 10**11}
+    for changes in (coarse, {"precedence": "strict"}):
+        assert by_hand(rows, fleet, demand, "layer+least-loaded", **changes).metrics.tasks.arrived == 1
