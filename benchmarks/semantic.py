@@ -156,9 +156,9 @@ def run(
     for model, goal in PATH_GOALS.items() if settings.paths else ():
         if not any(cell.model == model and cell.path.pairs >= settings.pairs for cell in found.paths):
             say(f"{model}: critical path")
-            cell = path(model, MARGIN * goal, settings.pairs)
+            timed = path(model, MARGIN * goal, settings.pairs)
             rest = tuple(other for other in found.paths if other.model != model)
-            found = found.model_copy(update={"paths": (*rest, cell)})
+            found = found.model_copy(update={"paths": (*rest, timed)})
             save(results, found)
     return found
 
