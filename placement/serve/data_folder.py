@@ -58,7 +58,7 @@ class DataFolder:
         """Make the folder, for this user alone.
 
         Raises:
-            UsageError: It is somebody else's, or others may enter it.
+            UsageError: It is somebody else's, or others may enter it, or there is a pipe in it.
             OSError: It cannot be made.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,6 +70,9 @@ class DataFolder:
                 f"--data {self.path}: other users may enter it (mode {about.st_mode & 0o777:o}): chmod 700 it, or name "
                 "one that is not there yet"
             )
+        for path in self.path.iterdir():
+            if path.is_fifo():
+                raise UsageError(f"--data {path}: a pipe, which is waited for without end, expected a file: remove it")
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -136,7 +139,7 @@ class DataFolder:
     def running(self) -> int | None:
         """The process that runs a fleet here; none if none does."""
         try:
-            handle = os.open(self.pid_file, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(self.pid_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         try:
@@ -174,5 +177,6 @@ class DataFolder:
     def _number(self) -> int:
         """What stands in the pid file; 0 if nothing does."""
         with suppress(OSError, ValueError):
-            return int(self.pid_file.read_bytes()[:20])
+            if self.pid_file.is_file():  # a pipe would be waited for
+                return int(self.pid_file.read_bytes()[:20])
         return 0

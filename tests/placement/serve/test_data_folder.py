@@ -168,3 +168,12 @@ def test_a_link_in_the_pid_files_place_is_not_followed(folder, tmp_path):
     with pytest.raises(OSError, match="symbolic links"), folder.claimed():
         pass
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["broker.log", "broker.pid", "history.jsonl", "journal.sqlite"])
+def test_a_pipe_in_a_files_place_is_refused_and_never_waited_for(folder, name):
+    """Whoever opened it would wait without end: the folder is not taken, and who looks for a fleet finds none."""
+    os.mkfifo(folder.path / name)
+    with pytest.raises(UsageError, match=rf"--data .*{name}: a pipe, .* expected a file: remove it"):
+        folder.prepare()
+    assert folder.running() is None and "no fleet runs" in str(folder.absent())
