@@ -12,7 +12,7 @@ def check_unmasked(what: str, value: object) -> None:
         ContractError: It does.
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        count = np.ma.count_masked(value)
+        count = int(np.ma.getmaskarray(value).sum())
         raise ContractError(
             f"{what}: {count} of {value.size} values are masked, expected all: fill them, as by .filled(0)"
         )
