@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from splitplace.api.examples import read_examples
+from splitplace.api.sample_shape import SampleShape, sizes_by_input
 from splitplace.errors import ContractError, IntegrityError, UsageError, explained
 from splitplace.extras import needs
 from splitplace.inference.executor import Array
@@ -53,6 +54,7 @@ def split(
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
+    shape: SampleShape | None = None,
     images: str | Path | Array | Mapping[str, Array] | None = None,
     application: str | None = None,
     output: str | None = None,
@@ -81,6 +83,8 @@ def split(
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width in pixels for a timm name; the network's own by default.
+        shape: Of an ONNX model that leaves sizes open besides the batch: those of one sample, as (3, 224, 224), or by
+            input; inputs that call a size alike share it.
         images: Real inputs for the check, (n, ...) with n >= 32, by name where there are several, or their .npy or .npz
             file; image files, or your own images as `train` takes them; by default those of a run's application,
             else seeded noise.
@@ -111,7 +115,7 @@ def split(
     from splitplace.api.source import open_source, read_names
     from splitplace.splitting import split_folder
     from splitplace.splitting.layerwise import costs as costing
-    from splitplace.splitting.layerwise import cutting, explain, image_input
+    from splitplace.splitting.layerwise import cutting, explain, image_input, open_sizes
     from splitplace.splitting.layerwise.layer_split import LayerSplit, planned
 
     for name, value in (("fragments", fragments), ("micro-batch", micro_batch), ("size", size or 1)):
@@ -132,8 +136,11 @@ def split(
     hosts = _hosts(devices, fragments, _bytes(memory_limit))
     names = None if class_names is None else read_names(class_names)
     normalisation = _normalisation(mean, std)
+    sizes = None if shape is None else sizes_by_input(shape)
     opened = open_source(source, random_weights, size, seed, progress)
     name = str(source) if isinstance(source, str | Path) else opened.model
+    if sizes is not None:
+        opened = replace(opened, onnx=open_sizes.state_sizes(opened.onnx, sizes, name))
     if normalisation is not None:
         if opened.preprocessing is not None:
             raise UsageError(f"--mean and --std: {name} normalises images itself, leave them out")

@@ -28,6 +28,7 @@ def split(
     micro_batch: int = 8,
     random_weights: bool = False,
     size: int | None = None,
+    shape: tuple[str, ...] = (),
     images: str | None = None,
     application: str | None = None,
     output: str | None = None,
@@ -55,6 +56,8 @@ def split(
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width for a timm name; the network's own by default.
+        shape: Of an .onnx file that leaves sizes open: those of a sample, as 3,224,224, or NAME=128 for one of several
+            inputs; inputs that call a size alike share it.
         images: Real inputs for the check (.npy, .npz for several, image files, or your own as `train` takes them; at
             least 32); by default those of a RUN's application, else noise.
         application: The application's name in the reference; a RUN's own, else custom.
@@ -84,6 +87,7 @@ def split(
             micro_batch=micro_batch,
             random_weights=random_weights,
             size=size,
+            shape=shape or None,
             images=images,
             application=application,
             output=output,

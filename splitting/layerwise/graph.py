@@ -135,6 +135,8 @@ def build(model: ir.Model, source: str = "model") -> Graph:
         proto, beside = write(model, to_proto)
         shapes = [infer_shapes(proto, inputs, batch, beside) for batch in PROBES]
     except UnknownShapeError as error:
+        for value in graph.inputs:
+            _check_travels(value, source)  # no made-up numbers suit a text: what the run says of it is beside the point
         raise ContractError(f"{source}: {error}" if fixed is None else _bound(source, fixed, error)) from error
     materialise_reshapes(graph, shapes)
     localise_shapes(graph, shapes)
@@ -149,6 +151,15 @@ def build(model: ir.Model, source: str = "model") -> Graph:
     return Graph(model, inputs, output, tuple(_node(node, shapes) for node in graph), values, fixed)
 
 
+def _check_travels(value: ir.Value, source: str) -> None:
+    """Refuse an input of a type that no task can bring."""
+    kind = value.dtype or ir.DataType.UNDEFINED
+    if _dtype(kind) is None and value.shape is not None:
+        sizes = tuple(size if isinstance(size, int) else 0 for size in value.shape[1:])
+        told = _told(*((int(kind), (batch, *sizes)) for batch in PROBES))
+        raise ContractError(f"{source}: input {value.name!r} is {told}, {_EXPECTED}")
+
+
 def _bound(source: str, fixed: int, why: object) -> str:
     return (
         f"{source}: the batch is fixed at {fixed} and its graph depends on it ({why}); export it with a symbolic batch "
@@ -159,7 +170,7 @@ def _bound(source: str, fixed: int, why: object) -> str:
 def _no_answer(source: str, fixed: int | None, first: Shape, second: Shape) -> str:
     """Why what the model answers is no answer for each sample."""
     answer = _told(first, second)
-    if first[0] and fixed is not None:
+    if first[0] and fixed is not None and "batch" not in answer:
         return _bound(source, fixed, f"it answers {answer}{' for any' if first[1] == second[1] else ''}")
     if first[0] and first[1] == second[1]:
         return f"{source}: the batch does not reach its output, which is {answer}; export it with a symbolic batch"
@@ -208,16 +219,21 @@ def _fixed_batch(inputs: Sequence[ir.Value], source: str) -> int | None:
         sizes = [max(dim, 0) if isinstance(dim, int) else 0 for dim in value.shape]
         for i, size in enumerate(sizes[1:], 1):
             if not size:
+                sample = ",".join(str(size or _called(value.shape[k])) for k, size in enumerate(sizes[1:], 1))
                 raise ContractError(
-                    f"{source}: dimension {i} of input {value.name!r} is {value.shape[i]}; "
-                    "expected a size: only the batch may vary, export with fixed image sizes, or fix those of the file "
-                    "(python -m onnxruntime.tools.make_dynamic_shape_fixed)"
+                    f"{source}: dimension {i} of input {value.name!r} is {value.shape[i]}; expected a size: only the "
+                    f"batch may vary. State those of a sample: --shape {value.name}={sample}, with numbers"
                 )
         leading.add(sizes[0] or None)
     if len(leading) > 1:
         told = ", ".join(f"{value.name} {value.shape}" for value in inputs)
         raise ContractError(f"{source}: its inputs have different batch sizes ({told}), expected one batch for all")
     return leading.pop()
+
+
+def _called(dim: object) -> str:
+    """A size that varies, by its name."""
+    return dim.value or "?" if isinstance(dim, ir.SymbolicDim) else "?"
 
 
 def reads(node: ir.Node) -> tuple[ir.Value, ...]:

@@ -9,9 +9,13 @@ from splitplace.splitting.layerwise.external import all_nodes
 
 DEFAULT_DOMAIN = "ai.onnx"
 
+UNSTATED = 13
+"""The opset of a model that states none since it uses none, as trees of ai.onnx.ml alone: what the splitter puts
+beside is of this one."""
+
 
 def name_default_domain(model: onnx.ModelProto) -> None:
-    """The default domain has two names, `` and `ai.onnx`; the empty one everywhere, as most tools know it alone."""
+    """The default domain by its empty name, since most tools do not know it as `ai.onnx`, and with a version."""
     for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
         versions = {"" if entry.domain == DEFAULT_DOMAIN else entry.domain: entry.version for entry in imports}
         if any(entry.domain == DEFAULT_DOMAIN for entry in imports):
@@ -20,6 +24,9 @@ def name_default_domain(model: onnx.ModelProto) -> None:
     for node in all_nodes(model):
         if node.domain == DEFAULT_DOMAIN:
             node.ClearField("domain")
+    stated = {entry.domain for entry in model.opset_import}
+    if stated and "" not in stated and all(node.domain for node in all_nodes(model)):
+        model.opset_import.append(onnx.helper.make_opsetid("", UNSTATED))
 
 
 def level_functions(model: onnx.ModelProto, source: str) -> None:

@@ -1,6 +1,7 @@
 """Models that say of themselves what is not so, or whose sizes nobody can say, and files that are no models."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import splitplace as sp
 from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import Array, Executor
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise import cutting
+from splitplace.splitting.layerwise import cutting, recompose
 from splitplace.splitting.layerwise import model as reading
 
 RNG = np.random.default_rng(4)
@@ -239,3 +240,70 @@ def test_weights_of_four_bits_are_multiplied_alike_everywhere(block: int) -> Non
     artifact = cutting.split(whole.SerializeToString(), 3, slack=0.0)
     x = RNG.normal(size=(40, 8)).astype(np.float32)
     np.testing.assert_allclose(run(artifact, {"x": x}), unoptimised(whole, {"x": x}), atol=1e-5)
+
+
+def test_a_model_that_uses_no_operator_of_the_standards_states_no_opset_of_it() -> None:
+    """Trees of gradient boosting are one operator of ai.onnx.ml."""
+    trees = {
+        "nodes_treeids": [0] * 3,
+        "nodes_nodeids": [0, 1, 2],
+        "nodes_featureids": [0] * 3,
+        "nodes_values": [0.5, 0.0, 0.0],
+        "nodes_modes": ["BRANCH_LT", "LEAF", "LEAF"],
+        "nodes_truenodeids": [1, 0, 0],
+        "nodes_falsenodeids": [2, 0, 0],
+        "target_treeids": [0, 0],
+        "target_nodeids": [1, 2],
+        "target_ids": [0, 0],
+        "target_weights": [1.0, 2.0],
+    }
+    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **trees)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 3), ("y", 1)))
+    made = helper.make_graph([node], "trees", [x], [y])
+    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=6)
+    artifact = cutting.split(whole.SerializeToString(), 1)
+    np.testing.assert_array_equal(run(artifact, {"x": np.array([[0, 0, 0], [1, 0, 0]], np.float32)}), [[1], [2]])
+
+
+def test_a_text_input_is_refused_as_that_whatever_its_operators_say_of_made_up_texts() -> None:
+    """An unknown category, a number that is none: no text that is made up suits a model."""
+    node = helper.make_node(
+        "OneHotEncoder", ["x"], ["h"], domain="ai.onnx.ml", zeros=0, cats_strings=["a", "b"], name="one-hot"
+    )
+    cast = helper.make_node("Cast", ["h"], ["y"], to=TensorProto.FLOAT)
+    x = helper.make_tensor_value_info("x", TensorProto.STRING, ["n", 1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    whole = helper.make_model(helper.make_graph([node, cast], "g", [x], [y]), opset_imports=imports, ir_version=9)
+    with pytest.raises(ContractError, match=r"input 'x' is string\[batch, 1\], expected \[batch, ...\] of a type"):
+        cutting.split(whole.SerializeToString(), 1)
+
+
+def test_an_answer_with_time_in_front_is_told_from_a_batch_that_is_fixed() -> None:
+    """Text recognisers answer time first; that their file states a batch of 1 is not what is in the way."""
+    body = "a = MatMul (x, v) h = Tanh (a) b = MatMul (h, w) y = Transpose <perm = [1, 0, 2]> (b)"
+    with pytest.raises(ContractError, match=r"it answers float32\[5, batch, 4\], expected \[batch, ...\]"):
+        cutting.split(graph(body, "float[1, 5, 8] x", "float[5, 1, 4] y").SerializeToString(), 2)
+
+
+def test_a_weak_dependence_on_other_rows_is_refused() -> None:
+    """A hundredth of the batch's mean is added to every row: less than a rounding may make, and no rounding."""
+    body = "m = ReduceMean (x, zero) c = Constant <value_float = 0.01> () s = Mul (m, c) z = Add (x, s) "
+    whole = graph(body + LAYERS.replace("(x, v)", "(z, v)"))
+    whole.graph.initializer.append(numpy_helper.from_array(np.array([0]), "zero"))
+    with pytest.raises(IntegrityError, match="first axis of its inputs is no batch"):
+        cutting.split(whole.SerializeToString(), 2)
+
+
+def test_what_only_the_number_of_rows_rounds_otherwise_is_no_dependence_on_them() -> None:
+    """Onnxruntime picks kernels by it, and a norm of numbers that are nearly alike makes much of a rounding."""
+    whole = graph()
+    artifact, x = cutting.split(whole.SerializeToString(), 2), RNG.normal(size=(32, 8)).astype(np.float32)
+
+    def rounded(inputs: Mapping[str, Array]) -> Array:
+        answer = unoptimised(whole, dict(inputs))
+        return answer + np.float32(0.01) if len(answer) == 1 else answer
+
+    recompose.check(artifact, rounded, {"x": x}, batches=(32,))
+    with pytest.raises(IntegrityError, match="row 0 of a batch of 32 answers otherwise"):
+        recompose.check(artifact, lambda inputs: rounded(inputs) * (len(inputs["x"]) / 32), {"x": x}, batches=(32,))
