@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
+from onnx_ir.passes.common import TopologicalSortPass
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from splitplace.errors import ContractError
-from splitplace.export.convert.odd_numbers import ORT_FATAL, Feed, is_mask, touching
+from splitplace.export.convert.odd_numbers import ORT_FATAL, Feed, is_mask, is_nan, touching
 from splitplace.inference.executor import Array, batches
 from splitplace.splitting.layerwise.external import all_nodes
+from splitplace.splitting.layerwise.graph import reads
 
 CALIBRATION_BATCH = 32
 QUANTISED_SINCE = 10
@@ -23,6 +26,8 @@ QUANTISED_SINCE = 10
 RAISED_TO = 11
 OF_UPSAMPLE = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 """By which an Upsample takes its pixels, in the words of a Resize."""
+FLOAT16_SCALES_SINCE = 19
+"""The opset from which on a scale may be in float16."""
 PER_CHANNEL_SINCE = 13
 """The opset from which on a weight may have a scale for each channel."""
 ORT_WARNING = 2
@@ -47,22 +52,54 @@ def int8(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     opset = opset_of(model)
     if done := sorted(quantised(model)):
         raise ContractError(f"its operator {done[0]!r} makes 8-bit numbers already: export it as it is")
+    halves = [tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16]
+    if halves and opset < FLOAT16_SCALES_SINCE:
+        raise ContractError(
+            f"its weight {halves[0]!r} is of float16, and scales are of float32 alone before opset "
+            f"{FLOAT16_SCALES_SINCE}, got {opset}: convert the model in float32"
+        )
     model = _raised(model) if opset < QUANTISED_SINCE else model
     _state_biases_by_channel(model)
     kept = {node.name for node in model.graph.node if _is_quantised_wrongly(node, model)}
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)  # what the quantiser leaves is no model
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
-        quantize_static(
-            model,
-            out,
-            _Reader(feed),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=opset >= PER_CHANNEL_SINCE,
-            nodes_to_exclude=sorted(kept | touching(model, feed, is_mask)),
-        )
-        return onnx.load(out)
+        try:
+            quantize_static(
+                changed,
+                out,
+                _Reader(feed),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=opset >= PER_CHANNEL_SINCE,
+                nodes_to_exclude=sorted(kept | touching(model, feed, is_mask)),
+            )
+        except AssertionError as error:  # a scale of values that are no numbers, of which it says no more
+            lost = touching(model, feed, is_nan)
+            if first := next((node for node in model.graph.node if node.name in lost), None):
+                raise ContractError(
+                    f"its {first.op_type} {first.name!r} meets values that are not a number (NaN) on some rows of "
+                    "--calibration: leave those inputs out"
+                ) from error
+            raise
+        return _in_order(onnx.load(out))
+
+
+def _in_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same nodes, each after what it reads: the quantiser does not see what a Loop's body reads from around it."""
+    whole = ir.from_proto(model)
+    made: set[ir.Value] = set()
+    for node in whole.graph:
+        if any(value.producer() is not None and value not in made for value in reads(node)):
+            break
+        made.update(node.outputs)
+    else:
+        return model
+    TopologicalSortPass()(whole)
+    ordered: onnx.ModelProto = ir.to_proto(whole)
+    return ordered
 
 
 def _raised(model: onnx.ModelProto) -> onnx.ModelProto:

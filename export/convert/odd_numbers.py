@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from splitplace.inference.executor import Array
+from splitplace.inference.executor import Array, batches
 
 Feed = Mapping[str, Array]
 """Inputs of a fragment by name, each (n, ...)."""
 
 TRIAL_ROWS = 4
-"""Samples that a fragment is run on: converted, before it is stored; and before, to see its numbers."""
+"""Samples that a fragment is run on at once to see its numbers: all that it computes is held meanwhile."""
 LARGEST_FLOAT16 = 65504.0
 MARGIN = 4.0
 """How much larger than on the inputs that were seen a number may become."""
@@ -23,7 +23,7 @@ ORT_FATAL = 4
 
 
 def touching(model: onnx.ModelProto, feed: Feed, odd: Callable[[object], bool]) -> set[str]:
-    """The nodes that read or make a tensor that is odd, among weights and on the first of these inputs."""
+    """The nodes that read or make a tensor that is odd, among weights and on any of these inputs."""
     found = {tensor.name for tensor in model.graph.initializer if odd(onnx.numpy_helper.to_array(tensor))}
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
@@ -36,10 +36,10 @@ def touching(model: onnx.ModelProto, feed: Feed, odd: Callable[[object], bool]) 
     options = ort.SessionOptions()
     options.log_severity_level = ORT_FATAL
     session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    given = {node.name: feed[node.name][:TRIAL_ROWS] for node in session.get_inputs()}
-    found |= {name for name, value in given.items() if odd(value)}
-    ran = session.run(made, given) if made else []
-    found |= {name for name, value in zip(made, ran, strict=True) if odd(value)}
+    for given in batches({node.name: feed[node.name] for node in session.get_inputs()}, TRIAL_ROWS):
+        found |= {name for name, value in given.items() if odd(value)}
+        ran = session.run(made, given) if made else []
+        found |= {name for name, value in zip(made, ran, strict=True) if odd(value)}
     return {node.name for node in model.graph.node if found.intersection([*node.input, *node.output])}
 
 
@@ -60,3 +60,8 @@ def is_mask(value: object) -> bool:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return False
     return is_large(value) or not bool(np.isfinite(value).all())
+
+
+def is_nan(value: object) -> bool:
+    """Whether it holds what is not a number."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and bool(np.isnan(value).any())

@@ -16,9 +16,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.export.convert.int8 import CALIBRATION_BATCH, int8, opset_of, quantised
+from splitplace.export.convert.int8 import CALIBRATION_BATCH, FLOAT16_SCALES_SINCE, int8, opset_of, quantised
 from splitplace.export.convert.odd_numbers import TRIAL_ROWS, Feed, is_large, touching
-from splitplace.inference.executor import Array, FragmentSession, boundary_values
+from splitplace.inference.executor import Array, FragmentSession, boundary_values, open_session
 from splitplace.inference.inputs import named_inputs
 from splitplace.inference.noise import draw
 from splitplace.inference.trial import run_apart
@@ -31,10 +31,10 @@ from splitplace.splitting.layerwise.checker import check_form
 Precision = Literal["float32", "float16", "int8"]
 MIN_CALIBRATION = 32
 """Fewer samples do not show the range of an activation."""
-FLOAT16_SCALES_SINCE = 19
-"""The opset from which on a scale may be in float16."""
 FLOAT32_ALONE = ("Celu", "IsInf")
 """Operators that, in some opset or all, take no float16, and that the converter does not know as such."""
+OF_TREES = "ai.onnx.ml"
+"""The domain of scalers, encoders and trees, which make float32 whatever they read."""
 FLOAT16_BOUND = 0.05
 """Largest difference from float32, as a share of a tensor's largest value; sound conversions stay below a percent."""
 INT8_BOUND = 0.3
@@ -79,8 +79,7 @@ def with_precision(
     converted = {name: _checked(name, model, convert, feeds[name]) for name, model in artifact.models.items()}
     fragments = tuple(_fragment(fragment, converted[fragment.name]) for fragment in split.fragments)
     for fragment in fragments:
-        rows = TRIAL_ROWS if precision == "float16" else MIN_CALIBRATION
-        sample = {name: value[:rows] for name, value in feeds[fragment.name].items()}
+        sample = {name: value[:MIN_CALIBRATION] for name, value in feeds[fragment.name].items()}
         got_by_name = run_apart(fragment, converted[fragment.name], sample)
         former = split.by_name[fragment.name]
         compare = _compare if precision == "float16" else _compare_int8
@@ -174,7 +173,8 @@ def _checked(name: str, model: bytes, convert: Callable[[onnx.ModelProto, Feed],
         check_form(converted, full=True)
     except Exception as error:
         # The converters raise what they please; each means that they cannot convert this fragment.
-        raise SplitPlaceError(f"{name}: cannot be converted: {' '.join(str(error).split())[:300]}") from error
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        raise SplitPlaceError(f"{name}: cannot be converted: {why}; export it in float32") from error
     data: bytes = converted.SerializeToString(deterministic=True)
     return data
 
@@ -183,7 +183,8 @@ def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     """Weights and arithmetic in float16, but for operators that touch numbers beyond its range or take float32."""
     scaled = {node.name for node in model.graph.node if node.op_type == "DequantizeLinear"}
     narrow_scales = opset_of(model) >= FLOAT16_SCALES_SINCE
-    wide = {node.name for node in model.graph.node if node.op_type in FLOAT32_ALONE}
+    wide = {node.name for node in model.graph.node if node.op_type in FLOAT32_ALONE or node.domain == OF_TREES}
+    _state_types(model)
     kept = sorted(touching(model, feed, is_large) | quantised(model) | wide | (set() if narrow_scales else scaled))
     own = {node.name for node in model.graph.node}
     narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
@@ -195,6 +196,21 @@ def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     TopologicalSortPass()(narrow)  # the converter appends the casts of inputs at the end
     converted: onnx.ModelProto = ir.to_proto(narrow)
     return converted
+
+
+def _state_types(model: onnx.ModelProto) -> None:
+    """State which values of scalers, encoders and trees are float32: onnx infers none, and the converter casts none."""
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    of_trees = [node for node in model.graph.node if node.domain == OF_TREES]
+    made = [name for node in of_trees for name in node.output if name and name not in known]
+    if made:
+        shown = onnx.ModelProto()
+        shown.CopyFrom(model)
+        shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+        for value in open_session(shown.SerializeToString()).get_outputs():
+            if value.name in made and value.type == "tensor(float)":
+                stated = onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, None)
+                model.graph.value_info.append(stated)
 
 
 def _fragment(fragment: Fragment, model: bytes) -> Fragment:

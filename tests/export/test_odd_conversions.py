@@ -189,3 +189,55 @@ def test_operators_that_take_float32_alone_keep_it(operator, opset):
     zero = numpy_helper.from_array(np.float32(0), "v0")
     artifact = cut(model(f"a = MatMul (x, v) {operator} y = MatMul (h, w)", opset=opset, weights=[zero]))
     assert near(answer(with_precision(artifact, "float16")), answer(artifact), 0.01)
+
+
+def test_a_scaler_makes_float32_in_a_float16_split_too():
+    """Operators of ai.onnx.ml have one type of answer: joined with float16 they were refused."""
+    whole = model(
+        f"s = Identity (x) c = Concat <axis = 1> (s, x) k = MatMul (c, u) {LAYERS.replace('(x, v)', '(k, v)')}"
+    )
+    whole.graph.initializer.append(numpy_helper.from_array(RNG.normal(size=(16, 8)).astype(np.float32), "u"))
+    scaler = helper.make_node("Scaler", ["x"], ["s"], name="node 0", domain="ai.onnx.ml", offset=[0.1], scale=[2.0])
+    whole.graph.node[0].CopyFrom(scaler)
+    whole.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    artifact = cut(whole)
+    assert near(answer(with_precision(artifact, "float16")), answer(artifact), 0.02)
+
+
+def test_a_loop_that_reads_what_is_made_around_it_becomes_int8():
+    """The quantiser does not see what a body reads, and put the loop before what makes it."""
+    body = """h = Tanh (a) trips = Constant <value_ints = [2]> () yes = Constant <value = bool {1}> ()
+              l = Loop (trips, yes, x) <body = g (int64 i, bool c, float[n, 8] k) => (bool e, float[n, 8] o)
+                { e = Identity (c) t = Add (k, h) o = Tanh (t) }>
+              y = MatMul (l, w)"""
+    whole = model(f"a = MatMul (x, v) {body}")
+    artifact = cut(whole, 1)
+    got = answer(with_precision(artifact, "int8", X))
+    assert near(got, answer(artifact), 0.1)
+
+
+def test_a_mask_that_only_later_rows_have_is_left_alone_by_int8():
+    """Numbers that stand for infinity were looked for on the first four rows, and beside them 8 bits tell nothing."""
+    body = """z = Constant <value = float {3.0}> () i = Constant <value_ints = [0]> () f = Gather <axis = 1> (x, i)
+              m = Greater (f, z) low = Constant <value = float {-1e30}> () a = MatMul (x, v) s = Where (m, low, a)
+              h = Softmax (s) b = MatMul (h, v) y = MatMul (b, w)"""
+    x = np.clip(X, -2, 2)
+    x[20:24, 0] = 4
+    artifact = cut(model(body), 1)
+    assert near(answer(with_precision(artifact, "int8", x), x), answer(artifact, x), 0.1)
+
+
+def test_rows_of_no_number_are_named_where_int8_is_calibrated_on_them():
+    """A row whose mask leaves nothing: the quantiser says "scale issue"."""
+    artifact = cut(model("a = MatMul (x, v) l = Log (a) b = MatMul (l, v) y = MatMul (b, w)"), 1)
+    with pytest.raises(SplitPlaceError, match=r"f0: cannot be converted: its .* \(NaN\) on some rows of --calibration"):
+        with_precision(artifact, "int8", X)
+
+
+def test_a_model_of_float16_without_scales_of_it_is_refused_for_that():
+    """Before opset 19 a scale is of float32: it was the checker's word for it, in the quantiser's names."""
+    artifact = cut(model(LAYERS, 17, np.float16, x="float16[n, 8] x", y="float16[n, 4] y"), 1)
+    with pytest.raises(
+        SplitPlaceError, match=r"weight .* is of float16, and scales are of float32 alone before opset 19"
+    ):
+        with_precision(artifact, "int8", X.astype(np.float16))
