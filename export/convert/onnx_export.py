@@ -160,21 +160,19 @@ class _Positional(nn.Module):
 
 def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor], specs: Mapping[str, TensorSpec]) -> Piece:
     """Torch's exporter, then the splitter's normal form: BatchNorm folded, constants folded, no trace of the maker."""
-    batch = torch.export.Dim(BATCH)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
-        program = torch.onnx.export(
-            _Positional(fragment.module).eval(),
-            tuple(sample.values()),
-            dynamo=True,
-            optimize=True,
-            opset_version=OPSET,
-            input_names=list(sample),
-            output_names=[fragment.output],
-            dynamic_shapes=(tuple({0: batch} for _ in sample),),
-            verbose=False,
-        )
+    try:
+        program = _program(fragment, sample)
+    except Exception as error:
+        # torch's exporter raises what its parts and the module raise; each means that it cannot follow the module.
+        first = error
+        while first.__cause__ is not None:
+            first = first.__cause__  # type: ignore[assignment]  # an Exception as far as the exporter goes
+        why = (str(first).strip().splitlines() or [type(first).__name__])[0]
+        raise ContractError(
+            f"{fragment.name}: torch cannot export it to ONNX: {why[:300]}: its forward may do nothing that depends on "
+            "the numbers of a tensor, or on how many images there are (torch.where in place of if)"
+        ) from error
     assert program is not None
     raw: bytes = program.model_proto.SerializeToString(deterministic=True)
     graph = build(normalise(raw, fragment.name), fragment.name)
@@ -196,6 +194,24 @@ def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor], specs:
         ),
         data,
     )
+
+
+def _program(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor]) -> torch.onnx.ONNXProgram | None:
+    """What torch's exporter makes of a module, of any batch size."""
+    batch = torch.export.Dim(BATCH)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        return torch.onnx.export(
+            _Positional(fragment.module).eval(),
+            tuple(sample.values()),
+            dynamo=True,
+            optimize=True,
+            opset_version=OPSET,
+            input_names=list(sample),
+            output_names=[fragment.output],
+            dynamic_shapes=(tuple({0: batch} for _ in sample),),
+            verbose=False,
+        )
 
 
 def _compare(piece: Piece, known: Mapping[str, torch.Tensor], tolerance: float) -> None:

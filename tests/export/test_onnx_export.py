@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.export.convert.onnx_export import OPSET, relative_difference, to_onnx
 
 
@@ -90,3 +90,19 @@ def test_relative_difference_is_infinite_for_nan_and_other_shapes():
     assert relative_difference(one * 1.1, one) == pytest.approx(0.1, rel=1e-5)
     assert relative_difference(one * np.float32("nan"), one) == float("inf")
     assert relative_difference(np.ones(4, np.float32), one) == float("inf")
+
+
+def test_a_forward_that_no_trace_can_follow_is_refused_in_a_line(full):
+    """What depends on a tensor's numbers, or is compiled already, was a traceback of the exporter's."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = full.fragments[0].module
+
+        def forward(self, x):
+            return self.inner(x) if x.float().mean() >= 0 else -self.inner(x)
+
+    branching = dataclasses.replace(full.fragments[0], module=Branches().eval())
+    with pytest.raises(ContractError, match=r"full: torch cannot export it to ONNX: .*torch\.where in place of if"):
+        to_onnx(dataclasses.replace(full, fragments=(branching,)))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -386,3 +387,11 @@ def test_a_run_may_go_beside_training_and_test(tmp_path):
     check_apart(tmp_path, tmp_path / "runs", "--out")
     with pytest.raises(UsageError, match="lies among the classes"):
         check_apart(tmp_path, tmp_path / "train/run", "--out")
+
+
+def test_a_folder_of_archives_alone_says_so(tmp_path):
+    """Shards of WebDataset, or a download that nobody unpacked: it was told of class folders only."""
+    with tarfile.open(tmp_path / "train-0000.tar", "w"):
+        pass
+    with pytest.raises(ContractError, match=r"archive \(train-0000.tar\) are not read: unpack it"):
+        load_own(tmp_path, "mine")

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -319,3 +320,38 @@ def test_images_beside_parquet_are_said_to_be_left_out(tmp_path):
     (tmp_path / "cat" / "0.png").write_bytes(png(0))
     (note,) = load_own(tmp_path, "pets").notes
     assert note.startswith(f"beside Parquet, the image files below {tmp_path} were not read")
+
+
+def write_arrow(table: pa.Table, file: Path, write=pa.ipc.new_stream) -> None:
+    """As the hub's library writes it, or with a footer."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(file), "wb") as opened, write(opened, table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("write", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_what_the_hubs_library_saved_is_taken(tmp_path, write):
+    """A folder a part, with its JSON beside, as a stream or a file of Arrow; what it cached of it is passed over."""
+    for part, labels, first in (("train", [0, 1, 2] * 5, 0), ("test", [2, 1, 0], 50)):
+        write_arrow(hub(labels, first=first), tmp_path / part / "data-00000-of-00001.arrow", write)
+        write_arrow(pa.table({"z": [1]}), tmp_path / part / "cache-0123456789abcdef.arrow", write)
+        (tmp_path / part / "state.json").write_text("{}")
+    data = load_own(tmp_path, "mine")
+    assert data.class_names == tuple(NAMES) and "Arrow" in data.source
+    assert data.y_train_N.tolist() == [0, 1, 2] * 5 and data.y_test_N.tolist() == [2, 1, 0]
+
+
+def test_one_file_of_arrow_is_taken_and_a_broken_one_refused(tmp_path):
+    """By its name; what is cut off is said to be no Arrow file."""
+    write_arrow(hub([0, 1, 2] * 5), tmp_path / "mine-train.arrow")
+    assert load_own(tmp_path / "mine-train.arrow", "mine").class_names == tuple(NAMES)
+    (tmp_path / "broken.arrow").write_bytes((tmp_path / "mine-train.arrow").read_bytes()[:700])
+    with pytest.raises(IntegrityError, match=r"broken.arrow: not an Arrow file"):
+        load_own(tmp_path / "broken.arrow", "mine")
+
+
+def test_parquet_goes_before_arrow_beside_it(tmp_path):
+    """The hub's cache has both of one data set."""
+    pq.write_table(hub([0, 1, 2] * 5), tmp_path / "train.parquet")
+    write_arrow(hub([0, 1, 2] * 9), tmp_path / "cached" / "mine-train.arrow")
+    assert len(load_own(tmp_path, "mine").y_train_N) < 15

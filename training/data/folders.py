@@ -10,6 +10,7 @@ import numpy as np
 from splitplace.errors import ContractError, UsageError, some
 from splitplace.inference.images import image_suffixes
 from splitplace.records.split import as_seen
+from splitplace.training.data.packed import is_archive
 from splitplace.training.data.parts import (
     EncodedPart,
     Found,
@@ -142,6 +143,9 @@ def _deeper(path: Path, names: Sequence[str]) -> str:
 def _unsorted(path: Path) -> str:
     """For a message: what to do with images that lie in no class folder, their classes in a table or in their names."""
     images, tables = _files(path), _tables(path)
+    packed = [] if images else [file.name for file in sorted(path.iterdir()) if file.is_file() and is_archive(file)]
+    if packed:
+        return f": the images in an archive ({some(packed)}) are not read: unpack it to a folder a class"
     inside = [image for folder in _folders(path) for image in _files(folder)] if tables else []
     if not images and not inside:
         return ""

@@ -23,9 +23,10 @@ from splitplace.training.data.dataset import (
 )
 from splitplace.training.data.folders import check_outside, holds_images, read_folder
 from splitplace.training.data.packed import is_archive
-from splitplace.training.data.parquet import is_parquet, parquet_files, read_parquet
+from splitplace.training.data.parquet import read_parquet
 from splitplace.training.data.parts import EncodedPart
 from splitplace.training.data.publishers import read_published, read_published_below
+from splitplace.training.data.tables import is_table, table_files
 
 MAX_SIZE = 4096
 FEW_LEVELS = 32
@@ -82,13 +83,13 @@ def load_own(
     if published is not None:
         place, arrays = published
         return _of_arrays(arrays, application, place, size, rule, mirror, notes)
-    if path.is_file() and not is_parquet(path):
+    if path.is_file() and not is_table(path):
         raise UsageError(
             f"{path}: {'no data set in this archive: unpack it' if is_archive(path) else 'not a data set'}: expected a "
-            "folder of class folders, Parquet, or a publisher's archive (IDX or CIFAR's files; or .npz with x_train, "
-            "y_train, x_test and y_test)"
+            "folder of class folders, Parquet or Arrow, or a publisher's archive (IDX or CIFAR's files; or .npz with "
+            "x_train, y_train, x_test and y_test)"
         )
-    in_tables = bool(parquet_files(path))
+    in_tables = bool(table_files(path))
     found = read_parquet(path) if in_tables else read_folder(path)
     parts = [found.train] if found.test is None else [found.train, found.test]
     decoded = [_decode(part, size, rule, skip_corrupt) for part in parts]
@@ -142,7 +143,7 @@ def check_apart(path: Path, place: Path, option: str) -> None:
         UsageError: As said.
     """
     inside = path.is_dir() and place.resolve().is_relative_to(path.resolve())
-    if inside and holds_images(path) and not parquet_files(path):
+    if inside and holds_images(path) and not table_files(path):
         check_outside(path, place, option)
 
 
@@ -151,7 +152,7 @@ def _published(path: Path, notes: list[str]) -> tuple[Path, Arrays] | None:
 
     Of such that cannot be read beside images or Parquet, a note says so; of these beside such that can, too.
     """
-    beside = "" if path.is_file() else "image files" if holds_images(path) else "Parquet" if parquet_files(path) else ""
+    beside = "" if path.is_file() else "image files" if holds_images(path) else "Parquet" if table_files(path) else ""
     try:
         arrays = read_published(path)
     except SplitPlaceError as error:

@@ -1,4 +1,4 @@
-"""Parquet with encoded images and labels, in one file or as the Hugging Face hub stores a data set: shards by part."""
+"""Parquet or Arrow with encoded images and labels, in one file or as the Hugging Face hub stores a data set."""
 
 import json
 import math
@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from splitplace.errors import ContractError, IntegrityError, UsageError, some
+from splitplace.errors import ContractError, UsageError, some
 from splitplace.records.split import as_seen
 from splitplace.training.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, described, hub_features
 from splitplace.training.data.dataset import Labels
@@ -22,13 +21,11 @@ from splitplace.training.data.parts import (
     Found,
     PartName,
     in_order,
-    is_hidden_below,
     part_called,
     parts_among,
 )
+from splitplace.training.data.tables import SUFFIX, is_arrow, read_table, table_files
 
-SUFFIX = ".parquet"
-_MAGIC = b"PAR1"
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NO_LABEL = -1
@@ -44,22 +41,8 @@ class _Shard:
     class_names: tuple[str, ...] | None
 
 
-def is_parquet(file: Path) -> bool:
-    """Whether a file says that it is Parquet, by its name or its first letters."""
-    with file.open("rb") as opened:
-        return file.suffix.lower() in (SUFFIX, ".pq") or opened.read(len(_MAGIC)) == _MAGIC
-
-
-def parquet_files(path: Path) -> list[Path]:
-    """The Parquet files at or below `path`."""
-    if path.is_file():
-        return [path]
-    found = (file for file in path.rglob("*") if file.suffix.lower() == SUFFIX and file.is_file())
-    return sorted(file for file in found if not is_hidden_below(path, file))
-
-
 def read_parquet(path: Path) -> Found:
-    """The images of a Parquet file, or of a folder of them.
+    """The images of a Parquet or Arrow file, or of a folder of them.
 
     A column of encoded images (bytes, or a struct with a field `bytes`) and one of labels: whole numbers from 0 (also
     as floats, where pandas kept missing ones as NaN), truth values, or the classes' names. What numbers are called
@@ -69,9 +52,10 @@ def read_parquet(path: Path) -> Found:
     Raises:
         UsageError: Several data sets below one folder, or files for testing alone.
         ContractError: Columns of another form; parts whose classes do not agree.
-        IntegrityError: Not Parquet.
+        IntegrityError: Not Parquet, or not Arrow.
     """
-    parts = _by_part(path, parquet_files(path))
+    files = table_files(path)
+    parts = _by_part(path, files)
     notes: list[str] = []
     train = [_read(file) for file in parts["train"]]
     test = _held_out(path, parts, notes)
@@ -79,7 +63,8 @@ def read_parquet(path: Path) -> Found:
         train, test = ([_numbers_as_names(path, shard) for shard in part] for part in (train, test))
     class_names = _class_names(path, [*train, *test])
     held_out = _part(path, test, class_names) if test else None
-    return Found("Parquet", _part(path, train, class_names), held_out, class_names, tuple(notes))
+    kind = "Arrow" if any(is_arrow(file) for file in files) else "Parquet"
+    return Found(kind, _part(path, train, class_names), held_out, class_names, tuple(notes))
 
 
 def _held_out(path: Path, parts: Mapping[PartName, Sequence[Path]], notes: list[str]) -> list[_Shard]:
@@ -140,27 +125,33 @@ def _stem(file: Path) -> str:
 
 
 def _read(file: Path) -> _Shard:
-    try:
-        with pq.ParquetFile(file) as opened:
-            schema = opened.schema_arrow
-            features = hub_features(schema)
-            image = column_of(schema.names, IMAGE_COLUMNS, described(features, "Image"), file)
-            label = column_of(schema.names, LABEL_COLUMNS, described(features, "ClassLabel"), file)
-            if image is None or label is None:
-                raise ContractError(
-                    f"{file}: got the columns {schema.names}, expected image and label (or, as others call them, "
-                    f"{', '.join(IMAGE_COLUMNS[1:])}; {', '.join(LABEL_COLUMNS[1:])})"
-                )
-            for name in (image, label):
-                if schema.names.count(name) > 1:
-                    raise ContractError(f"{file}: several columns are called {name}, expected one")
-            table = opened.read(columns=[image, label])
-    except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(f"{file}: not a Parquet file: {str(error).splitlines()[0]}") from error
+    chosen: dict[str, Any] = {}
+
+    def choose(schema: Any) -> list[str]:
+        image, label, features = _columns(schema, file)
+        chosen.update(image=image, label=label, names=_names(schema, features, label, file))
+        return [image, label]
+
+    table = read_table(file, choose)
     names = [f"{file.name} row {row}" for row in range(table.num_rows)]
-    return _Shard(
-        names, _images(table, image, file), _labels(table, label, file), _names(schema, features, label, file)
-    )
+    image, label = chosen["image"], chosen["label"]
+    return _Shard(names, _images(table, image, file), _labels(table, label, file), chosen["names"])
+
+
+def _columns(schema: Any, file: Path) -> tuple[str, str, dict[str, Any]]:
+    """The columns of images and labels, and what the hub says of all."""
+    features = hub_features(schema)
+    image = column_of(schema.names, IMAGE_COLUMNS, described(features, "Image"), file)
+    label = column_of(schema.names, LABEL_COLUMNS, described(features, "ClassLabel"), file)
+    if image is None or label is None:
+        raise ContractError(
+            f"{file}: got the columns {schema.names}, expected image and label (or, as others call them, "
+            f"{', '.join(IMAGE_COLUMNS[1:])}; {', '.join(LABEL_COLUMNS[1:])})"
+        )
+    for name in (image, label):
+        if schema.names.count(name) > 1:
+            raise ContractError(f"{file}: several columns are called {name}, expected one")
+    return image, label, features
 
 
 def _images(table: Any, name: str, file: Path) -> list[bytes | None]:
