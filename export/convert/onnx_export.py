@@ -168,9 +168,9 @@ def _export(fragment: ModuleFragment, sample: Mapping[str, torch.Tensor], specs:
         first = error
         while first.__cause__ is not None:
             first = first.__cause__  # type: ignore[assignment]  # an Exception as far as the exporter goes
-        why = (str(first).strip().splitlines() or [type(first).__name__])[0]
+        why = (str(first).strip().splitlines() or [type(first).__name__])[0][:300].rstrip(".")
         raise ContractError(
-            f"{fragment.name}: torch cannot export it to ONNX: {why[:300]}: its forward may do nothing that depends on "
+            f"{fragment.name}: torch cannot export it to ONNX: {why}: its forward may do nothing that depends on "
             "the numbers of a tensor, or on how many images there are (torch.where in place of if)"
         ) from error
     assert program is not None

@@ -1,12 +1,12 @@
 """The sizes of a sample, as users state them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 from splitplace.errors import UsageError
 
-SampleShape = str | Sequence[int] | Sequence[str] | Mapping[str, Sequence[int]]
+SampleShape = str | int | Sequence[int] | Sequence[str] | Mapping[str, int | Sequence[int]]
 """3,224,224 or NAME=128, as text or in a list of several; the numbers themselves; or these by input."""
 
 MAX_NUMBERS = 2**26
@@ -22,16 +22,15 @@ def sizes_by_input(given: SampleShape) -> dict[str, tuple[int, ...]]:
         UsageError: Something else than sizes from 1 on, an input twice, or more numbers than a machine takes.
     """
     if isinstance(given, Mapping):
-        pairs = [(str(name), sizes) for name, sizes in given.items()]
+        pairs = [(str(name), _listed(sizes)) for name, sizes in given.items()]
     elif isinstance(given, str):
         pairs = [_named(given)]
-    elif given and all(isinstance(part, str) and not part.isdecimal() for part in given):
-        pairs = [_named(str(part)) for part in given]
+    elif isinstance(given, Iterable) and (parts := list(given)) and all(_is_text(part) for part in parts):
+        pairs = [_named(str(part)) for part in parts]
     else:
-        pairs = [("", given)]
+        pairs = [("", _listed(given))]
     found: dict[str, tuple[int, ...]] = {}
-    for name, sizes in pairs:
-        parts = [str(size).strip() for size in sizes]
+    for name, parts in pairs:
         told = f"--shape {name}{'=' if name else ''}{','.join(parts)}"
         if not parts or name in found or not all(re.fullmatch(r"[0-9]{1,9}", part) and int(part) for part in parts):
             raise UsageError(f"{told}: {_EXPECTED}")
@@ -41,7 +40,18 @@ def sizes_by_input(given: SampleShape) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def _listed(sizes: object) -> list[str]:
+    """Each size as a text; of something else than sizes that text, which is refused."""
+    several = sizes.split(",") if isinstance(sizes, str) else sizes if isinstance(sizes, Iterable) else [sizes]
+    return [str(size).strip() for size in several]
+
+
+def _is_text(part: object) -> bool:
+    """Whether it is more than one size."""
+    return isinstance(part, str) and not part.isdecimal()
+
+
 def _named(text: str) -> tuple[str, list[str]]:
     """NAME=3,224,224: names may hold an equals sign, sizes do not."""
     name, _, sizes = text.rpartition("=")
-    return name.strip(), sizes.split(",")
+    return name.strip(), _listed(sizes)

@@ -42,7 +42,8 @@ def state_sizes(model: Model, shapes: Mapping[str, Sequence[int]], source: str) 
             _state(value, sizes, called, source)
     for name in varying:
         for dim in inputs[name].type.tensor_type.shape.dim[1:]:
-            if len(shared := called.get(dim.dim_param, ())) == 1:  # a name of two sizes, as Paddle's "?", says nothing
+            shared = called.get(dim.dim_param, set())
+            if len(shared) == 1:  # a name of two sizes, as Paddle's "?", says nothing
                 (dim.dim_value,) = shared
     written: bytes = proto.SerializeToString()
     return replace(model, message=written) if isinstance(model, Detached) else written

@@ -56,7 +56,7 @@ def test_a_model_of_images_of_any_size_is_cut_for_one(x: str, shape: SampleShape
     np.testing.assert_allclose(answer, open_session(whole).run(["y"], {"x": x_NCHW})[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", ["5", "x=5", {"mask": [5]}, ["x=5", "mask=5"]])
+@pytest.mark.parametrize("shape", ["5", 5, "x=5", {"mask": [5]}, {"x": 5}, ["x=5", "mask=5"]])
 def test_inputs_share_what_they_call_alike(shape: SampleShape) -> None:
     """The length of one of several token inputs is that of all."""
     done = sp.split(tokens("int64[n, len] x, int64[n, len] mask"), fragments=2, shape=shape)
@@ -90,6 +90,7 @@ def test_what_is_missing_is_said_with_the_option() -> None:
         ("4,6,6", "--shape 4,6,6 for input 'x', expected the sizes of a sample as 3,H,W"),
         ("z=3,6,6", "unknown input of the model 'z'|unknown input of model 'z'"),
         ("3,6,x", "--shape 3,6,x: expected the sizes of a sample"),
+        (3.5, "--shape 3.5: expected the sizes of a sample"),
         ("3,0,6", "--shape 3,0,6: expected the sizes of a sample"),
         ((3, -1, 6), "--shape 3,-1,6: expected the sizes of a sample"),
         (["x=3,6,6", "x=3,6,6"], "--shape x=3,6,6: expected the sizes of a sample"),
