@@ -21,12 +21,13 @@ def sizes_by_input(given: SampleShape) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: Something else than sizes from 1 on, an input twice, or more numbers than a machine takes.
     """
+    pairs: list[tuple[str, list[str]]]
     if isinstance(given, Mapping):
         pairs = [(str(name), _listed(sizes)) for name, sizes in given.items()]
     elif isinstance(given, str):
         pairs = [_named(given)]
-    elif isinstance(given, Iterable) and (parts := list(given)) and all(_is_text(part) for part in parts):
-        pairs = [_named(str(part)) for part in parts]
+    elif isinstance(given, Iterable) and (texts := list(given)) and all(map(_is_text, texts)):
+        pairs = [_named(str(text)) for text in texts]
     else:
         pairs = [("", _listed(given))]
     found: dict[str, tuple[int, ...]] = {}
