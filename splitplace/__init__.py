@@ -48,7 +48,8 @@ PUBLIC = {
         "api.advise": ["advise"],
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
-        "api.fleet": ["Fleet", "fleet_history"],
+        "api.fleet": ["Fleet"],
+        "api.fleet_history": ["fleet_history"],
         "api.join_fleet": ["join_fleet"],
         "api.front_door": ["FrontDoor"],
         "placement.http.tokens": ["add_token", "read_tokens", "revoke_token", "TokenEntry", "TokenFile"],
@@ -151,7 +152,7 @@ if TYPE_CHECKING:
     from splitplace.api.export import export as export
     from splitplace.api.fetch import fetch as fetch
     from splitplace.api.fleet import Fleet as Fleet
-    from splitplace.api.fleet import fleet_history as fleet_history
+    from splitplace.api.fleet_history import fleet_history as fleet_history
     from splitplace.api.front_door import FrontDoor as FrontDoor
     from splitplace.api.infer import Inference as Inference
     from splitplace.api.infer import infer as infer

@@ -1,4 +1,4 @@
-"""`Fleet`: a live fleet that this process runs; `fleet_history`: what happened in one."""
+"""`Fleet`: a live fleet that this process runs."""
 
 import logging
 import signal
@@ -9,19 +9,15 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self, get_args
 
-from pydantic import ValidationError
-
 from splitplace.api.asked import amount, number, one_of, place, whole_number
 from splitplace.api.demand import demand as gather
 from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice, registry_of
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
-from splitplace.errors import IntegrityError, NotReadyError, UsageError, explained, first_problem
+from splitplace.errors import NotReadyError, UsageError, explained
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.encoded_images import check_decodes
 from splitplace.placement.broker.broker import Broker
-from splitplace.placement.broker.events import EVENTS, Event
-from splitplace.placement.broker.journal_reader import events
 from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.engines.emulated import emulated
@@ -366,27 +362,3 @@ def asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@explained()
-def fleet_history(data: str | Path = DEFAULT) -> tuple[Event, ...]:
-    """What happened to a fleet, in the order its broker learnt of it, as its journal has it: whoever reads, it goes on.
-
-    Args:
-        data: The folder that the fleet was started with.
-
-    Returns:
-        Typed events, the oldest that are still kept first; times are seconds on the clock of this folder's fleets.
-
-    Raises:
-        NotFoundError: No fleet ever ran there.
-        IntegrityError: The journal is damaged; says where.
-    """
-    path = DataFolder(data).path / "journal.sqlite"
-    found = []
-    for sequence, body in events(path):
-        try:
-            found.append(EVENTS.validate_json(body))
-        except ValidationError as error:
-            raise IntegrityError(f"{path}: event {sequence}: {first_problem(error, 'as a whole')}") from error
-    return tuple(found)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -131,28 +131,40 @@ def _measured(use: "ResourceUse | None") -> tuple[str, str, str, str]:
     )
 
 
-def history(*, data: Path = DATA, json: bool = False) -> None:
-    """Print what happened to a fleet, event by event, as its journal has it.
+def history(*, data: Path = DATA, task: int | None = None, json: bool = False) -> None:
+    """Print what happened to a fleet, event by event, as its journal has it; or what became of one task, by names.
 
     Args:
         data: Folder of the fleet.
+        task: The number of a task, as `submit` prints it.
         json: Print one JSON document.
     """
     import splitplace as sp
 
-    events = list(sp.fleet_history(data))
-    table = Table("at s", "event", "what", title=f"{len(events)} events")
+    table = Table("at s", "event", "what")
     devices: Sequence[str] = ()
-    for event in events:
-        devices = event.devices if event.kind == "opened" else devices
-        table.add_row(f"{event.at_s:.3f}", event.kind, ", ".join(_fields(event.model_dump(), devices)))
-    emit({"events": [event.model_dump(mode="json") for event in events]}, table, json)
+    documents = list[dict[str, Any]]()
+    for event in sp.fleet_history(data) if task is None else sp.fleet_history(data, task=task):
+        document = event.model_dump(mode="json")
+        kind = document.get("kind") or document["event"]
+        devices = document["devices"] if kind == "opened" else devices
+        at_s = document.get("at_s", document.get("start_s"))
+        table.add_row("" if at_s is None else f"{at_s:.3f}", kind, ", ".join(_fields(event.model_dump(), devices)))
+        documents.append(document)
+    table.title = f"{len(documents)} events"
+    emit({"events": documents}, table, json)
 
 
 def _fields(event: Mapping[str, object], devices: Sequence[str]) -> Iterator[str]:
     """What an event states, but its time, its kind and bytes: a device by its name, of a digest the beginning."""
     for name, value in event.items():
-        if name in ("at_s", "kind") or isinstance(value, bytes) or value is None or value is False or value in ((), ""):
+        if (
+            name in ("at_s", "kind", "event")
+            or isinstance(value, bytes)
+            or value is None
+            or value is False
+            or value in ((), "")
+        ):
             continue
         if name in ("device", "by") and isinstance(value, int) and value < len(devices):
             value = devices[value]

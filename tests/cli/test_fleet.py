@@ -124,6 +124,9 @@ def test_the_walk(room):
     assert status["tasks"] == {"waiting": 0, "running": 0, "answered": 2, "failed": 0, "cancelled": 0}
     events = [event["kind"] for event in room.call("fleet", "history")["events"]]
     assert events.count("accepted") == 2 and events.count("gone") == 1
+    story = room.call("fleet", "history", "--task", str(second["outcome"]["id"]))["events"]
+    assert [event["event"] for event in story][:2] == ["start", "arrive"] and story[-1]["event"] == "finish"
+    assert {event["split"] for event in story if event["event"] == "run"} == {"pixels.brightest.full"}
     assert room.call("fleet", "drain")["tasks"]["answered"] == 2
     assert "draining: it takes no more tasks" in room.call(*SUBMIT, code=1)
     assert room.call("fleet", "stop")["pid"] == started["pid"]
