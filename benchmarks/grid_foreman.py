@@ -7,6 +7,7 @@ by its name, and JSON as bytes.
 """
 
 import os
+import random
 import socket
 import sys
 import threading
@@ -34,6 +35,8 @@ NOBODY_S = 120.0
 """For so long there may be nobody who measures: cores that are busy, or a node that is to come back."""
 CONNECT_S = 60.0
 """How long a cluster may take to answer."""
+MOST_STARTS = 3
+"""Of the process that Ray starts for a client."""
 BUSY_S = 30.0
 """A core that has not come in so long is somebody else's: another one is looked for as well."""
 MOST_ENDS = 3
@@ -303,10 +306,30 @@ def _connect(ray: Any, address: str, report: Callable[[wire.Report], None]) -> N
         place = urlsplit(address if "://" in address else f"ray://{address}")
         if place.port is not None and place.hostname:
             socket.create_connection((place.hostname, place.port), CONNECT_S / 2).close()
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        start_client(ray, address)
     except OSError as error:
         raise SplitPlaceError(f"{none} ({text(error)[:200]})") from error
     watch.cancel()
+
+
+def start_client(ray: Any, address: str) -> None:
+    """Connect; through Ray's client server, which starts a process for each client, not by the first alone.
+
+    That process may end as it begins: its port is looked for, and not held, before it takes it.
+
+    Raises:
+        OSError: As Ray says it.
+    """
+    for left in reversed(range(MOST_STARTS if address.startswith("ray://") else 1)):
+        try:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except ConnectionError:
+            if not left:
+                raise
+            ray.shutdown()
+            time.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - two that were in each other's way part
+        else:
+            return
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from splitplace.benchmarks.adaptation import measure_task as adapt
 from splitplace.benchmarks.adversary import PointTask, measure_point
 from splitplace.benchmarks.bandit_training import TrainingTask, train_once
 from splitplace.benchmarks.grid import GridTask, measure_bound, measure_cell
-from splitplace.benchmarks.grid_foreman import BUSY_S, MOST_ENDS, NOBODY_S, Foreman, NoNodeError
+from splitplace.benchmarks.grid_foreman import BUSY_S, MOST_ENDS, NOBODY_S, Foreman, NoNodeError, start_client
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CodeFacts, CrewAsked, Luggage, NodeHello
 from splitplace.benchmarks.grid_worker import GridWorker
@@ -182,6 +182,40 @@ class Place:
 def no_waiting(monkeypatch):
     """The clock is ours."""
     monkeypatch.setattr(grid_foreman.time, "sleep", lambda seconds: None)
+
+
+class Unreliable:
+    """A Ray whose first connections come to nothing."""
+
+    def __init__(self, failures):
+        self.failures, self.tried, self.left = failures, 0, 0
+
+    def init(self, address, **options):
+        """Connect, in the end."""
+        self.tried += 1
+        if self.tried <= self.failures:
+            raise ConnectionAbortedError("Starting Ray client server failed")
+
+    def shutdown(self):
+        """Leave what was begun."""
+        self.left += 1
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_process_of_rays_that_ends_as_it_begins_is_started_again(failures):
+    """By the client server, up to three times; what was begun is left before."""
+    ray = Unreliable(failures)
+    start_client(ray, "ray://head:10001")
+    assert (ray.tried, ray.left) == (failures + 1, failures)
+
+
+@pytest.mark.parametrize(("address", "tries"), [("ray://head:10001", 3), ("head:6379", 1), ("auto", 1)])
+def test_a_cluster_that_lets_nobody_in_is_told_as_ray_does(address, tries):
+    """And a cluster's own address once: there is no such process."""
+    ray = Unreliable(9)
+    with pytest.raises(ConnectionAbortedError, match="Starting Ray client server failed"):
+        start_client(ray, address)
+    assert ray.tried == tries
 
 
 def test_a_core_for_each_cell_node_by_node_in_turns():
