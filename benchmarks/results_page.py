@@ -12,6 +12,7 @@ from pathlib import Path
 from splitplace.benchmarks import (
     adversary,
     bandit_training,
+    demand_page,
     fleets_tables,
     frontier_page,
     loaded_testbed_page,
@@ -56,6 +57,7 @@ CLAIMS = (
         "splitplace bench training --train mnist,fashionmnist --pairs 110",
         models_tables.training,
     ),
+    Claim("demand.json", "Three networks on three data sets", "splitplace bench demand", demand_page.section),
     Claim("fig2.json", "When to split, and how", "splitplace bench fig2", frontier_page.section),
     Claim(
         "semantic.json",
