@@ -356,7 +356,9 @@ def test_a_file_of_another_form_is_refused_with_what_is_expected(name, tmp_path)
             archive.writestr("cat/0.png", b"")
     else:
         (tmp_path / name).write_bytes(b"image,label\n")
-    with pytest.raises(UsageError, match=r"expected a folder of class folders, Parquet or Arrow, or a publisher's archive"):
+    with pytest.raises(
+        UsageError, match=r"expected a folder of class folders, Parquet or Arrow, or a publisher's archive"
+    ):
         load_own(tmp_path / name, "mine")
 
 
