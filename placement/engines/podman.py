@@ -157,19 +157,22 @@ def podman() -> list[str]:
     return [program, "--cgroup-manager", "cgroupfs", "--runtime", "runc"]
 
 
-def ask_podman(*arguments: str, timeout_s: float = ANSWER_S) -> "subprocess.CompletedProcess[str]":
+def ask_podman(
+    *arguments: str, timeout_s: float = ANSWER_S, folder: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """What a command of podman's answers, whether it worked or not.
 
     Args:
         arguments: Behind `podman`.
         timeout_s: Within which it has to.
+        folder: That it works in; this process's own by default.
 
     Raises:
         NotReadyError: There is no podman, or it does not answer.
     """
     command = [*podman(), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, cwd=folder)
     except subprocess.TimeoutExpired as error:
         raise NotReadyError(f"podman {arguments[0]}: no answer within {timeout_s:g} s") from error
 

@@ -1,5 +1,6 @@
 """The image that the engine `podman` runs devices from: this machine's own Python, made anew when something changed."""
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -23,15 +24,17 @@ def device_image() -> str:
     if not ask_podman("image", "exists", name).returncode:
         return name
     with tempfile.TemporaryDirectory(prefix="splitplace-image-") as scratch:
-        writer = ImageWriter(Path(scratch) / "layout")
+        # Podman calls the image by its folder's path, as it is given, and that has to be a name that an image may have.
+        layout = Path(scratch) / f"made-{secrets.token_hex(8)}"
+        writer = ImageWriter(layout)
         built = ImageBuilder(writer, contents, lambda what: None).device("device", "SplitPlace: a device")
-        pulled = ask_podman("pull", "--quiet", f"oci:{writer.path}:{built.tag}", timeout_s=LOAD_S)
+        pulled = ask_podman("pull", "--quiet", f"oci:{layout.name}:{built.tag}", timeout_s=LOAD_S, folder=layout.parent)
     if pulled.returncode:
         raise SplitPlaceError(f"podman does not take the image of a device: {_last_line(pulled.stderr)}")
     number = pulled.stdout.strip()
     _done("tag", number, name)
     for other in _done("image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", number).split():
-        if not other.startswith(f"{IMAGE}:"):  # podman calls it by the scratch folder, too
+        if not other.startswith(f"{IMAGE}:"):  # that of the folder
             _done("untag", number, other)
     return name
 

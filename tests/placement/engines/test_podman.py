@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_an_image_is_taken_in_minutes(monkeypatch):
     """Hundreds of megabytes onto a slow disk, where every other answer is a matter of a minute."""
     asked = {}
 
-    def ask(*words, timeout_s=podman.ANSWER_S):
+    def ask(*words, timeout_s=podman.ANSWER_S, folder=None):
         asked[words[0]] = timeout_s
         return subprocess.CompletedProcess(words, words[:2] == ("image", "exists"), stdout="", stderr="")
 
@@ -74,3 +75,25 @@ def test_an_image_is_taken_in_minutes(monkeypatch):
     monkeypatch.setattr(module, "ask_podman", ask)
     module.device_image()
     assert asked["pull"] == podman.LOAD_S > asked["image"] == asked["tag"] == podman.ANSWER_S
+
+
+@pytest.mark.slow
+def test_an_image_is_taken_from_any_temporary_folder(monkeypatch, tmp_path):
+    """Also one whose path no image may have for a name; and by no other name than ours."""
+    folder = tmp_path / "A-_b_"
+    folder.mkdir()
+    asked = []
+
+    def ask(*words, **options):
+        asked.append(words[0])
+        done = podman.ask_podman(*words, **options)
+        if words[:2] == ("image", "exists"):
+            done.returncode = 1  # it is made in any case
+        return done
+
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(module, "ask_podman", ask)
+    name = module.device_image()
+    names = podman.ask_podman("image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", name).stdout
+    assert "pull" in asked and name in names.split() and "made-" not in names
+    assert not list(folder.iterdir())
