@@ -137,7 +137,8 @@ def run(
         cells = dict[RecipeTask, RecipeCell]()
         for task in wanted:
             say(f"training {task} (an interruption loses at most a minute)")
-            done, full = (train(runs, data, settings, task.seed, method) for method in (task.method, "full"))
+            full = train(runs, data, settings, task.seed, "full")
+            done = full if task.method == "full" else train(runs, data, settings, task.seed, task.method)
             cells[task] = _cell(task.method, done, full, task.seed)
         return cells
 

@@ -71,10 +71,14 @@ class OnOffer:
 def listed(demand: DemandLike) -> tuple[Offered, ...]:
     """Every split of a demand."""
     if isinstance(demand, Demand):
-        top1s = [entry.evaluation.top1 if entry.evaluation else None for entry in demand.splits]
         rows = [
-            (entry.split.reference, entry.split.strategy, top1, len(entry.split.fragments))
-            for entry, top1 in zip(demand.splits, top1s, strict=True)
+            (
+                entry.split.reference,
+                entry.split.strategy,
+                entry.evaluation.top1 if entry.evaluation else None,
+                len(entry.split.fragments),
+            )
+            for entry in demand.splits
         ]
     else:
         rows = [(split.reference, split.strategy, split.top1, len(split.core_s)) for split in demand.splits]

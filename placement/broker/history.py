@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated
@@ -116,7 +117,7 @@ class History:
                 lines = start + lines
             elif self._size_bytes + len(lines) > self._limit_bytes and self._size_bytes:
                 self._end()
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._path.replace(_aside(self._path))
                 self._open(self._path)
                 lines = start + lines
             assert self._file is not None
@@ -140,6 +141,24 @@ class History:
         if file is not None:
             with suppress(OSError):  # what was not written before is not to be had now
                 file.close()
+
+
+def _aside(path: Path) -> Path:
+    """Where a file goes that is full."""
+    return path.with_name(f"{path.name}.1")
+
+
+def read_kept(path: Path) -> Iterator[Event]:
+    """All events that are kept: of the file that was put aside when it was full, then of the one that goes on.
+
+    Raises:
+        NotFoundError: No such file.
+        ContractError: One is of another version.
+        IntegrityError: A line is no event of ours; names it.
+    """
+    if _aside(path).is_file():
+        yield from read_history(_aside(path))
+    yield from read_history(path)
 
 
 def read_history(path: Path) -> tuple[Event, ...]:

@@ -148,15 +148,10 @@ def check_chunks(scenario: Scenario, costs: Costs, arrivals: Arrivals) -> None:
         )
 
 
-def _factor(workload: Workload, intervals: int) -> Floats:
+def _counts(workload: Workload, rate: float, intervals: int, seed: int) -> Ints:
     factor = np.ones(intervals)
     for phase in workload.phases:
         factor[phase.start :] = phase.rate_factor
-    return factor
-
-
-def _counts(workload: Workload, rate: float, intervals: int, seed: int) -> Ints:
-    factor = _factor(workload, intervals)
     if (rate * factor).sum() > MAX_TASKS:
         raise OverloadedError(f"{(rate * factor).sum():.3g} tasks asked for, at most {MAX_TASKS}: lower the load")
     rng = generator(seed, "workload", "count")

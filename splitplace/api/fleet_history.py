@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from splitplace.errors import IntegrityError, NotFoundError, explained, first_problem
 from splitplace.placement.broker.events import EVENTS, Event
-from splitplace.placement.broker.history import read_history
+from splitplace.placement.broker.history import read_kept
 from splitplace.placement.broker.journal_reader import events
 from splitplace.placement.history import DeviceDown, Finish, FragmentPlaced, Start
 from splitplace.placement.history import Event as TaskEvent
@@ -46,7 +46,7 @@ def fleet_history(data: str | Path = DEFAULT, task: int | None = None) -> tuple[
     if task is None:
         return tuple(_journal(folder.path / "journal.sqlite"))
     check_number(task)
-    found = tuple(_of_task(_kept(folder.history), task))
+    found = tuple(_of_task(read_kept(folder.history), task))
     if not found:
         raise NotFoundError(
             f"no task {task} in {folder.history}: expected the number of one that came, and is kept there"
@@ -60,14 +60,6 @@ def _journal(path: Path) -> Iterator[Event]:
             yield EVENTS.validate_json(body)
         except ValidationError as error:
             raise IntegrityError(f"{path}: event {sequence}: {first_problem(error, 'as a whole')}") from error
-
-
-def _kept(path: Path) -> Iterator[TaskEvent]:
-    """Of the file that was put aside when it was full, and of the one that goes on."""
-    aside = path.with_name(f"{path.name}.1")
-    if aside.is_file():
-        yield from read_history(aside)
-    yield from read_history(path)
 
 
 def _of_task(kept: Iterator[TaskEvent], task: int) -> Iterator[TaskEvent]:

@@ -111,7 +111,8 @@ def demand(
             load(results),
         )
         there = demand_file.keep(results, folder, chosen, fetch, settings)
-    value = demand_file.collect([one for cell in chosen if (one := find_kept(there, cell, settings)) is not None])
+    mine = [one for cell in chosen if (one := find_kept(there, cell, settings)) is not None]
+    value = demand_file.collect(mine) if until == "profile" else None
     facts = {} if value is None else {"demand": str(file.absolute()), "size_bytes": write_demand(value, file)}
     rows = demand_file.table(value) if value is not None else ()
     table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")

@@ -7,15 +7,8 @@ from splitplace.errors import NotFoundError, UsageError
 from splitplace.placement.broker.history import History
 from splitplace.placement.history import Arrive, DeviceDown, Finish, FragmentPlaced, Start
 from splitplace.placement.outcome import TaskOutcome
+from tests.placement.fleet.test_history import START
 
-START = Start(
-    created="2026-01-01T00:00:00+00:00",
-    policy="a+b",
-    engine="local",
-    precedence="strict",
-    inputs="broadcast",
-    devices=("a", "b"),
-)
 AGAIN = START.model_copy(update={"created": "2026-01-01T01:00:00+00:00"})
 
 
