@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 
 LABEL = "splitplace-device"
 """Of a node: the device that it is."""
-INVITED_S = 120.0
-"""How long a token for an agent is good."""
+INVITED_S = 300.0
+"""How long a token for an agent is good: nodes are sent to one after another, and a busy one takes its time."""
 AGAIN_S = 20.0
-"""After which an agent that has not come is sent for again."""
+"""After which an agent that runs, or could not, and has not come is sent for again."""
 SILENT_REPORTS = 10
 """So many reports of Ray's nodes in a row in which a device's machine was silent, and it is sent for, which ends what
 still runs there. Not by time: after a pause of the broker's own the whole fleet has been silent for as long."""
@@ -66,6 +66,7 @@ class Recruited(Record):
 
     type: Literal["recruited"] = "recruited"
     device: Name
+    node: str
     problem: Text = ""
     ended: Text = ""
     """Why the one before it ended by itself."""
@@ -191,7 +192,7 @@ class RayEngine(JoinedEngine):
                     self._recruiting.hear(REPORTS.validate_json(line))
                 except ValidationError:
                     log.warning("ray: %s", text(line.decode(errors="replace")))
-        self._recruiting.hear(Nodes(nodes={}))
+        self._recruiting.begin_anew()
 
 
 class Recruiting:
@@ -215,7 +216,10 @@ class Recruiting:
     ):
         self._roster, self._presence, self._ticket, self._say, self._now_s = roster, presence, ticket, say, now_s
         self._sent_s: dict[tuple[str, str], float] = {}
-        """When an agent was sent for, by device and node."""
+        """When an agent was sent for, or what became of that was told, by device and node."""
+        self._asked: set[tuple[str, str]] = set()
+        """What the recruiter has not answered. Another token would revoke the one that it has: on a machine where an
+        agent takes longer to begin than it is waited for, none would ever be good."""
         self._silent: Counter[str] = Counter()
         """Reports in a row in which a device was silent, or not there."""
         self._counted_s = -REPORT_S
@@ -235,7 +239,10 @@ class Recruiting:
                 if nodes:
                     self._trouble = ""
                 self._send()
-            case Recruited(device=device, problem=problem, ended=ended):
+            case Recruited(device=device, node=node, problem=problem, ended=ended):
+                self._asked.discard((device, node))
+                if (device, node) in self._sent_s:
+                    self._sent_s[device, node] = self._now_s()
                 if ended:
                     log.warning("the former agent on Ray's node of %s had ended: %s", device, ended)
                 if problem:
@@ -244,6 +251,11 @@ class Recruiting:
                 if reason != self._trouble:
                     log.warning("Ray cannot be asked: %s", reason)
                 self._trouble = reason
+
+    def begin_anew(self) -> None:
+        """The recruiter has ended, and with it whatever it was asked."""
+        self._asked.clear()
+        self.hear(Nodes(nodes={}))
 
     def _missing(self, now_s: float) -> set[str]:
         """The devices whose machines left, or have been silent for long; or are silent, and their node is another."""
@@ -272,7 +284,7 @@ class Recruiting:
                 continue
             if self._roster.is_out(device) or self._roster.is_awaited(device):
                 continue
-            if now_s - self._sent_s.get((device, node), -AGAIN_S) < AGAIN_S:
+            if (device, node) in self._asked or now_s - self._sent_s.get((device, node), -AGAIN_S) < AGAIN_S:
                 continue
             self._sent_s = {key: at_s for key, at_s in self._sent_s.items() if key[0] != device}
             self._sent_s[device, node] = now_s
@@ -285,4 +297,5 @@ class Recruiting:
                 log.warning("%s cannot be sent for: %s", device, text(error))
                 continue
             self._of[device] = node
+            self._asked.add((device, node))
             self._say(Recruit(device=device, node=node, token=token))

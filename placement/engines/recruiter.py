@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from splitplace.errors import SplitPlaceError
+from splitplace.errors import NotReadyError, SplitPlaceError
 from splitplace.files import at_home, replace_file
 from splitplace.placement.engines.agent import Agent
 from splitplace.placement.engines.ray import (
@@ -39,8 +40,8 @@ from splitplace.records.base import Name, Record
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-PLACE_S = 60.0
-"""How long an actor may take to be there: a node that is busy starts a process for it; one that is gone never does."""
+PLACE_S = 120.0
+"""How long an actor may take to be there: a node that is busy starts a process for it, as long as it is up."""
 END_ALL_S = 5.0
 """How long agents may take to say that they end."""
 ENDED = "ended.txt"
@@ -166,9 +167,11 @@ class Recruiter:
         if isinstance(request, Recruit):
             try:
                 begun = self._recruit(request)
-                return Recruited(device=request.device, problem=text(begun.problem), ended=text(begun.ended))
             except Exception as error:  # noqa: BLE001 - whatever Ray raises is what there is to report
-                return Recruited(device=request.device, problem=text(error)[:500])
+                begun = Begun(problem=str(error)[:500])
+            return Recruited(
+                device=request.device, node=request.node, problem=text(begun.problem), ended=text(begun.ended)
+            )
         self._end(request.devices)
         return None
 
@@ -178,8 +181,7 @@ class Recruiter:
         if self.nodes().get(request.device) != request.node:
             return Begun(problem="the node has gone meanwhile")
         self._kill(request.device)
-        # Not soft: on another node it would be another device. That the node is up was looked, and it is waited for
-        # with a limit, for an actor whose node is gone waits without end.
+        # Not soft: on another node it would be another device.
         pinned = NodeAffinitySchedulingStrategy(node_id=request.node, soft=False)
         actor = (
             self.ray.remote(AgentActor)
@@ -191,13 +193,24 @@ class Recruiter:
         )  # fmt: skip
         told = Beginning(device=request.device, fleet=self.fleet, token=request.token).model_dump_json().encode()
         try:
-            begun = Begun.parse(self.ray.get(actor.begin.remote(told), timeout=PLACE_S), "an agent's answer")
+            begun = Begun.parse(self._answer(actor.begin.remote(told), request), "an agent's answer")
         except BaseException:
             self.ray.kill(actor)
             raise
         if begun.problem:
             self.ray.kill(actor)
         return begun
+
+    def _answer(self, asked: Any, request: Recruit) -> bytes:
+        """Of an actor, as long as its node is up: one whose node is gone waits without end."""
+        end_s = time.monotonic() + PLACE_S
+        while not self.ray.wait([asked], timeout=EVERY_S)[0]:
+            if self.nodes().get(request.device) != request.node:
+                raise NotReadyError("the node has gone meanwhile")
+            if time.monotonic() > end_s:
+                raise NotReadyError(f"the node has not started a process for it within {PLACE_S:g} s")
+        answer: bytes = self.ray.get(asked)
+        return answer
 
     def _actor(self, device: str) -> Any | None:
         try:

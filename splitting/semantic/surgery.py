@@ -36,11 +36,13 @@ class ChannelSet:
         name: The layer at the root, by its path in the network; or an attention, whose heads are its channels.
         size: How many channels.
         is_output: Whether they are the network's own outputs: its logits.
+        are_heads: Whether they are an attention's heads.
     """
 
     name: str
     size: int
     is_output: bool
+    are_heads: bool = False
 
 
 def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...]:
@@ -57,7 +59,7 @@ def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...
         traced = _trace(network, example_B)
         last = last_layer(network, example_B)
         by_layer = tuple(_described(name, group, network, last) for name, group in traced.groups.items())
-    heads = tuple(ChannelSet(name, layer.num_heads, False) for name, layer in attentions(network).items())
+    heads = tuple(ChannelSet(name, layer.num_heads, False, True) for name, layer in attentions(network).items())
     return by_layer + heads
 
 

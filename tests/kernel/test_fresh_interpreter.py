@@ -58,6 +58,19 @@ def test_all_of_placement_is_loaded_without_torch():
     assert _loaded(code) == set()
 
 
+def test_what_is_not_masked_is_looked_at_without_opening_a_file():
+    """NumPy would load its part for masks, for which a device may have no descriptor left."""
+    code = (
+        "import sys, numpy as np\n"
+        "from splitplace.inference.unmasked import check_unmasked\n"
+        "check_unmasked('x', np.ones(3))\n"
+        "assert 'numpy.ma' not in sys.modules\n"
+        "print('looked')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "looked\n", done.stderr
+
+
 def test_help_loads_few_modules():
     """What makes it quick, counted: under 450 modules, neither numpy nor onnxruntime (seconds: `bench timings`)."""
     code = (

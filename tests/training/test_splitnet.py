@@ -15,7 +15,7 @@ from splitplace.training.loop.fit import cross_entropy, fit
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.regularisers import disjointness, evenness, group_split, merged
-from splitplace.training.recipes.splitnet import GroupLearning, Learned, SplitNet
+from splitplace.training.recipes.splitnet import GroupLearning, Learned, SplitNet, in_blocks, rounded
 
 ONE_HOT = torch.eye(2)
 UNIFORM = torch.full((2, 2), 0.5)
@@ -66,7 +66,7 @@ def test_parents_are_the_sums_of_their_children():
     torch.testing.assert_close(merged(p_GC, 2), torch.tensor([[0.3, 0.8], [0.7, 0.2]]))
 
 
-def planted(groups: int = 2, each: int = 6, between: float = 0.1) -> tuple[nn.Sequential, dict[str, np.ndarray]]:
+def planted(groups: int = 2, each: int = 8, between: float = 0.1) -> tuple[nn.Sequential, dict[str, np.ndarray]]:
     """Two hidden layers and logits of hidden groups, in a shuffled order; weights between them are so much smaller."""
     rng = np.random.default_rng(4)
     torch.manual_seed(4)
@@ -242,3 +242,31 @@ def test_killed_while_it_learns_groups_it_ends_as_if_it_had_not_been(make_square
     with pytest.raises(KilledError):
         learn(tmp_path / "broken", steps=3)
     assert learn(tmp_path / "broken", steps=9) == unbroken
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ([8, 8], [8, 8]),
+        ([7, 9], [8, 8]),
+        ([1, 31], [4, 28]),
+        ([5, 6, 6, 7], [4, 4, 8, 8]),
+        ([5, 8], [4, 9]),
+        ([2, 1, 1, 2], [2, 1, 1, 2]),
+    ],
+)
+def test_groups_are_of_whole_blocks(sizes, found):
+    """As many channels as before, about as many each; what makes no block goes to the largest; few stay as they are."""
+    assert sorted(in_blocks(np.array(sizes), 4).tolist()) == sorted(found)
+    assert sum(found) == sum(sizes)
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_channels_are_rounded_to_groups_as_probable_as_they_can_be(block):
+    """Against every division of eight channels in two groups of whole blocks, or of any size but none."""
+    p_GC = np.random.default_rng(3).random((2, 8))
+    likely = p_GC.argmax(0)
+    divisions = [np.array(d) for d in product((0, 1), repeat=8) if 0 < sum(d) < 8 and sum(d) % block == 0]
+    group_C = rounded(p_GC, block)
+    assert sum(p_GC[group_C, range(8)]) == pytest.approx(max(sum(p_GC[d, range(8)]) for d in divisions))
+    assert block == 4 or (group_C == likely).all()

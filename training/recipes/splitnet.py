@@ -22,7 +22,8 @@ assignments became one-hot before the weights had any say in them:
   γ_W = 8, γ_D = 2 and γ_E = 10. γ_W is of the weights alone, and of the plain sum over layers: of L layers alike, 8 L
   times the authors' pull, in a stage 1 of thousands of steps where theirs has 200000. P and Q see the plain mean of
   R_W, at strength 1, whatever γ_W is. 8 and 2 are from no source and were not compared with the authors' numbers.
-- A set with a group that nothing is rounded to is divided evenly instead, by the same probabilities.
+- Groups are rounded to blocks of channels, by the same probabilities: in odd numbers a branch would run up to three
+  times as long (`BLOCK`). A set with a group that nothing is rounded to is divided evenly instead.
 - What the first layers behind a cut read of the trunk stays whole, as everywhere in this project.
 """
 
@@ -35,10 +36,12 @@ import numpy.typing as npt
 import pytorch_lightning
 import torch
 from pytorch_lightning.callbacks import Callback
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from splitplace.splitting.semantic.pruning import BLOCK
 from splitplace.splitting.semantic.surgery import Side, channel_sets, dense_layers
-from splitplace.splitting.semantic.tree import ClassTree, divide_channels
+from splitplace.splitting.semantic.tree import ClassTree
 from splitplace.training.loop.fit import Loss
 from splitplace.training.preset import SplitNetRecipe
 from splitplace.training.recipes.regularisers import disjointness, evenness, group_split, merged
@@ -100,6 +103,7 @@ class SplitNet(nn.Module):
                 sets, layers = sizes, dense_layers(network[place:], x_B)
         self.names = tuple(sets)
         (self.logits_name,) = (name for name, channels in sets.items() if channels.is_output)
+        self.one_by_one = {name for name, channels in sets.items() if channels.is_output or channels.are_heads}
         rng = torch.Generator().manual_seed(seed % 2**63)
         for i, (name, channels) in enumerate(sets.items()):
             first = _FIRST_NOISE * torch.randn(groups[name], channels.size, generator=rng)
@@ -152,7 +156,10 @@ class SplitNet(nn.Module):
     def learned(self) -> Learned:
         """Round the assignments, and say how much weight energy that would cut off."""
         leaves = int(np.prod(self.shape))
-        hard = {name: _rounded(p_GC.detach().cpu().double().numpy()) for name, p_GC in self.assignments().items()}
+        hard = {
+            name: rounded(p_GC.detach().cpu().double().numpy(), 1 if name in self.one_by_one else BLOCK)
+            for name, p_GC in self.assignments().items()
+        }
         onehot = {
             name: nn.functional.one_hot(torch.from_numpy(group_C), self.columns[i].shape[0]).T.float()
             for i, (name, group_C) in enumerate(hard.items())
@@ -249,13 +256,33 @@ def _at(sides: Sequence[Side], assignments: Mapping[str, Tensor], groups: int) -
     return torch.cat(parts, dim=1)[:, positions.argsort()]
 
 
-def _rounded(p_GC: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """The group of each channel: its most probable one; by an even division, if a group were left without any."""
-    group_C: npt.NDArray[np.int64] = p_GC.argmax(0)
-    if len(np.unique(group_C)) < len(p_GC):
-        for group, channels in enumerate(divide_channels(p_GC)):
-            group_C[channels] = group
+def rounded(p_GC: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.int64]:
+    """The group of each channel: its most probable one, as far as groups are of whole blocks and none is empty."""
+    size_G = np.bincount(p_GC.argmax(0), minlength=len(p_GC))
+    if not size_G.all():
+        size_G = np.bincount(np.arange(p_GC.shape[1]) % len(p_GC))
+    slots = np.repeat(np.arange(len(p_GC)), in_blocks(size_G, block))
+    _, columns = linear_sum_assignment(-p_GC.T[:, slots])
+    group_C: npt.NDArray[np.int64] = slots[columns]
     return group_C
+
+
+def in_blocks(size_G: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.int64]:
+    """The same number of channels in groups of about these sizes, whole blocks each; what is over goes to the largest.
+
+    Args:
+        size_G: None is empty.
+        block: Of channels; where there are too few blocks, the sizes stay.
+    """
+    blocks, over = divmod(int(size_G.sum()), block)
+    if blocks < len(size_G):
+        return size_G
+    found_G = np.ones_like(size_G)
+    for _ in range(blocks - len(size_G)):
+        found_G[np.argmax(size_G - found_G * block)] += 1
+    found_G *= block
+    found_G[np.argmax(size_G)] += over
+    return found_G
 
 
 def _tree(leaf_K: npt.NDArray[np.int64], shape: Sequence[int]) -> ClassTree:

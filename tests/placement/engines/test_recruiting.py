@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitplace.children import child_env
-from splitplace.errors import ForbiddenError, UsageError
+from splitplace.errors import ForbiddenError, NotReadyError, UsageError
 from splitplace.placement.device.joining import Ticket
 from splitplace.placement.engines import recruiter
 from splitplace.placement.engines.agent import Agent
@@ -71,13 +71,35 @@ def test_an_absent_device_whose_node_is_up_is_sent_for(place):
 
 
 def test_one_is_not_sent_for_over_and_over(place):
-    """An agent takes some seconds to come; a node that came back under another id is another."""
+    """An agent that runs takes some seconds to come; a node that came back under another id is another."""
     assert place.nodes(a="1") == [("a", "1")]
+    place.recruiting.hear(Recruited(device="a", node="1"))
     place.now_s += AGAIN_S / 2
     assert place.nodes(a="1") == []
     assert place.nodes(a="2") == [("a", "2")]
+    place.recruiting.hear(Recruited(device="a", node="2"))
     place.now_s += AGAIN_S
     assert place.nodes(a="2") == [("a", "2")]
+
+
+def test_one_is_not_sent_for_again_before_it_is_told_what_became_of_it(place):
+    """However long it takes: the next token would revoke the one that the agent begins with. Then it waits as ever."""
+    assert place.nodes(a="1") == [("a", "1")]
+    for _ in range(20):
+        place.now_s += AGAIN_S
+        assert place.nodes(a="1") == []
+    place.recruiting.hear(Recruited(device="a", node="1", problem="no disk"))
+    assert place.nodes(a="1") == []
+    place.now_s += AGAIN_S
+    assert place.nodes(a="1") == [("a", "1")]
+
+
+def test_what_a_recruiter_did_not_answer_is_asked_of_the_next(place):
+    """It ended with it."""
+    assert place.nodes(a="1") == [("a", "1")]
+    place.recruiting.begin_anew()
+    place.now_s += AGAIN_S
+    assert place.nodes(a="1") == [("a", "1")]
 
 
 def test_one_that_was_put_out_is_not_sent_for(place):
@@ -94,7 +116,7 @@ def test_what_goes_wrong_is_told_once(place, caplog):
     """That Ray cannot be asked, until it can; and each agent that did not come."""
     for _ in range(3):
         place.recruiting.hear(Trouble(reason="no head"))
-    place.recruiting.hear(Recruited(device="a", problem="no disk"))
+    place.recruiting.hear(Recruited(device="a", node="1", problem="no disk"))
     assert caplog.text.count("Ray cannot be asked: no head") == 1
     assert caplog.text.count("no agent on Ray's node of a: no disk") == 1
     place.nodes(a="1")
@@ -218,6 +240,7 @@ def test_a_silent_device_whose_node_is_another_is_sent_for_at_once(place):
     place.presence = {"a": "silent", "b": "silent"}
     place.now_s += 1.0
     assert place.nodes(a="3", b="2") == [("a", "3")]
+    place.recruiting.hear(Recruited(device="a", node="3"))
     place.now_s += AGAIN_S
     assert place.nodes(a="3", b="2") == []
 
@@ -255,6 +278,7 @@ def test_nobody_is_sent_for_while_somebody_was_given_a_token_for_it(place):
     """Whoever was invited by hand is awaited; the other devices are sent for."""
     place.roster.invite("a", 60.0)
     assert place.nodes(a="1", b="2") == [("b", "2")]
+    place.recruiting.hear(Recruited(device="b", node="2"))
     place.now_s += 61.0
     assert place.nodes(a="1", b="2") == [("a", "1"), ("b", "2")]
 
@@ -284,7 +308,7 @@ def refused(agent):
 
 def test_why_one_ended_reaches_the_fleets_log(place, caplog):
     """Beside what became of the next."""
-    place.recruiting.hear(Recruited(device="a", ended="revoked"))
+    place.recruiting.hear(Recruited(device="a", node="1", ended="revoked"))
     assert "the former agent on Ray's node of a had ended: revoked" in caplog.text
 
 
@@ -324,3 +348,28 @@ def test_all_agents_are_asked_to_end_before_any_is_waited_for():
     ray = AskedRay()
     Recruiter("f", ray).heed(Dismiss(devices=tuple("abcd")))
     assert ray.done == [("end", "a"), ("end", "d"), ("wait", "a", "d")]
+
+
+class BusyRay:
+    """In place of Ray: a node that starts no process, and is gone after so many looks."""
+
+    def __init__(self, looks):
+        self.looks, self.waited = looks, 0
+
+    def wait(self, asked, timeout):
+        """It has not answered."""
+        self.waited += 1
+        return [], asked
+
+    def nodes(self):
+        """Still there, or not."""
+        self.looks -= 1
+        return [{"Labels": {"splitplace-device": "a"}, "Alive": self.looks >= 0, "NodeID": "1"}]
+
+
+def test_an_agent_is_waited_for_as_long_as_its_node_is_up():
+    """One on a node that is gone would be waited for without end."""
+    ray = BusyRay(3)
+    with pytest.raises(NotReadyError, match="the node has gone meanwhile"):
+        Recruiter("f", ray)._answer("the answer", Recruit(device="a", node="1", token=TOKEN))
+    assert ray.waited == 4

@@ -6,8 +6,8 @@ from torch import nn
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.export.convert.onnx_export import to_onnx
 from splitplace.records.fragment import TensorSpec
-from splitplace.splitting.semantic.pruning import compress, compressed_split
-from splitplace.splitting.semantic.surgery import channel_norms, channel_sets
+from splitplace.splitting.semantic.pruning import compress, compressed_split, kept_of
+from splitplace.splitting.semantic.surgery import ChannelSet, channel_norms, channel_sets
 from splitplace.training.families.build import build
 
 IMAGES = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
@@ -36,7 +36,15 @@ def test_half_of_the_channels_are_a_quarter_of_the_weights(model):
     sizes = {channels.name: channels.size for channels in channel_sets(network[1:], network[:1](IMAGES))}
     left = {channels.name: channels.size for channels in channel_sets(smaller[1:], smaller[:1](IMAGES))}
     (output,) = (c.name for c in channel_sets(network[1:], network[:1](IMAGES)) if c.is_output)
-    assert left == {name: size if name == output else round(size / 2) for name, size in sizes.items()}
+    assert left == {name: size if name == output else size // 2 for name, size in sizes.items()}
+
+
+def test_channels_stay_in_blocks_of_four():
+    """The nearest multiple, or all; of up to four any number: kernels for CPUs are slow at other counts."""
+    left = [[kept_of(ChannelSet("some", size, False), wanted) for wanted in (0.1, 0.4 * size, 0.9 * size)]
+            for size in (3, 4, 6, 24, 30, 960)]  # fmt: skip
+    assert left == [[1, 1, 3], [1, 2, 4], [4, 4, 6], [4, 8, 20], [4, 12, 28], [4, 384, 864]]
+    assert [kept_of(ChannelSet("heads", 12, False, are_heads=True), wanted) for wanted in (0.1, 4.8, 6.6)] == [1, 5, 7]
 
 
 @pytest.mark.slow
