@@ -44,7 +44,9 @@ PUBLIC = {
         "api.demand": ["demand", "load_demand"],
         "api.push": ["push"],
         "api.pull": ["pull", "Pulled"],
-        "api.simulate": ["simulate", "Simulation", "mobility_trace"],
+        "api.simulate": ["simulate"],
+        "api.simulation": ["Simulation"],
+        "api.mobility_trace": ["mobility_trace"],
         "api.advise": ["advise"],
         "api.policy": ["train_policy"],
         "api.start_fleet": ["start_fleet"],
@@ -157,14 +159,14 @@ if TYPE_CHECKING:
     from splitplace.api.infer import Inference as Inference
     from splitplace.api.infer import infer as infer
     from splitplace.api.join_fleet import join_fleet as join_fleet
+    from splitplace.api.mobility_trace import mobility_trace as mobility_trace
     from splitplace.api.policy import train_policy as train_policy
     from splitplace.api.profile import profile as profile
     from splitplace.api.pull import Pulled as Pulled
     from splitplace.api.pull import pull as pull
     from splitplace.api.push import push as push
-    from splitplace.api.simulate import Simulation as Simulation
-    from splitplace.api.simulate import mobility_trace as mobility_trace
     from splitplace.api.simulate import simulate as simulate
+    from splitplace.api.simulation import Simulation as Simulation
     from splitplace.api.split import split as split
     from splitplace.api.start_fleet import start_fleet as start_fleet
     from splitplace.api.train import train as train

@@ -1,27 +1,24 @@
-"""`simulate`: a policy on a simulated fleet; `mobility_trace`: vehicles on the road."""
+"""`simulate`: a policy on a simulated fleet."""
 
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitplace.api.asked import amount, whole_number
 from splitplace.api.demand import load_demand
+from splitplace.api.simulation import Simulation
 from splitplace.catalog import Catalog
 from splitplace.errors import UsageError, explained, some
 from splitplace.extras import needs
-from splitplace.files import check_file, check_folder, replace_file
+from splitplace.files import check_folder
 from splitplace.placement import states as store
 from splitplace.placement.policy import Frozen, Policy
 from splitplace.placement.registry import as_policy
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.discernment import indifference
 from splitplace.placement.simulator.recorded import read_trace
-from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
 from splitplace.placement.simulator.scenario import Scenario, Workload, load_fleet, load_scenario, names
@@ -29,134 +26,15 @@ from splitplace.placement.simulator.setting import prepare
 from splitplace.progress import Progress, silent
 from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
 from splitplace.records.device import FleetSpec
-from splitplace.records.metrics import Metrics
-from splitplace.records.split import STRATEGIES
 from splitplace.report.picture import check_picture
 
 if TYPE_CHECKING:
-    from splitplace.placement.simulator.capacity import Capacity
     from splitplace.records.view import View
 
 _log = logging.getLogger(__name__)
 
-PLOTTED_TASKS = 200
 OF_DRAWN = ("phases", "mix", "spread", "arrivals", "batch")
 """Of a workload, what tasks that were recorded do not go by; deadlines are for those that `--rate` asks for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Simulation:
-    """What came of a simulated run.
-
-    Args:
-        scenario: That was run.
-        fleet: That it ran on.
-        policy: That decided and placed.
-        intervals: How many.
-        seed: Of all of it.
-        run: Tasks, fragments and intervals as columns, and what the policy remembers at the end.
-        trained: Parts of the policy that started from a trained state.
-        demand: What its splits cost.
-        indifference: Why the scenario cannot tell policies apart, if it cannot.
-    """
-
-    scenario: Scenario
-    fleet: FleetSpec
-    policy: Policy
-    intervals: int
-    seed: int
-    run: SimulationRun
-    trained: tuple[str, ...]
-    demand: DemandLike
-    indifference: str | None
-
-    @cached_property
-    def capacity(self) -> "Capacity | None":
-        """What the best policy could sustain, in tasks an interval; None where the extra `sim` is not installed.
-
-        Raises:
-            SplitPlaceError: Too many different devices to solve it.
-        """
-        if find_spec("scipy") is None or not self.run.metrics.tasks.arrived:
-            return None
-        from splitplace.placement.simulator.capacity import capacity
-
-        return capacity(self.scenario, *prepare(self.scenario, self.fleet, self.demand))
-
-    @property
-    def load(self) -> float | None:
-        """Tasks that were asked for, as a share of the capacity; None where that is not known."""
-        return self.run.rate / self.capacity.tasks_per_interval if self.capacity else None
-
-    @property
-    def metrics(self) -> Metrics:
-        """Reward, SLA violations, response in seconds, energy in joules, ... over the scored tasks."""
-        return self.run.metrics
-
-    def write_trace(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write tasks, fragments and intervals as Parquet; what the rows' numbers stand for is in the metadata.
-
-        Returns:
-            The absolute paths of the three files.
-
-        Raises:
-            MissingExtraError: pyarrow is not installed.
-        """
-        needs("--trace-dir", "sim", packages=("pyarrow",))
-        from splitplace.placement.simulator.traces import write_parquet
-
-        run, costs = self.run, prepare(self.scenario, self.fleet, self.demand)[1]
-        names = {
-            "devices": run.devices,
-            "splits": run.splits,
-            "first_fragments": costs.splits.first_S.tolist(),
-            "applications": costs.applications,
-            "strategies": STRATEGIES,
-        }
-        about = json.dumps(names)
-        paths = []
-        for name, columns in (("tasks", run.tasks), ("fragments", run.fragments), ("intervals", run.intervals)):
-            paths.append((Path(folder) / f"{name}.parquet").absolute())
-            write_parquet(paths[-1], columns, about)
-        return tuple(paths)
-
-    def plot(self, path: str | Path) -> Path:
-        """Draw who ran what when, of the first `PLOTTED_TASKS` tasks that finished.
-
-        Args:
-            path: A .svg.
-
-        Returns:
-            Its absolute path.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            UsageError: Another ending.
-        """
-        check_picture(Path(path), "sim", (".svg",))
-        from splitplace.report.timeline import Span, TaskSpan, timeline_svg
-
-        tasks, parts, devices = self.run.tasks, self.run.fragments, self.run.devices
-        finished = [row for row in range(len(tasks["task"])) if tasks["finished"][row]][:PLOTTED_TASKS]
-        if len(tasks["task"]) > len(finished):
-            _log.warning("the picture shows the first %d finished tasks of %d", len(finished), len(tasks["task"]))
-        shown = {int(tasks["task"][row]) for row in finished}
-        strategy = [STRATEGIES[int(row)] for row in tasks["strategy"]]
-        spans = [
-            Span(devices[int(device)], strategy[int(task)], float(start), float(end))
-            for task, device, start, end in zip(
-                parts["task"], parts["device"], parts["start_s"], parts["end_s"], strict=True
-            )
-            if int(task) in shown
-        ]
-        bars = [
-            TaskSpan(strategy[row], *(float(tasks[name][row]) for name in ("arrival_s", "response_s", "deadline_s")))
-            for row in finished
-        ]
-        used = {span.device for span in spans}
-        place = Path(path).absolute()
-        replace_file(place, timeline_svg([name for name in devices if name in used], spans, bars))
-        return place
 
 
 @explained()
@@ -253,37 +131,6 @@ def simulate(
     if plot is not None:
         done.plot(plot)
     return done
-
-
-@explained()
-def mobility_trace(
-    out: str | Path, *, vehicles: int = 10, seconds: int = 600, seed: int = 0, progress: Progress = silent
-) -> int:
-    """Let vehicles drive through a city (SUMO) and write rtt and bandwidth per vehicle and second.
-
-    Args:
-        out: Parquet file; name it as `mobility` in a scenario.
-        vehicles: The first so many devices of a fleet move, 1 to 500.
-        seconds: 2 to 86,400; a longer run starts the trace over.
-        seed: Same seed, same traffic.
-        progress: Told what is being done.
-
-    Returns:
-        The number of rows written.
-
-    Raises:
-        MissingExtraError: The extra `sim` is not installed.
-        UsageError: Numbers out of range.
-    """
-    needs("driving through a city", "sim", packages=("eclipse-sumo", "pyarrow"))
-    from splitplace.placement.simulator.roads import write_trace
-
-    vehicles = whole_number("--vehicles", vehicles, 1, 500)
-    seconds = whole_number("--seconds", seconds, 2, 86_400)
-    seed = whole_number("--seed", seed, 0, 2**31 - 1)
-    check_file(Path(out), "--out")
-    progress("driving", 0.0)
-    return write_trace(Path(out).absolute(), vehicles, seconds, seed)
 
 
 def resolve(
