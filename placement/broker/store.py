@@ -15,11 +15,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from splitplace.catalog.oci import digest
 from splitplace.errors import (
     ContractError,
     IntegrityError,
-    NotFoundError,
     NotReadyError,
     OverloadedError,
     SplitPlaceError,
@@ -31,12 +29,13 @@ from splitplace.placement.broker.database import REMEDY
 from splitplace.placement.broker.effects import EndTask
 from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, ResultsForgotten, TaskAccepted
 from splitplace.placement.broker.journal import Journal
+from splitplace.placement.broker.kept_results import KeptResults
 from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Payload, Spool
-from splitplace.placement.broker.state import KEPT_RESULTS, FleetState, TaskState
-from splitplace.placement.outcome import TaskOutcome, TaskResult
+from splitplace.placement.broker.state import FleetState, TaskState
+from splitplace.placement.outcome import TaskResult
 from splitplace.placement.protocol.messages import Value
 from splitplace.records.base import Digest, Record
 
@@ -44,8 +43,6 @@ log = logging.getLogger(__name__)
 
 QUOTA_BYTES = 4 * 2**30
 """Of inputs and results."""
-KEPT_RESULTS_BYTES = 2**28
-"""Results are kept for whoever asks again, the newest, up to so many and so much."""
 SNAPSHOT_EVENTS = 20_000
 SNAPSHOT_SHARE = 0.25
 """A snapshot is due behind so many events, or behind such a share of the bytes that the journal may hold."""
@@ -54,14 +51,6 @@ SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 1.0
 A journal that fills up while a snapshot rests refuses tasks until it is over."""
 NUMBERS_AHEAD = 10_000
 """How far behind the last number on the disk a task may be called by one that is not there yet."""
-
-
-class _ResultHeader(Record):
-    """Before the logits of a result."""
-
-    outcome: TaskOutcome
-    dtype: str | None
-    shape: tuple[int, ...] = ()
 
 
 class Snapshot(Record):
@@ -99,18 +88,14 @@ class Store:
         folder.chmod(0o700)
         self.folder, self.setup = folder, setup
         self.journal = Journal(folder / "journal.sqlite")
-        self._results: dict[int, tuple[Digest, int]] = {}
-        self._results_bytes = 0
         self._answers: tuple[Digest, ...] = ()
         """In the last snapshot."""
-        self._retain_s = retain_s
-        self._ended_s: dict[int, float] = {}
-        """When each of their tasks had ended, by the fleet's clock."""
         try:
             self.spool = Spool(folder / "spool", quota_bytes, self.journal)
         except BaseException:
             self.journal.close()
             raise
+        self._results = KeptResults(self.spool, retain_s)
         self.policy = PolicyFolder(folder / "policy", setup)
         self._rests_until_s = 0.0
 
@@ -133,14 +118,13 @@ class Store:
                     "drain it, or give another folder"
                 )
             if isinstance(event, ResultsForgotten):
-                for task in self._results.keys() & set(event.tasks):
-                    self._forget(task)
+                self._results.replay_forgotten(event.tasks)
                 continue
             for effect in rules.apply(state, event):
                 if isinstance(effect, EndTask):
-                    self._note(effect.task, _encode(TaskResult(effect.outcome, effect.logits)), state.now_s)
+                    self._results.replay(effect.task, TaskResult(effect.outcome, effect.logits), state.now_s)
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
-        self.spool.keep([*inputs, *self._answers, *(key for key, _ in self._results.values())])
+        self.spool.keep([*inputs, *self._answers, *self._results.digests()])
         return state
 
     def first_task(self, state: FleetState) -> int:
@@ -174,9 +158,7 @@ class Store:
                 )
             fresh = self.setup.first()  # no device is up now, of either fleet
             state.devices, state.ledger, state.alarms = fresh.devices, fresh.ledger, []
-        for task, (key, size) in beside.results.items():
-            self._results[task], self._ended_s[task] = (key, size), state.now_s
-            self._results_bytes += size
+        self._results.restore(beside.results, state.now_s)
         return state
 
     # Events.
@@ -243,7 +225,7 @@ class Store:
             for id_, task in state.tasks.items():
                 if task.answers:
                     answers[id_] = self.spool.put(_pack(task.answers))
-            head = Snapshot(results=dict(self._results), answers=answers).model_dump_json().encode()
+            head = Snapshot(results=self._results.places(), answers=answers).model_dump_json().encode()
             body = _STATE.dump_json(state, exclude={"tasks": {"__all__": {"answers"}}})
             self.journal.snapshot(head + b"\n" + body)
         except OverloadedError:
@@ -306,13 +288,10 @@ class Store:
     def keep(self, finish: EndTask, now_s: float) -> None:
         """A task ended: keep its result, for a while."""
         try:
-            body = _encode(TaskResult(finish.outcome, finish.logits))
-            key = self.spool.put(body)
+            self._results.put(finish.task, TaskResult(finish.outcome, finish.logits), now_s)
         except OverloadedError as error:
             log.warning("the result of task %d is not kept: %s", finish.task, error)
             self.append(ResultsForgotten(at_s=now_s, tasks=(finish.task,)))
-            return
-        self._note(finish.task, body, now_s, key)
 
     def forget(self, now_s: float) -> bool:
         """Keep no result any more whose time is over; answers whether there was one.
@@ -320,29 +299,10 @@ class Store:
         The next `commit` takes it off the disk, and says so to whoever replays the end of its task: what is then
         missing without a word is damage.
         """
-        if self._retain_s is None:
-            return False
-        gone = list[int]()
-        while self._ended_s and now_s - next(iter(self._ended_s.values())) > self._retain_s:
-            gone.append(next(iter(self._ended_s)))
-            self.spool.drop(self._forget(gone[-1]))
+        gone = self._results.forget(now_s)
         if gone:
-            self.append(ResultsForgotten(at_s=now_s, tasks=tuple(gone)))
+            self.append(ResultsForgotten(at_s=now_s, tasks=gone))
         return bool(gone)
-
-    def _note(self, task: int, body: bytes, now_s: float, key: Digest | None = None) -> None:
-        self._results[task], self._ended_s[task] = (key or digest(body), len(body)), now_s
-        self._results_bytes += len(body)
-        while len(self._results) > KEPT_RESULTS or self._results_bytes > KEPT_RESULTS_BYTES:
-            gone = self._forget(next(iter(self._results)))
-            if key is not None:
-                self.spool.drop(gone)
-
-    def _forget(self, task: int) -> Digest:
-        del self._ended_s[task]
-        gone, size = self._results.pop(task)
-        self._results_bytes -= size
-        return gone
 
     def keeps(self, task: int) -> bool:
         """Whether the result of a task that ended is to be here."""
@@ -355,9 +315,7 @@ class Store:
             NotFoundError: It is not known, or not kept any more.
             IntegrityError: It is damaged.
         """
-        if task not in self._results:
-            raise NotFoundError(f"no task {task}: it never was, or its result is not kept any more")
-        return _decode(self.spool.get(self._results[task][0]))
+        return self._results.get(task)
 
     def close(self) -> None:
         """Let another broker in."""
@@ -382,23 +340,3 @@ def _unpack(body: bytes) -> dict[str, dict[int, bytes]]:
             answers[sink][row] = data[at : at + size]
             at += size
     return answers
-
-
-def _encode(result: TaskResult) -> bytes:
-    logits = result.logits
-    header = _ResultHeader(
-        outcome=result.outcome,
-        dtype=None if logits is None else logits.dtype.name,
-        shape=() if logits is None else logits.shape,
-    )
-    return (
-        header.model_dump_json().encode() + b"\n" + (b"" if logits is None else np.ascontiguousarray(logits).tobytes())
-    )
-
-
-def _decode(body: bytes) -> TaskResult:
-    head, _, data = body.partition(b"\n")
-    header = _ResultHeader.model_validate_json(head)
-    if header.dtype is None:
-        return TaskResult(header.outcome)
-    return TaskResult(header.outcome, np.frombuffer(data, header.dtype).reshape(header.shape))
