@@ -6,11 +6,8 @@ it computed before, as far as nothing that was dropped fed it.
 """
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,14 +15,8 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from splitplace.errors import ContractError, SplitPlaceError
-from splitplace.splitting.semantic.heads import attentions, by_head, inner_layers, keep_heads
-
-MAX_VISITS = 8_000
-"""Of the search for one channel set. torch-pruning's remembers lists of channels, not channels, and may go on and on;
-DenseNet121 takes 1,296, the most of all networks that were tried."""
-MAX_CHANNELS = 2_000_000
-"""Of the same search: channels, counted wherever they are numbered anew (reshaped, split, joined). DenseNet121 takes
-17,408; where attention's maps are made of channels, their numbers multiply until memory ends."""
+from splitplace.splitting.semantic.dependencies import last_layer, trace, tracing
+from splitplace.splitting.semantic.heads import attentions, by_head, keep_heads
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,8 @@ def channel_sets(network: nn.Module, example_B: Tensor) -> tuple[ChannelSet, ...
     Raises:
         SplitPlaceError: The last layer's outputs are coupled to others, so that logits could not be dropped alone.
     """
-    with _tracing(network):
-        traced = _trace(network, example_B)
+    with tracing(network):
+        traced = trace(network, example_B)
         last = last_layer(network, example_B)
         by_layer = tuple(_described(name, group, network, last) for name, group in traced.groups.items())
     heads = tuple(ChannelSet(name, layer.num_heads, False, True) for name, layer in attentions(network).items())
@@ -93,8 +84,8 @@ def dense_layers(network: nn.Module, example_B: Tensor) -> tuple[Dense, ...]:
     Depthwise layers keep every channel to itself; what reads the network's input alone leads from no set: neither is
     among them.
     """
-    with _tracing(network):
-        traced = _trace(network, example_B)
+    with tracing(network):
+        traced = trace(network, example_B)
     sides: dict[nn.Module, tuple[list[Side], list[Side]]] = {}
     for name, group in traced.groups.items():
         seen = set()
@@ -121,8 +112,8 @@ def slice_channels(network: nn.Module, example_B: Tensor, keep: Mapping[str, Seq
         SplitPlaceError: A set that is not there, a channel that is not in it, or none kept.
     """
     smaller = copy.deepcopy(network)
-    with _tracing(smaller):
-        traced = _trace(smaller, example_B)
+    with tracing(smaller):
+        traced = trace(smaller, example_B)
         heads = attentions(smaller)
         sizes = {name: len(group[0].idxs) for name, group in traced.groups.items()}
         sizes |= {name: layer.num_heads for name, layer in heads.items()}
@@ -163,8 +154,8 @@ def channel_importance(
         For each channel set, one non-negative number a channel.
     """
     score = tp.importance.GroupTaylorImportance(normalizer=None, multivariable=True, bias=True)
-    with _tracing(network):
-        groups = _trace(network, example_B).groups
+    with tracing(network):
+        groups = trace(network, example_B).groups
         heads = attentions(network)
         sums = {name: torch.zeros(len(group[0].idxs)) for name, group in groups.items()}
         sums |= {name: torch.zeros(layer.num_heads) for name, layer in heads.items()}
@@ -194,134 +185,14 @@ def channel_norms(network: nn.Module, example_B: Tensor, norm: int) -> dict[str,
         For each channel set, one non-negative number a channel.
     """
     score = tp.importance.GroupMagnitudeImportance(p=norm, normalizer=None)
-    with _tracing(network):
-        groups = _trace(network, example_B).groups
+    with tracing(network):
+        groups = trace(network, example_B).groups
         norms = {name: score(group).detach() for name, group in groups.items()}
     heads = {
         name: torch.stack(by_head(layer, lambda p: p.detach().abs() ** norm)).mean(0)
         for name, layer in attentions(network).items()
     }
     return norms | heads
-
-
-@contextmanager
-def _tracing(network: nn.Module) -> Iterator[None]:
-    """Trace in eval mode and with gradients on; leave modes and flags as they were."""
-    modes = {module: module.training for module in network.modules()}
-    wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    in_place = [module for module in network.modules() if getattr(module, "inplace", False)]
-    for module in in_place:
-        # An activation that overwrites its input hides the layer before it from the graph's hooks.
-        module.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
-    network.eval().requires_grad_(True)
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch-pruning warns of unwrapped parameters it then handles
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for parameter, wanted in wants.items():
-            parameter.requires_grad_(wanted)
-        for module in in_place:
-            module.inplace = True  # type: ignore[assignment]  # as above
-
-
-class _Search:
-    """Of one channel set: how often it came to a layer, and how many channels it has numbered anew."""
-
-    visits = 0
-    channels = 0
-
-    def begin(self) -> None:
-        """Count from 0."""
-        self.visits = self.channels = 0
-
-    def mapped(self, mapping: Callable[[Any], list[Any]], channels: Any) -> list[Any]:
-        """Channels as the next layer numbers them."""
-        numbered = mapping(channels)
-        self.channels += len(numbered)
-        if self.channels > MAX_CHANNELS:
-            raise SplitPlaceError(
-                "surgery cannot tell which channels of this network belong together: where they are reshaped, their "
-                f"numbers grow beyond {MAX_CHANNELS} (attention over maps, as in CoAtNet): choose another --model"
-            )
-        return numbered
-
-
-class _Mappings(list[Any]):
-    """How channels are numbered from one layer to the next; torch-pruning replaces single ones."""
-
-    def __init__(self, mappings: Sequence[Any], search: _Search):
-        super().__init__(mappings)
-        self.search = search
-
-    def __iter__(self) -> Iterator[Any]:
-        return (mapping and partial(self.search.mapped, mapping) for mapping in super().__iter__())
-
-
-class _Counted(list[Any]):
-    """What depends on a layer; whoever goes through it has come to the layer."""
-
-    def __init__(self, dependencies: Sequence[Any], search: _Search):
-        super().__init__(dependencies)
-        self.search = search
-        for dependency in self:
-            dependency.index_mapping = _Mappings(dependency.index_mapping, search)
-
-    def __iter__(self) -> Iterator[Any]:
-        self.search.visits += 1
-        if self.search.visits > MAX_VISITS:
-            raise SplitPlaceError(
-                f"surgery cannot tell which channels of this network belong together: its search came to no end in "
-                f"{MAX_VISITS} visits to layers (channels are cut and joined, as in ReXNet): choose another --model"
-            )
-        return super().__iter__()
-
-
-@dataclass(frozen=True)
-class _Traced:
-    """A dependency graph with its prunable groups by the name of their root layer."""
-
-    graph: Any
-    groups: dict[str, Any]
-    search: _Search
-
-
-def _trace(network: nn.Module, example_B: Tensor) -> _Traced:
-    # A layer stands for whatever feeds the network: without one, concatenations with the input itself (Inception's
-    # pooling paths) have no offsets. What is coupled to it belongs to the input, and stays whole.
-    width = example_B.shape[1 if example_B.ndim == 4 else -1]  # of tokens, [B,N,D]
-    source = (nn.Conv2d(width, width, 1) if example_B.ndim == 4 else nn.Linear(width, width)).to(example_B)
-    fed = nn.Sequential(source, network)
-    graph = tp.DependencyGraph().build_dependency(fed, example_inputs=example_B)
-    search = _Search()
-    for node in graph.module2node.values():
-        node.dependencies = _Counted(node.dependencies, search)
-    names = {module: name for name, module in network.named_modules()}
-    of_heads = {inner for layer in attentions(network).values() for inner in inner_layers(layer)}
-    groups = {}
-    for group in graph.get_all_groups():
-        search.begin()
-        layers = {item.dep.target.module for item in group}
-        writes = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
-        # What attention reads and adds to, the tokens' channels, stays whole; heads are sets of their own.
-        if source not in writes and not layers & of_heads:
-            groups[names[group[0].dep.target.module]] = group
-    return _Traced(graph, groups, search)
-
-
-def last_layer(network: nn.Module, example_B: Tensor) -> nn.Module:
-    """The convolution or linear layer that a network goes through last: it gives the logits."""
-    called: list[nn.Module] = []
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    handles = [layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in layers]
-    try:
-        network(example_B)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return called[-1]
 
 
 def _described(name: str, group: Any, network: nn.Module, last: nn.Module) -> ChannelSet:

@@ -12,7 +12,7 @@ from splitplace.errors import NotFoundError, UsageError, some, unknown
 from splitplace.records.split import as_seen
 from splitplace.seeds import generator
 from splitplace.splitting.semantic.branches import Batch
-from splitplace.splitting.semantic.surgery import last_layer
+from splitplace.splitting.semantic.dependencies import last_layer
 from splitplace.splitting.semantic.tree import ClassTree, consecutive_tree, given_tree, random_tree, tree_from_features
 
 Rule = Literal["features", "confusions", "consecutive", "random"]

@@ -10,7 +10,7 @@ from splitplace.records.fragment import TensorSpec
 from splitplace.records.split import Merge
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 from splitplace.splitting.networks import ALIASES
-from splitplace.splitting.semantic import surgery
+from splitplace.splitting.semantic import dependencies
 from splitplace.splitting.semantic.pruning import compress
 from splitplace.splitting.semantic.rebuild import adopt_shapes
 from splitplace.splitting.semantic.surgery import channel_importance, channel_sets, slice_channels
@@ -100,8 +100,8 @@ def random_partition(network, x_B, groups=2):
 
 def zero_between_groups(network, x_B, keep):
     """Zero every weight from one group's channel to another's; weights from the input stay."""
-    with surgery._tracing(network):
-        traced = surgery._trace(network, x_B)
+    with dependencies.tracing(network):
+        traced = dependencies.trace(network, x_B)
     out_owner, in_owner = {}, {}
     for name, group in traced.groups.items():
         owner = np.empty(len(group[0].idxs), int)
@@ -192,7 +192,7 @@ def test_a_partition_leaves_no_channel_in_two_slices():
 def test_a_search_for_coupled_channels_that_does_not_end_is_stopped(monkeypatch):
     """By counted visits: fewer are allowed here than the network needs."""
     network, x_B = behind("mobilenetv2", "blocks5")
-    monkeypatch.setattr(surgery, "MAX_VISITS", 3)
+    monkeypatch.setattr(dependencies, "MAX_VISITS", 3)
     with pytest.raises(SplitPlaceError, match="its search came to no end in 3 visits to layers"):
         channel_sets(network, x_B)
 
@@ -279,6 +279,6 @@ def test_a_search_whose_channels_multiply_is_ended(monkeypatch):
     """By counted channels: fewer are allowed here than one flattening makes."""
     network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64, 4))
     assert {channels.size for channels in channel_sets(network, torch.rand(2, 1, 8, 8))} == {4, 8}
-    monkeypatch.setattr(surgery, "MAX_CHANNELS", 8 * 64 - 1)
+    monkeypatch.setattr(dependencies, "MAX_CHANNELS", 8 * 64 - 1)
     with pytest.raises(SplitPlaceError, match="their numbers grow beyond 511"):
         channel_sets(network, torch.rand(2, 1, 8, 8))
