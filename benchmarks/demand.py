@@ -188,14 +188,14 @@ def do_stage(
 ) -> None:
     """The steps of a stage that are missing, in order; arguments as `run`'s."""
     folder = CellFolder(work, stage.cell)
-    missing = [step for step in stage.steps(settings) if again or not folder.done(step)]
-    if not missing:
+    if not again and not _missing(work, settings, stage):
         return
     doing = CellWork(folder, settings, fetch(stage.cell.application), progress, again)
-    for step in missing:
-        progress(f"{stage.cell}: {step}", 0.0)
-        note = doing.make(step)
-        say(f"{time.strftime('%H:%M:%S')} {stage.cell}: {step}, {note.seconds:.0f} s")
+    for step in stage.steps(settings):
+        if again or not folder.done(step):  # as it is now: what was done is of what the steps before it have made anew
+            progress(f"{stage.cell}: {step}", 0.0)
+            note = doing.make(step)
+            say(f"{time.strftime('%H:%M:%S')} {stage.cell}: {step}, {note.seconds:.0f} s")
 
 
 def _in_process(work: Path, fetch: Fetch, settings: DemandSettings, stage: CellStage) -> None:

@@ -212,14 +212,19 @@ class CellFolder:
         return self.work / "steps" / str(self.cell) / f"{kind}-{what}.json"
 
     def done(self, step: CellStep) -> bool:
-        """Whether what it made is there, as it was written down, and of what is there now."""
-        note = self.note(step.kind, step.what)
-        if note is None:
+        """Whether what it made is there, as it was written down, and of what is there now, which is done as well."""
+        note, before = self.note(step.kind, step.what), self._before(step)
+        if note is None or (before is not None and not self.done(before)):
             return False
         return (note.digest, note.of) == (self.found(step), self.source(step))
 
     def source(self, step: CellStep) -> str:
         """Digest of what a step starts from; empty where it starts from nothing, or that is not there."""
+        before = self._before(step)
+        return (before and self.found(before)) or ""
+
+    def _before(self, step: CellStep) -> CellStep | None:
+        """The step that makes what a step starts from."""
         before: tuple[Kind, str] | None = None
         if step.kind == "train" and step.what != FULL:
             before = ("train", FULL)
@@ -227,7 +232,7 @@ class CellFolder:
             before = ("export", FULL) if step.what.startswith("layer") else ("train", step.what.removesuffix("-roots"))
         elif step.kind in ("evaluate", "profile"):
             before = ("export", step.what)
-        return (before and self.found(CellStep(*before, "", None))) or ""
+        return None if before is None else CellStep(*before, "", None)
 
     def found(self, step: CellStep) -> str | None:
         """Digest of what a step makes, as it is there now; None if it is not."""

@@ -216,18 +216,21 @@ def test_an_empty_folder_lacks_everything(tmp_path):
 
 
 def test_a_step_is_done_when_what_it_made_is_there_as_noted(tmp_path, monkeypatch):
-    """Not when it is another, is gone, or was made of something else; nor without a note."""
-    folder, step = CellFolder(tmp_path, CELL), CellStep("evaluate", "full", "ship full", "full")
-    there = {"evaluate": "sha256:" + "1" * 64, "export": "sha256:" + "2" * 64}
+    """Not when it is another, is gone, or was made of something else or of what is not done; nor without a note."""
+    folder = CellFolder(tmp_path, CELL)
+    steps = [CellStep(kind, "full", "", None) for kind in ("train", "export", "evaluate")]
+    there = {step.kind: "sha256:" + digit * 64 for step, digit in zip(steps, "123", strict=True)}
     monkeypatch.setattr(CellFolder, "found", lambda self, step: there.get(step.kind))
-    assert not folder.done(step)
-    note = StepDone(step=str(step), digest=there["evaluate"], of=there["export"], seconds=1.0, commit="c", machine="m")
-    folder.write(step, note)
-    assert folder.done(step)
-    for kind, other in (("evaluate", "sha256:" + "3" * 64), ("export", "sha256:" + "3" * 64), ("evaluate", None)):
+    for step, before in zip(steps, [None, *steps], strict=False):
+        assert not folder.done(step)
+        of = "" if before is None else there[before.kind]
+        note = StepDone(step=str(step), digest=there[step.kind], of=of, seconds=1.0, commit="c", machine="m")
+        folder.write(step, note)
+        assert folder.done(step)
+    for kind, other in (("evaluate", "4"), ("export", "4"), ("train", "4"), ("train", None), ("evaluate", None)):
         with monkeypatch.context() as patch:
-            patch.setitem(there, kind, other)
-            assert not folder.done(step)
+            patch.setitem(there, kind, other and "sha256:" + other * 64)
+            assert not folder.done(steps[-1])
 
 
 def test_part_of_the_images_is_of_every_class(monkeypatch):
@@ -317,7 +320,9 @@ def test_what_was_damaged_is_missing_again(made, tmp_path):
     asked = bench.replace(settings(folder), until="evaluate")
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        assert status(folder / "work", CELL, asked).missing == ("train semantic-2", "export semantic-2")
+        assert status(folder / "work", CELL, asked).missing == tuple(
+            f"{kind} semantic-2" for kind in ("train", "export", "evaluate")
+        )
     finally:
         weights.write_bytes(whole)
 
