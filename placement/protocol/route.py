@@ -52,7 +52,7 @@ class Route(Link):
         self._relayed = False
         self._tries = self._first_try = 0
         """Numbers: of the last attempt, and of the first one since it goes through the broker."""
-        self._asked = -1
+        self._their_try = -1
         """Number of the last attempt of the peer's, as long as it says nothing else directly."""
         self._next_try_s, self._direct_since_s, self._heard_s = 0.0, float("-inf"), float("-inf")
         self._reopened_s = float("-inf")
@@ -103,7 +103,7 @@ class Route(Link):
                 self._tried(sealed, now_s)
             return False
         if not relayed:
-            self._asked, self._leave_s, self._heard_s = -1, float("inf"), now_s
+            self._their_try, self._leave_s, self._heard_s = -1, float("inf"), now_s
         elif now_s - self._direct_since_s >= SETTLE_S:
             self._overhear(sealed, now_s)
         return super().take(sealed, size_bytes, now_s)
@@ -154,11 +154,11 @@ class Route(Link):
     def _tried(self, sealed: Envelope, now_s: float) -> None:
         """An attempt came in, or the answer to one: of this node, and not of a time before."""
         if sealed.flags & envelope.TRY:
-            again = sealed.number == self._asked + 1 and not self._relayed
+            again = sealed.number == self._their_try + 1 and not self._relayed
             if again and now_s - self._reopened_s >= ANEW_EVERY * TRY_S:  # however often it asks
                 self._reopened_s = now_s
                 self._reopen()  # the answer to the former did not get there
-            self._asked = sealed.number
+            self._their_try = sealed.number
             self._directly(Envelope(self._own, sealed.sender, number=sealed.number, flags=envelope.HERE), ())
             return
         ours = sealed.receiver == self._own and self.peer in (0, sealed.sender)

@@ -175,6 +175,18 @@ def test_who_is_reached_by_no_way_is_unreachable():
     assert roads.heard[B] == said and not roads.routes[A].unreachable(roads.now_s)
 
 
+def test_what_is_lost_on_the_direct_way_is_said_again_each_time():
+    """What a peer says directly between two losses is no reason to forget which probes it was asked."""
+    roads = Roads(relay=False)
+    for lost, cut_s in enumerate((6.0, 0.1, 0.1), 1):
+        roads.cut[DIRECTLY] = {(A, B)}
+        roads.routes[A].put([b"%d" % lost], reliable.SAID_AGAIN_BYTES + 1, roads.now_s)
+        roads.run(cut_s)
+        roads.heal()
+        roads.until(lambda lost=lost: roads.heard[B] == list(range(1, lost + 1)), 4 * reliable.LONGEST_WAIT_S)
+        roads.run(2 * reliable.LONGEST_WAIT_S)
+
+
 def test_without_a_relay_a_peer_is_reached_directly_or_not_at_all():
     """And what waited arrives when the connection is mended, by whoever mends it."""
     roads = Roads(relay=False)
