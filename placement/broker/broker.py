@@ -34,7 +34,7 @@ from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import FleetStatus
 
-FILES, FILES_OF_DEVICE = 48, 8
+FILES, FILES_OF_DEVICE = 48, 11
 """That a broker has open at most, with its disk, its door and some clients: without devices, and for each of them."""
 
 

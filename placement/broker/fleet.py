@@ -159,7 +159,7 @@ class LiveFleet:
             self._never_begun.append(Exited(member.name, str(error)))
             return
         member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
-        member.stuck, member.runs, member.cleared_at = False, 0, -1
+        member.stuck, member.runs, member.cleared_at, member.idle_s = False, 0, -1, float("-inf")
         member.monitor.forget()
         member.relayed = frozenset()
         member.meter.rss_bytes = hello.rss_bytes

@@ -58,6 +58,8 @@ class DeviceHealth:
         if not member.answered < pong.sequence <= self._sequence:
             return []
         member.answered = pong.sequence
+        if pong.idle:
+            member.idle_s = now_s
         member.meter.rss_bytes = max(member.meter.rss_bytes, pong.rss_bytes)
         member.monitor.heard(now_s, pong)
         before, member.runs = member.runs, sum(fragment.micro_batches for fragment in pong.fragments)

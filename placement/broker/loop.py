@@ -150,7 +150,8 @@ class Loop:
             for member in self.members:
                 member.meter.forget(now_s)
             if now_s - self._listens_s > STUCK_S:
-                for device, reason in stuck(self.setup, self.state, now_s, STUCK_S):
+                idle_s = [member.idle_s for member in self.members]
+                for device, reason in stuck(self.setup, self.state, now_s, STUCK_S, idle_s):
                     self.fleet.suspect(device)
                     self._apply(ev.DeviceDoubted(at_s=now_s, device=device, reason=reason))
         if now_s - self._trimmed_s > TRIM_S:

@@ -44,6 +44,8 @@ class Member:
     """Pings since its last word."""
     answered: int = 0
     """The last ping that it answered."""
+    idle_s: float = float("-inf")
+    """When it said last that it has nothing to compute, on the run's clock."""
     doubted: bool = False
     stuck: bool = False
     """It was doubted because it did nothing: its next run is a word for it, or the probe, once between two runs."""

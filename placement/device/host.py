@@ -122,7 +122,7 @@ class DeviceRuntime:
             case messages.Reach(peer=name):
                 self.node.send(name, messages.Nudge())
             case messages.Ping(sequence=sequence):
-                self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers))
+                self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers, self.worker.idle))
             case messages.ProbeOrder(trim=trim):
                 self._later(partial(measured_core_speed, self.share, trim, self.config.threads), self._probed)
             case messages.Load(fragment=fragment):

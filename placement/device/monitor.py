@@ -9,7 +9,9 @@ from splitplace.placement.protocol import messages
 from splitplace.placement.protocol.stream import StreamNode
 
 
-def pong(sequence: int, node: StreamNode, fragments: LoadedFragments, containers: ContainerQueue) -> messages.Pong:
+def pong(
+    sequence: int, node: StreamNode, fragments: LoadedFragments, containers: ContainerQueue, idle: bool
+) -> messages.Pong:
     """The answer to a ping; opens one file of /proc, if it can."""
     return messages.Pong(
         sequence=sequence,
@@ -20,5 +22,6 @@ def pong(sequence: int, node: StreamNode, fragments: LoadedFragments, containers
         disk_read_bytes=disk_read_bytes(),
         held_bytes=containers.held_bytes,
         containers=len(containers),
+        idle=idle,
         fragments=fragments.usage(),
     )

@@ -36,7 +36,7 @@ BROKER = "@broker"
 ANSWER = "@answer"
 """Where sinks send their logits: the broker's merge. No fragment can have this name."""
 
-PROTOCOL = 13
+PROTOCOL = 14
 """The version of these messages, raised with every change of them. A hello that states none is older than all."""
 
 Incarnation = Annotated[int, Field(gt=0, lt=2**64)]
@@ -194,6 +194,8 @@ class Pong(Record):
     """Of inputs that wait to be run, now."""
     containers: Whole
     """Fragments of attempts that it has not finished, now."""
+    idle: bool = False
+    """Whether it has nothing to compute, now: what it is to run has not come yet, or is done."""
     fragments: Annotated[tuple[FragmentUsage, ...], Field(max_length=MAX_FRAGMENTS)]
 
     @property

@@ -138,9 +138,9 @@ class Link:
         """Say no more of a job's bulk than was handed over."""
         self._waiting_bytes -= self._unsent.take_back(job)
 
-    def say(self, frames: Frames) -> None:
-        """Say something that may be lost."""
-        self._hand_over(0, frames)
+    def say(self, frames: Frames, aside: Transmit) -> None:
+        """Say something that may be lost, and waits for nothing that is said otherwise: `aside` takes it there."""
+        self._hand_over(0, frames, aside=aside)
 
     def reroute(self, now_s: float, window: int, window_bytes: int) -> None:
         """From now on something else carries what is said: all that is unacknowledged is said again, over that.
@@ -235,12 +235,14 @@ class Link:
         self._probes.clear()
         self._road.lost()
 
-    def _hand_over(self, number: int, frames: Frames, flags: int = 0, probe: int = 0) -> bool:
+    def _hand_over(
+        self, number: int, frames: Frames, flags: int = 0, probe: int = 0, aside: Transmit | None = None
+    ) -> bool:
         sealed = Envelope(
             self._own, self._peer, self._stream, number, self._their_stream, self._expected - 1, self._flags | flags,
             probe, self._answered,
         )  # fmt: skip
-        if not self._transmit(sealed, frames):
+        if not (aside or self._transmit)(sealed, frames):
             return False
         self._owed = self._owed_bytes = self._flags = 0
         return True

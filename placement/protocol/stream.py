@@ -19,7 +19,7 @@ from typing import Self
 
 import zmq
 
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import ContractError, OverloadedError, SplitPlaceError
 from splitplace.placement.protocol import codec, envelope, messages, pieces
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.inbox import Inbox
@@ -83,6 +83,8 @@ class StreamNode:
         self.endpoint = self.inbox.endpoint
         self._outgoing: dict[str, zmq.Socket[bytes]] = {}
         self._endpoints: dict[str, str] = {}
+        self._asides: dict[str, zmq.Socket[bytes]] = {}
+        """Likewise, for what may be lost: pings, which over a slow road would wait behind tensors."""
         self._relay_endpoint = relay
         self._to_relay: zmq.Socket[bytes] | None = None
         """A connection of its own: what the broker is told itself waits behind no tensor of others."""
@@ -107,11 +109,12 @@ class StreamNode:
 
     def close(self) -> None:
         """Drop what is queued and close every socket."""
-        for socket in self._outgoing.values():
+        for socket in (*self._outgoing.values(), *self._asides.values()):
             socket.close(linger=0)
         if self._to_relay is not None:
             self._to_relay.close(linger=0)
         self._outgoing.clear()
+        self._asides.clear()
         self.inbox.close()
 
     @property
@@ -173,6 +176,8 @@ class StreamNode:
         socket = self._outgoing.pop(name, None)
         if socket is not None:
             socket.close(linger=0)
+            if (aside := self._asides.pop(name, None)) is not None:
+                aside.close(linger=0)
             del self._endpoints[name]
             link, piped = self._links[name], self._piped.pop(name)
             link.straighten()
@@ -189,7 +194,7 @@ class StreamNode:
             return
         frames, link = codec.encode(message, values), self._wake(name)
         if isinstance(message, messages.Ping | messages.Pong):
-            link.say(frames)
+            link.say(frames, partial(self._aside, name))
         else:
             # To the broker all goes in order: what a device ran, and what came of it.
             bulk_of = message.job if isinstance(message, messages.Tensors) and name != BROKER else None
@@ -277,6 +282,14 @@ class StreamNode:
     def _hand_over(self, name: str, sealed: Envelope, frames: Frames) -> bool:
         socket = self._outgoing.get(name)
         return socket is not None and self._push(socket, (), sealed, frames)
+
+    def _aside(self, name: str, sealed: Envelope, frames: Frames) -> bool:
+        if name not in self._asides:
+            try:
+                self._asides[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES)
+            except OverloadedError:  # no file is left for it
+                return self._hand_over(name, sealed, frames)
+        return self._push(self._asides[name], (), sealed, frames)
 
     def _to_broker(self, name: str, sealed: Envelope, frames: Frames) -> bool:
         """Have the broker hand it on."""

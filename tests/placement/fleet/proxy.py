@@ -26,6 +26,8 @@ class Proxy:
         self._open.set()
         self._sockets: list[socket.socket] = []
         self._closed = False
+        self.connections = 0
+        """That have been made."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def reset(self) -> None:
@@ -39,6 +41,12 @@ class Proxy:
     def stall(self) -> None:
         """Nothing goes through any more, either way; the connections stay."""
         self._open.clear()
+
+    def stall_these(self) -> None:
+        """Nothing goes through those that are there, for good; new ones are as ever."""
+        self.stall()
+        self._open = threading.Event()
+        self._open.set()
 
     def heal(self) -> None:
         """Everything goes through again."""
@@ -59,13 +67,16 @@ class Proxy:
             except OSError:
                 continue
             self._sockets += [near, far]
+            self.connections += 1
             for src, dst, permits in ((near, far, self._permits), (far, near, None)):
-                threading.Thread(target=self._relay, args=(src, dst, permits), daemon=True).start()
+                threading.Thread(target=self._relay, args=(src, dst, permits, self._open), daemon=True).start()
 
-    def _relay(self, src: socket.socket, dst: socket.socket, permits: threading.Semaphore | None) -> None:
+    def _relay(
+        self, src: socket.socket, dst: socket.socket, permits: threading.Semaphore | None, may_pass: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := src.recv(CHUNK):
-                self._open.wait()
+                may_pass.wait()
                 if permits is not None:
                     permits.acquire()
                 dst.sendall(data)

@@ -1,11 +1,13 @@
 """Nodes and devices over real connections that are reset or stalled."""
 
+import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
-from splitplace.placement.protocol import codec, listening_clock, messages
+from splitplace.placement.protocol import codec, inbox, listening_clock, messages
 from splitplace.placement.protocol.keys import curve_accesses
 from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
 from splitplace.placement.protocol.stream import StreamNode
@@ -70,6 +72,42 @@ def test_a_stalled_road_is_noticed_and_what_waited_arrives(pair):
     to_b.heal()
     heard = until(lambda found: found and not a.unreachable, a, b)
     assert [r.message.job for _, r in heard] == [1]
+
+
+@pytest.mark.slow
+def test_a_road_on_which_little_comes_through_is_not_made_anew():
+    """Or what is large would begin again each time, and never arrive."""
+    accesses, permits = curve_accesses(("a", "b")), threading.Semaphore(1000)
+    x = np.ones((1, 2**22), np.float32)
+    with StreamNode(accesses["a"]) as a, StreamNode(accesses["b"]) as b, closing(Proxy(b.endpoint, permits)) as to_b:
+        a.connect("b", to_b.endpoint)
+        b.connect("a", a.endpoint)
+        a.send("b", messages.Cancel(job=0))
+        until(lambda found: found, a, b)
+        while permits.acquire(blocking=False):
+            continue
+        a.send("b", codec.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x])
+        begun_s = time.monotonic()
+        while time.monotonic() < begun_s + inbox.HEARTBEAT_S + inbox.BROKEN_S + 1.0:
+            permits.release()
+            next_s = time.monotonic() + 0.2
+            assert until(lambda found, next_s=next_s: found or time.monotonic() > next_s, a, b) == []
+        permits.release(10_000)
+        assert [r.message.job for _, r in until(lambda found: found, a, b)] == [1]
+        assert to_b.connections == 1
+
+
+def test_pings_do_not_wait_behind_tensors(pair):
+    """Over a slow road they would for many seconds, and who is asked whether it lives would be taken to be silent."""
+    a, b, _, to_b = pair
+    a.send("b", messages.Cancel(job=0))
+    until(lambda found: found, a, b)
+    to_b.stall_these()
+    x = np.ones((1, 2**20), np.float32)
+    a.send("b", codec.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x])
+    a.send("b", messages.Ping(sequence=7))
+    (heard,) = until(lambda found: found, a, b)
+    assert heard[1].message == messages.Ping(sequence=7)
 
 
 def test_what_a_node_did_not_listen_to_nobody_was_late_with(monkeypatch):

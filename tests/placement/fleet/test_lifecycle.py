@@ -245,7 +245,7 @@ def test_a_fleet_that_no_files_are_left_for_does_not_begin(start, toy, monkeypat
     """How many it takes, how many there may be, and what to do; no process was started."""
     monkeypatch.setattr(broker_module, "allow_open_files", lambda wanted: 40)
     broker = start(toy.chain(), devices=[toy.make_device(name) for name in "ab"])
-    said = r"a fleet of 2 devices takes up to 64 open files, this process may have 40: .*ulimit -n"
+    said = r"a fleet of 2 devices takes up to 70 open files, this process may have 40: .*ulimit -n"
     with pytest.raises(OverloadedError, match=said), broker:
         pytest.fail("it came up")
     assert not broker.engine.health()

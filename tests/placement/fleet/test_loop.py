@@ -8,6 +8,7 @@ import pytest
 from splitplace.errors import OverloadedError
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
+from splitplace.placement.broker import health, stuck
 from splitplace.placement.broker import loop as loop_module
 from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.awaited import HandedIn
@@ -44,6 +45,29 @@ def test_nobody_is_suspected_for_a_loop_that_was_away(world):
     world.until(world.fleet.clock_s + loop_module.STUCK_S - 0.5)
     assert not world.fleet.suspected
     world.until(world.fleet.clock_s + 5.0)
+    assert world.fleet.suspected
+
+
+def idle(world, until_s):
+    """Device a says until then, ping by ping, that it has nothing to compute."""
+    while world.fleet.clock_s < until_s:
+        world.loop.members[0].idle_s = world.fleet.clock_s
+        world.until(world.fleet.clock_s + health.PING_EVERY_S)
+
+
+def test_a_device_that_waits_for_its_input_is_not_suspected(world):
+    """Over a slow road a micro-batch takes longer than a hung device is given; from then on it is held to that."""
+    idle(world, 50.0)
+    assert not world.fleet.suspected
+    world.until(world.fleet.clock_s + loop_module.STUCK_S - 1.0)
+    assert not world.fleet.suspected
+    world.until(world.fleet.clock_s + 5.0)
+    assert world.fleet.suspected
+
+
+def test_a_device_that_waits_for_ever_is_suspected(world):
+    """What it was sent may be lost, whatever anybody says."""
+    idle(world, stuck.WAIT_S + 10.0)
     assert world.fleet.suspected
 
 
