@@ -25,7 +25,11 @@ MAX_SAID_BYTES = 64 * 2**10
 """Of a message to the gate."""
 MAX_TOLD_BYTES = 2 * 2**20
 """Of a frame from there: a configuration with the keys of 4,096 others, or a piece of a fragment."""
-PIECE_BYTES = 2**20
+PIECE_BYTES = 2**16
+"""Of a fragment's file: a piece is there as a whole or not at all, and over a slow link one comes now and then."""
+SILENT_S, BROKEN_S = 60.0, 20.0
+"""How long a connection to the gate may bring no answer of ZeroMQ's, which waits behind what else is under way, and how
+long TCP may bring nothing to the other end, before it is made anew."""
 EVERY_S = 0.5
 """How often a machine says how things are."""
 MAX_FORMER = 8
@@ -203,7 +207,8 @@ def knock(
     socket.sndhwm = socket.rcvhwm = 100
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_TOLD_BYTES)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * SILENT_S))
+    socket.setsockopt(zmq.TCP_MAXRT, round(1000 * BROKEN_S))
     socket.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 3000)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)

@@ -19,8 +19,8 @@ from splitplace.records.fragment import FragmentSource
 if TYPE_CHECKING:
     from splitplace.placement.device.from_registry import FragmentRegistry
 
-AHEAD = 4
-"""Pieces that are asked for before the first of them is there."""
+AHEAD = 32
+"""Pieces that are asked for before the first of them is there: 2 MiB, more than a link between two machines holds."""
 PATIENCE_S = 10.0
 """Without a piece; then what is missing is asked for again."""
 TRIES = 6

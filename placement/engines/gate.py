@@ -32,8 +32,8 @@ _AUTHENTICATOR_LOG.setLevel(logging.INFO)
 
 AT_ONCE = 100
 """Messages that are taken in between two looks at what is to be told."""
-QUEUED = 8
-"""Messages that wait for a connection whose other end does not read: a device asks for `supply.AHEAD` pieces, 4."""
+QUEUED = 64
+"""Messages that wait for a connection whose other end does not read: a device asks for `supply.AHEAD` pieces, 32."""
 HEARTBEAT_S = 2.0
 UNFINISHED_BYTES = 2**18
 """What may have come in on a connection and be no whole message yet: an honest machine says some hundred bytes."""
@@ -69,7 +69,8 @@ class Gate:
         self._socket.setsockopt(zmq.MAXMSGSIZE, joining.MAX_SAID_BYTES)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 3000)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, round(1000 * HEARTBEAT_S))
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * joining.SILENT_S))
+        self._socket.setsockopt(zmq.TCP_MAXRT, round(1000 * joining.BROKEN_S))
         self._socket.curve_server, self._socket.ipv6 = True, ":" in host
         self._socket.curve_publickey, self._socket.curve_secretkey = (
             roster.public_key.encode(), roster.secret_key.encode(),

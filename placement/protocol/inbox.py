@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 _AUTHENTICATOR_LOG = logging.getLogger(f"{__name__}.authenticator")
 _AUTHENTICATOR_LOG.setLevel(logging.INFO)  # at DEBUG pyzmq writes the tokens that it sees
 
-HEARTBEAT_S, SILENT_S = 2.0, 60.0
-"""How often ZeroMQ asks over a connection, and how long there may be no answer before it is made anew: over a slow road
-the question waits behind all that is under way, a large tensor and what queues hold."""
-BROKEN_S = 6.0
-"""So long without what TCP sends being taken in at the other end, and the connection is made anew: by itself TCP would
-take minutes to notice that a broken road is whole again. A slow road is none: a little is taken in all the time."""
+HEARTBEAT_S, SILENT_S = 2.0, 6.0
+"""How often ZeroMQ asks over a connection, and how long there may be no answer before it is made anew: TCP by itself
+would take minutes to notice that a broken road is whole again."""
+TENSORS_SILENT_S, BROKEN_S = 60.0, 20.0
+"""Where tensors go, over a slow road the question waits behind all that is under way: how long there may be no answer,
+and how long nothing of what TCP sends may be taken in at the other end. A slow road takes in a little all the time."""
 CONNECT_S = 3.0
 """After which an attempt to connect, or to prove who one is, is made anew, and who has proven nothing is cut off."""
 
@@ -124,8 +124,8 @@ class Inbox:
                 yield peer, parts
 
     @opening()
-    def pipe_to(self, name: str, endpoint: str, queued_messages: int) -> "zmq.Socket[bytes]":
-        """A socket that leads to a peer's inbox, as the same node.
+    def pipe_to(self, name: str, endpoint: str, queued_messages: int, *, tensors: bool = True) -> "zmq.Socket[bytes]":
+        """A socket that leads to a peer's inbox, as the same node, for tensors or for what is small alone.
 
         Raises:
             ContractError: An endpoint where no peer of this access listens, or that is none.
@@ -135,8 +135,9 @@ class Inbox:
         socket.sndhwm = queued_messages
         socket.linger = 0
         socket.setsockopt(zmq.HEARTBEAT_IVL, round(1000 * HEARTBEAT_S))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * SILENT_S))
-        socket.setsockopt(zmq.TCP_MAXRT, round(1000 * BROKEN_S))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(1000 * (TENSORS_SILENT_S if tensors else SILENT_S)))
+        if tensors:
+            socket.setsockopt(zmq.TCP_MAXRT, round(1000 * BROKEN_S))
         socket.setsockopt(zmq.CONNECT_TIMEOUT, round(1000 * CONNECT_S))
         socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         try:

@@ -286,7 +286,7 @@ class StreamNode:
     def _aside(self, name: str, sealed: Envelope, frames: Frames) -> bool:
         if name not in self._asides:
             try:
-                self._asides[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES)
+                self._asides[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES, tensors=False)
             except OverloadedError:  # no file is left for it
                 return self._hand_over(name, sealed, frames)
         return self._push(self._asides[name], (), sealed, frames)

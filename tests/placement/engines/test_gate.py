@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tests.placement.fleet.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.base
 PATIENCE_MS = 240_000
-DATA = bytes(range(256)) * 12_000  # three pieces, the last one short
+DATA = bytes(range(256)) * 625  # three pieces, the last one short
 SECRET = b"what is not offered"
 
 
@@ -244,6 +245,32 @@ def test_a_fragment_comes_in_pieces_is_verified_and_kept(gate, tmp_path, monkeyp
     assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [digest(DATA)[7:]]
 
 
+@pytest.mark.slow
+def test_a_fragment_comes_over_a_link_that_takes_long_for_it(tmp_path, catalog):
+    """Over one connection, piece by piece, and none is asked for twice."""
+    data, permits = bytes(range(256)) * 2**14, threading.Semaphore(100)
+    (catalog / "blobs" / "sha256" / digest(data)[7:]).write_bytes(data)
+    with (
+        closing(Gate(Roster(tmp_path / "members.json", "a"), "127.0.0.1", catalog, {digest(data)})) as gate,
+        closing(Proxy(gate.gate.endpoint, back=permits)) as road,
+        ThreadPoolExecutor(1) as reader,
+        asked(gate) as offsets,
+    ):
+        wants = config(gate, enrol(gate), tmp_path / "kept")
+        far = gate.gate.model_copy(update={"endpoint": road.endpoint})
+        while permits.acquire(blocking=False):
+            continue
+        read = reader.submit(fragment_store(wants.model_copy(update={"gate": far})).read_digest, digest(data), 2**30)
+        begun_s = time.monotonic()
+        while time.monotonic() < begun_s + 9.0:
+            permits.release()
+            time.sleep(0.2)
+        assert not read.done()
+        permits.release(10_000)
+        assert read.result(PATIENCE_MS / 1000) == data
+        assert (road.connections, sorted(offsets)) == (1, list(range(0, len(data), joining.PIECE_BYTES)))
+
+
 def test_a_fragment_that_lies_here_is_not_asked_for(gate, tmp_path, catalog, monkeypatch):
     """In a catalog that was pulled from a registry, say; a damaged one there is brought, and kept beside it."""
     asked = config(gate, enrol(gate), catalog).model_copy(update={"kept": str(tmp_path / "kept")})
@@ -272,7 +299,7 @@ def test_a_kept_fragment_that_is_damaged_is_brought_again(gate, tmp_path):
 def test_what_is_not_right_is_not_kept(gate, tmp_path, catalog):
     """Another file under that name in the broker's catalog, one not offered, one that is gone, one too large."""
     store = fragment_store(config(gate, enrol(gate), tmp_path / "kept"))
-    with pytest.raises(IntegrityError, match="3072000 bytes, expected at most 1000"):
+    with pytest.raises(IntegrityError, match="160000 bytes, expected at most 1000"):
         store.read_digest(digest(DATA), 1000)
     with pytest.raises(NotFoundError, match="no fragment of this fleet"):
         store.read_digest(digest(SECRET), 2**30)

@@ -14,10 +14,13 @@ class Proxy:
     Args:
         target: Who is on the other side.
         permits: One for each chunk (64 KiB at most) on its way there, taken when it goes; none: all may.
+        back: Likewise, on its way back.
     """
 
-    def __init__(self, target: str, permits: threading.Semaphore | None = None):
-        self._permits = permits
+    def __init__(
+        self, target: str, permits: threading.Semaphore | None = None, back: threading.Semaphore | None = None
+    ):
+        self._permits, self._back = permits, back
         host, port = target.removeprefix("tcp://").rsplit(":", 1)
         self._target = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,7 +71,7 @@ class Proxy:
                 continue
             self._sockets += [near, far]
             self.connections += 1
-            for src, dst, permits in ((near, far, self._permits), (far, near, None)):
+            for src, dst, permits in ((near, far, self._permits), (far, near, self._back)):
                 threading.Thread(target=self._relay, args=(src, dst, permits, self._open), daemon=True).start()
 
     def _relay(
