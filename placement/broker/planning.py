@@ -72,17 +72,23 @@ class Planner:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._kept = threading.Event()
         self._kept.set()
-        self._thread = threading.Thread(target=_run, args=(self._work,), name="broker-plan", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=_run, args=(self._work,), name="broker-plan", daemon=True)
+        thread.start()
+        self._thread = thread
 
-    def _ready(self) -> bool:
-        """Whether there is a thread that listens; in place of one that was left behind another begins."""
-        if self._thread in self._left_behind:
-            self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
-            if len(self._left_behind) >= MOST_LEFT_BEHIND:
-                return False
+    def _not_ready(self) -> str:
+        """Why no thread listens, if none does; in place of one that was left behind another begins."""
+        if self._thread not in self._left_behind:
+            return ""
+        still = [thread for thread in self._left_behind if thread.is_alive()]
+        if len(still) >= MOST_LEFT_BEHIND:
+            return f"it still thinks of {len(still)} plans before: it is asked again when one has ended"
+        try:
             self._start()
-        return True
+        except RuntimeError as error:  # none is to be had now
+            return f"it cannot be asked now: {error}"
+        self._left_behind = still
+        return ""
 
     @property
     def busy(self) -> bool:
@@ -94,8 +100,7 @@ class Planner:
         assert not self.busy, "one plan at a time"
         self._round += 1
         self._asked = told, perf_counter()
-        if not self._ready():
-            said = f"it still thinks of {len(self._left_behind)} plans before: it is asked again when one has ended"
+        if said := self._not_ready():
             self._put(self._round, PlanAnswer(told, 0.0, failure=PolicyError(self.policy.name, said)), self.states)
             return
         self._work.put(partial(self._plan, self._round, view, self.states))
@@ -103,7 +108,7 @@ class Planner:
     def keep(self, keeper: Keeper) -> None:
         """Have what the policy remembers kept, unless it is being kept; while no plan is under way."""
         assert not self.busy, "what it remembers is changing"
-        if self._kept.is_set() and self._ready():
+        if self._kept.is_set() and not self._not_ready():
             self._kept.clear()
             self._work.put(partial(self._keep, keeper, self.states, self._kept))
 

@@ -10,7 +10,9 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState
 
 LOAD_S = 60.0
-"""How long reading, verifying and opening a fragment may take on a slow device."""
+"""How long reading, verifying and opening a fragment may take on a slow device; twice as long each time that its
+process was lost, until it runs something: it begins anew, and may take longer than that."""
+MOST_DOUBLINGS = 6
 WAIT_S = 60.0
 """How long a device may say that what it is to run has not come: besides twenty times what that takes over its link."""
 
@@ -35,7 +37,8 @@ def stuck(
         idle_s = now_s - device.progressed_s
         could_s = min(idle_s, now_s - said_idle_s[row])
         loading = any(not resident.loaded for resident in state.ledger.held[row].values())
-        least_s = max(limit_s, LOAD_S) if loading else limit_s
+        load_s = LOAD_S * 2 ** min(device.losses, MOST_DOUBLINGS)
+        least_s = max(limit_s, load_s) if loading else limit_s
         if not device.up or device.silent or idle_s <= least_s:
             continue
         for job in device.jobs:

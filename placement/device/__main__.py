@@ -20,7 +20,7 @@ from splitplace.children import tell_crashes
 from splitplace.errors import SplitPlaceError
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import open_share
-from splitplace.inference.encoded_images import check_decodes
+from splitplace.inference.encoded_images import check_decodes, load_decoder
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.protocol import messages
@@ -45,6 +45,7 @@ def main() -> NoReturn:
     config = DeviceConfig.parse(sys.stdin.buffer.readline(2**20), "standard input")
     if config.wire == "encoded":
         check_decodes()
+        load_decoder()
     share = open_share(config.cpu_share, config.threads, config.cpu_share_method)
     code = 0
     try:

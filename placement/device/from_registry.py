@@ -75,7 +75,10 @@ class _Pull(threading.Thread):
 
     def wait(self) -> None:
         """Until it is there, or has failed, or is left; as `FragmentRegistry.bring`."""
-        self.start()
+        try:
+            self.start()
+        except RuntimeError as error:
+            raise NotReadyError(f"{self._place} is not asked: {error}") from error
         while not self._ended.wait(max(min(self._behind_s, self._end_s) - self._now_s(), 0.0)):
             now_s = self._now_s()
             if now_s >= self._end_s:

@@ -18,6 +18,7 @@ from splitplace.errors import (
     NotReadyError,
     OverloadedError,
     SplitPlaceError,
+    raised,
 )
 from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
@@ -216,6 +217,9 @@ class DeviceRuntime:
             return
 
     def _probed(self, future: Future[float]) -> None:
+        if (error := future.exception()) is not None:  # no thread, file or memory for it now: it goes on without
+            self._refuse(messages.BROKER, f"the probe failed: {raised(error)}")
+            return
         self._tell(messages.Probed(core_speed=future.result()))
 
     def _loaded(self, fragment: Fragment, future: Future[TimedWork[Opened]]) -> None:

@@ -24,6 +24,7 @@ class SessionWorker:
     def __init__(self, wake: Callable[[], None]):
         self._wake = wake
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="session")
+        self._thread.submit(int)  # it begins now: later there may be none to be had
         self._orders: deque[tuple[Work, Then]] = deque()
         self._working: tuple[Future[Any], Then] | None = None
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from splitplace.distribution.docker_config import VARIABLES
-from splitplace.errors import ContractError, ForbiddenError, NotReadyError
+from splitplace.errors import ContractError, ForbiddenError, NotReadyError, of_system
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Exited
@@ -156,8 +156,16 @@ class Agent:
                 f"the broker's configuration is of {config.name}, number {config.incarnation}, expected "
                 f"{member.device}, number {told.incarnation}"
             )
-        self._engine.launch(self._at_home(member, config))
-        self._running = told.incarnation
+        try:
+            self._engine.launch(self._at_home(member, config))
+        except (OSError, NotReadyError) as error:  # no process, file or way for it now: as one that ended at once
+            self._ended, self._reason = (
+                told.incarnation,
+                text(of_system(error) if isinstance(error, OSError) else error),
+            )
+            log.warning("the device does not begin: %s", self._reason)
+        else:
+            self._running = told.incarnation
         return True
 
     def _at_home(self, member: Membership, config: DeviceConfig) -> DeviceConfig:
@@ -187,7 +195,8 @@ def own_address(endpoint: str) -> str:
     place = urlsplit(endpoint)
     assert place.hostname is not None and place.port is not None
     try:
-        found = socket.getaddrinfo(place.hostname, place.port, type=socket.SOCK_DGRAM)[0]
+        # As bytes: of text Python would first load what knows of letters beyond ASCII, for which there may be no file.
+        found = socket.getaddrinfo(place.hostname.encode("ascii"), place.port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(found[0], socket.SOCK_DGRAM) as asked:
             asked.connect(found[4])
             return str(asked.getsockname()[0])

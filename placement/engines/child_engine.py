@@ -86,14 +86,25 @@ class ChildEngine(ABC):
         try:
             child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            ending = threading.Thread(target=self._force, args=(device, child), name=f"end-{device}", daemon=True)
-            ending.start()
-            ending.join(FORCED_S)
-            if ending.is_alive():
+            if not self._forced(device, child):
                 said = "device %s: its process %d has not ended within %g s of its being killed: it is not waited for"
                 log.warning(said, device, child.process.pid, FORCED_S)
         else:
             child.stderr.close()
+
+    def _forced(self, device: str, child: Child) -> bool:
+        """Whether its process has ended by force, within `FORCED_S`."""
+        ending = threading.Thread(target=self._force, args=(device, child), name=f"end-{device}", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:  # no thread is to be had: it is ended here, and not waited for
+            self._end(device, child)
+            with suppress(subprocess.TimeoutExpired):
+                child.process.wait(FORCED_S)
+            child.stderr.close()
+            return child.process.returncode is not None
+        ending.join(FORCED_S)
+        return not ending.is_alive()
 
     def _force(self, device: str, child: Child) -> None:
         self._end(device, child)

@@ -32,6 +32,13 @@ def check_decodes() -> None:
     needs("--wire encoded (images as PNG)", "images")
 
 
+def load_decoder() -> None:
+    """Have Pillow load what it would when the first image comes: by then a device may open no more files."""
+    from PIL import Image
+
+    Image.preinit()
+
+
 def is_image(spec: TensorSpec) -> bool:
     """Whether a tensor holds what travels as PNG: uint8 (batch, channels, height, width), grey or RGB."""
     sizes = spec.shape[1:]

@@ -1,7 +1,10 @@
 """What a machine does with what the gate tells it, in this process: no device runtime is started."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -108,6 +111,36 @@ def test_what_ended_is_told_and_not_started_again(agent):
     assert len(agent._engine.configs) == 1
     agent._heed(member, wanted(agent, 8))
     assert len(agent._engine.configs) == 2
+
+
+def test_what_does_not_begin_is_told_as_ended(agent, monkeypatch):
+    """For want of a process, a file or memory: the machine stays a device, and the broker tries again later."""
+    member = agent.home.membership()
+    with monkeypatch.context() as short:
+        short.setattr(agent._engine, "launch", refuse)
+        assert agent._heed(member, wanted(agent, 7))
+    here = agent._here()
+    assert (here.running, here.ended) == (None, 7) and "Resource temporarily unavailable" in here.reason
+    agent._heed(member, wanted(agent, 8))
+    assert agent._here().running == 8
+
+
+def refuse(config):
+    """As a system that gives no more processes."""
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_the_way_to_the_broker_is_found_without_loading_anything():
+    """A machine without a free descriptor could not."""
+    code = (
+        "import sys\n"
+        "from splitplace.placement.engines.agent import own_address\n"
+        "before = set(sys.modules)\n"
+        "assert own_address('tcp://127.0.0.1:9') == '127.0.0.1'\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize(

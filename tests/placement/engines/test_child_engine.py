@@ -67,6 +67,22 @@ def test_what_force_does_not_end_is_left_to_a_thread(engine, config, monkeypatch
     assert child.process.returncode == -9 and child.stderr.closed
 
 
+def test_a_child_is_ended_where_no_thread_is_to_be_had(engine, config, monkeypatch):
+    """The broker's own loop ends them: it would end of that."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(child_engine, "FORCED_S", PATIENCE_S)
+    engine.let.set()
+    engine.launch(config)
+    child = engine._children["a"]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        engine.stop("a", 0.0)
+    assert child.process.returncode == -9 and child.stderr.closed
+
+
 def test_what_force_ends_is_gone_when_stop_returns(engine, config, monkeypatch):
     """Nothing of it is left."""
     monkeypatch.setattr(child_engine, "FORCED_S", PATIENCE_S)

@@ -351,6 +351,41 @@ def test_a_device_without_a_descriptor_left_works_on(bench, toy):
         assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
 
 
+def leave_no_descriptor(pid):
+    """From now on a process may open no more files than it has open."""
+    highest = max(int(found.name) for found in Path("/proc", str(pid), "fd").iterdir())
+    for limit in (highest + 1, len(list(Path("/proc", str(pid), "fd").iterdir()))):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))
+
+
+def test_a_device_that_cannot_be_probed_works_on(bench, toy):
+    """The probe is a file: without a descriptor it says so, and answers the probe when it has one again."""
+    with bench(toy.chain()) as it:
+        it.prepare(toy.chain())
+        it.hear(messages.Loaded)
+        pid = it.engine.pid("dut")
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        leave_no_descriptor(pid)
+        it.broker.send("dut", messages.ProbeOrder(trim=1.0))
+        assert "the probe failed" in it.hear(messages.Refused).message.error
+        it.give(0)
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        it.broker.send("dut", messages.ProbeOrder(trim=1.0))
+        assert it.hear(messages.Probed).message.core_speed > 0
+
+
+def test_a_device_without_a_descriptor_sees_images(bench, toy):
+    """What came as PNG is decoded by what it loaded at its start."""
+    graph, x = toy.of_pictures(toy.chain(width=784), (1, 28, 28)), toy.digits(4)
+    with bench(graph, wire="encoded") as it:
+        it.prepare(graph)
+        it.hear(messages.Loaded)
+        leave_no_descriptor(it.engine.pid("dut"))
+        it.give(0, encode_images(x))
+        assert it.hear(messages.Tensors, it.peer).message.micro_batch == 0
+
+
 def test_secrets_are_neither_in_arguments_nor_environment_nor_files(bench, toy):
     """What anyone on the machine could list does not hold the key."""
     with bench(toy.chain()) as it:

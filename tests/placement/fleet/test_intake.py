@@ -78,15 +78,15 @@ def test_an_honest_connection_never_comes_near_the_bound(accesses):
         peer.connect("a", node.endpoint)
         peer.send("a", messages.Ping(sequence=0))
         hear(node, 1)
-        (greeting,) = held_bytes(node)
+        greetings = held_bytes(node)  # of two connections: pings have their own
         for size in (*range(200, 260), 0, 1, 2**16, 2**20):
             x = np.zeros((1, size), np.uint8)
             peer.send("a", messages.Failed(job=1, fragment="f0", error="x" * size)) if size < 300 else peer.send(
                 "a", codec.tensors(1, "f0", "f1", 0, 0.0, {"x": x}), [x]
             )
         hear(node, 64)
-        assert held_bytes(node) == [greeting]
-    assert 0 < greeting < 1000
+        assert held_bytes(node) == greetings
+    assert len(greetings) == 2 and 0 < min(greetings) <= max(greetings) < 1000
 
 
 class Counted:
@@ -141,13 +141,13 @@ def test_what_is_taken_off_is_what_zeromq_sends(accesses, monkeypatch):
         peer.send("a", messages.Ping(sequence=0))
         hear(node, 1)
         monkeypatch.setattr(node.inbox.intake, "taken_off", lambda held_bytes, passed_s: 0.0)
-        (before,), end_s = held_bytes(node), time.monotonic() + PATIENCE_S
-        while (came := held_bytes(node)[0] - before) < 30 * intake.HEARTBEAT_BYTES:
+        before, end_s = sum(held_bytes(node)), time.monotonic() + PATIENCE_S
+        while (came := sum(held_bytes(node)) - before) < 30 * intake.HEARTBEAT_BYTES:
             assert time.monotonic() < end_s, f"{came} bytes came"
             list(node.receive(0.01))
         assert came % intake.HEARTBEAT_BYTES == 0
         monkeypatch.undo()
-        while held_bytes(node)[0] > 2 * intake.HEARTBEAT_BYTES:
+        while max(held_bytes(node)) > 2 * intake.HEARTBEAT_BYTES:
             assert time.monotonic() < end_s, f"{held_bytes(node)} bytes stay counted"
             list(node.receive(0.01))
 

@@ -65,6 +65,19 @@ def test_a_device_that_waits_for_its_input_is_not_suspected(world):
     assert world.fleet.suspected
 
 
+@pytest.mark.parametrize("losses", [0, 1, 3])
+def test_a_device_that_was_lost_while_it_loaded_has_twice_the_time(world, losses):
+    """However slow it is, it gets there; a first load that hangs is found out in a minute."""
+    device, limit_s = world.loop.state.devices[0], stuck.LOAD_S * 2**losses
+    device.losses = losses
+    for resident in world.loop.state.ledger.held[0].values():
+        resident.loaded = False
+    world.until(device.progressed_s + limit_s - 1.0)
+    assert not world.fleet.suspected
+    world.until(world.fleet.clock_s + 3.0)
+    assert world.fleet.suspected
+
+
 def test_a_device_that_waits_for_ever_is_suspected(world):
     """What it was sent may be lost, whatever anybody says."""
     idle(world, stuck.WAIT_S + 10.0)

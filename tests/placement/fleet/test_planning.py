@@ -104,6 +104,33 @@ def test_it_is_asked_again_when_one_of_them_has_come_back(asked, monkeypatch):
     assert planner.take().failure is None and policy.calls == MOST_LEFT_BEHIND + 1
 
 
+def test_a_plan_fails_for_which_no_thread_is_to_be_had(asked, monkeypatch):
+    """Where the system gives none, in place of one that was left behind; the planner goes on when it does again."""
+    policy, planner, news = asked
+    planner.ask(VIEW, 0)
+    assert policy.begun.acquire(timeout=PATIENCE_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "PLAN_LIMIT_S", -1.0)
+        planner.take()
+    policy.go.set()
+    planner._left_behind[0].join(PATIENCE_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        for _ in range(2):
+            planner.ask(VIEW, 0)
+            assert "it cannot be asked now: can't start new thread" in planner.take().failure.reason
+    while news.acquire(blocking=False):
+        pass
+    planner.ask(VIEW, 0)
+    assert news.acquire(timeout=PATIENCE_S)
+    assert planner.take().failure is None
+
+
+def no_thread(thread):
+    """As where a machine runs as many as it may."""
+    raise RuntimeError("can't start new thread")
+
+
 class Raises(Watcher):
     """A policy that raises this whenever it decides."""
 
