@@ -34,7 +34,8 @@ class KeptWord(Generic[T]):
 
     Args:
         ask: Asks the fleet.
-        kept_s: How long what it says is taken for true; why it says nothing is asked anew.
+        kept_s: How long what it says is taken for true; why it says nothing is asked anew. What took longer than
+            anybody waits is kept until they come again: else, of a slow fleet, nobody would ever hear.
         patience_s: How long whoever wants to know waits for it.
         clock: Seconds.
     """
@@ -48,7 +49,8 @@ class KeptWord(Generic[T]):
     ):
         self._ask, self._kept_s, self._patience_s, self._clock = ask, kept_s, patience_s, clock
         self._said: tuple[T, float] | None = None
-        """And when."""
+        """And until when it is kept."""
+        self._asked_s = 0.0
         self._asked: asyncio.Future[T] | None = None
 
     async def __call__(self) -> T:
@@ -58,9 +60,10 @@ class KeptWord(Generic[T]):
             SilentFleetError: Nothing, in time.
             SplitPlaceError: It cannot be asked.
         """
-        if self._said is not None and self._clock() - self._said[1] < self._kept_s:
+        if self._said is not None and self._clock() < self._said[1]:
             return self._said[0]
         if self._asked is None:
+            self._asked_s = self._clock()
             self._asked = asyncio.ensure_future(self._ask())
             self._asked.add_done_callback(self._note)
         return await in_time(asyncio.shield(self._asked), self._patience_s)
@@ -68,4 +71,7 @@ class KeptWord(Generic[T]):
     def _note(self, asked: "asyncio.Future[T]") -> None:
         self._asked = None
         if not asked.cancelled() and asked.exception() is None:
-            self._said = asked.result(), self._clock()
+            now_s = self._clock()
+            took_s = now_s - self._asked_s
+            late = took_s > self._patience_s
+            self._said = asked.result(), now_s + (took_s + SilentFleetError.retry_after_s if late else self._kept_s)

@@ -67,7 +67,7 @@ def test_a_form_may_leave_its_task_behind(door, broker):
     """As infer's requests may."""
     body, headers = form(("image", "a.png", png(1)), ("detach", None, b"true"))
     told = door.ask("POST", PATH, body, **headers).json
-    assert door.ask("GET", told["parameters"]["url"] + "?wait_s=20").json["outputs"][0]["shape"] == [1, 4]
+    assert door.ask("GET", told["parameters"]["url"] + "?wait_s=60").json["outputs"][0]["shape"] == [1, 4]
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,28 @@ def test_a_word_is_kept_for_a_moment_and_a_refusal_is_not():
         return found
 
     assert asyncio.run(listen()) == ["a", "a", "b"] and asked == [0.0, 1.0, 6.0]
+
+
+def test_a_word_that_came_too_late_is_there_for_who_comes_again():
+    """A fleet that takes longer than anybody waits would be asked anew each time, and nobody would ever hear."""
+    now, asked = [0.0], []
+
+    async def listen():
+        may = asyncio.Event()
+
+        async def ask():
+            asked.append(now[0])
+            await may.wait()
+            return "a"
+
+        word = KeptWord(ask, 1.0, 0.01, lambda: now[0])
+        with pytest.raises(SilentFleetError):
+            await word()
+        now[0] = 8.0
+        may.set()
+        while word._said is None:
+            await asyncio.sleep(0.01)
+        now[0] += SilentFleetError.retry_after_s
+        return await word()
+
+    assert asyncio.run(listen()) == "a" and asked == [0.0]

@@ -238,7 +238,7 @@ def test_a_task_left_behind_is_found_again(front, image, broker):
     assert door.ask("GET", path).json == {"task": "0", "state": "under way"}
     broker.finish(0)
     for _ in range(2):
-        found = door.ask("GET", f"{path}?wait_s=20").json
+        found = door.ask("GET", f"{path}?wait_s=60").json
         assert found["state"] == "answered" and found["outputs"][0]["data"] == [0.0, 1.0, 2.0, 200.0]
         assert found["parameters"]["split"] == "pixels.m.full" == found["outcome"]["split"]
     assert door.ask("GET", f"{path}?binary=true").headers["inference-header-content-length"]
@@ -260,13 +260,13 @@ def test_a_task_left_behind_may_fail_or_be_cancelled(front, image, broker):
     for _ in range(2):
         door.infer(wishing(image, detach=True))
     broker.finish(0, "its deadline has passed")
-    failed = door.ask("GET", "/v2/splitplace/tasks/0?wait_s=20").json
+    failed = door.ask("GET", "/v2/splitplace/tasks/0?wait_s=60").json
     outcome = failed.pop("outcome")
     assert failed == {"task": "0", "state": "failed", "error": "its deadline has passed"}
     assert outcome["id"] == 0 and outcome["error"] == "its deadline has passed"
     assert door.ask("DELETE", "/v2/splitplace/tasks/1").json == {"task": "1", "was_under_way": True}
     assert door.ask("DELETE", "/v2/splitplace/tasks/1").json == {"task": "1", "was_under_way": False}
-    assert door.ask("GET", "/v2/splitplace/tasks/1?wait_s=20").json["error"] == "it was cancelled"
+    assert door.ask("GET", "/v2/splitplace/tasks/1?wait_s=60").json["error"] == "it was cancelled"
 
 
 def test_a_task_left_behind_tells_its_classes(front, image, broker):
@@ -278,7 +278,7 @@ def test_a_task_left_behind_tells_its_classes(front, image, broker):
         (1, ["200.000000:3:d"]),
         (99, ["200.000000:3:d", "2.000000:2:c", "1.000000:1:b", "0.000000:0:a"]),
     ):
-        (output,) = door.ask("GET", f"{path}?wait_s=20&classification={asked}").json["outputs"]
+        (output,) = door.ask("GET", f"{path}?wait_s=60&classification={asked}").json["outputs"]
         assert output == {"name": "logits", "datatype": "BYTES", "shape": [1, len(told)], "data": told}
 
 
