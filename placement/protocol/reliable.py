@@ -43,8 +43,10 @@ RETRY_S = 0.02
 """After which the network, which had no room, is asked again."""
 UNREACHABLE_S = 2.0
 """A peer that acknowledges nothing for so long, while something waits for it, is unreachable."""
-SLOWEST_BYTES_PER_S = 2**20
-"""What is acknowledged when it is in whole is waited for as long as that takes on such a road, besides."""
+SLOWEST_BYTES_PER_S, LEAST_BYTES_PER_S = 2**20, 2**14
+"""What is acknowledged when it is in whole is waited for as long as that takes on such a road, besides; where the last
+large message took longer, for twice what this one would take at that pace, which is taken to be no less than the other.
+Else every one on a slow road would be given up before it is in."""
 _ASKED = 64
 """Probes whose answers are waited for."""
 _FORMER = 16
@@ -68,6 +70,8 @@ class Link:
         self._doubted = self._challenge = 0
         """Of the former, the one that was heard again, and the stream whose name only it was told since."""
         self._stream = 0
+        self._slowest_bytes_per_s: float = SLOWEST_BYTES_PER_S
+        """Of the road, by which a message is waited for."""
         self.restart()
         self._their_stream, self._expected = 0, 1
         self._owed = self._owed_bytes = self._flags = 0
@@ -192,7 +196,7 @@ class Link:
         """How long the peer could have acknowledged something, and did not."""
         if not self._parcels:
             return 0.0
-        return now_s - self._progress_s - self._parcels[self._first].size_bytes / SLOWEST_BYTES_PER_S
+        return now_s - self._progress_s - self._parcels[self._first].size_bytes / self._slowest_bytes_per_s
 
     def _pump(self, now_s: float) -> None:
         """Hand over what there is room for: first what is said again, then what waits and is no bulk, then that."""
@@ -300,6 +304,7 @@ class Link:
             raise ContractError(f"it acknowledges message {sealed.acked}, of {self._reached} that were sent")
         if sealed.acked >= self._first:
             before_bytes = self._waiting_bytes
+            self._learn_pace(self._parcels[self._first].size_bytes, now_s - self._progress_s)
             for number in range(self._first, sealed.acked + 1):
                 size_bytes = self._parcels.pop(number).size_bytes
                 self._waiting_bytes -= size_bytes
@@ -317,6 +322,11 @@ class Link:
         if lost or (sealed.flags & envelope.MISSING and sealed.acked + 1 == self._first):
             self._again()
         self._pump(now_s)
+
+    def _learn_pace(self, size_bytes: int, took_s: float) -> None:
+        if size_bytes > SAID_AGAIN_BYTES:
+            pace = 0.5 * size_bytes / max(took_s, 1e-6)
+            self._slowest_bytes_per_s = min(max(pace, LEAST_BYTES_PER_S), SLOWEST_BYTES_PER_S)
 
     def _numbered(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:
         if sealed.stream < self._their_stream:

@@ -285,6 +285,25 @@ def test_a_large_message_is_waited_for_as_long_as_a_slow_road_takes_for_it():
     assert link.unreachable(network.now_s)
 
 
+def test_a_road_that_was_slow_is_waited_for_at_its_pace():
+    """The first large message is taken to be lost, and comes; of those after it nobody thinks so, until one is."""
+    network, size_bytes = Network(), 2**22
+    network.bytes_per_s = reliable.SLOWEST_BYTES_PER_S / 4
+    link, found = network.links["a", "b"], []
+    for _ in range(4):
+        network.say("a", "b", size_bytes)
+        missed = False
+        for _ in range(200):
+            network.run(0.1)
+            missed |= link.unreachable(network.now_s)
+        found.append(missed)
+    assert found == [True, False, False, False] and len(network.heard[2, 1]) == 4
+    network.cut.add(("a", "b"))
+    network.say("a", "b", size_bytes)
+    network.run(2 * size_bytes / network.bytes_per_s + 2 * reliable.UNREACHABLE_S)
+    assert link.unreachable(network.now_s)
+
+
 @pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("way_s", [0.7, 1.6, 4.0])
 def test_what_a_slow_road_takes_long_for_is_sent_once(way_s, later_s):
