@@ -33,6 +33,8 @@ MIN_CALIBRATION = 32
 """Fewer samples do not show the range of an activation."""
 FLOAT32_ALONE = ("Celu", "IsInf")
 """Operators that, in some opset or all, take no float16, and that the converter does not know as such."""
+FUSED_BATCH_RANK = 3
+"""From this many axes on, a transposition that moves the batch may be fused with the product that reads it."""
 OF_TREES = "ai.onnx.ml"
 """The domain of scalers, encoders and trees, which make float32 whatever they read."""
 FLOAT16_BOUND = 0.05
@@ -95,6 +97,19 @@ def with_precision(
         **{name: getattr(split, name) for name in Split.model_fields} | {"variant": variant, "fragments": fragments}
     )
     return SplitArtifact(changed, converted)
+
+
+def _batch_turned(model: onnx.ModelProto) -> set[str]:
+    """Transpositions of the batch that a product reads: onnxruntime fuses them and, in float16, ends the process."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    read = {name for node in model.graph.node if node.op_type == "MatMul" for name in node.input}
+    moves = {
+        node.name: list(axes.ints)
+        for name, node in made.items()
+        if name in read and node.op_type == "Transpose"
+        for axes in node.attribute
+    }
+    return {name for name, axes in moves.items() if len(axes) >= FUSED_BATCH_RANK and axes[0]}
 
 
 def _rows(inputs: Mapping[str, Array]) -> int:
@@ -185,7 +200,13 @@ def float16(model: onnx.ModelProto, feed: Feed) -> onnx.ModelProto:
     narrow_scales = opset_of(model) >= FLOAT16_SCALES_SINCE
     wide = {node.name for node in model.graph.node if node.op_type in FLOAT32_ALONE or node.domain == OF_TREES}
     _state_types(model)
-    kept = sorted(touching(model, feed, is_large) | quantised(model) | wide | (set() if narrow_scales else scaled))
+    kept = sorted(
+        touching(model, feed, is_large)
+        | quantised(model)
+        | wide
+        | _batch_turned(model)
+        | (set() if narrow_scales else scaled)
+    )
     own = {node.name for node in model.graph.node}
     narrow = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
     for node in narrow.graph:

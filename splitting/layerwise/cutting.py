@@ -9,6 +9,7 @@ import onnx
 from splitplace.catalog.oci import MAX_MODEL_BYTES
 from splitplace.errors import InfeasibleError, IntegrityError, UsageError
 from splitplace.inference.executor import Array
+from splitplace.inference.trial import run_apart
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
@@ -187,6 +188,24 @@ def cut(network: Blocks, places: Lattice, chosen: Sequence[int], application: st
         ),
         {piece.fragment.name: piece.model for piece in pieces},
     )
+
+
+def try_apart(network: Blocks, artifact: SplitArtifact) -> None:
+    """Run the fragments of a float16 model once, each in a process of its own: onnxruntime ends that of some.
+
+    Raises:
+        IntegrityError: A fragment does, or does not run.
+    """
+    if any(value.spec is not None and value.spec.dtype == "float16" for value in network.graph.values.values()):
+        split = artifact.split
+        row = recompose.noise(split.inputs, 1)
+        try:
+            split.walk(row, lambda name, feed: run_apart(split.by_name[name], artifact.models[name], feed))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{error}: ask for another number of fragments, or cut the model in float32 and export the split by "
+                "--precision float16"
+            ) from error
 
 
 def verify(

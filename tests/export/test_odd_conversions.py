@@ -191,6 +191,17 @@ def test_operators_that_take_float32_alone_keep_it(operator, opset):
     assert near(answer(with_precision(artifact, "float16")), answer(artifact), 0.01)
 
 
+TURNED = """t = Transpose <perm = [1, 0, 2]> (x) m = MatMul (t, v) h = Tanh (m)
+            y = Transpose <perm = [1, 0, 2]> (h)"""
+
+
+def test_a_product_of_turned_batches_becomes_float16():
+    """Onnxruntime fuses both and ends the process: attention with time in front was refused."""
+    artifact = cut(model(TURNED, x="float[n, 3, 8] x", y="float[n, 3, 8] y"), 1)
+    x = RNG.normal(size=(32, 3, 8)).astype(np.float32)
+    assert near(answer(with_precision(artifact, "float16"), x), answer(artifact, x), 0.01)
+
+
 def test_a_scaler_makes_float32_in_a_float16_split_too():
     """Operators of ai.onnx.ml have one type of answer: joined with float16 they were refused."""
     whole = model(
