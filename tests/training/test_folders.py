@@ -395,3 +395,21 @@ def test_a_folder_of_archives_alone_says_so(tmp_path):
         pass
     with pytest.raises(ContractError, match=r"archive \(train-0000.tar\) are not read: unpack it"):
         load_own(tmp_path, "mine")
+
+
+def test_folds_with_every_class_in_each_are_said(tmp_path):
+    """The folds were learned as the classes without a word."""
+    for fold in ("fold1", "fold2"):
+        for name in ("cat", "dog"):
+            write(tmp_path / fold / name, 3, seed=int(fold[4:]))
+    data = load_own(tmp_path, "pets")
+    assert data.class_names == ("fold1", "fold2")
+    (note,) = data.notes
+    assert note.startswith("fold1, fold2 are learned as the classes, each of which holds the folders cat, dog")
+
+
+def test_a_class_in_one_folder_more_is_that_class(tmp_path):
+    """As some publishers have it, beside files of their own; nothing is said."""
+    for name in ("n01", "n02"):
+        write(tmp_path / name / "images", 3, seed=int(name[1:]))
+    assert load_own(tmp_path, "tiny").notes == ()

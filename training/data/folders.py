@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ def read_folder(path: Path) -> Found:
     if astray:
         notes.append(f"{len(astray)} link(s) beside the classes lead nowhere and were left out, as {min(astray)}")
     notes += _look_alike(class_names)
+    notes += _nested(classes)
     if tables := [entry for root in (train, test) if root is not None for entry in _tables(root)]:
         notes.append(f"tables were not read ({some(tables)}): an image's class is the name of its folder")
     beside = [entry for root in (train, test) if root is not None for entry in _files(root)]
@@ -167,6 +168,21 @@ def _look_alike(class_names: Sequence[str]) -> list[str]:
     if not several:
         return []
     return [f"classes whose names differ in capital letters or blanks alone are learned apart: {some(several)}"]
+
+
+def _nested(classes: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Class folders with the same folders of images in each, and no other images: folds of all classes, or sites."""
+    inner = [
+        {below.name for folder in folders for below in _folders(folder) if holds_images(below)}
+        for folders in classes.values()
+        if not any(_files(folder) for folder in folders)
+    ]
+    if len(inner) < len(classes) or len(inner[0]) < 2 or any(names != inner[0] for names in inner):
+        return []
+    return [
+        f"{some(list(classes))} are learned as the classes, each of which holds the folders {some(sorted(inner[0]))}: "
+        "if those are the classes, put the images of each in one folder"
+    ]
 
 
 def _inner(part: Path) -> Path:
