@@ -3,7 +3,7 @@
 Messages name options as the command line does; a function's argument of that name is meant likewise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from splitplace.errors import UsageError, unknown
@@ -91,6 +91,9 @@ def tree_asked(
     """
     if recipe == "splitnet" and groups is not None:
         raise UsageError(f"--recipe splitnet learns its groups: leave out --groups {groups}")
+    for option, value in (("--tree", tree), ("--cuts", cuts), ("--groups", groups)):
+        if not isinstance(value, Iterable | int | None) or (isinstance(value, int) and option != "--tree"):
+            raise UsageError(f"{option} {value!r}: expected a list, or its text")
     asked = parse_groups(groups or "features") if isinstance(groups, str | None) else groups
     listed = None if cuts == "auto" else cuts.split(",") if isinstance(cuts, str) else cuts
     return TreeAsked(_tree_shape(tree, asked, listed), asked, listed, budget)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from splitplace.errors import UsageError
 from splitplace.splitting.networks import plain_name
 from splitplace.training import options
 from splitplace.training.data.applications import check_names
@@ -61,6 +62,10 @@ def start_of(
         SplitPlaceError: No run at `full`, or a file that is no preset.
     """
     settings = preset if isinstance(preset, Preset) else load_preset(str(preset))
+    if not isinstance(application, str | Dataset):
+        raise UsageError(f"application of {type(application).__name__}: expected a name, or what `fetch` gives")
+    if not isinstance(full, str | Path | Run | None):
+        raise UsageError(f"--full of {type(full).__name__}: expected a run, or its folder")
     name = application if isinstance(application, str) else application.application
     if isinstance(application, str):
         check_names([application], own=own)

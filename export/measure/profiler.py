@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from splitplace import provenance
 from splitplace.children import child_env, python_child
-from splitplace.errors import SplitPlaceError, UsageError
+from splitplace.errors import ContractError, SplitPlaceError, UsageError
 from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profile_worker import FragmentLoad, Timed, WorkOrder
 from splitplace.inference.cpu_share import sweep
@@ -113,6 +113,8 @@ def profile_split(
     fed: dict[str, dict[str, Array]] = {}
     if examples is not None:
         few = {name: value[:EXAMPLES] for name, value in named_inputs(split.inputs, examples, reference).items()}
+        if not all(map(len, few.values())):
+            raise ContractError(f"{reference}: no example inputs to measure on: expected one row at least")
         fed = boundary_values(split, lambda name: catalog.load(split, name), few, EXAMPLES)
     profiles = []
     steps = len(split.fragments) * (len(effort.batch_sizes) + effort.rounds + 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from splitplace.api.checked import checked
 from splitplace.api.pull import connected
 from splitplace.catalog.layout_writer import check_catalog
 from splitplace.catalog.location import open_split
@@ -41,8 +42,9 @@ class BuiltImages:
 
 
 @explained()
+@checked()
 def build_images(
-    location: str,
+    location: str | Path,
     out: str | Path,
     *,
     base: str = MACHINE,

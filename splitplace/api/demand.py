@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from splitplace.api.asked import place, whole_number
+from splitplace.api.asked import place
+from splitplace.api.checked import checked
 from splitplace.catalog import Catalog
 from splitplace.catalog.demand import demand as gather
 from splitplace.catalog.demand import write_demand
@@ -15,6 +16,7 @@ from splitplace.records.demand import Demand
 
 
 @explained()
+@checked(micro_batch=1)
 def demand(
     catalog: str | Path | Catalog,
     references: Sequence[str] = (),
@@ -39,7 +41,6 @@ def demand(
     """
     if out is not None:
         check_file(Path(out), "--out")
-    micro_batch = whole_number("--micro-batch", micro_batch, 1)
     source = catalog if isinstance(catalog, Catalog) else Catalog(place("catalog", catalog))
     value = gather(source, (references,) if isinstance(references, str) and references else references, micro_batch)
     if out is not None:
@@ -48,6 +49,7 @@ def demand(
 
 
 @explained()
+@checked()
 def load_demand(source: str | Path | Catalog) -> DemandLike:
     """A demand by name, from a file, or gathered from a catalog.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from splitplace.api.checked import checked, is_made_by
 from splitplace.catalog.location import open_split
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
@@ -24,8 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 @explained()
+@checked("micro_batch", "threads")
 def evaluate(
-    location: str,
+    location: str | Path,
     *,
     images: str | Path | Array | Mapping[str, Array] | None = None,
     labels: str | Path | Array | Sequence[int] | None = None,
@@ -79,6 +81,8 @@ def evaluate(
     split = catalog.split(reference)
     if plot is not None:
         check_confused(split.n_classes, reference)
+    if data is not None and not is_made_by(data, "splitplace.training.data.dataset", "Dataset"):
+        raise UsageError(f"data of {type(data).__name__}: expected what `fetch` gives")
     if (images is None) != (labels is None):
         raise UsageError("--images and --labels belong together: give both, or none for the application's own")
     if sum(given is not None for given in (images, data, path)) > 1:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from splitplace.api.checked import checked
 from splitplace.api.examples import read_examples
 from splitplace.errors import NotFoundError, UsageError, explained
 from splitplace.extras import needs
@@ -48,6 +51,7 @@ class Exported:
 
 
 @explained()
+@checked()
 def export(
     source: "str | Path | Run | SplitArtifact",
     catalog: str | Path,
@@ -134,12 +138,16 @@ def _artifact(
     from splitplace.export.convert.onnx_export import to_onnx
     from splitplace.training.run import Run
 
+    if not isinstance(source, str | Path | Run):
+        raise UsageError(f"source of {type(source).__name__}: expected a run or a split, or the folder of one")
     run = Run.open(Path(source)) if isinstance(source, str | Path) else source
     progress(f"exporting {run.path}", 0.0)
     loaded = run.load()
     given = read_examples(check_images, lambda: _image_rule(run), loaded.application)
     if isinstance(given, Mapping):
-        raise UsageError(f"--check-images {check_images}: a RUN takes one input, give one array (.npy)")
+        raise UsageError("--check-images: got several by name, a RUN takes one input: give one array (.npy)")
+    if not isinstance(given, np.ndarray | None):
+        raise UsageError(f"--check-images of {type(given).__name__}: expected a numpy array (n, ...)")
     return to_onnx(loaded, given)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splitplace.api.checked import checked
 from splitplace.errors import explained
 from splitplace.extras import needs
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 @explained()
+@checked()
 def fetch(
     application: str,
     *,

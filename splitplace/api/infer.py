@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from splitplace.api.checked import checked
 from splitplace.catalog.location import open_split
 from splitplace.errors import explained, unknown
 from splitplace.inference.executor import Array, Executor, check_counts
@@ -53,8 +54,9 @@ class Inference:
 
 
 @explained()
+@checked("micro_batch", "threads")
 def infer(
-    location: str,
+    location: str | Path,
     inputs: str | Path | Sequence[str | Path] | Array | Mapping[str, Array],
     *,
     micro_batch: int = 64,

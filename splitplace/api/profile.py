@@ -5,6 +5,8 @@ from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
+from splitplace.api.asked import whole_number
+from splitplace.api.checked import checked
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
 from splitplace.errors import MissingExtraError, NotReadyError, UsageError, explained
@@ -13,7 +15,7 @@ from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
 from splitplace.files import check_folder
 from splitplace.inference.encoded_images import check_decodes, is_image
-from splitplace.inference.executor import Array
+from splitplace.inference.executor import MAX_THREADS, Array
 from splitplace.inference.inputs import named_inputs, read_arrays
 from splitplace.progress import Progress, silent
 from splitplace.records.encoded_input import EncodedInput
@@ -22,6 +24,7 @@ from splitplace.records.split import Split
 
 
 @explained()
+@checked()
 def profile(
     catalog: str | Path | Catalog,
     *,
@@ -75,7 +78,8 @@ def profile(
     if not references:
         raise NotReadyError(f"the catalog {folder} holds no split: export one first")
     given = read_arrays(example_inputs) if isinstance(example_inputs, str | Path) else example_inputs
-    counts = (threads,) if isinstance(threads, int) else tuple(dict.fromkeys(threads))
+    several = (threads,) if isinstance(threads, int | str) else tuple(threads)
+    counts = tuple(dict.fromkeys(whole_number("--threads", count, 1, MAX_THREADS) for count in several))
     if not counts:
         raise UsageError("no number of threads to measure with: expected one at least")
     if cpus is not None and len(counts) > 1:

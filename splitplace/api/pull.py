@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from splitplace.api.checked import checked
 from splitplace.catalog.layout_writer import LayoutWriter, check_catalog
 from splitplace.catalog.variants import Variant, chosen_from, variant
 from splitplace.distribution.mirrors import Places, open_places
@@ -33,6 +34,7 @@ class Pulled:
 
 
 @explained()
+@checked()
 def pull(
     remote: str,
     catalog: str | Path,

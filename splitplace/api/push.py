@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from splitplace.api.checked import checked
 from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
 from splitplace.distribution.push import PushedSplit, push_split
@@ -13,6 +14,7 @@ from splitplace.progress import Progress, silent
 
 
 @explained()
+@checked()
 def push(
     catalog: str | Path,
     remote: str,

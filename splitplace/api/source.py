@@ -2,11 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splitplace.api.checked import is_made_by
 from splitplace.catalog.location import open_split, parse_location
 from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UsageError
 from splitplace.extras import needs
@@ -54,12 +55,14 @@ def open_source(
         UsageError: It is none of them.
         SplitPlaceError: It cannot be read, or its weights cannot be reached.
     """
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         from splitplace.splitting.layerwise.model import given
 
         _refuse_unused("the model", random_weights, size)
-        return Source(given(source), "custom", "model", "as given")
+        return Source(given(bytes(source)), "custom", "model", "as given")
     if not isinstance(source, str | Path):
+        if not is_made_by(source, "splitplace.training.run", "Run"):
+            raise UsageError(_no_source(source))
         _refuse_unused(source.path, random_weights, size)
         return _run(source, progress)
     path = Path(source)
@@ -105,13 +108,26 @@ def open_source(
     )
 
 
+def _no_source(given: object) -> str:
+    """What is said of something else than a source."""
+    message = " (of a ModelProto its SerializeToString())" if hasattr(given, "SerializeToString") else ""
+    return (
+        f"source of {type(given).__name__}: expected a run or its folder, CATALOG:REF of a whole model, an .onnx file "
+        f"or its bytes{message}, or a timm name"
+    )
+
+
 def read_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     """What classes are called: as given, or from a text file of one a line.
 
     Raises:
         NotFoundError: No such file.
         ContractError: Not text.
+        UsageError: Names without the order of the logits.
     """
+    if isinstance(source, Set | Mapping):
+        kind = type(source).__name__
+        raise UsageError(f"class names in a {kind}, whose order says nothing: expected a list in the order of logits")
     if not isinstance(source, str | Path):
         return tuple(source)
     try:

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from splitplace.api.checked import checked
 from splitplace.api.examples import read_examples
 from splitplace.api.sample_shape import SampleShape, sizes_by_input
 from splitplace.errors import ContractError, IntegrityError, UsageError, explained
@@ -40,6 +41,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "
 
 
 @explained()
+@checked()
 def split(
     source: "str | Path | bytes | Run",
     *,
@@ -49,7 +51,7 @@ def split(
     devices: str | Path | FleetSpec | Sequence[Device] | None = None,
     objective: Objective = "bottleneck",
     costs: Literal["analytic", "measured"] = "analytic",
-    memory_limit: str | int | None = None,
+    memory_limit: str | float | None = None,
     slack: float = SLACK,
     micro_batch: int = 8,
     random_weights: bool = False,
@@ -168,6 +170,7 @@ def split(
         network, proposal.places, proposal.plan.places, application or opened.application, opened.model
     ).described(names, opened.preprocessing)
     progress("holding the split against the whole model", 0.7)
+    cutting.try_apart(network, artifact)
     try:
         checked = cutting.verify(artifact, opened.onnx, _inputs(images, opened, artifact), output, seed)
     except IntegrityError as error:
@@ -200,9 +203,11 @@ def split(
     return done
 
 
-def _bytes(limit: str | int | None) -> float:
+def _bytes(limit: str | float | None) -> float:
     if limit is None:
         return float("inf")
+    if isinstance(limit, float) and isfinite(limit):
+        limit = int(limit)  # a share of the memory there is, say
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", str(limit).strip(), re.IGNORECASE)
     if match is None or not float(match[1]):
         raise UsageError(f"--memory-limit {limit}: expected bytes, as 67108864, 64MiB or 64MB")
@@ -242,7 +247,10 @@ def _hosts(devices: str | Path | FleetSpec | Sequence[Device] | None, fragments:
     if isinstance(devices, str | Path):
         devices = FleetSpec.from_toml(Path(devices))
     units = devices.units() if isinstance(devices, FleetSpec) else devices
-    hosts = [Host.of(device) for device in units]
+    hosts = [Host.of(device) for device in units if isinstance(device, Device)]
+    if not hosts or len(hosts) < len(units):
+        others = sorted({type(device).__name__ for device in units} - {Device.__name__})
+        raise UsageError(f"--devices: got {' and '.join(others) or 'none'}, expected a fleet, or one Device at least")
     return [replace(host, memory_bytes=min(host.memory_bytes, limit)) for host in hosts]
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from splitplace.api.asked import number, whole_number
+from splitplace.api.asked import whole_number
+from splitplace.api.checked import checked
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.files import check_folder
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @explained()
+@checked("strategy", epochs=1, seed=0)
 def train(
     application: "str | Dataset",
     *,
@@ -120,15 +122,7 @@ def train(
     if plot is not None:
         check_picture(Path(plot))
     options.check_strategy(strategy)
-    epochs = None if epochs is None else whole_number("--epochs", epochs, 1)
     samples = None if samples is None else whole_number("--samples", samples, FEWEST)
-    seed = whole_number("--seed", seed)
-    for name, value in (
-        *(("--validation", validation), ("--budget", budget), ("--overlap", overlap)),
-        *(("--spare", spare), ("--ratio", ratio)),
-    ):
-        if value is not None:
-            number(name, value)
     options.check_values(validation=validation, cuts=cuts, budget=budget)
     of_trees = {
         "tree": tree,

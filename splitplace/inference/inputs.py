@@ -101,6 +101,8 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         SplitPlaceError: Another dtype or shape than the contract's, or another number of rows for each input.
     """
     names = [spec.name for spec in specs]
+    if not isinstance(given, np.ndarray | Mapping):
+        raise UsageError(f"{where}: got {_kind(given)}, expected a numpy array (n, ...), or several by name")
     if isinstance(given, np.ndarray):
         if len(specs) != 1:
             raise UsageError(f"{where} takes the inputs {', '.join(names)}: give each, by .npz or NAME=FILE")
@@ -109,7 +111,10 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         given = {names[0]: given[UNNAMED]}
     missing = [name for name in names if name not in given]
     if missing:
-        raise UsageError(f"{where}: no input {', '.join(missing)}, got {', '.join(given) or 'none'}")
+        raise UsageError(f"{where}: no input {', '.join(missing)}, got {', '.join(map(str, given)) or 'none'}")
+    for name in names:
+        if not isinstance(given[name], np.ndarray):
+            raise UsageError(f"{where}: {name!r} is {_kind(given[name])}, expected a numpy array (n, ...)")
     given = {name: _native(given[name]) for name in names}
     for spec in specs:
         try:
@@ -123,6 +128,11 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
     if len(set(counts.values())) > 1:
         raise ContractError(f"{where}: as many rows for every input are expected, got {counts}")
     return {name: given[name] for name in names}
+
+
+def _kind(given: object) -> str:
+    """What somebody has in an array's place, and how that becomes one where it does."""
+    return f"of {type(given).__name__}" + (" (numpy.asarray makes one of it)" if hasattr(given, "__array__") else "")
 
 
 def _native(value: Array) -> Array:

@@ -1,5 +1,6 @@
 """The contract every split keeps: put together again, it answers what the whole model answers, or it is refused."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from splitplace.records.fragment import ITEM_BYTES, TensorSpec
 from splitplace.seeds import generator
 from splitplace.splitting.artifact import SplitArtifact
 from splitplace.splitting.layerwise.detached import Detached, Model, leading_to, open_whole
+
+_log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """Largest absolute error, as a share of the output's range (largest less smallest answer of the whole)."""
@@ -103,6 +106,11 @@ def check(
                 f"{split.reference} is refused: the whole model answers {answered.dtype}{list(answered.shape)} to a "
                 f"batch of {batch}, expected {batch} rows: its graph drops the batch (as a Squeeze without axes does)"
             )
+    if np.isnan(expected[max(batches)]).all():
+        nothing = f"to {source} the whole model answers nothing but NaN, which says nothing of a split"
+        if source == "images":
+            raise IntegrityError(f"{split.reference} is refused: {nothing}: give --images that it answers")
+        _log.warning("%s: %s: give --images that it answers", split.reference, nothing)
     compare = _Comparison(split.reference, expected[max(batches)], tolerance)
     worst = 0.0
     for batch in batches:

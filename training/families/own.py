@@ -33,9 +33,10 @@ def own_name(network: type[nn.Module]) -> str:
     """
     name = f"{getattr(network, '__module__', '')}:{getattr(network, '__qualname__', '')}"
     if not (isinstance(network, type) and issubclass(network, nn.Module)) or not _NAME.fullmatch(name):
+        got = " ".join(repr(network).split())  # a network prints its layers, one a line
         raise UsageError(
-            f"model {network!r}: expected a name, or a class of nn.Module that stands at the top level of its module, "
-            "so that a RUN folder can name it"
+            f"model {got:.80}: expected a name, or a class of nn.Module that stands at the top level of its module, so "
+            "that a RUN folder can name it"
         )
     return name
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -45,18 +46,21 @@ def numbered(asked: Asked, class_names: Sequence[str]) -> Grouping:
     Raises:
         UsageError: A class that is not there, or in no group, or in two.
     """
-    for rule in RULES:
-        if asked == rule:
-            return rule
+    if isinstance(asked, str):
+        for rule in RULES:
+            if asked == rule:
+                return rule
     if any(isinstance(group, str) or not isinstance(group, Sequence) for group in asked):
         raise UsageError(f'groups {list(asked)}: expected the classes of each group, as [["cat", "dog"], ["car"]]')
     numbers = {as_seen(name): c for c, name in enumerate(class_names)}
     if not any(name.isdecimal() for name in class_names):
         numbers = {str(c): c for c in range(len(class_names))} | numbers
     for c in (c for group in asked for c in group):
+        if not isinstance(c, str | Integral):
+            raise UsageError(f"groups: {c!r} of {type(c).__name__}, expected classes by their names or numbers")
         if isinstance(c, str) and as_seen(c) not in numbers:
             raise NotFoundError(f"groups: no class {c!r}, expected of {', '.join(class_names)}")
-    found = [[c if isinstance(c, int) else numbers[as_seen(c)] for c in group] for group in asked]
+    found = [[numbers[as_seen(c)] if isinstance(c, str) else int(c) for c in group] for group in asked]
     counts = Counter(c for group in found for c in group)
     for wrong, classes in (
         ("leave out", [name for c, name in enumerate(class_names) if not counts[c]]),
