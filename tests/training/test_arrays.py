@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from splitplace.errors import ContractError, IntegrityError
+from splitplace.errors import ContractError, IntegrityError, UsageError
 from splitplace.training.data.arrays import as_labels
 from splitplace.training.data.own import load_own
 
@@ -105,3 +105,38 @@ def test_an_array_whose_header_lies_is_refused(tmp_path):
             (tmp_path / f"{name}.npy").write_bytes(words.ljust(127) + b"\n")
         with pytest.raises(IntegrityError, match="x_train: not a numpy array"):
             load_own(tmp_path, "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x_train": images(3, 5, 7) / 255}, r"as bytes of 0 to 255 \(0 to 1 times 255, \.astype\('uint8'\)\)"),
+        ({"x_train": images(3, 5, 7).astype(np.int64)}, r"as bytes of 0 to 255 \(\.astype\('uint8'\)\)"),
+        ({"y_train": np.eye(3)}, r"of a column a class, y\.argmax\(1\) is the number"),
+        ({"y_train": np.array(["a", "b", "a"])}, r"numpy\.unique\(y, return_inverse=True\)\[1\] numbers"),
+        ({"y_train": np.array([0.0, 1, 0])}, r"give labels as y\.astype\('int64'\)"),
+    ],
+)
+def test_arrays_in_another_form_are_told_how_they_become_what_is_read(tmp_path, changes, said):
+    """As models and scikit-learn have them: what was expected was said, not what to do."""
+    x = images(3, 5, 7)
+    parts = {"x_train": x, "y_train": [0, 1, 0], "x_test": x, "y_test": [0, 1, 0]}
+    np.savez(tmp_path / "mine.npz", **(parts | changes))
+    with pytest.raises(ContractError, match=said):
+        load_own(tmp_path / "mine.npz", "mine")
+
+
+def test_arrays_in_capital_letters_are_the_same(tmp_path):
+    """X_train beside y_train, as scikit-learn's pages have them."""
+    x = images(3, 5, 7)
+    np.savez(tmp_path / "mine.npz", X_train=x, y_train=[0, 1, 0], X_test=x, y_test=[0, 1, 0], X_val=x)
+    data = load_own(tmp_path / "mine.npz", "mine")
+    assert np.array_equal(data.x_train_NCHW[:, 0], x)
+    assert "the validation part (X_val) was not read" in data.notes[0]
+
+
+def test_arrays_by_other_names_are_listed(tmp_path):
+    """It was told to be unpacked."""
+    np.savez(tmp_path / "mine.npz", images=images(3, 5, 7), labels=[0, 1, 0])
+    with pytest.raises(UsageError, match=r"got the arrays images, labels, expected x_train, y_train, x_test"):
+        load_own(tmp_path / "mine.npz", "mine")

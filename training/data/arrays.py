@@ -2,6 +2,7 @@
 
 import io
 import tokenize
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +52,36 @@ def as_labels(values: Any, name: str) -> Labels:
 
 
 def read_numpy(files: Files) -> Arrays | None:
-    """Four arrays as Keras or MedMNIST call them: images (n, height, width) or with channels last, labels (n,)."""
-    for *names, validation in _NAMES:
-        if all(f"{name}.npy" in files for name in names):
+    """Four arrays as Keras or MedMNIST call them: images (n, height, width) or with channels last, labels (n,).
+
+    In capital letters, too, as scikit-learn's users write X_train.
+    """
+    given = {name.lower(): name for name in array_names(files)}
+    for *wanted, validation in _NAMES:
+        if all(name in given for name in wanted):
+            names = [name if f"{name}.npy" in files else given[name] for name in wanted]
             x_train, y_train, x_test, y_test = (_array(files[f"{name}.npy"](), name) for name in names)
             train, test = _labelled(x_train, y_train, names[0]), _labelled(x_test, y_test, names[2])
-            left = f"beside training and test, the validation part ({validation}) was not read"
-            return Arrays(train, test, (), "numpy arrays", (left,) if f"{validation}.npy" in files else ())
+            left = f"beside training and test, the validation part ({given.get(validation)}) was not read"
+            return Arrays(train, test, (), "numpy arrays", (left,) if validation in given else ())
     return None
+
+
+def array_names(files: Iterable[str]) -> list[str]:
+    """What numpy's arrays among these files are called."""
+    return [name.removesuffix(".npy") for name in files if name.endswith(".npy")]
+
+
+def _what_to_do(x: Any, y: Any) -> str:
+    """For a message: how images or labels that stand otherwise become what is read."""
+    if x.dtype != np.uint8:
+        scaled = {"f": "0 to 1 times 255, ", "b": "times 255, "}.get(x.dtype.kind, "")
+        return f": give images as bytes of 0 to 255 ({scaled}.astype('uint8'))" if x.dtype.kind in "biuf" else ""
+    if y.ndim == 2:
+        return ": of a column a class, y.argmax(1) is the number of each"
+    if y.dtype.kind in "US":
+        return ": numpy.unique(y, return_inverse=True)[1] numbers what is called by name"
+    return ": give labels as y.astype('int64')" if y.dtype.kind in "bf" else ""
 
 
 def _array(data: bytes, name: str) -> Any:
@@ -79,7 +102,7 @@ def _labelled(x: Any, y: Any, name: str) -> tuple[Images, Labels]:
     if x.dtype != np.uint8 or x.ndim != 4 or y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
         raise ContractError(
             f"{name}: got images {x.dtype}{list(x.shape)} and labels {y.dtype}{list(y.shape)}, expected uint8 "
-            "(n, height, width) or (n, height, width, channels) and whole numbers (n,)"
+            f"(n, height, width) or (n, height, width, channels) and whole numbers (n,){_what_to_do(x, y)}"
         )
     if x.shape[1] <= _MOST_CHANNELS < x.shape[3]:
         raise ContractError(

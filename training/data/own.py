@@ -10,7 +10,7 @@ from PIL import Image
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, some
 from splitplace.inference.images import MORE, decode_image, fit_image
 from splitplace.records.preprocessing import ImageRule
-from splitplace.training.data.arrays import Arrays
+from splitplace.training.data.arrays import Arrays, array_names
 from splitplace.training.data.dataset import (
     MAX_DECODED_BYTES,
     Dataset,
@@ -22,7 +22,7 @@ from splitplace.training.data.dataset import (
     split_by_seed,
 )
 from splitplace.training.data.folders import check_outside, holds_images, read_folder
-from splitplace.training.data.packed import is_archive
+from splitplace.training.data.packed import files_in, is_archive
 from splitplace.training.data.parquet import read_parquet
 from splitplace.training.data.parts import EncodedPart
 from splitplace.training.data.publishers import read_published, read_published_below
@@ -84,6 +84,12 @@ def load_own(
         place, arrays = published
         return _of_arrays(arrays, application, place, size, rule, mirror, notes)
     if path.is_file() and not is_table(path):
+        names = array_names(files_in(path)) if is_archive(path) else []
+        if names:
+            raise UsageError(
+                f"{path}: got the arrays {some(names)}, expected x_train, y_train, x_test and y_test: save them by "
+                "numpy.savez under these names, a part of them held out"
+            )
         raise UsageError(
             f"{path}: {'no data set in this archive: unpack it' if is_archive(path) else 'not a data set'}: expected a "
             "folder of class folders, Parquet or Arrow, or a publisher's archive (IDX or CIFAR's files; or .npz with "
