@@ -22,6 +22,7 @@ from splitplace.splitting.layerwise.annotations import drop_stale
 from splitplace.splitting.layerwise.checker import check_form
 from splitplace.splitting.layerwise.detached import Detached, Model, as_inputs, attach, message, write
 from splitplace.splitting.layerwise.external import all_graphs, all_nodes, all_tensors, load_weights
+from splitplace.splitting.layerwise.maps import as_scores
 from splitplace.splitting.layerwise.names import shortened
 from splitplace.splitting.layerwise.opsets import level_functions, name_default_domain
 from splitplace.splitting.layerwise.other_files import kind_of
@@ -56,6 +57,7 @@ def read(path: Path) -> Model:
         model = parse(path.read_bytes(), str(path))
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
+    as_scores(model, str(path))
     drop_stale(model, str(path))
     return load_weights(model, path)
 
@@ -68,8 +70,9 @@ def given(data: bytes) -> bytes:
         SplitPlaceError: An opset that is not supported.
     """
     model = parse(data)
-    changed: bytes = model.SerializeToString(deterministic=True) if drop_stale(model, "the model") else data
-    return changed
+    changed = [as_scores(model, "the model"), drop_stale(model, "the model")]
+    kept: bytes = model.SerializeToString(deterministic=True) if any(changed) else data
+    return kept
 
 
 def parse(data: bytes, source: str = "model") -> onnx.ModelProto:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
+import splitplace as sp
 from splitplace.errors import ContractError, IntegrityError
 from splitplace.inference.executor import Executor, open_session
 from splitplace.records.fragment import MAX_TENSOR_NAME
@@ -311,3 +312,20 @@ def test_what_the_bodies_of_a_function_call_is_the_same_in_both_opsets_too(opera
         return
     with pytest.raises(IntegrityError, match=r"function Act calls ReduceMean of opset 17, .* the model's opset 18"):
         cut(whole)
+
+
+@pytest.mark.parametrize("by", ["bytes", "a file"])
+def test_scores_that_are_zipped_into_a_map_are_answered(
+    by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What converters of scikit-learn write by default was good for its labels alone, of which nothing is measured."""
+    whole = with_map()
+    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString())
+    source = tmp_path / "m.onnx" if by == "a file" else whole.SerializeToString()
+    found = sp.split(source, fragments=2, output="m", slack=0.0)
+    assert found.split.n_classes == 4 and len(found.models) == 2
+    assert "its output 'm' is a map, and taken as the scores in it, in the order of 0, 1, 2, 3" in caplog.text
+    scores = sp.split(source, fragments=2, output="y", slack=0.0)
+    x = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
+    answers = [Executor(of.split, of.models.__getitem__).run({"x": x}) for of in (found, scores)]
+    assert np.array_equal(*answers)
