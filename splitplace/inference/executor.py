@@ -28,8 +28,8 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 )
 """What onnxruntime raises, a dozen unrelated classes: caught where it is called, nowhere else."""
 
-_PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ .{,400}? was false\. ?")
-"""A file of its code with a line, a function and what did not hold there; the reason follows."""
+_PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ (?:.{,400}? was false\. ?|[\w:<>,&*~ ]{,200}\([^()]{,400}\)(?: const)? )")
+"""A file of its code with a line, a function and perhaps what did not hold there; the reason follows."""
 
 
 def open_session(model: bytes, threads: int = 1, source: str = "model") -> ort.InferenceSession:

@@ -33,7 +33,7 @@ def drop_stale(model: onnx.ModelProto, source: str) -> bool:
         return False
     try:
         inferred = onnx.shape_inference.infer_shapes(_bare(model), data_prop=True)
-    except onnx.shape_inference.InferenceError:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
         return False  # whatever is wrong has words of its own where the model is opened
     made = {value.name: value.type.tensor_type for value in (*inferred.graph.value_info, *inferred.graph.output)}
     stale = [name for name, tensor in stated.items() if name in made and _differ(tensor, made[name])]

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from splitplace.errors import IntegrityError
+from splitplace.inference.executor import one_line
 from splitplace.splitting.layerwise.detached import Detached, Model, open_whole
 from splitplace.splitting.layerwise.graph import Graph
 
@@ -238,5 +239,5 @@ def optimised(model: Model, level: ort.GraphOptimizationLevel, as_stated: bool =
             open_whole(model, options)
         except Exception as error:
             # onnxruntime raises a dozen unrelated classes of its own here; each means that the model does not load.
-            raise IntegrityError(f"onnxruntime cannot load the model: {str(error).splitlines()[0]}") from error
+            raise IntegrityError(f"onnxruntime cannot load the model: {one_line(error)}") from error
         return onnx.load(path, load_external_data=False)

@@ -154,10 +154,10 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
     beside = whole.beside if isinstance(whole, Detached) else {}
     if not _is_sorted(model.graph):
         model = _sorted(model, source)  # onnxruntime takes nodes in any order
-    _check(model, source, bool(beside))
     external = (tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL)
     if any(tensor.name not in beside for tensor in external):
         raise UsageError(f"{source}: weights lie in another file; give the path of the model, not its bytes")
+    _check(model, source, bool(beside))
     try:
         _densify(model, source)
         offered = [value.name for value in model.graph.output]
@@ -183,7 +183,7 @@ def normalise(whole: Model, source: str = "model", output: str | None = None) ->
 
 
 def _check(model: onnx.ModelProto, source: str, aside: bool) -> None:
-    """Hold a model against the ONNX checker, which asks more than onnxruntime: that inputs and outputs state a shape.
+    """Hold a model against the ONNX checker, which asks more than onnxruntime: for a name, and shapes of what it takes.
 
     Args:
         model: As it is afterwards.
@@ -194,6 +194,7 @@ def _check(model: onnx.ModelProto, source: str, aside: bool) -> None:
         IntegrityError: The checker refuses it.
     """
     model.ir_version = max(model.ir_version, WEIGHTS_ALONE)  # onnxruntime takes such of before, too
+    model.graph.name = model.graph.name or "graph"
     declared = [*model.graph.input, *model.graph.output]
     untyped = [value for value in declared if value.type.WhichOneof("value") is None]
     for value in untyped:

@@ -329,3 +329,43 @@ def test_scores_that_are_zipped_into_a_map_are_answered(
     x = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
     answers = [Executor(of.split, of.models.__getitem__).run({"x": x}) for of in (found, scores)]
     assert np.array_equal(*answers)
+
+
+def test_a_graph_need_not_have_a_name() -> None:
+    """Onnxruntime asks for none, as the checker does."""
+    whole, bare = graph(), graph()
+    for tensor, same in zip(bare.graph.initializer, whole.graph.initializer, strict=True):
+        tensor.CopyFrom(same)
+    bare.graph.name = ""
+    assert len(cut(bare).models) == 2
+
+
+def test_an_opset_that_is_not_there_yet_is_refused_without_places_in_foreign_code() -> None:
+    """What onnxruntime says of it comes after one of its functions with all that this takes."""
+    whole = graph()
+    whole.opset_import[0].version = 99
+    with pytest.raises(IntegrityError, match=r"FAIL : ONNX Runtime only \*guarantees\* support") as caught:
+        cut(whole)
+    assert "onnxruntime_src" not in str(caught.value)
+
+
+def test_a_function_that_calls_itself_is_refused() -> None:
+    """Already where the model is read: it was a traceback of the library that infers shapes."""
+    whole = graph(body=LAYERS.replace("h = Tanh (a)", "h = own.Act (a)"))
+    opsets = [helper.make_opsetid("own", 1)]
+    body = [helper.make_node("Act", ["X"], ["Y"], domain="own")]
+    whole.functions.append(helper.make_function("own", "Act", ["X"], ["Y"], body, opsets))
+    whole.opset_import.extend(opsets)
+    with pytest.raises(sp.SplitPlaceError, match="own"):
+        sp.split(whole.SerializeToString(), fragments=2)
+
+
+def test_weights_that_lie_beside_are_asked_for_by_the_path_of_the_model() -> None:
+    """Of bytes nobody knows where that is; the checker says that the file is none."""
+    whole = graph()
+    weight = whole.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="m.data")
+    with pytest.raises(sp.UsageError, match="give the path of the model, not its bytes"):
+        sp.split(whole.SerializeToString(), fragments=2)
