@@ -1,6 +1,7 @@
 """Measures a split's accuracy on held-out images through onnxruntime, whole and with branches missing."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb
@@ -126,7 +127,7 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
             those that the classes are called by, if they are, as classes that nobody named are.
 
     Raises:
-        ContractError: A label of a class that the split does not have.
+        ContractError: A label of a class that the split does not have, or has twice.
     """
     if tuple(names) == tuple(wanted):
         return labels
@@ -140,6 +141,12 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
     strange = [name for c, name in enumerate(names) if name not in numbers and (labels == c).any()]
     if strange:
         raise ContractError(f"images of the class {strange[0]!r}, which the split does not have: {', '.join(wanted)}")
+    called = Counter(map(as_seen, wanted))
+    if twice := [name for c, name in enumerate(names) if called[name] > 1 and (labels == c).any()]:
+        raise ContractError(
+            f"images of the class {twice[0]!r}, and the split calls {called[twice[0]]} of its classes so: split the "
+            "model with --class-names that tell them apart, and call the images' classes likewise"
+        )
     return np.array([numbers.get(name, -1) for name in names], np.int64)[labels]
 
 

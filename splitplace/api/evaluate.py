@@ -9,10 +9,17 @@ import numpy as np
 
 from splitplace.api.checked import checked, is_made_by
 from splitplace.catalog.location import open_split
-from splitplace.errors import UsageError, explained
+from splitplace.errors import UsageError, explained, some
 from splitplace.extras import needs
 from splitplace.inference.executor import Array, check_counts
-from splitplace.inference.inputs import as_paths, image_rule, named_inputs, read_array, read_arrays
+from splitplace.inference.inputs import (
+    as_paths,
+    image_rule,
+    named_inputs,
+    read_array,
+    read_arrays,
+    warn_of_guess,
+)
 from splitplace.progress import Progress, silent
 from splitplace.records.evaluation import Evaluation
 from splitplace.records.split import Split
@@ -94,6 +101,10 @@ def evaluate(
     if images is None and data is None:
         needs("the application's own images (or give --images)", "train")
     catalog.check_writable()
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        raise UsageError(
+            f"--images {images} is a folder: of class folders or Parquet give it as --path, without labels"
+        )
     if images is not None and labels is not None:
         given = images if isinstance(images, np.ndarray | Mapping) else read_arrays(_file("images", images))
         y = read_array(Path(labels)) if isinstance(labels, str | Path) else _numbers(labels)
@@ -112,6 +123,9 @@ def evaluate(
             own = None if path is None else Path(path)
             if own is not None and not _takes_pixels(split):
                 image_rule(split)  # before all of them are read
+            elif own is not None and rule is None and split.inputs[0].shape[1] in (1, 3):
+                rule = image_rule(split)
+                warn_of_guess(split, rule)
             if own is not None and unseen:
                 data = load_own(own, split.application, rule=rule, skip_corrupt=skip_corrupt, unseen=True)
             else:
@@ -122,6 +136,13 @@ def evaluate(
                     "measured on %d of %d images, those held out: if none was trained on, --unseen takes all",
                     *(n, n + len(data.y_train_N)),
                 )
+        if not split.class_names and not all(name.isdecimal() for name in data.class_names):
+            shown = some([f"{c} is {name!r}" for c, name in enumerate(data.class_names)])
+            _log.warning(
+                "%s does not say what its classes are called, and they are taken in the order of names (%s): if the "
+                "model has another, split it with --class-names",
+                *(reference, shown),
+            )
         y = as_numbered(data.y_test_N, data.class_names, split.class_names)
         origin, sha256 = data.source, data.sha256 if y is data.y_test_N else data_sha256(data.x_test_NCHW, y)
         x = named_inputs(split.inputs, data.x_test_NCHW, reference)

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 UNNAMED = "arr_0"
 """What numpy.savez calls an array that it was given without a name."""
 ARRAY_SUFFIXES = (".npy", ".npz")
+_MAGIC = b"\x93NUMPY"
+"""How an .npy file begins."""
 MAX_INPUT_BYTES = 8 * 2**30
 
 _DAMAGED = (
@@ -50,8 +52,9 @@ def read_array(path: Path) -> Array:
             return np.array(mapped)
         mapped.close()
     except _DAMAGED as error:
-        raise IntegrityError(f"{path}: not a numpy array: {_reason(error)}") from error
-    raise IntegrityError(f"{path}: not one numpy array but an archive of several: name it .npz")
+        raise IntegrityError(f"{path}: not a numpy array: {_what_else(path) or _reason(error)}") from error
+    where = "name it .npz" if path.suffix.lower() != ".npz" else "expected one, as numpy.save writes it"
+    raise IntegrityError(f"{path}: not one numpy array but an archive of several: {where}")
 
 
 def read_arrays(place: str | Path) -> Array | dict[str, Array]:
@@ -88,6 +91,18 @@ def read_arrays(place: str | Path) -> Array | dict[str, Array]:
     return members
 
 
+def _what_else(path: Path) -> str:
+    """What is said of a file that does not begin like an array: numpy takes any such for a pickle and offers to run it.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        begins = file.read(len(_MAGIC))
+    empty = "an empty file, " * (not begins)
+    return "" if begins.startswith((_MAGIC, b"PK")) else f"{empty}expected what numpy.save writes (.npy)"
+
+
 def _reason(error: BaseException) -> str:
     """In one line."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -120,6 +135,8 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
         try:
             check_tensor(spec, given[spec.name], where)
         except ContractError as error:
+            if turned := _as_meant(spec, given[spec.name]):
+                raise ContractError(f"{error}: give it as {turned}") from error
             if given[spec.name].dtype == np.dtype(spec.dtype) or given[spec.name].dtype.kind not in "biuf":
                 raise
             first = "" if spec.dtype != "uint8" or given[spec.name].dtype.kind != "f" else " (0 to 1 times 255, first)"
@@ -128,6 +145,17 @@ def named_inputs(specs: Sequence[TensorSpec], given: Array | Mapping[str, Array]
     if len(set(counts.values())) > 1:
         raise ContractError(f"{where}: as many rows for every input are expected, got {counts}")
     return {name: given[name] for name in names}
+
+
+def _as_meant(spec: TensorSpec, value: Array) -> str:
+    """What makes an array of one sample, or with channels last, one of the right shape; nothing if that is not it."""
+    sizes, axes = spec.shape[1:], len(spec.shape)
+    if value.dtype != np.dtype(spec.dtype):
+        return ""
+    if value.shape == sizes:
+        return "x[None], a batch of one"
+    channels_last = axes > 2 and value.ndim == axes and value.shape[1:] == (*sizes[1:], sizes[0])
+    return f".transpose{(0, axes - 1, *range(1, axes - 1))}, channels first" if channels_last else ""
 
 
 def _kind(given: object) -> str:
@@ -230,14 +258,19 @@ def read_images(sources: Sequence[tuple[Path | bytes, str]], split: Split) -> Ar
     rule = image_rule(split)
     x = np.stack([read_image(source, rule, name) for source, name in sources])
     if split.preprocessing is None:
-        _log.warning(
-            "%s does not say how it reads images: read as %s of %dx%d pixels, whatever it was made for",
-            split.reference,
-            "grey" if rule.channels == 1 else "RGB",
-            rule.width,
-            rule.height,
-        )
+        warn_of_guess(split, rule)
     return x
+
+
+def warn_of_guess(split: Split, rule: ImageRule) -> None:
+    """Say how images are read of which the split does not say it."""
+    _log.warning(
+        "%s does not say how it reads images: read as %s of %dx%d pixels, whatever it was made for",
+        split.reference,
+        "grey" if rule.channels == 1 else "RGB",
+        rule.width,
+        rule.height,
+    )
 
 
 def image_rule(split: Split) -> ImageRule:
