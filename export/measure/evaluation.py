@@ -141,10 +141,10 @@ def as_numbered(labels: Ints, names: Sequence[str], wanted: Sequence[str]) -> In
     strange = [name for c, name in enumerate(names) if name not in numbers and (labels == c).any()]
     if strange:
         raise ContractError(f"images of the class {strange[0]!r}, which the split does not have: {', '.join(wanted)}")
-    called = Counter(map(as_seen, wanted))
-    if twice := [name for c, name in enumerate(names) if called[name] > 1 and (labels == c).any()]:
+    counts = Counter(map(as_seen, wanted))
+    if twice := [name for c, name in enumerate(names) if counts[name] > 1 and (labels == c).any()]:
         raise ContractError(
-            f"images of the class {twice[0]!r}, and the split calls {called[twice[0]]} of its classes so: split the "
+            f"images of the class {twice[0]!r}, and the split calls {counts[twice[0]]} of its classes so: split the "
             "model with --class-names that tell them apart, and call the images' classes likewise"
         )
     return np.array([numbers.get(name, -1) for name in names], np.int64)[labels]
