@@ -78,7 +78,7 @@ def split(
         devices: The fleet to cut for, or its TOML file; by default as many equal devices as fragments, with free links.
         objective: Smallest bottleneck (throughput), smallest end-to-end latency, or fewest fragments that fit.
         costs: analytic (FLOPs and bytes) or measured (onnxruntime on this machine, one thread).
-        memory_limit: Bytes a device gives a fragment, as 64 * 2**20 or "64MiB"; weights and activations at the
+        memory_limit: What a device gives a fragment, in bytes, as 64 * 2**20 or "64MiB"; weights and activations at the
             micro-batch count.
         slack: Share of the smallest bottleneck to give up for fewer bytes over the cuts; costs are not known better
             than the default. 0 for the very smallest; `gap` counts what was given up.
