@@ -119,12 +119,13 @@ class SocketLinks(threading.Thread):
                         self._listen(path)
 
     def _listen(self, path: Path) -> None:
-        aside = path.with_name(path.name + ASIDE)
-        path.rename(aside)
+        aside, new = path.with_name(path.name + ASIDE), path.with_name(f"{path.name}.new")
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path))
+        listener.bind(str(new))
         listener.listen(64)
         listener.setblocking(False)
+        path.rename(aside)
+        new.rename(path)  # it listens already: nobody who finds it is refused
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener, aside))
 
     def _accept(self, listener: socket.socket, aside: Path) -> None:

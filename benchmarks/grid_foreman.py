@@ -33,8 +33,9 @@ LOOK_S = 1.0
 TICK_S = 0.2
 NOBODY_S = 120.0
 """For so long there may be nobody who measures: cores that are busy, or a node that is to come back."""
-CONNECT_S = 60.0
-"""How long a cluster may take to answer."""
+CONNECT_S, CLIENT_S = 120.0, 300.0
+"""How long a cluster may take to answer; and through its client server, which starts a process for each client: beside
+what keeps all cores busy that alone took over a minute."""
 MOST_STARTS = 3
 """Of the process that Ray starts for a client."""
 BUSY_S = 30.0
@@ -295,17 +296,19 @@ def _connect(ray: Any, address: str, report: Callable[[wire.Report], None]) -> N
         "nodes), or set RAY_ADDRESS to the one that is meant"
     )
 
+    patience_s = CLIENT_S if address.startswith("ray://") else CONNECT_S
+
     def give_up() -> None:
-        report(wire.ForemanEnded(reason=f"{none}; waited {CONNECT_S:.0f} s"))
+        report(wire.ForemanEnded(reason=f"{none}; waited {patience_s:.0f} s"))
         os._exit(0)
 
-    watch = threading.Timer(CONNECT_S, give_up)
+    watch = threading.Timer(patience_s, give_up)
     watch.daemon = True
     watch.start()
     try:
         place = urlsplit(address if "://" in address else f"ray://{address}")
         if place.port is not None and place.hostname:
-            socket.create_connection((place.hostname, place.port), CONNECT_S / 2).close()
+            socket.create_connection((place.hostname, place.port), patience_s / 2).close()
         start_client(ray, address)
     except OSError as error:
         raise SplitPlaceError(f"{none} ({text(error)[:200]})") from error
