@@ -20,7 +20,7 @@ from splitplace.splitting.semantic.surgery import ChannelSet, channel_norms, cha
 COMPRESSED = "compressed"
 BLOCK = 4
 """Channels are kept in so many: onnxruntime's kernels for CPUs work on blocks of them, and a convolution of another
-count takes up to three times as long (measured; as `round_to` of torch-pruning)."""
+count takes up to four times as long (measured; as `round_to` of torch-pruning)."""
 
 
 def compress(network: nn.Sequential, image_BCHW: Tensor, ratio: float, norm: int = 2) -> nn.Sequential:

@@ -22,7 +22,7 @@ assignments became one-hot before the weights had any say in them:
   γ_W = 8, γ_D = 2 and γ_E = 10. γ_W is of the weights alone, and of the plain sum over layers: of L layers alike, 8 L
   times the authors' pull, in a stage 1 of thousands of steps where theirs has 200000. P and Q see the plain mean of
   R_W, at strength 1, whatever γ_W is. 8 and 2 are from no source and were not compared with the authors' numbers.
-- Groups are rounded to blocks of channels, by the same probabilities: in odd numbers a branch would run up to three
+- Groups are rounded to blocks of channels, by the same probabilities: in odd numbers a branch would run up to four
   times as long (`BLOCK`). A set with a group that nothing is rounded to is divided evenly instead.
 - What the first layers behind a cut read of the trunk stays whole, as everywhere in this project.
 """
