@@ -187,11 +187,11 @@ def do_stage(
     again: bool = False,
 ) -> None:
     """The steps of a stage that are missing, in order; arguments as `run`'s."""
-    folder = CellFolder(work, stage.cell)
-    if not again and not _missing(work, settings, stage):
+    folder, steps = CellFolder(work, stage.cell), stage.steps(settings)
+    if not again and all(map(folder.done, steps)):
         return
     doing = CellWork(folder, settings, fetch(stage.cell.application), progress, again)
-    for step in stage.steps(settings):
+    for step in steps:
         if again or not folder.done(step):  # as it is now: what was done is of what the steps before it have made anew
             progress(f"{stage.cell}: {step}", 0.0)
             note = doing.make(step)

@@ -168,7 +168,7 @@ class Recruiter:
             try:
                 begun = self._recruit(request)
             except Exception as error:  # noqa: BLE001 - whatever Ray raises is what there is to report
-                begun = Begun(problem=str(error)[:500])
+                begun = Begun(problem=text(error)[:500])  # whose words may be none: its name, then
             return Recruited(
                 device=request.device, node=request.node, problem=text(begun.problem), ended=text(begun.ended)
             )
