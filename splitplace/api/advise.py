@@ -43,15 +43,16 @@ def advise(
     """Say what to ship to a fleet and which policy, by simulation of the alternatives; the same arguments, the same.
 
     Args:
-        catalog: A catalog or its folder; measured or upstream, which ship; a demand file (.json, .toml), or a demand.
-        fleet: A shipped fleet's name, NAME:N for N devices in its proportions, a TOML file, or a fleet.
+        catalog: A catalog folder with profiles and evaluations; or measured, upstream, or a demand file (.json, .toml).
+            From Python, also a catalog or a demand.
+        fleet: A shipped fleet, NAME:N for N devices in its proportions, or a TOML file. From Python, also a fleet.
         rate: Requests a second, of all applications together, in equal shares; 1e-6 to 1e6.
         deadline: Seconds from a request's arrival to its answer, 1e-6 to 1e6.
         accuracy: The least top-1 accuracy of a split that may be shipped, 0 to 1; any if not stated.
         batch: Images of a request.
         application: One that is asked for, or several; all of the catalog's if none is named.
         violations: Share of requests that may miss the deadline, 0 to 1.
-        seed: Of the simulated requests.
+        seed: Of the simulated requests: same seed, same advice.
         plot: A .png, .svg or .pdf for a picture of accuracy against response.
         progress: Told how far it is.
 

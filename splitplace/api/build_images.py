@@ -59,8 +59,8 @@ def build_images(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        out: Folder of the OCI image layout; created if need be. An earlier image of the same name is replaced.
-        base: What the images begin with: oci:FOLDER[:TAG], oci://HOST/REPOSITORY[:TAG][@DIGEST], or `machine`, this
+        out: Folder of the image layout; created if need be. An earlier image of the same name is replaced.
+        base: What the images begin with: oci:FOLDER[:TAG], oci://HOST/REPOSITORY[:TAG][@DIGEST], or machine: this
             machine's own Python. Its Python must be of the version that runs here.
         fragments: Build the images of these fragments alone.
         ca: PEM file of who vouches for the registry's certificate.

@@ -27,10 +27,10 @@ def demand(
     """Gather the profiles and evaluations of splits into one document.
 
     Args:
-        catalog: A catalog or its folder.
+        catalog: The catalog's folder. From Python, also a catalog.
         references: The splits; all by default.
         micro_batch: Samples a device runs at once.
-        out: A file to write it to as well, for `simulate(demand=...)`.
+        out: The file to write it to, for `simulate`. From Python, it may be left out.
 
     Returns:
         Costs in seconds and bytes by batch size and kind of device, and accuracies.

@@ -51,17 +51,17 @@ def evaluate(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        images: Held-out inputs, (n, ...) of the dtype that the split takes, by name where it takes several, or their
-            .npy or .npz file; by default the application's real ones, which needs the extra `train`.
-        labels: Their classes, whole numbers (n,), or their .npy file; with `images`.
+        images: Held-out inputs of the dtype that the split takes (.npy of (n, ...), .npz or NAME=FILE of several
+            inputs); by default the application's real ones, which needs the extra train. From Python, also an array, or
+            several by name.
+        labels: Their classes (.npy of whole numbers (n,)), with `images`. From Python, also the numbers.
         data: A data set whose held-out part to take, in place of the two.
-        path: Your own images, as `train` took them; they are read as the split was trained to read them, and what
-            training held out is taken.
-        unseen: None of these was trained on: take all.
+        path: Your own images, as `train` took them and read as it read them: what it held out is measured on.
+        unseen: Measure on all images of `path`, of which none was trained on: those that you took since.
         skip_corrupt: Leave out your own images that cannot be read, as in training.
         micro_batch: Images at once.
         threads: onnxruntime threads.
-        plot: Draw which classes the images were taken for to this .png, .svg or .pdf, which needs matplotlib.
+        plot: Draw which classes the images were taken for (.png, .svg or .pdf).
         progress: Told how far it is.
 
     Returns:

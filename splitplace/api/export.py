@@ -65,15 +65,15 @@ def export(
     """Export a split's fragments as ONNX into a catalog, an OCI image layout.
 
     Args:
-        source: A run (`train`) or a split (`split`), or the folder of one.
+        source: A RUN folder (of `train`) or a SPLIT folder (of `split`). From Python, also the run or split itself.
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
-        check_images: Real inputs (n, ...), n >= 32, their .npy file, image files, or your own images as `train` takes
-            them, to hold the exported run against its torch source with.
+        check_images: Real inputs to hold the exported run against its torch source with, at least 32: an .npy file
+            (n, ...), image files, or your own images as `train` takes them. From Python, also an array.
         precision: float16 or int8 make a split of its own, `REF-int8`; evaluate it to see what it costs in accuracy.
-        calibration: Real inputs (n, ...), n >= 32, not held-out ones, their .npy file, image files, or your own as
-            `train` takes them (no held-out one is taken), that int8 is calibrated on and float16 held against float32
-            on.
-        format: triton writes a Triton model repository to the folder `catalog`, in place of a catalog.
+        calibration: Real inputs that int8 is calibrated on and float16 held against float32 on, at least 32 and not
+            held-out ones: an .npy file (n, ...), an .npz file of several inputs, image files, or your own as `train`
+            takes them, of which no held-out one is taken. From Python, also an array, or several by name.
+        format: triton writes a Triton model repository to the folder of `catalog`, in place of a catalog.
         progress: Told what is being done.
 
     Returns:

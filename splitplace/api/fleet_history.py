@@ -29,9 +29,9 @@ def fleet_history(data: str | Path = DEFAULT, task: int | None = None) -> tuple[
     """What happened to a fleet, in the order its broker learnt of it, as its journal has it: whoever reads, it goes on.
 
     Args:
-        data: The folder that the fleet was started with.
-        task: The number of one task: what became of it, with splits, fragments and devices by their names, from the
-            fleet's history, which says more of a task than the journal needs and is kept for longer.
+        data: Folder of the fleet.
+        task: The number of a task, as `submit` prints it: what became of it, with splits, fragments and devices by
+            their names, from the fleet's history, which says more of a task than the journal needs and is kept longer.
 
     Returns:
         Typed events, the oldest that are still kept first; times are seconds on the clock of this folder's fleets. Of a

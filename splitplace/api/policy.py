@@ -34,15 +34,14 @@ def train_policy(
     (TensorBoard). Hand the folder to `simulate(state=...)`.
 
     Args:
-        scenario: A shipped scenario's name, a TOML file, or a scenario.
-        fleet: A shipped fleet's name, NAME:N, a TOML file, or a fleet; the scenario's own if not stated.
-        demand: As `simulate` takes it.
+        scenario: A shipped scenario, or a TOML file. From Python, also a scenario.
+        fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated. From Python, also a fleet.
+        demand: As in `simulate`.
         out: Folder for the states.
         runs: Training runs, 2 to 900; a quarter of them is held out. The bandit is the first's.
         intervals: Of each run, 2 to 100,000; the paper trains for 200.
         seed: Same seed, same states.
-        parts: A decider or placer by name or `module:Class`, or several; everything of the registry that learns if
-            empty.
+        parts: Deciders and placers by name or module:Class; all of the registry that learn if none is named.
         progress: Told what is being done and how far it is.
 
     Returns:

@@ -29,7 +29,7 @@ def profile(
     catalog: str | Path | Catalog,
     *,
     kind: str | None = None,
-    threads: int | Sequence[int] = 1,
+    threads: int | str | Sequence[int] = 1,
     cpus: float | None = None,
     quick: bool = False,
     again: bool = False,
@@ -44,15 +44,15 @@ def profile(
     they take as PNG and to decode, for fleets and scenarios in which they travel so; that takes Pillow.
 
     Args:
-        catalog: A catalog, CATALOG (all its splits) or CATALOG:REF.
+        catalog: CATALOG (all its splits) or CATALOG:REF. From Python, also a catalog.
         kind: What to call this kind of device; by default after its CPU.
-        threads: onnxruntime threads; of several numbers each is measured, one after another.
+        threads: onnxruntime threads; of several numbers, as 1,2, each is measured: what the fragments gain by them.
         cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
         quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
         again: Measure what is already measured on this device, too.
-        example_inputs: Real inputs to measure on, (n, ...), by name where there are several, or their .npy or .npz
-            file; for a model whose made-up ones mean nothing, as indices into tables do. What is measured already is
-            measured again, on these.
+        example_inputs: Real inputs to measure on (.npy of (n, ...), .npz or NAME=FILE of several inputs), for a model
+            whose made-up ones mean nothing, as indices into tables do. What is measured already is measured again, on
+            these. From Python, also an array, or several by name.
         plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted; of
             several thread counts one for each, `REF.N-threads.svg`.
         progress: Told what is being measured.
@@ -78,10 +78,7 @@ def profile(
     if not references:
         raise NotReadyError(f"the catalog {folder} holds no split: export one first")
     given = read_arrays(example_inputs) if isinstance(example_inputs, str | Path) else example_inputs
-    several = (threads,) if isinstance(threads, int | str) else tuple(threads)
-    counts = tuple(dict.fromkeys(whole_number("--threads", count, 1, MAX_THREADS) for count in several))
-    if not counts:
-        raise UsageError("no number of threads to measure with: expected one at least")
+    counts = _thread_counts(threads)
     if cpus is not None and len(counts) > 1:
         said = ",".join(map(str, counts))
         raise UsageError(f"threads {said} under a quota of {cpus:g} cores: expected one count, or no quota")
@@ -104,6 +101,20 @@ def profile(
             picture = name if len(counts) == 1 else f"{name}.{device.threads}-threads"
             _draw(Path(plot) / f"{picture}.svg", name, profiles)
     return found
+
+
+def _thread_counts(stated: int | str | Sequence[int]) -> tuple[int, ...]:
+    """Each once."""
+    if isinstance(stated, str):
+        try:
+            stated = [int(part) for part in stated.split(",")]
+        except ValueError as error:
+            raise UsageError(f"--threads {stated}: expected whole numbers, comma-separated") from error
+    several = (stated,) if isinstance(stated, int) else tuple(stated)
+    counts = tuple(dict.fromkeys(whole_number("--threads", count, 1, MAX_THREADS) for count in several))
+    if not counts:
+        raise UsageError("no number of threads to measure with: expected one at least")
+    return counts
 
 
 def _as_png(split: Split, given: Array | Mapping[str, Array] | None) -> EncodedInput | None:

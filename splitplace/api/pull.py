@@ -49,14 +49,14 @@ def pull(
     """Pull splits out of a registry, with their profiles and evaluations; every digest is held against the bytes.
 
     Args:
-        remote: oci://HOST[:PORT]/REPOSITORY, all of whose splits come; or one, by :TAG or @DIGEST.
+        remote: oci://HOST[:PORT]/REPOSITORY (all its splits), with :TAG or @DIGEST one of them.
         catalog: The catalog's folder; created if need be. An earlier split of the same reference is replaced.
-        device: Of each application, pull the split that suits this device (or its DEVICE.toml) alone: the most accurate
-            that it holds whole and that runs in time, by what was measured.
-        deadline_s: Seconds that a micro-batch may take on `device`; as long as it likes if not stated.
-        micro_batch: Samples that `device` runs at once.
+        device: DEVICE.toml: of each application, pull the split that suits this device alone: the most accurate that it
+            holds whole and that runs in time, by what was measured. From Python, also a device itself.
+        deadline_s: Seconds that a micro-batch may take on that device; as long as it likes if not stated.
+        micro_batch: Samples that it runs at once.
         ca: PEM file of who vouches for the registry's certificate; else those that the system trusts.
-        plain_http: Without TLS; from a registry on this machine that is so anyway, unless `ca` is given.
+        plain_http: Without TLS; from a registry on this machine that is so anyway, without `ca`.
         progress: Told what is being done.
 
     Returns:

@@ -27,10 +27,10 @@ def push(
     """Push splits into a registry, with their profiles and evaluations as referrers; nothing is sent twice.
 
     Args:
-        catalog: CATALOG, all of whose splits go, each under its reference as the tag; or CATALOG:REF.
+        catalog: CATALOG (all its splits, each under its reference as the tag) or CATALOG:REF.
         remote: oci://HOST[:PORT]/REPOSITORY, with :TAG where one split goes and is to be called otherwise.
         ca: PEM file of who vouches for the registry's certificate; else those that the system trusts.
-        plain_http: Without TLS; to a registry on this machine that is so anyway, unless `ca` is given.
+        plain_http: Without TLS; to a registry on this machine that is so anyway, without `ca`.
         mount_from: A repository of the same registry whose blobs are taken over where it has them.
         progress: Told what is being done.
 

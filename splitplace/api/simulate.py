@@ -60,18 +60,19 @@ def simulate(
     """Run a policy on a simulated fleet; the same arguments give the same result, `metrics.timings` apart.
 
     Args:
-        policy: DECIDER+PLACER, as "random+random"; "module:Class" for one of your own; or a policy.
-        scenario: A shipped scenario's name, a TOML file, or a scenario.
-        fleet: A shipped fleet's name, NAME:N for N devices in its proportions, a TOML file, or a fleet; the scenario's
-            own if not stated.
-        demand: What the splits cost: measured, upstream, a demand file (.json, .toml), a catalog or its folder, or a
-            demand.
+        policy: joint; DECIDER+PLACER, as random+random; or module:Class for one of your own. From Python, also a
+            policy.
+        scenario: A shipped scenario, or a TOML file. From Python, also a scenario.
+        fleet: A shipped fleet, NAME:N for N devices in its proportions, or a TOML file; the scenario's own if not
+            stated. From Python, also a fleet.
+        demand: What the splits cost: measured, upstream, a demand file (.json, .toml), or a catalog folder. From
+            Python, also a catalog or a demand.
         intervals: How many, 1 to 1,000,000; the scenario's own number if not stated.
-        seed: Of the workload, the accuracies, the failures and the policy.
+        seed: Of the workload, the accuracies, the failures and the policy: same seed, same result.
         rate: Mean tasks an interval, in place of the scenario's load.
         load: Share of what the best policy could sustain, as 0.75, likewise.
         utilisation: Offered load of chains kept apart, as a share of cores or links, likewise.
-        state: Folder of trained states, as `train_policy` writes it; by default one that ships, where it fits.
+        state: Folder of trained states, as `policy train` writes it; by default one that ships, where it fits.
         untrained: Start anew even where a trained state ships.
         frozen: Learn nothing during the run.
         trace_dir: Folder for tasks, fragments and intervals as Parquet.

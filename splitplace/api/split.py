@@ -70,36 +70,38 @@ def split(
     """Cut a model into fragments and prove that together they are the model.
 
     Args:
-        source: A run or its folder, CATALOG:REF of a whole model, an .onnx file or its bytes, or a timm name. Splits of
-            a whole model that is not plain `full` are of MODEL-compressed-50, MODEL-int8, ...
+        source: A RUN folder, CATALOG:REF of a whole model, an .onnx file, or a timm name. Splits of a whole model that
+            is not plain full are of MODEL-compressed-50, MODEL-int8, ... From Python, also a run or a model's bytes.
         fragments: At most so many; see `exactly`.
         out: The SPLIT folder to write: split.json and one ONNX file a fragment. Without, nothing is written.
         exactly: So many, no fewer.
-        devices: The fleet to cut for, or its TOML file; by default as many equal devices as fragments, with free links.
+        devices: The fleet to cut for (TOML); by default as many equal devices as fragments, with free links. From
+            Python, also the fleet itself.
         objective: Smallest bottleneck (throughput), smallest end-to-end latency, or fewest fragments that fit.
         costs: analytic (FLOPs and bytes) or measured (onnxruntime on this machine, one thread).
-        memory_limit: What a device gives a fragment, in bytes, as 64 * 2**20 or "64MiB"; weights and activations at the
-            micro-batch count.
+        memory_limit: What a device gives a fragment, in bytes, as 64MiB; weights and activations at the micro-batch
+            count.
         slack: Share of the smallest bottleneck to give up for fewer bytes over the cuts; costs are not known better
             than the default. 0 for the very smallest; `gap` counts what was given up.
         micro_batch: Samples at once.
         random_weights: For a timm name whose weights cannot be reached.
         size: Image height and width in pixels for a timm name; the network's own by default.
-        shape: Of an ONNX model that leaves sizes open besides the batch: those of one sample, as (3, 224, 224), or by
-            input; inputs that call a size alike share it.
-        images: Real inputs for the check, (n, ...) with n >= 32, by name where there are several, or their .npy or .npz
-            file; image files, or your own images as `train` takes them; by default those of a run's application,
-            else seeded noise.
+        shape: Of an ONNX model that leaves sizes open besides the batch: those of a sample, as 3,224,224, or NAME=128
+            for one of several inputs; inputs that call a size alike share it. From Python, also (3, 224, 224), or by
+            input.
+        images: Real inputs for the check, at least 32: an .npy file (n, ...), an .npz file of several inputs, image
+            files, or your own images as `train` takes them; by default those of a RUN's application, else seeded noise.
+            From Python, also an array, or several by name.
         application: The application's name in the reference; a run's own, else custom.
         output: The output to answer, of a model that has several; the first by default.
-        class_names: What the classes are called, in the order of the logits, or a text file of one a line; by default
-            as a run or timm names them.
-        mean: Of a model that takes normalised images (an .onnx file or its bytes): what was taken from values of 0 to
-            1, a number a channel, as "0.485,0.456,0.406", or one of a grey image. With it and `std` the split takes
-            images themselves, and reads image files, resized to its input; without, it takes tensors as the model does.
-        std: What the rest was divided by, of values of 0 to 1 likewise, as "0.229,0.224,0.225"; from `MIN_STD` to 1.
+        class_names: What the classes are called, in the order of the logits: a text file of one a line; by default as a
+            RUN or timm names them. From Python, also the names.
+        mean: Of an .onnx file that takes normalised images: what was taken from values of 0 to 1, a number a channel,
+            as 0.485,0.456,0.406, or one of a grey image. With it and `std` the split takes images themselves, and reads
+            image files, resized to its input; without, it takes tensors as the model does.
+        std: What the rest was divided by, likewise: as 0.229,0.224,0.225; of values to 255, both divided by 255.
         seed: Of random weights and noise.
-        plot: Draw cost and bytes along the network with the cuts to this .png, .svg or .pdf.
+        plot: Draw cost and bytes along the network with the cuts (.png, .svg or .pdf).
         progress: Told what is being done.
 
     Returns:

@@ -65,42 +65,49 @@ def train(
     terminal.
 
     Args:
-        application: Images: a name that `fetch` knows, one of your own with `path`, or what `fetch` gave.
-        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3, any timm name, or a network of your own: a class of
-            nn.Module that takes `num_classes` and `in_chans` or neither, or its name, "package.module:Class", which is
-            what the run keeps; whoever opens the run must have it, too. mobilenetv2 by default, or what `full` is.
+        application: mnist, fashionmnist, cifar100, tiny100, or a name of your own with `path`. From Python, also what
+            `fetch` gave.
+        model: resnet50v2, resnet34v2, mobilenetv2, inceptionv3, any timm name, or package.module:Class, a network of
+            your own: an nn.Module that takes num_classes and in_chans or neither, and that whoever opens the run has,
+            too. mobilenetv2 by default, or what `full` is. From Python, also the class itself.
         strategy: full; semantic: a tree of branches cut out of a full model and fine-tuned; compressed: a full model
             without a share of its channels, fine-tuned.
-        tree: Of semantic: children of every node, level by level: 2 (the default), 4, (2, 2), or as "2,2".
-        cuts: Of semantic: the stages before which each level branches, as a list or "blocks3,blocks5"; the preset's by
-            default; "auto" chooses the latest that keep within `budget`.
-        groups: Of semantic: by what classes are grouped: "features" (of the full model, the default), "confusions",
-            "consecutive", "random", or the classes of each group by name or number, as [["cat", "dog"], ["car"]],
-            "cat,dog/car" or "0,1/2".
-        recipe: Of semantic: distil (the default): cut out of the full model and taught by it; splitnet: groups of
-            classes and channels learned with the weights; scratch: as distil from fresh weights, a control.
-        overlap: Of semantic: share of the other branches' channels that each branch keeps as well, 0 to 1.
-        trunk: Of semantic: shared (the default), or replicated: a copy in every branch, which then reads the image.
+        tree: Of semantic: branches of every node, level by level: 2 (the default), 4 or 2,2. From Python, also (2, 2).
+        cuts: Of semantic: stages before which each level branches, as blocks3,blocks5; the preset's by default; auto
+            chooses the latest that keep within `budget`. From Python, also a list of them.
+        groups: Of semantic: how classes are grouped: by the full model's features (the default) or confusions,
+            consecutive, random, or your own as cat,dog/car,ship (names) or 0,1,2/3,4 (numbers). From Python, also
+            [["cat", "dog"], ["car"]].
+        recipe: Of semantic: how a tree is trained. distil (the default): cut out of the full model and taught by it;
+            splitnet: groups of classes and channels learned with the weights (Kim et al. 2017); scratch: as distil from
+            fresh weights, a control.
+        overlap: Of semantic: share of the other branches' channels that each branch keeps as well, 0 to 1; 0 by
+            default.
+        trunk: Of semantic: shared (the default): one for all branches; replicated: a copy in every branch, which then
+            reads the image itself.
         spare: Of semantic: add a fragment that knows every class, without this share of the channels (0.01 to 0.99), to
             stand in for branches that give no answer. It is trained after the tree, for as many passes.
-        budget: With cuts="auto": largest time from the image to the slowest branch, as a share of the full model's.
+        budget: With `cuts` auto: largest time from the image to the slowest branch, as a share of the full model's.
         ratio: Of compressed: share of the channels to remove, 0.01 to 0.99; by default the preset's ratios are all
             trained and one is picked on validation images.
-        weights: Of full: fine-tune these: a .safetensors file, of timm's form or a full model's RUN,
-            or "timm" for those that it publishes for the model. What does not fit (the classifier, a fitted stem)
-            starts fresh, and is said.
-        full: The run of the full model to split or compress, or its folder; by default one is trained first.
-        preset: quick, standard, a TOML file, or a preset as it is: every number of a training.
+        weights: Of full: fine-tune these: a .safetensors file, of timm's form or a full model's RUN, or timm for those
+            that it publishes for the model. What does not fit (the classifier, a fitted stem) starts fresh, and is
+            said.
+        full: The RUN of the full model to split or compress; by default one is trained first, in runs/REFERENCE or,
+            where another run holds that place, in OUT.full beside `out`. From Python, also the run itself.
+        preset: quick, standard, or a TOML file of your own: every number, for all models and data sets or for one.
+            From Python, also a preset as it is.
         epochs: Passes over the training images, instead of the preset's.
         samples: Training images a pass, instead of the preset's; at least 2.
         validation: Share of the training images that the full model keeps for validation, as 0.1.
-        seed: Of weights, grouping, order and augmentation.
-        path: Your own images, as `fetch` takes them.
-        size: Resize your own images to size x size pixels.
+        seed: Of weights, grouping, order and augmentation; held-out and validation images are the same for all.
+        path: Your own images: CLASS/*, of which a fifth is held out, or train/CLASS/* and test/CLASS/*; or Parquet with
+            the columns image and label, one file or train.parquet and test.parquet. Or the files of a known data set.
+        size: Resize your own images to so many pixels a side.
         mirror: The mirror image of any of your own images is of the same class: let the preset's flips apply.
-        skip_corrupt: Leave out your own images that cannot be decoded.
+        skip_corrupt: Leave out your own images that cannot be decoded, and say how many.
         out: The RUN folder; runs/REFERENCE by default. Where the ratio is picked, the folder of all the RUNs.
-        plot: Draw which classes the held-out images were taken for to this .png, .svg or .pdf (`Run.plot_confusion`).
+        plot: Draw which classes the held-out images were taken for to this .png, .svg or .pdf.
         progress: Told what is being done.
 
     Returns:

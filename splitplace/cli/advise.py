@@ -1,67 +1,22 @@
 """`splitplace advise`: what to ship to a fleet, what to expect of it, and whether to split at all."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from splitplace.cli.output import bar, emit, number
+from splitplace.cli.output import number
+from splitplace.cli.verb import Shown, verb
 
 if TYPE_CHECKING:
     from splitplace import Advice, Break, Estimate, MemoryLimit, Prospect
 
 
-def advise(
-    catalog: str,
-    *,
-    fleet: str,
-    rate: Annotated[float, Parameter(help="Requests a second, of all applications together, in equal shares.")],
-    deadline: Annotated[float, Parameter(help="Seconds from a request's arrival to its answer.")],
-    accuracy: Annotated[
-        float | None, Parameter(help="The least top-1 accuracy that may be shipped, 0 to 1; any if not stated.")
-    ] = None,
-    batch: Annotated[int, Parameter(help="Images of a request.")] = 1,
-    application: Annotated[
-        list[str] | None, Parameter(help="One that is asked for, or several; all of the catalog's if none is named.")
-    ] = None,
-    violations: Annotated[float, Parameter(help="Share of requests that may miss the deadline, 0 to 1.")] = 0.05,
-    seed: int = 0,
-    plot: Annotated[Path | None, Parameter(help="File for a picture of accuracy against response.")] = None,
-    json: bool = False,
-) -> None:
-    """Say what to ship to a fleet, which policy, what to expect, and whether to split at all.
-
-    Parameters
-    ----------
-    catalog
-        A catalog folder with profiles and evaluations; or measured, upstream, or a demand file (.json, .toml).
-    fleet
-        A shipped fleet, NAME:N for N devices in its proportions, or a TOML file.
-    seed
-        Same seed, same advice.
-    json
-        Print one JSON document.
-    """
-    import splitplace as sp
-
-    with bar() as progress:
-        advice = sp.advise(
-            catalog,
-            fleet=fleet,
-            rate=rate,
-            deadline=deadline,
-            accuracy=accuracy,
-            batch=batch,
-            application=application or (),
-            violations=violations,
-            seed=seed,
-            plot=plot,
-            progress=progress,
-        )
+@verb("advise", plot=Path)
+def advise(advice: "Advice", *, plot: Path | None) -> Shown:
+    """What is advised."""
     document: dict[str, Any] = advice.model_dump(mode="json")
     if plot is not None:
         document["plot"] = str(plot.absolute())
-    emit(document, _told(advice), json)
+    return document, _told(advice)
 
 
 def _told(advice: "Advice") -> Any:

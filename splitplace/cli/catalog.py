@@ -1,10 +1,16 @@
 """`splitplace catalog`: look into a catalog, check it, clean it, take its demand out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.table import Table
 
 from splitplace.cli.output import emit, fail
+from splitplace.cli.verb import Shown, verb
+
+if TYPE_CHECKING:
+    from splitplace import Demand
 
 
 def ls(catalog: Path, *, json: bool = False) -> None:
@@ -124,22 +130,10 @@ def gc(catalog: Path, *, json: bool = False) -> None:
     emit(document, f"removed {files} files, {size_bytes} bytes", json)
 
 
-def demand(
-    catalog: Path, references: tuple[str, ...] = (), *, out: Path, micro_batch: int = 64, json: bool = False
-) -> None:
-    """Write what splits cost and how accurate they are into one file, for `splitplace simulate --demand`.
-
-    Args:
-        catalog: The catalog's folder.
-        references: The splits; all by default.
-        out: The file to write.
-        micro_batch: Samples a device runs at once.
-        json: Print one JSON document.
-    """
-    import splitplace as sp
-
-    value = sp.demand(catalog, references, micro_batch=micro_batch, out=out)
+@verb("demand", positional=2, catalog=Path, out=Annotated[Path, Parameter(required=True)])
+def demand(value: "Demand", *, out: Path) -> Shown:
+    """What was written."""
     size_bytes = out.stat().st_size
     names = [entry.split.reference for entry in value.splits]
     document = {"demand": str(out.absolute()), "splits": names, "size_bytes": size_bytes}
-    emit(document, f"{out}: {len(names)} splits, {size_bytes} bytes", json)
+    return document, f"{out}: {len(names)} splits, {size_bytes} bytes"

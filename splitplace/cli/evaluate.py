@@ -7,59 +7,22 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.table import Table
 
-from splitplace.cli.output import bar, emit
+from splitplace.cli.verb import Shown, verb
 
 if TYPE_CHECKING:
     from splitplace.records.by_class import ByClass
+    from splitplace.records.evaluation import Evaluation
 
 _SHOWN = 30
 """Classes that the table has room for."""
 
 
-def evaluate(
-    location: str,
-    *,
-    images: str | None = None,
-    labels: Path | None = None,
-    path: Path | None = None,
-    unseen: bool = False,
-    skip_corrupt: bool = False,
-    micro_batch: int = 256,
-    threads: int = 1,
-    plot: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Measure a split's accuracy, whole and with each branch missing, and keep it in the catalog.
-
-    Args:
-        location: CATALOG:REF.
-        images: Held-out inputs (.npy); by default the application's real ones, which needs the `train` extra.
-        labels: Their classes (.npy of int64), with --images.
-        path: Your own images, as `train` took them and read as it read them: what it held out is measured on.
-        unseen: Measure on all images of --path, of which none was trained on: those that you took since.
-        skip_corrupt: Leave out your own images that cannot be read, as in training.
-        micro_batch: Images at once.
-        threads: onnxruntime threads.
-        plot: Draw which classes the images were taken for (.png, .svg or .pdf).
-        json: Print one JSON document.
-    """
-    import splitplace as sp
+@verb("evaluate", labels=Path, path=Path, plot=Path)
+def evaluate(evaluation: "Evaluation", *, location: str, plot: Path | None) -> Shown:
+    """What was measured."""
     from splitplace.catalog.location import open_split
 
     catalog, reference = open_split(location)
-    with bar() as progress:
-        evaluation = sp.evaluate(
-            location,
-            images=images,
-            labels=labels,
-            path=path,
-            unseen=unseen,
-            skip_corrupt=skip_corrupt,
-            micro_batch=micro_batch,
-            threads=threads,
-            plot=plot,
-            progress=progress,
-        )
     table = Table("fragments missing", "top-1", title=f"{reference}: {evaluation.n} images of {evaluation.dataset}")
     table.add_row("none", f"{evaluation.top1:.4f}")
     for row in evaluation.top1_missing:
@@ -67,7 +30,7 @@ def evaluate(
     document = {"reference": reference, "evaluation": evaluation.model_dump(mode="json")}
     if plot is not None:
         document["plot"] = str(plot.absolute())
-    emit(document, Group(table, _by_class(evaluation, catalog.split(reference).class_names)), json)
+    return document, Group(table, _by_class(evaluation, catalog.split(reference).class_names))
 
 
 def _by_class(measured: "ByClass", class_names: Sequence[str]) -> Table:

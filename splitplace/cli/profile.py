@@ -8,55 +8,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from splitplace.cli.bench import numbers
-from splitplace.cli.output import bar, emit
+from splitplace.cli.verb import Shown, named, verb
 
 if TYPE_CHECKING:
     from splitplace.records.profile import Profile
 
 
-def profile(
-    location: str,
-    *,
-    kind: str | None = None,
-    threads: str = "1",
-    cpus: float | None = None,
-    quick: bool = False,
-    again: bool = False,
-    example_inputs: str | None = None,
-    plot: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Measure latency, load time and memory of every fragment on this device, and keep them in the catalog.
-
-    Args:
-        location: CATALOG (all its splits) or CATALOG:REF.
-        kind: What to call this kind of device; by default after its CPU.
-        threads: onnxruntime threads; of several numbers, as 1,2, each is measured: what the fragments gain by them.
-        cpus: Put each measurement under a CPU quota of this many cores, to profile as a slower device.
-        quick: Four batch sizes and a quarter of a second each, instead of 1 to 256 and a second.
-        again: Measure what is already measured on this device, too.
-        example_inputs: Real inputs to measure on (.npy, .npz or NAME=FILE), for a model whose made-up ones mean
-            nothing, as indices into tables do; what is measured already is measured again, on these.
-        plot: A folder for one picture a split, `REF.svg`: cost over the batch size, as measured and as predicted; of
-            several thread counts one for each, `REF.N-threads.svg`.
-        json: Print one JSON document.
-    """
+@verb("profile", catalog=named("--location", str), plot=Path)
+def profile(profiles: "dict[str, tuple[Profile, ...]]", *, catalog: str, plot: Path | None) -> Shown:
+    """What was measured."""
     import splitplace as sp
     from splitplace.catalog.location import parse_location
 
-    with bar() as progress:
-        profiles = sp.profile(
-            location,
-            kind=kind,
-            threads=numbers("threads", threads),
-            cpus=cpus,
-            quick=quick,
-            again=again,
-            example_inputs=example_inputs,
-            plot=plot,
-            progress=progress,
-        )
     device = next(iter(profiles.values()))[0].device
     counts = dict.fromkeys(row.device.threads for rows in profiles.values() for row in rows)
     by_threads = {
@@ -70,7 +33,7 @@ def profile(
             threads_of = {"threads": row.device.threads} if len(counts) > 1 else {}
             errors[name].setdefault(row.fragment, []).extend(asdict(e) | threads_of for e in sp.held_out(row))
     document: dict[str, Any] = {
-        "catalog": str(parse_location(location)[0].absolute()),
+        "catalog": str(parse_location(catalog)[0].absolute()),
         "device": device.model_dump(mode="json"),
         "profiles": {name: [row.model_dump(mode="json") for row in rows] for name, rows in profiles.items()},
         "held_out": errors,
@@ -81,7 +44,7 @@ def profile(
     tables = [
         _table(f"{name}, {count} thread(s)", tuple(rows), device.kind) for (name, count), rows in by_threads.items()
     ]
-    emit(document, Group(*tables, *map(Text, _as_png(profiles))), json)
+    return document, Group(*tables, *map(Text, _as_png(profiles)))
 
 
 def _as_png(profiles: "dict[str, tuple[Profile, ...]]") -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from splitplace.cli.output import bar, emit, number, remark
+from splitplace.cli.output import number, remark
+from splitplace.cli.verb import Shown, verb
 
 if TYPE_CHECKING:
     from splitplace import Simulation
@@ -16,69 +17,24 @@ if TYPE_CHECKING:
 app = App(name="simulate", help_format="plaintext")
 _log = logging.getLogger(__name__)
 
+Here = Annotated[Path, Parameter(converter=lambda _, tokens: Path(tokens[0].value).absolute())]
+"""A path from this folder: a policy of the user's own may go to another."""
+
 
 @app.default
+@verb("simulate", positional=0, state=Path, trace_dir=Here, plot=Here)
 def simulate(
+    done: "Simulation",
     *,
-    policy: str = "joint",
-    scenario: str = "paper-50",
-    fleet: str | None = None,
-    demand: str = "measured",
-    intervals: Annotated[int | None, Parameter(help="1 to 1,000,000; the scenario's own if not stated.")] = None,
-    seed: int = 0,
-    rate: Annotated[float | None, Parameter(help="Mean tasks an interval, in place of the scenario's load.")] = None,
-    load: Annotated[
-        float | None, Parameter(help="Share of what the best policy could sustain, as 0.75, likewise.")
-    ] = None,
-    utilisation: Annotated[
-        float | None, Parameter(help="Offered load of chains kept apart, of cores or links, likewise.")
-    ] = None,
-    state: Annotated[Path | None, Parameter(help="Folder of trained states, as `policy train` writes it.")] = None,
-    untrained: Annotated[bool, Parameter(help="Start anew even where a trained state ships.")] = False,
-    frozen: Annotated[bool, Parameter(help="Learn nothing during the run.")] = False,
-    trace_dir: Annotated[Path | None, Parameter(help="Folder for tasks, fragments and intervals as Parquet.")] = None,
-    plot: Annotated[Path | None, Parameter(help="File (.svg) for a picture of who ran what when.")] = None,
-    json: bool = False,
-) -> None:
-    """Run a policy on a simulated fleet.
-
-    Parameters
-    ----------
-    policy
-        joint; DECIDER+PLACER, as random+random; or module:Class for one of your own.
-    scenario
-        A shipped scenario, or a TOML file.
-    fleet
-        A shipped fleet, NAME:N for N devices in its proportions, or a TOML file; the scenario's own if not stated.
-    demand
-        What the splits cost: measured, upstream, a demand file (.json, .toml), or a catalog folder.
-    seed
-        Same seed, same result.
-    json
-        Print one JSON document.
-    """
-    import splitplace as sp
-
-    trace_dir = None if trace_dir is None else trace_dir.absolute()
-    plot = None if plot is None else plot.absolute()
-    with bar() as progress:
-        done = sp.simulate(
-            policy,
-            scenario=scenario,
-            fleet=fleet,
-            demand=demand,
-            intervals=intervals,
-            seed=seed,
-            rate=rate,
-            load=load,
-            utilisation=utilisation,
-            state=state,
-            untrained=untrained,
-            frozen=frozen,
-            trace_dir=trace_dir,
-            plot=plot,
-            progress=progress,
-        )
+    policy: str,
+    fleet: str | None,
+    demand: str,
+    seed: int,
+    frozen: bool,
+    trace_dir: Path | None,
+    plot: Path | None,
+) -> Shown:
+    """How the policy did."""
     run = done.run
     if done.indifference is not None:
         enough = done.scenario.workload.trace or run.metrics.sla_violation == 1.0
@@ -109,33 +65,15 @@ def simulate(
         document["trace"] = [str(trace_dir / f"{part}.parquet") for part in ("tasks", "fragments", "intervals")]
     if plot is not None:
         document["plot"] = str(plot)
-    emit(document, _table(document, done), json)
+    return document, _table(document, done)
 
 
 @app.command
-def trace(*, out: Path, vehicles: int = 10, seconds: int = 600, seed: int = 0, json: bool = False) -> None:
-    """Let vehicles drive through a city (SUMO) and write rtt and bandwidth per vehicle and second.
-
-    Parameters
-    ----------
-    out
-        Parquet file; name it as `mobility` in a scenario.
-    vehicles
-        The first so many devices of a fleet move, 1 to 500.
-    seconds
-        2 to 86,400; a longer run starts the trace over.
-    seed
-        Same seed, same traffic.
-    json
-        Print one JSON document.
-    """
-    import splitplace as sp
-
-    path = out.absolute()
-    with bar() as progress:
-        rows = sp.mobility_trace(path, vehicles=vehicles, seconds=seconds, seed=seed, progress=progress)
-    document = {"path": str(path), "vehicles": vehicles, "seconds": seconds, "seed": seed, "rows": rows}
-    emit(document, f"{rows} rows in {path}", json)
+@verb("mobility_trace", positional=0, out=Here)
+def trace(rows: int, *, out: Path, vehicles: int, seconds: int, seed: int) -> Shown:
+    """What was written."""
+    document = {"path": str(out), "vehicles": vehicles, "seconds": seconds, "seed": seed, "rows": rows}
+    return document, f"{rows} rows in {out}"
 
 
 def _table(document: dict[str, Any], done: "Simulation") -> Any:

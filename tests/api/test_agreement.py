@@ -10,32 +10,10 @@ import splitplace as sp
 from splitplace.cli import COMMANDS
 from splitplace.splitting.layerwise import cutting, planner
 
-VERBS = {
-    "data fetch": "fetch",
-    "train": "train",
-    "split": "split",
-    "export": "export",
-    "profile": "profile",
-    "evaluate": "evaluate",
-    "infer": "infer",
-    "catalog demand": "demand",
-    "catalog push": "push",
-    "catalog pull": "pull",
-    "simulate": "simulate",
-    "policy train": "train_policy",
-    "fleet start": "start_fleet",
-    "fleet history": "fleet_history",
-}
-RENAMED = {
-    "location": "catalog",
-    "applications": "application",
-    "input": "inputs",
-    "interval": "interval_s",
-    "retain": "retain_s",
-    "for_": "device",
-    "deadline": "deadline_s",
-}
-"""What a command calls by another name: CATALOG:REF, several at once, --input; units are in names, not in options."""
+VERBS = {"data fetch": "fetch", "infer": "infer", "fleet start": "start_fleet", "fleet history": "fleet_history"}
+"""Commands that state their options themselves; those of `cli/verb.py` have their verb's own."""
+RENAMED = {"applications": "application", "input": "inputs", "interval": "interval_s", "retain": "retain_s"}
+"""What a command calls by another name: several at once, --input; units are in names, not in options."""
 PRINTED = {"json", "explain", "logits", "detach"}
 """How a command shows what it got."""
 OF_THE_VALUE = {("infer", "out")}

@@ -92,7 +92,7 @@ def test_a_model_in_memory_is_asked_for_as_bytes(small_chain):
         (lambda at, x: sp.infer(at, {"x": x.tolist()}), "'x' is of list, expected a numpy array"),
         (lambda at, x: sp.infer(at, {1: x}), "no input x, got 1"),
         (lambda at, x: sp.evaluate(at, data=(x, x)), "data of tuple: expected what `fetch` gives"),
-        (lambda at, x: sp.profile(at, threads="1"), "--threads '1': expected a whole number"),
+        (lambda at, x: sp.profile(at, threads="one"), "--threads one: expected whole numbers"),
         (lambda at, x: sp.profile(at, cpus="0.5"), "--cpus '0.5': expected a number"),
         (lambda at, x: sp.profile(at, example_inputs=x.tolist()), "got of list, expected a numpy array"),
         (lambda at, x: sp.profile(at, example_inputs=x[:0]), "no example inputs to measure on"),
