@@ -163,17 +163,17 @@ class Row(Record):
     bytes_between: Count
     """Bytes a sample over all edges between fragments."""
 
-    def cells(self) -> tuple[str, ...]:
+    def row(self) -> dict[str, str]:
         """For people."""
-        return (
-            self.reference,
-            f"{self.top1:.4f}",
-            str(self.fragments),
-            f"{self.weight_bytes / 1e6:.2f} MB",
-            f"{1e3 * self.seconds_a_sample:.3f}",
-            f"{self.memory_bytes / 1e6:.0f} MB",
-            f"{self.bytes_between / 1e3:.1f} kB",
-        )
+        return {
+            "split": self.reference,
+            "top-1": f"{self.top1:.4f}",
+            "fragments": str(self.fragments),
+            "weights": f"{self.weight_bytes / 1e6:.2f} MB",
+            "ms an image": f"{1e3 * self.seconds_a_sample:.3f}",
+            "memory": f"{self.memory_bytes / 1e6:.0f} MB",
+            "bytes between": f"{self.bytes_between / 1e3:.1f} kB",
+        }
 
 
 def table(value: Demand) -> tuple[Row, ...]:

@@ -2,68 +2,56 @@
 
 from pathlib import Path
 
-from splitplace.cli.bench import at_least_one, crew, measuring, show
+from splitplace.benchmarks.commands.measuring import crew, measuring, show
+from splitplace.benchmarks.commands.options import RESULTS, Again, Jobs, Json, OnRay, Pairs, Results, at_least_one
 from splitplace.errors import UsageError
-
-RESULTS = Path("benchmarks/results")
 
 
 def simulator(
-    *,
-    results: Path | None = None,
-    demand: str = "upstream",
-    pairs: int = 30,
-    quick: bool = False,
-    json: bool = False,
+    *, results: Path | None = None, demand: str = "upstream", pairs: Pairs = 30, quick: bool = False, json: Json = False
 ) -> None:
     """Measure how fast the simulator is, on one thread.
 
     Args:
         results: The results file; benchmarks/results/simulator-DEMAND.json by default.
         demand: What the splits cost: upstream (constants), measured or a file.
-        pairs: Interleaved pairs a ratio.
         quick: Leave out the run of 10,000 devices for 100 intervals.
-        json: Print one JSON document.
     """
     at_least_one(pairs=pairs)
     file = results or RESULTS / f"simulator-{Path(demand).stem}.json"
     with measuring("simulator", file, "sim", packages=("scipy",)) as say:
-        from splitplace.benchmarks import simulator as bench
-        from splitplace.benchmarks import simulator_tables
+        from splitplace.benchmarks import simulator, simulator_tables
 
-        found = bench.run(file, pairs, not quick, say, demand)
-    show(simulator_tables.simulator, file, found, json, verdict=bench.verdict(found))
+        found = simulator.run(file, pairs, not quick, say, demand)
+    show(simulator_tables.simulator, file, found, json, verdict=simulator.verdict(found))
 
 
 def plans(
     *,
-    results: Path = RESULTS / "plans.json",
+    results: Results = RESULTS / "plans.json",
     policy: str = "joint",
     repeats: int = 5,
     quick: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure what a plan takes, from 50 devices to 10,000; on a machine that does nothing else.
 
     Args:
-        results: The results file.
         policy: As in `simulate --policy`; what it learns starts from nothing.
         repeats: Of each run.
         quick: Leave out the fleets of more than 1,000 devices.
-        json: Print one JSON document.
     """
     at_least_one(repeats=repeats)
     with measuring("plans", results, "sim", packages=("scipy",)) as say:
-        from splitplace.benchmarks import plans as bench
-        from splitplace.benchmarks import simulator_tables
+        from splitplace.benchmarks import plans, simulator_tables
 
-        found = bench.run(results, policy, repeats, 1_000 if quick else 10_000, say)
-    show(simulator_tables.plans, results, found, json, verdict=bench.verdict(found))
+        found = plans.run(results, policy, repeats, 1_000 if quick else 10_000, say)
+    show(simulator_tables.plans, results, found, json, verdict=plans.verdict(found))
 
 
 def placement(
     *,
-    results: Path = RESULTS / "placement.json",
+    results: Results = RESULTS / "placement.json",
     scenario: str = "measured-50",
     fleet: str | None = None,
     demand: str = "measured",
@@ -72,10 +60,10 @@ def placement(
     intervals: int = 50,
     decider: str = "mab",
     rows: tuple[str, ...] = (),
-    jobs: int | None = None,
-    ray: bool = False,
-    fresh: bool = False,
-    json: bool = False,
+    jobs: Jobs = None,
+    ray: OnRay = False,
+    fresh: Again = False,
+    json: Json = False,
 ) -> None:
     """Measure what DASO and daso-tasks are worth: realised O^P beside controls and bounds, on paired workloads.
 
@@ -83,7 +71,6 @@ def placement(
     devices, the exact placer takes part.
 
     Args:
-        results: The results file.
         scenario: A shipped scenario, or a TOML file.
         fleet: A shipped fleet, NAME:N, or a TOML file; the scenario's own if not stated.
         demand: As in `simulate`.
@@ -92,10 +79,6 @@ def placement(
         intervals: Of each run.
         decider: Who decides the splits, the same for every placer, as in `simulate --policy`.
         rows: Some of the rows, as the table names them; once for each. All if not stated.
-        jobs: Processes; one a core if not stated.
-        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
-        fresh: Measure everything again.
-        json: Print one JSON document.
     """
     if not 2 <= seeds <= 100 or intervals < 2:
         raise UsageError(f"--seeds {seeds} --intervals {intervals}: expected 2 to 100 seeds and at least 2 intervals")
@@ -103,30 +86,31 @@ def placement(
     with measuring("placement", results, "sim", packages=packages) as say, crew(jobs, ray) as who:
         import splitplace as sp
         from splitplace.api.simulate import resolve
-        from splitplace.benchmarks import placement as bench
-        from splitplace.benchmarks import simulator_tables
+        from splitplace.benchmarks import placement, simulator_tables
 
         sp.parse_policy(f"{decider}+random")  # a wrong name is told before anything runs
         chosen, devices, costs = resolve(scenario, fleet, demand)
-        setting = bench.Setting(chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows)
+        setting = placement.Setting(
+            chosen, devices, costs, demand, state, intervals, tuple(range(seeds)), decider, rows
+        )
         if fresh:
             results.unlink(missing_ok=True)
-        found = bench.run(results, setting, say, who)
-    facts = {"verdict": bench.verdict(found), "verdict_tasks": bench.verdict(found, "daso-tasks")}
+        found = placement.run(results, setting, say, who)
+    facts = {"verdict": placement.verdict(found), "verdict_tasks": placement.verdict(found, "daso-tasks")}
     show(simulator_tables.placement, results, found, json, **facts)
 
 
 def adaptation(
     *,
-    results: Path = RESULTS / "adaptation.json",
+    results: Results = RESULTS / "adaptation.json",
     state: Path = Path("build/adaptation-states"),
     demand: str = "measured",
     placers: str = "daso,daso-warm",
     seeds: int = 5,
-    jobs: int | None = None,
-    ray: bool = False,
+    jobs: Jobs = None,
+    ray: OnRay = False,
     fresh: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure what learning during a run is worth: rate, mix or network shift half-way; online against frozen copies.
 
@@ -134,27 +118,22 @@ def adaptation(
     beside the results (.svg).
 
     Args:
-        results: The results file.
         state: Folder of states trained for the time before the shift; made if they are not there (minutes).
         demand: As in `simulate`.
         placers: Of daso and daso-warm, comma-separated.
         seeds: How many; 0 to N - 1.
-        jobs: Processes; one a core if not stated.
-        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
         fresh: Train and measure everything again.
-        json: Print one JSON document.
     """
     if not 2 <= seeds <= 100:
         raise UsageError(f"--seeds {seeds}: expected 2 to 100")
     with measuring("adaptation", results, "train", "sim", state=state) as say, crew(jobs, ray) as who:
         import splitplace as sp
-        from splitplace.benchmarks import adaptation as bench
-        from splitplace.benchmarks import simulator_tables
+        from splitplace.benchmarks import adaptation, simulator_tables
 
         if fresh:
             for path in (results, *(state / f"{part}.safetensors" for part in ("mab", "daso"))):
                 path.unlink(missing_ok=True)
-        found = bench.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say, who)
-        picture = bench.draw(results, found)
-    facts = {"picture": str(picture), "verdict": bench.verdict(found)}
+        found = adaptation.run(results, state, sp.load_demand(demand), demand, placers.split(","), seeds, say, who)
+        picture = adaptation.draw(results, found)
+    facts = {"picture": str(picture), "verdict": adaptation.verdict(found)}
     show(simulator_tables.adaptation, results, found, json, **facts)

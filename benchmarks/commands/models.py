@@ -4,50 +4,44 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from splitplace.cli.bench import at_least_one, measuring, numbers, show
+from splitplace.benchmarks.commands.measuring import measuring, show
+from splitplace.benchmarks.commands.options import RESULTS, Again, Json, Pairs, Results, at_least_one, numbers
 from splitplace.errors import UsageError
 from splitplace.files import check_file, check_folder
 from splitplace.report.picture import check_picture
 
-RESULTS = Path("benchmarks/results")
-
 
 def layer_split(
     *,
-    results: Path = RESULTS / "layer_split.json",
+    results: Results = RESULTS / "layer_split.json",
     models: str | None = None,
     fragments: str = "2,3,4,5,6,7,8",
     batches: str = "8,32",
-    pairs: int = 30,
-    fresh: bool = False,
-    json: bool = False,
+    pairs: Pairs = 30,
+    fresh: Again = False,
+    json: Json = False,
 ) -> None:
     """Measure how good layer-wise plans are and what cutting costs at run time, on one thread.
 
     Cells already in the results file are kept, so an interrupted run goes on where it stopped.
 
     Args:
-        results: The results file.
         models: Names, comma-separated; the three families and three foreign models by default.
         fragments: Values of K for the plans.
         batches: Batch sizes for the ratios; foreign models take the first.
-        pairs: Interleaved pairs a ratio.
-        fresh: Measure everything again.
-        json: Print one JSON document.
     """
     at_least_one(pairs=pairs)
     counts, sizes = numbers("fragments", fragments), numbers("batches", batches)
     with measuring("layer-split", results, "train", "export") as say:
-        from splitplace.benchmarks import layer_split as bench
-        from splitplace.benchmarks import models_tables
+        from splitplace.benchmarks import layer_split, models_tables
 
-        settings = bench.LayerSplitSettings(fragments=counts, batches=sizes, pairs=pairs)
+        settings = layer_split.LayerSplitSettings(fragments=counts, batches=sizes, pairs=pairs)
         if models:
             settings = replace(settings, models=tuple(models.split(",")))
         if fresh:
             results.unlink(missing_ok=True)
-        found = bench.run(results, settings, say)
-    show(models_tables.layer_split, results, found, json, verdict=bench.verdict(found))
+        found = layer_split.run(results, settings, say)
+    show(models_tables.layer_split, results, found, json, verdict=layer_split.verdict(found))
 
 
 def training(
@@ -57,7 +51,7 @@ def training(
     train: str | None = None,
     pairs: int = 30,
     fresh: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure training speed against a bare loop, and report the accuracies of full models.
 
@@ -68,20 +62,18 @@ def training(
         train: Applications to train on now, comma-separated (hours on a CPU; an interrupted one goes on).
         pairs: Interleaved pairs, at least.
         fresh: Begin a new results file: the speed is measured again, accuracies are of the RUNs that are here.
-        json: Print one JSON document.
     """
     at_least_one(pairs=pairs)
     with measuring("training", results, "train", runs=runs) as say:
         from splitplace.api.fetch import check_applications
-        from splitplace.benchmarks import models_tables
-        from splitplace.benchmarks import training as bench
+        from splitplace.benchmarks import models_tables, training
 
         applications = train.split(",") if train else []
         check_applications(applications, own=False)
         if fresh:
             results.unlink(missing_ok=True)
-        found = bench.run(results, runs, applications, pairs, say=say)
-    show(models_tables.training, results, found, json, verdict=bench.verdict(found))
+        found = training.run(results, runs, applications, pairs, say=say)
+    show(models_tables.training, results, found, json, verdict=training.verdict(found))
 
 
 def semantic(
@@ -97,7 +89,7 @@ def semantic(
     samples: int | None = None,
     pairs: int = 30,
     jobs: int | None = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Train a network in four branches by every recipe; time the critical paths of three families.
 
@@ -119,61 +111,58 @@ def semantic(
         samples: Training images a pass; 60,000 by default, 16,000 with --quick.
         pairs: Interleaved pairs of each ratio.
         jobs: How many trainings at once, which share the cores; by default one a core up to four, or one on a GPU.
-        json: Print one JSON document.
     """
     at_least_one(pairs=pairs, seeds=seeds, samples=samples, jobs=jobs)
     if plot is not None:
         check_picture(plot)
     with measuring("semantic", results, "train", "export") as say:
         import splitplace as sp
-        from splitplace.benchmarks import models_tables
-        from splitplace.benchmarks import semantic as bench
+        from splitplace.benchmarks import models_tables, semantic
         from splitplace.benchmarks.semantic_runs import SemanticSettings, default_jobs
 
-        name = bench.file_name(application, model)
+        name = semantic.file_name(application, model)
         file = results or RESULTS / f"{name}.json"
         folder = runs or Path("runs") / (f"{name}-quick" if quick else name)
         check_file(file, "--results")
         check_folder(folder, "--runs")
-        settings = replace(SemanticSettings(), model=model, pairs=pairs, paths=(application, model) == bench.CELLS[0])
+        settings = replace(
+            SemanticSettings(), model=model, pairs=pairs, paths=(application, model) == semantic.CELLS[0]
+        )
         settings = settings.shorter() if quick else settings
         settings = replace(settings, seeds=seeds or settings.seeds, samples=samples or settings.samples)
-        found = bench.run(file, folder, sp.fetch(application, path=path), settings, say, jobs or default_jobs())
+        found = semantic.run(file, folder, sp.fetch(application, path=path), settings, say, jobs or default_jobs())
     if plot is not None:
-        bench.draw(plot, found)
-    facts = {"verdict": bench.verdict(found), "cells": bench.cells(file.parent)}
+        semantic.draw(plot, found)
+    facts = {"verdict": semantic.verdict(found), "cells": semantic.cells(file.parent)}
     show(models_tables.semantic, file, found, json, **facts)
 
 
 def foreign(
     *,
-    results: Path = RESULTS / "foreign.json",
+    results: Results = RESULTS / "foreign.json",
     work: Path = Path("runs/bench-foreign"),
     only: str | None = None,
     jobs: int = 2,
     fresh: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Cut models that nobody here wrote: each is split and is the whole, or is refused for a reason that is true.
 
     Graphs already in the results file are not tried again, so an interrupted run goes on where it stopped.
 
     Args:
-        results: The results file.
         work: Folder for models and fragments; what went well is removed from it.
         only: Names or families, or parts of them, comma-separated; all by default.
         jobs: How many graphs at once.
         fresh: Try those too that the file has.
-        json: Print one JSON document.
     """
     at_least_one(jobs=jobs)
     with measuring("foreign", results, "train", "export", work=work) as say:
-        from splitplace.benchmarks import foreign as bench
-        from splitplace.benchmarks import models_tables
+        from splitplace.benchmarks import foreign, models_tables
 
-        chosen = bench.select(only.split(",") if only else ())
-        found = bench.run(results, work.absolute(), chosen, jobs, fresh, say)
-    show(models_tables.foreign, results, found, json, verdict=bench.verdict(found))
+        chosen = foreign.select(only.split(",") if only else ())
+        found = foreign.run(results, work.absolute(), chosen, jobs, fresh, say)
+    show(models_tables.foreign, results, found, json, verdict=foreign.verdict(found))
 
 
 def artifacts(
@@ -181,8 +170,8 @@ def artifacts(
     results: Path = RESULTS / "artifacts.json",
     work: Path = Path("runs/bench-artifacts"),
     models: str | None = None,
-    fresh: bool = False,
-    json: bool = False,
+    fresh: Again = False,
+    json: Json = False,
 ) -> None:
     """Measure what fragments weigh and cost, and how well their profiles tell the cost of other batch sizes.
 
@@ -192,15 +181,12 @@ def artifacts(
         results: The results file, written at the end.
         work: Folder for the catalogs.
         models: Names, comma-separated; the three families by default.
-        fresh: Measure everything again.
-        json: Print one JSON document.
     """
     with measuring("artifacts", results, "train", "export", work=work) as say:
-        from splitplace.benchmarks import artifacts as bench
-        from splitplace.benchmarks import models_tables
+        from splitplace.benchmarks import artifacts, models_tables
 
-        families = tuple(models.split(",")) if models else bench.FAMILIES
-        found = bench.run(results, work, families, again=fresh, say=say)
+        families = tuple(models.split(",")) if models else artifacts.FAMILIES
+        found = artifacts.run(results, work, families, again=fresh, say=say)
     show(models_tables.artifacts, results, found, json)
 
 
@@ -210,7 +196,7 @@ def images(
     work: Path = Path("runs/bench-images"),
     models: str | None = None,
     repeats: int = 5,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure what images weigh by layer, how long they build, and what they take from their start to an answer.
 
@@ -221,43 +207,33 @@ def images(
         work: Folder for the catalog and the images.
         models: Names, comma-separated; the three families by default.
         repeats: Starts of each image.
-        json: Print one JSON document.
     """
     at_least_one(repeats=repeats)
     with measuring("images", results, "train", "export", "serve", work=work) as say:
-        from splitplace.benchmarks import artifacts, models_tables
-        from splitplace.benchmarks import images as bench
+        from splitplace.benchmarks import artifacts, images, models_tables
 
         families = tuple(models.split(",")) if models else artifacts.FAMILIES
-        found = bench.run(results, work, families, repeats, say)
-    show(models_tables.images, results, found, json, verdict=bench.verdict(found))
+        found = images.run(results, work, families, repeats, say)
+    show(models_tables.images, results, found, json, verdict=images.verdict(found))
 
 
-def fig2(
-    *,
-    demand: str = "measured",
-    results: Path = RESULTS / "fig2.json",
-    json: bool = False,
-) -> None:
+def fig2(*, demand: str = "measured", results: Path = RESULTS / "fig2.json", json: Json = False) -> None:
     """Hold splits by layer and by meaning, compressed and whole models against one another, and the paper's figure 2.
 
     Args:
         demand: What the splits cost and how right they are: measured, a demand file, or a catalog's folder.
         results: The results file; a picture (.svg) is written beside it.
-        json: Print one JSON document.
     """
     with measuring("fig2", results, "sim") as say:
         from splitplace.api.demand import load_demand
-        from splitplace.benchmarks import frontier as bench
-        from splitplace.benchmarks import frontier_page as page
+        from splitplace.benchmarks import frontier, frontier_page
         from splitplace.records.demand import Demand
 
         value = load_demand(demand)
         if not isinstance(value, Demand):
-            raise UsageError(
-                f"--demand {demand}: expected measured splits, got constants: they have no fragments' memory"
-            )
-        found = bench.run(results, value, say)
+            got = "got constants: they have no fragments' memory"
+            raise UsageError(f"--demand {demand}: expected measured splits, {got}")
+        found = frontier.run(results, value, say)
         picture = results.with_suffix(".svg").absolute()
-        page.draw(found, picture)
-    show(page.section, results, found, json, verdict=bench.verdict(found), picture=str(picture))
+        frontier_page.draw(found, picture)
+    show(frontier_page.section, results, found, json, verdict=frontier.verdict(found), picture=str(picture))

@@ -6,9 +6,9 @@ from typing import Any
 
 from cyclopts import Parameter
 
-from splitplace.cli.bench import crew, measuring, show
+from splitplace.benchmarks.commands.measuring import crew, measuring, show
+from splitplace.benchmarks.commands.options import RESULTS, Jobs, Json, OnRay
 
-RESULTS = Path("benchmarks/results")
 QUICK = Path("runs/bench-quick")
 PACKAGES = ("scipy", "safetensors", "matplotlib", "pyarrow")
 
@@ -22,22 +22,19 @@ class GridOptions:
         results: The results file; benchmarks/results/NAME.json if not stated, of --quick in runs/bench-quick. The cells
             are written beside it as a table (.parquet), and a picture (.svg).
         quick: Few scenarios, loads, seeds and intervals: minutes instead of hours.
-        jobs: Processes; one a core if not stated.
-        ray: Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then.
         only: Some of the rows, as the experiment names them; the others' cells stay as they are.
         scenarios: Some of the scenarios, likewise.
         fresh: Measure these again.
-        json: Print one JSON document.
     """
 
     results: Path | None = None
     quick: bool = False
-    jobs: int | None = None
-    ray: bool = False
+    jobs: Jobs = None
+    ray: OnRay = False
     only: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
     fresh: bool = False
-    json: bool = False
+    json: Json = False
 
     def file(self, name: str) -> Path:
         """Where an experiment of this name is kept."""
@@ -55,14 +52,13 @@ def policies(*, experiment: str = "policies", options: GridOptions = USUAL) -> N
 
     Args:
         experiment: One that ships, or a TOML file: rows, scenarios, loads, seeds.
-        options: Of every experiment.
     """
     file, found = _measured("policies", "policies", experiment, options)
-    from splitplace.benchmarks import policies as bench
+    from splitplace.benchmarks import policies
     from splitplace.benchmarks.policies_table import section
 
-    picture = bench.draw(file, found)
-    facts = {"picture": picture and str(picture), "verdict": bench.verdict(found)}
+    picture = policies.draw(file, found)
+    facts = {"picture": picture and str(picture), "verdict": policies.verdict(found)}
     show(section, file, found, options.json, **facts)
 
 
@@ -73,21 +69,17 @@ def robustness(*, experiment: str = "robustness", options: GridOptions = USUAL) 
 
     Args:
         experiment: One that ships, or a TOML file: rows, scenarios, those that they are held against, loads, seeds.
-        options: Of every experiment.
     """
     file, found = _measured("robustness", "robustness", experiment, options)
-    from splitplace.benchmarks import robustness as bench
+    from splitplace.benchmarks import robustness
 
-    show(bench.section, file, found, options.json, verdict=bench.verdict(found))
+    show(robustness.section, file, found, options.json, verdict=robustness.verdict(found))
 
 
 def table4(*, options: GridOptions = USUAL) -> None:
     """Run the paper's Table 4 (figures 7 and 8): its seven rows, controls, bounds and joint, on the same tasks.
 
     Cells already in the results file are kept, so an interrupted run goes on where it stopped.
-
-    Args:
-        options: Of every experiment.
     """
     paper("table4", options=options)
 
@@ -100,7 +92,6 @@ def paper(name: str, /, *, options: GridOptions = USUAL) -> None:
 
     Args:
         name: table4, or a figure, as fig9; or a TOML file of an experiment.
-        options: Of every experiment.
     """
     from splitplace.benchmarks.experiment_text import experiment_of
 
@@ -109,11 +100,7 @@ def paper(name: str, /, *, options: GridOptions = USUAL) -> None:
 
 
 def published_code(*, options: GridOptions = USUAL) -> None:
-    """Hold the simulator against what the paper's published code gave with the same constants.
-
-    Args:
-        options: Of every experiment.
-    """
+    """Hold the simulator against what the paper's published code gave with the same constants."""
     _paper("published-code", "published_code", "published_code", options)
 
 
@@ -138,7 +125,6 @@ def fair(*, adversaries: bool = False, experiment: str = "fair", options: GridOp
         adversaries: Search for the scenario in which each row is furthest behind the best other one; it is kept in
             NAME-adversaries.json. Of the options, --scenarios and --fresh mean nothing then.
         experiment: One that ships, or a TOML file.
-        options: Of every experiment.
     """
     if not adversaries:
         _paper("fair", experiment, "fair", options)

@@ -1,9 +1,9 @@
-"""What the `splitplace bench` commands share: extras asked for first, a line on what is measured, and how it is shown.
+"""How every `splitplace bench` goes: extras asked for first, a line on what is measured, and what came out shown.
 
 A bench's tables and verdicts are those of RESULTS.md (`benchmarks/results_section.py`), made of what its file holds.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from json import dumps
 from pathlib import Path
@@ -13,15 +13,15 @@ from rich.console import Group
 from rich.table import Table
 
 from splitplace import provenance
+from splitplace.benchmarks.commands.options import at_least_one
 from splitplace.cli.output import emit, err
-from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from splitplace.benchmarks.grid_jobs import Jobs
+    from splitplace.benchmarks.grid_jobs import Jobs as Crew
     from splitplace.benchmarks.results_section import FileSection
 
 
@@ -48,7 +48,7 @@ def measuring(
 
 
 @contextmanager
-def crew(jobs: int | None, ray: bool) -> "Iterator[Jobs]":
+def crew(jobs: int | None, ray: bool) -> "Iterator[Crew]":
     """Who measures the cells of an experiment.
 
     Args:
@@ -88,38 +88,13 @@ def show(
     plain = dict(document) if isinstance(document, Mapping) else document.model_dump(mode="json")
     section = tell(dumps(plain).encode(), results)
     lines = [f"{claim}: {word}" for claim, word in section.verdict.items()]
-    tables = [_table(rows) for rows in section.tables if rows]
+    tables = [table(rows) for rows in section.tables if rows]
     emit({"results": str(results.absolute())} | facts | plain, Group(*tables, *lines, *section.remarks), json)
 
 
-def _table(rows: Any) -> Table:
-    table = Table(*rows[0])
+def table(rows: Sequence[Mapping[str, str]], title: str | None = None) -> Table:
+    """For people; the rows share their keys, which are its head."""
+    shown = Table(*rows[0], title=title)
     for row in rows:
-        table.add_row(*row.values())
-    return table
-
-
-def numbers(name: str, text: str) -> tuple[int, ...]:
-    """The whole numbers of a comma-separated option.
-
-    Raises:
-        UsageError: Something else, or a number below 1; names the option.
-    """
-    try:
-        found = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--{name} {text}: expected whole numbers, comma-separated") from error
-    if min(found) < 1:
-        raise UsageError(f"--{name} {text}: expected numbers of at least 1")
-    return found
-
-
-def at_least_one(**counts: int | None) -> None:
-    """Refuse counts below 1.
-
-    Raises:
-        UsageError: Names the option.
-    """
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise UsageError(f"--{name} {count}: expected at least 1")
+        shown.add_row(*row.values())
+    return shown

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Group
 from rich.table import Table
 
-from splitplace.cli.bench import at_least_one
-from splitplace.cli.output import bar, emit, err
+from splitplace.benchmarks.commands.measuring import table
+from splitplace.benchmarks.commands.options import RESULTS, Json, at_least_one, check_seed
+from splitplace.cli.output import bar, emit, remark
 from splitplace.errors import UsageError
 from splitplace.extras import needs
 from splitplace.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from splitplace.benchmarks.demand_plan import CellStatus
-
-
-RESULTS = Path("benchmarks/results/demand.json")
 
 
 def demand(
@@ -36,7 +34,7 @@ def demand(
     tiny100: Path | None = None,
     again: bool = False,
     quick: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Make the demand that ships with the simulator: three networks on three data sets, trained, split, measured.
 
@@ -60,78 +58,57 @@ def demand(
         tiny100: Folder of tiny100's train.parquet and test.parquet, the first time.
         again: Measure the profiles anew, on a quiet machine; the rest stays.
         quick: Profile in a quarter of the time.
-        json: Print one JSON document.
     """
     needs("splitplace bench demand", "train", "export")
     at_least_one(jobs=jobs)
     if not 0 < share <= 1:
         raise UsageError(f"--share {share:g}: expected a share of the images, above 0 and at most 1")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected at least 0")
-    from splitplace.benchmarks import demand as bench
-    from splitplace.benchmarks import demand_file
+    check_seed(seed)
+    from splitplace.benchmarks import demand, demand_file
     from splitplace.benchmarks.demand_cells import NINE, DemandSettings, parse_cells
     from splitplace.benchmarks.demand_kept import find_kept, load
     from splitplace.benchmarks.demand_plan import status as status_of
     from splitplace.catalog.demand import write_demand
 
     chosen = NINE if cells is None else parse_cells(cells)
-    trains = bench.choose_device(device)
-    settings = DemandSettings(
-        preset=preset or ("demand" if trains == "cpu" else "demand-gpu"),
-        share=share,
-        until=until,
-        device=trains,
-        seed=seed,
-    )
+    trains = demand.choose_device(device)
+    preset = preset or ("demand" if trains == "cpu" else "demand-gpu")
+    settings = DemandSettings(preset=preset, share=share, until=until, device=trains, seed=seed)
     settings = settings.quick() if quick else settings
-    bench.check_preset(settings)
+    demand.check_preset(settings)
     folder = work / f"seed-{seed}" if seed else work
     file = out or folder / "demand.json"
-    results = results or (RESULTS if share == 1 else folder / "results.json")
+    results = results or (RESULTS / "demand.json" if share == 1 else folder / "results.json")
     if status:
         there = load(results)
         found = tuple(status_of(folder, cell, settings, find_kept(there, cell, settings)) for cell in chosen)
-        emit(_demand_document(folder, found), _demand_table(found), json)
+        emit(_document(folder, found), _table(found), json)
         return
     check_file(file, "--out")
     check_file(results, "--results")
     check_folder(folder, "--work")
+    jobs = jobs or (demand.default_jobs() if trains == "gpu" else 1)
     with bar() as progress:
-        fetch = bench.images({cell.application for cell in chosen}, tiny100, share, progress)
-        found = bench.run(
-            folder.absolute(),
-            chosen,
-            fetch,
-            settings,
-            lambda line: err.print(line, markup=False, highlight=False, soft_wrap=True),
-            progress,
-            jobs or (bench.default_jobs() if trains == "gpu" else 1),
-            again,
-            load(results),
-        )
+        fetch = demand.images({cell.application for cell in chosen}, tiny100, share, progress)
+        kept = load(results)
+        found = demand.run(folder.absolute(), chosen, fetch, settings, remark, progress, jobs, again, kept)
         there = demand_file.keep(results, folder, chosen, fetch, settings)
     mine = [one for cell in chosen if (one := find_kept(there, cell, settings)) is not None]
     value = demand_file.collect(mine) if until == "profile" else None
     facts = {} if value is None else {"demand": str(file.absolute()), "size_bytes": write_demand(value, file)}
     rows = demand_file.table(value) if value is not None else ()
-    table = Table("split", "top-1", "fragments", "weights", "ms an image", "memory", "bytes between", title="Demand")
-    for row in rows:
-        table.add_row(*row.cells())
+    tables = [_table(found), *([table([row.row() for row in rows], "Demand")] if rows else [])]
     told = f"{file}: {len(rows)} splits, {facts['size_bytes']} bytes" if facts else "no cell is complete: no demand yet"
-    document = _demand_document(folder, found) | facts | {"splits": [row.model_dump(mode="json") for row in rows]}
-    emit(document, Group(_demand_table(found), *[table] * bool(rows), told), json)
+    document = _document(folder, found) | facts | {"splits": [row.model_dump(mode="json") for row in rows]}
+    emit(document, Group(*tables, told), json)
 
 
-def _demand_document(folder: Path, found: "Sequence[CellStatus]") -> dict[str, Any]:
+def _document(folder: Path, found: "Sequence[CellStatus]") -> dict[str, Any]:
     """What there is, for programs."""
     cells = [one.model_dump(mode="json") | {"complete": one.complete} for one in found]
     return {"work": str(folder.absolute()), "cells": cells}
 
 
-def _demand_table(found: "Sequence[CellStatus]") -> Table:
+def _table(found: "Sequence[CellStatus]") -> Table:
     """What there is, for people."""
-    table = Table(*found[0].row(), title="Cells")
-    for one in found:
-        table.add_row(*one.row().values())
-    return table
+    return table([one.row() for one in found], "Cells")
