@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 
 from splitplace.benchmarks.commands.measuring import table
-from splitplace.benchmarks.commands.options import RESULTS, Json, at_least_one, check_seed
+from splitplace.benchmarks.commands.options import RESULTS, Json, at_least_one
 from splitplace.cli.output import bar, emit, remark
 from splitplace.errors import UsageError
 from splitplace.extras import needs
@@ -63,7 +63,8 @@ def demand(
     at_least_one(jobs=jobs)
     if not 0 < share <= 1:
         raise UsageError(f"--share {share:g}: expected a share of the images, above 0 and at most 1")
-    check_seed(seed)
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected at least 0")
     from splitplace.benchmarks import demand, demand_file
     from splitplace.benchmarks.demand_cells import NINE, DemandSettings, parse_cells
     from splitplace.benchmarks.demand_kept import find_kept, load
