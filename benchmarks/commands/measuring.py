@@ -21,7 +21,7 @@ from splitplace.files import check_file, check_folder
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from splitplace.benchmarks.grid_jobs import Jobs as Crew
+    from splitplace.benchmarks.grid_jobs import Jobs
     from splitplace.benchmarks.results_section import FileSection
 
 
@@ -48,7 +48,7 @@ def measuring(
 
 
 @contextmanager
-def crew(jobs: int | None, ray: bool) -> "Iterator[Crew]":
+def crew(jobs: int | None, ray: bool) -> "Iterator[Jobs]":
     """Who measures the cells of an experiment.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from splitplace.benchmarks.commands.measuring import measuring, show
-from splitplace.benchmarks.commands.options import RESULTS, Again, Json, Pairs, Results, at_least_one, numbers
+from splitplace.benchmarks.commands.options import RESULTS, Fresh, Json, Pairs, Results, at_least_one, numbers
 from splitplace.errors import UsageError
 from splitplace.files import check_file, check_folder
 from splitplace.report.picture import check_picture
@@ -18,7 +18,7 @@ def layer_split(
     fragments: str = "2,3,4,5,6,7,8",
     batches: str = "8,32",
     pairs: Pairs = 30,
-    fresh: Again = False,
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """Measure how good layer-wise plans are and what cutting costs at run time, on one thread.
@@ -170,7 +170,7 @@ def artifacts(
     results: Path = RESULTS / "artifacts.json",
     work: Path = Path("runs/bench-artifacts"),
     models: str | None = None,
-    fresh: Again = False,
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """Measure what fragments weigh and cost, and how well their profiles tell the cost of other batch sizes.

@@ -1,4 +1,4 @@
-"""Options that several benches take, with what `--help` says of them, and the checks of their values."""
+"""Options that several benches take, with what `--help` says of them; and how values are read and checked."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,14 +19,14 @@ HistoryFolder = Annotated[
     Path, Parameter(help="Folder for the catalog, the fleet and the histories; those of an earlier run are removed.")
 ]
 Pairs = Annotated[int, Parameter(help="Interleaved pairs a ratio.")]
-Jobs = Annotated[int | None, Parameter(help="Processes; one a core if not stated.")]
+Processes = Annotated[int | None, Parameter(help="Processes; one a core if not stated.")]
 OnRay = Annotated[
     bool,
     Parameter(
         help="Measure on the Ray cluster that $RAY_ADDRESS names, or that runs here; --jobs is of its cores then."
     ),
 ]
-Again = Annotated[bool, Parameter(help="Measure everything again.")]
+Fresh = Annotated[bool, Parameter(help="Measure everything again.")]
 
 
 def at_least_one(**counts: int | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from cyclopts import Parameter
 
 from splitplace.benchmarks.commands.measuring import crew, measuring, show
-from splitplace.benchmarks.commands.options import RESULTS, Jobs, Json, OnRay
+from splitplace.benchmarks.commands.options import RESULTS, Json, OnRay, Processes
 
 QUICK = Path("runs/bench-quick")
 PACKAGES = ("scipy", "safetensors", "matplotlib", "pyarrow")
@@ -29,7 +29,7 @@ class GridOptions:
 
     results: Path | None = None
     quick: bool = False
-    jobs: Jobs = None
+    jobs: Processes = None
     ray: OnRay = False
     only: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from splitplace.benchmarks.commands.measuring import crew, measuring, show
-from splitplace.benchmarks.commands.options import RESULTS, Again, Jobs, Json, OnRay, Pairs, Results, at_least_one
+from splitplace.benchmarks.commands.options import RESULTS, Fresh, Json, OnRay, Pairs, Processes, Results, at_least_one
 from splitplace.errors import UsageError
 
 
@@ -60,9 +60,9 @@ def placement(
     intervals: int = 50,
     decider: str = "mab",
     rows: tuple[str, ...] = (),
-    jobs: Jobs = None,
+    jobs: Processes = None,
     ray: OnRay = False,
-    fresh: Again = False,
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """Measure what DASO and daso-tasks are worth: realised O^P beside controls and bounds, on paired workloads.
@@ -107,7 +107,7 @@ def adaptation(
     demand: str = "measured",
     placers: str = "daso,daso-warm",
     seeds: int = 5,
-    jobs: Jobs = None,
+    jobs: Processes = None,
     ray: OnRay = False,
     fresh: bool = False,
     json: Json = False,
