@@ -43,11 +43,3 @@ def held_out(profile: Profile) -> tuple[HeldOut, ...]:
             )
         )
     return tuple(found)
-
-
-def worst(profile: Profile) -> tuple[float, float] | None:
-    """Largest absolute held-out error of latency and of memory; None with fewer than three batch sizes."""
-    errors = held_out(profile)
-    if not errors:
-        return None
-    return max(abs(row.latency_error) for row in errors), max(abs(row.memory_error) for row in errors)

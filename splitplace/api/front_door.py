@@ -61,7 +61,7 @@ class FrontDoor:
             tokens=tokens,
             tls_cert=tls_cert,
             tls_key=tls_key,
-            seconds=default_deadline,
+            default_deadline=default_deadline,
             grpc_port=grpc_port,
         )
         from importlib.metadata import version
@@ -135,7 +135,7 @@ def check_front_door(
     tokens: str | Path | None,
     tls_cert: str | Path | None,
     tls_key: str | Path | None,
-    seconds: float,
+    default_deadline: float,
     grpc_port: int | None = None,
 ) -> None:
     """What can be said against a front door before there is a fleet; arguments and errors as `FrontDoor`'s."""
@@ -148,8 +148,8 @@ def check_front_door(
     for option, number in (("--port", port), ("--grpc-port", grpc_port or 0)):
         if not 0 <= number < 2**16:
             raise UsageError(f"{option} {number}: expected 0 to 65535")
-    if not 0 < seconds <= 10**7:
-        raise UsageError(f"--default-deadline {seconds}: expected seconds above 0")
+    if not 0 < default_deadline <= 10**7:
+        raise UsageError(f"--default-deadline {default_deadline}: expected seconds above 0")
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together: give both")
     for option, path in (("--tls-cert", tls_cert), ("--tls-key", tls_key)):

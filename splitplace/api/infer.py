@@ -67,9 +67,9 @@ def infer(
 
     Args:
         location: CATALOG:REF; REF may be left out where the catalog holds one split.
-        inputs: An array (n, ...) of the dtype that the split takes, or several by name; an .npy file of one, an .npz
-            file or `NAME=FILE` of several; or image files, or folders of them, read as those that the split was
-            trained on.
+        inputs: An .npy file (n, ...) of the dtype that the split takes, an .npz file or NAME=FILE of several inputs; or
+            image files, or folders of them in the order of their names, read as those that the split was trained on.
+            From Python, also an array, or several by name.
         micro_batch: Samples at once.
         threads: onnxruntime threads.
         missing: Fragments to leave out, as if their devices were dead.

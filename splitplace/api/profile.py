@@ -11,7 +11,6 @@ from splitplace.catalog import Catalog
 from splitplace.catalog.location import parse_location
 from splitplace.errors import MissingExtraError, NotReadyError, UsageError, explained
 from splitplace.export.measure.fit import held_out as held_out
-from splitplace.export.measure.fit import worst as worst
 from splitplace.extras import needs
 from splitplace.files import check_folder
 from splitplace.inference.encoded_images import check_decodes, is_image

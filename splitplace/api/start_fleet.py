@@ -100,23 +100,29 @@ def start_fleet(
     """Start a `Fleet` in a process of its own, which outlives this one until it is stopped.
 
     Args:
-        devices: A FLEET.toml, a shipped fleet's name, or a `FleetSpec`.
-        catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST].
-        splits: References of those that may be chosen; by default all that were profiled, with a remark on the others.
-        policy: DECIDER+PLACER, or "module:Class".
-        data: Folder for the socket, the log and the history; this user's alone.
-        state: As of `Fleet`.
-        interval_s: As of `Fleet`.
-        retain_s: As of `Fleet`.
+        devices: A TOML file, or a shipped fleet: processes or containers as slow as their core_speed says, or what
+            machines join as. From Python, also a `FleetSpec`.
+        catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
+        splits: References of those that may be chosen; by default all that were profiled.
+        policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
+        data: Folder for the socket, the log and the history; yours alone.
+        state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
+            what was learned there.
+        interval_s: Seconds: decide and place once in so many, as the paper does; by default at once.
+        retain_s: Seconds for which a result may be asked for again; by default as long as there is room.
         seed: Of the policy's randomness.
-        precedence: `pipelined` by micro-batch, or `strict`: a fragment starts when the former has finished the task.
-        inputs: As of `Fleet`.
-        wire: As of `Fleet`.
+        precedence: By micro-batch (pipelined), or a fragment starts when the former has finished the task (strict).
+        inputs: A task's images go to each fragment that takes them (broadcast), or to the first, whose device passes
+            them on (ring).
+        wire: A task's images travel as their pixels (raw), or each as a lossless PNG (encoded), which devices undo; it
+            takes the extra images here and on each of them.
         micro_batch: Samples a device runs at once.
-        engine: As of `Fleet`.
-        image: As of `Fleet`.
-        listen: As of `Fleet`.
-        registry: As of `Fleet`.
+        engine: local, a process a device; podman, a container a device, limited to its memory; joined, machines that
+            `fleet join`; ray, those and a cluster's nodes; or a package's.
+        image: Of podman's images the one to run, as `splitplace image` makes them; by default one of this machine's own
+            Python.
+        listen: Address of this machine where machines that join find it.
+        registry: oci://HOST/REPOSITORY where these pull fragments before they ask the broker; by default the catalog's.
 
     Returns:
         A client of it; it is up.

@@ -1,5 +1,6 @@
 """`splitplace catalog`: look into a catalog, check it, clean it, take its demand out."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,8 @@ from rich.table import Table
 
 from splitplace.cli.output import emit, fail
 from splitplace.cli.verb import Shown, verb
+from splitplace.tables.digits import mebibytes
+from splitplace.tables.split import split_shown
 
 if TYPE_CHECKING:
     from splitplace import Demand
@@ -24,26 +27,26 @@ def ls(catalog: Path, *, json: bool = False) -> None:
 
     source = Catalog(catalog)
     rows = []
+    table = Table("split", "fragments", "parameters", "weights", "top-1", "profiled on")
     for reference in source.references():
         split, evaluation = source.split(reference), source.evaluation(reference)
         kinds = sorted({profile.device.kind for profile in source.profiles(reference)})
+        params = sum(fragment.params for fragment in split.fragments)
+        weight_bytes = sum(fragment.weight_bytes for fragment in split.fragments)
         rows.append(
             {
                 "reference": reference,
                 "digest": source.split_descriptor(reference).digest,
                 "fragments": len(split.fragments),
-                "params": sum(fragment.params for fragment in split.fragments),
-                "weight_bytes": sum(fragment.weight_bytes for fragment in split.fragments),
+                "params": params,
+                "weight_bytes": weight_bytes,
                 "top1": None if evaluation is None else evaluation.top1,
                 "profiled_on": kinds,
             }
         )
-    table = Table("split", "fragments", "parameters", "weights", "top-1", "profiled on")
-    for row in rows:
-        top1 = "not run" if row["top1"] is None else f"{row['top1']:.4f}"
-        size = f"{row['weight_bytes'] / 2**20:.2f} MiB"  # type: ignore[operator]  # an int, in a dict of several types
-        profiled = ", ".join(row["profiled_on"]) or "not run"  # type: ignore[arg-type]  # as above: a list of names
-        table.add_row(str(row["reference"]), str(row["fragments"]), f"{row['params']:,}", size, top1, profiled)
+        right = "not run" if evaluation is None else f"{evaluation.top1:.4f}"
+        size, profiled = mebibytes(weight_bytes), ", ".join(kinds) or "not run"
+        table.add_row(reference, str(len(split.fragments)), f"{params:,}", size, right, profiled)
     emit({"catalog": str(catalog.absolute()), "splits": rows}, table, json)
 
 
@@ -58,28 +61,6 @@ def show(location: str, *, json: bool = False) -> None:
 
     source, reference = open_split(location)
     split, profiles, evaluation = source.split(reference), source.profiles(reference), source.evaluation(reference)
-    table = Table(
-        "fragment", "reads", "predicts", "weights", "device", "batch 1", "largest batch", "memory", title=reference
-    )
-    for fragment in split.fragments:
-        own = [profile for profile in profiles if profile.digest == fragment.digest]
-        facts = [
-            fragment.name,
-            ", ".join(edge.src for edge in split.edges if edge.dst == fragment.name),
-            f"{len(fragment.classes)} classes" if fragment.classes else "features",
-            f"{fragment.weight_bytes / 2**20:.2f} MiB",
-        ]
-        if not own:
-            table.add_row(*facts, "not run", "not run", "not run", "not run")
-        for profile in own:
-            last = profile.latency[-1]
-            table.add_row(
-                *facts,
-                profile.device.kind,
-                f"{1e3 * profile.latency_s(1):.2f} ms",
-                f"{1e3 * last.median_s:.2f} ms of {last.batch_size}",
-                f"{profile.memory[-1].fragment_bytes / 2**20:.1f} MiB",
-            )
     document = {
         "catalog": str(source.path.absolute()),
         "reference": reference,
@@ -88,7 +69,7 @@ def show(location: str, *, json: bool = False) -> None:
         "profiles": [profile.model_dump(mode="json") for profile in profiles],
         "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
     }
-    emit(document, table, json)
+    emit(document, split_shown(split, profiles), json)
 
 
 def verify(catalog: Path, *, json: bool = False) -> None:
@@ -101,14 +82,7 @@ def verify(catalog: Path, *, json: bool = False) -> None:
     from splitplace import Catalog
 
     found = Catalog(catalog).verify()
-    document = {
-        "catalog": str(catalog.absolute()),
-        "splits": found.splits,
-        "records": found.records,
-        "blobs": found.blobs,
-        "size_bytes": found.size_bytes,
-        "problems": list(found.problems),
-    }
+    document = {"catalog": str(catalog.absolute()), **asdict(found)}
     line = f"{found.splits} splits, {found.records} measurements, {found.blobs} blobs, {found.size_bytes} bytes"
     emit(document, line + (": all as their digests say" if not found.problems else ""), json)
     if found.problems:

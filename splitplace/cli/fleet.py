@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from splitplace.children import tell_crashes
 from splitplace.cli.output import emit, err, step
+from splitplace.cli.verb import named, options_of
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,84 +17,32 @@ if TYPE_CHECKING:
 DATA = Path("splitplace-fleet")
 
 
-def start(
-    *,
-    devices: str,
-    catalog: str,
-    splits: tuple[str, ...] = (),
-    policy: str = "joint",
-    state: Path | None = None,
-    interval: float | None = None,
-    retain: float | None = None,
-    data: Path = DATA,
-    seed: int = 0,
-    precedence: Literal["pipelined", "strict"] = "pipelined",
-    inputs: Literal["broadcast", "ring"] = "broadcast",
-    wire: Literal["raw", "encoded"] = "raw",
-    micro_batch: int = 64,
-    engine: str = "local",
-    image: str = "",
-    listen: str = "127.0.0.1",
-    registry: str | None = None,
-    detach: bool = False,
-    json: bool = False,
-) -> None:
+@options_of(
+    "start_fleet",
+    positional=0,
+    state=Path,
+    data=Path,
+    interval_s=named("--interval", float),
+    retain_s=named("--retain", float),
+)
+def start(asked: dict[str, Any], *, data: Path, detach: bool = False, json: bool = False) -> None:  # noqa: D417 - `asked`
     """Start a fleet, and serve until it is stopped: by `fleet stop`, SIGTERM or Ctrl-C.
 
     Args:
-        devices: A TOML file, or a shipped fleet: processes or containers as slow as their core_speed says, or what
-            machines join as.
-        catalog: Folder of the catalog that holds the splits, or oci://HOST/REPOSITORY[:TAG][@DIGEST] of a registry.
-        splits: References of those that may be chosen; by default all that were profiled.
-        policy: joint; DECIDER+PLACER, as mab+least-loaded; or module:Class for one of your own.
-        state: Folder of trained states, as `policy train` writes it. A data folder that has seen a fleet goes on with
-            what was learned there.
-        interval: Seconds: decide and place once in so many, as the paper does; by default at once.
-        retain: Seconds for which a result may be asked for again; by default as long as there is room.
-        seed: Of the policy's randomness.
-        precedence: By micro-batch, or a fragment starts when the former has finished the task.
-        inputs: A task's images go to each fragment that takes them, or to the first, whose device passes them on.
-        wire: A task's images travel as their pixels, or each as a lossless PNG, which devices undo; it takes the extra
-            `images` here and on each of them.
-        micro_batch: Samples a device runs at once.
-        engine: local, a process a device; podman, a container a device, limited to its memory; joined, machines that
-            `fleet join`; ray, those and a cluster's nodes; or a package's.
-        image: Of podman's images the one to run, as `splitplace image` makes them; by default one of this machine's own
-            Python.
-        listen: Address of this machine where machines that join find it.
-        registry: oci://HOST/REPOSITORY where these pull fragments before they ask the broker; by default the catalog's.
         detach: Serve in a process of its own, with a log in the data folder; return when it is up.
-        data: Folder for the socket, the log and the history; yours alone.
         json: Print one JSON document when it is up.
     """
     import splitplace as sp
 
-    wanted: dict[str, Any] = {
-        "splits": splits,
-        "policy": policy,
-        "state": state,
-        "interval_s": interval,
-        "retain_s": retain,
-        "data": data,
-        "seed": seed,
-        "precedence": precedence,
-        "inputs": inputs,
-        "wire": wire,
-        "micro_batch": micro_batch,
-        "engine": engine,
-        "image": image,
-        "listen": listen,
-        "registry": registry,
-    }
     if detach:
         step("starting the devices", 0.0)
-        with sp.start_fleet(devices, catalog, **wanted) as client:
+        with sp.start_fleet(**asked) as client:
             _started(client.status(), data, client.pid, json)
         return
     import os
 
     tell_crashes()
-    fleet = sp.Fleet(devices, catalog, **wanted)
+    fleet = sp.Fleet(**asked)
     step("starting the devices", 0.0)
     with fleet:
         _started(fleet.status(), data, os.getpid(), json)

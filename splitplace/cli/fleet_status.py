@@ -2,33 +2,27 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Group, RenderableType
+from pydantic import BaseModel
+from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from splitplace.cli.fleet import DATA
-from splitplace.cli.output import emit, err, fitting
+from splitplace.cli.output import emit, err
+from splitplace.cli.verb import Shown, verb
 from splitplace.errors import NotReadyError, UsageError
-
-if TYPE_CHECKING:
-    from splitplace import FleetStatus
-    from splitplace.records.fleet_status import ResourceUse
+from splitplace.tables.fitting import fitting
+from splitplace.tables.fleet import event_fields, status_shown
 
 WATCH_EVERY_S = 1.0
 
 
-def status(
-    *,
-    data: Path = DATA,
-    watch: bool = False,
-    json: bool = False,
-) -> None:
+def status(*, data: Path = DATA, watch: bool = False, json: bool = False) -> None:
     """Show a fleet's devices and tasks.
 
     Args:
@@ -43,12 +37,12 @@ def status(
     with sp.Client(data) as client:
         if not watch:
             found = client.status()
-            emit(found.model_dump(mode="json") | {"pid": client.pid}, _shown(found), json)
+            emit(found.model_dump(mode="json") | {"pid": client.pid}, status_shown(found), json)
             return
         try:
             with _board() as show:
                 while True:
-                    show(_shown(client.status()))
+                    show(status_shown(client.status()))
                     time.sleep(WATCH_EVERY_S)
         except NotReadyError as error:
             err.print(str(error))
@@ -66,119 +60,18 @@ def _board() -> Iterator[Callable[[RenderableType], None]]:
         yield lambda thing: live.update(fitting(thing, live.console), refresh=True)
 
 
-def _shown(status: "FleetStatus") -> RenderableType:
-    mode = "" if status.interval_s is None else f", every {status.interval_s:g} s"
-    mode += "" if status.inputs == "broadcast" else f", inputs by {status.inputs}"
-    mode += "" if status.wire == "raw" else ", images as PNG"
-    mode += "" if status.accepting else ", takes no tasks"
-    joins = status.engine in ("joined", "ray")  # then it is a machine of its own, of no share and no process here
-    table = Table(
-        "device", "labels" if joins else "pid", "state", "speed" if joins else "share", "busy", "memory", "cpu",
-        "resident", "network", "disk", "fragments", "runs",
-    )  # fmt: skip
-    mode = ("" if status.engine == "local" else f", engine {status.engine}") + mode
-    table.title = f"{status.policy}, up {status.uptime_s:.0f} s{mode}"
-    for device in status.devices:
-        state = "suspected" if device.suspected else "up" if device.up else _gone(device.machine)
-        table.add_row(
-            device.name,
-            " ".join(f"{name}={value}" for name, value in device.labels.items()) if joins else str(device.pid or ""),
-            state,
-            f"{device.core_speed if joins else device.cpu_share:.2f}",
-            f"{device.busy_share:.0%}",
-            f"{device.memory_used_bytes / 1e6:.0f} of {device.memory_bytes / 1e6:.0f} MB",
-            *_measured(device.measured),
-            str(len(device.fragments)),
-            str(device.micro_batches_run),
-        )
-    relayed = [f"{device.name} to {peer}" for device in status.devices for peer in device.through_broker]
-    lines = [f"through the broker: {', '.join(relayed)}"] if relayed else []
-    lines += _supplied(status)
-    tasks = status.tasks
-    return Group(
-        table,
-        *map(Text, lines),
-        f"tasks: {tasks.waiting} waiting, {tasks.running} running; {tasks.answered} answered, {tasks.failed} failed, "
-        f"{tasks.cancelled} cancelled",
-    )
-
-
-def _supplied(status: "FleetStatus") -> list[str]:
-    """Whose fragments came from the registry, and whose did not, though they were to."""
-    pulled = {device.name: device.loaded_from.get("registry", 0) for device in status.devices}
-    came = ", ".join(f"{count} to {name}" for name, count in pulled.items() if count)
-    lines = [f"fragments from the registry: {came}"] if came else []
-    return lines + [
-        f"fragments from the broker to {device.name}, not from the registry: {device.registry_problem}"
-        for device in status.devices
-        if device.registry_problem
-    ]
-
-
-def _gone(machine: str) -> str:
-    return {"here": "down", "silent": "silent"}.get(machine, "not joined")
-
-
-def _measured(use: "ResourceUse | None") -> tuple[str, str, str, str]:
-    if use is None:
-        return "", "", "", ""
-    moved, disk = use.sent_bytes_per_s + use.received_bytes_per_s, use.disk_read_bytes_per_s
-    return (
-        f"{use.cpu:.0%}",
-        f"{use.memory_bytes / 1e6:.0f} MB",
-        f"{moved / 1e6:.1f} MB/s",
-        "" if disk is None else f"{disk / 1e6:.1f} MB/s",
-    )
-
-
-def history(*, data: Path = DATA, task: int | None = None, json: bool = False) -> None:
-    """Print what happened to a fleet, event by event, as its journal has it; or what became of one task, by names.
-
-    Args:
-        data: Folder of the fleet.
-        task: The number of a task, as `submit` prints it.
-        json: Print one JSON document.
-    """
-    import splitplace as sp
-
+@verb("fleet_history", positional=0, data=Path, task=int)
+def history(events: Sequence[BaseModel]) -> Shown:
+    """What happened."""
     table = Table("at s", "event", "what")
     devices: Sequence[str] = ()
     documents = list[dict[str, Any]]()
-    for event in sp.fleet_history(data) if task is None else sp.fleet_history(data, task=task):
+    for event in events:
         document = event.model_dump(mode="json")
         kind = document.get("kind") or document["event"]
         devices = document["devices"] if kind == "opened" else devices
         at_s = document.get("at_s", document.get("start_s"))
-        table.add_row("" if at_s is None else f"{at_s:.3f}", kind, ", ".join(_fields(event.model_dump(), devices)))
+        table.add_row("" if at_s is None else f"{at_s:.3f}", kind, ", ".join(event_fields(event.model_dump(), devices)))
         documents.append(document)
     table.title = f"{len(documents)} events"
-    emit({"events": documents}, table, json)
-
-
-def _fields(event: Mapping[str, object], devices: Sequence[str]) -> Iterator[str]:
-    """What an event states, but its time, its kind and bytes: a device by its name, of a digest the beginning."""
-    for name, value in event.items():
-        if (
-            name in ("at_s", "kind", "event")
-            or isinstance(value, bytes)
-            or value is None
-            or value is False
-            or value in ((), "")
-        ):
-            continue
-        if name in ("device", "by") and isinstance(value, int) and value < len(devices):
-            value = devices[value]
-        yield f"{name} {_brief(value, devices)}"
-
-
-def _brief(value: object, devices: Sequence[str]) -> str:
-    match value:
-        case float():
-            return f"{value:.6g}"
-        case str() if value.startswith("sha256:"):
-            return value[:19]
-        case Mapping():
-            return " ".join(_fields(value, devices))
-        case tuple():
-            return "; ".join(_brief(one, devices) for one in value)
-    return f"{value!s:.60}"
+    return {"events": documents}, table

@@ -3,40 +3,29 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from splitplace.cli.output import emit
+from splitplace.cli.verb import named, options_of
 from splitplace.files import check_file, replace_file
+from splitplace.tables.answers import MOST_ROWS, answers_shown
 
 if TYPE_CHECKING:
     from splitplace.inference.executor import Array
 
-SHOWN = 20
-"""Rows of the table; --json has all."""
 
-
-def infer(
-    location: str,
+@options_of("infer", inputs=named("--input", tuple[Path, ...]))
+def infer(  # noqa: D417 - the others are the verb's
+    asked: dict[str, Any],
     *,
-    input: tuple[Path, ...],
+    inputs: tuple[Path, ...],
     out: Path | None = None,
     logits: bool = False,
-    micro_batch: int = 64,
-    threads: int = 1,
-    missing: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
     """Answer inputs with a split from a catalog, every fragment on this device.
 
     Args:
-        location: CATALOG:REF.
-        input: One .npy file (n, ...), an .npz file or NAME=FILE of several inputs, or image files, or folders of them
-            in the order of their names, read as those that the split was trained on.
         out: Write the labels, or with --logits the logits, to this file (.npy); of a split without classes, its answer.
         logits: Answer logits instead of labels.
-        micro_batch: Samples at once.
-        threads: onnxruntime threads.
-        missing: Fragments to leave out, as if their devices were dead.
         json: Print one JSON document.
     """
     import numpy as np
@@ -46,8 +35,8 @@ def infer(
 
     if out is not None:
         check_file(out, "--out")
-    input = tuple(opened_folders(input))  # to tell each by its name
-    done = sp.infer(location, input, micro_batch=micro_batch, threads=threads, missing=missing)
+    files = tuple(opened_folders(inputs))  # to tell each by its name
+    done = sp.infer(**asked | {"inputs": files})
     answer, labels, reference = done.logits, done.labels, done.split.reference
     if out is not None:
         kept = answer if logits or labels is None else labels
@@ -55,7 +44,7 @@ def infer(
     document = {
         "reference": reference,
         "n": len(answer),
-        "inputs": [str(path.absolute()) for path in input],
+        "inputs": [str(path.absolute()) for path in files],
         "timings": {"run_s": done.run_s},
     }
     if labels is None:
@@ -64,16 +53,13 @@ def infer(
         document |= {"labels": labels.tolist(), "names": done.names}
         document |= {"logits": _plain(answer)} if logits else {}
     document |= {"out": str(out.absolute())} if out is not None else {}
-    what = ("answer",) if labels is None else ("logits",) if logits else ("label", "class")
-    table = Table("input", *what, title=f"{reference}: {len(answer)} inputs in {1e3 * done.run_s:.1f} ms")
-    files = [str(path) for path in input] if len(input) == len(answer) else [str(i) for i in range(len(answer))]
-    names = done.names or [""] * len(answer)
-    for i, file in enumerate(files[:SHOWN]):
-        numbers = np.array2string(answer[i], threshold=8)
-        said = (numbers,) if labels is None or logits else (str(labels[i]), names[i])
-        table.add_row(file, *said)
-    if len(answer) > SHOWN:
-        table.add_row("...", *("..." for _ in what))
+    title = f"{reference}: {len(answer)} inputs in {1e3 * done.run_s:.1f} ms"
+    if labels is None or logits:
+        rows = [(np.array2string(one, threshold=8),) for one in answer[:MOST_ROWS]]
+        table = answers_shown(title, ("answer" if labels is None else "logits",), rows, files, len(answer))
+    else:
+        named_labels = list(zip(map(str, labels), done.names or [""] * len(answer), strict=True))
+        table = answers_shown(title, ("label", "class"), named_labels, files, len(answer))
     emit(document, table, json)
 
 

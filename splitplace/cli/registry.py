@@ -7,6 +7,8 @@ from rich.console import Group
 from rich.table import Table
 
 from splitplace.cli.verb import Shown, named, verb
+from splitplace.tables.digits import mebibytes
+from splitplace.tables.variants import variants_shown
 
 if TYPE_CHECKING:
     from splitplace import Pulled, PushedSplit
@@ -19,7 +21,10 @@ def push(pushed: "tuple[PushedSplit, ...]") -> Shown:
     table = Table("split", "pushed to", "measurements", "sent", "there already")
     for split in pushed:
         table.add_row(
-            split.reference, str(split.remote), str(split.records), *map(_size, (split.sent_bytes, split.kept_bytes))
+            split.reference,
+            str(split.remote),
+            str(split.records),
+            *map(mebibytes, (split.sent_bytes, split.kept_bytes)),
         )
     rows = [
         {
@@ -40,7 +45,7 @@ def pull(pulled: "Pulled") -> Shown:
     """What came."""
     table = Table("split", "pulled from", "measurements", "came")
     for split in pulled.splits:
-        table.add_row(split.reference, str(split.remote), str(split.records), _size(split.came_bytes))
+        table.add_row(split.reference, str(split.remote), str(split.records), mebibytes(split.came_bytes))
     rows = [
         {
             "reference": split.reference,
@@ -53,7 +58,7 @@ def pull(pulled: "Pulled") -> Shown:
     ]
     variants = [_variant(found) for found in pulled.variants]
     document = {"catalog": str(pulled.catalog), "pulled": rows, "variants": variants}
-    return document, Group(_choice(pulled.variants), table) if variants else table
+    return document, Group(variants_shown(pulled.variants), table) if variants else table
 
 
 def _variant(found: "Variant") -> dict[str, Any]:
@@ -68,24 +73,3 @@ def _variant(found: "Variant") -> dict[str, Any]:
         "top1": found.top1,
         "chosen": found.chosen,
     }
-
-
-def _choice(variants: "tuple[Variant, ...]") -> Table:
-    table = Table("", "split", "fragments", "fits", "time", "memory", "largest fragment", "weights", "top-1")
-    for found in variants:
-        table.add_row(
-            "→" if found.chosen else "",
-            found.split.reference,
-            str(len(found.split.fragments)),
-            found.fits,
-            "not run" if found.seconds is None else f"{1e3 * found.seconds:.2f} ms",
-            "not run" if found.memory_bytes is None else _size(found.memory_bytes),
-            "not run" if found.largest_bytes is None else _size(found.largest_bytes),
-            _size(found.weight_bytes),
-            "not run" if found.top1 is None else f"{found.top1:.4f}",
-        )
-    return table
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.2f} MiB"

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
@@ -13,7 +13,7 @@ from splitplace.cli.output import emit, step
 from splitplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitplace import Fleet, FrontDoor
+    from splitplace import FrontDoor
 
 
 def serve(
@@ -58,38 +58,25 @@ def serve(
     import splitplace as sp
     from splitplace.api.front_door import check_front_door
 
-    check_front_door(
-        host=host,
-        port=port,
-        tokens=tokens,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        seconds=default_deadline,
-        grpc_port=grpc_port,
-    )
+    asked: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "grpc_port": grpc_port,
+        "tokens": tokens,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "default_deadline": default_deadline,
+    }
+    check_front_door(**asked)
     if (catalog is None) == (fleet is None):
         raise UsageError("expected a catalog to serve, or --fleet with the data folder of a fleet that runs")
     if fleet is not None and retain is not None:
         raise UsageError("--retain with --fleet: results are kept by that fleet, expected it at its `fleet start`")
-
     if fleet is not None and wire != "raw":
         raise UsageError("--wire with --fleet: that fleet sends images as its `fleet start` said, expected it there")
-
-    def opened(behind: "Fleet | Path") -> "sp.FrontDoor":
-        return sp.FrontDoor(
-            behind,
-            host=host,
-            port=port,
-            tokens=tokens,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            default_deadline=default_deadline,
-            grpc_port=grpc_port,
-        )
-
     tell_crashes()
     if fleet is not None:
-        with _telling_accesses(), opened(fleet) as door:
+        with _telling_accesses(), sp.FrontDoor(fleet, **asked) as door:
             _up(door, fleet, json)
             door.serve()
         return
@@ -98,7 +85,7 @@ def serve(
     with (
         _telling_accesses(),
         sp.Fleet(devices, catalog, policy=policy, retain_s=retain, wire=wire, data=data) as own,
-        opened(own) as door,
+        sp.FrontDoor(own, **asked) as door,
     ):
         _up(door, data, json)
         own.serve()

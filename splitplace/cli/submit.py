@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 from rich.console import Group
-from rich.table import Table
 
 from splitplace.cli.fleet import DATA
 from splitplace.cli.output import emit
 from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.files import check_file, replace_file
+from splitplace.tables.answers import answers_shown
 
 if TYPE_CHECKING:
     from splitplace import Client, RemoteClient, TaskFuture
-
-SHOWN = 20
-"""Rows of the table; --json has all."""
 
 
 @Parameter(name="*")
@@ -104,14 +101,7 @@ def submit(
         _answered(client, task, out, json, input)
 
 
-def answer(
-    task: str,
-    /,
-    *,
-    out: Path | None = None,
-    fleet: AskedFleet = HERE,
-    json: bool = False,
-) -> None:
+def answer(task: str, /, *, out: Path | None = None, fleet: AskedFleet = HERE, json: bool = False) -> None:
     """Wait for a task's answer, or get one that is kept.
 
     Args:
@@ -129,13 +119,7 @@ def answer(
         _answered(client, future, out, json)
 
 
-def cancel(
-    task: str,
-    /,
-    *,
-    fleet: AskedFleet = HERE,
-    json: bool = False,
-) -> None:
+def cancel(task: str, /, *, fleet: AskedFleet = HERE, json: bool = False) -> None:
     """Take a task back: it fails, and its devices are told.
 
     Args:
@@ -147,11 +131,8 @@ def cancel(
 
     with fleet.client() as client:
         was = client.cancel(task) if isinstance(client, sp.RemoteClient) else client.cancel(_number(task))
-    emit(
-        {"task": _told(task), "was_under_way": was},
-        f"task {task} {'is cancelled' if was else 'was not under way'}",
-        json,
-    )
+    became = "is cancelled" if was else "was not under way"
+    emit({"task": _told(task), "was_under_way": was}, f"task {task} {became}", json)
 
 
 def _number(task: str) -> int:
@@ -185,10 +166,5 @@ def _answered(
     document |= {"out": str(out.absolute())} if out is not None else {}
     met = "met" if outcome.response_s is not None and outcome.response_s <= outcome.deadline_s else "missed"
     title = f"task {outcome.id}: {outcome.n} images by {outcome.split} in {outcome.response_s:.3f} s, deadline {met}"
-    table = Table("image", "label", "class")
-    images = [str(path) for path in files] if len(files) == len(labels) else [str(i) for i in range(len(labels))]
-    for i, label in enumerate(labels[:SHOWN]):
-        table.add_row(images[i], str(label), names[i] if names else "")
-    if len(labels) > SHOWN:
-        table.add_row("...", "...", "...")
-    emit(document, Group(title, table), json)
+    rows = list(zip(map(str, labels), names or [""] * len(labels), strict=True))
+    emit(document, Group(title, answers_shown(None, ("label", "class"), rows, files, len(rows))), json)

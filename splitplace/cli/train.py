@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from splitplace.cli.output import step
 from splitplace.cli.verb import Shown, verb
+from splitplace.tables.run import edges_of, run_shown
 
 if TYPE_CHECKING:
     from splitplace import Run
@@ -19,29 +18,7 @@ def train(run: "Run", *, plot: Path | None) -> Shown:
     document = _document(run)
     if plot is not None:
         document["plot"] = str(plot.absolute())
-    return document, _table(run)
-
-
-def _edges(run: "Run") -> list[tuple[str, str]]:
-    parents = {part.output: part.name for part in run.config.parts}
-    return [(parents.get(name, "input"), part.name) for part in run.config.parts for name in part.inputs]
-
-
-def _table(run: "Run") -> Table:
-    config, metrics, edges = run.config, run.metrics, _edges(run)
-    table = Table("fragment", "reads", "parameters", "FLOPs an image", "classes")
-    for part, size in zip(config.parts, metrics.fragments, strict=True):
-        names = ", ".join(config.class_names[c] for c in part.classes) if len(part.classes) <= 10 else ""
-        reads = ", ".join(src for src, dst in edges if dst == part.name)
-        table.add_row(
-            part.name, reads, f"{size.params:,}", f"{size.flops_per_sample:,}", names or str(len(part.classes))
-        )
-    table.title = config.request.reference
-    table.caption = (
-        f"held-out accuracy {metrics.accuracy:.4f} on {metrics.n} images · {metrics.epochs} epoch(s) at "
-        f"{metrics.images_per_s:.0f} images/s · {run.path}"
-    )
-    return table
+    return document, run_shown(run)
 
 
 def _document(run: "Run") -> dict[str, Any]:
@@ -59,7 +36,7 @@ def _document(run: "Run") -> dict[str, Any]:
         "groups": request.groups,
         "overlap": request.overlap,
         "trunk": request.trunk,
-        "edges": [{"src": src, "dst": dst} for src, dst in _edges(run)],
+        "edges": [{"src": src, "dst": dst} for src, dst in edges_of(run)],
         "ratio": request.ratio,
         **run.metrics.model_dump(mode="json"),
     }

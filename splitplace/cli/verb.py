@@ -1,11 +1,11 @@
 """A command that is a function of the library: its options, their defaults and their words are the function's own.
 
-What is decorated is how the command prints: it takes what the function returns, then by name those options that it
-wants to know. Those that the function does not have are the command's alone, and described in its own docstring.
+A sentence of the function's docstring that begins with "From Python" is left out: it says what no command line can
+state. Arguments that cannot be stated at all, as functions, are no options.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from inspect import Parameter, Signature, cleandoc, signature
 from pathlib import Path
@@ -30,8 +30,8 @@ def verb(
 ) -> Callable[[Callable[..., Shown]], Callable[..., None]]:
     """Make a command of the function `splitplace.NAME` and of what prints its result.
 
-    A sentence of its docstring that begins with "From Python" is left out: it says what no command line can state.
-    Arguments that cannot be stated at all, as functions, are no options.
+    What prints is called with what the function returned, and by name with those options that it wants to know. Those
+    that the function does not have are the command's alone, and described in the docstring of what prints.
 
     Args:
         name: The function's.
@@ -42,33 +42,68 @@ def verb(
     import splitplace as sp
 
     function = getattr(sp, name)
+    tells = "progress" in signature(function).parameters
 
     def of_printer(show: Callable[..., Shown]) -> Callable[..., None]:
-        printed = [p for p in signature(show).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
-        options = list(_options(signature(function).parameters.values(), positional, types))
-        theirs = {option.name: _called(option) for option in options}
-        alone = [p for p in printed if p.name not in theirs]
         json = Parameter("json", Parameter.KEYWORD_ONLY, default=False, annotation=bool)
-        taken = Signature([*options, *alone, json])
 
-        def command(*args: Any, **kwargs: Any) -> None:
-            stated = taken.bind(*args, **kwargs)
-            stated.apply_defaults()
-            values = stated.arguments
-            asked = {key: value for key, value in values.items() if key in theirs}
-            tells = "progress" in signature(function).parameters
+        def run(asked: Mapping[str, Any], json: bool, **printed: Any) -> None:
             with bar() if tells and progress is None else nullcontext(progress) as at:
                 done = function(**asked, **({"progress": at} if tells else {}))
-            document, people = show(done, **{p.name: values[p.name] for p in printed})
-            emit(document, people, values["json"])
+            emit(*show(done, **printed), json)
 
-        command.__name__ = show.__name__
-        command.__doc__ = _described(function.__doc__, show.__doc__, theirs)
-        command.__signature__ = taken  # type: ignore[attr-defined]  # what cyclopts reads
-        command.__annotations__ = {p.name: p.annotation for p in taken.parameters.values()}
-        return command
+        return _command(function, positional, types, show, [*_named(show), json], run)
 
     return of_printer
+
+
+def options_of(name: str, *, positional: int = 1, **types: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of the function `splitplace.NAME`, which it calls itself, or something like it.
+
+    It is called with them by name, in a dictionary, and with those that it names itself.
+
+    Args:
+        name: The function's.
+        positional: How many of its arguments are stated without their names.
+        types: As of `verb`.
+    """
+    import splitplace as sp
+
+    def of_command(run: Callable[..., None]) -> Callable[..., None]:
+        return _command(getattr(sp, name), positional, types, run, _named(run), run)
+
+    return of_command
+
+
+def _named(function: Callable[..., Any]) -> list[Parameter]:
+    return [p for p in signature(function).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+
+
+def _command(
+    function: Callable[..., Any],
+    positional: int,
+    types: Mapping[str, Any],
+    described: Callable[..., Any],
+    wanted: Sequence[Parameter],
+    run: Callable[..., None],
+) -> Callable[..., None]:
+    """What cyclopts reads as a command: its signature, annotations and docstring."""
+    options = list(_options(signature(function).parameters.values(), positional, types))
+    theirs = {option.name: _called(option) for option in options}
+    taken = Signature([*options, *(p for p in wanted if p.name not in theirs)])
+
+    def command(*args: Any, **kwargs: Any) -> None:
+        stated = taken.bind(*args, **kwargs)
+        stated.apply_defaults()
+        values = stated.arguments
+        asked = {key: value for key, value in values.items() if key in theirs}
+        run(asked, **{p.name: values[p.name] for p in wanted})
+
+    command.__name__ = described.__name__
+    command.__doc__ = _described(function.__doc__, described.__doc__, theirs)
+    command.__signature__ = taken  # type: ignore[attr-defined]  # as documented of inspect.signature
+    command.__annotations__ = {p.name: p.annotation for p in taken.parameters.values()}
+    return command
 
 
 def _options(arguments: Iterable[Parameter], positional: int, types: Mapping[str, Any]) -> Iterator[Parameter]:
@@ -118,8 +153,9 @@ def _called(option: Parameter) -> str:
 
 def _described(function: str | None, show: str | None, options: Mapping[str, str]) -> str:
     """A docstring for the command, of the function's and, for options of its own, the printer's."""
-    said = {name: text for name, text in _arguments(function) if name in options} | dict(_arguments(show))
-    said["json"] = "Print one JSON document."
+    said = {name: text for name, text in _arguments(function) if name in options}
+    said |= dict(_arguments(show))
+    said.setdefault("json", "Print one JSON document.")
     lines = [cleandoc(function or "").partition("\n")[0], "", "Args:"]
     lines += [f"    {name}: {text}" for name, text in said.items()]
     return "\n".join(_on_command_line(line, options) for line in lines)

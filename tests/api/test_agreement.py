@@ -10,21 +10,18 @@ import splitplace as sp
 from splitplace.cli import COMMANDS
 from splitplace.splitting.layerwise import cutting, planner
 
-VERBS = {"data fetch": "fetch", "infer": "infer", "fleet start": "start_fleet", "fleet history": "fleet_history"}
+VERBS = {"data fetch": "fetch", "fleet history": "fleet_history"}
 """Commands that state their options themselves; those of `cli/verb.py` have their verb's own."""
-RENAMED = {"applications": "application", "input": "inputs", "interval": "interval_s", "retain": "retain_s"}
-"""What a command calls by another name: several at once, --input; units are in names, not in options."""
-PRINTED = {"json", "explain", "logits", "detach"}
+RENAMED = {"applications": "application"}
+"""What a command calls by another name: several at once."""
+PRINTED = {"json"}
 """How a command shows what it got."""
-OF_THE_VALUE = {("infer", "out")}
-"""What a notebook does with what it gets: it saves `Inference.logits` itself."""
 
 
 def command(name):
     """The function behind a command."""
     module, _, attribute = {name: target for name, target, _ in COMMANDS}[name].partition(":")
-    found = getattr(import_module(module), attribute)
-    return found if inspect.isfunction(found) else import_module(module).simulate
+    return getattr(import_module(module), attribute)
 
 
 @pytest.mark.parametrize(("name", "verb"), VERBS.items())
@@ -32,7 +29,7 @@ def test_every_option_of_a_command_is_an_argument_of_its_verb(name, verb):
     """With the same default, so that neither can do more than the other."""
     takes = inspect.signature(getattr(sp, verb)).parameters
     for option in inspect.signature(command(name)).parameters.values():
-        if option.name in PRINTED or (name, option.name) in OF_THE_VALUE:
+        if option.name in PRINTED:
             continue
         argument = takes.get(option.name) or takes[RENAMED[option.name]]
         if option.default is not inspect.Parameter.empty:

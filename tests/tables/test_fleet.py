@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
-from splitplace.cli.fleet_status import _fields, _shown
 from splitplace.placement.broker.events import DeviceLoaded, PlanMade, SinkAnswered
 from splitplace.records.action import Place
 from splitplace.records.fleet_status import DeviceStatus, FleetStatus, TaskTally
+from splitplace.tables.fleet import event_fields, status_shown
 
 
 def device(name, **said):
@@ -29,7 +29,7 @@ def text(*devices):
     )  # fmt: skip
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(_shown(status))
+        console.print(status_shown(status))
     return capture.get()
 
 
@@ -61,13 +61,13 @@ def test_an_event_names_its_device_the_first_one_too_and_keeps_no_bytes():
     planned = PlanMade(at_s=1.0, decision_s=0.05517342800158076, placed=(placed, Place(task=0, fragment=3, device=1)))
     loaded = DeviceLoaded(at_s=1.0, device=0, digest=f"sha256:{'ab' * 32}", start_s=8.193736901997909, end_s=9.0)
     answered = SinkAnswered(at_s=1.0, job=0, sink="f1", micro_batch=0, logits=b"1234", sent_s=2.0)
-    assert list(_fields(planned.model_dump(), ("pi", "nuc"))) == [
+    assert list(event_fields(planned.model_dump(), ("pi", "nuc"))) == [
         "decision_s 0.0551734", "placed task 0 fragment 2 device pi; task 0 fragment 3 device nuc", "told 0"
     ]  # fmt: skip
-    assert list(_fields(loaded.model_dump(), ("pi",))) == [
+    assert list(event_fields(loaded.model_dump(), ("pi",))) == [
         "device pi",
         "digest sha256:abababababab",
         "start_s 8.19374",
         "end_s 9",
     ]
-    assert list(_fields(answered.model_dump(), ())) == ["job 0", "sink f1", "micro_batch 0", "sent_s 2"]
+    assert list(event_fields(answered.model_dump(), ())) == ["job 0", "sink f1", "micro_batch 0", "sent_s 2"]
