@@ -169,8 +169,20 @@ def test_every_way_to_split_is_a_step():
     assert sorted(shipped) == sorted(step.what for step in steps if step.kind == "profile")
     stages = list(dict.fromkeys(step.stage for step in steps))
     assert all(step.after is None or stages.index(step.after) < stages.index(step.stage) for step in steps)
-    large = steps_of(DemandCell("mnist", "resnet50v2"), DemandSettings())
-    assert not any("splitnet" in step.what for step in large)
+
+
+@pytest.mark.parametrize(
+    ("cell", "trees"),
+    [
+        ("fashionmnist.mobilenetv2", {"semantic-4", "semantic-4-roots", "semantic-4-splitnet"}),
+        ("mnist.resnet50v2", {"semantic-4", "semantic-4-roots"}),
+    ],
+)
+def test_trees_of_two_are_where_they_are_compared(cell, trees):
+    """Elsewhere the tree of four; SplitNet once a data set."""
+    (found,) = parse_cells(cell)
+    steps = steps_of(found, DemandSettings())
+    assert {step.what for step in steps if step.kind == "profile" and "semantic" in step.what} == trees
 
 
 def test_steps_up_to_a_kind():
