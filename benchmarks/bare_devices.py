@@ -15,7 +15,7 @@ from splitplace.inference.encoded_images import as_tensor
 from splitplace.inference.executor import Array
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.stream import Received, StreamNode
 from splitplace.records.split import INPUT, Split
@@ -73,7 +73,7 @@ class BareDevices:
         for device, order in orders:
             self.node.send(device, order)
         for device, order in orders:  # whoever gets tensors from another device says that it is ready for them
-            if order.senders[order.inlets[0].src] not in (messages.BROKER, device):
+            if order.senders[order.inlets[0].src] not in (fields.BROKER, device):
                 self._hear(messages.Assigned)
         (first,) = split.children(INPUT)
         (spec,) = split.inputs
@@ -103,7 +103,7 @@ class BareDevices:
         (src,) = {edge.src for edge in split.edges if edge.dst == name}
         tensors = tuple(edge.tensor for edge in split.edges if edge.dst == name)
         onward = [edge for edge in split.edges if edge.src == name]
-        dst = onward[0].dst if onward else messages.ANSWER
+        dst = onward[0].dst if onward else fields.ANSWER
         return messages.Assign(
             job=self._jobs,
             fragment=name,
@@ -112,12 +112,12 @@ class BareDevices:
             micro_batch=len(inputs[0]),
             precedence="pipelined",
             window=WINDOW,
-            inlets=(messages.Inlet(src=src, tensors=tensors),),
-            senders={src: messages.BROKER if src == INPUT else placed[src]},
+            inlets=(fields.Inlet(src=src, tensors=tensors),),
+            senders={src: fields.BROKER if src == INPUT else placed[src]},
             outlets=(
-                messages.Outlet(
+                fields.Outlet(
                     dst=dst,
-                    device=placed.get(dst, messages.BROKER),
+                    device=placed.get(dst, fields.BROKER),
                     tensors=tuple(edge.tensor for edge in onward) or (fragment.outputs[0].name,),
                 ),
             ),
@@ -166,10 +166,10 @@ def bare_devices(
         NotReadyError: One does not come up.
     """
     engine = LocalEngine() if engine is None else engine
-    accesses = engine.accesses((messages.BROKER, *shares))
+    accesses = engine.accesses((fields.BROKER, *shares))
     with ExitStack() as stack:
         stack.callback(accesses.close)
-        node = stack.enter_context(StreamNode(accesses.by_name[messages.BROKER]))
+        node = stack.enter_context(StreamNode(accesses.by_name[fields.BROKER]))
         devices = BareDevices(node, tuple(shares))
         launched = {name: draw_incarnation() for name in shares}
         for name, share in shares.items():
@@ -188,10 +188,10 @@ def bare_devices(
         yield devices
 
 
-def _greeted(devices: BareDevices, launched: Mapping[str, int]) -> messages.Peer:
+def _greeted(devices: BareDevices, launched: Mapping[str, int]) -> fields.Peer:
     while True:
         received = devices._next()
         if isinstance(received.message, messages.Hello):
-            return messages.Peer(
+            return fields.Peer(
                 name=received.peer, endpoint=received.message.endpoint, incarnation=launched[received.peer]
             )

@@ -22,7 +22,7 @@ access, endpoint = TypeAdapter(Access).validate_json(sys.stdin.readline()), sys.
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # whoever started it is gone
 with StreamNode(access) as node:
     node.connect("here", endpoint)
-    me = messages.Peer(name="echo", endpoint=node.endpoint, incarnation=node.incarnation)
+    me = fields.Peer(name="echo", endpoint=node.endpoint, incarnation=node.incarnation)
     node.send("here", messages.Peers(peers=(me,)))
     while True:
         for received in node.receive(1.0):

@@ -26,7 +26,7 @@ from splitplace.benchmarks.grid_worker import GridWorker
 from splitplace.children import ONE_THREAD
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.engines.ray_check import ray_problem
-from splitplace.placement.protocol.messages import text
+from splitplace.placement.protocol.fields import text
 
 LOOK_S = 1.0
 """Between two looks at which nodes there are."""

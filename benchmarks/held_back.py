@@ -13,7 +13,7 @@ from splitplace.placement.broker.dispatch import Dispatch
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState, TaskState
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.fields import Precedence
 from splitplace.records.action import Action, Decide, Wait
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device

@@ -22,7 +22,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.history import Event
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Feedback, PlacementRequest, Policy
-from splitplace.placement.protocol.messages import Array, Precedence
+from splitplace.placement.protocol.fields import Array, Precedence
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import CpuLimit, DeviceEvent, Scenario, Workload
 from splitplace.records.action import Action, Decide, Wait

@@ -19,7 +19,7 @@ import numpy as np
 
 from splitplace.benchmarks.device_faults import DeviceFault
 from splitplace.benchmarks.results_file import Measured
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.fields import Precedence
 from splitplace.placement.simulator.scenario import CpuLimit
 from splitplace.records.base import Name, NonNegative, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand

@@ -31,7 +31,7 @@ from splitplace.export.measure.profiler import Effort, fingerprint, profile_spli
 from splitplace.inference.cpu_share import quota
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.fields import Precedence
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.capacity import capacity
 from splitplace.placement.simulator.scenario import CpuLimit, Scenario, Workload

@@ -7,8 +7,8 @@ from splitplace.benchmarks.ray_links import NodeNetwork
 from splitplace.errors import NotReadyError
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import Accesses, curve_accesses
-from splitplace.placement.protocol.messages import BROKER
 
 
 class KeyedEngine(LocalEngine):

@@ -29,7 +29,7 @@ from splitplace.export.catalog_writer import CatalogWriter
 from splitplace.export.measure.profiler import QUICK, Effort, fingerprint, profile_split
 from splitplace.inference.probe import core_speed
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.fields import Precedence
 from splitplace.placement.registry import parse_policy
 from splitplace.records.base import NonNegative, Positive, PositiveCount, Record
 from splitplace.records.demand import Demand

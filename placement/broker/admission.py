@@ -5,7 +5,7 @@ import numpy as np
 from splitplace.errors import ContractError, OverloadedError, unknown
 from splitplace.inference.executor import check_tensor
 from splitplace.inference.unmasked import check_unmasked
-from splitplace.placement.protocol.messages import Array
+from splitplace.placement.protocol.fields import Array
 from splitplace.records.demand import Demand
 from splitplace.records.task import may_be_waited
 

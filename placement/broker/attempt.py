@@ -7,7 +7,7 @@ import numpy as np
 
 from splitplace.inference.executor import merge
 from splitplace.placement.broker.state import Attempt, Span, TaskState
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.records.demand import SplitDemand
 from splitplace.records.split import INPUT, Edge, Split
 from splitplace.records.task import micro_batches
@@ -16,7 +16,7 @@ from splitplace.records.task import micro_batches
 def route(split: Split, src: str) -> dict[str, tuple[str, ...]]:
     """The tensors that `src` (a fragment or `input`) gives to each fragment, or to the answer if it is a sink."""
     if src in split.sinks:
-        return {messages.ANSWER: (split.by_name[src].outputs[0].name,)}
+        return {fields.ANSWER: (split.by_name[src].outputs[0].name,)}
     return {
         dst: tuple(edge.tensor for edge in split.edges if (edge.src, edge.dst) == (src, dst))
         for dst in split.children(src)
@@ -61,7 +61,7 @@ def assignments(
     entry: SplitDemand,
     n: int,
     names: tuple[str, ...],
-    precedence: messages.Precedence,
+    precedence: fields.Precedence,
     window: int,
 ) -> Iterator[tuple[int, messages.Assign]]:
     """What to tell which device, in this order: of who gets tensors of other devices last.
@@ -82,11 +82,11 @@ def assignments(
 
     def sender(src: str, dst: str) -> str:
         device = attempt.sender(src, dst)
-        return messages.BROKER if device is None else names[device]
+        return fields.BROKER if device is None else names[device]
 
-    def outlet(dst: str, tensors: tuple[str, ...]) -> messages.Outlet:
-        device = messages.BROKER if dst == messages.ANSWER else names[attempt.devices[dst]]
-        return messages.Outlet(dst=dst, device=device, tensors=tensors)
+    def outlet(dst: str, tensors: tuple[str, ...]) -> fields.Outlet:
+        device = fields.BROKER if dst == fields.ANSWER else names[attempt.devices[dst]]
+        return fields.Outlet(dst=dst, device=device, tensors=tensors)
 
     whole = attempt.total == micro_batches(n, entry.micro_batch)
     spans = None if whole else spans_of(attempt.micro_batches)
@@ -103,7 +103,7 @@ def assignments(
                 micro_batch=entry.micro_batch,
                 precedence=precedence,
                 window=window,
-                inlets=tuple(messages.Inlet(src=src, tensors=tensors) for src, tensors in inlets.items()),
+                inlets=tuple(fields.Inlet(src=src, tensors=tensors) for src, tensors in inlets.items()),
                 senders={src: sender(src, name) for src in inlets},
                 outlets=tuple(outlet(dst, tensors) for dst, tensors in given[name].items()),
                 micro_batches=spans,

@@ -12,7 +12,7 @@ from splitplace.placement.broker.spool import Payload
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.broker.store import Store
 from splitplace.placement.outcome import TaskOutcome, TaskResult
-from splitplace.placement.protocol.messages import Value
+from splitplace.placement.protocol.fields import Value
 
 Durable = Callable[[SplitPlaceError | None], None]
 

@@ -29,7 +29,7 @@ from splitplace.placement.engines.engine import Engine
 from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.policy import Policy
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import FleetStatus
@@ -82,9 +82,9 @@ class Broker:
         seed: int = 0,
         cpu_shares: Mapping[str, float] | None = None,
         cpu_share_method: ShareMethod = "auto",
-        precedence: messages.Precedence = "pipelined",
+        precedence: fields.Precedence = "pipelined",
         inputs: Inputs = "broadcast",
-        wire: messages.Wire = "raw",
+        wire: fields.Wire = "raw",
         window: int = 4,
         journal: Path | None = None,
         data: Path | None = None,
@@ -193,9 +193,9 @@ class Broker:
     def submit(
         self,
         application: str,
-        images: messages.Array,
+        images: fields.Array,
         deadline_s: float,
-        labels: messages.Array | None = None,
+        labels: fields.Array | None = None,
         *,
         late: bool = False,
         degrade: bool = False,
@@ -238,9 +238,9 @@ class Broker:
     def submit_at_once(
         self,
         application: str,
-        images: messages.Array,
+        images: fields.Array,
         deadline_s: float,
-        labels: messages.Array | None = None,
+        labels: fields.Array | None = None,
         *,
         late: bool = False,
         degrade: bool = False,

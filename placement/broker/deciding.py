@@ -12,7 +12,7 @@ from splitplace.placement.broker.planning import PlanAnswer
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.view import MeasuredUse, build_view
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.records.action import Decide, Evict, Migrate, Place
 from splitplace.records.view import Bools, View
 
@@ -59,7 +59,7 @@ def event_of(answer: PlanAnswer, now_s: float) -> ev.PlanMade | ev.PlanRefused:
             at_s=now_s,
             decision_s=answer.decision_s,
             policy=answer.failure.policy,
-            reason=messages.text(answer.failure.reason),
+            reason=fields.text(answer.failure.reason),
             told=answer.told,
         )
     return ev.PlanMade(

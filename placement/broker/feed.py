@@ -2,7 +2,7 @@
 
 from splitplace.placement.broker.attempt import route
 from splitplace.placement.broker.state import Attempt
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.placement.protocol.outflow import Outflow, Send, window_of
 from splitplace.records.demand import SplitDemand
 from splitplace.records.split import INPUT
@@ -24,16 +24,16 @@ class Feed:
         self,
         attempt: Attempt,
         entry: SplitDemand,
-        images: messages.Value,
+        images: fields.Value,
         names: tuple[str, ...],
-        precedence: messages.Precedence,
+        precedence: fields.Precedence,
         window: int,
     ):
         self._attempt, self._entry, self._images = attempt, entry, images
         credits = window_of(INPUT, precedence, window, len(images), entry.micro_batch)
         self._flows = {
             dst: Outflow(
-                attempt.id, INPUT, messages.Outlet(dst=dst, device=names[attempt.devices[dst]], tensors=given), credits
+                attempt.id, INPUT, fields.Outlet(dst=dst, device=names[attempt.devices[dst]], tensors=given), credits
             )
             for dst, given in route(entry.split, INPUT).items()
             if dst not in attempt.handed_on
@@ -54,7 +54,7 @@ class Feed:
                 flow.put(row, {name: self._rows(row)})
             flow.flush(send)
 
-    def _rows(self, micro_batch: int) -> messages.Value:
+    def _rows(self, micro_batch: int) -> fields.Value:
         size = self._entry.micro_batch
         return self._images[micro_batch * size : (micro_batch + 1) * size]
 

@@ -12,7 +12,7 @@ from splitplace.placement.broker.launch_config import launch_config
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.engine import Engine, EngineEvent, Exited, MachineJoined, MachineLeft
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.relay import Relay
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
@@ -49,8 +49,8 @@ class LiveFleet:
         cpu_shares: Mapping[str, float],
         method: ShareMethod,
         wake: int,
-        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
-        wire: messages.Wire = "raw",
+        max_frame_bytes: int = fields.MAX_FRAME_BYTES,
+        wire: fields.Wire = "raw",
     ):
         names = [device.name for device in devices]
         if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
@@ -62,12 +62,12 @@ class LiveFleet:
         self.members = {
             device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
         }
-        self._accesses = engine.accesses((messages.BROKER, *names))
+        self._accesses = engine.accesses((fields.BROKER, *names))
         for member in self.members.values():
             member.here = member.name in self._accesses.by_name
-        self.node = StreamNode(self._accesses.by_name[messages.BROKER], max_frame_bytes)
+        self.node = StreamNode(self._accesses.by_name[fields.BROKER], max_frame_bytes)
         self.node.watch(wake)
-        self.relay = Relay(self._accesses.by_name[messages.BROKER], max_frame_bytes)
+        self.relay = Relay(self._accesses.by_name[fields.BROKER], max_frame_bytes)
         self._most_bytes, self._wire = max_frame_bytes, wire
         self._rows = tuple(self.members.values())
         self.changes: list[Change] = []
@@ -182,7 +182,7 @@ class LiveFleet:
             self._greet(received, ended)
         return ended
 
-    def send(self, name: str, message: messages.Message, values: Sequence[messages.Value] = ()) -> None:
+    def send(self, name: str, message: messages.Message, values: Sequence[fields.Value] = ()) -> None:
         """To a device; dropped if it is gone. Of a job that is cancelled nothing more is sent."""
         if isinstance(message, messages.Cancel):
             self.node.take_back(message.job, [name])

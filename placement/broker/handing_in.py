@@ -18,7 +18,7 @@ from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState
 from splitplace.placement.callbacks import Callbacks
-from splitplace.placement.protocol.messages import MAX_IMAGES, Array, Value, Wire
+from splitplace.placement.protocol.fields import MAX_IMAGES, Array, Value, Wire
 from splitplace.records.demand import Demand
 from splitplace.records.task import wrong_key
 

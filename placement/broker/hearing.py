@@ -15,7 +15,7 @@ from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.member import Change, Member
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.state import Attempt, FleetState
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.outflow import Values
 from splitplace.placement.protocol.stream import Received
 
@@ -43,7 +43,7 @@ class Hearing:
                     core_speed=member.core_speed,
                 )
             case "gone":
-                return ev.DeviceGone(at_s=now_s, device=member.row, reason=messages.text(change.reason))
+                return ev.DeviceGone(at_s=now_s, device=member.row, reason=fields.text(change.reason))
             case "doubted":
                 return ev.DeviceDoubted(at_s=now_s, device=member.row, reason=change.reason)
             case _:
@@ -156,7 +156,7 @@ class Hearing:
         try:
             logits, row = self._logits(member.name, attempt, message, values)
         except SplitPlaceError as error:
-            return ev.FragmentFailed(at_s=now_s, job=attempt.id, fragment=message.src, error=messages.text(error))
+            return ev.FragmentFailed(at_s=now_s, job=attempt.id, fragment=message.src, error=fields.text(error))
         self.fleet.send(member.name, messages.Credit(job=attempt.id, src=message.src, dst=message.dst, count=1))
         member.meter.sent(now_s, logits.nbytes)
         sent_s = min(max(self.fleet.on_clock(message.sent_s), attempt.placed_s), now_s)
@@ -171,7 +171,7 @@ class Hearing:
 
     def _logits(
         self, device: str, attempt: Attempt, message: messages.Tensors, values: Values
-    ) -> tuple[messages.Array, int]:
+    ) -> tuple[fields.Array, int]:
         """A sink's logits for one micro-batch, and which of the task's it is.
 
         Raises:

@@ -5,8 +5,8 @@ from pathlib import Path
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.member import Member
 from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.protocol.fields import BROKER, Wire
 from splitplace.placement.protocol.keys import Access, Accesses, CurveAccess
-from splitplace.placement.protocol.messages import BROKER, Wire
 from splitplace.placement.protocol.stream import StreamNode
 
 

@@ -11,7 +11,7 @@ from splitplace.placement.broker.effects import EndTask, StopFeed, Tell
 from splitplace.placement.broker.state import KEPT_RESULTS, Attempt, Left, TaskState
 from splitplace.placement.broker.turn import Turn
 from splitplace.placement.outcome import TaskOutcome
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.records.demand import SplitDemand
 from splitplace.records.task import micro_batches
 
@@ -115,7 +115,7 @@ def fail(turn: Turn, task: TaskState, error: str) -> None:
         turn.state.cancelled += 1
     else:
         turn.state.failed += 1
-    leave(turn, task, TaskOutcome(**known(turn, task), error=messages.text(error)), None)
+    leave(turn, task, TaskOutcome(**known(turn, task), error=fields.text(error)), None)
 
 
 def known(turn: Turn, task: TaskState) -> dict[str, Any]:

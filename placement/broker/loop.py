@@ -42,7 +42,7 @@ from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.broker.store import NUMBERS_AHEAD, Store
 from splitplace.placement.broker.stuck import stuck
 from splitplace.placement.policy import Policy
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.records.view import View
 
@@ -301,7 +301,7 @@ class Loop:
         try:
             images = self.awaited.images(attempt.task)
         except SplitPlaceError as error:  # damaged
-            self._apply(ev.TaskCancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=messages.text(error)))
+            self._apply(ev.TaskCancelled(at_s=self.fleet.now_s(), task=attempt.task, reason=fields.text(error)))
             return
         entry = self.setup.entry(attempt.split)
         feed = Feed(attempt, entry, images, self.setup.names, self.setup.precedence, self.setup.window)

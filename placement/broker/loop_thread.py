@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from splitplace.errors import NotReadyError
 from splitplace.placement.broker.loop import Loop, Post
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.placement.protocol.stream import drain
 
 T = TypeVar("T")
@@ -160,6 +160,6 @@ class LoopThread:
             self.stopping, self.failure = True, error
             self.changed.notify_all()
             if error is not None:
-                self.end_reason = messages.text(f"the broker failed: {error!r}")
+                self.end_reason = fields.text(f"the broker failed: {error!r}")
         if self.loop is not None:
             self.loop.close(self.end_reason, self.taken())

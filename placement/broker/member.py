@@ -8,7 +8,7 @@ from typing import Literal
 
 from splitplace.placement.broker.meter import Meter
 from splitplace.placement.broker.monitor import Monitor
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.records.device import Device
 from splitplace.records.fragment import FragmentSource
 
@@ -98,9 +98,9 @@ class Member:
             log.info("%s has fragments from the registry again", self.name)
         self.registry_problem = message.problem
 
-    def peer(self, hello: messages.Hello) -> messages.Peer:
+    def peer(self, hello: messages.Hello) -> fields.Peer:
         """Who it is to the other devices, by what its process said of itself."""
-        return messages.Peer(name=self.name, endpoint=hello.endpoint, incarnation=self.incarnation, key=self.key)
+        return fields.Peer(name=self.name, endpoint=hello.endpoint, incarnation=self.incarnation, key=self.key)
 
     def off(self, first: "Member") -> float:
         """Its speed over another device's, measured over stated: 1.0 is right. The machine's own speed has no error."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from splitplace.placement.broker.meter import LOOK_BACK_S
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.records.device import Device
 from splitplace.records.fleet_status import ResourceUse
 from splitplace.records.view import Utilisation
@@ -87,8 +87,8 @@ class Monitor:
 
     def _use(
         self,
-        before: "messages.Pong | messages.FragmentUsage | None",
-        now: "messages.Pong | messages.FragmentUsage",
+        before: "messages.Pong | fields.FragmentUsage | None",
+        now: "messages.Pong | fields.FragmentUsage",
         memory_bytes: int,
         elapsed_s: float,
     ) -> ResourceUse:

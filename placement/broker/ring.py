@@ -7,7 +7,7 @@ that is lost ends the attempt, as ever: in the next, the input comes from the br
 from collections.abc import Mapping
 from typing import Literal
 
-from splitplace.placement.protocol.messages import Precedence
+from splitplace.placement.protocol.fields import Precedence
 from splitplace.records.split import Split
 
 Inputs = Literal["broadcast", "ring"]

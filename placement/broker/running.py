@@ -8,7 +8,7 @@ from splitplace.placement.broker.attempt import answer_of, edge_bytes, is_answer
 from splitplace.placement.broker.leaving import answer
 from splitplace.placement.broker.state import Attempt, Span, TaskState
 from splitplace.placement.broker.turn import Turn
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.records.task import micro_batches
 
 REPORTS_S = 1.0
@@ -72,7 +72,7 @@ def answered(turn: Turn, event: ev.SinkAnswered) -> None:
     task.failed_on.clear()
     span, made_s = (event.sent_s, turn.state.now_s), _made_s(attempt, (event.sink,), event.micro_batch, event.sent_s)
     task.transfers.append(span)
-    sent(turn, task, messages.ANSWER, messages.BROKER, event.micro_batch, len(event.logits), span, made_s)
+    sent(turn, task, fields.ANSWER, fields.BROKER, event.micro_batch, len(event.logits), span, made_s)
     end_if_done(turn, attempt)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from splitplace.placement.broker.ledger import Ledger
 from splitplace.placement.broker.state import DeviceState, FleetState
 from splitplace.placement.broker.view import MeasuredUse, Statics, build_view
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence, Wire
+from splitplace.placement.protocol.fields import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Precedence, Wire
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device
 from splitplace.records.fragment import ITEM_BYTES

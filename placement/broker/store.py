@@ -36,7 +36,7 @@ from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.outcome import TaskResult
-from splitplace.placement.protocol.messages import Value
+from splitplace.placement.protocol.fields import Value
 from splitplace.records.base import Digest, Record
 
 log = logging.getLogger(__name__)

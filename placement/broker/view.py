@@ -12,7 +12,7 @@ import numpy.typing as npt
 from splitplace.placement import tables
 from splitplace.placement.broker.monitor import LOADS_11
 from splitplace.placement.broker.state import FleetState, Left, TaskState
-from splitplace.placement.protocol.messages import Wire
+from splitplace.placement.protocol.fields import Wire
 from splitplace.records.demand import Demand
 from splitplace.records.device import Device
 from splitplace.records.split import INPUT, Edge

@@ -23,7 +23,7 @@ from splitplace.inference.cpu_share import open_share
 from splitplace.inference.encoded_images import check_decodes, load_decoder
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.stream import StreamNode
 
 EXIT_S = 5.0
@@ -50,13 +50,13 @@ def main() -> NoReturn:
     code = 0
     try:
         node = StreamNode(config.access, config.max_frame_bytes, config.incarnation, config.relay)
-        node.expect(messages.BROKER, config.broker_incarnation)
-        node.connect(messages.BROKER, config.broker_endpoint)
+        node.expect(fields.BROKER, config.broker_incarnation)
+        node.connect(fields.BROKER, config.broker_endpoint)
         device = DeviceRuntime(config, node, share)
         signal.signal(signal.SIGTERM, lambda *_: device.stop())
         threading.Thread(target=_end_with_launcher, args=(device, launcher), daemon=True).start()
         node.send(
-            messages.BROKER,
+            fields.BROKER,
             messages.Hello(
                 protocol=messages.PROTOCOL,
                 endpoint=node.endpoint,
@@ -69,7 +69,7 @@ def main() -> NoReturn:
         device.serve()
     except Exception as error:
         logging.exception("the device ends")
-        sys.stderr.write(f"{type(error).__name__}: {messages.text(error)}\n")  # the last line is what the broker tells
+        sys.stderr.write(f"{type(error).__name__}: {fields.text(error)}\n")  # the last line is what the broker tells
         code = 1
     finally:
         share.close()

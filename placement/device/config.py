@@ -6,8 +6,8 @@ from pydantic import Field, StringConstraints
 
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.device.joining import GateAddress
+from splitplace.placement.protocol.fields import MAX_FRAME_BYTES, Endpoint, Incarnation, Wire
 from splitplace.placement.protocol.keys import Access
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, Endpoint, Incarnation, Wire
 from splitplace.records.base import Name, PositiveCount, Record
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from splitplace.errors import ContractError
 from splitplace.inference.encoded_images import EncodedImages
 from splitplace.inference.executor import check_tensor
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.outflow import Outflow, Values, window_of
 from splitplace.records.fragment import Fragment
 from splitplace.records.split import INPUT
@@ -22,7 +22,7 @@ from splitplace.records.task import micro_batches
 class _Gathered:
     """The inputs of one micro-batch so far."""
 
-    values: dict[str, messages.Value] = field(default_factory=dict)
+    values: dict[str, fields.Value] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     sent_s: float = float("inf")
 

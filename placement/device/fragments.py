@@ -16,7 +16,7 @@ from splitplace.inference import memory
 from splitplace.inference.cpu_share import CpuShare
 from splitplace.inference.encoded_images import EncodedImages, as_tensor
 from splitplace.inference.executor import FragmentSession
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.placement.protocol.outflow import Values
 from splitplace.records.fragment import Fragment
 
@@ -96,9 +96,9 @@ class LoadedFragments:
         Raises:
             OverloadedError: There are as many as a device may hold.
         """
-        if fragment.digest not in self._held and len(self._held) >= messages.MAX_FRAGMENTS:
+        if fragment.digest not in self._held and len(self._held) >= fields.MAX_FRAGMENTS:
             raise OverloadedError(
-                f"{len(self._held)} fragments here, expected at most {messages.MAX_FRAGMENTS}: unload some"
+                f"{len(self._held)} fragments here, expected at most {fields.MAX_FRAGMENTS}: unload some"
             )
         self._held.setdefault(fragment.digest, _Held(fragment))
 
@@ -142,7 +142,7 @@ class LoadedFragments:
             held.session, held.resident_bytes = opened.session, opened.resident_bytes
             held.disk_read_bytes = opened.disk_read_bytes
 
-    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, messages.Array]]]:
+    def work(self, digest: str, values: Values) -> Callable[[], TimedWork[dict[str, fields.Array]]]:
         """What runs one micro-batch, of images that came as PNG once they are pixels.
 
         Raises:
@@ -153,7 +153,7 @@ class LoadedFragments:
             raise NotReadyError(f"{digest} is not loaded")
         return partial(_run, held.session, values, self.share)
 
-    def ran(self, digest: str, took: TimedWork[dict[str, messages.Array]]) -> None:
+    def ran(self, digest: str, took: TimedWork[dict[str, fields.Array]]) -> None:
         """Count a run."""
         held = self._held.get(digest)
         if held is not None:
@@ -169,10 +169,10 @@ class LoadedFragments:
             held.sent_bytes += sum(value.nbytes for value in (sent or {}).values())
             held.received_bytes += sum(value.nbytes for value in (received or {}).values())
 
-    def usage(self) -> tuple[messages.FragmentUsage, ...]:
+    def usage(self) -> tuple[fields.FragmentUsage, ...]:
         """What each loaded fragment has used since it was loaded."""
         return tuple(
-            messages.FragmentUsage(
+            fields.FragmentUsage(
                 digest=digest,
                 micro_batches=held.micro_batches,
                 busy_s=held.busy_s,
@@ -188,10 +188,10 @@ class LoadedFragments:
         )
 
 
-def _run(session: FragmentSession, values: Values, share: CpuShare) -> TimedWork[dict[str, messages.Array]]:
+def _run(session: FragmentSession, values: Values, share: CpuShare) -> TimedWork[dict[str, fields.Array]]:
     decode_s = 0.0
 
-    def run() -> dict[str, messages.Array]:
+    def run() -> dict[str, fields.Array]:
         nonlocal decode_s
         start_s = time.monotonic()
         inputs = {name: as_tensor(value) for name, value in values.items()}

@@ -31,7 +31,7 @@ from splitplace.placement.device.fragments import LoadedFragments, Opened, Timed
 from splitplace.placement.device.neighbours import Neighbours
 from splitplace.placement.device.supply import fragment_store, origin
 from splitplace.placement.device.worker import SessionWorker, Then, Work
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
 from splitplace.records.fragment import Fragment
@@ -104,7 +104,7 @@ class DeviceRuntime:
                 self._credit(peer, message)
             case messages.Nudge():
                 pass  # that it is acknowledged is the answer
-            case _ if peer == messages.BROKER:
+            case _ if peer == fields.BROKER:
                 self._order(message)
             case _:
                 self._refuse(peer, f"only the broker may send {message.type}")
@@ -139,19 +139,19 @@ class DeviceRuntime:
             case messages.Stop():
                 self._stopping = True
             case _:
-                self._refuse(messages.BROKER, f"a device takes no {message.type}")
+                self._refuse(fields.BROKER, f"a device takes no {message.type}")
 
-    def _meet(self, peer: messages.Peer) -> None:
+    def _meet(self, peer: fields.Peer) -> None:
         try:
             self.neighbours.meet(peer)
         except ContractError as error:
-            self._refuse(messages.BROKER, str(error))
+            self._refuse(fields.BROKER, str(error))
 
     def _load(self, fragment: Fragment) -> None:
         try:
             self.fragments.expect(fragment)
         except SplitPlaceError as error:
-            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error)))
+            self._tell(messages.LoadFailed(digest=fragment.digest, error=fields.text(error)))
             return
         self._later(partial(self.fragments.open, fragment), partial(self._loaded, fragment))
 
@@ -159,18 +159,18 @@ class DeviceRuntime:
         try:
             self.worker.order(work, then)
         except OverloadedError as error:
-            self._refuse(messages.BROKER, str(error))
+            self._refuse(fields.BROKER, str(error))
 
     def _assign(self, assign: messages.Assign) -> None:
         if self.containers.get(assign.job, assign.fragment) is not None:
-            self._refuse(messages.BROKER, f"{assign.fragment} of job {assign.job} is assigned already")
+            self._refuse(fields.BROKER, f"{assign.fragment} of job {assign.job} is assigned already")
             return
         try:
             self.containers.add(Container(assign, self.fragments.contract(assign.digest)))
         except SplitPlaceError as error:
             self._fail(assign.job, assign.fragment, error)
             return
-        if any(sender not in (messages.BROKER, self.config.name) for sender in assign.senders.values()):
+        if any(sender not in (fields.BROKER, self.config.name) for sender in assign.senders.values()):
             self._tell(messages.Assigned(job=assign.job, fragment=assign.fragment))
 
     def _accept(self, peer: str, message: messages.Tensors, values: Values) -> None:
@@ -218,7 +218,7 @@ class DeviceRuntime:
 
     def _probed(self, future: Future[float]) -> None:
         if (error := future.exception()) is not None:  # no thread, file or memory for it now: it goes on without
-            self._refuse(messages.BROKER, f"the probe failed: {raised(error)}")
+            self._refuse(fields.BROKER, f"the probe failed: {raised(error)}")
             return
         self._tell(messages.Probed(core_speed=future.result()))
 
@@ -227,7 +227,7 @@ class DeviceRuntime:
         if error is not None:
             self.fragments.forget(fragment.digest)
             of_file = isinstance(error, FILE_FAULTS)
-            self._tell(messages.LoadFailed(digest=fragment.digest, error=messages.text(error), of_file=of_file))
+            self._tell(messages.LoadFailed(digest=fragment.digest, error=fields.text(error), of_file=of_file))
             return
         took = future.result()
         self.fragments.opened(fragment, took.result)
@@ -249,7 +249,7 @@ class DeviceRuntime:
         micro_batch: int,
         sent_s: float,
         ready_s: float,
-        future: Future[TimedWork[dict[str, messages.Array]]],
+        future: Future[TimedWork[dict[str, fields.Array]]],
     ) -> None:
         assign, error = container.assign, future.exception()
         if error is None:
@@ -321,14 +321,14 @@ class DeviceRuntime:
             raise NotReadyError("the broker takes in nothing: too much waits for it, the device ends")
 
     def _tell(self, message: messages.Message) -> None:
-        self.node.send(messages.BROKER, message)
+        self.node.send(fields.BROKER, message)
 
     def _fail(self, job: int, fragment: str, error: BaseException) -> None:
         container = self.containers.get(job, fragment)
         if container is not None:
             self.containers.drop(container)
-        self._tell(messages.Failed(job=job, fragment=fragment, error=messages.text(error)))
+        self._tell(messages.Failed(job=job, fragment=fragment, error=fields.text(error)))
 
     def _refuse(self, peer: str, error: str) -> None:
         log.warning("%s: refused a message of %s: %s", self.config.name, peer, error)
-        self._tell(messages.Refused(peer=peer, error=messages.text(error)))
+        self._tell(messages.Refused(peer=peer, error=fields.text(error)))

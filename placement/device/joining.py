@@ -13,7 +13,8 @@ import zmq
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from splitplace.errors import ContractError, IntegrityError, UsageError, first_problem
-from splitplace.placement.protocol.messages import PROTOCOL, Endpoint, Incarnation, Key, Text, Whole
+from splitplace.placement.protocol.fields import Endpoint, Incarnation, Key, Text, Whole
+from splitplace.placement.protocol.messages import PROTOCOL
 from splitplace.records.base import Digest, Name, NonNegative, PositiveCount, Record
 
 Secret = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

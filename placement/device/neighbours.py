@@ -1,6 +1,6 @@
 """The other devices, as this one knows them: keys and pipes, whom it does not reach, and whom through the broker."""
 
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.stream import StreamNode
 
 
@@ -18,7 +18,7 @@ class Neighbours:
         self._unreachable: frozenset[str] = frozenset()
         self._relayed: frozenset[str] = frozenset()
 
-    def meet(self, peer: messages.Peer) -> None:
+    def meet(self, peer: fields.Peer) -> None:
         """From now on this is where it listens, and which process it is.
 
         Raises:
@@ -44,14 +44,12 @@ class Neighbours:
         found: list[messages.Message] = [
             messages.Rerouted(peer=peer, relayed=peer in relayed) for peer in sorted(relayed ^ self._relayed)
         ]
-        found += [
-            messages.Unreachable(peer=peer) for peer in sorted(unreachable - self._unreachable - {messages.BROKER})
-        ]
-        found += [messages.Reachable(peer=peer) for peer in sorted(self._unreachable - unreachable - {messages.BROKER})]
+        found += [messages.Unreachable(peer=peer) for peer in sorted(unreachable - self._unreachable - {fields.BROKER})]
+        found += [messages.Reachable(peer=peer) for peer in sorted(self._unreachable - unreachable - {fields.BROKER})]
         self._unreachable, self._relayed = unreachable, relayed
         return found
 
     @property
     def broker_lost(self) -> bool:
         """Whether so much waited for the broker, which takes in nothing, that it was given up."""
-        return messages.BROKER in self._unreachable and self._node.overrun(messages.BROKER)
+        return fields.BROKER in self._unreachable and self._node.overrun(fields.BROKER)

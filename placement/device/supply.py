@@ -12,8 +12,8 @@ from splitplace.catalog.oci import digest
 from splitplace.errors import ContractError, IntegrityError, NotFoundError, NotReadyError, SplitPlaceError
 from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
+from splitplace.placement.protocol.fields import text
 from splitplace.placement.protocol.keys import CurveAccess
-from splitplace.placement.protocol.messages import text
 from splitplace.records.fragment import FragmentSource
 
 if TYPE_CHECKING:

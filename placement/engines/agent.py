@@ -21,9 +21,10 @@ from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import Exited
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.engines.membership import MachineFolder, Membership
+from splitplace.placement.protocol.fields import text
 from splitplace.placement.protocol.incarnations import draw_incarnation
 from splitplace.placement.protocol.keys import CurveAccess
-from splitplace.placement.protocol.messages import PROTOCOL, text
+from splitplace.placement.protocol.messages import PROTOCOL
 
 log = logging.getLogger(__name__)
 

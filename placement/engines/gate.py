@@ -21,9 +21,9 @@ from splitplace.placement.device import joining
 from splitplace.placement.engines.machines import Machines, dismissal
 from splitplace.placement.engines.roster import Roster
 from splitplace.placement.protocol import intake
+from splitplace.placement.protocol.fields import text
 from splitplace.placement.protocol.keys import bracketed
 from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
-from splitplace.placement.protocol.messages import text
 from splitplace.placement.protocol.stream import drain
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from splitplace.placement.engines.engine import EngineEvent
 from splitplace.placement.engines.gate import Gate
 from splitplace.placement.engines.machines import Presence
 from splitplace.placement.engines.roster import Roster
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import Accesses, CurveAccess
-from splitplace.placement.protocol.messages import BROKER
 
 
 class JoinedEngine:

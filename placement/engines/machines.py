@@ -15,7 +15,7 @@ from splitplace.placement.device import joining
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.engine import EngineEvent, Exited, MachineJoined, MachineLeft
 from splitplace.placement.engines.roster import Roster
-from splitplace.placement.protocol.messages import text
+from splitplace.placement.protocol.fields import text
 
 log = logging.getLogger(__name__)
 

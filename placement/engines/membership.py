@@ -18,8 +18,9 @@ from splitplace import lock_files
 from splitplace.errors import ForbiddenError, NotReadyError, UsageError
 from splitplace.files import replace_file
 from splitplace.placement.device import joining
+from splitplace.placement.protocol.fields import Incarnation, Key
 from splitplace.placement.protocol.keys import new_pair
-from splitplace.placement.protocol.messages import PROTOCOL, Incarnation, Key
+from splitplace.placement.protocol.messages import PROTOCOL
 from splitplace.records import formats
 from splitplace.records.base import Name, Record
 from splitplace.records.formats import Format

@@ -28,7 +28,7 @@ from splitplace.placement.engines.joined import JoinedEngine
 from splitplace.placement.engines.machines import Presence
 from splitplace.placement.engines.ray_check import check_ray
 from splitplace.placement.engines.roster import Roster
-from splitplace.placement.protocol.messages import Text, text
+from splitplace.placement.protocol.fields import Text, text
 from splitplace.records.base import Name, Record
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from splitplace.errors import UsageError
 from splitplace.extras import needs
-from splitplace.placement.protocol.messages import text
+from splitplace.placement.protocol.fields import text
 
 OTHER_VERSION, NO_NODE = "Version mismatch", "when trying to resolve node to connect to"
 """What Ray says where a machine has another Ray or Python than its head; and where it runs no node."""

@@ -34,7 +34,7 @@ from splitplace.placement.engines.ray import (
     Trouble,
 )
 from splitplace.placement.engines.ray_check import ray_problem
-from splitplace.placement.protocol.messages import text
+from splitplace.placement.protocol.fields import text
 from splitplace.records.base import Name, Record
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from splitplace.errors import NotFoundError, UsageError, unknown
 from splitplace.files import replace_file
+from splitplace.placement.protocol.fields import Key
 from splitplace.placement.protocol.keys import new_pair
-from splitplace.placement.protocol.messages import Key
 from splitplace.records import formats
 from splitplace.records.base import Name, Positive, Record
 from splitplace.records.formats import Format

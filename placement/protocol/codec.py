@@ -17,15 +17,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from splitplace.errors import ContractError, first_problem
 from splitplace.inference.encoded_images import EncodedImages
 from splitplace.placement.protocol import pieces
-from splitplace.placement.protocol.messages import (
-    MAX_FRAME_BYTES,
-    MAX_HEADER_BYTES,
-    PROTOCOL,
-    Frame,
-    Message,
-    Tensors,
-    Value,
-)
+from splitplace.placement.protocol.fields import MAX_FRAME_BYTES, MAX_HEADER_BYTES, Frame, Value
+from splitplace.placement.protocol.messages import PROTOCOL, Message, Tensors
 from splitplace.records.base import Count
 
 assert sys.byteorder == "little", "frames are little endian"

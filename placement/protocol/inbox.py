@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import zmq
 
 from splitplace.errors import ContractError, of_system
-from splitplace.placement.protocol import intake, messages
+from splitplace.placement.protocol import fields, intake
 from splitplace.placement.protocol.keys import Access, CurveAccess, PatientAuthenticator
 from splitplace.placement.protocol.reliable import WINDOW_BYTES
 
@@ -74,7 +74,7 @@ class Inbox:
         self._socket.rcvhwm = queued_messages
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, round(1000 * CONNECT_S))
         # What an honest peer has under way, and what it says again while this node is busy.
-        most_bytes = 2 * WINDOW_BYTES + messages.MAX_TENSORS * max_frame_bytes
+        most_bytes = 2 * WINDOW_BYTES + fields.MAX_TENSORS * max_frame_bytes
         counts = intake.counts_bytes(access.address)
         self.intake = intake.Intake(self._socket, most_bytes, HEARTBEAT_S) if counts else None
         self._socket.bind(access.address)

@@ -21,7 +21,7 @@ from pydantic import Field, StringConstraints
 from zmq.auth.thread import ThreadAuthenticator
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol.messages import Key, PeerName
+from splitplace.placement.protocol.fields import Key, PeerName
 from splitplace.records.base import Record
 
 Host = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]{2,45}$")]

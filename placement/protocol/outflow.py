@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from splitplace.errors import ContractError
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.records.split import INPUT
 from splitplace.records.task import micro_batches
 
-Values = Mapping[str, messages.Value]
+Values = Mapping[str, fields.Value]
 
 
 STRICT_INPUT = 64
@@ -22,7 +22,7 @@ STRICT_INPUT = 64
 more of them."""
 
 
-def window_of(src: str, precedence: messages.Precedence, window: int, n: int, micro_batch: int) -> int:
+def window_of(src: str, precedence: fields.Precedence, window: int, n: int, micro_batch: int) -> int:
     """Credits a stream from `src` starts with."""
     if precedence == "pipelined":
         return window
@@ -32,7 +32,7 @@ def window_of(src: str, precedence: messages.Precedence, window: int, n: int, mi
 class Outflow:
     """The sender's end of one stream."""
 
-    def __init__(self, job: int, src: str, outlet: messages.Outlet, credits: int):
+    def __init__(self, job: int, src: str, outlet: fields.Outlet, credits: int):
         self.job, self.src, self.outlet = job, src, outlet
         self._credits = self._window = credits
         self._queue: deque[tuple[int, Values]] = deque()

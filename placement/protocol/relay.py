@@ -21,9 +21,9 @@ import zmq
 
 from splitplace.errors import ContractError, OverloadedError, SplitPlaceError
 from splitplace.placement.protocol import envelope
+from splitplace.placement.protocol.fields import MAX_FRAME_BYTES, MAX_TENSORS
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.keys import Access
-from splitplace.placement.protocol.messages import MAX_FRAME_BYTES, MAX_TENSORS
 from splitplace.placement.protocol.pieces import most_frames
 from splitplace.placement.protocol.route import RELAY_WINDOW, RELAY_WINDOW_BYTES
 

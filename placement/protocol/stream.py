@@ -20,13 +20,13 @@ from typing import Self
 import zmq
 
 from splitplace.errors import ContractError, OverloadedError, SplitPlaceError
-from splitplace.placement.protocol import codec, envelope, messages, pieces
+from splitplace.placement.protocol import codec, envelope, fields, messages, pieces
 from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.incarnations import Incarnations, draw_incarnation
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.parcels import Frames
 from splitplace.placement.protocol.route import Route
 
@@ -42,7 +42,7 @@ class Received:
 
     peer: str
     message: messages.Message
-    values: Mapping[str, messages.Value]
+    values: Mapping[str, fields.Value]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class StreamNode:
     def __init__(
         self,
         access: Access,
-        max_frame_bytes: int = messages.MAX_FRAME_BYTES,
+        max_frame_bytes: int = fields.MAX_FRAME_BYTES,
         incarnation: int | None = None,
         relay: str | None = None,
     ):
@@ -184,7 +184,7 @@ class StreamNode:
             # Who was heard of through another process's pipe is new already.
             link.forget() if link.peer == piped else link.restart()
 
-    def send(self, name: str, message: messages.Message, values: Sequence[messages.Value] = ()) -> None:
+    def send(self, name: str, message: messages.Message, values: Sequence[fields.Value] = ()) -> None:
         """Send a message to a peer; never blocks. What is meant for a peer that is gone is dropped.
 
         The values must stay as they are until the peer has acknowledged them.
@@ -223,7 +223,7 @@ class StreamNode:
                     source, relayed, frames = self._vouched_for(peer, frames), True, frames[1:]
                 received = self._taken(source, frames, relayed)
             except SplitPlaceError as error:
-                yield Malformed(source, messages.text(error))
+                yield Malformed(source, fields.text(error))
                 continue
             if received is not None:
                 yield received

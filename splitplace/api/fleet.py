@@ -25,7 +25,7 @@ from splitplace.placement.history import HistoryPage
 from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.plan import first_state
 from splitplace.placement.policy import Policy
-from splitplace.placement.protocol.messages import Array, Precedence, Wire
+from splitplace.placement.protocol.fields import Array, Precedence, Wire
 from splitplace.placement.registry import as_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door

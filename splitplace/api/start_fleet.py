@@ -16,7 +16,7 @@ from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
 from splitplace.placement.broker.ring import Inputs
-from splitplace.placement.protocol.messages import Precedence, Wire
+from splitplace.placement.protocol.fields import Precedence, Wire
 from splitplace.placement.serve.client import Client
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.records.base import Count, PositiveCount, Record

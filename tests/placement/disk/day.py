@@ -24,7 +24,7 @@ from splitplace.placement.broker.store import Store
 from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.stream import Received
 from splitplace.placement.states import Packed
 from tests.placement.fleet.conftest import CLASSES, WIDTH, demand_of, make_device
@@ -78,7 +78,7 @@ class Devices(FakeFleet):
         answers = [
             (messages.Credit(job=job, src="input", dst="f0", count=1), {}),
             (messages.Ran(fragment="f0", **known, **times), {}),
-            (codec.tensors(job, "f0", messages.ANSWER, row, self.clock_s, logits), logits),
+            (codec.tensors(job, "f0", fields.ANSWER, row, self.clock_s, logits), logits),
         ]
         self.said += [(self.members[name], Received(name, answer, values)) for answer, values in answers]
 

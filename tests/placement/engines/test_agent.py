@@ -19,8 +19,8 @@ from splitplace.placement.engines import membership
 from splitplace.placement.engines.agent import Agent, own_address
 from splitplace.placement.engines.gate import Gate
 from splitplace.placement.engines.roster import Roster
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import CurveAccess, new_pair
-from splitplace.placement.protocol.messages import BROKER
 
 pytestmark = pytest.mark.base
 PATIENCE_S = 240.0

@@ -22,7 +22,7 @@ from splitplace.placement.broker.broker import Broker
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
 from splitplace.placement.policy import Composed, Policy, Taken
-from splitplace.placement.protocol.messages import ANSWER
+from splitplace.placement.protocol.fields import ANSWER
 from splitplace.records.action import Decide, Place
 from splitplace.records.demand import Demand, SplitDemand
 from splitplace.records.device import Device

@@ -10,7 +10,7 @@ from splitplace.placement.broker.attempt import assignments, length, receivers, 
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.state import Attempt
 from splitplace.placement.device.container import Container
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 from splitplace.placement.protocol.outflow import STRICT_INPUT
 from tests.placement.fleet.conftest import demand_of, tree
 
@@ -43,13 +43,13 @@ def test_every_edge_of_a_tree_is_routed(toy):
     assert set(route(graph.split, "trunk")) == {"inner0", "inner1"}
     for name, (device, assign) in orders.items():
         for outlet in assign.outlets:
-            if outlet.dst == messages.ANSWER:
-                assert name in graph.split.sinks and outlet.device == messages.BROKER
+            if outlet.dst == fields.ANSWER:
+                assert name in graph.split.sinks and outlet.device == fields.BROKER
             else:
                 receiver_device, receiver = orders[outlet.dst]
                 assert outlet.device == receiver_device
                 assert receiver.senders[name] == device
-                assert messages.Inlet(src=name, tensors=outlet.tensors) in receiver.inlets
+                assert fields.Inlet(src=name, tensors=outlet.tensors) in receiver.inlets
 
 
 @given(st.lists(st.integers(0, 2), min_size=7, max_size=7))

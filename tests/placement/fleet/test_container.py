@@ -6,7 +6,7 @@ import pytest
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.encoded_images import encode_images
 from splitplace.placement.device.container import Container
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 
 
 def assign(name="f1", src="f0", *, n=40, window=2, precedence="pipelined", digest="sha256:" + "0" * 64):
@@ -19,9 +19,9 @@ def assign(name="f1", src="f0", *, n=40, window=2, precedence="pipelined", diges
         micro_batch=4,
         precedence=precedence,
         window=window,
-        inlets=(messages.Inlet(src=src, tensors=(f"{src}.out",)),),
+        inlets=(fields.Inlet(src=src, tensors=(f"{src}.out",)),),
         senders={src: "a"},
-        outlets=(messages.Outlet(dst="f2", device="c", tensors=(f"{name}.out",)),),
+        outlets=(fields.Outlet(dst="f2", device="c", tensors=(f"{name}.out",)),),
     )
 
 
@@ -149,7 +149,7 @@ def test_inlets_must_be_the_contracts_inputs(fragment):
 def test_only_a_tasks_input_comes_as_png(toy):
     """What fragments give each other is numbers; and of images what they are to be is held against the contract."""
     fragment = toy.of_pictures(toy.chain(width=784), (1, 28, 28)).split.by_name["f0"]
-    order = assign("f0", "f9").model_copy(update={"inlets": (messages.Inlet(src="f9", tensors=("x",)),)})
+    order = assign("f0", "f9").model_copy(update={"inlets": (fields.Inlet(src="f9", tensors=("x",)),)})
     images = encode_images(toy.digits(4))
 
     def give(container, src, values):
@@ -157,9 +157,7 @@ def test_only_a_tasks_input_comes_as_png(toy):
 
     with pytest.raises(SplitPlaceError, match="'x' as PNG, expected so of a task's input alone"):
         give(Container(order, fragment), "f9", {"x": images})
-    order = order.model_copy(
-        update={"inlets": (messages.Inlet(src="input", tensors=("x",)),), "senders": {"input": "a"}}
-    )
+    order = order.model_copy(update={"inlets": (fields.Inlet(src="input", tensors=("x",)),), "senders": {"input": "a"}})
     container = Container(order, fragment)
     give(container, "input", {"x": images})
     assert container.held_bytes == images.nbytes

@@ -8,7 +8,7 @@ import pytest
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 
 BYTES = 4 * 16 * 4
 """Of one input micro-batch below."""
@@ -24,9 +24,9 @@ def assign(job=1, name="f1", src="f0", *, n=40, window=4, micro_batches=None):
         micro_batch=4,
         precedence="pipelined",
         window=window,
-        inlets=(messages.Inlet(src=src, tensors=("f0.out",)),),
+        inlets=(fields.Inlet(src=src, tensors=("f0.out",)),),
         senders={src: "a"},
-        outlets=(messages.Outlet(dst="f2", device="c", tensors=("f1.out",)),),
+        outlets=(fields.Outlet(dst="f2", device="c", tensors=("f1.out",)),),
         micro_batches=micro_batches,
     )
 

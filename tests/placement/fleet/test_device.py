@@ -18,7 +18,7 @@ from splitplace.inference.encoded_images import EncodedImages, encode_images
 from splitplace.inference.executor import Executor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.engines.local import LocalEngine
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses
 from splitplace.placement.protocol.stream import StreamNode
 from tests.placement.fleet.proxy import Proxy
@@ -53,7 +53,7 @@ class Bench:
 
     def peers(self, endpoint):
         """Where the peer is met."""
-        return messages.Peers(peers=(messages.Peer(name="peer", endpoint=endpoint, incarnation=self.peer.incarnation),))
+        return messages.Peers(peers=(fields.Peer(name="peer", endpoint=endpoint, incarnation=self.peer.incarnation),))
 
     def prepare(self, graph, n=400, window=4, micro_batches=None):
         """Load fragment f0 and have it read the task's input from us and send to the peer."""
@@ -69,9 +69,9 @@ class Bench:
                 micro_batch=4,
                 precedence="pipelined",
                 window=window,
-                inlets=(messages.Inlet(src="input", tensors=("x",)),),
-                senders={"input": messages.BROKER},
-                outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
+                inlets=(fields.Inlet(src="input", tensors=("x",)),),
+                senders={"input": fields.BROKER},
+                outlets=(fields.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
                 micro_batches=micro_batches,
             ),
         )
@@ -96,9 +96,9 @@ def bench(catalog, toy):
 
     @contextmanager
     def run(*graphs, **config):
-        accesses = curve_accesses((messages.BROKER, "peer", "dut"))
+        accesses = curve_accesses((fields.BROKER, "peer", "dut"))
         engine = LocalEngine()
-        with StreamNode(accesses[messages.BROKER]) as broker, StreamNode(accesses["peer"]) as peer:
+        with StreamNode(accesses[fields.BROKER]) as broker, StreamNode(accesses["peer"]) as peer:
             engine.launch(
                 DeviceConfig(
                     name="dut",
@@ -128,7 +128,7 @@ def test_noise_does_not_stop_a_device(bench, toy):
     """Malformed bytes, a header without its frames, a foreign order: each is refused by name; then it works on."""
     with bench(toy.chain()) as it:
         it.broker._outgoing["dut"].send_multipart([b"\x80\x04noise"])
-        assert it.hear(messages.Refused).message.peer == messages.BROKER
+        assert it.hear(messages.Refused).message.peer == fields.BROKER
         it.peer._outgoing["dut"].send_multipart([b'{"type":"tensors"}', b"1234"])
         assert it.hear(messages.Refused).message.peer == "peer"
         it.peer.send("dut", messages.Stop())
@@ -274,8 +274,8 @@ def test_a_device_says_that_it_is_ready_where_others_send_to_it(bench, toy):
         it.broker.send("dut", messages.Load(fragment=fragment))
         order = messages.Assign(
             job=2, fragment="f1", digest=fragment.digest, n=4, micro_batch=4, precedence="pipelined", window=4,
-            inlets=(messages.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "peer"},
-            outlets=(messages.Outlet(dst=messages.ANSWER, device=messages.BROKER, tensors=("f1.out",)),),
+            inlets=(fields.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "peer"},
+            outlets=(fields.Outlet(dst=fields.ANSWER, device=fields.BROKER, tensors=("f1.out",)),),
         )  # fmt: skip
         it.broker.send("dut", order)
         assert it.hear(messages.Assigned).message == messages.Assigned(job=2, fragment="f1")

@@ -28,7 +28,7 @@ from splitplace.placement.broker.state import Attempt
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.placement.protocol.messages import MAX_IMAGES
+from splitplace.placement.protocol.fields import MAX_IMAGES
 from splitplace.placement.simulator.demands import build
 from splitplace.records.action import Place
 from splitplace.records.encoded_input import EncodedInput

@@ -15,7 +15,7 @@ from splitplace.placement.broker.history import read_history
 from splitplace.placement.engines import local
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.placers.best_fit import BestFit
-from splitplace.placement.protocol.messages import ANSWER
+from splitplace.placement.protocol.fields import ANSWER
 from splitplace.records.action import Migrate
 from tests.placement.fleet.conftest import InTurn
 

@@ -9,7 +9,7 @@ from splitplace.inference.cpu_share import Whole
 from splitplace.inference.encoded_images import EncodedImages, encode_images
 from splitplace.inference.images import UnreadableError
 from splitplace.placement.device.fragments import LoadedFragments
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_is_not_loaded_is_not_run(held, chain):
 
 def test_more_fragments_than_a_device_may_hold_are_refused_by_name(held, chain, monkeypatch):
     """One that is there already is no more than there was."""
-    monkeypatch.setattr(messages, "MAX_FRAGMENTS", 2)
+    monkeypatch.setattr(fields, "MAX_FRAGMENTS", 2)
     f0, f1, f2 = chain.split.fragments
     held.expect(f0)
     held.expect(f1)

@@ -14,8 +14,8 @@ from splitplace.placement import history as book
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import Accesses, curve_accesses, local_accesses, socket_folder
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess
 from tests.placement.fleet.conftest import InTurn, NoRelay
 from tests.placement.fleet.test_fleet import WAIT_S, of_kind

@@ -7,9 +7,9 @@ import pytest
 
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, new_pair
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import StreamNode
 
 PATIENCE_S = 240.0
@@ -111,8 +111,8 @@ def test_a_device_lets_go_of_a_key_that_it_was_told(tmp_path):
     )  # fmt: skip
     node, key = NotedNode(), new_pair()[0]
     device = DeviceRuntime(config, node, SimpleNamespace())
-    told = messages.Peer(name="told", endpoint="tcp://127.0.0.1:3", incarnation=4, key=key)
-    known = messages.Peer(name="known", endpoint="tcp://127.0.0.1:5", incarnation=6)
+    told = fields.Peer(name="told", endpoint="tcp://127.0.0.1:3", incarnation=4, key=key)
+    known = fields.Peer(name="known", endpoint="tcp://127.0.0.1:5", incarnation=6)
     device._order(messages.Peers(peers=(told, known)))
     assert node.noted == [
         ("admit", "told", key), ("connect", "told", "tcp://127.0.0.1:3"), ("expect", "told", 4),

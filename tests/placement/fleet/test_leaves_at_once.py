@@ -22,7 +22,7 @@ from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.fragments import TimedWork
 from splitplace.placement.device.host import DeviceRuntime
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.placement.protocol.keys import Accesses
 from splitplace.placement.protocol.stream import Received
 from tests.placement.fleet.conftest import CLASSES, MICRO_BATCH, WIDTH, make_device
@@ -126,7 +126,7 @@ class DeviceFleet(FakeFleet):
             return
         self.told.append((self.clock_s, message))
         named = dict(zip((frame.name for frame in message.frames), values, strict=True)) if values else {}
-        self.device._handle(Received(messages.BROKER, message, named))
+        self.device._handle(Received(fields.BROKER, message, named))
         self.device._advance()
 
     def finish(self):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from splitplace.errors import SplitPlaceError
 from splitplace.inference.encoded_images import encode_images
-from splitplace.placement.protocol import codec, messages, pieces
+from splitplace.placement.protocol import codec, fields, messages, pieces
 from splitplace.placement.protocol.pieces import PIECE_BYTES
 
 
@@ -54,7 +54,7 @@ def test_a_frame_at_an_odd_address_becomes_an_aligned_array():
         (lambda h, f: ([h]), "0 tensor frames, expected 1"),
         (lambda h, f: ([h, *f, *f]), "2 tensor frames, expected 1"),
         (lambda h, f: ([b"\x80\x04]"]), "not a message"),
-        (lambda h, f: ([b" " * (messages.MAX_HEADER_BYTES + 1)]), "header of"),
+        (lambda h, f: ([b" " * (fields.MAX_HEADER_BYTES + 1)]), "header of"),
         (lambda h, f: ([]), "header of 0 bytes"),
     ],
 )
@@ -148,9 +148,9 @@ def test_a_large_task_with_gaps_is_a_small_order():
         micro_batch=1,
         precedence="pipelined",
         window=4,
-        inlets=(messages.Inlet(src="input", tensors=("x",)),),
-        senders={"input": messages.BROKER},
-        outlets=(messages.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
+        inlets=(fields.Inlet(src="input", tensors=("x",)),),
+        senders={"input": fields.BROKER},
+        outlets=(fields.Outlet(dst="f1", device="peer", tensors=("f0.out",)),),
         micro_batches=spans,
     )
     (header,) = codec.encode(order)
@@ -160,9 +160,9 @@ def test_a_large_task_with_gaps_is_a_small_order():
 
 def test_an_error_that_says_nothing_travels_by_its_name():
     """As what a machine without memory raises; any other as it says, on one line."""
-    assert messages.text(MemoryError()) == "MemoryError"
-    assert messages.text(ValueError("two\nlines")) == "two lines"
-    assert messages.text(OSError("a file \udce9")) == "a file \\udce9"  # of a name that is no UTF-8
+    assert fields.text(MemoryError()) == "MemoryError"
+    assert fields.text(ValueError("two\nlines")) == "two lines"
+    assert fields.text(OSError("a file \udce9")) == "a file \\udce9"  # of a name that is no UTF-8
 
 
 def pictures(n=3):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from splitplace.placement.broker.monitor import Monitor, utilisation
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from splitplace.records.view import Utilisation
 from tests.placement.fleet.conftest import make_device
 
@@ -17,7 +17,7 @@ PATIENCE_S = 240.0
 
 def used(digest, cpu_s=0.0, sent=0, received=0, disk=0, resident=0):
     """What a fragment has used so far."""
-    return messages.FragmentUsage(
+    return fields.FragmentUsage(
         digest=digest, micro_batches=1, busy_s=cpu_s, cpu_s=cpu_s, resident_bytes=resident, sent_bytes=sent,
         received_bytes=received, disk_read_bytes=disk,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from splitplace.placement.broker.store import Store
 from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.action import Decide, Migrate, Place
 from tests.placement.fleet.conftest import CLASSES, WIDTH, demand_of, make_device, make_graph
@@ -75,7 +75,7 @@ class FakeFleet:
                 times = dict.fromkeys(("sent_s", "ready_s", "start_s", "end_s"), self.clock_s)
                 ran = messages.Ran(job=job, fragment=dst, micro_batch=row, samples=len(values[0]), **times)
                 logits = {f"{dst}.out": np.zeros((len(values[0]), CLASSES), np.float32)}
-                answer = codec.tensors(job, dst, messages.ANSWER, row, self.clock_s, logits)
+                answer = codec.tensors(job, dst, fields.ANSWER, row, self.clock_s, logits)
                 answers = [(ran, {}), (answer, logits)]
         self.said += [(self.members[name], Received(name, answer, values)) for answer, values in answers]
 

@@ -7,7 +7,7 @@ import zmq
 
 from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker.broker import Broker
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.keys import Accesses
 
 HELLO = messages.Hello(
@@ -71,7 +71,7 @@ class Impostor:
     def launch(self, config):
         """Speak up as this device, with its access."""
         socket = self.context.socket(zmq.PUSH)
-        config.access.call(socket, messages.BROKER, config.broker_endpoint)
+        config.access.call(socket, fields.BROKER, config.broker_endpoint)
         socket.send_multipart([self.header])
 
     def events(self):

@@ -15,7 +15,7 @@ from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setbacks import MAX_CUT_OFFS, MAX_RELAUNCH_S
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.protocol import messages
-from splitplace.placement.protocol.messages import BROKER
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.action import Decide, Place
 from tests.placement.fleet.test_pace import FakeFleet

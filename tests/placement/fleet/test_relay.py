@@ -12,8 +12,8 @@ import pytest
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import codec, envelope, messages, relay, route
 from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import curve_accesses, local_accesses, new_pair, socket_folder
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.relay import Backlog, Relay
 from splitplace.placement.protocol.stream import Malformed, StreamNode
 from tests.placement.fleet.proxy import Proxy

@@ -26,9 +26,9 @@ from splitplace.placement.device.container import Container
 from splitplace.placement.device.fragments import TimedWork
 from splitplace.placement.device.host import DeviceRuntime
 from splitplace.placement.device.worker import SessionWorker
-from splitplace.placement.protocol import codec, messages
+from splitplace.placement.protocol import codec, fields, messages
+from splitplace.placement.protocol.fields import ANSWER, BROKER
 from splitplace.placement.protocol.keys import curve_accesses
-from splitplace.placement.protocol.messages import ANSWER, BROKER
 from splitplace.placement.protocol.stream import Received
 from splitplace.records.fragment import Fragment, TensorSpec
 from splitplace.records.split import INPUT, Edge, Merge, Split
@@ -207,7 +207,7 @@ class RingWorld:
             self.devices[dst]._handle(Received(src, message, values))
             return
         match message:
-            case messages.Tensors(src=sink, dst=messages.ANSWER, micro_batch=row):
+            case messages.Tensors(src=sink, dst=fields.ANSWER, micro_batch=row):
                 assert (sink, row) not in self.answers
                 (self.answers[sink, row],) = values.values()
                 self.ways[BROKER, src].append((messages.Credit(job=1, src=sink, dst=ANSWER, count=1), {}))
@@ -380,9 +380,9 @@ def test_a_fragment_that_takes_no_input_passes_none_on(toy):
     fragment = toy.chain().split.by_name["f1"]
     order = messages.Assign(
         job=1, fragment="f1", digest=fragment.digest, n=4, micro_batch=4, precedence="pipelined", window=2,
-        inlets=(messages.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "a"},
-        outlets=(messages.Outlet(dst="f2", device="c", tensors=("f1.out",)),),
-        onward=messages.Outlet(dst="f9", device="c", tensors=("x",)),
+        inlets=(fields.Inlet(src="f0", tensors=("f0.out",)),), senders={"f0": "a"},
+        outlets=(fields.Outlet(dst="f2", device="c", tensors=("f1.out",)),),
+        onward=fields.Outlet(dst="f9", device="c", tensors=("x",)),
     )  # fmt: skip
     with pytest.raises(ValueError, match="is to pass"):
         Container(order, fragment)

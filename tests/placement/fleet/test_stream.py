@@ -18,8 +18,8 @@ import zmq
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import codec, inbox, messages, pieces
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import CurveAccess, curve_accesses, local_accesses, socket_folder
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode
 
 LEAVE_A_FOLDER = "from splitplace.placement.protocol.keys import socket_folder; print(socket_folder())"

@@ -14,7 +14,7 @@ from splitplace.placement import history as book
 from splitplace.placement.broker.deciding import live_view
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
 from tests.placement.fleet.conftest import InTurn, NoRelay
 from tests.placement.fleet.test_fleet import of_kind
 from tests.placement.fleet.test_incarnation import NoEngine, Words, hello, say
@@ -68,7 +68,7 @@ def test_what_devices_say_of_their_ways_is_known(fleet):
     reroute(fleet, "a", "b")
     reroute(fleet, "b", "a")
     reroute(fleet, "b", "c")
-    for nobody in ("a", "d", messages.BROKER):
+    for nobody in ("a", "d", fields.BROKER):
         reroute(fleet, "a", nobody)
     assert relayed(fleet) == {"a": {"b"}, "b": {"a", "c"}}
     reroute(fleet, "b", "a", through=False)

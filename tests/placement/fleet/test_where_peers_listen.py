@@ -9,9 +9,9 @@ from splitplace.errors import ContractError, SplitPlaceError
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.host import DeviceRuntime
-from splitplace.placement.protocol import messages
+from splitplace.placement.protocol import fields, messages
+from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.keys import curve_accesses
-from splitplace.placement.protocol.messages import BROKER
 from splitplace.placement.protocol.stream import Received, StreamNode
 from tests.placement.fleet.test_incarnation import NoEngine, hello
 
@@ -104,7 +104,7 @@ def test_a_device_that_is_told_of_no_place_goes_on(tmp_path, endpoint):
         device = DeviceRuntime(config, node, SimpleNamespace())
         device._refuse = lambda peer, error: told.append((peer, error))
         places = {"x": endpoint, "y": "tcp://127.0.0.1:3"}
-        peers = (messages.Peer(name=name, endpoint=place, incarnation=4) for name, place in places.items())
+        peers = (fields.Peer(name=name, endpoint=place, incarnation=4) for name, place in places.items())
         device._order(messages.Peers(peers=tuple(peers)))
         ((peer, error),) = told
         assert peer == BROKER and endpoint in error and list(node._outgoing) == ["y"]
