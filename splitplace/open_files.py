@@ -4,6 +4,8 @@ import resource
 import sys
 from contextlib import suppress
 
+from splitplace.errors import MORE_FILES, OverloadedError
+
 
 def allow_open_files(wanted: int) -> int:
     """Ask the system for so many; answers how many this process may have open now.
@@ -20,3 +22,13 @@ def allow_open_files(wanted: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
             allowed = wanted
     return allowed
+
+
+def check_open_files(needed: int, what: str) -> None:
+    """Refuse to begin what takes more: short of them ZeroMQ ends the whole process.
+
+    Raises:
+        OverloadedError: This process may not have so many.
+    """
+    if (allowed := allow_open_files(needed)) < needed:
+        raise OverloadedError(f"{what} takes up to {needed} open files, this process may have {allowed}: {MORE_FILES}")

@@ -7,27 +7,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitplace.errors import MORE_FILES, NotReadyError, OverloadedError, UsageError
+from splitplace.errors import NotReadyError
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.encoded_images import check_decodes
-from splitplace.open_files import allow_open_files
-from splitplace.placement import history as book
+from splitplace.open_files import check_open_files
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.handing_in import HandingIn, WouldWaitError
-from splitplace.placement.broker.history import MOST_EVENTS, History
+from splitplace.placement.broker.history import History
 from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
-from splitplace.placement.broker.meter import DeviceReport
+from splitplace.placement.broker.observed import ObservedRun
 from splitplace.placement.broker.pace import pace
-from splitplace.placement.broker.reports import device_reports, device_statuses, learned, tally
+from splitplace.placement.broker.reports import device_statuses, learned, tally
 from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
-from splitplace.placement.engines.joined import JoinedEngine
-from splitplace.placement.outcome import TaskOutcome
+from splitplace.placement.engines.joined import JoinedEngine, as_joined
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import fields
 from splitplace.records.demand import Demand
@@ -38,7 +36,7 @@ FILES, FILES_OF_DEVICE = 48, 11
 """That a broker has open at most, with its disk, its door and some clients: without devices, and for each of them."""
 
 
-class Broker:
+class Broker(ObservedRun):
     """A live fleet, as a context manager: devices are up inside, and nothing of them is left outside.
 
     A device that ends or falls silent is started again, and what it had to run is run elsewhere, from the last
@@ -97,15 +95,14 @@ class Broker:
         self.devices, self.demand, self.catalog = tuple(devices), demand, catalog
         self.policy, self.engine = policy, engine
         self._seed, self._shares, self._method = seed, dict(cpu_shares or {}), cpu_share_method
-        self._states, self._data, self._interval_s, self._inputs = states, data, interval_s, inputs
+        self._states, self._data, self._retain_s = states, data, retain_s
+        self._interval_s, self._inputs = interval_s, inputs
         if wire == "encoded":
             check_decodes()
         self._setup = Setup(
             demand, self.devices, precedence, window, task_timeout_s, None if stated is None else tuple(stated), wire
         )
-        self._retain_s = retain_s
-        self._history = History(journal)
-        self._thread = LoopThread(self._opened)
+        super().__init__(LoopThread(self._opened), History(journal))
         self._tasks = HandingIn(self._thread, demand, wire)
         self._store: Store | None = None
 
@@ -122,7 +119,8 @@ class Broker:
         if self._thread.begun:
             raise NotReadyError("a broker runs once: make another one for another run")
         self.demand.check_fits(self.devices)
-        self._check_files()
+        count = len(self.devices)
+        check_open_files(FILES + FILES_OF_DEVICE * count, f"a fleet of {count} device{'s'[: count != 1]}")
         try:
             self._thread.start()
         except BaseException:
@@ -137,20 +135,6 @@ class Broker:
         self._history.close()
         if error is None:
             self._thread.check()
-
-    def _check_files(self) -> None:
-        """Refuse to begin where there are too few: short of them ZeroMQ ends the whole process.
-
-        Raises:
-            OverloadedError: This process may not have as many files open as the fleet takes.
-        """
-        needed = FILES + FILES_OF_DEVICE * len(self.devices)
-        if (allowed := allow_open_files(needed)) < needed:
-            count = len(self.devices)
-            raise OverloadedError(
-                f"a fleet of {count} device{'s'[: count != 1]} takes up to {needed} open files, this process may have "
-                f"{allowed}: {MORE_FILES}"
-            )
 
     @contextmanager
     def _opened(self, thread: LoopThread) -> Iterator[Loop]:
@@ -173,8 +157,7 @@ class Broker:
             store=self._store, states=self._states, wake=self._thread.wake, leaving=self._tasks.leaving,
         )  # fmt: skip
         fleet.origin_s -= loop.state.now_s  # one clock over all brokers that this data folder has had
-        first = loop.state.next_task if self._store is None else self._store.first_task(loop.state)
-        self._tasks.take_over(loop.state, first, None if self._store is None else self._store.spool)
+        first = self._tasks.take_over(loop.state, self._store)
         created = datetime.now(UTC) - timedelta(seconds=fleet.now_s())
         opened = ev.BrokerOpened(
             at_s=loop.state.now_s,
@@ -305,12 +288,7 @@ class Broker:
 
     def _joined(self) -> JoinedEngine:
         self._running()
-        if not isinstance(self.engine, JoinedEngine):
-            raise UsageError(
-                f"the devices of this fleet are processes of this machine (engine {self.engine.name}), nobody joins: "
-                "start one with --engine joined"
-            )
-        return self.engine
+        return as_joined(self.engine)
 
     # What it knows.
 
@@ -330,71 +308,3 @@ class Broker:
             tasks=tally(loop.state),
             estimates=learned(loop),
         )
-
-    @property
-    def ended(self) -> bool:
-        """Whether it runs no more: it was ended, or has failed."""
-        return self._thread.ended
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether it runs in another process, from which this one was forked."""
-        return self._thread.elsewhere
-
-    @property
-    def events(self) -> tuple[book.Event, ...]:
-        """The last of what happened (`history.KEPT_EVENTS`); the `journal` file has all of it."""
-        return self._history.events
-
-    def history(self, after: int = 0, most: int = MOST_EVENTS) -> book.HistoryPage:
-        """The same, from an event on, for who watches; from any thread.
-
-        Args:
-            after: The event's number: 0, or what the page before calls `next`.
-            most: How many events the page may have.
-        """
-        return self._history.page(after, most)
-
-    @property
-    def outcomes(self) -> tuple[TaskOutcome, ...]:
-        """Of every task that has left, in that order."""
-        return tuple(event.outcome for event in self.events if isinstance(event, book.Finish))
-
-    @property
-    def decision_s(self) -> tuple[float, ...]:
-        """Wall-clock of the last 10,000 plans."""
-        return tuple(self._running().decision_s)
-
-    @property
-    def failed_plans(self) -> int:
-        """How many plans the policy failed; the events `plan_failed` say of what."""
-        return self._running().failed_plans
-
-    @property
-    def states(self) -> Any:
-        """What the policy remembers now."""
-        return self._running().planner.states
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds since the run's clock started."""
-        return self._running().fleet.now_s()
-
-    @property
-    def ram_utilisation(self) -> float:
-        """Mean over time and devices of the memory in use, by the broker's account."""
-        loop = self._running()
-        return loop.state.ledger.utilisation(loop.fleet.now_s())
-
-    def reports(self) -> tuple[DeviceReport, ...]:
-        """What each device is and did so far."""
-        return device_reports(self._running())
-
-    def _running(self) -> Loop:
-        if self._thread.loop is None:
-            raise NotReadyError("the broker was not started: use it in a with statement")
-        if self.elsewhere:
-            raise NotReadyError(
-                f"the broker runs in process {self._thread.process}, from which this one was forked: ask it there"
-            )
-        return self._thread.loop

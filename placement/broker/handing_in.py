@@ -17,6 +17,7 @@ from splitplace.placement.broker.loop import Loop
 from splitplace.placement.broker.loop_thread import LoopThread
 from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState
+from splitplace.placement.broker.store import Store
 from splitplace.placement.callbacks import Callbacks
 from splitplace.placement.protocol.fields import MAX_IMAGES, Array, Value, Wire
 from splitplace.records.demand import Demand
@@ -50,18 +51,21 @@ class HandingIn:
         self._sizes: dict[int, int] = {}
         """Bytes of images and labels of each task that has not left; none of those that an earlier broker took on."""
 
-    def take_over(self, state: FleetState, first: int, spool: Spool | None = None) -> None:
+    def take_over(self, state: FleetState, store: Store | None) -> int:
         """What an earlier broker took on is here as well; before the loop's first step.
 
         Args:
             state: As it left it.
-            first: The first number that is to be given.
-            spool: Where images are to be, if they are to outlive this process.
+            store: Where images are to be, if they are to outlive this process.
+
+        Returns:
+            The first number that is to be given.
         """
-        self._spool = spool
-        self._next_task = first
+        self._spool = None if store is None else store.spool
+        self._next_task = state.next_task if store is None else store.first_task(state)
         self._sizes = dict.fromkeys(state.tasks, 0)
         self._admission.take_over(len(state.tasks))
+        return self._next_task
 
     def submit(
         self,

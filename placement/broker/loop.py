@@ -13,40 +13,31 @@ on before. Who waits for one is told; until that can be written, which is tried 
 broker run it again. No new task is taken on meanwhile.
 """
 
-import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from splitplace import seeds
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.inference import memory
 from splitplace.placement import history as book
-from splitplace.placement import plan as planner
 from splitplace.placement.broker import effects as do
 from splitplace.placement.broker import events as ev
-from splitplace.placement.broker.avoiding import Avoiding
 from splitplace.placement.broker.awaited import AwaitedTasks, HandedIn
-from splitplace.placement.broker.deciding import event_of, live_view
+from splitplace.placement.broker.consulting import Consulting
 from splitplace.placement.broker.feed import Feed
 from splitplace.placement.broker.fleet import LiveFleet
 from splitplace.placement.broker.hearing import Hearing
 from splitplace.placement.broker.history import History
 from splitplace.placement.broker.pace import TICK_S, Pace
-from splitplace.placement.broker.planning import Planner
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
-from splitplace.placement.broker.state import FleetState, TaskState
+from splitplace.placement.broker.state import FleetState
 from splitplace.placement.broker.store import NUMBERS_AHEAD, Store
 from splitplace.placement.broker.stuck import stuck
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
-from splitplace.records.view import View
-
-log = logging.getLogger(__name__)
 
 STUCK_S = 2.0
 """A device that has something to do and does nothing for so long is doubted."""
@@ -56,15 +47,11 @@ STALL_S = 1.0
 """A loop that was away for so long, at a slow disk say, has heard nothing meanwhile: nobody was idle for that."""
 TRIM_S = 60.0
 """How often memory that is free is given back to the system: images of tasks come in all sizes and leave holes."""
-KEPT_TIMES = 10_000
-
 
 INNER = (
     ev.PlanMade, ev.PlanRefused, ev.DeviceAssigned, ev.DeviceLoaded, ev.DeviceRan, ev.SinkAnswered
 )  # fmt: skip
 """Events that the fleet alone is told of, unless a task ends by them."""
-NO_NEWS = (ev.DeviceRan, ev.SinkAnswered, ev.DeviceAssigned, ev.DeviceLoaded)
-"""Events after which a policy has no more to decide than before."""
 OUTSIDE = (do.Note, do.EndTask)
 """Effects of which somebody outside the fleet hears."""
 
@@ -105,16 +92,14 @@ class Loop:
         self.fleet, self.setup, self.policy, self.history, self.store = fleet, setup, policy, history, store
         self.members = tuple(fleet.members.values())
         self.rules = Rules(setup)
-        self.pace, self._avoiding = pace, Avoiding()
         self.state: FleetState = setup.first() if store is None else store.state(self.rules)
-        self.decision_s: deque[float] = deque(maxlen=KEPT_TIMES)
-        self.failed_plans = 0
+        self.consulting = Consulting(
+            fleet, setup, self.state, policy, pace, seed, store=store, states=states, wake=wake
+        )
         self.awaited = AwaitedTasks(self.state, store, leaving)
         self._feeds: dict[int, Feed] = {}
         self._hearing = Hearing(setup, self.state, fleet)
         self._todo: list[do.Effect] = []
-        self._dirty = False
-        self._shown: tuple[tuple[float, ...], Setup] | None = None
         self._unwritten_s: float | None = None
         """Since when events of the fleet's alone wait to be written."""
         self._must_write = False
@@ -123,16 +108,10 @@ class Loop:
         self.never_again = 0
         """Numbers below it are given by no broker after this one, whatever becomes of it. Grows; read by any thread."""
         self._looked_s = self._listens_s = self._trimmed_s = 0.0
-        rng = seeds.generator(seed, "broker")
-        if store is not None:
-            states = store.policy.restore(policy, states, rng)
-        if states is None:
-            states = planner.first_state(policy, self._view([]))
-        self.planner = Planner(policy, states, rng, wake)
 
     def step(self, posts: Iterable[Post]) -> None:
         """Hear, apply, write down, do, plan; waits at most a tick for something to happen."""
-        for member, received in self.fleet.hear(self.pace.wait_s(self.fleet.now_s())):
+        for member, received in self.fleet.hear(self.consulting.pace.wait_s(self.fleet.now_s())):
             if event := self._hearing.event(member, received, self._feeds):
                 self._apply(event)
             if isinstance(received.message, messages.Credit) and received.message.job in self._feeds:
@@ -157,8 +136,9 @@ class Loop:
         if now_s - self._trimmed_s > TRIM_S:
             self._trimmed_s = now_s
             memory.trim()
-        self._take_plan()
-        self._plan()  # which nobody hears of before it is carried out: it need not wait for the disk
+        if (plan := self.consulting.take()) is not None:
+            self._apply(plan)
+        self.consulting.ask()  # which nobody hears of before it is carried out: it need not wait for the disk
         self._tell_fleet()
         self._write_down(handed_in)
         self._do()
@@ -166,8 +146,8 @@ class Loop:
             if self.store.forget(now_s):
                 self._wait_to_write()
             self.store.compact(self.state, now_s)
-            if self.store.policy_is_due and not self.planner.busy:
-                self.planner.keep(self.store.policy.save)
+            if self.store.policy_is_due and not self.consulting.planner.busy:
+                self.consulting.planner.keep(self.store.policy.save)
 
     def close(self, reason: str, posts: Iterable[Post]) -> None:
         """End: tasks that are on disk stay there for the next broker, all others fail."""
@@ -185,7 +165,7 @@ class Loop:
                     keeps = self.store.policy.save
         finally:  # whatever it is that fails, and may do so again: nobody waits for it
             self.awaited.close(f"{reason}; the next one goes on")
-            self.planner.close(keeps)
+            self.consulting.planner.close(keeps)
 
     # In.
 
@@ -215,13 +195,9 @@ class Loop:
         self._todo += todo
         self._must_write |= not (inner or isinstance(event, INNER))
         self._wait_to_write()
-        if isinstance(event, ev.PlanMade):
-            self._dirty |= bool(event.evicted)  # else the same view would have the same answer
-        else:
-            self._dirty |= not isinstance(event, NO_NEWS)
+        self.consulting.note(event, todo)
         for effect in todo:
             if isinstance(effect, do.EndTask):
-                self._dirty = True
                 came = self._came.pop(effect.task, 0)
                 self._must_write |= self.store is None or self.store.has_written(came)
                 if self.store is not None:  # in the commit that says that the task has ended
@@ -311,45 +287,3 @@ class Loop:
     def _send(self, flow: Outflow, micro_batch: int, values: Values) -> None:
         header = codec.tensors(flow.job, flow.src, flow.outlet.dst, micro_batch, time.monotonic(), values)
         self.fleet.send(flow.outlet.device, header, list(values.values()))
-
-    # The policy.
-
-    def _view(self, tasks: list[TaskState]) -> View:
-        setup, now_s = self._measured(), self.fleet.now_s()
-        avoided = self._avoiding.devices(self.state, tasks, now_s)
-        return live_view(setup, self.state, self.members, tasks, now_s, self.pace.interval_s, avoided)
-
-    def _measured(self) -> Setup:
-        """With the devices as fast as the probe found each one when it joined; emulated ones are as stated."""
-        if self.fleet.engine.same_machine:
-            return self.setup
-        speeds = tuple(member.core_speed for member in self.members)
-        if self._shown is None or self._shown[0] != speeds:
-            self._shown = speeds, self.setup.at_speeds(speeds)
-        return self._shown[1]
-
-    def _plan(self) -> None:
-        """Ask for a plan, if it is time for one."""
-        now_s = self.fleet.now_s()
-        waiting, many = bool(self.state.waiting), len(self.state.tasks) > len(self.members)
-        if not self.pace.due(now_s, changed=self._dirty, waiting=waiting, busy=self.planner.busy, many=many):
-            return
-        self._dirty = False
-        tasks = self.pace.shown(self.state, now_s)
-        if tasks or self.state.left or self.pace.always:
-            self.planner.ask(self._view(tasks), len(self.state.left))
-
-    def _take_plan(self) -> None:
-        answer = self.planner.take()
-        if answer is None:
-            return
-        self.decision_s.append(answer.decision_s)
-        now_s = self.fleet.now_s()
-        self.pace.planned(now_s, answer.decision_s)
-        if answer.failure is not None:
-            log.warning("%s", answer.failure)
-            self.failed_plans += 1
-            self.pace.failed(now_s)
-        elif not answer.acts and not answer.told and not self.state.plan_failure:
-            return
-        self._apply(event_of(answer, now_s))

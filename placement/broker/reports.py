@@ -63,7 +63,7 @@ def _status(loop: Loop, member: Member, device: DeviceState, machine: Presence, 
 def learned(loop: Loop) -> tuple[PolicyEstimate, ...]:
     """What the policy has learned, in its own words; nothing of one that tells nothing, or cannot."""
     try:
-        return estimates(loop.policy, loop.planner.states, loop.setup.statics.applications)
+        return estimates(loop.policy, loop.consulting.planner.states, loop.setup.statics.applications)
     except BaseException:  # whatever it raises, in the loop's own thread
         log.exception("policy %s does not tell what it has learned", loop.policy.name)  # somebody's code
         return ()

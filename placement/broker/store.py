@@ -1,6 +1,6 @@
 """What a broker keeps in its data folder: the events of its state, inputs and results, what its policy remembers.
 
-    journal.sqlite      events and snapshots of the state (`journal.py`)
+    journal.sqlite      events and snapshots of the state (`journal.py`, `snapshots.py`)
     spool/              inputs and results of tasks that are too large for the journal (`spool.py`)
     policy/             what the policy remembers, and its generator, as of some seconds ago; what it had learned of
                         other devices, under another name (`policy_folder.py`)
@@ -9,11 +9,10 @@ A restart replays the snapshot and the events after it through the same rules.
 """
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from splitplace.errors import (
     ContractError,
@@ -25,7 +24,6 @@ from splitplace.errors import (
 )
 from splitplace.files import make_folder
 from splitplace.inference.encoded_images import EncodedImages
-from splitplace.placement.broker.database import REMEDY
 from splitplace.placement.broker.effects import EndTask
 from splitplace.placement.broker.events import EVENTS, BrokerOpened, Event, ResultsForgotten, TaskAccepted
 from splitplace.placement.broker.journal import Journal
@@ -33,40 +31,18 @@ from splitplace.placement.broker.kept_results import KeptResults
 from splitplace.placement.broker.policy_folder import PolicyFolder
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
+from splitplace.placement.broker.snapshots import Snapshots
 from splitplace.placement.broker.spool import Payload, Spool
 from splitplace.placement.broker.state import FleetState, TaskState
 from splitplace.placement.outcome import TaskResult
 from splitplace.placement.protocol.fields import Value
-from splitplace.records.base import Digest, Record
 
 log = logging.getLogger(__name__)
 
 QUOTA_BYTES = 4 * 2**30
 """Of inputs and results."""
-SNAPSHOT_EVENTS = 20_000
-SNAPSHOT_SHARE = 0.25
-"""A snapshot is due behind so many events, or behind such a share of the bytes that the journal may hold."""
-SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES = 1.0, 1.0
-"""At least between two snapshots, or so many times what the last one took: where the state is large, or the disk full.
-A journal that fills up while a snapshot rests refuses tasks until it is over."""
 NUMBERS_AHEAD = 10_000
 """How far behind the last number on the disk a task may be called by one that is not there yet."""
-
-
-class Snapshot(Record):
-    """Beside the state itself."""
-
-    results: dict[int, tuple[Digest, int]]
-    """Of tasks that ended: where their result is found, and its size."""
-    answers: dict[int, Digest]
-    """Of tasks under way: where the answers that they have so far are found, which are not in the state's text."""
-
-
-class _AnswersHeader(Record):
-    """Before the logits that a task has so far, in this order."""
-
-    sizes: dict[str, dict[int, int]]
-    """Bytes by sink and micro-batch."""
 
 
 class Store:
@@ -88,16 +64,14 @@ class Store:
         folder.chmod(0o700)
         self.folder, self.setup = folder, setup
         self.journal = Journal(folder / "journal.sqlite")
-        self._answers: tuple[Digest, ...] = ()
-        """In the last snapshot."""
         try:
             self.spool = Spool(folder / "spool", quota_bytes, self.journal)
         except BaseException:
             self.journal.close()
             raise
         self._results = KeptResults(self.spool, retain_s)
+        self._snapshots = Snapshots(self.journal, self.spool, self._results, setup)
         self.policy = PolicyFolder(folder / "policy", setup)
-        self._rests_until_s = 0.0
 
     def state(self, rules: Rules) -> FleetState:
         """The state as the last broker left it.
@@ -106,7 +80,7 @@ class Store:
             IntegrityError: What is there is damaged, or is no state of this setup's.
         """
         snapshot, events = self.journal.replay()
-        state = self.setup.first() if snapshot is None else self._read(snapshot)
+        state = self.setup.first() if snapshot is None else self._snapshots.read(snapshot)
         for _, body in events:
             try:
                 event = EVENTS.validate_json(body)
@@ -124,7 +98,7 @@ class Store:
                 if isinstance(effect, EndTask):
                     self._results.replay(effect.task, TaskResult(effect.outcome, effect.logits), state.now_s)
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
-        self.spool.keep([*inputs, *self._answers, *self._results.digests()])
+        self.spool.keep([*inputs, *self._snapshots.answers, *self._results.digests()])
         return state
 
     def first_task(self, state: FleetState) -> int:
@@ -134,32 +108,6 @@ class Store:
             state: As the last broker left it; nothing has been committed since.
         """
         return state.next_task + (NUMBERS_AHEAD if self.journal.last else 0)
-
-    def _read(self, snapshot: bytes) -> FleetState:
-        head, _, body = snapshot.partition(b"\n")
-        try:
-            beside = Snapshot.model_validate_json(head)
-            state = _STATE.validate_json(body)
-        except ValidationError as error:
-            raise IntegrityError(f"{self.journal.path}: not a snapshot: {first_problem(error, 'state')}") from error
-        for id_, key in beside.answers.items():
-            try:
-                state.tasks[id_].answers = _unpack(self.spool.get(key))
-            except IntegrityError as error:
-                raise IntegrityError(
-                    f"{self.journal.path}: the answers that task {id_} had: {error}{REMEDY}"
-                ) from error
-        self._answers = tuple(beside.answers.values())
-        if len(state.devices) != len(self.setup.devices):
-            if state.tasks:
-                raise ContractError(
-                    f"{self.folder}: {len(state.tasks)} tasks wait there for a fleet of {len(state.devices)} devices, "
-                    f"this one has {len(self.setup.devices)}: start that one again and drain it, or give another folder"
-                )
-            fresh = self.setup.first()  # no device is up now, of either fleet
-            state.devices, state.ledger, state.alarms = fresh.devices, fresh.ledger, []
-        self._results.restore(beside.results, state.now_s)
-        return state
 
     # Events.
 
@@ -194,47 +142,12 @@ class Store:
         return None
 
     def compact(self, state: FleetState, now_s: float) -> None:
-        """Now and then: keep the state as it is now instead of the events that made it.
-
-        Where those leave no room for new tasks, before long: what ended since the last snapshot makes some.
-
-        Args:
-            state: All of it.
-            now_s: By the fleet's clock, which goes on where nothing happens.
-        """
-        events, size = self.journal.behind
-        due = events >= SNAPSHOT_EVENTS or size >= SNAPSHOT_SHARE * self.journal.limit_bytes
-        if now_s < self._rests_until_s or not (due or (events and self.journal.full)):
-            return
-        start_s = time.monotonic()
-        try:
-            self.snapshot(state)
-        except OverloadedError as error:
-            log.warning("no snapshot was taken: %s", error)
-        took_s = time.monotonic() - start_s
-        self._rests_until_s = now_s + max(SNAPSHOT_PAUSE_S, SNAPSHOT_TIMES * took_s)
+        """Now and then, by the fleet's clock: keep all of the state as it is now instead of the events that made it."""
+        self._snapshots.compact(state, now_s)
 
     def snapshot(self, state: FleetState) -> None:
-        """Keep the state as it is now. What tasks were answered so far goes to the spool, and is written once.
-
-        Raises:
-            OverloadedError: The disk is full, or there is no room in the spool.
-        """
-        answers = dict[int, Digest]()
-        try:
-            for id_, task in state.tasks.items():
-                if task.answers:
-                    answers[id_] = self.spool.put(_pack(task.answers))
-            head = Snapshot(results=self._results.places(), answers=answers).model_dump_json().encode()
-            body = _STATE.dump_json(state, exclude={"tasks": {"__all__": {"answers"}}})
-            self.journal.snapshot(head + b"\n" + body)
-        except OverloadedError:
-            for key in answers.values():
-                self.spool.drop(key)
-            raise
-        for key in self._answers:  # of the snapshot before: removed with the next commit
-            self.spool.drop(key)
-        self._answers = tuple(answers.values())
+        """As `Snapshots.take`."""
+        self._snapshots.take(state)
 
     # Inputs and results.
 
@@ -320,23 +233,3 @@ class Store:
     def close(self) -> None:
         """Let another broker in."""
         self.journal.close()
-
-
-_STATE = TypeAdapter(FleetState)
-
-
-def _pack(answers: dict[str, dict[int, bytes]]) -> bytes:
-    sizes = {sink: {row: len(logits) for row, logits in rows.items()} for sink, rows in answers.items()}
-    data = (logits for rows in answers.values() for logits in rows.values())
-    return b"".join([_AnswersHeader(sizes=sizes).model_dump_json().encode(), b"\n", *data])
-
-
-def _unpack(body: bytes) -> dict[str, dict[int, bytes]]:
-    head, _, data = body.partition(b"\n")
-    answers, at = dict[str, dict[int, bytes]](), 0
-    for sink, rows in _AnswersHeader.model_validate_json(head).sizes.items():
-        answers[sink] = {}
-        for row, size in rows.items():
-            answers[sink][row] = data[at : at + size]
-            at += size
-    return answers

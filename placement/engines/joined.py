@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from splitplace.errors import UsageError
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.joining import Ticket
-from splitplace.placement.engines.engine import EngineEvent
+from splitplace.placement.engines.engine import Engine, EngineEvent
 from splitplace.placement.engines.gate import Gate
 from splitplace.placement.engines.machines import Presence
 from splitplace.placement.engines.roster import Roster
@@ -75,3 +76,17 @@ class JoinedEngine:
     def close(self) -> None:
         """Nobody joins any more."""
         self._gate.close()
+
+
+def as_joined(engine: Engine) -> JoinedEngine:
+    """The engine, if machines may join.
+
+    Raises:
+        UsageError: Nobody joins this fleet.
+    """
+    if not isinstance(engine, JoinedEngine):
+        raise UsageError(
+            f"the devices of this fleet are processes of this machine (engine {engine.name}), nobody joins: start one "
+            "with --engine joined"
+        )
+    return engine

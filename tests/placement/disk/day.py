@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from splitplace.errors import NotFoundError
-from splitplace.placement.broker import loop, planning, policy_folder, store
+from splitplace.placement.broker import loop, planning, policy_folder, snapshots, store
 from splitplace.placement.broker.answers import BrokerFuture
 from splitplace.placement.broker.broker import Broker
 from splitplace.placement.broker.journal import Journal
@@ -279,9 +279,9 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "Journal", partial(Journal, keep_events=40, ballast_bytes=4096))
         patch.setattr(store, "Spool", partial(Spool, small_bytes=1000))
-        patch.setattr(store, "SNAPSHOT_EVENTS", 40)
-        patch.setattr(store, "SNAPSHOT_PAUSE_S", 0.0)
-        patch.setattr(store, "SNAPSHOT_TIMES", 0.0)
+        patch.setattr(snapshots, "SNAPSHOT_EVENTS", 40)
+        patch.setattr(snapshots, "SNAPSHOT_PAUSE_S", 0.0)
+        patch.setattr(snapshots, "SNAPSHOT_TIMES", 0.0)
         patch.setattr(loop, "STUCK_S", 1e9)
         patch.setattr(planning.Planner, "_start", _plan_here)
         # What the policy remembers is kept once in so many looks, not seconds.
@@ -377,7 +377,7 @@ def check(folder, promises, at_s=1e4, torn=False):
         given = [answer.task_id for answer in fresh]
         assert not promises.numbers.union(promises.known).intersection(given)
         assert [answer.result().outcome.error for answer in fresh] == [None, None]
-        assert fleet.loop.planner.states >= promises.learned
+        assert fleet.loop.consulting.planner.states >= promises.learned
     finally:
         fleet.close()
     if torn:

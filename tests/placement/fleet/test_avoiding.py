@@ -62,7 +62,7 @@ def fleet():
 
     yield make
     for one in made:
-        one.loop.planner.close()
+        one.loop.consulting.planner.close()
 
 
 @pytest.mark.parametrize("interval_s", [None, 10.0])

@@ -126,7 +126,7 @@ def test_who_has_an_answer_cannot_cancel_its_task(handing, beside):
 def test_who_drains_hears_of_the_end_last(handing, beside):
     """Those that an earlier broker took on are waited for as well, until they have left, and count among those here."""
     left = {4: None, 7: None}
-    handing.take_over(SimpleNamespace(tasks=left, next_task=8), 8)
+    handing.take_over(SimpleNamespace(tasks=left, next_task=8), None)
     with pytest.raises(OverloadedError, match=r"^2 tasks wait, expected at most 1"):
         submit(handing)
     draining = beside.submit(handing.drain)
@@ -155,7 +155,8 @@ def prepared(handing, tmp_path):
         found.append(threading.get_ident())
         return Noted("sha256:" + "0" * 64, images.tobytes(), tmp_path)
 
-    handing.take_over(SimpleNamespace(tasks={}), 0, SimpleNamespace(prepare=prepare))
+    store = SimpleNamespace(spool=SimpleNamespace(prepare=prepare), first_task=lambda state: 0)
+    handing.take_over(SimpleNamespace(tasks={}), store)
     return found
 
 

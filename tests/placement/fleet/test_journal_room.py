@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 
 from splitplace.errors import IntegrityError, OverloadedError
-from splitplace.placement.broker import database
+from splitplace.placement.broker import database, snapshots
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import spool as spools
-from splitplace.placement.broker import store as stores
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -24,7 +23,7 @@ LIMIT_BYTES = 2**20
 def setup(toy, monkeypatch):
     """Of a small fleet, whose journal may hold a MiB."""
     monkeypatch.setattr(stores, "Journal", partial(Journal, limit_bytes=LIMIT_BYTES))
-    monkeypatch.setattr(stores, "SNAPSHOT_TIMES", 0.0)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_TIMES", 0.0)
     return Setup(toy.demand_of(toy.chain()), (toy.make_device("a"),), "pipelined", 4, 1000.0)
 
 
@@ -77,7 +76,7 @@ def test_a_snapshot_is_taken_for_bytes_as_well_as_for_events(busy):
         busy.store.compact(busy.state, float(2 * task))
         assert busy.store.accepting
     assert 8 < busy.snapshots < 64
-    assert busy.store.journal.last == 128 < stores.SNAPSHOT_EVENTS
+    assert busy.store.journal.last == 128 < snapshots.SNAPSHOT_EVENTS
 
 
 def test_events_that_take_no_room_have_no_snapshot_taken(busy):

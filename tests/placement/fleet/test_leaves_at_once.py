@@ -147,7 +147,7 @@ def world(tmp_path, monkeypatch):
         world.until(world.fleet.clock_s)
     world.fleet.device.fragments.runs.clear()
     yield world
-    world.loop.planner.close()
+    world.loop.consulting.planner.close()
     world.loop.store.close()
 
 
@@ -261,4 +261,4 @@ def test_a_device_that_answers_pings_and_does_nothing_is_suspected_within_five_s
             assert world.fleet.clock_s < 60.0
         assert loop.STUCK_S < suspected[0][0] - began_s <= SILENCE_S and suspected[0][1] == 0
     finally:
-        world.loop.planner.close()
+        world.loop.consulting.planner.close()

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 import zmq
 
+from splitplace import open_files
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.inference.cpu_share import PREFIX
-from splitplace.placement.broker import broker as broker_module
 from splitplace.placement.broker.fleet import STOP_S, LiveFleet
 from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.local import LocalEngine
@@ -243,7 +243,7 @@ def raise_zmq():
 
 def test_a_fleet_that_no_files_are_left_for_does_not_begin(start, toy, monkeypatch):
     """How many it takes, how many there may be, and what to do; no process was started."""
-    monkeypatch.setattr(broker_module, "allow_open_files", lambda wanted: 40)
+    monkeypatch.setattr(open_files, "allow_open_files", lambda wanted: 40)
     broker = start(toy.chain(), devices=[toy.make_device(name) for name in "ab"])
     said = r"a fleet of 2 devices takes up to 70 open files, this process may have 40: .*ulimit -n"
     with pytest.raises(OverloadedError, match=said), broker:

@@ -30,7 +30,7 @@ def world():
     world.submit(1.0)
     world.until(1.5)
     yield world
-    world.loop.planner.close()
+    world.loop.consulting.planner.close()
 
 
 def test_a_device_that_does_nothing_is_suspected(world):
@@ -99,7 +99,7 @@ def kept(tmp_path):
 
     store.commit = counted
     yield world
-    world.loop.planner.close()
+    world.loop.consulting.planner.close()
     store.journal.close()
 
 

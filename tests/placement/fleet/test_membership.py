@@ -187,7 +187,7 @@ def world(tmp_path, toy, monkeypatch):
     )  # fmt: skip
     world.loop = loop
     yield world
-    loop.planner.close()
+    loop.consulting.planner.close()
 
 
 def settle(world, seconds=SETTLED_S):
@@ -204,7 +204,7 @@ def told(world):
 
 def shown(world):
     """The devices that a plan made now may use."""
-    devices = world.loop._view([]).devices
+    devices = world.loop.consulting.view([]).devices
     return {name for name, up in zip(devices.names, devices.up_D, strict=True) if up}
 
 
@@ -265,7 +265,7 @@ def test_the_speed_that_was_measured_is_shown(world):
     """Of one that has joined; of others what is stated."""
     world.join("b")
     settle(world)
-    assert world.loop._view([]).devices.core_speed_D.tolist() == [1.0, 1.5, 1.0, 1.0]
+    assert world.loop.consulting.view([]).devices.core_speed_D.tolist() == [1.0, 1.5, 1.0, 1.0]
 
 
 def test_a_revoked_device_is_out_at_once(world):

@@ -47,7 +47,7 @@ class Started:
     def close(self):
         """Let go of the folder, and of what is open."""
         self.policy.slow = False
-        self.loop.planner.close()
+        self.loop.consulting.planner.close()
         self.store.close()
         with self.thread.changed:  # the policy's thread may be about to wake somebody
             self.thread.stopping = True

@@ -141,7 +141,7 @@ class World:
         """Step through the time until then; a plan's own time does not count, unless nobody `waits` for it."""
         while True:
             self.loop.step([])
-            while waits and (self.loop.planner.busy or self.fleet.said):
+            while waits and (self.loop.consulting.planner.busy or self.fleet.said):
                 self.loop.step([])
             if self.fleet.clock_s >= at_s:
                 return
@@ -178,7 +178,7 @@ def world():
     yield make
     for one in made:
         one.policy.slow = False
-        one.loop.planner.close()
+        one.loop.consulting.planner.close()
 
 
 ARRIVALS_S = (1.0, 3.0, 9.0, 12.0, 25.0)
@@ -220,7 +220,7 @@ def test_a_simulator_decides_the_same_tasks_at_the_same_times(world, tmp_path):
 @pytest.mark.parametrize("row", ["cores_D", "servers_D", "core_speed_D", "power_w_D11"])
 def test_what_all_views_of_a_run_have_in_common_is_not_the_policys_to_write(world, row):
     """Else one plan would change the devices of all later ones; it fails instead."""
-    shown = getattr(world().loop._view([]).devices, row)
+    shown = getattr(world().loop.consulting.view([]).devices, row)
     with pytest.raises(ValueError, match="read-only"):
         shown[0] = 9
 

@@ -139,7 +139,7 @@ def world(tmp_path):
 
     yield make
     for one in made:
-        one.loop.planner.close()
+        one.loop.consulting.planner.close()
         if one.loop.store is not None:
             one.loop.store.close()
 
