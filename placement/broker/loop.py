@@ -145,7 +145,7 @@ class Loop:
         if self.store is not None:
             if self.store.forget(now_s):
                 self._wait_to_write()
-            self.store.compact(self.state, now_s)
+            self.store.snapshots.compact(self.state, now_s)
             if self.store.policy_is_due and not self.consulting.planner.busy:
                 self.consulting.planner.keep(self.store.policy.save)
 
@@ -160,7 +160,7 @@ class Loop:
             self._do()
             if self.store is not None:
                 with suppress(OverloadedError):  # then the next broker replays the events
-                    self.store.snapshot(self.state)
+                    self.store.snapshots.take(self.state)
                 if self.store.journal.lost is None:  # which the snapshot has just looked for
                     keeps = self.store.policy.save
         finally:  # whatever it is that fails, and may do so again: nobody waits for it

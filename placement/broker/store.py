@@ -70,7 +70,7 @@ class Store:
             self.journal.close()
             raise
         self._results = KeptResults(self.spool, retain_s)
-        self._snapshots = Snapshots(self.journal, self.spool, self._results, setup)
+        self.snapshots = Snapshots(self.journal, self.spool, self._results, setup)
         self.policy = PolicyFolder(folder / "policy", setup)
 
     def state(self, rules: Rules) -> FleetState:
@@ -80,7 +80,7 @@ class Store:
             IntegrityError: What is there is damaged, or is no state of this setup's.
         """
         snapshot, events = self.journal.replay()
-        state = self.setup.first() if snapshot is None else self._snapshots.read(snapshot)
+        state = self.setup.first() if snapshot is None else self.snapshots.read(snapshot)
         for _, body in events:
             try:
                 event = EVENTS.validate_json(body)
@@ -98,7 +98,7 @@ class Store:
                 if isinstance(effect, EndTask):
                     self._results.replay(effect.task, TaskResult(effect.outcome, effect.logits), state.now_s)
         inputs = [task.inputs for task in state.tasks.values() if task.inputs]
-        self.spool.keep([*inputs, *self._snapshots.answers, *self._results.digests()])
+        self.spool.keep([*inputs, *self.snapshots.answers, *self._results.digests()])
         return state
 
     def first_task(self, state: FleetState) -> int:
@@ -140,14 +140,6 @@ class Store:
             else:
                 break
         return None
-
-    def compact(self, state: FleetState, now_s: float) -> None:
-        """Now and then, by the fleet's clock: keep all of the state as it is now instead of the events that made it."""
-        self._snapshots.compact(state, now_s)
-
-    def snapshot(self, state: FleetState) -> None:
-        """As `Snapshots.take`."""
-        self._snapshots.take(state)
 
     # Inputs and results.
 

@@ -2,10 +2,10 @@
 
 ZeroMQ drops what was under way when a connection ends. So each node numbers what it says to each peer, keeps it until
 the peer acknowledges it, and says it again if that does not happen. Acknowledgements are cumulative and ride on what is
-said anyway; alone they go only where nothing is said for a moment, or where the sender, who hands over no more than the
-road holds (`road.py`), asks for one. As in TCP (RFC 9293, RFC 6298) there is a window, a wait that doubles, and a
-probe; unlike there, the network below loses nothing without losing all of a moment, so that a gap proves a loss and
-everything behind it is said again (go-back-N), and nothing is kept out of order.
+said anyway (`arrivals.py`); alone they go only where nothing is said for a moment, or where the sender, who hands over
+no more than the road holds (`road.py`), asks for one. As in TCP (RFC 9293, RFC 6298) there is a window, a wait that
+doubles, and a probe; unlike there, the network below loses nothing without losing all of a moment, so that a gap proves
+a loss and everything behind it is said again (go-back-N), and nothing is kept out of order.
 
 A peer is a process: one that starts again is another *incarnation*, for which nothing of the former was meant. What a
 node gives up (`restart`) ends a *stream* of numbers; the next has a higher name.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import envelope
+from splitplace.placement.protocol.arrivals import Arrivals
 from splitplace.placement.protocol.envelope import Envelope
 from splitplace.placement.protocol.parcels import Frames, Parcel, Unsent
 from splitplace.placement.protocol.road import Road
@@ -31,10 +32,6 @@ MAX_UNACKNOWLEDGED = 65_536
 MAX_UNACKNOWLEDGED_BYTES = 4 * 2**30
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.3, 2.4
 """For an acknowledgement, before the peer is probed; doubles each time."""
-ACKNOWLEDGE_AFTER_S = 0.15
-"""How long an acknowledgement may wait for something to ride on: as long as the sender, which waits `FIRST_WAIT_S` for
-it, is not led to say anything again. One that goes alone wakes both sides."""
-ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 16 * 2**20
 SAID_AGAIN_BYTES = 2**16
 """A message up to this size is its own probe. A larger one may still be on its way over a slow road, and would be that
 much later for each time that it is said again: the peer is asked with an empty one, and only if it answers that nothing
@@ -73,12 +70,7 @@ class Link:
         self._slowest_bytes_per_s: float = SLOWEST_BYTES_PER_S
         """Of the road, by which a message is waited for."""
         self.restart()
-        self._their_stream, self._expected = 0, 1
-        self._owed = self._owed_bytes = self._flags = 0
-        """Messages and bytes that came in unacknowledged, and what else there is to tell."""
-        self._owed_since_s = 0.0
-        self._missing_told = self._answered = 0
-        """What the peer was told to be missing; its last probe that came in."""
+        self._arrivals = Arrivals()
         self._asked = 0
 
     def restart(self) -> None:
@@ -110,9 +102,8 @@ class Link:
         """
         self.restart()
         if self._peer:
-            self._former[self._peer] = self._their_stream, self._expected
-        self._peer, self._their_stream, self._expected = 0, 0, 1
-        self._owed = self._owed_bytes = self._flags = self._missing_told = self._answered = 0
+            self._former[self._peer] = self._arrivals.place
+        self._peer, self._arrivals = 0, Arrivals()
 
     # What goes out.
 
@@ -167,14 +158,12 @@ class Link:
         if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
             self._probe()
             self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
-        if self._owes(now_s):
+        if self._arrivals.due_s(now_s) == 0:
             self._hand_over(0, ())
 
     def due_s(self, now_s: float) -> float:
         """Seconds until `tick` has something to do; infinite if it depends on others."""
-        times = [float("inf")]
-        if self._owed or self._flags:
-            times.append(0.0 if self._owes(now_s) else self._owed_since_s + ACKNOWLEDGE_AFTER_S - now_s)
+        times = [self._arrivals.due_s(now_s)]
         if self._cursor > self._first:
             times.append(self._since_s + self._wait_s - now_s)
         if self._full:
@@ -186,7 +175,7 @@ class Link:
     @property
     def idle(self) -> bool:
         """Whether nothing waits here, neither to be acknowledged nor to be told."""
-        return not (self._parcels or self._owed or self._flags or self.overrun)
+        return not (self._parcels or self._arrivals.owes or self.overrun)
 
     def unreachable(self, now_s: float) -> bool:
         """Whether what was said stays unacknowledged."""
@@ -242,20 +231,15 @@ class Link:
     def _hand_over(
         self, number: int, frames: Frames, flags: int = 0, probe: int = 0, aside: Transmit | None = None
     ) -> bool:
+        theirs = self._arrivals
         sealed = Envelope(
-            self._own, self._peer, self._stream, number, self._their_stream, self._expected - 1, self._flags | flags,
-            probe, self._answered,
+            self._own, self._peer, self._stream, number, theirs.stream, theirs.expected - 1, theirs.flags | flags,
+            probe, theirs.answered,
         )  # fmt: skip
         if not (aside or self._transmit)(sealed, frames):
             return False
-        self._owed = self._owed_bytes = self._flags = 0
+        theirs.told()
         return True
-
-    def _owes(self, now_s: float) -> bool:
-        late = self._owed and now_s - self._owed_since_s >= ACKNOWLEDGE_AFTER_S
-        return bool(
-            self._flags or late or self._owed >= ACKNOWLEDGE_AFTER or self._owed_bytes >= ACKNOWLEDGE_AFTER_BYTES
-        )
 
     # What comes in.
 
@@ -270,15 +254,11 @@ class Link:
         if sealed.sender != self._peer:
             self._meet(sealed.sender)
         if sealed.receiver not in (0, self._own):
-            self._owe(envelope.ANSWER, now_s)  # meant for whom this node replaced: the peer hears who it is
+            self._arrivals.owe(envelope.ANSWER, now_s)  # meant for whom this node replaced: the peer hears who it is
             return False
         if sealed.receiver == self._own and sealed.acked_stream == self._stream:
             self._acknowledged(sealed, now_s)
-        self._answered = max(self._answered, sealed.probe)
-        if sealed.number == 0 and sealed.flags & envelope.PROBE:
-            self._follow(sealed.stream)
-            self._owe(envelope.ANSWER, now_s)
-        return sealed.number == 0 or self._numbered(sealed, size_bytes, now_s)
+        return self._arrivals.take(sealed, size_bytes, now_s)
 
     def _lives(self, sealed: Envelope) -> bool:
         """Whether what was sent by a former incarnation is no leftover: it knows what it was asked just now."""
@@ -291,13 +271,12 @@ class Link:
 
     def _meet(self, peer: int) -> None:
         if self._peer:
-            self._former[self._peer] = self._their_stream, self._expected
+            self._former[self._peer] = self._arrivals.place
         if self._peer or self.overrun or peer in self._former:
             self.restart()
-        self._peer, (self._their_stream, self._expected) = peer, self._former.pop(peer, (0, 1))
+        self._peer, self._arrivals = peer, Arrivals(*self._former.pop(peer, ()))
         while len(self._former) > _FORMER:
             del self._former[next(iter(self._former))]
-        self._owed = self._owed_bytes = self._flags = self._missing_told = self._answered = 0
 
     def _acknowledged(self, sealed: Envelope, now_s: float) -> None:
         if sealed.acked > self._reached:
@@ -327,28 +306,3 @@ class Link:
         if size_bytes > SAID_AGAIN_BYTES:
             pace = 0.5 * size_bytes / max(took_s, 1e-6)
             self._slowest_bytes_per_s = min(max(pace, LEAST_BYTES_PER_S), SLOWEST_BYTES_PER_S)
-
-    def _numbered(self, sealed: Envelope, size_bytes: int, now_s: float) -> bool:
-        if sealed.stream < self._their_stream:
-            return False
-        self._follow(sealed.stream)
-        expected = sealed.number == self._expected
-        if expected:
-            self._expected += 1
-        if expected or sealed.number < self._expected:
-            self._owe(envelope.ANSWER if sealed.flags & envelope.PROBE else 0, now_s, size_bytes)
-        elif self._missing_told != self._expected:
-            self._missing_told = self._expected
-            self._owe(envelope.MISSING, now_s)
-        return expected
-
-    def _follow(self, stream: int) -> None:
-        if stream > self._their_stream:
-            self._their_stream, self._expected, self._missing_told = stream, 1, 0
-
-    def _owe(self, flags: int, now_s: float, size_bytes: int = 0) -> None:
-        if not self._owed:
-            self._owed_since_s = now_s
-        self._owed += 1
-        self._owed_bytes += size_bytes
-        self._flags |= flags

@@ -268,7 +268,7 @@ def test_what_is_kept_is_what_is_sent(toy, tmp_path):
             images = store.images(state.tasks[0])
             assert bytes(images.data) == bytes(encoded.data)
             np.testing.assert_array_equal(images.decode(), x)
-            store.snapshot(state)
+            store.snapshots.take(state)
 
 
 def test_damage_of_what_is_kept_is_an_error_of_its_task(toy, tmp_path):

@@ -10,6 +10,7 @@ from splitplace.errors import IntegrityError, OverloadedError
 from splitplace.placement.broker import database, snapshots
 from splitplace.placement.broker import events as ev
 from splitplace.placement.broker import spool as spools
+from splitplace.placement.broker import store as stores
 from splitplace.placement.broker.journal import Journal
 from splitplace.placement.broker.rules import Rules
 from splitplace.placement.broker.setup import Setup
@@ -33,13 +34,13 @@ class Busy:
     def __init__(self, folder, setup):
         self.store, self.rules, self.snapshots = Store(folder, setup), Rules(setup), 0
         self.state = self.store.state(self.rules)
-        taken = self.store.snapshot
+        taken = self.store.snapshots.take
 
         def counted(state):
             self.snapshots += 1
             taken(state)
 
-        self.store.snapshot = counted
+        self.store.snapshots.take = counted
 
     def happen(self, event):
         """As the loop does."""
@@ -73,7 +74,7 @@ def test_a_snapshot_is_taken_for_bytes_as_well_as_for_events(busy):
     for task in range(64):
         busy.accept(task, LIMIT_BYTES // 16)
         busy.cancel(task)
-        busy.store.compact(busy.state, float(2 * task))
+        busy.store.snapshots.compact(busy.state, float(2 * task))
         assert busy.store.accepting
     assert 8 < busy.snapshots < 64
     assert busy.store.journal.last == 128 < snapshots.SNAPSHOT_EVENTS
@@ -83,7 +84,7 @@ def test_events_that_take_no_room_have_no_snapshot_taken(busy):
     """Far below the share of the limit, and far fewer than are many."""
     for task in range(10):
         busy.accept(task, 1000)
-        busy.store.compact(busy.state, float(2 * task))
+        busy.store.snapshots.compact(busy.state, float(2 * task))
     assert busy.snapshots == 0
 
 
@@ -91,7 +92,7 @@ def test_a_journal_at_its_limit_refuses_by_name_and_takes_tasks_again_when_some_
     """Though nothing more happens: the disk is not blamed, for it has room."""
     for task in range(12):
         busy.accept(task, LIMIT_BYTES // 10)
-    busy.store.compact(busy.state, 0.0)
+    busy.store.snapshots.compact(busy.state, 0.0)
     event = ev.TaskAccepted(
         at_s=0.0, task=99, application="toy", n=1, deadline_s=1.0, inputs="", labels=None, late=False, degrade=False,
         key=None,
@@ -104,7 +105,7 @@ def test_a_journal_at_its_limit_refuses_by_name_and_takes_tasks_again_when_some_
     assert not list(busy.store.spool.folder.iterdir()), "what was prepared of a task that is refused is discarded"
     for task in range(12):
         busy.cancel(task)
-    busy.store.compact(busy.state, 10.0)
+    busy.store.snapshots.compact(busy.state, 10.0)
     assert busy.store.accepting and busy.store.take_in(event, None) == event
 
 
@@ -113,16 +114,16 @@ def test_a_journal_whose_tasks_fill_it_is_not_written_anew_at_every_step(busy):
     for task in range(12):
         busy.accept(task, LIMIT_BYTES // 10)
     for step in range(100):
-        busy.store.compact(busy.state, step / 1000)
+        busy.store.snapshots.compact(busy.state, step / 1000)
     assert busy.snapshots == 1
-    busy.store.compact(busy.state, 10.0)
+    busy.store.snapshots.compact(busy.state, 10.0)
     assert busy.snapshots == 1, "nothing has happened since"
     busy.cancel(0)
-    busy.store.compact(busy.state, 10.1)
+    busy.store.snapshots.compact(busy.state, 10.1)
     busy.cancel(1)
-    busy.store.compact(busy.state, 10.2)
+    busy.store.snapshots.compact(busy.state, 10.2)
     assert busy.snapshots == 2
-    busy.store.compact(busy.state, 11.2)
+    busy.store.snapshots.compact(busy.state, 11.2)
     assert busy.snapshots == 3
 
 
@@ -135,7 +136,7 @@ def test_events_that_are_replayed_count_as_much_as_new_ones(busy, setup, tmp_pat
     shutil.copytree(tmp_path / "data", tmp_path / "killed")
     again = Busy(tmp_path / "killed", setup)
     assert not again.store.accepting
-    again.store.compact(again.state, 0.0)
+    again.store.snapshots.compact(again.state, 0.0)
     assert again.store.accepting and again.snapshots == 1
     again.store.close()
 
@@ -152,7 +153,7 @@ def answered(busy, logits):
 def test_answers_of_tasks_under_way_are_kept_beside_the_snapshot(busy, setup, tmp_path, size):
     """Whole, for the next broker, whether they are rows or files; the state's own text is without them."""
     answers = answered(busy, bytes(size))
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     assert busy.store.journal._snapshot_bytes < 10_000
     shutil.copytree(tmp_path / "data", tmp_path / "killed")
     again = Busy(tmp_path / "killed", setup)
@@ -166,17 +167,17 @@ def test_answers_that_are_as_they_were_are_not_written_again(busy, monkeypatch):
     written, replace = [], spools.replace_files
     monkeypatch.setattr(spools, "replace_files", lambda files: (written.extend(files), replace(files)))
     answered(busy, bytes(SMALL_BYTES + 1))
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     assert len(written) == 2
     busy.state.tasks[1].answers["f2"][8] = b"more"
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     assert len(written) == 3
     busy.cancel(0)
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     busy.store.commit()
     assert len(written) == 3 and len(list(busy.store.spool.folder.iterdir())) == 1
     busy.cancel(1)
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     busy.store.commit()
     assert busy.store.spool.size_bytes == 0 and not list(busy.store.spool.folder.iterdir())
 
@@ -186,14 +187,14 @@ def test_answers_for_which_there_is_no_room_are_kept_by_the_events_alone(busy, s
     busy.store.spool.quota_bytes = 1000
     answered(busy, bytes(600))
     with pytest.raises(OverloadedError, match=r"try again when some tasks have left$"):
-        busy.store.snapshot(busy.state)
+        busy.store.snapshots.take(busy.state)
     assert busy.store.spool.size_bytes == 0 and busy.store.commit() is None
 
 
 def test_damaged_answers_are_damage_of_the_folder(busy, setup, tmp_path):
     """What ended after the snapshot ended by them: without them it would be another history."""
     answered(busy, bytes(SMALL_BYTES + 1))
-    busy.store.snapshot(busy.state)
+    busy.store.snapshots.take(busy.state)
     shutil.copytree(tmp_path / "data", tmp_path / "killed")
     file = next((tmp_path / "killed" / "spool").iterdir())
     file.write_bytes(b"x" + file.read_bytes()[1:])
@@ -209,7 +210,7 @@ def test_what_is_too_large_for_sqlite_is_no_damage(busy, monkeypatch):
     monkeypatch.setattr(database, "MAX_ROW_BYTES", 5000)
     busy.store.journal._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5000)
     with pytest.raises(OverloadedError, match=r"a snapshot of \d+ bytes, SQLite takes less than 5000 in one row"):
-        busy.store.snapshot(busy.state)
+        busy.store.snapshots.take(busy.state)
     busy.store.append(ev.TaskCancelled(at_s=0.0, task=0, reason="n" * 6000))
     error = busy.store.commit()
     assert isinstance(error, OverloadedError) and "more than SQLite takes in one row" in str(error)

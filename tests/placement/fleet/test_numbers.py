@@ -132,7 +132,7 @@ def test_a_kill_right_after_a_snapshot(brokers):
     for _ in range(3):
         broker = brokers.start()
         told.append(broker.submit())
-        broker.store.snapshot(broker.loop.state)
+        broker.store.snapshots.take(broker.loop.state)
         told.append(broker.submit())
         brokers.kill()
     assert len(set(told)) == len(told) == 6 and told == sorted(told)

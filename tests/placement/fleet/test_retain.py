@@ -73,7 +73,7 @@ def test_the_next_broker_keeps_it_as_long_again(setup, tmp_path):
     state = store.state(rules)
     store.keep(ended(0), 5.0)
     state.now_s = 12.0
-    store.snapshot(state)
+    store.snapshots.take(state)
     store.commit()
     store.close()
     again = Store(tmp_path / "data", setup, retain_s=10.0)
@@ -98,7 +98,7 @@ def test_what_was_forgotten_is_so_after_a_kill(setup, tmp_path, size):
     state = store.state(Rules(setup))
     for task, at_s in ((0, 5.0), (1, 9.0)):
         store.keep(ended(task, size), at_s)
-    store.snapshot(state)
+    store.snapshots.take(state)
     assert not store.forget(15.0) and store.forget(15.5)
     unwritten = killed(store, tmp_path / "unwritten", setup, retain_s=10.0)
     unwritten.state(Rules(setup))
@@ -117,7 +117,7 @@ def test_a_result_that_is_missing_before_its_time_is_damage(setup, tmp_path):
     state = store.state(Rules(setup))
     store.keep(ended(0, SMALL_BYTES), 5.0)
     state.now_s = 100.0
-    store.snapshot(state)
+    store.snapshots.take(state)
     again = killed(store, tmp_path / "again", setup, retain_s=1.0)
     for path in again.spool.folder.iterdir():
         path.unlink()
