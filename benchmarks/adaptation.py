@@ -33,7 +33,8 @@ from splitplace.placement.policy import Composed
 from splitplace.placement.simulator.demands import DemandLike
 from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.records.base import Count, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 from splitplace.records.view import View

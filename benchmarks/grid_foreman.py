@@ -7,8 +7,6 @@ by its name, and JSON as bytes.
 """
 
 import os
-import random
-import socket
 import sys
 import threading
 import time
@@ -18,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.parse import urlsplit
 
 from splitplace.benchmarks import grid_wire as wire
 from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CellDone, CellFailed, CodeFacts, CrewAsked
 from splitplace.benchmarks.grid_worker import GridWorker
+from splitplace.benchmarks.ray_connection import connect
 from splitplace.children import ONE_THREAD
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.engines.ray_check import ray_problem
@@ -33,11 +31,6 @@ LOOK_S = 1.0
 TICK_S = 0.2
 NOBODY_S = 120.0
 """For so long there may be nobody who measures: cores that are busy, or a node that is to come back."""
-CONNECT_S, CLIENT_S = 120.0, 300.0
-"""How long a cluster may take to answer; and through its client server, which starts a process for each client: beside
-what keeps all cores busy that alone took over a minute."""
-MOST_STARTS = 3
-"""Of the process that Ray starts for a client."""
 BUSY_S = 30.0
 """A core that has not come in so long is somebody else's: another one is looked for as well."""
 MOST_ENDS = 3
@@ -285,56 +278,6 @@ def _work(foreman: Foreman, requests: "SimpleQueue[wire.Request | None]") -> Non
         foreman.step()
 
 
-def _connect(ray: Any, address: str, report: Callable[[wire.Report], None]) -> None:
-    """Ray itself would wait for minutes where nobody answers.
-
-    Raises:
-        SplitPlaceError: There is no cluster.
-    """
-    none = (
-        f"no Ray cluster answers at {address}: start one (ray start --head, and ray start --address=HEAD:6379 on its "
-        "nodes), or set RAY_ADDRESS to the one that is meant"
-    )
-
-    patience_s = CLIENT_S if address.startswith("ray://") else CONNECT_S
-
-    def give_up() -> None:
-        report(wire.ForemanEnded(reason=f"{none}; waited {patience_s:.0f} s"))
-        os._exit(0)
-
-    watch = threading.Timer(patience_s, give_up)
-    watch.daemon = True
-    watch.start()
-    try:
-        place = urlsplit(address if "://" in address else f"ray://{address}")
-        if place.port is not None and place.hostname:
-            socket.create_connection((place.hostname, place.port), patience_s / 2).close()
-        start_client(ray, address)
-    except OSError as error:
-        raise SplitPlaceError(f"{none} ({text(error)[:200]})") from error
-    watch.cancel()
-
-
-def start_client(ray: Any, address: str) -> None:
-    """Connect; through Ray's client server, which starts a process for each client, not by the first alone.
-
-    That process may end as it begins: its port is looked for, and not held, before it takes it.
-
-    Raises:
-        OSError: As Ray says it.
-    """
-    for left in reversed(range(MOST_STARTS if address.startswith("ray://") else 1)):
-        try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except ConnectionError:
-            if not left:
-                raise
-            ray.shutdown()
-            time.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - two that were in each other's way part
-        else:
-            return
-
-
 def main() -> None:
     """Until standard input ends, or nothing can be measured."""
     requests: SimpleQueue[wire.Request | None] = SimpleQueue()
@@ -345,7 +288,7 @@ def main() -> None:
         import ray
 
         asked = CrewAsked.parse(sys.argv[1], "the request to measure")
-        _connect(ray, address, report)
+        connect(ray, address, lambda reason: report(wire.ForemanEnded(reason=reason)))
         foreman = Foreman(asked, ray, report)
         try:
             _work(foreman, requests)

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from splitplace.errors import SplitPlaceError
 from splitplace.placement.simulator.demands import SHIPPED_DEMANDS, DemandLike, load_demand
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, names
 from splitplace.records.base import Count, Name, Positive, PositiveCount, Record
 from splitplace.records.device import FleetSpec
 

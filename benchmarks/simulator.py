@@ -17,7 +17,7 @@ from splitplace.benchmarks.results_file import save
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.records.base import Positive, PositiveCount, Record
 from splitplace.records.provenance import Provenance
 

@@ -95,8 +95,8 @@ PUBLIC = {
         "placement.advice.memory_limits": ["MemoryLimit", "SplitMemory"],
         "placement.simulator.scenario": [
             *("Scenario", "Workload", "Phase", "NetworkShift", "DeviceEvent", "Failures", "Swap", "Constrain"),
-            *("load_scenario", "load_fleet"),
         ],
+        "placement.simulator.shipped": ["load_scenario", "load_fleet"],
         "placement.broker.broker": ["Broker"],
         "placement.engines.local": ["LocalEngine"],
         "placement.engines.podman": ["PodmanEngine"],
@@ -246,8 +246,8 @@ if TYPE_CHECKING:
     from splitplace.placement.simulator.scenario import Scenario as Scenario
     from splitplace.placement.simulator.scenario import Swap as Swap
     from splitplace.placement.simulator.scenario import Workload as Workload
-    from splitplace.placement.simulator.scenario import load_fleet as load_fleet
-    from splitplace.placement.simulator.scenario import load_scenario as load_scenario
+    from splitplace.placement.simulator.shipped import load_fleet as load_fleet
+    from splitplace.placement.simulator.shipped import load_scenario as load_scenario
     from splitplace.placement.states import Packed as Packed
     from splitplace.progress import Progress as Progress
     from splitplace.records.action import Action as Action

@@ -2,7 +2,8 @@
 
 from splitplace.placement.simulator.costs import Costs
 from splitplace.placement.simulator.demands import DemandLike, build
-from splitplace.placement.simulator.scenario import Scenario, units
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.shipped import units
 from splitplace.records.device import Device, FleetSpec
 
 

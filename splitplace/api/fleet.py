@@ -1,20 +1,21 @@
 """`Fleet`: a live fleet that this process runs."""
 
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self, get_args
+from types import TracebackType
+from typing import Any, Self
 
-from splitplace.api.asked import amount, number, one_of, place, whole_number
+from splitplace.api.asked import place, whole_number
 from splitplace.api.demand import demand as gather
+from splitplace.api.ending import LOOK_EVERY_S, asked_to_end
 from splitplace.api.fleet_engine import ENGINE, HERE, EngineChoice, registry_of
+from splitplace.api.fleet_settings import check_settings, load_devices, profiled_splits, single_devices
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog
-from splitplace.errors import NotReadyError, UsageError, explained
+from splitplace.errors import NotReadyError, explained
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.inference.encoded_images import check_decodes
 from splitplace.placement.broker.broker import Broker
@@ -30,7 +31,6 @@ from splitplace.placement.registry import as_policy
 from splitplace.placement.serve.data_folder import DEFAULT, DataFolder
 from splitplace.placement.serve.door import Door
 from splitplace.placement.serve.task_inputs import check_number
-from splitplace.placement.simulator.scenario import load_fleet
 from splitplace.placement.states import from_folder, trainable
 from splitplace.records.device import Device, FleetSpec
 from splitplace.records.fleet_status import FleetStatus
@@ -40,11 +40,6 @@ from splitplace.records.view import View
 _log = logging.getLogger(__name__)
 
 POLICY = "joint"
-LOOK_EVERY_S = 0.2
-"""How often whoever waits for a fleet looks whether it has ended by itself."""
-
-LONGEST_S = 1e9
-"""That a result may be asked to be kept."""
 
 
 class Fleet:
@@ -117,21 +112,16 @@ class Fleet:
         listen: str = HERE,
         registry: str | None = None,
     ):
-        check_interval(interval_s)
-        check_retain(retain_s)
+        check_settings(interval_s, retain_s, precedence, inputs, wire)
         seed = whole_number("--seed", seed)
-        one_of("--precedence", precedence, get_args(Precedence))
-        one_of("--inputs", inputs, get_args(Inputs))
-        one_of("--wire", wire, get_args(Wire))
         if wire == "encoded":
             check_decodes()
         self._wire: Wire = wire
         self.engine = EngineChoice(engine, image, listen, registry or registry_of(engine, catalog))
-        spec = load_spec(devices) if isinstance(devices, str | Path) else devices
-        self.devices = spec.units() if isinstance(spec, FleetSpec) else _single(spec)
+        self.devices = single_devices(load_devices(devices))
         self.policy = as_policy(policy)
         self.catalog = open_catalog(catalog)
-        self.demand = gather(self.catalog, splits or _profiled(self.catalog), micro_batch=micro_batch)
+        self.demand = gather(self.catalog, splits or profiled_splits(self.catalog), micro_batch=micro_batch)
         self.folder = DataFolder(place("--data", data))
         self._seed, self._precedence, self._inputs, self._method = seed, precedence, inputs, cpu_share_method
         self._task_timeout_s, self._interval_s, self._retain_s = task_timeout_s, interval_s, retain_s
@@ -300,65 +290,3 @@ class Fleet:
         """The first split of each application, with what a demand leaves out."""
         first = {entry.split.application: entry.split.reference for entry in reversed(self.demand.splits)}
         return [self.catalog.split(reference) for reference in first.values()]
-
-
-def check_retain(retain_s: float | None) -> None:
-    """Refuse a time for results that is none."""
-    if retain_s is not None and not 0 < number("--retain", retain_s) <= LONGEST_S:
-        raise UsageError(f"--retain {retain_s}: expected seconds, above 0 and at most {LONGEST_S:g}")
-
-
-def check_interval(interval_s: float | None) -> None:
-    """Refuse an interval that is none."""
-    if interval_s is not None:
-        amount("--interval", interval_s, 0.1, 86_400, "seconds")
-
-
-def _single(devices: object) -> tuple[Device, ...]:
-    """Single devices that are given one by one."""
-    if not isinstance(devices, Sequence) or not all(isinstance(device, Device) for device in devices):
-        raise UsageError(f"devices {devices!r}: expected a fleet's file or name, a FleetSpec, or a list of Device")
-    return tuple(devices)
-
-
-def load_spec(devices: str | Path) -> FleetSpec:
-    """A fleet file as it is, whatever its name; else one that ships."""
-    return FleetSpec.from_toml(Path(devices)) if Path(devices).is_file() else load_fleet(str(devices))
-
-
-def _profiled(catalog: Catalog) -> list[str]:
-    """The splits whose costs are known."""
-    found = []
-    for reference in catalog.references():
-        try:
-            gather(catalog, [reference])
-            found.append(reference)
-        except NotReadyError as error:
-            _log.warning("left out: %s", error)
-    return found
-
-
-@contextmanager
-def asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
-    """Within, the signals that ask for the end call `stop`; a second Ctrl-C interrupts as always.
-
-    A terminal that goes asks, too, unless it was said (nohup) that it does not matter. In another thread than the main
-    one no signal is heard.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-        stop()
-
-    asking = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        asking.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in asking}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

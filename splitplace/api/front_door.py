@@ -5,7 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from splitplace.api.fleet import LOOK_EVERY_S, Fleet, asked_to_end
+from splitplace.api.ending import LOOK_EVERY_S, asked_to_end
+from splitplace.api.fleet import Fleet
 from splitplace.errors import UsageError, explained
 from splitplace.extras import needs
 from splitplace.placement.serve.client import Client

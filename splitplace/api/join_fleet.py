@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from splitplace.api.fleet import asked_to_end
+from splitplace.api.ending import asked_to_end
 from splitplace.api.fleet_engine import check_address
 from splitplace.api.open_catalog import open_catalog
 from splitplace.catalog import Catalog

@@ -21,8 +21,9 @@ from splitplace.placement.simulator.discernment import indifference
 from splitplace.placement.simulator.recorded import read_trace
 from splitplace.placement.simulator.run import Watch
 from splitplace.placement.simulator.run import simulate as run_simulation
-from splitplace.placement.simulator.scenario import Scenario, Workload, load_fleet, load_scenario, names
+from splitplace.placement.simulator.scenario import Scenario, Workload
 from splitplace.placement.simulator.setting import prepare
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, names
 from splitplace.progress import Progress, silent
 from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT
 from splitplace.records.device import FleetSpec

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
 
-from splitplace.api.asked import one_of, place, whole_number
-from splitplace.api.fleet import POLICY, Fleet, check_interval, check_retain, load_spec
+from splitplace.api.asked import place, whole_number
+from splitplace.api.fleet import POLICY, Fleet
 from splitplace.api.fleet_engine import ENGINE, HERE, registry_of
+from splitplace.api.fleet_settings import check_settings, load_devices
 from splitplace.api.open_catalog import open_catalog
 from splitplace.children import child_env, python_child
 from splitplace.errors import NotReadyError, explained
@@ -131,13 +131,9 @@ def start_fleet(
         UsageError: As of `Fleet`.
         SplitPlaceError: As of `Fleet`; or it did not come up, and the last line of its log says why.
     """
-    check_interval(interval_s)
-    check_retain(retain_s)
-    one_of("--precedence", precedence, get_args(Precedence))
-    one_of("--inputs", inputs, get_args(Inputs))
-    one_of("--wire", wire, get_args(Wire))
+    check_settings(interval_s, retain_s, precedence, inputs, wire)
     request = FleetRequest(
-        devices=load_spec(devices) if isinstance(devices, str | Path) else devices,
+        devices=load_devices(devices),
         catalog=str(open_catalog(catalog).path.absolute()),
         data=str(place("--data", data).absolute()),
         splits=(splits,) if isinstance(splits, str) and splits else tuple(splits),

@@ -143,7 +143,7 @@ def test_a_terminal_that_goes_asks_for_the_end(ignored):
     """As SIGTERM does; unless that is nothing to the program, as under nohup."""
     code = f"""
 import os, signal, threading
-from splitplace.api.fleet import asked_to_end
+from splitplace.api.ending import asked_to_end
 signal.signal(signal.SIGHUP, signal.SIG_IGN if {ignored} else signal.SIG_DFL)  # whatever the tests run under
 asked = threading.Event()
 with asked_to_end(asked.set):

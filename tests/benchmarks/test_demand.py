@@ -38,7 +38,7 @@ from splitplace.export.measure.profiler import Effort
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.progress import silent
 from splitplace.records.evaluation import Evaluation
 from splitplace.training.data.dataset import Dataset

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from splitplace.benchmarks import grid_foreman, grid_wire
+from splitplace.benchmarks import grid_wire, ray_connection
 from splitplace.benchmarks.adaptation import AdaptationTask
 from splitplace.benchmarks.adaptation import measure_task as adapt
 from splitplace.benchmarks.adversary import PointTask, measure_point
 from splitplace.benchmarks.bandit_training import TrainingTask, train_once
 from splitplace.benchmarks.grid import GridTask, measure_bound, measure_cell
-from splitplace.benchmarks.grid_foreman import BUSY_S, MOST_ENDS, NOBODY_S, Foreman, NoNodeError, start_client
+from splitplace.benchmarks.grid_foreman import BUSY_S, MOST_ENDS, NOBODY_S, Foreman, NoNodeError
 from splitplace.benchmarks.grid_scenario import GridScenario
 from splitplace.benchmarks.grid_wire import CellAsked, CellBatch, CodeFacts, CrewAsked, Luggage, NodeHello
 from splitplace.benchmarks.grid_worker import GridWorker
 from splitplace.benchmarks.placement import PlacerTask, Setting
 from splitplace.benchmarks.placement import measure_task as place
+from splitplace.benchmarks.ray_connection import start_client
 from splitplace.errors import IntegrityError, SplitPlaceError
 from splitplace.placement.simulator.demands import DATA, load_demand
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from tests.benchmarks.test_grid import LAYER, SCENARIO, figures, task
 
 FACTS = CodeFacts(splitplace="1.0", commit="abc", code="c1", numpy="2.0", scipy="1.9", machine="a board")
@@ -181,7 +182,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """The clock is ours."""
-    monkeypatch.setattr(grid_foreman.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(ray_connection.time, "sleep", lambda seconds: None)
 
 
 class Unreliable:

@@ -7,7 +7,7 @@ from splitplace.benchmarks.live_and_simulated import Overheads, simulated_stream
 from splitplace.placement.broker.dispatch import ENOUGH_A_DEVICE
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.placement.simulator.shipped import load_fleet
 from splitplace.records.demand import Demand
 
 NOTHING = Overheads(0.0, 0.0, 0.0)

@@ -11,7 +11,8 @@ from splitplace.benchmarks.loaded_testbed_page import section as page
 from splitplace.benchmarks.loaded_testbed_run import groups, key_of, not_to_be_had, run, simulated_again
 from splitplace.errors import NotReadyError, UsageError
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.scenario import CpuLimit, load_fleet
+from splitplace.placement.simulator.scenario import CpuLimit
+from splitplace.placement.simulator.shipped import load_fleet
 from splitplace.records.demand import Demand
 
 FAULT = DeviceFault(kind="killed", device="e2asv4-0", at_s=11.0, lasts_s=4.0)

@@ -5,7 +5,7 @@ import pytest
 from splitplace.benchmarks import placement as bench
 from splitplace.errors import NotFoundError, UsageError
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 
 
 def setting(fleet="azure50", only=()):

@@ -6,7 +6,7 @@ from splitplace.benchmarks.stream_parts import stream_parts
 from splitplace.placement.history import MicroBatchRun, Send
 from splitplace.placement.outcome import TaskOutcome
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.placement.simulator.shipped import load_fleet
 from splitplace.records.demand import Demand
 
 MEASURED = load_demand("measured")

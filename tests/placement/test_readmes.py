@@ -8,7 +8,7 @@ import pytest
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 
 ROOM = Path(__file__).resolve().parents[2] / "placement"
 

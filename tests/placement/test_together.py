@@ -10,7 +10,7 @@ from splitplace.placement import plan as planning
 from splitplace.placement.registry import DECIDERS, PLACERS, parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_what_a_policy_tells_of_itself_never_fails_the_status(given, caplog):
 
     loop = SimpleNamespace(
         policy=Learner() if given != "nothing" else SimpleNamespace(name="plain"),
-        planner=SimpleNamespace(states=2.0),
+        consulting=SimpleNamespace(planner=SimpleNamespace(states=2.0)),
         setup=SimpleNamespace(statics=SimpleNamespace(applications=("toy",))),
     )
     expected = (PolicyEstimate(name="toy", unit="s", value=2.0),) if given == "what it learned" else ()

@@ -13,7 +13,7 @@ from splitplace.placement.broker.setup import Setup, view_at_rest
 from splitplace.placement.policy import States
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
-from splitplace.placement.simulator.scenario import load_fleet
+from splitplace.placement.simulator.shipped import load_fleet
 
 POLICY = parse_policy("mab+daso")
 DEMAND, DEVICES = load_demand("measured"), load_fleet("azure50").units()

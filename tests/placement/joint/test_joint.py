@@ -20,7 +20,7 @@ from splitplace.placement.room import Room
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.records.action import Decide, Evict, Place, Wait
 
 pytestmark = pytest.mark.base

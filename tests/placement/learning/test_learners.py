@@ -17,7 +17,7 @@ from splitplace.placement.learning.workload import Explorer
 from splitplace.placement.registry import names, parse_policy, part
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.placement.states import from_folder
 
 OWN = '''

@@ -18,7 +18,8 @@ from splitplace.placement.plan import plan
 from splitplace.placement.policy import Composed, PlacementRequest
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.placement.states import Packed, from_folder, save, shipped
 from splitplace.placement.surrogates import completion, fluid
 from splitplace.placement.surrogates.completion import PlanRecorder

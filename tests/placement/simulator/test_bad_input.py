@@ -12,7 +12,8 @@ from splitplace.errors import SplitPlaceError, UsageError
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DATA, load_demand
 from splitplace.placement.simulator.mobility import load_mobility
-from splitplace.placement.simulator.scenario import Constrain, Scenario, load_fleet, load_scenario, units
+from splitplace.placement.simulator.scenario import Constrain, Scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.records.action import Place
 from splitplace.records.base import MAX_AMOUNT, MIN_AMOUNT

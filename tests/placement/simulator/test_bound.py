@@ -12,7 +12,8 @@ from splitplace.placement.registry import DECIDERS, parse_policy
 from splitplace.placement.simulator.bound import reward_bound
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import CpuLimit, NetworkShift, Workload, load_fleet, load_scenario, scale
+from splitplace.placement.simulator.scenario import CpuLimit, NetworkShift, Workload
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, scale
 from splitplace.records.device import FleetSpec
 
 pytestmark = pytest.mark.base

@@ -12,8 +12,9 @@ from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.capacity import best_flow, capacity
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Failures, Workload, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Failures, Workload
 from splitplace.placement.simulator.setting import prepare
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.records.action import Decide, Place
 from splitplace.records.demand import EncodedInput
 

@@ -9,7 +9,7 @@ from splitplace.placement.learning.score import Score
 from splitplace.placement.placers.least_loaded import LeastLoaded, least_loaded
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.records.action import Decide, Wait
 
 GAIN = 0.0005

@@ -9,8 +9,9 @@ from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.hearsay import hearsay
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Mistakes, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Mistakes
 from splitplace.placement.simulator.setting import prepare
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 
 SCENARIO = load_scenario("measured-50")
 FLEET, DEMAND = load_fleet("azure10"), load_demand("measured")

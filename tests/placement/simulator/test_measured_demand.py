@@ -8,7 +8,8 @@ from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import DATA, build, load_demand
 from splitplace.placement.simulator.reference import unloaded_s
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario
+from splitplace.placement.simulator.scenario import Workload
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.placement.tables import links_table
 from splitplace.provenance import collect
 from splitplace.records.demand import Demand, SplitDemand

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from splitplace.errors import SplitPlaceError
-from splitplace.placement.simulator.scenario import NetworkShift, Scenario, load_scenario
+from splitplace.placement.simulator.scenario import NetworkShift, Scenario
+from splitplace.placement.simulator.shipped import load_scenario
 
 pytestmark = pytest.mark.base
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from splitplace.placement.registry import parse_policy
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import Scenario, load_fleet, load_scenario, names
+from splitplace.placement.simulator.scenario import Scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, names
 
 pytestmark = pytest.mark.base
 

@@ -11,7 +11,7 @@ from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
-from splitplace.placement.simulator.scenario import load_fleet, load_scenario
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario
 from splitplace.placement.simulator.shown import ShownContainers
 from splitplace.records.action import Migrate
 

@@ -7,7 +7,8 @@ from splitplace.api.simulate import simulate
 from splitplace.errors import OverloadedError, SplitPlaceError
 from splitplace.placement.simulator.demands import build, load_demand
 from splitplace.placement.simulator.recorded import read_trace
-from splitplace.placement.simulator.scenario import Workload, load_fleet, load_scenario, units
+from splitplace.placement.simulator.scenario import Workload
+from splitplace.placement.simulator.shipped import load_fleet, load_scenario, units
 from splitplace.placement.simulator.traces import write_parquet
 from splitplace.placement.simulator.workload import draw
 
