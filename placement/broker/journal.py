@@ -8,6 +8,7 @@ journal are noticed. What an event means is not known here.
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +16,9 @@ from splitplace.errors import IntegrityError, OverloadedError
 from splitplace.files import make_folder
 from splitplace.placement.broker import database as table
 from splitplace.placement.broker.database import REMEDY, checksum, told
+from splitplace.placement.broker.extent import Extent
 from splitplace.placement.broker.journal_reader import events, verified
 from splitplace.placement.broker.safeguards import Ballast, HighWaterMark, Whereabouts, WriterLock
-
-_ROW_BYTES = 40
-"""What an event costs besides its body."""
 
 
 class Companion(Protocol):
@@ -69,9 +68,6 @@ class Journal:
         self.path, self.limit_bytes = path, limit_bytes
         self._keep_bytes, self._keep_events = min(keep_bytes, limit_bytes // 2), keep_events
         self._pending: list[bytes | None] = []
-        self._head: int
-        self._chain: bytes
-        self._bytes = self._snapshot_bytes = self._snapshot_at = self._behind_bytes = 0
         self._companions: list[Companion] = []
         with told(path.parent):
             make_folder(path.parent)
@@ -80,10 +76,10 @@ class Journal:
             self._database = table.open_writer(path)
             try:
                 with told(path):
-                    self._find()
+                    self._extent = Extent.found(self._database, path)
                     self._mark = HighWaterMark(path.with_suffix(".mark"))
-                    self._check_mark()
-                    self._mark.write(self._head, self._chain)
+                    self._extent.check(self._mark, self._database, path)
+                    self._mark.write(*self._extent.end)
                     self._ballast = Ballast(path.with_suffix(".ballast"), ballast_bytes)
                     self._place = Whereabouts(path, path.with_name(path.name + "-wal"))
             except BaseException:
@@ -100,7 +96,7 @@ class Journal:
             Its sequence number.
         """
         self._pending.append(bytes(body))
-        return self._head + len(self._pending)
+        return self._extent.head + len(self._pending)
 
     def withdraw(self, sequence: int) -> None:
         """Take back an event that is not committed. Its number stays used, and `replay` passes over it.
@@ -108,8 +104,10 @@ class Journal:
         After a `commit` that failed, so that a task whose acceptance could not be written is not written later. (Should
         the process be killed before the next commit, the failed one may turn out to have reached the disk after all.)
         """
-        assert self._head < sequence <= self._head + len(self._pending), f"event {sequence} is committed, or never was"
-        self._pending[sequence - self._head - 1] = None
+        assert self._extent.head < sequence <= self._extent.head + len(self._pending), (
+            f"event {sequence} is committed, or never was"
+        )
+        self._pending[sequence - self._extent.head - 1] = None
 
     def commit(self) -> None:
         """Bring all that was appended to the disk, and what was put into the spool, by one fsync.
@@ -142,13 +140,13 @@ class Journal:
             )
 
         def work() -> None:
-            row = (self._head, self._chain, checksum("snapshot", self._head, self._chain, body), body)
+            row = (*self._extent.end, checksum("snapshot", *self._extent.end, body), body)
             self._database.execute("DELETE FROM snapshot")
             self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?)", row)
-            self._drop_old()
+            self._extent.drop_old(self._database, self._keep_bytes, self._keep_events)
 
         self._transact(work)
-        self._snapshot_bytes, self._snapshot_at, self._behind_bytes = len(body), self._head, 0
+        self._extent.note_snapshot(len(body))
         self._compact()
 
     def replay(self) -> tuple[bytes | None, Iterator[tuple[int, bytes]]]:
@@ -160,13 +158,13 @@ class Journal:
         with told(self.path):
             row = self._database.execute("SELECT sequence, chain, seal, body FROM snapshot").fetchone()
         if row is None:
-            if self._kept[0]:
+            if self._extent.kept[0]:
                 raise IntegrityError(f"{self.path}: the snapshot is missing{REMEDY}")
-            return None, verified(self._database, self.path, self._kept, self._head)
+            return None, verified(self._database, self.path, self._extent.kept, self._extent.head)
         sequence, chain, seal, body = row
         if seal != checksum("snapshot", sequence, chain, body):
             raise IntegrityError(f"{self.path}: the snapshot after event {sequence} is damaged{REMEDY}")
-        return body, verified(self._database, self.path, (sequence, chain), self._head)
+        return body, verified(self._database, self.path, (sequence, chain), self._extent.head)
 
     def history(self, since: int = 0) -> Iterator[tuple[int, bytes]]:
         """As `events`, of this journal."""
@@ -175,7 +173,7 @@ class Journal:
     @property
     def last(self) -> int:
         """The sequence number of the last event that is on disk; 0 before the first."""
-        return self._head
+        return self._extent.head
 
     @property
     def accepting(self) -> bool:
@@ -185,12 +183,12 @@ class Journal:
     @property
     def full(self) -> bool:
         """Whether events and snapshot have come to the limit, however much room is on the disk."""
-        return self._bytes + self._snapshot_bytes >= self.limit_bytes
+        return self._extent.total_bytes >= self.limit_bytes
 
     @property
     def behind(self) -> tuple[int, int]:
         """How many events the snapshot is behind those on the disk, and their bytes: what a restart replays."""
-        return self._head - self._snapshot_at, self._behind_bytes
+        return self._extent.behind
 
     @property
     def lost(self) -> str | None:
@@ -217,7 +215,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the files and let another writer in. What was not committed is lost."""
-        self._mark.write(self._head, self._chain, sync=True)
+        self._mark.write(*self._extent.end, sync=True)
         self._mark.close()
         with suppress(sqlite3.Error):  # what could not be brought to its place is still in the log
             self._database.close()
@@ -228,51 +226,19 @@ class Journal:
         if self.lost is not None:
             raise OverloadedError(self.lost)
 
-    def _find(self) -> None:
-        """Where the journal begins and ends, and how much it holds."""
-        self._kept = table.header(self._database, self.path, "kept")
-        newest = "SELECT sequence, chain FROM event ORDER BY sequence DESC LIMIT 1"
-        self._head, self._chain = self._database.execute(newest).fetchone() or self._kept
-        total = "SELECT count(*), coalesce(sum(length(body)), 0) FROM "
-        count, size = self._database.execute(total + "event").fetchone()
-        self._bytes = size + count * _ROW_BYTES
-        _, self._snapshot_bytes = self._database.execute(total + "snapshot").fetchone()
-        (self._snapshot_at,) = self._database.execute("SELECT coalesce(max(sequence), 0) FROM snapshot").fetchone()
-        behind = total + "event WHERE sequence > ?"
-        count, size = self._database.execute(behind, (self._snapshot_at,)).fetchone()
-        self._behind_bytes = size + count * _ROW_BYTES
-
-    def _check_mark(self) -> None:
-        """Hold what is there against how far it once got."""
-        mark = self._mark.read()
-        if mark is None:
-            return
-        sequence, chain = mark
-        if sequence > self._head:
-            raise IntegrityError(
-                f"{self.path}: events {self._head + 1} to {sequence} were committed and are not there: "
-                f"{self.path.name} or {self.path.name}-wal is damaged, or of an earlier day{REMEDY}"
-            )
-        if sequence < self._kept[0]:
-            return  # a power loss left it behind what a snapshot has dropped since
-        row = self._database.execute("SELECT chain FROM event WHERE sequence = ?", (sequence,)).fetchone()
-        found = self._kept[1] if sequence == self._kept[0] else row and row[0]
-        if found != chain:
-            raise IntegrityError(f"{self.path}: event {sequence} is damaged, or of another journal{REMEDY}")
-
     def _transact(self, work: Callable[[], None]) -> None:
         """Write what is pending, then do `work`, as one transaction: all or nothing of it."""
-        before = self._head, self._chain, self._bytes, self._kept, self._behind_bytes
+        before = replace(self._extent)
         try:
             with told(self.path):
                 self._database.execute("BEGIN IMMEDIATE")
                 for companion in self._companions:
                     companion.write(self._database)
-                self._database.executemany("INSERT INTO event VALUES (?, ?, ?)", self._chained())
+                self._database.executemany("INSERT INTO event VALUES (?, ?, ?)", self._extent.chained(self._pending))
                 work()
                 self._database.execute("COMMIT")
         except BaseException as error:
-            self._head, self._chain, self._bytes, self._kept, self._behind_bytes = before
+            self._extent = before
             if self._database.in_transaction:
                 with suppress(sqlite3.Error):
                     self._database.execute("ROLLBACK")
@@ -281,33 +247,9 @@ class Journal:
                 self._checkpoint()  # then the log is written over instead of growing
             raise
         self._pending.clear()
-        self._mark.write(self._head, self._chain)
+        self._mark.write(*self._extent.end)
         for companion in self._companions:
             companion.written()
-
-    def _chained(self) -> Iterator[tuple[int, bytes, bytes | None]]:
-        """The rows of what is pending."""
-        for body in self._pending:
-            self._head += 1
-            self._chain = checksum("event", self._chain, self._head, body)
-            size = _ROW_BYTES + len(body or b"")
-            self._bytes += size
-            self._behind_bytes += size
-            yield self._head, self._chain, body
-
-    def _drop_old(self) -> None:
-        """Delete the oldest events, all before the snapshot, until what is left is as few and small as is kept."""
-        count = self._head - self._kept[0]
-        rows = self._database.execute("SELECT sequence, coalesce(length(body), 0), chain FROM event ORDER BY sequence")
-        for sequence, size, chain in rows:
-            if self._bytes <= self._keep_bytes and count <= self._keep_events:
-                break
-            self._kept = sequence, chain
-            self._bytes -= size + _ROW_BYTES
-            count -= 1
-        rows.close()
-        self._database.execute("DELETE FROM event WHERE sequence <= ?", (self._kept[0],))
-        table.set_header(self._database, "kept", *self._kept)
 
     def _compact(self) -> None:
         """Give pages back, but for those that the next events will fill, and bring the log to its place."""
@@ -318,7 +260,7 @@ class Journal:
                 # It has no columns but many steps, and `execute` makes one.
                 self._database.executescript(f"PRAGMA incremental_vacuum({free - spare})")
         self._checkpoint()
-        self._mark.write(self._head, self._chain, sync=True)
+        self._mark.write(*self._extent.end, sync=True)
 
     def _checkpoint(self) -> None:
         """Bring the log to its place, as far as no reader needs it, so that it begins anew."""

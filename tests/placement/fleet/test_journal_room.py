@@ -154,7 +154,7 @@ def test_answers_of_tasks_under_way_are_kept_beside_the_snapshot(busy, setup, tm
     """Whole, for the next broker, whether they are rows or files; the state's own text is without them."""
     answers = answered(busy, bytes(size))
     busy.store.snapshots.take(busy.state)
-    assert busy.store.journal._snapshot_bytes < 10_000
+    assert busy.store.journal._extent.snapshot_bytes < 10_000
     shutil.copytree(tmp_path / "data", tmp_path / "killed")
     again = Busy(tmp_path / "killed", setup)
     assert {id_: task.answers for id_, task in again.state.tasks.items()} == answers
