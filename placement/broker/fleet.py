@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from splitplace.errors import ContractError, NotReadyError, OverloadedError, of_system, unknown
+from splitplace.errors import ContractError, NotReadyError, OverloadedError, of_system
 from splitplace.inference.cpu_share import ShareMethod
 from splitplace.placement.broker.health import DeviceHealth
 from splitplace.placement.broker.launch_config import launch_config
-from splitplace.placement.broker.member import Change, Member
+from splitplace.placement.broker.member import Change, Member, members_of
 from splitplace.placement.broker.probing import SpeedProbe
 from splitplace.placement.engines.engine import Engine, EngineEvent, Exited, MachineJoined, MachineLeft
 from splitplace.placement.protocol import fields, messages
@@ -52,17 +52,9 @@ class LiveFleet:
         max_frame_bytes: int = fields.MAX_FRAME_BYTES,
         wire: fields.Wire = "raw",
     ):
-        names = [device.name for device in devices]
-        if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
-            raise ContractError(f"a fleet needs single devices with names of their own, got {names}")
-        for name in cpu_shares:
-            if name not in names:
-                raise unknown("device", name, names)
         self.engine, self.catalog, self.method = engine, catalog, method
-        self.members = {
-            device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)
-        }
-        self._accesses = engine.accesses((fields.BROKER, *names))
+        self.members = members_of(devices, cpu_shares)
+        self._accesses = engine.accesses((fields.BROKER, *self.members))
         for member in self.members.values():
             member.here = member.name in self._accesses.by_name
         self.node = StreamNode(self._accesses.by_name[fields.BROKER], max_frame_bytes)
@@ -102,12 +94,10 @@ class LiveFleet:
         ended: dict[str, str] = {}
         start_s = time.monotonic()
         while len(ended) + len(self._connected()) < len(here):
-            ended |= self._ended()
             waited_s = time.monotonic() - start_s
             if stopping() or waited_s > START_TIMEOUT_S or (self._connected() and waited_s > JOIN_S):
                 break
-            for received in self.node.receive(0.1):
-                self._greet(received, ended)
+            ended |= self._listen()
         if not self._connected():
             reasons = [f"device {name} did not start: {reason}" for name, reason in ended.items()]
             raise NotReadyError("; ".join(reasons) or f"no device started within {START_TIMEOUT_S:.0f} s")
@@ -120,9 +110,6 @@ class LiveFleet:
         # The run begins: what came before is none of its time.
         self.origin_s = time.monotonic()
         self.changes += [Change(self.members[name], "gone", reason) for name, reason in ended.items()]
-
-    def _ended(self) -> dict[str, str]:
-        return {event.device: event.reason for event in self._events() if isinstance(event, Exited)}
 
     def _events(self) -> list[EngineEvent]:
         events, self._never_begun = [*self._never_begun, *self.engine.events()], []
@@ -158,11 +145,7 @@ class LiveFleet:
             self.engine.stop(member.name, timeout_s=0.0)
             self._never_begun.append(Exited(member.name, str(error)))
             return
-        member.hello, member.connected, member.unanswered, member.doubted = hello, True, 0, False
-        member.stuck, member.runs, member.cleared_at, member.idle_s = False, 0, -1, float("-inf")
-        member.monitor.forget()
-        member.relayed = frozenset()
-        member.meter.rss_bytes = hello.rss_bytes
+        member.begin(hello)
         self.relay.meet(member.name, hello.endpoint)
         others = [other for other in self._connected() if other is not member and other.hello]
         peers = tuple(other.peer(other.hello) for other in others if other.hello)
@@ -177,7 +160,7 @@ class LiveFleet:
 
     def _listen(self) -> dict[str, str]:
         """Take in what is said, for a moment before the run begins; who has ended meanwhile, and why."""
-        ended = self._ended()
+        ended = {event.device: event.reason for event in self._events() if isinstance(event, Exited)}
         for received in self.node.receive(0.1):
             self._greet(received, ended)
         return ended
@@ -200,15 +183,9 @@ class LiveFleet:
         member.incarnation = draw_incarnation()
         self.node.expect(member.name, member.incarnation)
         config = launch_config(
-            member,
-            self.catalog,
-            self.method,
-            self._accesses,
-            self.node,
-            self.relay.endpoint,
-            self._most_bytes,
+            member, self.catalog, self.method, self._accesses, self.node, self.relay.endpoint, self._most_bytes,
             self._wire,
-        )
+        )  # fmt: skip
         try:
             self.engine.launch(config)
         except OSError as error:  # no process, file or memory for it now: as one that ended at once
@@ -304,7 +281,7 @@ class LiveFleet:
 
     def _note_route(self, member: Member, message: messages.Rerouted) -> None:
         if member.connected and message.peer in self.members and message.peer != member.name:
-            there = frozenset({message.peer})
+            there = {message.peer}
             member.relayed = member.relayed | there if message.relayed else member.relayed - there
 
     def _gone(self, member: Member, reason: str) -> None:

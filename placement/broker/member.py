@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+from splitplace.errors import ContractError, unknown
 from splitplace.placement.broker.meter import Meter
 from splitplace.placement.broker.monitor import Monitor
 from splitplace.placement.protocol import fields, messages
@@ -82,6 +84,14 @@ class Member:
         """Whether it has been asked some times in a row, and has not said a word."""
         return self.unanswered > HUSH_AFTER
 
+    def begin(self, hello: messages.Hello) -> None:
+        """A process of it is up, and has done nothing yet."""
+        self.hello, self.connected, self.unanswered, self.doubted = hello, True, 0, False
+        self.stuck, self.runs, self.cleared_at, self.idle_s = False, 0, -1, float("-inf")
+        self.monitor.forget()
+        self.relayed = frozenset()
+        self.meter.rss_bytes = hello.rss_bytes
+
     def ratios(self, first: "Member") -> list[float]:
         """Its speed over another device's, one a round."""
         rounds = zip(self.core_speeds, first.core_speeds, strict=False)  # a device that joined later has had fewer
@@ -114,3 +124,23 @@ class Change:
     member: Member
     kind: Literal["joined", "gone", "doubted", "trusted"]
     reason: str = ""
+
+
+def members_of(devices: Sequence[Device], cpu_shares: Mapping[str, float]) -> dict[str, Member]:
+    """A fleet's devices by name, in their order.
+
+    Args:
+        devices: Single ones, each with a name of its own.
+        cpu_shares: Emulated share of the machine by device name; 1.0 where not given.
+
+    Raises:
+        ContractError: They are not single, or not of different names.
+        NotFoundError: A share of a device that is none of these.
+    """
+    names = [device.name for device in devices]
+    if len(set(names)) != len(names) or any(device.count != 1 for device in devices):
+        raise ContractError(f"a fleet needs single devices with names of their own, got {names}")
+    for name in cpu_shares:
+        if name not in names:
+            raise unknown("device", name, names)
+    return {device.name: Member(device, row, cpu_shares.get(device.name, 1.0)) for row, device in enumerate(devices)}

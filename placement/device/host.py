@@ -11,36 +11,24 @@ from collections import deque
 from concurrent.futures import Future
 from functools import partial
 
-from splitplace.errors import (
-    ContractError,
-    IntegrityError,
-    NotFoundError,
-    NotReadyError,
-    OverloadedError,
-    SplitPlaceError,
-    raised,
-)
-from splitplace.inference import memory
+from splitplace.errors import ContractError, NotReadyError, SplitPlaceError
 from splitplace.inference.cpu_share import CpuShare
-from splitplace.inference.speed import measured_core_speed
 from splitplace.placement.device import monitor
 from splitplace.placement.device.config import DeviceConfig
 from splitplace.placement.device.container import Container
 from splitplace.placement.device.containers import ContainerQueue
-from splitplace.placement.device.fragments import LoadedFragments, Opened, TimedWork
+from splitplace.placement.device.fragments import LoadedFragments, TimedWork
 from splitplace.placement.device.neighbours import Neighbours
-from splitplace.placement.device.supply import fragment_store, origin
-from splitplace.placement.device.worker import SessionWorker, Then, Work
+from splitplace.placement.device.orders import WorkerOrders
+from splitplace.placement.device.supply import fragment_store
+from splitplace.placement.device.worker import SessionWorker
 from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.outflow import Outflow, Values
 from splitplace.placement.protocol.stream import Malformed, Received, StreamNode, UnknownProcess, drain
-from splitplace.records.fragment import Fragment
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
-FILE_FAULTS = (IntegrityError, NotFoundError, PermissionError)
-"""What opening a fragment raises whose file is missing, damaged, no model or not readable, whichever device tries."""
 
 
 class DeviceRuntime:
@@ -58,6 +46,7 @@ class DeviceRuntime:
         self.containers = ContainerQueue(config.max_held_bytes)
         self.neighbours = Neighbours(node)
         self.worker = SessionWorker(self.wake)
+        self.orders = WorkerOrders(self.fragments, self.worker, share, config.threads, self._tell, self._refuse)
         self._own: deque[Received] = deque()
         """What it has said to itself: taken in by and by, as what others say, and not in the middle of something."""
         self._stopping = False
@@ -125,12 +114,11 @@ class DeviceRuntime:
             case messages.Ping(sequence=sequence):
                 self._tell(monitor.pong(sequence, self.node, self.fragments, self.containers, self.worker.idle))
             case messages.ProbeOrder(trim=trim):
-                self._later(partial(measured_core_speed, self.share, trim, self.config.threads), self._probed)
+                self.orders.probe(trim)
             case messages.Load(fragment=fragment):
-                self._load(fragment)
+                self.orders.load(fragment)
             case messages.Unload(digest=digest):
-                self.fragments.forget(digest)
-                self._later(memory.release, Future.result)
+                self.orders.unload(digest)
             case messages.Assign():
                 self._assign(message)
             case messages.Cancel(job=job):
@@ -145,20 +133,6 @@ class DeviceRuntime:
         try:
             self.neighbours.meet(peer)
         except ContractError as error:
-            self._refuse(fields.BROKER, str(error))
-
-    def _load(self, fragment: Fragment) -> None:
-        try:
-            self.fragments.expect(fragment)
-        except SplitPlaceError as error:
-            self._tell(messages.LoadFailed(digest=fragment.digest, error=fields.text(error)))
-            return
-        self._later(partial(self.fragments.open, fragment), partial(self._loaded, fragment))
-
-    def _later(self, work: Work, then: Then) -> None:
-        try:
-            self.worker.order(work, then)
-        except OverloadedError as error:
             self._refuse(fields.BROKER, str(error))
 
     def _assign(self, assign: messages.Assign) -> None:
@@ -215,33 +189,6 @@ class DeviceRuntime:
             self._return_credits(container)
             self.worker.start(run, partial(self._ran, container, micro_batch, sent_s, ready_s))
             return
-
-    def _probed(self, future: Future[float]) -> None:
-        if (error := future.exception()) is not None:  # no thread, file or memory for it now: it goes on without
-            self._refuse(fields.BROKER, f"the probe failed: {raised(error)}")
-            return
-        self._tell(messages.Probed(core_speed=future.result()))
-
-    def _loaded(self, fragment: Fragment, future: Future[TimedWork[Opened]]) -> None:
-        error = future.exception()
-        if error is not None:
-            self.fragments.forget(fragment.digest)
-            of_file = isinstance(error, FILE_FAULTS)
-            self._tell(messages.LoadFailed(digest=fragment.digest, error=fields.text(error), of_file=of_file))
-            return
-        took = future.result()
-        self.fragments.opened(fragment, took.result)
-        had = origin(self.fragments.store, fragment.digest)
-        self._tell(
-            messages.Loaded(
-                digest=fragment.digest,
-                start_s=took.start_s,
-                end_s=took.end_s,
-                rss_bytes=memory.rss_bytes(),
-                source=had.source,
-                problem=had.problem,
-            )
-        )
 
     def _ran(
         self,
