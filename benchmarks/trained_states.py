@@ -12,6 +12,7 @@ from splitplace.files import replace_file
 from splitplace.placement import states as store
 from splitplace.placement.policy import Policy
 from splitplace.placement.registry import parse_policy
+from splitplace.placement.state_files import SUFFIX, stem_of
 from splitplace.records.view import View
 
 FOLDER = Path("build/bench-states")
@@ -32,7 +33,7 @@ def train_states(trained: TrainedOn, rows: Iterable[GridRow], say: Callable[[str
         SplitPlaceError: As `policy train`.
     """
     folder, policies = states_of(trained), [parse_policy(text) for row in rows for text in row.policies]
-    wanted = {store.stem_of(part) for policy in policies for part in store.storable(policy)}
+    wanted = {stem_of(part) for policy in policies for part in store.storable(policy)}
     there = set(json.loads((folder / NOTE).read_bytes())["parts"]) if (folder / NOTE).is_file() else set()
     if missing := tuple(sorted(wanted - there)):
         _train(folder, trained, missing, say)
@@ -53,7 +54,7 @@ def _train(folder: Path, trained: TrainedOn, parts: tuple[str, ...], say: Callab
 
 def trained_state(policy: Policy, folder: Path, view: View, trained: list[str]) -> Any:
     """A policy's state from such a folder, anew where it has none; `trained` is told the parts that have one there."""
-    if not any((folder / f"{store.stem_of(part)}{store.SUFFIX}").is_file() for part in store.storable(policy)):
+    if not any((folder / f"{stem_of(part)}{SUFFIX}").is_file() for part in store.storable(policy)):
         return policy.init(view)
     state, found = store.from_folder(policy, folder, view)
     trained.extend(found)

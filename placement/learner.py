@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitplace.placement.policy import Decider, Policy
-from splitplace.placement.states import LoadedPart, Storable
+from splitplace.placement.state_files import LoadedPart, Storable
 from splitplace.placement.surrogates.network import Weights
 from splitplace.records.action import Action
 from splitplace.records.metrics import Metrics
@@ -41,7 +41,7 @@ class Learner(Storable, Protocol):
         ...
 
     def describe(self, loaded: LoadedPart) -> list[str]:
-        """A saved state in lines for people; `states.summary` has the ones that hold for any."""
+        """A saved state in lines for people; `state_files.summary` has the ones that hold for any."""
         ...
 
 

@@ -86,7 +86,7 @@ PUBLIC = {
             "Placed",
         ],
         "placement.learner": ["Learner", "Traces", "Taught", "Recipe", "Fit"],
-        "placement.states": ["Packed"],
+        "placement.state_files": ["Packed"],
         "placement.plan": ["plan", "check_actions"],
         "placement.room": ["Room"],
         "placement.advice.advice": ["Advice", "Prospect"],
@@ -248,7 +248,7 @@ if TYPE_CHECKING:
     from splitplace.placement.simulator.scenario import Workload as Workload
     from splitplace.placement.simulator.shipped import load_fleet as load_fleet
     from splitplace.placement.simulator.shipped import load_scenario as load_scenario
-    from splitplace.placement.states import Packed as Packed
+    from splitplace.placement.state_files import Packed as Packed
     from splitplace.progress import Progress as Progress
     from splitplace.records.action import Action as Action
     from splitplace.records.action import Decide as Decide

@@ -13,6 +13,7 @@ from splitplace.files import make_folder, replace_file
 from splitplace.placement import states as saved
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.policy import Policy
+from splitplace.placement.state_files import Storable, save
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class PolicyFolder:
         try:
             make_folder(self.folder)
             for part, state in zip(saved.parts(policy), saved.of_parts(policy, states), strict=True):
-                if isinstance(part, saved.Storable):
-                    saved.save(self.folder, part, state, self.setup.trained_for, {"by": "a broker"})
+                if isinstance(part, Storable):
+                    save(self.folder, part, state, self.setup.trained_for, {"by": "a broker"})
             replace_file(self.folder / "generator.json", json.dumps(rng.bit_generator.state).encode())
         except BaseException as error:  # noqa: BLE001 - the policy is somebody's code, and may raise anything
             said = str(error) if isinstance(error, OSError) else raised(error)

@@ -12,7 +12,7 @@ import numpy as np
 from splitplace.errors import ContractError, NotFoundError
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.policy import Composed, Feedback, States
-from splitplace.placement.states import LoadedPart, Packed
+from splitplace.placement.state_files import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import View
 

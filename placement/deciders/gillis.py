@@ -16,7 +16,7 @@ from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import rewards
 from splitplace.placement.policy import Composed, Feedback, Leaving, States, Taken
-from splitplace.placement.states import LoadedPart, Packed
+from splitplace.placement.state_files import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.view import Floats, Ints, View
 

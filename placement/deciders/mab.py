@@ -20,7 +20,7 @@ from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.objective import ARMS, cell_means, cell_sums
 from splitplace.placement.policy import Feedback, Leaving, Taken
-from splitplace.placement.states import LoadedPart, Packed
+from splitplace.placement.state_files import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.fleet_status import PolicyEstimate
 from splitplace.records.view import Finished, Floats, Ints, View

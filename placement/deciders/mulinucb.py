@@ -38,7 +38,7 @@ from splitplace.placement.deciders.estimate import unloaded_response_s
 from splitplace.placement.deciders.ridge import Ridge, is_ridge
 from splitplace.placement.learner import Taught, Traces
 from splitplace.placement.policy import Feedback, Leaving, Taken, still_out
-from splitplace.placement.states import LoadedPart, Packed
+from splitplace.placement.state_files import LoadedPart, Packed
 from splitplace.records.action import Decide
 from splitplace.records.fleet_status import PolicyEstimate
 from splitplace.records.split import Strategy

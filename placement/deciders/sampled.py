@@ -17,7 +17,7 @@ from splitplace.errors import ContractError
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.objective import by_cell, rewards
 from splitplace.placement.policy import Leaving
-from splitplace.placement.states import Packed
+from splitplace.placement.state_files import Packed
 from splitplace.records.view import Floats, Ints, View
 
 

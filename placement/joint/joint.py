@@ -37,7 +37,7 @@ from splitplace.placement.joint.search import PlanSearch
 from splitplace.placement.joint.worth import JointWorth
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
-from splitplace.placement.states import LoadedPart, Packed, summary
+from splitplace.placement.state_files import LoadedPart, Packed, summary
 from splitplace.records.action import Action, Decide, Place, Wait
 from splitplace.records.view import View
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from splitplace.errors import NotFoundError, SplitPlaceError, UsageError
 from splitplace.placement import registry
-from splitplace.placement.states import SUFFIX, LoadedPart, class_of, read, summary, understood
+from splitplace.placement.state_files import SUFFIX, LoadedPart, class_of, read, summary, understood
 
 SMALL = 32
 """Arrays of up to so many numbers are shown."""

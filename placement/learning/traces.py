@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from splitplace.errors import PolicyError, SplitPlaceError, raised
 from splitplace.placement import registry
-from splitplace.placement import states as store
 from splitplace.placement.learner import Examples, Figures, Fit, Learner, Predict, Recipe, Taught, Watch, Worth
 from splitplace.placement.learning import curves
 from splitplace.placement.learning.fit import fit
@@ -24,6 +23,7 @@ from splitplace.placement.simulator.results import SimulationRun
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.traces import write_parquet
+from splitplace.placement.state_files import save
 from splitplace.placement.surrogates.network import Weights
 from splitplace.progress import Progress
 from splitplace.records.device import FleetSpec
@@ -176,7 +176,7 @@ class SimulatedTraces:
                 learned = part.train(self)
                 if learned is not None:
                     about = {**self.settings.about, **learned.about}
-                    self._stems.append(store.save(self.out, part, learned.state, self.view, about).stem)
+                    self._stems.append(save(self.out, part, learned.state, self.view, about).stem)
             self._asking.pop()
             self._learned[part.name] = learned
         return self._learned[part.name]

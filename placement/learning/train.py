@@ -12,7 +12,7 @@ from splitplace.placement import registry
 from splitplace.placement.learner import Learner
 from splitplace.placement.learning.show import saved_states
 from splitplace.placement.learning.traces import LearningSettings, SimulatedTraces, own
-from splitplace.placement.states import SUFFIX, learned_by
+from splitplace.placement.state_files import SUFFIX, learned_by
 from splitplace.progress import Progress, silent
 
 

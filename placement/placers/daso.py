@@ -27,7 +27,7 @@ from splitplace.placement.placers import daso_train
 from splitplace.placement.placers.least_loaded import least_loaded_devices
 from splitplace.placement.policy import Feedback, Leaving, Placed, PlacementRequest
 from splitplace.placement.room import Room
-from splitplace.placement.states import LoadedPart, Packed, summary
+from splitplace.placement.state_files import LoadedPart, Packed, summary
 from splitplace.placement.surrogates import ascent, surrogate
 from splitplace.placement.surrogates.adamw import Moments
 from splitplace.placement.surrogates.experience import Experience

@@ -29,7 +29,7 @@ from splitplace.placement.placers.around import Around
 from splitplace.placement.placers.least_loaded import gathered_least_loaded, least_loaded, least_loaded_devices
 from splitplace.placement.policy import Composed, Feedback, PlacementRequest, Placer, States
 from splitplace.placement.room import Room
-from splitplace.placement.states import LoadedPart, Packed, summary
+from splitplace.placement.state_files import LoadedPart, Packed, summary
 from splitplace.placement.surrogates import ascent, completion, fluid
 from splitplace.placement.surrogates.completion import PlanRecorder, Plans, joined
 from splitplace.placement.surrogates.contention import Contention, contention

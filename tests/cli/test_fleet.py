@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import splitplace as sp
-from splitplace.placement import states
+from splitplace.placement import state_files, states
 from splitplace.placement.broker.setup import view_at_rest
 from splitplace.placement.placers.daso import Daso
 from splitplace.splitting import split_folder
@@ -271,11 +271,11 @@ def test_a_trained_fleet(room):
     view = view_at_rest(sp.demand(room.folder / "catalog"), fleet.units(), 300.0)
     kept, log = room.folder / "splitplace-fleet/policy", room.folder / "splitplace-fleet/broker.log"
     for eta, said in [(7.0, False), (8.0, True)]:
-        states.save(room.folder, Daso(), replace(Daso().init(view), eta=eta), view, {"by": "a test"})
+        state_files.save(room.folder, Daso(), replace(Daso().init(view), eta=eta), view, {"by": "a test"})
         room.start({"--policy": "full+daso", "--state": "."})
         assert room.call(*SUBMIT)["labels"] == [0, 1, 2, 3]
         room.call("fleet", "stop")
-        assert states.read(kept, "daso").saved.facts["eta"] == 7.0
+        assert state_files.read(kept, "daso").saved.facts["eta"] == 7.0
         assert ("daso goes on with what it had learned" in log.read_text()) == said
 
 

@@ -14,7 +14,7 @@ from splitplace.placement.broker.history import read_history
 from splitplace.placement.engines.membership import Membership
 from splitplace.placement.engines.roster import RosterFile
 from splitplace.placement.history import Start
-from splitplace.placement.states import Saved
+from splitplace.placement.state_files import Saved
 from splitplace.records.base import Record
 from splitplace.records.demand import Demand
 from splitplace.records.evaluation import Evaluation

@@ -238,18 +238,20 @@ def make_states(zoo: Path, good: Path) -> None:
     """States that say something odd of themselves, and arrays that are not those that the part has."""
     from safetensors.numpy import save
 
-    from splitplace.placement import states
+    from splitplace.placement import state_files
 
-    loaded = states.read(good, "mab")
+    loaded = state_files.read(good, "mab")
     document = json.loads(loaded.saved.model_dump_json())
     files = {}
     for number, changed in enumerate(damaged(document)):
-        files[str(number)] = save(loaded.arrays, {states.KEY: json.dumps(changed)})
+        files[str(number)] = save(loaded.arrays, {state_files.KEY: json.dumps(changed)})
     odd = [{}, {"r": np.zeros(3)}, {"r": np.zeros((9, 9)), "q": np.zeros(1), "n": np.zeros(0)}]
     odd.append({"r": np.zeros(3), "q": np.zeros((2, 3, 2)), "n": np.full((2, 3, 2), -1)})
     for number, arrays in enumerate(odd):
         digest = hashlib.sha256(save(arrays)).hexdigest()
-        files[f"arrays-{number}"] = states.to_bytes(loaded.saved.model_copy(update={"arrays_sha256": digest}), arrays)
+        files[f"arrays-{number}"] = state_files.to_bytes(
+            loaded.saved.model_copy(update={"arrays_sha256": digest}), arrays
+        )
     for name, content in files.items():
         (zoo / f"states-{name}").mkdir()
         (zoo / f"states-{name}" / "mab.safetensors").write_bytes(content)

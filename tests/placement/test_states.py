@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes_alone
 
 from splitplace.errors import SplitPlaceError, UsageError
-from splitplace.placement import states
+from splitplace.placement import state_files
 from splitplace.placement.deciders.mab import BanditState, Mab
 from splitplace.placement.learning.show import saved_states
 from splitplace.placement.placers.daso import Daso
@@ -19,7 +19,8 @@ from splitplace.placement.placers.daso_warm import DasoWarm
 from splitplace.placement.placers.random import RandomPlacer
 from splitplace.placement.policy import Composed
 from splitplace.placement.registry import parse_policy
-from splitplace.placement.states import from_folder, read, save, to_bytes
+from splitplace.placement.state_files import read, save, to_bytes
+from splitplace.placement.states import from_folder
 from splitplace.placement.surrogates import surrogate
 from splitplace.placement.trained_for import TrainedFor
 
@@ -196,7 +197,7 @@ def test_what_is_no_file_is_no_state(view, folder):
 def test_no_more_of_a_file_is_read_than_a_state_can_have(folder, monkeypatch):
     """A file that is not ours may be as large as the disk."""
     (folder / "mab.safetensors").write_bytes(b"\0" * 2000)
-    monkeypatch.setattr(states, "MAX_BYTES", 1000)
+    monkeypatch.setattr(state_files, "MAX_BYTES", 1000)
     with pytest.raises(SplitPlaceError, match="expected at most 1000 bytes of a state"):
         read(folder, "mab")
 

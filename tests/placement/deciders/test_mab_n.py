@@ -9,7 +9,7 @@ from splitplace.placement.deciders.epsilon_greedy import EpsilonGreedy
 from splitplace.placement.deciders.mab import HIGH, LOW, Mab
 from splitplace.placement.deciders.mab_n import MabN
 from splitplace.placement.policy import Leaving
-from splitplace.placement.states import Packed
+from splitplace.placement.state_files import Packed
 
 pytestmark = pytest.mark.base
 

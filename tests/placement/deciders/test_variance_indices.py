@@ -12,7 +12,7 @@ from splitplace.placement.deciders.mab import HIGH, LOW, Mab
 from splitplace.placement.deciders.mab_tuned import MabTuned
 from splitplace.placement.deciders.mab_v import MabV
 from splitplace.placement.policy import Leaving, Taken
-from splitplace.placement.states import Packed
+from splitplace.placement.state_files import Packed
 from splitplace.records.action import Decide
 
 pytestmark = pytest.mark.base

@@ -26,7 +26,7 @@ from splitplace.placement.engines.local import LocalEngine
 from splitplace.placement.policy import Leaving
 from splitplace.placement.protocol import codec, fields, messages
 from splitplace.placement.protocol.stream import Received
-from splitplace.placement.states import Packed
+from splitplace.placement.state_files import Packed
 from tests.placement.fleet.conftest import CLASSES, WIDTH, demand_of, make_device
 from tests.placement.fleet.test_pace import GRAPH, FakeFleet, Watcher
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splitplace.errors import ContractError
-from splitplace.placement import states
+from splitplace.placement import state_files, states
 from splitplace.placement.joint.jobs import DeviceJobs
 from splitplace.placement.joint.joint import Joint
 from splitplace.placement.joint.residual import FORGET
@@ -326,7 +326,7 @@ def test_what_was_learned_is_kept(view, tmp_path):
     """A broker saves it and finds it again; it is for these devices, by their place."""
     policy, now = Joint(), view(deadlines_s=(60.0,))
     learned = replace(policy.init(now), split_S=np.array([1.0, 0.5]), device_D=np.array([0.0, 2.0]), squares=3.0)
-    states.save(tmp_path, policy, learned, now, {"by": "a test"})
+    state_files.save(tmp_path, policy, learned, now, {"by": "a test"})
     found, names = states.from_folder(policy, tmp_path, now)
     assert names == ["joint"]
     np.testing.assert_array_equal([found.split_S, found.device_D], [learned.split_S, learned.device_D])

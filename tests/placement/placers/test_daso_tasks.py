@@ -20,7 +20,8 @@ from splitplace.placement.simulator.demands import load_demand
 from splitplace.placement.simulator.run import simulate
 from splitplace.placement.simulator.scenario import Scenario
 from splitplace.placement.simulator.shipped import load_fleet, load_scenario
-from splitplace.placement.states import Packed, from_folder, save, shipped
+from splitplace.placement.state_files import Packed, save
+from splitplace.placement.states import from_folder, shipped
 from splitplace.placement.surrogates import completion, fluid
 from splitplace.placement.surrogates.completion import PlanRecorder
 from splitplace.placement.surrogates.problem import asked
