@@ -24,7 +24,8 @@ from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.checkpoint import checkpointed
-from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.fit import fit
+from splitplace.training.loop.losses import cross_entropy
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
 from splitplace.training.run import Run

@@ -24,7 +24,7 @@ from splitplace.splitting.artifact import SplitArtifact, digest
 from splitplace.splitting.layerwise import recompose
 from splitplace.splitting.layerwise.extract import Piece, assemble
 from splitplace.splitting.layerwise.graph import build
-from splitplace.splitting.layerwise.model import normalise, to_proto
+from splitplace.splitting.layerwise.normal_form import normalise, to_proto
 from splitplace.splitting.modules import ModuleFragment, ModuleSplit
 
 OPSET = 18

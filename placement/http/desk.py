@@ -21,7 +21,7 @@ from splitplace.placement.http.tensors import Array
 from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
 from splitplace.placement.serve.kept_word import KeptWord, SilentFleetError, in_time
 from splitplace.placement.serve.served import ServedBroker, TakesAtOnce
-from splitplace.placement.serve.visit import ended
+from splitplace.placement.serve.settled import ended
 
 T = TypeVar("T")
 

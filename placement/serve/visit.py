@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from splitplace.errors import ContractError, NotReadyError, OverloadedError, SplitPlaceError
-from splitplace.placement.outcome import TaskFuture, TaskResult, when_settled
+from splitplace.placement.outcome import TaskFuture
 from splitplace.placement.serve import requests
 from splitplace.placement.serve.frames import (
     LENGTH,
@@ -24,6 +24,7 @@ from splitplace.placement.serve.frames import (
     parse,
     tensor,
 )
+from splitplace.placement.serve.settled import ended
 
 if TYPE_CHECKING:
     from splitplace.placement.serve.door import Door
@@ -294,16 +295,3 @@ class Visit:
         self._writer.close()
         for task in unwanted:
             await self._door.asking(partial(self._door.broker.cancel, task))
-
-
-async def ended(future: TaskFuture) -> TaskResult:
-    """The result of a task, however long it takes; the task is not cancelled where this is."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def note(_: object) -> None:
-        with suppress(RuntimeError):  # the door has closed: nobody waits
-            loop.call_soon_threadsafe(done.set)
-
-    when_settled(future, note)
-    await done.wait()
-    return future.result()

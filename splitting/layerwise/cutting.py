@@ -12,7 +12,7 @@ from splitplace.inference.executor import Array
 from splitplace.inference.trial import run_apart
 from splitplace.records.split import INPUT, Edge, Merge, Split
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, model, planner, recompose
+from splitplace.splitting.layerwise import bounds, costs, extract, fusion, graph, normal_form, planner, recompose
 from splitplace.splitting.layerwise.detached import Model, message
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.hosts import Host
@@ -144,7 +144,7 @@ def analyse(whole: Model, source: str = "model", output: str | None = None) -> B
     Raises:
         SplitPlaceError: Not a model that can be cut.
     """
-    network = graph.build(model.normalise(whole, source, output), source)
+    network = graph.build(normal_form.normalise(whole, source, output), source)
     return fusion.blocks(network, *fusion.ask(network))
 
 

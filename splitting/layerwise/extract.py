@@ -16,8 +16,8 @@ from splitplace.splitting.layerwise.checker import check_form
 from splitplace.splitting.layerwise.fold import constant
 from splitplace.splitting.layerwise.fusion import Blocks
 from splitplace.splitting.layerwise.graph import Graph
-from splitplace.splitting.layerwise.model import to_proto
 from splitplace.splitting.layerwise.names import Names
+from splitplace.splitting.layerwise.normal_form import to_proto
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from splitplace.records.fragment import BATCH
 from splitplace.splitting.layerwise.batch_place import BatchPlace, places, reshaped
 from splitplace.splitting.layerwise.detached import write
 from splitplace.splitting.layerwise.fold import batch_of, constant
-from splitplace.splitting.layerwise.model import to_proto
 from splitplace.splitting.layerwise.names import Names
+from splitplace.splitting.layerwise.normal_form import to_proto
 from splitplace.splitting.layerwise.shapes import Shape, UnknownShapeError, infer_shapes
 
 RECURRENT = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}

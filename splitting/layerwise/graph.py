@@ -14,8 +14,9 @@ from splitplace.errors import ContractError
 from splitplace.records.fragment import BATCH, MAX_TENSOR_NAME, DType, TensorSpec
 from splitplace.splitting.layerwise.detached import Model, serialised, write
 from splitplace.splitting.layerwise.fixed_batch import free_batch
+from splitplace.splitting.layerwise.flops import flops_of
 from splitplace.splitting.layerwise.fold import localise_shapes, materialise_reshapes
-from splitplace.splitting.layerwise.model import OFFERED, to_proto
+from splitplace.splitting.layerwise.normal_form import OFFERED, to_proto
 from splitplace.splitting.layerwise.shapes import BY_NUMBERS, Shape, UnknownShapeError, infer_shapes
 
 PROBES = (2, 3)
@@ -287,7 +288,7 @@ def _item_bytes(elem_type: int) -> int:
 
 
 def _node(node: ir.Node, shapes: Sequence[Mapping[str, Shape]]) -> Node:
-    flops = [_flops(node, known) for known in shapes]
+    flops = [flops_of(node, known) for known in shapes]
     read = reads(node)
     return Node(
         operator=node,
@@ -296,27 +297,3 @@ def _node(node: ir.Node, shapes: Sequence[Mapping[str, Shape]]) -> Node:
         outputs=tuple(value.name for value in node.outputs if value.name),
         flops_per_sample=(flops[1] - flops[0]) // (PROBES[1] - PROBES[0]),
     )
-
-
-def _flops(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
-    """2 x multiply-accumulates of products; all other operators count nothing, as in `Fragment`s from training."""
-    out = _sizes(node.outputs[0], shapes)
-    known = [_sizes(value, shapes) for value in node.inputs]
-    if node.op_type in ("Conv", "FusedConv", "ConvInteger", "QLinearConv"):
-        weight = known[3] if node.op_type == "QLinearConv" else known[1]
-        return 2 * prod(out) * prod(weight[1:])
-    if node.op_type == "ConvTranspose":
-        return 2 * prod(known[0]) * prod(known[1][1:])
-    if node.op_type in ("Gemm", "FusedGemm"):
-        return 2 * prod(out) * prod(known[0][:1] if node.attributes.get_int("transA", 0) else known[0][1:])
-    if node.op_type in ("MatMul", "MatMulInteger", "FusedMatMul"):
-        return 2 * prod(out) * prod(known[0][-2:-1] if node.attributes.get_int("transA", 0) else known[0][-1:])
-    return 0
-
-
-def _sizes(value: ir.Value | None, shapes: Mapping[str, Shape]) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    if value.const_value is not None:
-        return tuple(value.const_value.shape.numpy())
-    return shapes[name][1] if (name := value.name or "") in shapes else ()

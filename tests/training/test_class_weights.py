@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitplace.training.loop.fit import class_weights, cross_entropy
+from splitplace.training.loop.losses import class_weights, cross_entropy
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.distil import distil_loss
 

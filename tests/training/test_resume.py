@@ -16,7 +16,8 @@ from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
 from splitplace.training.loop import checkpoint
 from splitplace.training.loop.checkpoint import CHECKPOINT, SafetensorsIO
-from splitplace.training.loop.fit import Fitted, cross_entropy, fit
+from splitplace.training.loop.fit import Fitted, fit
+from splitplace.training.loop.losses import cross_entropy
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full
 from splitplace.training.recipes.semantic import _Work, train_semantic

@@ -11,7 +11,8 @@ from splitplace.splitting.networks import Front
 from splitplace.splitting.semantic.branches import Batch, grow_fragments
 from splitplace.training.families.build import build
 from splitplace.training.loop import checkpoint
-from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.fit import fit
+from splitplace.training.loop.losses import cross_entropy
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.regularisers import disjointness, evenness, group_split, merged

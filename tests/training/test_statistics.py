@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from splitplace.splitting.networks import Front
-from splitplace.training.loop.fit import cross_entropy, fit
+from splitplace.training.loop.fit import fit
+from splitplace.training.loop.losses import cross_entropy
 from splitplace.training.loop.statistics import settle
 from splitplace.training.preset import load_preset
 from splitplace.training.recipes.full import train_full

@@ -1,18 +1,16 @@
 """Bring your own images: a folder with one folder a class, Parquet, or what publishers of data sets distribute."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from splitplace.errors import ContractError, IntegrityError, NotFoundError, SplitPlaceError, UsageError, some
-from splitplace.inference.images import MORE, decode_image, fit_image
+from splitplace.errors import ContractError, NotFoundError, SplitPlaceError, UsageError, some
+from splitplace.inference.images import fit_image
 from splitplace.records.preprocessing import ImageRule
 from splitplace.training.data.arrays import Arrays, array_names
 from splitplace.training.data.dataset import (
-    MAX_DECODED_BYTES,
     Dataset,
     Images,
     Labels,
@@ -21,26 +19,16 @@ from splitplace.training.data.dataset import (
     first_copies,
     split_by_seed,
 )
+from splitplace.training.data.decoded import decode_part, with_channels
 from splitplace.training.data.folders import check_outside, holds_images, read_folder
 from splitplace.training.data.packed import files_in, is_archive
 from splitplace.training.data.parquet import read_parquet
-from splitplace.training.data.parts import EncodedPart
 from splitplace.training.data.publishers import read_published, read_published_below
 from splitplace.training.data.tables import is_table, table_files
 
 MAX_SIZE = 4096
 FEW_LEVELS = 32
 """Of 256: a data set whose pixels lie in fewer has hardly anything to tell apart."""
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """The images of a part that could be read, their rows in it; why others could not, and which have more pages."""
-
-    x_NCHW: Images
-    rows: Rows
-    unreadable: Sequence[str]
-    paged: Sequence[str]
 
 
 def load_own(
@@ -98,9 +86,9 @@ def load_own(
     in_tables = bool(table_files(path))
     found = read_parquet(path) if in_tables else read_folder(path)
     parts = [found.train] if found.test is None else [found.train, found.test]
-    decoded = [_decode(part, size, rule, skip_corrupt) for part in parts]
+    decoded = [decode_part(part, size, rule, skip_corrupt) for part in parts]
     channels = max(part.x_NCHW.shape[1] for part in decoded)
-    images = [_with_channels(part.x_NCHW, channels) for part in decoded]
+    images = [with_channels(part.x_NCHW, channels) for part in decoded]
     labels = [part.y_N[kept.rows] for part, kept in zip(parts, decoded, strict=True)]
     notes += [*found.notes, *_renumbered(found.class_names)]
     if in_tables and path.is_dir() and holds_images(path):
@@ -171,56 +159,6 @@ def _published(path: Path, notes: list[str]) -> tuple[Path, Arrays] | None:
             notes.append(f"beside {arrays.form}, the {beside} below {path} were not read: give a folder without those")
         return path, arrays
     return None if path.is_file() or beside else read_published_below(path)
-
-
-def _decode(part: EncodedPart, size: int | None, rule: ImageRule | None, skip_corrupt: bool) -> _Decoded:
-    """All images of a part; those that cannot be read are named and counted, or skipped if asked."""
-    images: list[Images] = []
-    rows: list[int] = []
-    unreadable: list[str] = []
-    paged: list[str] = []
-    decoded_bytes = 0
-    for row, (name, image, label) in enumerate(zip(part.names, part.images, part.y_N, strict=True)):
-        try:
-            if image is None or label < 0:
-                raise IntegrityError(f"{name}: no {'image' if image is None else 'label'}")
-            plain = decode_image(image, name)
-            pixels = _fitted(plain, size, rule)
-        except SplitPlaceError as error:
-            unreadable.append(f"{name} ({str(error).removeprefix(f'{name}: ')})")
-            continue
-        if images and pixels.shape[1:] != images[0].shape[1:]:
-            raise ContractError(
-                f"{name}: {pixels.shape[2]}x{pixels.shape[1]} pixels, the first image has "
-                f"{images[0].shape[2]}x{images[0].shape[1]}: give a size to resize to (--size 32)"
-            )
-        decoded_bytes += pixels.nbytes
-        if decoded_bytes > MAX_DECODED_BYTES:
-            raise SplitPlaceError(f"more than {MAX_DECODED_BYTES} bytes decoded at {name}: give a smaller --size")
-        images.append(pixels)
-        rows.append(row)
-        if plain.info[MORE]:
-            paged.append(name)
-    if unreadable and not (skip_corrupt and images):
-        raise IntegrityError(
-            f"{len(unreadable)} unreadable image(s): {some(unreadable)}: repair or remove them, or --skip-corrupt"
-        )
-    channels = max(pixels.shape[0] for pixels in images)
-    x_NCHW = np.stack([_with_channels(pixels[None], channels)[0] for pixels in images])
-    return _Decoded(x_NCHW, np.asarray(rows, np.int64), unreadable, paged)
-
-
-def _fitted(plain: Image.Image, size: int | None, rule: ImageRule | None) -> Images:
-    """One image by the rule, or by that of its own channels and of `size`, or of its own size."""
-    if rule is None:
-        height, width = (plain.height, plain.width) if size is None else (size, size)
-        rule = ImageRule(channels=1 if plain.mode == "L" else 3, height=height, width=width)
-    return fit_image(plain, rule)
-
-
-def _with_channels(x_NCHW: Images, channels: int) -> Images:
-    """Grey images among coloured ones as `fit_image` makes them: three times the same."""
-    return x_NCHW if x_NCHW.shape[1] == channels else np.repeat(x_NCHW, channels, axis=1)
 
 
 def _hold_out(

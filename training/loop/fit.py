@@ -1,11 +1,10 @@
 """Lightning training of anything that maps raw images to logits: one module, one schedule, one loop."""
 
 import logging
-import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,29 +14,25 @@ import pytorch_lightning
 import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 
-from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.errors import SplitPlaceError
 from splitplace.seeds import derive
 from splitplace.training.data.augment import Augment
 from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.checkpoint import CHECKPOINT, Checkpoints, SafetensorsIO
+from splitplace.training.loop.classifier import LOG_EVERY, Classifier
 from splitplace.training.loop.early_stop import EarlyStop
+from splitplace.training.loop.losses import Loss
 from splitplace.training.loop.machines import SharedFolder, launched
 from splitplace.training.loop.statistics import settle
 from splitplace.training.preset import FullRecipe
 
 log = logging.getLogger(__name__)
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(image_BCHW, logits_BK, y_B) to a scalar."""
-
 LOGS = "logs"
 """Of TensorBoard, in a RUN folder and in that of each stage."""
-_MOMENTUM = 0.9
-_LOG_EVERY = 10
-"""Steps: logging one costs as much as all else that the loop adds to it."""
 _SHARE_FOR_IMAGES = 0.25
 """Of a GPU's free memory: the rest is for what is trained, here and in other processes."""
 
@@ -52,81 +47,6 @@ class Fitted:
     epochs: int
     settled: int = 0
     steps: int = 0
-
-
-class Classifier(pytorch_lightning.LightningModule):
-    """A network under one optimizer and a one-cycle schedule, stepped every batch.
-
-    Args:
-        network: Raw images to logits; only parameters that require a gradient are trained.
-        loss: Of a batch.
-        recipe: The numbers.
-        steps: In all.
-    """
-
-    def __init__(self, network: nn.Module, loss: Loss, recipe: FullRecipe, steps: int):
-        super().__init__()
-        self.network = network
-        self.loss = loss
-        self.recipe = recipe
-        self.steps = steps
-        self.last = torch.tensor(float("nan"))
-
-    @property
-    def last_loss(self) -> float:
-        """Of the last step; NaN before the first."""
-        return float(self.last)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch; stops at the first that is not finite, on a GPU at the next one that is looked at."""
-        image_BCHW, y_B = batch
-        loss = self.loss(image_BCHW, self.network(image_BCHW), y_B)
-        self.last = loss.detach()
-        step = self.global_step + 1
-        # Who looks at a value waits for the GPU, which then waits for the next step to be given to it.
-        looked_at = loss.device.type == "cpu" or step % _LOG_EVERY == 0 or step == self.steps
-        if looked_at and not torch.isfinite(self.last):
-            raise SplitPlaceError(
-                f"the loss is {self.last_loss} at step {self.global_step} of {self.steps}: "
-                f"lower learning_rate ({self.recipe.learning_rate:g}) or use precision 32-true"
-            )
-        if step % _LOG_EVERY == 0:  # when Lightning hands on what was logged
-            self.log("train_loss", loss.detach(), prog_bar=True)
-            self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        return loss
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint whose tensors have no place here, which Lightning would load next."""
-        there, here = (
-            {name: value.shape for name, value in state.items()}
-            for state in (checkpoint["state_dict"], self.state_dict())
-        )
-        if there != here:
-            raise ContractError(
-                f"{self.trainer.ckpt_path} is of a network of other layers (its class, or splitplace, has changed "
-                "since): delete it and run the same command"
-            )
-
-    def configure_optimizers(self) -> pytorch_lightning.utilities.types.OptimizerLRSchedulerConfig:
-        """Weight decay for weights only: decaying norms and biases costs accuracy (He et al. 2019)."""
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        rate = self.recipe.learning_rate
-        optimizer: torch.optim.Optimizer
-        if self.recipe.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=True)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
-        share = self.recipe.warmup_share
-        if math.isclose(share * self.steps, 1):
-            share = 1.5 / self.steps  # a warm-up of exactly one step divides by zero in torch's schedule
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=self.steps, pct_start=share, cycle_momentum=False
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _Clock(Callback):
@@ -273,7 +193,7 @@ def fit_batches(
             enable_progress_bar=shown,
             enable_model_summary=False,
             enable_checkpointing=False,
-            log_every_n_steps=_LOG_EVERY,
+            log_every_n_steps=LOG_EVERY,
         )
         try:
             trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
@@ -299,27 +219,3 @@ def log_held_out(folder: Path, accuracy: float, fitted: Fitted) -> None:
     logger = TensorBoardLogger(folder / LOGS, name="", version="")
     logger.log_metrics({"held_out_accuracy": accuracy}, fitted.steps)
     logger.finalize("success")
-
-
-def class_weights(data: Dataset, recipe: FullRecipe) -> Tensor | None:
-    """The weight of each class [K] in the cross-entropy; None where all weigh the same."""
-    if recipe.class_weights == "none":
-        return None
-    rows, _ = data.training_rows(recipe.validation_share)
-    count_K = torch.bincount(torch.from_numpy(data.y_train_N[rows]), minlength=data.n_classes)
-    return len(rows) / (data.n_classes * count_K.clamp(min=1))
-
-
-def cross_entropy(recipe: FullRecipe, weight_K: Tensor | None = None) -> Loss:
-    """Cross-entropy with the recipe's label smoothing, and these weights of classes."""
-
-    def loss(image_BCHW: Tensor, logits_BK: Tensor, y_B: Tensor) -> Tensor:
-        return hard_loss(logits_BK, y_B, recipe, weight_K)
-
-    return loss
-
-
-def hard_loss(logits_BK: Tensor, y_B: Tensor, recipe: FullRecipe, weight_K: Tensor | None = None) -> Tensor:
-    """`cross_entropy` of a batch."""
-    weight_K = None if weight_K is None else weight_K.to(logits_BK)
-    return nn.functional.cross_entropy(logits_BK, y_B, weight_K, label_smoothing=recipe.label_smoothing)

@@ -18,7 +18,8 @@ from splitplace.splitting.modules import ModuleFragment
 from splitplace.training.data.batches import Batches
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.loop.evaluate import accuracy, on_fastest
-from splitplace.training.loop.fit import Fitted, class_weights, fit_batches, log_held_out
+from splitplace.training.loop.fit import Fitted, fit_batches, log_held_out
+from splitplace.training.loop.losses import class_weights
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import SemanticRecipe
 from splitplace.training.recipes.distil import distil_loss

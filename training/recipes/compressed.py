@@ -10,7 +10,8 @@ from splitplace.errors import UsageError
 from splitplace.splitting.semantic.pruning import compress, compressed_split, compressed_variant
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
-from splitplace.training.loop.fit import class_weights, fit
+from splitplace.training.loop.fit import fit
+from splitplace.training.loop.losses import class_weights
 from splitplace.training.preset import Preset, Settings, settle
 from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.recipes.distil import check_teacher, distillation, load_teacher, student_request

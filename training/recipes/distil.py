@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from splitplace.errors import UsageError
 from splitplace.training.config import TrainingRequest
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.fit import Loss, hard_loss
+from splitplace.training.loop.losses import Loss, hard_loss
 from splitplace.training.preset import DistilRecipe
 from splitplace.training.run import Run
 

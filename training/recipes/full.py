@@ -14,7 +14,8 @@ from splitplace.training.families.build import build
 from splitplace.training.families.family import FRONT
 from splitplace.training.families.own import answers_probabilities, own_name
 from splitplace.training.families.weights import open_weights
-from splitplace.training.loop.fit import class_weights, cross_entropy, fit
+from splitplace.training.loop.fit import fit
+from splitplace.training.loop.losses import class_weights, cross_entropy
 from splitplace.training.preset import Preset, settle
 from splitplace.training.recipes.carry_out import Made, carry_out
 from splitplace.training.run import Run

@@ -21,7 +21,8 @@ from splitplace.training.config import Method, TrainingRequest, Trunk
 from splitplace.training.data.dataset import Dataset
 from splitplace.training.families.build import build
 from splitplace.training.loop.evaluate import accuracy
-from splitplace.training.loop.fit import Fitted, Loss, class_weights, cross_entropy, fit, log_held_out
+from splitplace.training.loop.fit import Fitted, fit, log_held_out
+from splitplace.training.loop.losses import Loss, class_weights, cross_entropy
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import FullRecipe, Preset, SemanticRecipe, Settings, SplitNetRecipe, settle
 from splitplace.training.recipes.cached import fit_branches

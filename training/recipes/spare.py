@@ -17,7 +17,8 @@ from splitplace.splitting.modules import ModuleFragment
 from splitplace.splitting.semantic.pruning import compressed_variant
 from splitplace.training.config import Method
 from splitplace.training.data.dataset import Dataset
-from splitplace.training.loop.fit import Fitted, Loss, class_weights, fit
+from splitplace.training.loop.fit import Fitted, fit
+from splitplace.training.loop.losses import Loss, class_weights
 from splitplace.training.network import SplitNetwork
 from splitplace.training.preset import SemanticRecipe
 from splitplace.training.recipes.distil import distillation

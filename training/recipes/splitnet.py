@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from splitplace.splitting.semantic.pruning import BLOCK
 from splitplace.splitting.semantic.surgery import Side, channel_sets, dense_layers
 from splitplace.splitting.semantic.tree import ClassTree
-from splitplace.training.loop.fit import Loss
+from splitplace.training.loop.losses import Loss
 from splitplace.training.preset import SplitNetRecipe
 from splitplace.training.recipes.regularisers import disjointness, evenness, group_split, merged
 

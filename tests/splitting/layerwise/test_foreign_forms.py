@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from splitplace.errors import IntegrityError, NotFoundError, SplitPlaceError
 from splitplace.inference.executor import Executor, open_session
 from splitplace.splitting.artifact import SplitArtifact
-from splitplace.splitting.layerwise import cutting, recompose, simplify
+from splitplace.splitting.layerwise import cutting, normal_form, recompose, simplify
 from splitplace.splitting.layerwise import model as reading
 from splitplace.splitting.layerwise.weights import of_weights
 
@@ -235,13 +235,13 @@ def test_sparse_weights_are_made_dense() -> None:
     proto = model(two_layers(node("Tanh", ["h"], ["z"])), {"v": numbers(6, 3)}, ["n", 6], ["n", 3])
     values, places = numpy_helper.from_array(numbers(3), "w"), np.array([[0, 1], [2, 2], [5, 0]])
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, numpy_helper.from_array(places), [6, 6]))
-    dense = reading.normalise(proto.SerializeToString()).graph.initializers["w"].const_value.numpy()
+    dense = normal_form.normalise(proto.SerializeToString()).graph.initializers["w"].const_value.numpy()
     assert [dense[tuple(place)] for place in places] == numpy_helper.to_array(values).tolist()
     assert np.count_nonzero(dense) == 3
     cut(proto)
     proto.graph.sparse_initializer[0].dims[:] = [2**20, 2**20]
     with pytest.raises(IntegrityError, match="too large to be made dense"):
-        reading.normalise(proto.SerializeToString())
+        normal_form.normalise(proto.SerializeToString())
 
 
 def test_the_default_domain_may_be_named(residual_cnn: Callable[..., bytes]) -> None:
@@ -266,7 +266,7 @@ def test_what_is_made_of_weights_alone_is_folded_where_that_is_no_larger() -> No
         node("MatMul", ["t", "tb"], ["y"]),
     ]
     proto = model(nodes, {"packed": numbers(16, 8), "sizes": np.array([8, 8])}, ["n", 8], ["n", 8])
-    normal = reading.normalise(proto.SerializeToString())
+    normal = normal_form.normalise(proto.SerializeToString())
     assert of_weights(normal.graph) == []
     assert [fragment.params for fragment in cut(proto).split.fragments] == [64, 64]
 
@@ -417,7 +417,7 @@ def test_rules_are_tried_on_the_operators_they_are_for(monkeypatch: pytest.Monke
         return of_operator(self, model, graph, node, **options)
 
     monkeypatch.setattr(simplify._OfOperator, "try_rewrite", counting)
-    reading.normalise(stack(50).SerializeToString())
+    normal_form.normalise(stack(50).SerializeToString())
     assert tried == []
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from splitplace.errors import IntegrityError, SplitPlaceError, UsageError
 from splitplace.inference.executor import Executor, open_session
 from splitplace.records.split import Split
-from splitplace.splitting.layerwise import cutting, fusion
+from splitplace.splitting.layerwise import cutting, fusion, normal_form
 from splitplace.splitting.layerwise import model as reading
 
 Builder = Callable[..., bytes]
@@ -237,6 +237,6 @@ def test_tensors_keep_their_names(residual_cnn: Builder) -> None:
 def test_weights_are_counted_once(residual_cnn: Builder) -> None:
     """The fragments' weight bytes add up to the whole's, besides the shapes and scales."""
     artifact = cutting.split(residual_cnn(), 3)
-    folded = reading.normalise(residual_cnn())
+    folded = normal_form.normalise(residual_cnn())
     total = sum(value.const_value.nbytes for value in folded.graph.initializers.values())
     assert sum(fragment.weight_bytes for fragment in artifact.split.fragments) == total

@@ -14,7 +14,7 @@ from onnx import FunctionProto, TensorProto, helper, numpy_helper
 from splitplace.splitting.layerwise import costs, cutting, fusion
 from splitplace.splitting.layerwise.graph import build
 from splitplace.splitting.layerwise.lattice import lattice
-from splitplace.splitting.layerwise.model import normalise
+from splitplace.splitting.layerwise.normal_form import normalise
 
 node = helper.make_node
 
