@@ -117,6 +117,7 @@ def chaos(text: bytes, file: Path) -> FileSection:
 def ray_faults(text: bytes, file: Path) -> FileSection:
     """What was killed, what became of the tasks, how long it took, and what a node holds."""
     from splitplace.benchmarks import ray_faults as bench
+    from splitplace.benchmarks.ray_faults_run import KINDS
 
     found = bench.RayFaultsResults.parse(text, str(file))
 
@@ -132,7 +133,7 @@ def ray_faults(text: bytes, file: Path) -> FileSection:
             "all as before, s": spread(found.back_s, kind),
         }
         | ({"ended by Ray, s": spread(found.ended_s, kind)} if found.ended_s else {})
-        for kind in sorted(bench.KINDS)
+        for kind in sorted(KINDS)
     ]
     tasks = [_became(found)]
     memory = [

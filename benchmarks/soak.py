@@ -9,7 +9,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import TimeoutError as NotYetError
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,17 +20,13 @@ from splitplace.api.start_fleet import start_fleet
 from splitplace.benchmarks import chaos_splits, work_folder
 from splitplace.benchmarks.chaos_faults import Handle, send_signal
 from splitplace.benchmarks.results_file import save
-from splitplace.errors import NotReadyError, OverloadedError
-from splitplace.placement.outcome import TaskFuture
+from splitplace.benchmarks.soak_load import CAPACITY_S, DEADLINE_S, WARM_S, SoakLoad, mean_images
 from splitplace.placement.serve.client import Client
 from splitplace.records.base import Count, NonNegative, Positive, Record
 from splitplace.records.device import FleetSpec
 from splitplace.records.provenance import Provenance
 
 DEVICES, POLICY = 3, "random+least-loaded"
-MOST_IMAGES, DEADLINE_S = 500, 60.0
-IN_FLIGHT, WARM_S, CAPACITY_S = 12, 10.0, 30.0
-"""For the capacity: so many tasks at once, for so long, after a while that is not counted."""
 STALL_S, STALL_EVERY_S = 2.0, 60.0
 SAMPLE_S = 5.0
 SETTLED = 0.25
@@ -107,7 +102,7 @@ def run(
     )  # fmt: skip
     try:
         say(f"measuring the capacity for {WARM_S + CAPACITY_S:.0f} s")
-        tasks = _Tasks(client, seed)
+        tasks = SoakLoad(client, seed)
         capacity = tasks.capacity()
         found = _Soak(client, folder / "data", tasks, seed)
         found.run(60 * minutes, utilisation * capacity, say)
@@ -167,70 +162,10 @@ def _fleet(share: float) -> FleetSpec:
     return FleetSpec(name="soak", devices=(device.model_copy(update=changes),))
 
 
-class _Tasks:
-    """What is handed in, and what came of it."""
-
-    def __init__(self, client: Client, seed: int):
-        self.client = client
-        self.sent = self.images = self.answered = self.failed = self.refused = 0
-        self.waiting: list[TaskFuture] = []
-        self._rng = np.random.default_rng([seed, 1])
-        self._x = chaos_splits.images([seed, 2], MOST_IMAGES)
-        self._labels = np.arange(MOST_IMAGES) % chaos_splits.CLASSES
-
-    def hand_in(self) -> int:
-        """One task of a random size; answers its images."""
-        n = chaos_splits.task_size(self._rng, MOST_IMAGES)
-        application = str(self._rng.choice(chaos_splits.SERVED["broadcast"]))
-        self.sent += 1
-        self.images += n
-        try:
-            self.waiting.append(self.client.submit(application, self._x[:n], DEADLINE_S, self._labels[:n]))
-        except OverloadedError:
-            self.refused += 1
-        return n
-
-    def collect(self) -> None:
-        """Count those that have ended."""
-        waiting = []
-        for future in self.waiting:
-            try:
-                failed = future.result(0).outcome.error is not None
-            except NotYetError:
-                waiting.append(future)
-                continue
-            self.failed += failed
-            self.answered += not failed
-        self.waiting = waiting
-
-    def finish(self, patience_s: float) -> None:
-        """Wait for those that are under way."""
-        until_s = time.monotonic() + patience_s
-        while self.waiting and time.monotonic() < until_s:
-            time.sleep(0.1)
-            self.collect()
-
-    def capacity(self) -> float:
-        """Images a second with `IN_FLIGHT` tasks under way all the time; they are not counted with the others."""
-        counted, start_s = 0, time.monotonic()
-        while (now_s := time.monotonic()) < start_s + WARM_S + CAPACITY_S:
-            while len(self.waiting) < IN_FLIGHT:
-                n = self.hand_in()
-                if now_s > start_s + WARM_S:
-                    counted += n  # as many come as go: what is under way at both ends cancels out
-            time.sleep(0.01)
-            self.collect()
-        self.finish(DEADLINE_S)
-        if self.failed or self.refused or self.waiting:
-            raise NotReadyError(f"{self.failed} tasks failed and {self.refused} were refused with {IN_FLIGHT} at once")
-        self.sent = self.images = self.answered = 0
-        return counted / CAPACITY_S
-
-
 class _Soak:
     """One run under load, and what is seen of it from outside."""
 
-    def __init__(self, client: Client, data: Path, tasks: _Tasks, seed: int):
+    def __init__(self, client: Client, data: Path, tasks: SoakLoad, seed: int):
         self.client, self.data, self.tasks = client, data, tasks
         self.stalls = self.deaths = self.data_peak_bytes = 0
         self.data_bytes: dict[str, int] = {}
@@ -263,7 +198,7 @@ class _Soak:
     ) -> None:
         begun_s = next_s = sample_s = time.monotonic()
         stall_s, stalled = begun_s + STALL_EVERY_S, ""
-        mean = _mean_images()
+        mean = mean_images()
         while (now_s := time.monotonic()) < begun_s + seconds:
             while next_s <= now_s:
                 self.tasks.hand_in()
@@ -294,12 +229,6 @@ class _Soak:
         for kind, size in _files(self.data):
             self.data_bytes[kind] = self.data_bytes.get(kind, 0) + size
         self.data_peak_bytes = max(self.data_peak_bytes, sum(self.data_bytes.values()))
-
-
-def _mean_images() -> float:
-    """Of `chaos_splits.task_size`: floor(exp(u)), u uniform from 0 to ln(M + 1)."""
-    sizes = np.arange(1, MOST_IMAGES + 1)
-    return float((sizes * np.diff(np.log(np.arange(1, MOST_IMAGES + 2)))).sum() / np.log(MOST_IMAGES + 1))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from splitplace.benchmarks import adaptation as bench
+from splitplace.benchmarks import adaptation_cell
 from splitplace.benchmarks.copies import Until
 from splitplace.placement.simulator.demands import load_demand
 from splitplace.provenance import collect
@@ -32,15 +33,23 @@ def test_a_frozen_copy_learns_until_the_shift_and_no_more():
 
 def test_all_shifts_start_from_one_scenario_and_shift_half_way():
     """Which is what they are trained on; and each does change something."""
-    assert bench.calm().workload.phases == ()
-    assert bench.shift_interval() == bench.scenario_of("rate").intervals / 2
-    assert len({bench.scenario_of(shift).model_dump_json(exclude={"name", "about"}) for shift in bench.SHIFTS}) == 3
+    assert adaptation_cell.calm().workload.phases == ()
+    assert adaptation_cell.shift_interval() == adaptation_cell.scenario_of("rate").intervals / 2
+    assert (
+        len(
+            {
+                adaptation_cell.scenario_of(shift).model_dump_json(exclude={"name", "about"})
+                for shift in adaptation_cell.SHIFTS
+            }
+        )
+        == 3
+    )
 
 
 def results(rewards: dict[str, float], error: float) -> bench.AdaptationResults:
     """Two shifts' worth of cells with these rewards after the shift, and this error of the online surrogate."""
     cells = [
-        bench.AdaptationCell(
+        adaptation_cell.AdaptationCell(
             shift="rate",
             placer="daso",
             row=row,
@@ -77,16 +86,17 @@ def test_the_verdict_says_what_the_figures_say(online, frozen, arm, says):
 @pytest.mark.slow
 def test_copies_are_the_same_until_the_shift(tmp_path, monkeypatch):
     """One seed of one shift, small: online and frozen agree before it, and not after; nothing runs twice."""
-    monkeypatch.setattr(bench, "TRAINING_RUNS", 2)
-    monkeypatch.setattr(bench, "TRAINING_INTERVALS", 12)
-    monkeypatch.setattr(bench, "SHIFTS", ("rate",))
+    monkeypatch.setattr(adaptation_cell, "TRAINING_RUNS", 2)
+    monkeypatch.setattr(adaptation_cell, "TRAINING_INTERVALS", 12)
+    for module in (bench, adaptation_cell):
+        monkeypatch.setattr(module, "SHIFTS", ("rate",))
     path, said = tmp_path / "results.json", []
     demand = load_demand("measured")
     found = bench.run(path, tmp_path / "states", demand, "measured", ["daso"], 1, said.append)
-    before = round(bench.shift_interval() / bench.BIN)
+    before = round(adaptation_cell.shift_interval() / adaptation_cell.BIN)
     rows = {cell.row: cell for cell in found.cells}
-    assert set(rows) == set(bench.rows())
-    assert bench.arms() == ["layer", "semantic"]
+    assert set(rows) == set(adaptation_cell.rows())
+    assert adaptation_cell.arms() == ["layer", "semantic"]
     # Not the rewards: a task that came before the shift may leave after it.
     assert rows["online"].objective[:before] == rows["frozen"].objective[:before]
     assert rows["online"].error[:before] == rows["frozen"].error[:before]

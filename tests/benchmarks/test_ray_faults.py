@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from splitplace.benchmarks import ray_faults
+from splitplace.benchmarks import ray_faults, ray_faults_run
 from splitplace.benchmarks.ray_links import node_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -20,7 +20,7 @@ def test_one_fault_of_each_kind_on_a_head_and_three_nodes(tmp_path):
     """All is as before after each; every acknowledged task ends once and right, by the offline checker."""
     said = []
     found = ray_faults.run(tmp_path / "ray.json", tmp_path / "work", nodes=3, rounds=1, seed=2, say=said.append)
-    kinds = set(ray_faults.KINDS) - (set() if can_be_cut() else set(ray_faults.NETWORKED))
+    kinds = set(ray_faults_run.KINDS) - (set() if can_be_cut() else set(ray_faults_run.NETWORKED))
     assert Counter(found.faults) == Counter(dict.fromkeys(kinds, 1))
     assert (found.lost, found.twice, found.wrong, found.hung) == (0, 0, 0, 0)
     assert set(ray_faults.verdict(found).values()) == {True}

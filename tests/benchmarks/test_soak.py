@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from splitplace.benchmarks import soak
+from splitplace.benchmarks import soak, soak_load
 from splitplace.errors import UsageError
 from splitplace.placement.serve.client import Client
 
@@ -23,8 +23,8 @@ def test_growth_is_the_slope_after_the_start_and_one_odd_sample_does_not_change_
 
 def test_the_mean_size_of_a_task_is_that_of_the_tasks():
     """In closed form, against a million draws."""
-    drawn = np.exp(np.random.default_rng(0).uniform(0, np.log(soak.MOST_IMAGES + 1), 10**6)).astype(int)
-    assert soak._mean_images() == pytest.approx(drawn.mean(), rel=0.01)
+    drawn = np.exp(np.random.default_rng(0).uniform(0, np.log(soak_load.MOST_IMAGES + 1), 10**6)).astype(int)
+    assert soak_load.mean_images() == pytest.approx(drawn.mean(), rel=0.01)
 
 
 @pytest.fixture
