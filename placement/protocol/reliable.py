@@ -2,7 +2,7 @@
 
 ZeroMQ drops what was under way when a connection ends. So each node numbers what it says to each peer, keeps it until
 the peer acknowledges it, and says it again if that does not happen. Acknowledgements are cumulative and ride on what is
-said anyway (`arrivals.py`); alone they go only where nothing is said for a moment, or where the sender, who hands over
+said anyway (`incoming.py`); alone they go only where nothing is said for a moment, or where the sender, who hands over
 no more than the road holds (`road.py`), asks for one. As in TCP (RFC 9293, RFC 6298) there is a window, a wait that
 doubles, and a probe; unlike there, the network below loses nothing without losing all of a moment, so that a gap proves
 a loss and everything behind it is said again (go-back-N), and nothing is kept out of order.
@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 from splitplace.errors import ContractError
 from splitplace.placement.protocol import envelope
-from splitplace.placement.protocol.arrivals import Arrivals
 from splitplace.placement.protocol.envelope import Envelope
+from splitplace.placement.protocol.incoming import Incoming
 from splitplace.placement.protocol.parcels import Frames, Parcel, Unsent
 from splitplace.placement.protocol.road import Road
 
@@ -70,7 +70,7 @@ class Link:
         self._slowest_bytes_per_s: float = SLOWEST_BYTES_PER_S
         """Of the road, by which a message is waited for."""
         self.restart()
-        self._arrivals = Arrivals()
+        self._incoming = Incoming()
         self._asked = 0
 
     def restart(self) -> None:
@@ -102,8 +102,8 @@ class Link:
         """
         self.restart()
         if self._peer:
-            self._former[self._peer] = self._arrivals.place
-        self._peer, self._arrivals = 0, Arrivals()
+            self._former[self._peer] = self._incoming.place
+        self._peer, self._incoming = 0, Incoming()
 
     # What goes out.
 
@@ -158,12 +158,12 @@ class Link:
         if self._cursor > self._first and now_s - self._since_s >= self._wait_s:
             self._probe()
             self._since_s, self._wait_s = now_s, min(2 * self._wait_s, LONGEST_WAIT_S)
-        if self._arrivals.due_s(now_s) == 0:
+        if self._incoming.due_s(now_s) == 0:
             self._hand_over(0, ())
 
     def due_s(self, now_s: float) -> float:
         """Seconds until `tick` has something to do; infinite if it depends on others."""
-        times = [self._arrivals.due_s(now_s)]
+        times = [self._incoming.due_s(now_s)]
         if self._cursor > self._first:
             times.append(self._since_s + self._wait_s - now_s)
         if self._full:
@@ -175,7 +175,7 @@ class Link:
     @property
     def idle(self) -> bool:
         """Whether nothing waits here, neither to be acknowledged nor to be told."""
-        return not (self._parcels or self._arrivals.owes or self.overrun)
+        return not (self._parcels or self._incoming.owes or self.overrun)
 
     def unreachable(self, now_s: float) -> bool:
         """Whether what was said stays unacknowledged."""
@@ -231,7 +231,7 @@ class Link:
     def _hand_over(
         self, number: int, frames: Frames, flags: int = 0, probe: int = 0, aside: Transmit | None = None
     ) -> bool:
-        theirs = self._arrivals
+        theirs = self._incoming
         sealed = Envelope(
             self._own, self._peer, self._stream, number, theirs.stream, theirs.expected - 1, theirs.flags | flags,
             probe, theirs.answered,
@@ -254,11 +254,11 @@ class Link:
         if sealed.sender != self._peer:
             self._meet(sealed.sender)
         if sealed.receiver not in (0, self._own):
-            self._arrivals.owe(envelope.ANSWER, now_s)  # meant for whom this node replaced: the peer hears who it is
+            self._incoming.owe(envelope.ANSWER, now_s)  # meant for whom this node replaced: the peer hears who it is
             return False
         if sealed.receiver == self._own and sealed.acked_stream == self._stream:
             self._acknowledged(sealed, now_s)
-        return self._arrivals.take(sealed, size_bytes, now_s)
+        return self._incoming.take(sealed, size_bytes, now_s)
 
     def _lives(self, sealed: Envelope) -> bool:
         """Whether what was sent by a former incarnation is no leftover: it knows what it was asked just now."""
@@ -271,10 +271,10 @@ class Link:
 
     def _meet(self, peer: int) -> None:
         if self._peer:
-            self._former[self._peer] = self._arrivals.place
+            self._former[self._peer] = self._incoming.place
         if self._peer or self.overrun or peer in self._former:
             self.restart()
-        self._peer, self._arrivals = peer, Arrivals(*self._former.pop(peer, ()))
+        self._peer, self._incoming = peer, Incoming(*self._former.pop(peer, ()))
         while len(self._former) > _FORMER:
             del self._former[next(iter(self._former))]
 

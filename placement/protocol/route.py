@@ -111,8 +111,8 @@ class Route(Link):
     def _overhear(self, sealed: Envelope, now_s: float) -> None:
         """Something came through the broker, where it may have waited since before both were back on the direct way."""
         probe = bool(sealed.flags & envelope.PROBE)
-        if sealed.sender == self.peer and sealed.stream <= self._arrivals.stream:
-            news = (sealed.stream, sealed.number) == self._arrivals.place
+        if sealed.sender == self.peer and sealed.stream <= self._incoming.stream:
+            news = (sealed.stream, sealed.number) == self._incoming.place
         else:
             news = probe or sealed.number > 0
         if news and now_s - self._heard_s >= SETTLE_S:

@@ -19,10 +19,10 @@ def migrate(engine: SimulationEngine, c: int, device: int) -> None:
     assert source not in (NONE, device) and not containers.complete[c] and containers.moving[c] == NONE
     engine.changed.add(task)
     graph_edges = engine.graph(task).edges
-    full_s = engine.service_s(c, source)
+    full_s = engine.service.chunk_s(c, source)
     left_s = engine.stop(c)
     if left_s is not None and left_s < full_s:
-        containers.carry[c] = max(math.ceil(left_s / engine.batch_s(fragment, source) - 1e-9), 1)
+        containers.carry[c] = max(math.ceil(left_s / engine.service.batch_s(fragment, source) - 1e-9), 1)
     size = 0.0
     if containers.loaded[c]:
         size += float(engine.world.costs.fragments.memory_bytes_FD[fragment, source])
@@ -59,7 +59,7 @@ def join(engine: SimulationEngine, device: int) -> None:
     """Be there, empty."""
     engine.leaving.discard(device)
     engine.up[device] = True
-    engine.freed = True
+    engine.waiting.freed = True
     engine.processors.switch(device, True, engine.now)
 
 
@@ -119,8 +119,8 @@ def _fail_task(engine: SimulationEngine, task: int, device: int) -> None:
         return
     for c in rows:
         if containers.device[c] == NONE:
-            engine.dequeue(c)
-            engine.enqueue(c)
+            engine.waiting.remove(c)
+            engine.waiting.add(c)
     for e in graph.roots:  # who had the input from a neighbour in the ring may now need it from the broker
         engine.streams.pump(engine.tasks.first_e[task] + e)
 

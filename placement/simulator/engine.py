@@ -5,16 +5,16 @@ and gives its memory back. Who goes where is decided elsewhere; the engine carri
 """
 
 import math
-from collections import Counter
 
 import numpy as np
 
-from splitplace.placement.simulator.holding import batch_s
 from splitplace.placement.simulator.links import SharedLinks
 from splitplace.placement.simulator.memory import Memory
 from splitplace.placement.simulator.processors import Processors
+from splitplace.placement.simulator.service import ServiceTimes
 from splitplace.placement.simulator.state import State, World
 from splitplace.placement.simulator.streams import Streams
+from splitplace.placement.simulator.wait_queue import WaitQueue
 from splitplace.records.task import micro_batches
 from splitplace.records.view import NONE
 
@@ -50,19 +50,16 @@ class SimulationEngine(State):
         self.held = [0] * len(devices)
         """Containers of active tasks whose work or output is there."""
         self.leaving: set[int] = set()
-        self.queued = Counter[int]()
-        """How many containers of each fragment wait for a device and may have one."""
+        self.waiting = WaitQueue(self)
         self.unseen: list[int] = []
         """Computed, to be noticed at the next interval start (tick = interval)."""
         self.unseen_tasks: list[int] = []
         self.left: list[int] = []
         """Tasks finished since the caller last emptied this."""
         self.executions = 0
-        self.freed = False
-        """Room came free for something queued since the caller last looked."""
         self.notices_at_once = scenario.tick == "event"
         self._dirty: dict[int, None] = {}
-        self._micro = [int(x) for x in costs.fragments.micro_batch_F]
+        self.service = ServiceTimes(self, self.streams)
 
     def step(self, end_s: float) -> bool:
         """All events of the next instant up to and including `end_s`; False if there is none."""
@@ -99,21 +96,21 @@ class SimulationEngine(State):
         self.changed.add(task)
         t.tag[task], t.context[task] = tag, context
         strict = scenario.precedence == "strict"
-        t.chunk_n[task] = n if strict else min(scenario.pipeline_grain * self._micro[first], n)
+        t.chunk_n[task] = n if strict else min(scenario.pipeline_grain * self.service.micro_batch[first], n)
         t.chunks[task] = micro_batches(n, t.chunk_n[task])
         t.results_left[task] = graph.results
         rows = [self.containers.add(task, first + local, local) for local in range(graph.count)]
         edges = [self.edges.add(task, local) for local in range(len(graph.edges))]
         t.first_c[task], t.first_e[task] = rows[0], edges[0]
         for c in rows:
-            self.enqueue(c)
+            self.waiting.add(c)
 
     def place(self, c: int, device: int) -> None:
         """A container gets its device: memory is claimed, weights load, inputs that exist start to come."""
         assert self.containers.device[c] == NONE and self.up[device]
         self.changed.add(self.containers.task[c])
         self.containers.device[c] = device
-        self.dequeue(c)
+        self.waiting.remove(c)
         self.held[device] += 1
         self.claim(c, device)
         self.load(c)
@@ -141,22 +138,6 @@ class SimulationEngine(State):
 
     # ---- helpers that disruptions use too
 
-    def enqueue(self, c: int) -> None:
-        """Let a container without a device have one, if the scenario places ahead or its inputs exist."""
-        if not self.containers.queued[c] and (self.world.scenario.place == "task" or self.ready(c)):
-            self.containers.queued[c] = True
-            self.queued[self.containers.fragment[c]] += 1
-            self.freed = True
-
-    def dequeue(self, c: int) -> None:
-        """It has one, or must wait for its inputs again."""
-        if self.containers.queued[c]:
-            self.containers.queued[c] = False
-            fragment = self.containers.fragment[c]
-            self.queued[fragment] -= 1
-            if not self.queued[fragment]:
-                del self.queued[fragment]
-
     def claim(self, c: int, device: int) -> None:
         """Book a container's memory."""
         self.memory.claim(self.containers.fragment[c], device, self.now)
@@ -166,9 +147,9 @@ class SimulationEngine(State):
         """Give a container's memory back; the caller hears of it if something queued fits now."""
         self.memory.release(self.containers.fragment[c], device, self.now)
         self.repace(device)
-        if self.up[device] and not self.freed:
+        if self.up[device] and not self.waiting.freed:
             warm = self.world.scenario.weights == "warm"
-            self.freed = any(warm or self.memory.fits(fragment, device) for fragment in self.queued)
+            self.waiting.freed = any(warm or self.memory.fits(fragment, device) for fragment in self.waiting.count)
 
     def repace(self, device: int) -> None:
         """A device's speed after its memory or an event changed it."""
@@ -200,30 +181,6 @@ class SimulationEngine(State):
         self.phase(self.containers.task[c], self.tasks.executing, -1)
         return left_s
 
-    def service_s(self, c: int, device: int) -> float:
-        """Seconds the current chunk of a container takes on a server of a device."""
-        batches, micro = self.containers.carry[c], self._micro[self.containers.fragment[c]]
-        if batches == NONE:
-            images = self.streams.chunk(self.containers.task[c], self.containers.done[c])
-            batches = micro_batches(images, micro)
-        else:
-            images = batches * micro
-        seconds = batches * self.batch_s(self.containers.fragment[c], device)
-        if byte_s := self.world.scenario.handover_s_per_byte:
-            seconds += images * self._moved_bytes(c, device) * byte_s / self.world.devices[device].core_speed
-        return seconds
-
-    def _moved_bytes(self, c: int, device: int) -> float:
-        """Of an image, what the container has from elsewhere and sends elsewhere."""
-        task, local = self.containers.task[c], self.containers.local[c]
-        graph, first = self.graph(task), self.tasks.first_c[task]
-        there = [(size, src if dst == local else dst) for src, dst, size in graph.edges if local in (src, dst)]
-        return sum(size for size, other in there if other == NONE or self.containers.device[first + other] != device)
-
-    def batch_s(self, fragment: int, device: int) -> float:
-        """Seconds that a micro-batch of a fragment takes a server of a device: its run, and what goes with it."""
-        return batch_s(self.world.scenario, self.world.devices, self.world.costs, fragment, device)
-
     # ---- computing
 
     def try_run(self, c: int) -> None:
@@ -234,7 +191,7 @@ class SimulationEngine(State):
             return
         if k >= self.tasks.chunks[containers.task[c]] or any(self.edges.received[e] <= k for e in self.inbound(c)):
             return
-        containers.takes_s[c] = self.service_s(c, device)
+        containers.takes_s[c] = self.service.chunk_s(c, device)
         self.processors.start(device, c, containers.takes_s[c], self.now)
         self._dirty[device] = None
         containers.running[c] = True
@@ -279,7 +236,7 @@ class SimulationEngine(State):
         elif self.world.scenario.place == "ready":
             for _, dst, _ in (self.graph(task).edges[e] for e in self.graph(task).outbound[containers.local[c]]):
                 if dst != NONE and containers.device[self.tasks.first_c[task] + dst] == NONE:
-                    self.enqueue(self.tasks.first_c[task] + dst)
+                    self.waiting.add(self.tasks.first_c[task] + dst)
 
     def _hand_on(self, c: int, results: bool = False) -> None:
         """Along all edges or, with `results`, to the broker only: it waits for nobody's notice."""

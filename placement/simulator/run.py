@@ -246,8 +246,8 @@ class _Simulation:
         """Whether it is time to plan: at interval starts; if tick = event, also on arrivals and when room came free."""
         if self._boundary or self.scenario.tick == "interval":
             return self._boundary
-        freed = self.engine.freed and bool(self.engine.queued) and self.scenario.retry == "freed"
-        return self._new_tasks or freed or (self.engine.freed and self.scenario.place == "ready")
+        freed = self.engine.waiting.freed and bool(self.engine.waiting.count) and self.scenario.retry == "freed"
+        return self._new_tasks or freed or (self.engine.waiting.freed and self.scenario.place == "ready")
 
     def _plan(self) -> None:
         view = self.viewer.look()
@@ -274,7 +274,7 @@ class _Simulation:
         """Whoever waits goes on to wait, as if the plan had said so."""
         plans = self.plans
         plans.failed += 1
-        self.engine.freed = False
+        self.engine.waiting.freed = False
         plans.first_failure = plans.first_failure or f"in interval {self.interval}: {error.reason}"
         if self.strict:
             raise self._blame(error.reason) from error
@@ -287,7 +287,7 @@ class _Simulation:
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         carry_out(self.engine, actions)
-        self.engine.freed = False
+        self.engine.waiting.freed = False
         self.engine.settle()
 
     def _blame(self, reason: str) -> SplitPlaceError:

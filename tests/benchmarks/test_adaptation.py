@@ -35,15 +35,8 @@ def test_all_shifts_start_from_one_scenario_and_shift_half_way():
     """Which is what they are trained on; and each does change something."""
     assert adaptation_cell.calm().workload.phases == ()
     assert adaptation_cell.shift_interval() == adaptation_cell.scenario_of("rate").intervals / 2
-    assert (
-        len(
-            {
-                adaptation_cell.scenario_of(shift).model_dump_json(exclude={"name", "about"})
-                for shift in adaptation_cell.SHIFTS
-            }
-        )
-        == 3
-    )
+    scenarios = map(adaptation_cell.scenario_of, adaptation_cell.SHIFTS)
+    assert len({scenario.model_dump_json(exclude={"name", "about"}) for scenario in scenarios}) == 3
 
 
 def results(rewards: dict[str, float], error: float) -> bench.AdaptationResults:

@@ -9,7 +9,7 @@ it, is not led to say anything again. One that goes alone wakes both sides."""
 ACKNOWLEDGE_AFTER, ACKNOWLEDGE_AFTER_BYTES = 32, 16 * 2**20
 
 
-class Arrivals:
+class Incoming:
     """Of one incarnation of the peer. Times are of the link's clock.
 
     Args:
