@@ -19,21 +19,17 @@ from typing import Self
 
 import zmq
 
-from splitplace.errors import ContractError, OverloadedError, SplitPlaceError
-from splitplace.placement.protocol import codec, envelope, fields, messages, pieces
-from splitplace.placement.protocol.envelope import Envelope
+from splitplace.errors import ContractError, SplitPlaceError
+from splitplace.placement.protocol import codec, envelope, fields, messages
 from splitplace.placement.protocol.fields import BROKER
 from splitplace.placement.protocol.inbox import Inbox
 from splitplace.placement.protocol.incarnations import Incarnations, draw_incarnation
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.listening_clock import PAUSE_S, ListeningClock
-from splitplace.placement.protocol.parcels import Frames
+from splitplace.placement.protocol.pipes import QUEUED_MESSAGES, Pipes
 from splitplace.placement.protocol.route import Route
 
 log = logging.getLogger(__name__)
-
-QUEUED_MESSAGES = 1000
-"""That ZeroMQ holds for one peer, on either side; the rest waits in its link."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +77,7 @@ class StreamNode:
     ):
         self.inbox, self._max_frame_bytes = Inbox(access, max_frame_bytes, QUEUED_MESSAGES), max_frame_bytes
         self.endpoint = self.inbox.endpoint
-        self._outgoing: dict[str, zmq.Socket[bytes]] = {}
-        self._endpoints: dict[str, str] = {}
-        self._asides: dict[str, zmq.Socket[bytes]] = {}
-        """Likewise, for what may be lost: pings, which over a slow road would wait behind tensors."""
-        self._relay_endpoint = relay
-        self._to_relay: zmq.Socket[bytes] | None = None
-        """A connection of its own: what the broker is told itself waits behind no tensor of others."""
+        self.pipes = Pipes(self.inbox, relay)
         self.incarnation = incarnation or draw_incarnation()
         self._processes = Incarnations()
         self._piped: dict[str, int] = {}
@@ -96,8 +86,8 @@ class StreamNode:
         self._busy: dict[str, Route] = {}
         """Those that wait for something."""
         self._clock = ListeningClock()
-        self.sent_bytes = self.received_bytes = 0
-        """Of messages, as handed to the network and as they came in."""
+        self.received_bytes = 0
+        """Of messages, as they came in."""
         self._poller = zmq.Poller()
         self.inbox.watched_by(self._poller)
 
@@ -109,13 +99,13 @@ class StreamNode:
 
     def close(self) -> None:
         """Drop what is queued and close every socket."""
-        for socket in (*self._outgoing.values(), *self._asides.values()):
-            socket.close(linger=0)
-        if self._to_relay is not None:
-            self._to_relay.close(linger=0)
-        self._outgoing.clear()
-        self._asides.clear()
+        self.pipes.close()
         self.inbox.close()
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of messages, as handed to the network."""
+        return self.pipes.sent_bytes
 
     @property
     def access(self) -> Access:
@@ -130,7 +120,7 @@ class StreamNode:
     def unreachable(self) -> frozenset[str]:
         """The peers that have acknowledged nothing for `UNREACHABLE_S` while something waits for them, by any way."""
         return frozenset(
-            name for name, link in self._busy.items() if name in self._outgoing and link.unreachable(self._clock.now_s)
+            name for name, link in self._busy.items() if name in self.pipes and link.unreachable(self._clock.now_s)
         )
 
     @property
@@ -148,11 +138,11 @@ class StreamNode:
         Raises:
             ContractError: An endpoint where no peer of this access listens.
         """
-        if self._endpoints.get(name) == endpoint:
+        if self.pipes.endpoints.get(name) == endpoint:
             return
-        socket = self.inbox.pipe_to(name, endpoint, QUEUED_MESSAGES)
+        pipe = self.pipes.made(name, endpoint)
         self.disconnect(name)
-        self._outgoing[name], self._endpoints[name] = socket, endpoint
+        self.pipes.put(name, endpoint, pipe)
         self._piped[name] = self._wake(name).peer
 
     def expect(self, name: str, incarnation: int) -> None:
@@ -173,12 +163,8 @@ class StreamNode:
 
     def disconnect(self, name: str) -> None:
         """Drop the pipe to a peer with whatever is queued for it or unacknowledged."""
-        socket = self._outgoing.pop(name, None)
-        if socket is not None:
-            socket.close(linger=0)
-            if (aside := self._asides.pop(name, None)) is not None:
-                aside.close(linger=0)
-            del self._endpoints[name]
+        if name in self.pipes:
+            self.pipes.drop(name)
             link, piped = self._links[name], self._piped.pop(name)
             link.straighten()
             # Who was heard of through another process's pipe is new already.
@@ -189,12 +175,12 @@ class StreamNode:
 
         The values must stay as they are until the peer has acknowledged them.
         """
-        if name not in self._outgoing:
+        if name not in self.pipes:
             log.debug("no pipe to %s: %s dropped", name, message.type)
             return
         frames, link = codec.encode(message, values), self._wake(name)
         if isinstance(message, messages.Ping | messages.Pong):
-            link.say(frames, partial(self._aside, name))
+            link.say(frames, partial(self.pipes.hand_aside, name))
         else:
             # To the broker all goes in order: what a device ran, and what came of it.
             bulk_of = message.job if isinstance(message, messages.Tensors) and name != BROKER else None
@@ -212,7 +198,7 @@ class StreamNode:
         """
         self._clock.advance(PAUSE_S)
         now_s = self._clock.now_s
-        due_s = [link.due_s(now_s) for name, link in self._busy.items() if name in self._outgoing]
+        due_s = [link.due_s(now_s) for name, link in self._busy.items() if name in self.pipes]
         wait_s = min([timeout_s, self.inbox.look(), *due_s])
         events = dict(self._poller.poll(math.ceil(wait_s * 1000)))
         self._clock.advance(wait_s + PAUSE_S)
@@ -228,7 +214,7 @@ class StreamNode:
             if received is not None:
                 yield received
         for name, link in tuple(self._busy.items()):
-            if name in self._outgoing:
+            if name in self.pipes:
                 link.tick(self._clock.now_s)
             if link.idle:
                 self._busy.pop(name, None)
@@ -244,7 +230,7 @@ class StreamNode:
     def _taken(self, peer: str, frames: Sequence[memoryview], relayed: bool) -> Received | UnknownProcess | None:
         size_bytes = sum(map(len, frames))
         self.received_bytes += size_bytes
-        if relayed and peer not in self._outgoing:
+        if relayed and peer not in self.pipes:
             return None  # of one that is gone, or that this node was not told of yet: it says it again
         header = frames[0]
         if bytes(header[:1]) == b"{":  # from before envelopes: a hello, which says so
@@ -267,50 +253,12 @@ class StreamNode:
         """The link to a peer, which from now on is looked after."""
         link = self._links.get(name)
         if link is None:
-            relay = partial(self._to_broker, name) if self._relay_endpoint is not None and name != BROKER else None
-            link = Route(self.incarnation, partial(self._hand_over, name), relay, partial(self._reopen, name))
+            pipes = self.pipes
+            relay = partial(pipes.hand_to_relay, name) if pipes.relays and name != BROKER else None
+            link = Route(self.incarnation, partial(pipes.hand_over, name), relay, partial(pipes.reopen, name))
             self._links[name] = link
         self._busy[name] = link
         return link
-
-    def _reopen(self, name: str) -> None:
-        """Another connection in place of a peer's, and nothing of what that was to carry."""
-        if name in self._outgoing:
-            self._outgoing[name].close(linger=0)
-            self._outgoing[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES)
-
-    def _hand_over(self, name: str, sealed: Envelope, frames: Frames) -> bool:
-        socket = self._outgoing.get(name)
-        return socket is not None and self._push(socket, (), sealed, frames)
-
-    def _aside(self, name: str, sealed: Envelope, frames: Frames) -> bool:
-        if name not in self._asides:
-            try:
-                self._asides[name] = self.inbox.pipe_to(name, self._endpoints[name], QUEUED_MESSAGES, tensors=False)
-            except OverloadedError:  # no file is left for it
-                return self._hand_over(name, sealed, frames)
-        return self._push(self._asides[name], (), sealed, frames)
-
-    def _to_broker(self, name: str, sealed: Envelope, frames: Frames) -> bool:
-        """Have the broker hand it on."""
-        if self._to_relay is None:
-            assert self._relay_endpoint is not None
-            self._to_relay = self.inbox.pipe_to(BROKER, self._relay_endpoint, QUEUED_MESSAGES)
-        return self._push(self._to_relay, (envelope.address(name),), sealed, frames)
-
-    def _push(self, socket: "zmq.Socket[bytes]", before: Frames, sealed: Envelope, frames: Frames) -> bool:
-        first, *rest = frames or (b"",)
-        first = sealed.encode() + first
-        rest = pieces.cut(rest) if self.access.encrypts else rest
-        try:
-            if before or rest:
-                socket.send_multipart([*before, first, *rest], flags=zmq.NOBLOCK, copy=False)
-            else:
-                socket.send(first, flags=zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        self.sent_bytes += len(first) + sum(map(len, rest))
-        return True
 
 
 def drain(descriptor: int) -> None:

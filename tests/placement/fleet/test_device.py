@@ -127,9 +127,9 @@ def bench(catalog, toy):
 def test_noise_does_not_stop_a_device(bench, toy):
     """Malformed bytes, a header without its frames, a foreign order: each is refused by name; then it works on."""
     with bench(toy.chain()) as it:
-        it.broker._outgoing["dut"].send_multipart([b"\x80\x04noise"])
+        it.broker.pipes.direct["dut"].send_multipart([b"\x80\x04noise"])
         assert it.hear(messages.Refused).message.peer == fields.BROKER
-        it.peer._outgoing["dut"].send_multipart([b'{"type":"tensors"}', b"1234"])
+        it.peer.pipes.direct["dut"].send_multipart([b'{"type":"tensors"}', b"1234"])
         assert it.hear(messages.Refused).message.peer == "peer"
         it.peer.send("dut", messages.Stop())
         assert it.hear(messages.Refused).message.error == "only the broker may send stop"
@@ -341,7 +341,7 @@ def test_a_device_without_a_descriptor_left_works_on(bench, toy):
         pid = it.engine.pid("dut")
         limit = len(list(Path("/proc", str(pid), "fd").iterdir())) + 8
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
-        host, port = it.broker._endpoints["dut"].removeprefix("tcp://").rsplit(":", 1)
+        host, port = it.broker.pipes.endpoints["dut"].removeprefix("tcp://").rsplit(":", 1)
         with suppress(OSError):  # the listener's queue is full: it takes in no more
             for _ in range(limit):
                 held.enter_context(socket.create_connection((host, int(port)), 0.5))

@@ -148,7 +148,7 @@ def test_a_device_that_hands_on_is_refused(fleet):
     fleet.connect("b", "a")
     fleet.connect("c", "b")
     parts = [envelope.address("a"), Envelope(1, 0, 1, 1).encode() + codec.encode(said(7))[0]]
-    fleet.nodes["c"]._outgoing["b"].send_multipart(parts)
+    fleet.nodes["c"].pipes.direct["b"].send_multipart(parts)
     ((_, received),) = fleet.until(lambda found: found)
     assert isinstance(received, Malformed) and received.peer == "c" and "only the broker may" in received.error
 

@@ -62,7 +62,7 @@ def speak(access, to, message, values=(), raw=None):
     if raw is None:
         node.send("a", message, values)
     else:
-        node._outgoing["a"].send_multipart(raw)
+        node.pipes.direct["a"].send_multipart(raw)
     return node
 
 

@@ -86,10 +86,10 @@ def test_a_node_says_what_is_no_place(endpoint):
     """And keeps the pipe that it has."""
     with StreamNode(curve_accesses("ab")["a"]) as node:
         node.connect("b", "tcp://127.0.0.1:2")
-        pipe = node._outgoing["b"]
+        pipe = node.pipes.direct["b"]
         with pytest.raises(ContractError, match=f"b listens at '{endpoint}', expected"):
             node.connect("b", endpoint)
-        assert node._outgoing["b"] is pipe and not pipe.closed
+        assert node.pipes.direct["b"] is pipe and not pipe.closed
 
 
 @pytest.mark.parametrize("endpoint", NO_PLACES)
@@ -107,4 +107,4 @@ def test_a_device_that_is_told_of_no_place_goes_on(tmp_path, endpoint):
         peers = (fields.Peer(name=name, endpoint=place, incarnation=4) for name, place in places.items())
         device._order(messages.Peers(peers=tuple(peers)))
         ((peer, error),) = told
-        assert peer == BROKER and endpoint in error and list(node._outgoing) == ["y"]
+        assert peer == BROKER and endpoint in error and list(node.pipes.direct) == ["y"]
