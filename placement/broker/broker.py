@@ -25,7 +25,7 @@ from splitplace.placement.broker.ring import Inputs
 from splitplace.placement.broker.setup import Setup
 from splitplace.placement.broker.store import Store
 from splitplace.placement.engines.engine import Engine
-from splitplace.placement.engines.joined import JoinedEngine, as_joined
+from splitplace.placement.engines.joined import as_joined
 from splitplace.placement.policy import Policy
 from splitplace.placement.protocol import fields
 from splitplace.records.demand import Demand
@@ -274,7 +274,7 @@ class Broker(ObservedRun):
             NotFoundError: There is no such device.
             UsageError: Nobody joins this fleet, or not for so long.
         """
-        return self._joined().invite(device, valid_s)
+        return as_joined(self._running().fleet.engine).invite(device, valid_s)
 
     def revoke(self, device: str) -> None:
         """Put a device out: its key opens nothing from now on, and what it had to run is run elsewhere.
@@ -283,12 +283,8 @@ class Broker(ObservedRun):
             NotFoundError: There is no such device.
             UsageError: Nobody joins this fleet.
         """
-        self._joined().revoke(device)
+        as_joined(self._running().fleet.engine).revoke(device)
         self._thread.wake()
-
-    def _joined(self) -> JoinedEngine:
-        self._running()
-        return as_joined(self.engine)
 
     # What it knows.
 
