@@ -221,10 +221,12 @@ def by_stage(stages: Iterable[CellStage]) -> list[CellStage]:
 
 
 def stage_before(stage: CellStage, settings: DemandSettings, lacking: Sequence[CellStage]) -> CellStage | None:
-    """The stage that has to be done first, if it is not."""
+    """The stage that has to be done first, if it is not: the one before, or where that is done, the one before that."""
     after = stage.steps(settings)[0].after
-    before = None if after is None else CellStage(stage.cell, after)
-    return before if before in lacking else None
+    if after is None:
+        return None
+    before = CellStage(stage.cell, after)
+    return before if before in lacking else stage_before(before, settings, lacking)
 
 
 def _missing(work: Path, settings: DemandSettings, stage: CellStage) -> bool:

@@ -272,10 +272,18 @@ def test_trainings_of_all_cells_come_before_what_is_shipped():
     asked = DemandSettings(until="evaluate")
     stages = bench.by_stage([stage for cell in NINE[:2] for stage in bench.stages_of(cell, asked)])
     ships = [stage.name.startswith("ship") for stage in stages]
-    assert ships == sorted(ships) and sum(ships) == 2 * (2 + 4 + 3)
+    assert ships == sorted(ships) and sum(ships) == (2 + 2 + 3) + (2 + 4 + 3)
     for place, stage in enumerate(stages):
         before = bench.stage_before(stage, asked, stages)
         assert before is None or stages.index(before) < place
+
+
+def test_what_stands_on_what_was_lost_waits_for_it():
+    """The ratios are there, the full model is not: what is compressed waits for the full model."""
+    (cell,), asked = parse_cells("mnist.resnet50v2"), DemandSettings(until="train")
+    full, compressed = bench.CellStage(cell, "full"), bench.CellStage(cell, "compressed-light")
+    assert bench.stage_before(compressed, asked, [full, compressed]) == full
+    assert bench.stage_before(compressed, asked, [compressed]) is None
 
 
 @pytest.mark.slow
