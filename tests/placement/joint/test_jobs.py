@@ -47,7 +47,28 @@ def test_who_comes_is_foreseen(view, jobs, device, size, work_s):
     one = np.array([1.0])
     _, lost = before.with_newcomer(np.array([device]), size * one, work_s * one, work_s * one, sizes_KX)
     assert lost[0] == pytest.approx((in_time(after)[:-1] - in_time(before)).sum(), abs=1e-9)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=BYTES, work_s=st.floats(0.1, 20.0), slack_s=st.floats(0.1, 60.0), other=BYTES, other_s=st.floats(0.1, 20.0))
+def test_who_is_alone_gains_nothing_by_a_newcomer(view, size, work_s, slack_s, other, other_s):
+    """Whatever the two are."""
+    found, _ = booked(view, [(0, size, work_s, slack_s)], np.inf)
+    one = np.array([1.0])
+    _, lost = found.with_newcomer(np.array([0]), other * one, other_s * one, other_s * one, np.array([[other]]))
     assert lost[0] <= 1e-12
+
+
+def test_who_holds_up_one_may_help_another(view):
+    """The first has nearly no input, the second's 117 bytes share the link with the newcomer's 132: they come later.
+
+    So the second is less in the first's way, which is later by the newcomer's share of the link alone.
+    """
+    jobs = [(0, 1.0, 1.0, 1.0), (0, 117.0, 1.0, 9.0)]
+    (first, second), (helped, held_up, _) = (
+        in_time(booked(view, found, np.inf)[0]) for found in (jobs, [*jobs, (0, 132.0, 1.0, 9.0)])
+    )
+    assert helped > first and held_up < second
 
 
 def test_where_nobody_is_it_is_as_in_sight_of_others(view):
