@@ -178,7 +178,8 @@ class TaskWorth:
         """No more than each is worth, however it is placed.
 
         Each fragment where it is quickest, nobody in its way but for the transfers that the broker's card has to send
-        already.
+        already. Not foreseen is what others gain where one that holds up the input of a second helps a third by it: that
+        is rare and small (1e-4 in the case that `tests/placement/joint/test_jobs.py` has).
 
         Args:
             lost_S: What others lose at least.
@@ -199,7 +200,7 @@ class TaskWorth:
 
         Args:
             took_SK: Seconds, before what splits were seen to take longer.
-            lost_SK: What others lose of their Σ P(in time): a change, at most 0.
+            lost_SK: What others lose of their Σ P(in time): a change, but for that gain at most 0.
             devices_SK: Rows, for how unsure that is.
             at_S: Which of the splits.
         """
