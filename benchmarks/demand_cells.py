@@ -57,9 +57,9 @@ NINE = tuple(
 """In the order in which each finished one is worth most for its time: the small network first, then short trainings."""
 SPLITNET_MODEL = "mobilenetv2"
 """Learned groups are asked about once a data set."""
-MANY_TREES = DemandCell("mnist", "mobilenetv2")
-"""Where trees of two and of nested branches stand beside the tree of four. Memory asks for them nowhere: their largest
-fragment is larger; and elsewhere they would take a quarter of all the time."""
+ONE_TREE = frozenset(NINE) - {DemandCell("mnist", "mobilenetv2")}
+"""Where no trees of two and of nested branches stand beside the tree of four. Memory asks for them nowhere, for their
+largest fragment is larger; and they would take a quarter of all the time."""
 
 
 def parse_cells(text: str) -> tuple[DemandCell, ...]:
@@ -124,7 +124,7 @@ class DemandSettings:
 def steps_of(cell: DemandCell, settings: DemandSettings) -> tuple[CellStep, ...]:
     """What a cell is made of, in order: each stage leaves something that is worth having."""
     layers = [f"layer-{fragments}" for fragments in settings.layers]
-    trees = [*TREES] if cell == MANY_TREES else ["semantic-4"]
+    trees = ["semantic-4"] if cell in ONE_TREE else [*TREES]
     trees += [SPLITNET] * (cell.model == SPLITNET_MODEL)
     compressed = [f"compressed-{name}" for name in COMPRESSED]
     steps = [CellStep("train", FULL, FULL, None), *_shipped([FULL], FULL), *_shipped(layers, f"ship {FULL}", "layers")]

@@ -14,15 +14,16 @@ from splitplace.placement.protocol.stream import Received, StreamNode
 
 ECHO = """
 import os, sys, threading
-from splitplace.placement.protocol import messages
 from pydantic import TypeAdapter
+from splitplace.placement.protocol import messages
+from splitplace.placement.protocol.fields import Peer
 from splitplace.placement.protocol.keys import Access
 from splitplace.placement.protocol.stream import StreamNode
 access, endpoint = TypeAdapter(Access).validate_json(sys.stdin.readline()), sys.stdin.readline().strip()
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # whoever started it is gone
 with StreamNode(access) as node:
     node.connect("here", endpoint)
-    me = fields.Peer(name="echo", endpoint=node.endpoint, incarnation=node.incarnation)
+    me = Peer(name="echo", endpoint=node.endpoint, incarnation=node.incarnation)
     node.send("here", messages.Peers(peers=(me,)))
     while True:
         for received in node.receive(1.0):

@@ -178,8 +178,8 @@ class TaskWorth:
         """No more than each is worth, however it is placed.
 
         Each fragment where it is quickest, nobody in its way but for the transfers that the broker's card has to send
-        already. Not foreseen is what others gain where one that holds up the input of a second helps a third by it: that
-        is rare and small (1e-4 in the case that `tests/placement/joint/test_jobs.py` has).
+        already. Not foreseen is what others gain where one that holds up the input of a second helps a third by it:
+        that is rare and small (1e-4 in the case that `tests/placement/joint/test_jobs.py` has).
 
         Args:
             lost_S: What others lose at least.

@@ -8,7 +8,7 @@ from rich.table import Table
 from splitplace.records.profile import Profile
 
 if TYPE_CHECKING:
-    from splitplace import HeldOut
+    from splitplace.export.measure.fit import HeldOut
 
 
 def profiles_shown(title: str, profiles: Sequence[Profile], errors: "Sequence[Sequence[HeldOut]]") -> Table:
