@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from splitplace.cli.verb import Shown, verb
+from splitplace.tables.digits import mebibytes
 
 if TYPE_CHECKING:
     from splitplace import Exported
@@ -30,7 +31,7 @@ def export(done: "Exported", *, format: str) -> Shown:
             fragment.name,
             f"{fragment.params:,}",
             f"{fragment.flops_per_sample / 1e6:.2f}",
-            f"{fragment.weight_bytes / 2**20:.2f} MiB",
+            mebibytes(fragment.weight_bytes),
             fragment.digest[:19],
         )
     return document, table

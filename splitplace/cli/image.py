@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from splitplace.cli.verb import Shown, named, verb
+from splitplace.tables.digits import mebibytes
 
 if TYPE_CHECKING:
     from splitplace import BuiltImages
@@ -17,7 +18,7 @@ def image(built: "BuiltImages") -> Shown:
     table = Table("image", "digest", "size", "own layers")
     for one in built.images:
         own = sum(layer.size_bytes for layer in one.layers if layer not in built.shared)
-        table.add_row(one.tag, one.digest, f"{one.size_bytes / 2**20:.1f} MiB", f"{own / 2**20:.2f} MiB")
+        table.add_row(one.tag, one.digest, f"{one.size_bytes / 2**20:.1f} MiB", mebibytes(own))
     rows = [
         {
             "tag": one.tag,

@@ -4,6 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
+from splitplace.tables.digits import mebibytes
+
 
 def cut_shown(document: dict[str, Any]) -> Table:
     """A row a fragment, of what `split --json` prints; how good the plan is below."""
@@ -42,9 +44,9 @@ def cut_shown(document: dict[str, Any]) -> Table:
             row["device"],
             f"{row['cost_s'] * 1e3:.2f}",
             f"{row['flops'] / 1e6:.1f}",
-            f"{row['weight_bytes'] / 2**20:.2f} MiB",
-            f"{row['peak_activation_bytes'] / 2**20:.2f} MiB",
-            "not run" if measured is None else f"{measured / 2**20:.2f} MiB ({row['memory_error'] or 0:+.0%})",
+            mebibytes(row["weight_bytes"]),
+            mebibytes(row["peak_activation_bytes"]),
+            "not run" if measured is None else f"{mebibytes(measured)} ({row['memory_error'] or 0:+.0%})",
             f"{row['boundary_bytes'] / 1e6:.2f} MB in {len(row['cut_tensors'])}",
         )
     return table
